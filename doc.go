@@ -1,0 +1,18 @@
+// Package kpng is the root of Kubernetes Proxy NG: a kit of parts for building a
+// Kubernetes service proxy. It holds no code of its own, only the map:
+//
+//	watchers/kube ─┐
+//	watchers/file ─┼─> watchers.Store ──> localsink/nodelocal ──> localsink.Sink
+//	your watcher  ─┘   facts about the    what this one node      backends/nftables,
+//	                   cluster            must do about them      or your own
+//
+// A line of code lives where its subject lives:
+//
+//   - What the cluster said, and reading it from somewhere: package watchers and below.
+//   - What it means for one node (policies, readiness, topology, masquerading):
+//     package localsink/nodelocal, and nowhere else.
+//   - The shape in which a node is told: package localsink, standard library only.
+//   - How a kernel or another dataplane is told: package backends and below.
+//   - What changed since when: package diffstore, which knows no Services.
+//   - Flags, config files, signals, HTTP ports: examples.
+package kpng
