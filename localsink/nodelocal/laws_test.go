@@ -1,0 +1,440 @@
+package nodelocal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A world makes random facts that often collide: few names, few addresses.
+type world struct{ *rand.Rand }
+
+func (w world) name() watchers.ServiceName {
+	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", w.IntN(8))}
+}
+
+func (w world) ip(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, 1+w.IntN(6))) }
+
+func (w world) service() *watchers.Service {
+	s := &watchers.Service{
+		Name:           w.name(),
+		Created:        time.Unix(int64(w.IntN(3)), 0),
+		Type:           watchers.ServiceType(w.IntN(4)),
+		ClusterIP:      w.ip("10.96.0."),
+		InternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
+		ExternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
+		Affinity:       time.Duration(w.IntN(2)) * time.Hour,
+	}
+	s.ClusterIPs = []netip.Addr{s.ClusterIP, w.ip("fd00:96::")}
+	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
+	for i := range w.IntN(3) {
+		s.Ports = append(s.Ports, watchers.ServicePort{
+			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP}[w.IntN(2)],
+			Port: uint16(80 + w.IntN(2)), NodePort: uint16(30000 + w.IntN(4)),
+		})
+	}
+	for range w.IntN(3) {
+		s.ExternalIPs = append(s.ExternalIPs, w.ip("192.0.2."))
+		s.Ingress = append(s.Ingress, watchers.Ingress{IP: w.ip("192.0.2."), Proxy: w.IntN(3) == 0})
+	}
+	if w.IntN(3) == 0 {
+		s.Restricted = true
+		s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}
+	}
+	return s
+}
+
+func (w world) slice() *watchers.EndpointSlice {
+	s := &watchers.EndpointSlice{
+		Namespace: "ns", Name: fmt.Sprint("slice-", w.IntN(12)), Service: w.name(), Family: watchers.IPv4,
+	}
+	for i := range 2 {
+		s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: localsink.TCP, Port: uint16(8080 + i)})
+	}
+	for range w.IntN(5) {
+		e := watchers.Endpoint{Addr: w.ip("10.1.0."), Node: fmt.Sprint("node-", w.IntN(3))}
+		e.Ready, e.Serving, e.Terminating = w.IntN(3) > 0, w.IntN(2) > 0, w.IntN(4) == 0
+		if w.IntN(2) == 0 {
+			e.Hints = &watchers.Hints{Zones: []string{fmt.Sprint("zone-", w.IntN(2))}}
+		}
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+func (w world) node() *watchers.Node {
+	return &watchers.Node{
+		Name: "node-1", Zone: fmt.Sprint("zone-", w.IntN(3)), IPs: []netip.Addr{w.ip("192.168.0.")},
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", w.IntN(2)))},
+	}
+}
+
+// step changes a store at random, and can be repeated on another.
+func (w world) step() func(*watchers.Tx) {
+	switch w.IntN(8) {
+	case 0, 1, 2:
+		s := w.service()
+		return func(tx *watchers.Tx) { tx.SetService(s) }
+	case 3:
+		n := w.name()
+		return func(tx *watchers.Tx) { tx.DeleteService(n) }
+	case 4, 5:
+		s := w.slice()
+		return func(tx *watchers.Tx) { tx.SetEndpointSlice(s) }
+	case 6:
+		s := w.slice()
+		return func(tx *watchers.Tx) { tx.DeleteEndpointSlice(s.Namespace, s.Name) }
+	}
+	n := w.node()
+	return func(tx *watchers.Tx) { tx.SetNode(n) }
+}
+
+func config() Config {
+	return Config{NodeName: "node-1", LocalPods: Detection{NodeCIDR: true}}
+}
+
+func text(t *Table) string {
+	t.Refresh()
+	u := t.Current()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%+v\n", *u.Node)
+	for svc := range u.All.All() {
+		b.WriteString(svc.Text())
+	}
+	return b.String()
+}
+
+func newTable(t *testing.T, store *watchers.Store) *Table {
+	table, err := NewTable(store, config())
+	require.NoError(t, err)
+	t.Cleanup(table.Close)
+	return table
+}
+
+// TestHistoryDoesNotMatter: a table that followed every change says the same as one
+// that has only seen the end.
+func TestHistoryDoesNotMatter(t *testing.T) {
+	for seed := range uint64(60) {
+		w := world{rand.New(rand.NewPCG(seed, 0))}
+		store := watchers.NewStore()
+		followed := newTable(t, store)
+		for i := range 150 {
+			store.Update(func(tx *watchers.Tx) {
+				for range 1 + w.IntN(3) {
+					w.step()(tx)
+				}
+			})
+			if w.IntN(3) > 0 {
+				continue // several transactions may come together
+			}
+			fresh := newTable(t, store)
+			require.Equal(t, text(fresh), text(followed), "seed %d, step %d", seed, i)
+			fresh.Close()
+		}
+	}
+}
+
+// TestOrderDoesNotMatter: the same facts in any order mean the same.
+func TestOrderDoesNotMatter(t *testing.T) {
+	for seed := range uint64(60) {
+		w := world{rand.New(rand.NewPCG(seed, 1))}
+		var steps []func(*watchers.Tx)
+		for i := range 8 { // one fact of each name
+			s, e := w.service(), w.slice()
+			s.Name.Name, e.Name = fmt.Sprint("svc-", i), fmt.Sprint("slice-", i)
+			steps = append(steps, func(tx *watchers.Tx) { tx.SetService(s) }, func(tx *watchers.Tx) { tx.SetEndpointSlice(e) })
+		}
+		n := w.node()
+		steps = append(steps, func(tx *watchers.Tx) { tx.SetNode(n) })
+		var want string
+		for range 5 {
+			store := watchers.NewStore()
+			table := newTable(t, store)
+			for _, step := range steps {
+				store.Update(step)
+				table.Refresh()
+			}
+			got := text(table)
+			if want == "" {
+				want = got
+			}
+			require.Equal(t, want, got, "seed %d", seed)
+			w.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+		}
+	}
+}
+
+// TestNoTwoServicesShareAnAddress is what the contract promises to backends.
+func TestNoTwoServicesShareAnAddress(t *testing.T) {
+	w := world{rand.New(rand.NewPCG(7, 7))}
+	store := watchers.NewStore()
+	table := newTable(t, store)
+	contested := 0
+	for range 2000 {
+		store.Update(w.step())
+		table.Refresh()
+		owner := map[claim]localsink.ServiceName{}
+		for svc := range table.Current().All.All() {
+			for key := range frontends(svc) {
+				other, taken := owner[key]
+				require.False(t, taken, "%v: %s and %s", key, other, svc.Name)
+				owner[key] = svc.Name
+			}
+			contested += strings.Count(svc.Text(), "belongs to Service")
+		}
+	}
+	require.NotZero(t, contested, "the test never had a collision")
+}
+
+// TestFailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
+// that every update is relative to the last accepted one.
+func TestFailedSyncsLoseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world{rand.New(rand.NewPCG(3, 3))}
+		rec := &sinktest.Recorder{Fail: func(*localsink.Update) error {
+			if w.IntN(2) == 0 {
+				return errors.New("injected")
+			}
+			return nil
+		}}
+		store := watchers.NewStore()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- Follow(ctx, store, rec, config()) }()
+		time.Sleep(time.Minute)
+		require.Empty(t, rec.Updates(), "nothing is programmed before the facts are complete")
+		store.Update((*watchers.Tx).SetSynced)
+		for range 300 {
+			store.Update(w.step())
+			if w.IntN(2) == 0 {
+				synctest.Wait()
+			}
+		}
+		time.Sleep(10 * time.Minute) // of retries, in no time
+		synctest.Wait()
+		cancel()
+		require.NoError(t, <-done)
+		require.NoError(t, rec.Err())
+		updates := rec.Updates()
+		require.Equal(t, text(newTable(t, store)), func() string {
+			var b strings.Builder
+			u := updates[len(updates)-1]
+			fmt.Fprintf(&b, "%+v\n", *u.Node)
+			for svc := range u.All.All() {
+				b.WriteString(svc.Text())
+			}
+			return b.String()
+		}())
+	})
+}
+
+// TestRunTiming: retries back off, and MinInterval keeps its distance.
+func TestRunTiming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		start, failing := time.Now(), true
+		sink := localsink.Func(func(context.Context, *localsink.Update) error {
+			at = append(at, time.Since(start))
+			if failing {
+				return errors.New("injected")
+			}
+			return nil
+		})
+		store := watchers.NewStore()
+		store.Update((*watchers.Tx).SetSynced)
+		cfg := config()
+		cfg.MinInterval, cfg.MaxBackoff = time.Second, 10*time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- Follow(ctx, store, sink, cfg) }()
+		time.Sleep(time.Minute)
+		require.Greater(t, len(at), 6)
+		require.Less(t, len(at), 25)
+		failing = false
+		time.Sleep(time.Minute)
+		at, start = nil, time.Now()
+		for i := range 50 {
+			store.Update(func(tx *watchers.Tx) {
+				tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: fmt.Sprint(i)}, Problems: []watchers.Problem{{Field: "any"}}})
+			})
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		require.GreaterOrEqual(t, len(at), 5)
+		require.LessOrEqual(t, len(at), 7)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+// TestRepair: a sink that says it is damaged is called again, and again if that
+// fails.
+func TestRepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &repairer{damaged: make(chan struct{}, 1)}
+		store := watchers.NewStore()
+		store.Update((*watchers.Tx).SetSynced)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- Follow(ctx, store, localsink.Tee(&sinktest.Recorder{}, sink), config()) }()
+		synctest.Wait()
+		require.Equal(t, 1, sink.calls)
+		sink.failures = 2
+		sink.damaged <- struct{}{}
+		time.Sleep(time.Hour)
+		require.Equal(t, 4, sink.calls)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+type repairer struct {
+	damaged         chan struct{}
+	calls, failures int
+}
+
+func (r *repairer) Damaged() <-chan struct{} { return r.damaged }
+
+func (r *repairer) Sync(context.Context, *localsink.Update) error {
+	r.calls++
+	if r.failures > 0 {
+		r.failures--
+		return errors.New("injected")
+	}
+	return nil
+}
+
+// TestRunEnds: cancelling ends everything, and a watcher that gives up is heard.
+func TestRunEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		waiting := watchers.Func(func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return nil })
+		require.NoError(t, Run(ctx, waiting, &sinktest.Recorder{}, config()))
+
+		broken := errors.New("broken")
+		failing := watchers.Func(func(context.Context, *watchers.Store) error { return broken })
+		require.ErrorIs(t, Run(t.Context(), failing, &sinktest.Recorder{}, config()), broken)
+
+		require.ErrorContains(t, Run(t.Context(), waiting, &sinktest.Recorder{}, Config{}), "NodeName")
+	})
+}
+
+// TestLackingFeaturesAreReported: a Service that the backend cannot serve says so.
+func TestLackingFeaturesAreReported(t *testing.T) {
+	store := watchers.NewStore()
+	w := world{rand.New(rand.NewPCG(1, 1))}
+	svc := w.service()
+	svc.Type, svc.Affinity = watchers.TypeClusterIP, time.Hour
+	svc.Ports = []watchers.ServicePort{{Name: "p", Protocol: localsink.TCP, Port: 80}}
+	store.Update(func(tx *watchers.Tx) { tx.SetService(svc) })
+	cfg := config()
+	cfg.Lacks = localsink.FeatureAffinity | localsink.FeatureSCTP
+	table, err := NewTable(store, cfg)
+	require.NoError(t, err)
+	defer table.Close()
+	require.Contains(t, text(table), "does not support session affinity\n")
+}
+
+// TestHashCoversEveryField changes each field of a Service in turn; the content
+// hash must see it.
+func TestHashCoversEveryField(t *testing.T) {
+	svc := func() *localsink.Service {
+		return &localsink.Service{
+			Ports: []localsink.Port{{
+				Frontends: []localsink.Frontend{{Sources: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
+				Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{}}}},
+			}},
+			HealthCheck: &localsink.HealthCheck{},
+			Problems:    []localsink.Problem{{}},
+		}
+	}
+	n := 0
+	mutate(reflect.ValueOf(svc()), func(path []int) {
+		n++
+		store := diffstore.New(localsink.ServiceName.Compare, hashService)
+		changed := svc()
+		before := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
+			tx.Set(localsink.ServiceName{}, svc())
+		})
+		name := change(reflect.ValueOf(changed), path)
+		after := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
+			tx.Set(localsink.ServiceName{}, changed)
+		})
+		require.NotEqual(t, before.Revision(), after.Revision(), "%s is not hashed", name)
+	}, nil)
+	require.GreaterOrEqual(t, n, 19)
+}
+
+// mutate visits the path of each leaf in v: indexes of fields, pointers and first
+// elements.
+func mutate(v reflect.Value, visit func(path []int), path []int) {
+	switch v.Type() {
+	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
+		visit(path)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		mutate(v.Elem(), visit, append(path, -1))
+	case reflect.Slice:
+		mutate(v.Index(0), visit, append(path, -2))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			mutate(v.Field(i), visit, append(path[:len(path):len(path)], i))
+		}
+	default:
+		visit(path)
+	}
+}
+
+// change alters the leaf at path and returns its name.
+func change(v reflect.Value, path []int) string {
+	name := ""
+	for _, i := range path {
+		switch i {
+		case -1:
+			v = v.Elem()
+		case -2:
+			v = v.Index(0)
+		default:
+			name += "." + v.Type().Field(i).Name
+			v = v.Field(i)
+		}
+	}
+	switch v.Interface().(type) {
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("10.0.0.1:80")))
+		return name
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.0/8")))
+		return name
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Uint8, reflect.Uint16:
+		v.SetUint(1)
+	default:
+		panic(name + ": " + v.Kind().String())
+	}
+	return name
+}

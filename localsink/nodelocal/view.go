@@ -1,0 +1,196 @@
+package nodelocal
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// Keywords that [Config.NodePortAddresses] accepts beside networks.
+const (
+	// KeywordPrimary stands for the addresses of the Node object: one of each family.
+	KeywordPrimary = "primary"
+	// KeywordLocalhost stands for the loopback networks of both families.
+	KeywordLocalhost = "localhost"
+	// KeywordAll stands for every address.
+	KeywordAll = "all"
+)
+
+// A Detection says how to recognise packets that come from pods of this node. At
+// most one field is set; the zero value recognises none.
+type Detection struct {
+	// ClusterCIDRs are the networks of all pods; the first of each family counts.
+	// Pods of other nodes are recognised too when their packets arrive as sent.
+	ClusterCIDRs []netip.Prefix
+	// NodeCIDR uses the pod networks that the Node object gives this node.
+	NodeCIDR bool
+	// Interface is the name of the bridge that all local pods are behind.
+	Interface string
+	// InterfacePrefix begins the name of each local pod's interface.
+	InterfacePrefix string
+}
+
+func (d *Detection) validate() error {
+	set := 0
+	for _, on := range []bool{len(d.ClusterCIDRs) > 0, d.NodeCIDR, d.Interface != "", d.InterfacePrefix != ""} {
+		if on {
+			set++
+		}
+	}
+	if set > 1 {
+		return errors.New("LocalPods: more than one way of detection is set")
+	}
+	return nil
+}
+
+// sources returns what d means on a node.
+func (d *Detection) sources(node *watchers.Node) localsink.PodSources {
+	src := localsink.PodSources{Interface: d.Interface, InterfacePrefix: d.InterfacePrefix}
+	networks := d.ClusterCIDRs
+	if d.NodeCIDR && node != nil {
+		networks = node.PodCIDRs
+	}
+	for _, p := range networks {
+		sameFamily := func(q netip.Prefix) bool { return q.Addr().Is4() == p.Addr().Is4() }
+		if d.NodeCIDR || !slices.ContainsFunc(src.Networks, sameFamily) {
+			src.Networks = append(src.Networks, p.Masked())
+		}
+	}
+	return src
+}
+
+// nodePorts are parsed NodePortAddresses.
+type nodePorts struct {
+	networks []netip.Prefix
+	primary  bool
+}
+
+func parseNodePorts(entries []string) (nodePorts, error) {
+	var np nodePorts
+	if len(entries) == 0 {
+		return nodePorts{primary: true}, nil
+	}
+	seen := map[string]bool{}
+	for i, entry := range entries {
+		keyword := entry == KeywordPrimary || entry == KeywordLocalhost || entry == KeywordAll
+		if keyword && seen[entry] {
+			return np, fmt.Errorf("NodePortAddresses[%d]: %q is given twice", i, entry)
+		}
+		seen[entry] = true
+		switch entry {
+		case KeywordPrimary:
+			np.primary = true
+		case KeywordLocalhost:
+			np.networks = append(np.networks, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+		case KeywordAll:
+			np.networks = append(np.networks, allIPv4(), allIPv6())
+		default:
+			p, err := netip.ParsePrefix(entry)
+			if err != nil {
+				return np, fmt.Errorf("NodePortAddresses[%d]: %q is neither a network nor one of %s", i, entry,
+					strings.Join([]string{KeywordPrimary, KeywordLocalhost, KeywordAll}, ", "))
+			}
+			np.networks = append(np.networks, p.Masked())
+		}
+	}
+	return np, nil
+}
+
+func allIPv4() netip.Prefix { return netip.PrefixFrom(netip.IPv4Unspecified(), 0) }
+func allIPv6() netip.Prefix { return netip.PrefixFrom(netip.IPv6Unspecified(), 0) }
+
+// permitted returns the networks whose addresses answer on node ports.
+//
+// A family that no entry speaks of is open, as it always was in kube-proxy. But
+// "primary" speaks of both families: where the node has no address of one, or none
+// is known yet, that family stays closed.
+func (np nodePorts) permitted(ips []netip.Addr) []netip.Prefix {
+	var all []netip.Prefix
+	for _, v4 := range []bool{true, false} {
+		every := allIPv6()
+		if v4 {
+			every = allIPv4()
+		}
+		var family []netip.Prefix
+		for _, p := range np.networks {
+			if p.Addr().Is4() == v4 {
+				family = append(family, p)
+			}
+		}
+		switch {
+		case slices.Contains(family, every) || len(family) == 0 && !np.primary:
+			family = []netip.Prefix{every}
+		case np.primary:
+			for _, ip := range ips {
+				if ip.Is4() == v4 && !ip.IsLoopback() {
+					family = append(family, netip.PrefixFrom(ip, ip.BitLen()))
+				}
+			}
+		}
+		slices.SortFunc(family, netip.Prefix.Compare)
+		all = append(all, slices.Compact(family)...)
+	}
+	return all
+}
+
+// nodeIPs returns the addresses that stand for a node: at most one of each family,
+// the primary first. A bind address that is a specific one overrides the Node
+// object in its family and makes that family the primary one.
+func nodeIPs(node *watchers.Node, bind netip.Addr) []netip.Addr {
+	var candidates, ips []netip.Addr
+	if bind.IsValid() && !bind.IsUnspecified() {
+		candidates = append(candidates, bind.Unmap())
+	}
+	if node != nil {
+		candidates = append(candidates, node.IPs...)
+	}
+	for _, ip := range candidates {
+		sameFamily := func(o netip.Addr) bool { return o.Is4() == ip.Is4() }
+		if !slices.ContainsFunc(ips, sameFamily) {
+			ips = append(ips, ip)
+		}
+	}
+	return ips
+}
+
+// A view is what the meaning of a Service depends on beside the Service itself.
+type view struct {
+	node          *localsink.Node
+	zone          string
+	masqueradeAll bool
+}
+
+func (cfg *Config) view(node *watchers.Node) *view {
+	ips := nodeIPs(node, cfg.NodeIP)
+	v := &view{masqueradeAll: cfg.MasqueradeAll, node: &localsink.Node{
+		Name:              cfg.NodeName,
+		IPs:               ips,
+		LocalPods:         cfg.LocalPods.sources(node),
+		NodePortAddresses: cfg.nodePorts.permitted(ips),
+	}}
+	if node != nil {
+		v.zone = node.Zone
+	}
+	return v
+}
+
+func (v *view) equal(o *view) bool { return v.zone == o.zone && sameNode(v.node, o.node) }
+
+func sameNode(a, b *localsink.Node) bool {
+	return a.Name == b.Name && slices.Equal(a.IPs, b.IPs) &&
+		slices.Equal(a.LocalPods.Networks, b.LocalPods.Networks) &&
+		a.LocalPods.Interface == b.LocalPods.Interface && a.LocalPods.InterfacePrefix == b.LocalPods.InterfacePrefix &&
+		slices.Equal(a.NodePortAddresses, b.NodePortAddresses)
+}
+
+// detects says whether packets of local pods can be told apart in a family.
+func (v *view) detects(family watchers.IPFamily) bool {
+	src := &v.node.LocalPods
+	return src.Interface != "" || src.InterfacePrefix != "" ||
+		slices.ContainsFunc(src.Networks, func(p netip.Prefix) bool { return watchers.FamilyOf(p.Addr()) == family })
+}

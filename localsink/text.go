@@ -1,0 +1,61 @@
+package localsink
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Text returns s for people to read and for tests to compare: every field that is
+// set, one fact a line, in a stable order.
+func (s *Service) Text() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, s.Name)
+	for i := range s.Ports {
+		s.Ports[i].write(&b)
+	}
+	if s.HealthCheck != nil {
+		fmt.Fprintf(&b, "  health check on port %d: %d local endpoints\n", s.HealthCheck.Port, s.HealthCheck.LocalEndpoints)
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "  problem: %s\n", p)
+	}
+	return b.String()
+}
+
+func (p *Port) write(b *strings.Builder) {
+	fmt.Fprintf(b, "  port %q %s", p.Name, p.Protocol)
+	if p.Affinity > 0 {
+		fmt.Fprintf(b, ", affinity %s", p.Affinity)
+	}
+	fmt.Fprintln(b)
+	for _, fe := range p.Frontends {
+		fmt.Fprintf(b, "    %s %s", fe.Kind, fe.Addr)
+		if fe.Sources != nil {
+			fmt.Fprintf(b, " for %v", fe.Sources)
+		}
+		fmt.Fprintln(b)
+		for _, r := range fe.Routes {
+			fmt.Fprintf(b, "      %s -> %s\n", r.From, p.target(r))
+		}
+	}
+}
+
+// target describes where a route leads.
+func (p *Port) target(r Route) string {
+	endpoints := p.Pools[r.Pool].Endpoints
+	if len(endpoints) == 0 {
+		return strings.ToLower(r.Empty.String())
+	}
+	words := make([]string, 0, len(endpoints)+1)
+	for _, e := range endpoints {
+		word := e.Addr.String()
+		if e.Local {
+			word += "(local)"
+		}
+		words = append(words, word)
+	}
+	if r.Masquerade {
+		words = append(words, "masqueraded")
+	}
+	return strings.Join(words, " ")
+}
