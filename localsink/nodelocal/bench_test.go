@@ -64,7 +64,7 @@ func BenchmarkOneEndpointChange(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		slice := benchSlice(n%benchServices, 1+n%2)
+		slice := benchSlice(n%benchServices, 1+n/benchServices%2)
 		store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice) })
 		table.Refresh()
 		u := table.Pending()
