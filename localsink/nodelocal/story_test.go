@@ -216,4 +216,3 @@ func (s *story) probe(t *testing.T, where string, data []byte) []byte {
 	}
 	return []byte(b.String())
 }
-
