@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs what the tests need beside Go: a C compiler for the race detector, and the
+# stock tools that tests look at the kernel with.
+set -eu
+missing=""
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+PATH="$PATH:/usr/sbin:/sbin"
+need gcc gcc
+[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+need nft nftables
+need ip iproute2
+need conntrack conntrack
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "tests need these packages:$missing" >&2
+	exit 0 # tests that cannot run say so themselves
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
