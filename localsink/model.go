@@ -47,6 +47,10 @@ type Port struct {
 	// Pools are the sets of endpoints that Routes point into. A pool's endpoints
 	// are all of one address family.
 	Pools []Pool
+	// Retained are endpoints in no pool, ordered by address and port: they get no new
+	// connections, but those that they have go on. A backend for which a flow ends only
+	// when it is cut (UDP) cuts flows to endpoints that are neither here nor in a pool.
+	Retained []netip.AddrPort
 }
 
 // A FrontendKind says where a frontend's address comes from.

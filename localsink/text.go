@@ -28,6 +28,9 @@ func (p *Port) write(b *strings.Builder) {
 		fmt.Fprintf(b, ", affinity %s", p.Affinity)
 	}
 	fmt.Fprintln(b)
+	if len(p.Retained) > 0 {
+		fmt.Fprintf(b, "    retained: %v\n", p.Retained)
+	}
 	for _, fe := range p.Frontends {
 		fmt.Fprintf(b, "    %s %s", fe.Kind, fe.Addr)
 		if fe.Sources != nil {

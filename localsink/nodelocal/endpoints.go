@@ -136,6 +136,24 @@ func hints(c *candidate) watchers.Hints {
 	return *c.endpoint.Hints
 }
 
+// retained returns the serving endpoints that no pool has: policies and hints choose
+// among endpoints for new connections, and leave old ones where they are.
+func retained(all []candidate, pools []localsink.Pool) []netip.AddrPort {
+	var out []netip.AddrPort
+	for i := range all {
+		pooled := slices.ContainsFunc(pools, func(p localsink.Pool) bool {
+			_, found := slices.BinarySearchFunc(p.Endpoints, all[i].addr, func(e localsink.Endpoint, a netip.AddrPort) int {
+				return e.Addr.Compare(a)
+			})
+			return found
+		})
+		if all[i].endpoint.Serving && !pooled {
+			out = append(out, all[i].addr)
+		}
+	}
+	return out
+}
+
 // localReady adds the addresses of this node's ready endpoints to addrs.
 func localReady(all []candidate, addrs map[netip.Addr]struct{}) {
 	for i := range all {

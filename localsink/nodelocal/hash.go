@@ -54,6 +54,10 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 			h.Bool(e.Local)
 		}
 	}
+	h.Len(len(p.Retained))
+	for _, a := range p.Retained {
+		h.AddrPort(a)
+	}
 }
 
 // hashSources tells nil, which lets in everybody, from empty, which lets in nobody.

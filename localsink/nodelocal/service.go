@@ -39,7 +39,9 @@ func (v *view) compute(svc *watchers.Service, list []*watchers.EndpointSlice) *l
 			}
 			all := v.candidates(list, f.version, p)
 			localReady(all, local[f.version])
+			pools := len(port.Pools)
 			f.addPort(&port, p, v.choose(all))
+			port.Retained = append(port.Retained, retained(all, port.Pools[pools:])...)
 		}
 		out.Problems = append(out.Problems, dropTwins(svc, &port, taken)...)
 		if len(port.Frontends) > 0 {

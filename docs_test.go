@@ -1,0 +1,60 @@
+package kpng_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestDocumentationIsCompiled: every Go snippet in the documentation says which file
+// it is from, and is in it, line by line.
+func TestDocumentationIsCompiled(t *testing.T) {
+	snippet := regexp.MustCompile("(?s)(?:<!-- from (\\S+) -->\n)?```go\n(.*?)```")
+	n := 0
+	for _, doc := range documents(t) {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range snippet.FindAllStringSubmatch(string(text), -1) {
+			n++
+			require.NotEmpty(t, m[1], "%s: a snippet does not say where it is from:\n%s", doc, m[2])
+			source, err := os.ReadFile(m[1])
+			require.NoError(t, err, doc)
+			require.Contains(t, flat(string(source)), flat(m[2]), "%s: not in %s any more", doc, m[1])
+		}
+	}
+	require.NotZero(t, n)
+}
+
+// TestLinksLead: relative links in the documentation lead somewhere.
+func TestLinksLead(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for _, doc := range documents(t) {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			_, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1]))
+			require.NoError(t, err, "%s links to %s", doc, m[1])
+		}
+	}
+}
+
+func documents(t *testing.T) []string {
+	docs, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	return append(docs, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+}
+
+// flat forgets indentation, so that a snippet may stand outside of its function.
+func flat(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,33 @@
+package kpng_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/watchers/file"
+)
+
+// A whole proxy: manifests in a directory, what they mean for node-1, and a backend
+// that prints. Put watchers/kube and backends/nftables in their places, and it serves.
+func Example() {
+	ctx, cancel := context.WithCancel(context.Background())
+	backend := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+		for _, svc := range u.Changed {
+			fmt.Print(svc.Text())
+		}
+		cancel() // one state is enough for an example
+		return nil
+	})
+	manifests := file.New("testdata/example", file.Config{})
+	if err := nodelocal.Run(ctx, manifests, backend, nodelocal.Config{NodeName: "node-1"}); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// default/web
+	//   port "http" TCP
+	//     ClusterIP 10.96.0.10:80
+	//       Anyone -> 10.244.1.4:8080(local) 10.244.2.7:8080
+}

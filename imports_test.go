@@ -1,0 +1,98 @@
+package kpng_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "sigs.k8s.io/kpng"
+
+// allowed lists what each package of the library may import directly beside the
+// standard library, by prefix; docs/dependencies.md says why. A package that is not
+// listed may import nothing.
+func allowed() map[string][]string {
+	api := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
+	own := func(paths ...string) []string {
+		for i, p := range paths {
+			paths[i] = module + "/" + p
+		}
+		return paths
+	}
+	return map[string][]string{
+		"":                                nil,
+		"localsink":                       nil,
+		"localsink/sinktest":              own("localsink"),
+		"diffstore":                       {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
+		"watchers":                        own("diffstore", "localsink"),
+		"watchers/kubeapi":                append(own("watchers", "localsink"), api...),
+		"watchers/kube":                   append(own("watchers", "watchers/kubeapi"), append(api, "k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock")...),
+		"watchers/file":                   append(own("watchers", "watchers/kubeapi"), append(api, "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify")...),
+		"watchers/watchertest":            append(own("watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
+		"localsink/nodelocal":             own("localsink", "watchers", "diffstore"),
+		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
+		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
+	}
+}
+
+// TestImports holds every package of the library to its allowed imports.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	require.NoError(t, err)
+	decoder, seen := json.NewDecoder(strings.NewReader(string(out))), 0
+	for decoder.More() {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		require.NoError(t, decoder.Decode(&pkg))
+		path := strings.TrimPrefix(strings.TrimPrefix(pkg.ImportPath, module), "/")
+		if strings.HasPrefix(path, "examples/") || strings.HasSuffix(path, "test") && strings.Contains(path, "internal/") {
+			continue
+		}
+		seen++
+		list, known := allowed()[path]
+		require.True(t, known, "%s is not in the list of packages: which imports may it have?", path)
+		for _, imported := range pkg.Imports {
+			if !strings.Contains(strings.Split(imported, "/")[0], ".") {
+				continue // standard library
+			}
+			require.True(t, slices.ContainsFunc(list, func(a string) bool {
+				return imported == a || strings.HasSuffix(a, "/") && strings.HasPrefix(imported, a)
+			}), "%s imports %s, which is not allowed there", path, imported)
+		}
+	}
+	require.Equal(t, len(allowed()), seen, "a package in the list does not exist")
+}
+
+// TestContractReachesOnlyTheStandardLibrary looks behind the direct imports.
+func TestContractReachesOnlyTheStandardLibrary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./localsink").Output()
+	require.NoError(t, err)
+	require.Equal(t, module+"/localsink", strings.TrimSpace(string(out)))
+}
+
+// TestUsersGetNoHeavyModules: nobody who builds a backend compiles a client, and
+// nobody at all compiles Kubernetes or Prometheus by importing the library.
+func TestUsersGetNoHeavyModules(t *testing.T) {
+	reaches := func(pkg string) string {
+		out, err := exec.Command("go", "list", "-deps", "./"+pkg).Output()
+		require.NoError(t, err)
+		return string(out)
+	}
+	for pkg := range allowed() {
+		deps := reaches(pkg)
+		for _, heavy := range []string{"k8s.io/kubernetes/", "k8s.io/apiserver/", "k8s.io/component-base/", "github.com/prometheus/", "github.com/spf13/cobra"} {
+			require.NotContains(t, deps, heavy, pkg)
+		}
+		if pkg != "watchers/kube" {
+			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
+		}
+	}
+	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
+	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
+}

@@ -1,0 +1,117 @@
+package localsink_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestServiceName(t *testing.T) {
+	sorted := []localsink.ServiceName{{}, {Name: "b"}, {Namespace: "a", Name: "b"}, {Namespace: "a", Name: "c"}, {Namespace: "b", Name: "a"}}
+	for i, a := range sorted {
+		for j, b := range sorted {
+			require.Equal(t, i < j, a.Compare(b) < 0, "%s, %s", a, b)
+			require.Equal(t, i == j, a.Compare(b) == 0, "%s, %s", a, b)
+		}
+	}
+	require.Equal(t, "default/web", localsink.ServiceName{Namespace: "default", Name: "web"}.String())
+}
+
+func TestNeeds(t *testing.T) {
+	frontend := func(kind localsink.FrontendKind, addr string) localsink.Frontend {
+		return localsink.Frontend{Kind: kind, Addr: netip.MustParseAddrPort(addr)}
+	}
+	port := func(protocol localsink.Protocol, frontends ...localsink.Frontend) localsink.Port {
+		return localsink.Port{Protocol: protocol, Frontends: frontends}
+	}
+	restricted := frontend(localsink.LoadBalancer, "192.0.2.1:80")
+	restricted.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	closed := frontend(localsink.LoadBalancer, "192.0.2.1:80")
+	closed.Sources = []netip.Prefix{}
+	sticky := port(localsink.TCP)
+	sticky.Affinity = time.Second
+
+	for _, c := range []struct {
+		name  string
+		ports []localsink.Port
+		want  localsink.Features
+		text  string
+	}{
+		{"nothing", nil, 0, ""},
+		{"only a port", []localsink.Port{port(localsink.TCP)}, localsink.FeatureTCP, "TCP"},
+		{"UDP", []localsink.Port{port(localsink.UDP)}, localsink.FeatureUDP, "UDP"},
+		{"SCTP", []localsink.Port{port(localsink.SCTP)}, localsink.FeatureSCTP, "SCTP"},
+		{"affinity", []localsink.Port{sticky}, localsink.FeatureTCP | localsink.FeatureAffinity, "TCP, session affinity"},
+		{
+			"a cluster IP", []localsink.Port{port(localsink.TCP, frontend(localsink.ClusterIP, "10.0.0.1:80"))},
+			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureClusterIP, "IPv4, TCP, ClusterIP",
+		},
+		{
+			"a node port", []localsink.Port{port(localsink.TCP, frontend(localsink.NodePort, "[::]:30080"))},
+			localsink.FeatureTCP | localsink.FeatureIPv6 | localsink.FeatureNodePort, "IPv6, TCP, NodePort",
+		},
+		{
+			"an external IP", []localsink.Port{port(localsink.UDP, frontend(localsink.ExternalIP, "192.0.2.1:53"))},
+			localsink.FeatureUDP | localsink.FeatureIPv4 | localsink.FeatureExternalIP, "IPv4, UDP, ExternalIP",
+		},
+		{
+			"source ranges", []localsink.Port{port(localsink.TCP, restricted)},
+			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSources,
+			"IPv4, TCP, source ranges, LoadBalancer",
+		},
+		{
+			"source ranges that let in nobody", []localsink.Port{port(localsink.TCP, closed)},
+			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSources,
+			"IPv4, TCP, source ranges, LoadBalancer",
+		},
+		{
+			"all ports and frontends count", []localsink.Port{
+				port(localsink.TCP, frontend(localsink.ClusterIP, "10.0.0.1:80"), frontend(localsink.ClusterIP, "[fd00::1]:80")),
+				port(localsink.SCTP, frontend(localsink.ExternalIP, "192.0.2.1:80")),
+			},
+			localsink.FeatureTCP | localsink.FeatureSCTP | localsink.FeatureIPv4 | localsink.FeatureIPv6 |
+				localsink.FeatureClusterIP | localsink.FeatureExternalIP,
+			"IPv4, IPv6, TCP, SCTP, ClusterIP, ExternalIP",
+		},
+	} {
+		s := &localsink.Service{Ports: c.ports}
+		require.Equal(t, c.want, s.Needs(), c.name)
+		require.Equal(t, c.text, s.Needs().String(), c.name)
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	require.Equal(t, "IPv4, IPv6, TCP, UDP, SCTP, session affinity, source ranges, ClusterIP, NodePort, ExternalIP, LoadBalancer",
+		(localsink.FeatureLoadBalancer<<1 - 1).String())
+	require.Equal(t, "LoadBalancer", localsink.FeatureLoadBalancer.String(), "every feature has its own name")
+}
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct {
+		value interface{ String() string }
+		want  string
+	}{
+		{localsink.ClusterIP, "ClusterIP"},
+		{localsink.NodePort, "NodePort"},
+		{localsink.ExternalIP, "ExternalIP"},
+		{localsink.LoadBalancer, "LoadBalancer"},
+		{localsink.FrontendKind(0), "unknown"},
+		{localsink.Anyone, "Anyone"},
+		{localsink.LocalPods, "LocalPods"},
+		{localsink.ThisNode, "ThisNode"},
+		{localsink.From(99), "unknown"},
+		{localsink.Reject, "Reject"},
+		{localsink.Drop, "Drop"},
+		{localsink.TCP, "TCP"},
+		{localsink.UDP, "UDP"},
+		{localsink.SCTP, "SCTP"},
+		{localsink.Protocol(1), "unknown"},
+		{localsink.Problem{Object: "Service a/b", Field: "spec.type", Message: "is odd"}, "Service a/b: spec.type: is odd"},
+	} {
+		require.Equal(t, c.want, c.value.String())
+	}
+}

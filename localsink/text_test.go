@@ -1,0 +1,49 @@
+package localsink_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestText(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	s := &localsink.Service{
+		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
+		Ports: []localsink.Port{{
+			Name: "http", Protocol: localsink.TCP, Affinity: time.Hour,
+			Frontends: []localsink.Frontend{
+				{Kind: localsink.ClusterIP, Addr: addr("10.0.0.1:80"), Routes: []localsink.Route{
+					{From: localsink.LocalPods, Pool: 0},
+					{From: localsink.Anyone, Pool: 0, Masquerade: true},
+				}},
+				{
+					Kind: localsink.LoadBalancer, Addr: addr("192.0.2.1:80"),
+					Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+					Routes:  []localsink.Route{{Pool: 1, Empty: localsink.Drop}},
+				},
+			},
+			Pools: []localsink.Pool{
+				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true}, {Addr: addr("10.1.0.2:8080")}}},
+				{},
+			},
+		}},
+		HealthCheck: &localsink.HealthCheck{Port: 30000, LocalEndpoints: 1},
+		Problems:    []localsink.Problem{{Object: "Service default/web", Field: "spec.externalIPs[0]", Message: "is no address"}},
+	}
+	require.Equal(t, `default/web
+  port "http" TCP, affinity 1h0m0s
+    ClusterIP 10.0.0.1:80
+      LocalPods -> 10.1.0.1:8080(local) 10.1.0.2:8080
+      Anyone -> 10.1.0.1:8080(local) 10.1.0.2:8080 masqueraded
+    LoadBalancer 192.0.2.1:80 for [198.51.100.0/24]
+      Anyone -> drop
+  health check on port 30000: 1 local endpoints
+  problem: Service default/web: spec.externalIPs[0]: is no address
+`, s.Text())
+	require.Equal(t, "/\n", (&localsink.Service{}).Text())
+}
