@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// A Reader remembers which snapshot one consumer has accepted. A store keeps
-// deletions for its readers, so a reader that is not needed any more must be
-// closed. One goroutine may use a reader at a time.
+// A Reader remembers which snapshot one consumer has accepted. A store remembers
+// deletions for its readers, within bounds, so a reader that is not needed any
+// more must be closed. One goroutine may use a reader at a time.
 type Reader[K, V any] struct {
 	s        *Store[K, V]
 	accepted atomic.Pointer[Snapshot[K, V]]
@@ -19,7 +19,7 @@ func (s *Store[K, V]) Reader() *Reader[K, V] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &Reader[K, V]{s: s}
-	r.accepted.Store(New[K, V](s.compare, s.hash).Snapshot())
+	r.accepted.Store(s.empty)
 	s.readers[r] = struct{}{}
 	return r
 }

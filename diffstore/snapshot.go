@@ -68,9 +68,7 @@ func (s *Snapshot[K, V]) Changes(since Revision) (iter.Seq[Change[K, V]], error)
 		return nil, ErrCompacted
 	}
 	return func(yield func(Change[K, V]) bool) {
-		s.log.AscendGreaterOrEqual(&entry[K, V]{rev: since + 1}, func(e *entry[K, V]) bool {
-			return yield(Change[K, V]{Key: e.key, Value: e.value, Deleted: e.deleted})
-		})
+		s.after(since, func(e *entry[K, V]) bool { return yield(e.change()) })
 	}, nil
 }
 
@@ -83,14 +81,25 @@ func (s *Snapshot[K, V]) Diff(old *Snapshot[K, V]) iter.Seq[Change[K, V]] {
 		return s.merge(old)
 	}
 	return func(yield func(Change[K, V]) bool) {
-		s.log.AscendGreaterOrEqual(&entry[K, V]{rev: old.rev + 1}, func(e *entry[K, V]) bool {
+		s.after(old.rev, func(e *entry[K, V]) bool {
 			was, existed := old.items.Get(e)
 			if e.deleted && !existed || !e.deleted && existed && was.hash == e.hash {
 				return true
 			}
-			return yield(Change[K, V]{Key: e.key, Value: e.value, Deleted: e.deleted})
+			return yield(e.change())
 		})
 	}
+}
+
+// after yields the newest change of each key that changed after a revision.
+func (s *Snapshot[K, V]) after(since Revision, yield func(*entry[K, V]) bool) {
+	if since < s.rev {
+		s.log.AscendGreaterOrEqual(&entry[K, V]{rev: since + 1}, yield)
+	}
+}
+
+func (e *entry[K, V]) change() Change[K, V] {
+	return Change[K, V]{Key: e.key, Value: e.value, Deleted: e.deleted}
 }
 
 // merge is Diff by walking both snapshots from end to end.

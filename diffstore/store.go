@@ -18,8 +18,10 @@ type Revision uint64
 // have been forgotten: the asker must start from a whole snapshot.
 var ErrCompacted = errors.New("diffstore: revision is compacted")
 
-// minTombstones is the number of deletions that are always remembered. Above it a
-// store remembers as many as it has items, so memory stays proportional to use.
+// minTombstones is how many deletions a store remembers for readers that have not
+// accepted them, or for nobody in particular when it has no readers. A store with
+// more items than that remembers as many as it has items, so memory stays
+// proportional to use.
 const minTombstones = 1024
 
 // degree of the trees; 32 keeps a copied path of a write under 2 KiB at 100k items.
@@ -43,8 +45,11 @@ type Store[K, V any] struct {
 	compare func(a, b K) int
 	hash    func(*Hash, V)
 	seed    uint64
+	empty   *Snapshot[K, V] // the store at revision 0
 
-	mu      sync.Mutex // serialises writers; readers never take it
+	mu      sync.Mutex  // serialises writers; readers never take it
+	probe   entry[K, V] // what is looked up, and
+	digest  Hash        // what is hashed: fields, so that neither is allocated
 	items   *tree[K, V]
 	log     *tree[K, V] // newest change of each key, by revision
 	graves  *tree[K, V] // the deletions in log, by key
@@ -71,14 +76,15 @@ func New[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Store[K, V] {
 		burials: btree.NewG(degree, byRev),
 		readers: map[*Reader[K, V]]struct{}{},
 	}
-	s.publish()
+	s.empty = s.publish()
 	return s
 }
 
 // Update runs fn and publishes all that it changed at once; it returns the
 // snapshot that holds the changes. When fn changes nothing, nobody is woken and
-// the snapshot is the present one. Updates do not overlap: fn must not call
-// Update of the same store, and tx is dead when fn has returned.
+// the snapshot is the present one; a value that fn changes and changes back has
+// changed. Updates do not overlap: fn must not call Update of the same store, and
+// tx is dead when fn has returned.
 func (s *Store[K, V]) Update(fn func(tx *Tx[K, V])) *Snapshot[K, V] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +116,8 @@ func (s *Store[K, V]) publish() *Snapshot[K, V] {
 }
 
 // compact forgets the deletions that every reader has accepted, and the oldest
-// ones when there are more than memory should hold. A reader is hurt by neither:
-// it compares snapshots when it must.
+// ones when there are more than minTombstones allows. A reader is hurt by neither:
+// it compares whole snapshots when it must.
 func (s *Store[K, V]) compact() {
 	if s.graves.Len() == 0 {
 		return
@@ -152,7 +158,7 @@ type Tx[K, V any] struct{ s *Store[K, V] }
 
 // Get returns the value of key.
 func (tx *Tx[K, V]) Get(key K) (value V, ok bool) {
-	if e, ok := tx.s.items.Get(&entry[K, V]{key: key}); ok {
+	if e, ok := tx.s.items.Get(tx.s.at(key)); ok {
 		return e.value, true
 	}
 	return value, false
@@ -173,11 +179,12 @@ func (tx *Tx[K, V]) Delete(key K) bool {
 // set returns the entry that key has afterwards.
 func (tx *Tx[K, V]) set(key K, value V) (e *entry[K, V], changed bool) {
 	s := tx.s
-	e = &entry[K, V]{key: key, value: value, hash: s.sum(value)}
-	old, exists := s.items.Get(e)
-	if exists && old.hash == e.hash {
+	hash := s.sum(value)
+	old, exists := s.items.Get(s.at(key))
+	if exists && old.hash == hash {
 		return old, false
 	}
+	e = &entry[K, V]{key: key, value: value, hash: hash}
 	if exists {
 		e.round = old.round
 		s.log.Delete(old)
@@ -194,7 +201,7 @@ func (tx *Tx[K, V]) set(key K, value V) (e *entry[K, V], changed bool) {
 // delete returns the entry that key had.
 func (tx *Tx[K, V]) delete(key K) (old *entry[K, V], existed bool) {
 	s := tx.s
-	old, existed = s.items.Delete(&entry[K, V]{key: key})
+	old, existed = s.items.Delete(s.at(key))
 	if !existed {
 		return nil, false
 	}
@@ -211,9 +218,14 @@ func (tx *Tx[K, V]) Ascend(from K, yield func(K, V) bool) { ascend(tx.s.items, f
 // Len returns the number of keys.
 func (tx *Tx[K, V]) Len() int { return tx.s.items.Len() }
 
+// at returns an entry to look key up with.
+func (s *Store[K, V]) at(key K) *entry[K, V] {
+	s.probe.key = key
+	return &s.probe
+}
+
 func (s *Store[K, V]) sum(v V) uint64 {
-	var h Hash
-	h.digest.ResetWithSeed(s.seed)
-	s.hash(&h, v)
-	return h.digest.Sum64()
+	s.digest.digest.ResetWithSeed(s.seed)
+	s.hash(&s.digest, v)
+	return s.digest.digest.Sum64()
 }
