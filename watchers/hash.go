@@ -90,9 +90,8 @@ func hashList[T any](h *diffstore.Hash, list []T, add func(T)) {
 }
 
 func hashTime(h *diffstore.Hash, t time.Time) {
-	if t.IsZero() {
-		h.Uint(0)
-		return
+	h.Bool(t.IsZero())
+	if !t.IsZero() {
+		h.Uint(uint64(t.UnixNano()))
 	}
-	h.Uint(uint64(t.UnixNano()))
 }

@@ -1,0 +1,145 @@
+package watchers
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/diffstore"
+)
+
+// notContent are the fields that are documented to be no content.
+var notContent = map[string]bool{"EndpointSlice.Triggered": true}
+
+// TestHashCoversEveryField changes every field of every fact, one at a time: the
+// content must be another one, so that no change is lost.
+func TestHashCoversEveryField(t *testing.T) {
+	for _, c := range []struct {
+		zero   Fact
+		fields int // a lower bound, so that the walk cannot quietly become shorter
+	}{
+		{&Service{}, 26},
+		{&EndpointSlice{}, 21},
+		{&Node{}, 8},
+	} {
+		typ := reflect.TypeOf(c.zero).Elem()
+		before, after := filled(typ), filled(typ)
+		require.True(t, sameContent(before, after), "%s: two equal facts differ", typ)
+		n := 0
+		mutateEach(t, typ.Name(), reflect.ValueOf(after).Elem(), func(path string) {
+			n++
+			require.Equal(t, notContent[path], sameContent(before, after), "%s does not count as it should", path)
+		})
+		require.True(t, sameContent(before, after), "%s: a mutation was not undone", typ)
+		require.GreaterOrEqual(t, n, c.fields, typ)
+	}
+}
+
+// TestHashIsUnambiguous has pairs of facts that list the same things in other
+// places.
+func TestHashIsUnambiguous(t *testing.T) {
+	a := netip.MustParseAddr("10.0.0.1")
+	hints := func(h *Hints) Fact { return &EndpointSlice{Endpoints: []Endpoint{{Hints: h}}} }
+	for name, pair := range map[string][2]Fact{
+		"no hints, empty hints": {hints(nil), hints(&Hints{})},
+		"zones, nodes":          {hints(&Hints{Zones: []string{"x"}}), hints(&Hints{Nodes: []string{"x"}})},
+		"addresses":             {&Service{ClusterIPs: []netip.Addr{a}}, &Service{ExternalIPs: []netip.Addr{a}}},
+		"order":                 {&Service{IPFamilies: []IPFamily{4, 6}}, &Service{IPFamilies: []IPFamily{6, 4}}},
+	} {
+		require.False(t, sameContent(pair[0], pair[1]), name)
+		require.True(t, sameContent(pair[0], pair[0]), name)
+	}
+}
+
+// sameContent asks a store of one key, which knows nothing but the hash.
+func sameContent(a, b Fact) (same bool) {
+	s := diffstore.New(cmp.Compare[int], func(h *diffstore.Hash, f Fact) { f.hash(h) })
+	s.Update(func(tx *diffstore.Tx[int, Fact]) {
+		tx.Set(0, a)
+		same = !tx.Set(0, b)
+	})
+	return same
+}
+
+// filled returns a fact in which every list has one element and every pointer
+// points to something.
+func filled(typ reflect.Type) Fact {
+	v := reflect.New(typ)
+	fill(v.Elem())
+	return v.Interface().(Fact)
+}
+
+func fill(v reflect.Value) {
+	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(time.Unix(1000, 0)))
+		return
+	case netip.Addr, netip.Prefix:
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	}
+}
+
+// mutateEach changes everything below v, calls check with the path of what is
+// changed, and changes it back.
+func mutateEach(t *testing.T, path string, v reflect.Value, check func(path string)) {
+	old := reflect.New(v.Type()).Elem()
+	old.Set(v)
+	try := func(suffix string, value any) {
+		v.Set(reflect.ValueOf(value).Convert(v.Type()))
+		check(path + suffix)
+		v.Set(old)
+	}
+	switch value := v.Interface().(type) {
+	case time.Time:
+		try("", value.Add(time.Nanosecond))
+		return
+	case netip.Addr:
+		try("", netip.MustParseAddr("10.0.0.1"))
+		return
+	case netip.Prefix:
+		try("", netip.MustParsePrefix("10.0.0.0/8"))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			require.True(t, field.IsExported(), "%s.%s cannot be reached", path, field.Name)
+			mutateEach(t, path+"."+field.Name, v.Field(i), check)
+		}
+	case reflect.Slice:
+		try("[none]", reflect.Zero(v.Type()).Interface())
+		try("[twice]", reflect.Append(v, v.Index(0)).Interface())
+		mutateEach(t, path+"[0]", v.Index(0), check)
+	case reflect.Pointer:
+		try("[nil]", reflect.Zero(v.Type()).Interface())
+		mutateEach(t, path, v.Elem(), check)
+	case reflect.String:
+		try("", v.String()+"x")
+	case reflect.Bool:
+		try("", !v.Bool())
+	case reflect.Int64:
+		try("", v.Int()+1)
+	case reflect.Uint8, reflect.Uint16:
+		try("", v.Uint()+1)
+	default:
+		require.Fail(t, "unknown kind", fmt.Sprintf("%s: %s: teach this test to change it", path, v.Kind()))
+	}
+}

@@ -1,0 +1,159 @@
+package watchertest
+
+import (
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// namespace is where all objects of the laws are.
+const namespace = "default"
+
+func service(name, ip string) *corev1.Service {
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: corev1.ServiceSpec{
+			Type:       corev1.ServiceTypeClusterIP,
+			ClusterIP:  ip,
+			ClusterIPs: []string{ip},
+			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+			Ports:      []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
+		},
+	}
+}
+
+func slice(name, service, ip string) *discoveryv1.EndpointSlice {
+	port, portName, protocol, yes := int32(8080), "http", corev1.ProtocolTCP, true
+	return &discoveryv1.EndpointSlice{
+		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name,
+			Labels: map[string]string{discoveryv1.LabelServiceName: service},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &portName, Protocol: &protocol, Port: &port}},
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses:  []string{ip},
+			Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
+		}},
+	}
+}
+
+func node(name, zone string) *corev1.Node {
+	return &corev1.Node{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:   name,
+			Labels: map[string]string{corev1.LabelTopologyZone: zone},
+		},
+		Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
+		},
+	}
+}
+
+// noise is metadata that means nothing to a proxy.
+func noise(o metav1.Object) {
+	o.SetAnnotations(map[string]string{
+		corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05Z", // the only one with a meaning, and no content
+		"example.org/note":                    "written",
+	})
+	labels := map[string]string{"example.org/team": "blue"}
+	for k, v := range o.GetLabels() {
+		labels[k] = v
+	}
+	o.SetLabels(labels)
+}
+
+func noisyService(name, ip string) *corev1.Service {
+	s := service(name, ip)
+	noise(s)
+	return s
+}
+
+func noisySlice(name, service, ip string) *discoveryv1.EndpointSlice {
+	s := slice(name, service, ip)
+	noise(s)
+	return s
+}
+
+// noisyNode has had its heartbeat, too.
+func noisyNode(name, zone string) *corev1.Node {
+	n := node(name, zone)
+	noise(n)
+	n.Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+		LastHeartbeatTime: metav1.NewTime(time.Unix(1_800_000_000, 0)),
+	}}
+	n.Status.Images = []corev1.ContainerImage{{Names: []string{"example.org/web:1"}, SizeBytes: 1}}
+	return n
+}
+
+// A condition is something that a snapshot fulfils or not.
+type condition func(watchers.Snapshot) bool
+
+func not(c condition) condition { return func(s watchers.Snapshot) bool { return !c(s) } }
+
+func all(conditions ...condition) condition {
+	return func(s watchers.Snapshot) bool {
+		for _, c := range conditions {
+			if !c(s) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func hasService(name string) condition {
+	return func(s watchers.Snapshot) bool { return s.Service(id(name)) != nil }
+}
+
+func serves(name, ip string) condition {
+	return func(s watchers.Snapshot) bool {
+		svc := s.Service(id(name))
+		return svc != nil && svc.ClusterIP == netip.MustParseAddr(ip) && len(svc.Ports) == 1 && svc.Ports[0].Port == 80
+	}
+}
+
+func hasSlice(service, name string) condition {
+	return func(s watchers.Snapshot) bool { return find(s, service, name) != nil }
+}
+
+func hasEndpoint(service, name, ip string) condition {
+	return func(s watchers.Snapshot) bool {
+		slice := find(s, service, name)
+		return slice != nil && len(slice.Endpoints) == 1 && slice.Endpoints[0].Addr == netip.MustParseAddr(ip) &&
+			slice.Endpoints[0].Ready && len(slice.Ports) == 1 && slice.Ports[0].Port == 8080
+	}
+}
+
+func find(s watchers.Snapshot, service, name string) *watchers.EndpointSlice {
+	for slice := range s.EndpointSlices(id(service)) {
+		if slice.Name == name {
+			return slice
+		}
+	}
+	return nil
+}
+
+func nodeExists(name string) condition {
+	return func(s watchers.Snapshot) bool { return s.Node(name) != nil }
+}
+
+func hasNode(name, zone string) condition {
+	return func(s watchers.Snapshot) bool {
+		n := s.Node(name)
+		return n != nil && n.Zone == zone
+	}
+}
+
+func id(name string) watchers.ServiceName {
+	return watchers.ServiceName{Namespace: namespace, Name: name}
+}
