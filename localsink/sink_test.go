@@ -118,9 +118,9 @@ func TestWalk(t *testing.T) {
 	h := &healer{}
 	chain := localsink.Chain(s[1], h)
 	wrapped := decorator{chain}
-	tee := localsink.Tee(s[0], wrapped)
+	tee := localsink.Tee(wrapped, s[0])
 
-	all := []localsink.Sink{tee, s[0], wrapped, chain, s[1], h}
+	all := []localsink.Sink{tee, wrapped, chain, s[1], h, s[0]}
 	require.Equal(t, all, slices.Collect(localsink.Walk(tee)))
 	require.Equal(t, []localsink.Sink{s[0]}, slices.Collect(localsink.Walk(s[0])))
 	for n := range all {
