@@ -1,0 +1,174 @@
+package healthcheck
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+func get(t *testing.T, h http.Handler) (int, map[string]any) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, "application/json", w.Header().Get("Content-Type"))
+	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+	var body map[string]any
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
+	return w.Code, body
+}
+
+// TestProxyHealth follows rows HC-01 to HC-06.
+func TestProxyHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail error
+		p := NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fail }), time.Minute)
+		eligible := true
+		healthz, livez := p.Healthz(func() bool { return eligible }), p.Livez()
+		expect := func(id string, wantHealthz, wantLivez int) {
+			code, body := get(t, healthz)
+			require.Equal(t, wantHealthz, code, id)
+			require.Equal(t, eligible, body["nodeEligible"], id)
+			require.Equal(t, wantLivez == 200, body["healthy"], id)
+			code, body = get(t, livez)
+			require.Equal(t, wantLivez, code, id)
+			require.NotContains(t, body, "nodeEligible", id)
+		}
+		sync := func() { _ = p.Sync(t.Context(), &localsink.Update{}) }
+
+		expect("starting", 200, 200)
+		time.Sleep(2 * time.Minute)
+		expect("HC-02b nothing ever succeeded", 503, 503)
+		sync()
+		expect("HC-06 heals", 200, 200)
+		time.Sleep(time.Hour)
+		expect("nothing outstanding", 200, 200)
+		fail = errors.New("injected")
+		for range 5 {
+			sync()
+			time.Sleep(10 * time.Second)
+		}
+		expect("HC-02 outstanding, in time", 200, 200)
+		time.Sleep(15 * time.Second)
+		sync()
+		expect("HC-02 trying again does not push the deadline", 503, 503)
+		_, body := get(t, healthz)
+		require.NotEqual(t, body["currentTime"], body["lastUpdated"])
+		fail = nil
+		sync()
+		eligible = false
+		expect("HC-04 node about to vanish", 503, 200)
+	})
+}
+
+func loopback() *localsink.Node {
+	return &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
+}
+
+func checked(name string, port uint16, local int) *localsink.Service {
+	return &localsink.Service{
+		Name:        localsink.ServiceName{Namespace: "ns", Name: name},
+		HealthCheck: &localsink.HealthCheck{Port: port, LocalEndpoints: local},
+	}
+}
+
+// freePort returns a TCP port that nobody has.
+func freePort(t *testing.T) uint16 {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+func ask(t *testing.T, port uint16) (code int, weight string, body serviceBody) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/any/path", port))
+	if err != nil {
+		return 0, "", body
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &body))
+	return resp.StatusCode, resp.Header.Get("X-Load-Balancing-Endpoint-Weight"), body
+}
+
+// TestServiceHealth follows rows HC-10 to HC-15 with real listeners.
+func TestServiceHealth(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	healthy := true
+	var told []string
+	s := NewServices(Config{
+		Healthy: func() bool { return healthy },
+		OnError: func(name localsink.ServiceName, err error) { told = append(told, err.Error()) },
+	})
+	defer s.Close()
+	now := localsink.State(nil)
+	move := func(services ...*localsink.Service) {
+		next := sinktest.State(services...)
+		require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback(), now, next)))
+		now = next
+	}
+	a, b := freePort(t), freePort(t)
+
+	move(checked("a", a, 0), checked("b", b, 18))
+	code, _, _ := ask(t, a)
+	require.Equal(t, 503, code, "HC-11 no local endpoints")
+	code, weight, body := ask(t, b)
+	require.Equal(t, 200, code, "HC-11")
+	require.Equal(t, "18", weight, "HC-13")
+	require.Equal(t, "ns", body.Service.Namespace)
+	require.Equal(t, "b", body.Service.Name)
+	require.EqualValues(t, 18, body.LocalEndpoints)
+	require.True(t, body.ServiceProxyHealthy)
+
+	healthy = false
+	code, _, body = ask(t, b)
+	require.Equal(t, 503, code, "HC-11 proxy unhealthy")
+	require.False(t, body.ServiceProxyHealthy)
+	healthy = true
+
+	move(checked("a", a, 2), checked("b", b, 0))
+	code, _, _ = ask(t, a)
+	require.Equal(t, 200, code, "HC-12 count follows")
+	code, _, _ = ask(t, b)
+	require.Equal(t, 503, code, "HC-12 count follows")
+
+	c := freePort(t)
+	move(checked("a", c, 2))
+	code, _, _ = ask(t, a)
+	require.Zero(t, code, "HC-14 old port is closed")
+	code, _, _ = ask(t, b)
+	require.Zero(t, code, "HC-14 Service is gone")
+	code, _, _ = ask(t, c)
+	require.Equal(t, 200, code, "HC-14 new port is open")
+	require.Empty(t, told)
+
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b))
+	require.NoError(t, err)
+	move(checked("a", c, 2), checked("b", b, 1))
+	move(checked("a", c, 3), checked("b", b, 1))
+	require.Len(t, told, 1, "HC-15 told once")
+	require.Contains(t, told[0], "Service ns/b: spec.healthCheckNodePort")
+	code, _, _ = ask(t, c)
+	require.Equal(t, 200, code, "HC-15 others go on")
+	require.NoError(t, taken.Close())
+	s.retry.Reset(0)
+	<-s.Damaged()
+	require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: now}))
+	code, _, _ = ask(t, b)
+	require.Equal(t, 200, code, "HC-15 tried again")
+}
