@@ -1,0 +1,53 @@
+package file
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
+)
+
+// setDefaults fills in what the API server would: as far as a proxy reads it, and as
+// far as package kubeapi does not take its absence for the default already.
+func setDefaults(object any, namespace string) {
+	switch o := object.(type) {
+	case *corev1.Service:
+		o.Namespace = namespace
+		setClusterIPs(&o.Spec)
+	case *discoveryv1.EndpointSlice:
+		o.Namespace = namespace
+		for i := range o.Ports {
+			if o.Ports[i].Name == nil {
+				o.Ports[i].Name = new(string)
+			}
+		}
+	case *corev1.Node:
+		o.Namespace = ""
+	}
+}
+
+func setClusterIPs(spec *corev1.ServiceSpec) {
+	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+		spec.ClusterIP = spec.ClusterIPs[0]
+	}
+	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
+	if len(spec.IPFamilies) > 0 {
+		return
+	}
+	families := make([]corev1.IPFamily, 0, len(spec.ClusterIPs))
+	for _, ip := range spec.ClusterIPs {
+		addr, ok := kubeapi.ParseAddr(ip)
+		switch {
+		case !ok:
+			return
+		case watchers.FamilyOf(addr) == watchers.IPv4:
+			families = append(families, corev1.IPv4Protocol)
+		default:
+			families = append(families, corev1.IPv6Protocol)
+		}
+	}
+	spec.IPFamilies = families
+}

@@ -1,0 +1,312 @@
+package kube
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// An apiServer speaks as much of the Kubernetes API as a watcher hears: list, watch
+// and streamed lists, with selectors and a history.
+type apiServer struct {
+	*httptest.Server
+	idle func() // closes the connections of the last client
+
+	mu       sync.Mutex
+	objects  map[string]runtime.Object // by path and name
+	history  []change
+	floor    int           // the history up to here is forgotten
+	changed  chan struct{} // closed with each change
+	cut      chan struct{} // closed to end all watches
+	requests []url.Values  // with "path", "accept" and "agent" added
+
+	plainListsOnly bool
+	wasBroken      bool
+	broken         int                      // a status to answer everything with
+	hold           map[string]chan struct{} // by path: answer nothing before it is closed
+}
+
+type change struct {
+	path    string
+	was, is runtime.Object
+	rv      int
+}
+
+func newAPIServer(t testing.TB) *apiServer {
+	s := &apiServer{objects: map[string]runtime.Object{}, changed: make(chan struct{}), cut: make(chan struct{}), hold: map[string]chan struct{}{}}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *apiServer) client(t testing.TB) kubernetes.Interface {
+	transport := &http.Transport{}
+	s.idle = func() { transport.CloseIdleConnections(); s.CloseClientConnections() }
+	t.Cleanup(s.idle)
+	client, err := kubernetes.NewForConfig(Tuned(&rest.Config{Host: s.URL, Transport: transport}))
+	require.NoError(t, err)
+	return client
+}
+
+func pathOf(o runtime.Object) string {
+	switch o.(type) {
+	case *corev1.Service:
+		return "/api/v1/services"
+	case *discoveryv1.EndpointSlice:
+		return "/apis/discovery.k8s.io/v1/endpointslices"
+	case *corev1.Node:
+		return "/api/v1/nodes"
+	}
+	panic(fmt.Sprintf("%T", o))
+}
+
+func idOf(o runtime.Object) string {
+	m, _ := meta.Accessor(o)
+	return pathOf(o) + " " + m.GetNamespace() + "/" + m.GetName()
+}
+
+// set creates or updates objects, each as a change of its own.
+func (s *apiServer) set(objects ...runtime.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range objects {
+		o = o.DeepCopyObject()
+		s.record(change{path: pathOf(o), was: s.objects[idOf(o)], is: o})
+	}
+}
+
+func (s *apiServer) delete(o runtime.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record(change{path: pathOf(o), was: s.objects[idOf(o)]})
+}
+
+func (s *apiServer) record(c change) {
+	c.rv = s.revision() + 1
+	if c.is != nil {
+		m, _ := meta.Accessor(c.is)
+		m.SetResourceVersion(strconv.Itoa(c.rv))
+		s.objects[idOf(c.is)] = c.is
+	} else {
+		delete(s.objects, idOf(c.was))
+	}
+	s.history = append(s.history, c)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *apiServer) revision() int { return s.floor + len(s.history) }
+
+// forget makes every revision so far too old to watch from.
+func (s *apiServer) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.floor, s.history = s.revision(), nil
+}
+
+// disconnect ends all watches; broken is the status of all that is asked then, or 0.
+func (s *apiServer) disconnect(broken int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken, s.wasBroken = broken, s.wasBroken || broken != 0
+	close(s.cut)
+	s.cut = make(chan struct{})
+}
+
+// heal ends what disconnect began.
+func (s *apiServer) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = 0
+}
+
+// seen returns the requests so far for a path.
+func (s *apiServer) seen(path string) (out []url.Values) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.requests {
+		if q.Get("path") == path {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	q.Set("path", r.URL.Path)
+	q.Set("accept", r.Header.Get("Accept"))
+	q.Set("agent", r.UserAgent())
+	s.mu.Lock()
+	s.requests = append(s.requests, q)
+	hold, broken, cut := s.hold[r.URL.Path], s.broken, s.cut
+	s.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	watching, streamed := q.Get("watch") != "", q.Get("sendInitialEvents") == "true"
+	switch {
+	case broken != 0:
+		fail(w, broken, "InternalError", "broken for the test")
+	case streamed && s.plainListsOnly:
+		fail(w, http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+	case watching:
+		s.serveWatch(w, r, q, streamed, cut)
+	default:
+		s.serveList(w, q)
+	}
+}
+
+func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status: "Failure", Code: int32(code), Reason: reason, Message: message})
+}
+
+// matches reports whether an object passes the selectors of a request.
+func matches(o runtime.Object, q url.Values) bool {
+	if o == nil {
+		return false
+	}
+	m, _ := meta.Accessor(o)
+	byLabel, err := labels.Parse(q.Get("labelSelector"))
+	if err != nil {
+		panic(err)
+	}
+	set := fields.Set{"metadata.name": m.GetName()}
+	if svc, ok := o.(*corev1.Service); ok {
+		set["spec.clusterIP"] = svc.Spec.ClusterIP
+	}
+	return byLabel.Matches(labels.Set(m.GetLabels())) && fields.ParseSelectorOrDie(q.Get("fieldSelector")).Matches(set)
+}
+
+func (s *apiServer) all(q url.Values) (out []runtime.Object) {
+	for id, o := range s.objects {
+		if strings.HasPrefix(id, q.Get("path")+" ") && matches(o, q) {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b runtime.Object) int { return strings.Compare(idOf(a), idOf(b)) })
+	return out
+}
+
+// raw encodes an object with its type, as the API does in watches.
+func raw(o runtime.Object) json.RawMessage {
+	o = o.DeepCopyObject()
+	version, kind := "v1", strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1.")
+	if kind == "EndpointSlice" {
+		version = "discovery.k8s.io/v1"
+	}
+	o.GetObjectKind().SetGroupVersionKind(schemaKind(version, kind))
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func (s *apiServer) serveList(w http.ResponseWriter, q url.Values) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kind, version := "ServiceList", "v1"
+	switch {
+	case strings.HasSuffix(q.Get("path"), "nodes"):
+		kind = "NodeList"
+	case strings.HasSuffix(q.Get("path"), "endpointslices"):
+		kind, version = "EndpointSliceList", "discovery.k8s.io/v1"
+	}
+	items := []json.RawMessage{}
+	for _, o := range s.all(q) {
+		items = append(items, raw(o))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": kind, "apiVersion": version,
+		"metadata": map[string]string{"resourceVersion": strconv.Itoa(s.revision())}, "items": items})
+}
+
+func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Values, streamed bool, cut chan struct{}) {
+	at, _ := strconv.Atoi(q.Get("resourceVersion"))
+	s.mu.Lock()
+	tooOld := !streamed && at < s.floor
+	s.mu.Unlock()
+	if tooOld {
+		fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	send := func(kind string, object any) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": object})
+	}
+	if streamed {
+		s.mu.Lock()
+		at = s.revision()
+		for _, o := range s.all(q) {
+			send("ADDED", raw(o))
+		}
+		s.mu.Unlock()
+		send("BOOKMARK", bookmark(q.Get("path"), at))
+	}
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		for _, c := range s.history[max(0, min(at-s.floor, len(s.history))):] {
+			at = c.rv
+			if c.path != q.Get("path") {
+				continue
+			}
+			switch was, is := matches(c.was, q), matches(c.is, q); {
+			case was && is:
+				send("MODIFIED", raw(c.is))
+			case is:
+				send("ADDED", raw(c.is))
+			case was:
+				m, _ := meta.Accessor(c.was.DeepCopyObject())
+				m.SetResourceVersion(strconv.Itoa(c.rv))
+				send("DELETED", raw(m.(runtime.Object)))
+			}
+		}
+		s.mu.Unlock()
+		w.(http.Flusher).Flush()
+		select {
+		case <-changed:
+		case <-cut:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func bookmark(path string, rv int) json.RawMessage {
+	m := metav1.ObjectMeta{ResourceVersion: strconv.Itoa(rv), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
+	switch {
+	case strings.HasSuffix(path, "nodes"):
+		return raw(&corev1.Node{ObjectMeta: m})
+	case strings.HasSuffix(path, "services"):
+		return raw(&corev1.Service{ObjectMeta: m})
+	}
+	return raw(&discoveryv1.EndpointSlice{ObjectMeta: m})
+}

@@ -1,0 +1,89 @@
+package kube
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+)
+
+const (
+	benchServices  = 10_000
+	benchEndpoints = 10 // of each Service
+)
+
+// wire returns the encoded objects of a large cluster.
+func wire(b *testing.B) (services, endpoints [][]byte) {
+	for i := range benchServices {
+		name := fmt.Sprintf("service-%d", i)
+		s := svc(name, func(s *corev1.Service) {
+			s.Spec.ClusterIP = fmt.Sprintf("10.%d.%d.1", i/250, i%250)
+			s.Spec.ClusterIPs, s.Spec.IPFamilies = []string{s.Spec.ClusterIP}, []corev1.IPFamily{corev1.IPv4Protocol}
+			s.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80}}
+		})
+		e := slice(name+"-abcde", name)
+		e.Ports = []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080)), Protocol: new(corev1.ProtocolTCP)}}
+		e.Endpoints = nil
+		for j := range benchEndpoints {
+			e.Endpoints = append(e.Endpoints, discoveryv1.Endpoint{
+				Addresses: []string{fmt.Sprintf("10.%d.%d.%d", 100+i/250, i%250, j+2)},
+				NodeName:  new(fmt.Sprintf("node-%d.some-region.compute.internal", (i+j)%1000)),
+				Zone:      new("zone-a"),
+				TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: fmt.Sprintf("%s-%d", name, j), UID: "5a4f0f6c-8f3c-4e5c-9c5d-000000000000"},
+				Hints:     &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "zone-a"}}},
+			})
+		}
+		bs, err := s.Marshal()
+		require.NoError(b, err)
+		be, err := e.Marshal()
+		require.NoError(b, err)
+		services, endpoints = append(services, bs), append(endpoints, be)
+	}
+	return services, endpoints
+}
+
+// What a large cluster costs: objects decoded from protobuf one by one, as they come
+// in a streamed list, through the mirrors into the store.
+func BenchmarkLoad(b *testing.B) {
+	services, endpoints := wire(b)
+	var store *watchers.Store
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for b.Loop() {
+		store = watchers.NewStore()
+		load(b, store, watchers.KindService, services, func() message { return &corev1.Service{} })
+		load(b, store, watchers.KindEndpointSlice, endpoints, func() message { return &discoveryv1.EndpointSlice{} })
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Equal(b, 2*benchServices+1, store.Snapshot().Len())
+	runtime.KeepAlive(services)
+	runtime.KeepAlive(endpoints)
+	retained := float64(after.HeapAlloc) - float64(before.HeapAlloc)
+	b.ReportMetric(retained/(benchServices*benchEndpoints), "B/endpoint")
+	b.ReportMetric(retained/(1<<20), "MiB")
+}
+
+type message interface{ Unmarshal([]byte) error }
+
+func load(b *testing.B, store *watchers.Store, kind watchers.Kind, objects [][]byte, newObject func() message) {
+	m := &mirror{source: &source{kind: kind}, store: store, logger: slog.New(slog.DiscardHandler), pending: map[watchers.Kind]bool{kind: true}}
+	read := m.Transformer()
+	list := make([]any, 0, len(objects))
+	for _, data := range objects {
+		o := newObject()
+		require.NoError(b, o.Unmarshal(data))
+		it, err := read(o)
+		require.NoError(b, err)
+		list = append(list, it)
+	}
+	require.NoError(b, m.Replace(list, "1"))
+}

@@ -1,0 +1,32 @@
+package kube
+
+import (
+	"testing"
+
+	"sigs.k8s.io/kpng/watchers/watchertest"
+)
+
+func TestLaws(t *testing.T) {
+	for name, plain := range map[string]bool{"streamed lists": false, "plain lists": true} {
+		t.Run(name, func(t *testing.T) {
+			watchertest.Test(t, func(t *testing.T) watchertest.Harness {
+				s := newAPIServer(t)
+				s.plainListsOnly = plain
+				return watchertest.Harness{
+					Watcher: New(s.client(t), Config{Nodes: AllNodes}),
+					Apply: func(objects ...watchertest.Object) {
+						for _, o := range objects {
+							s.set(o)
+						}
+					},
+					Delete: func(objects ...watchertest.Object) {
+						for _, o := range objects {
+							s.delete(o)
+						}
+					},
+					Idle: s.idle,
+				}
+			})
+		})
+	}
+}

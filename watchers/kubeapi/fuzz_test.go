@@ -1,0 +1,72 @@
+package kubeapi_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
+)
+
+// Whatever bytes an object was decoded from: no panic, each Problem says where it is
+// and what is wrong, and what is in the fact is fit for use.
+func FuzzFacts(f *testing.F) {
+	svc, err := service(func(s *corev1.Service) {
+		s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = []string{"x", "::1"}, []string{"10.0.0.0/8"}
+		s.Spec.Ports, s.Spec.SessionAffinity = []corev1.ServicePort{{Port: 80}}, "ClientIP"
+	}).Marshal()
+	require.NoError(f, err)
+	eps, err := slice(func(s *discoveryv1.EndpointSlice) {
+		s.Endpoints[0].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}
+	}).Marshal()
+	require.NoError(f, err)
+	n, err := node(func(n *corev1.Node) {
+		n.Spec.PodCIDR, n.Status.Addresses = "x", []corev1.NodeAddress{{Type: "InternalIP", Address: "::"}}
+	}).Marshal()
+	require.NoError(f, err)
+	for _, data := range [][]byte{svc, eps, n, nil} {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var s corev1.Service
+		_ = s.Unmarshal(data) // what was decoded before an error counts too
+		got := kubeapi.Service(&s)
+		checkProblems(t, "Service "+s.Namespace+"/"+s.Name, got.Problems)
+		for _, p := range got.Ports {
+			require.NotZero(t, p.Port)
+			require.NotEqual(t, "unknown", p.Protocol.String())
+		}
+		for _, ip := range got.ExternalIPs {
+			require.NotZero(t, watchers.FamilyOf(ip))
+			require.False(t, ip.Is4In6())
+		}
+		for _, p := range got.SourceRanges {
+			require.Equal(t, p.Masked(), p)
+		}
+
+		var e discoveryv1.EndpointSlice
+		_ = e.Unmarshal(data)
+		if got, err := kubeapi.EndpointSlice(&e); err == nil {
+			checkProblems(t, "EndpointSlice "+e.Namespace+"/"+e.Name, got.Problems)
+			for _, ep := range got.Endpoints {
+				require.Equal(t, got.Family, watchers.FamilyOf(ep.Addr))
+			}
+		}
+
+		var n corev1.Node
+		_ = n.Unmarshal(data)
+		checkProblems(t, "Node "+n.Name, kubeapi.Node(&n).Problems)
+	})
+}
+
+func checkProblems(t *testing.T, object string, problems []watchers.Problem) {
+	t.Helper()
+	for _, p := range problems {
+		require.Equal(t, object, p.Object)
+		require.NotEmpty(t, p.Field)
+		require.NotContains(t, p.Field+p.Message, "%!")
+	}
+}
