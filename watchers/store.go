@@ -147,6 +147,23 @@ func (tx *Tx) SetNode(n *Node) { tx.tx.Set(NodeKey(n.Name), n) }
 // DeleteNode removes a node; one that is not there is fine.
 func (tx *Tx) DeleteNode(name string) { tx.tx.Delete(NodeKey(name)) }
 
+// Set adds or replaces a fact of any kind, and returns its key.
+func (tx *Tx) Set(fact Fact) Key {
+	switch f := fact.(type) {
+	case *Service:
+		tx.SetService(f)
+		return ServiceKey(f.Name)
+	case *EndpointSlice:
+		tx.SetEndpointSlice(f)
+		return sliceKey(sliceName{f.Namespace, f.Name}, f.Service.Name)
+	case *Node:
+		tx.SetNode(f)
+		return NodeKey(f.Name)
+	}
+	tx.SetSynced()
+	return Key{Kind: KindSynced}
+}
+
 // Retain deletes every fact of a kind that keep does not want: the second half of
 // replacing all of them. keep must not write to the transaction.
 func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {

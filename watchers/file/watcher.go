@@ -126,7 +126,7 @@ func (f *follower) publish() {
 	f.store.Update(func(tx *watchers.Tx) {
 		keep := make(map[watchers.Key]struct{}, len(facts))
 		for _, fact := range facts {
-			keep[kubeapi.Set(tx, fact)] = struct{}{}
+			keep[tx.Set(fact)] = struct{}{}
 		}
 		for _, kind := range []watchers.Kind{watchers.KindNode, watchers.KindService, watchers.KindEndpointSlice} {
 			tx.Retain(kind, func(k watchers.Key) bool {

@@ -66,7 +66,7 @@ func (m *mirror) Update(object any) error {
 				m.remove(tx, it.namespace, it.name)
 				return
 			}
-			kubeapi.Set(tx, it.fact)
+			tx.Set(it.fact)
 		})
 	}
 	return nil
@@ -112,7 +112,7 @@ func (m *mirror) Replace(list []any, _ string) error {
 		keep := make(map[watchers.Key]struct{}, len(list))
 		for _, entry := range list {
 			if it, _ := entry.(*item); it != nil && it.fact != nil {
-				keep[kubeapi.Set(tx, it.fact)] = struct{}{}
+				keep[tx.Set(it.fact)] = struct{}{}
 			}
 		}
 		tx.Retain(m.source.kind, func(k watchers.Key) bool {

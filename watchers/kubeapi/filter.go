@@ -94,20 +94,3 @@ func (f Filter) Fact(object any) (watchers.Fact, error) {
 	}
 	return nil, fmt.Errorf("a %T is no Service, EndpointSlice or Node", object)
 }
-
-// Set adds or replaces a fact of any kind, and returns its key.
-func Set(tx *watchers.Tx, fact watchers.Fact) watchers.Key {
-	switch f := fact.(type) {
-	case *watchers.Service:
-		tx.SetService(f)
-		return watchers.ServiceKey(f.Name)
-	case *watchers.EndpointSlice:
-		tx.SetEndpointSlice(f)
-		return watchers.Key{Kind: watchers.KindEndpointSlice,
-			Namespace: f.Service.Namespace, Name: f.Service.Name, Slice: f.Name}
-	case *watchers.Node:
-		tx.SetNode(f)
-		return watchers.NodeKey(f.Name)
-	}
-	return watchers.Key{}
-}

@@ -87,7 +87,7 @@ func TestFact(t *testing.T) {
 		fact, err := f.Fact(object)
 		require.NoError(t, err)
 		store.Update(func(tx *watchers.Tx) {
-			key := kubeapi.Set(tx, fact)
+			key := tx.Set(fact)
 			tx.Retain(key.Kind, func(k watchers.Key) bool { return k == key })
 		})
 	}
