@@ -13,9 +13,10 @@ type Sink interface {
 	//
 	// Returning nil accepts u: the next update is relative to it. Returning an
 	// error accepts nothing: the next update again lists all that differs from
-	// the last accepted one, so a failed call needs no bookkeeping by the caller
-	// or the sink. Calls for one sink never overlap. The same update may come
-	// again, and newer states coalesce: a sink need not see every state.
+	// the last accepted one, and all that was listed since, even what is as it was
+	// before. So a sink that stopped half way need not remember where. Calls for one
+	// sink never overlap. The same update may come again, and newer states coalesce:
+	// a sink need not see every state.
 	//
 	// Sync returns soon after ctx is done. The update belongs to nobody: it is
 	// immutable and may be kept.
@@ -27,18 +28,19 @@ type Sink interface {
 type Update struct {
 	// Node is what the node itself is.
 	Node *Node
-	// NodeChanged says that Node differs from the last accepted one; it is true
-	// in a first update.
+	// NodeChanged says that Node differs from the last accepted one, or did in an
+	// update since; it is true in a first update.
 	NodeChanged bool
 
 	// All is every Service the node must serve. Simple sinks read only this.
 	All State
 
 	// Changed lists what All holds and the last accepted state did not, or held
-	// differently, in name order. In a first update that is everything.
+	// differently, in name order. In a first update that is everything. After an
+	// error it also lists what is equal again, see [Sink.Sync].
 	Changed []*Service
-	// Removed lists what the last accepted state held and All does not, with the
-	// value it had, in name order.
+	// Removed lists what All does not hold and the last accepted state did, or an
+	// update since, with the value it had, in name order.
 	Removed []*Service
 
 	// Triggered lists when the causes of this update were written to the API
@@ -84,9 +86,8 @@ func (f Func) Sync(ctx context.Context, u *Update) error { return f(ctx, u) }
 //
 // A sink that fails does not keep later ones from being called, and Sync then
 // returns all errors joined. As nothing was accepted, the sinks that succeeded
-// see the same changes again: the contract already asks that of them. Order
-// matters where one sink must not run ahead of another, as a health check must
-// not run ahead of the rules: use [Chain] for that.
+// are told the same again, also what has changed back. Where one sink must not run
+// ahead of another, as a health check must not run ahead of the rules, use [Chain].
 func Tee(sinks ...Sink) Sink { return &group{sinks: sinks} }
 
 // Chain is [Tee] that stops at the first sink that fails.

@@ -242,6 +242,52 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 	})
 }
 
+// TestTakenBack: what a failed Sync was told is told again, also when it is as it was
+// before, or gone again: part of the sink may have done it.
+func TestTakenBack(t *testing.T) {
+	store := watchers.NewStore()
+	table := newTable(t, store)
+	w := world{rand.New(rand.NewPCG(4, 4))}
+	first, second, added := w.service(), w.service(), w.service()
+	for i, svc := range []*watchers.Service{first, second, added} {
+		svc.Name.Name, svc.Type = "svc", watchers.TypeClusterIP
+		svc.ClusterIP = netip.AddrFrom4([4]byte{10, 96, 1, byte(i)})
+		svc.ClusterIPs[0] = svc.ClusterIP
+		svc.Ports = []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}}
+	}
+	added.Name.Name = "added"
+	node := w.node()
+	set := func(svc *watchers.Service) { store.Update(func(tx *watchers.Tx) { tx.SetService(svc) }) }
+	rec := &sinktest.Recorder{}
+	sync := func(fail error) *localsink.Update {
+		rec.Fail = func(*localsink.Update) error { return fail }
+		table.Refresh()
+		u := table.Pending()
+		require.NotNil(t, u)
+		if rec.Sync(t.Context(), u) == nil {
+			table.Accept(u)
+		}
+		return u
+	}
+	set(first)
+	sync(nil)
+	set(second)
+	set(added)
+	store.Update(func(tx *watchers.Tx) { tx.SetNode(node) })
+	sync(errors.New("injected"))
+	set(first)
+	store.Update(func(tx *watchers.Tx) { tx.DeleteService(added.Name); tx.DeleteNode(node.Name) })
+	for _, fail := range []error{errors.New("injected"), nil} {
+		u := sync(fail)
+		require.Len(t, u.Changed, 1, "the Service that is as it was")
+		require.Len(t, u.Removed, 1, "the Service that never was accepted")
+		require.True(t, u.NodeChanged, "the node that is as it was")
+	}
+	require.NoError(t, rec.Err())
+	table.Refresh()
+	require.Nil(t, table.Pending())
+}
+
 // TestRunTiming: retries back off, and MinInterval keeps its distance.
 func TestRunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

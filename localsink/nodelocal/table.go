@@ -77,6 +77,11 @@ type Table struct {
 	accepted  *diffstore.Reader[localsink.ServiceName, *localsink.Service]
 	triggered []time.Time
 	toldNode  *localsink.Node // the node that the sink has accepted, nil at first
+
+	// What Pending has returned since the last Accept, by the last value: sinks may
+	// hold it without having accepted it.
+	offered     map[localsink.ServiceName]*localsink.Service
+	offeredNode bool
 }
 
 // NewTable returns a table of facts in store. The error names the field of cfg that
@@ -86,12 +91,13 @@ func NewTable(store *watchers.Store, cfg Config) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{
-		cfg:    cfg,
-		facts:  store.Reader(),
-		claims: newClaims(),
-		view:   cfg.view(nil),
-		born:   time.Now(),
-		state:  diffstore.New(localsink.ServiceName.Compare, hashService),
+		cfg:     cfg,
+		facts:   store.Reader(),
+		claims:  newClaims(),
+		view:    cfg.view(nil),
+		born:    time.Now(),
+		state:   diffstore.New(localsink.ServiceName.Compare, hashService),
+		offered: map[localsink.ServiceName]*localsink.Service{},
 	}
 	t.accepted = t.state.Reader()
 	return t, nil
@@ -211,40 +217,56 @@ func (t *Table) reportLacking(svc *localsink.Service) {
 }
 
 // Pending returns the update that a sink must see, or nil when it has accepted all
-// there is. The first update is never nil. Until it is accepted, an update comes
-// again together with whatever is newer.
+// there is. The first update is never nil. Until an update is accepted, all that was
+// in it comes again together with whatever is newer.
 func (t *Table) Pending() *localsink.Update {
 	now, changes := t.accepted.Pending()
 	u := &localsink.Update{
 		Node:        t.view.node,
-		NodeChanged: t.toldNode != t.view.node,
+		NodeChanged: t.toldNode != t.view.node || t.offeredNode,
 		All:         state{now},
 		Triggered:   slices.Clone(t.triggered),
 	}
-	before := t.accepted.Accepted()
 	for c := range changes {
-		if !c.Deleted {
-			u.Changed = append(u.Changed, c.Value)
-		} else if old, ok := before.Get(c.Key); ok {
-			u.Removed = append(u.Removed, old)
-		}
+		t.list(u, c.Key)
+		delete(t.offered, c.Key)
+	}
+	for name := range t.offered {
+		t.list(u, name)
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
 		return nil
 	}
-	byName := func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
-	slices.SortFunc(u.Changed, byName)
-	slices.SortFunc(u.Removed, byName)
+	t.offeredNode = u.NodeChanged
+	for _, list := range [][]*localsink.Service{u.Changed, u.Removed} {
+		slices.SortFunc(list, func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) })
+		for _, svc := range list {
+			t.offered[svc.Name] = svc
+		}
+	}
 	return u
 }
 
-// Accept declares that the sink is in line with u, an update that Pending returned.
+// list adds a Service to what u says is different.
+func (t *Table) list(u *localsink.Update, name localsink.ServiceName) {
+	if svc := u.All.Get(name); svc != nil {
+		u.Changed = append(u.Changed, svc)
+	} else if old, ok := t.accepted.Accepted().Get(name); ok {
+		u.Removed = append(u.Removed, old)
+	} else if old := t.offered[name]; old != nil {
+		u.Removed = append(u.Removed, old)
+	}
+}
+
+// Accept declares that the sink is in line with u, the update that Pending returned
+// last.
 func (t *Table) Accept(u *localsink.Update) {
 	if s, ok := u.All.(state); ok {
 		t.accepted.Accept(s.Snapshot)
 	}
-	t.toldNode = u.Node
+	t.toldNode, t.offeredNode = u.Node, false
 	t.triggered = t.triggered[len(u.Triggered):]
+	clear(t.offered)
 }
 
 // Current returns the whole state without any distance: an update for a sink that

@@ -24,6 +24,8 @@ type Recorder struct {
 	busy     bool
 	node     *localsink.Node
 	services map[localsink.ServiceName]*localsink.Service
+	offered  map[localsink.ServiceName]struct{} // by updates since the last accepted one
+	newNode  bool                               // one of them said that the node changed
 	updates  []*localsink.Update
 	faults   []error
 	arrived  chan struct{}
@@ -69,34 +71,50 @@ func (r *Recorder) check(u *localsink.Update) {
 	if next == nil {
 		next = map[localsink.ServiceName]*localsink.Service{}
 	}
+	listed := map[localsink.ServiceName]struct{}{}
 	for _, svc := range u.Changed {
 		next[svc.Name] = svc
+		listed[svc.Name] = struct{}{}
 	}
 	for _, svc := range u.Removed {
-		if old, ok := r.services[svc.Name]; !ok || !reflect.DeepEqual(old, svc) {
-			r.fault("%s is removed but was not accepted like this", svc.Name)
+		_, was := r.services[svc.Name]
+		if _, offered := r.offered[svc.Name]; !was && !offered {
+			r.fault("%s is removed and was never there", svc.Name)
 		}
 		delete(next, svc.Name)
+		listed[svc.Name] = struct{}{}
 	}
+	for name := range r.offered {
+		if _, ok := listed[name]; !ok {
+			r.fault("%s was in an update that was not accepted, and is not listed again", name)
+		}
+	}
+	r.compare(u, next)
+	byName := func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
+	if !slices.IsSortedFunc(u.Changed, byName) || !slices.IsSortedFunc(u.Removed, byName) {
+		r.fault("Changed or Removed is out of order")
+	}
+	changed := r.newNode || r.node == nil || !reflect.DeepEqual(r.node, u.Node)
+	if u.Node == nil || u.NodeChanged != changed {
+		r.fault("NodeChanged is %v, from %v to %v", u.NodeChanged, r.node, u.Node)
+	}
+	r.offered, r.newNode = listed, u.NodeChanged
+}
+
+// compare checks that All is what the distance makes of the accepted state.
+func (r *Recorder) compare(u *localsink.Update, want map[localsink.ServiceName]*localsink.Service) {
 	n := 0
 	for svc := range u.All.All() {
 		n++
-		if !reflect.DeepEqual(next[svc.Name], svc) {
+		if !reflect.DeepEqual(want[svc.Name], svc) {
 			r.fault("%s differs from what Changed and Removed make of the accepted state", svc.Name)
 		}
 		if got := u.All.Get(svc.Name); got != svc {
 			r.fault("%s: Get returns %v", svc.Name, got)
 		}
 	}
-	if n != len(next) || n != u.All.Len() {
-		r.fault("All has %d Services, says %d, and should have %d", n, u.All.Len(), len(next))
-	}
-	byName := func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
-	if !slices.IsSortedFunc(u.Changed, byName) || !slices.IsSortedFunc(u.Removed, byName) {
-		r.fault("Changed or Removed is out of order")
-	}
-	if u.Node == nil || u.NodeChanged != (r.node == nil || !reflect.DeepEqual(r.node, u.Node)) {
-		r.fault("NodeChanged is %v, from %v to %v", u.NodeChanged, r.node, u.Node)
+	if n != len(want) || n != u.All.Len() {
+		r.fault("All has %d Services, says %d, and should have %d", n, u.All.Len(), len(want))
 	}
 }
 
@@ -105,7 +123,7 @@ func (r *Recorder) fault(format string, args ...any) {
 }
 
 func (r *Recorder) accept(u *localsink.Update) {
-	r.node = u.Node
+	r.node, r.offered, r.newNode = u.Node, nil, false
 	r.services = map[localsink.ServiceName]*localsink.Service{}
 	for svc := range u.All.All() {
 		r.services[svc.Name] = svc

@@ -26,11 +26,7 @@ func (m *model) Sync(ctx context.Context, u *localsink.Update) error {
 		}
 		m.services[svc.Name] = svc.Text()
 		if err := ctx.Err(); err != nil {
-			clear(m.services) // a failed Sync leaves nothing to rely on: begin again
-			for svc := range u.All.All() {
-				m.services[svc.Name] = svc.Text()
-			}
-			return err
+			return err // half way: the next update lists all of this again
 		}
 	}
 	for _, svc := range u.Removed {

@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"context"
 	"iter"
 	"reflect"
 	"slices"
@@ -34,6 +35,46 @@ func Update(node *localsink.Node, from, to localsink.State) *localsink.Update {
 		}
 	}
 	return u
+}
+
+// A Driver drives a sink from state to state by hand, as the contract asks: what a
+// failed Sync was told is told again.
+type Driver struct {
+	Sink localsink.Sink
+	Node *localsink.Node
+
+	accepted localsink.State
+	offered  map[localsink.ServiceName]*localsink.Service
+}
+
+// Sync brings the sink to a state and returns its error.
+func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
+	u := Update(d.Node, d.accepted, to)
+	known := func(list []*localsink.Service, name localsink.ServiceName) bool {
+		return slices.ContainsFunc(list, func(s *localsink.Service) bool { return s.Name == name })
+	}
+	for name, last := range d.offered {
+		switch now := to.Get(name); {
+		case known(u.Changed, name) || known(u.Removed, name):
+		case now != nil:
+			u.Changed = append(u.Changed, now)
+		default:
+			u.Removed = append(u.Removed, last)
+		}
+	}
+	slices.SortFunc(u.Changed, byName)
+	slices.SortFunc(u.Removed, byName)
+	if err := d.Sink.Sync(ctx, u); err != nil {
+		if d.offered == nil {
+			d.offered = map[localsink.ServiceName]*localsink.Service{}
+		}
+		for _, svc := range slices.Concat(u.Changed, u.Removed) {
+			d.offered[svc.Name] = svc
+		}
+		return err
+	}
+	d.accepted, d.offered = to, nil
+	return nil
 }
 
 func byName(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
