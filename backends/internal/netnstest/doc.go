@@ -1,0 +1,4 @@
+// Package netnstest gives tests network namespaces of their own, with real
+// interfaces between them; it knows nothing of Services. Everything disappears
+// with the test.
+package netnstest

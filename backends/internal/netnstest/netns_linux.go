@@ -1,0 +1,190 @@
+package netnstest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// RequireEnv is the environment variable that, when set to 1, turns tests that
+// would be skipped for lack of privileges into failures.
+const RequireEnv = "KPNG_REQUIRE_NETNS"
+
+// insideEnv marks a test binary that runs in a user namespace already.
+const insideEnv = "KPNG_INSIDE_USER_NAMESPACE"
+
+// Main runs the tests of a package. Without root privileges it runs the test
+// binary again as root of a new user namespace, if the system allows. Call it from
+// TestMain and exit with its result.
+func Main(m *testing.M) int {
+	if os.Geteuid() == 0 || os.Getenv(insideEnv) != "" {
+		return m.Run()
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		return m.Run() // the tests that need more skip themselves
+	}
+	if err := cmd.Wait(); err != nil {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			return exit.ExitCode()
+		}
+		return 1
+	}
+	return 0
+}
+
+// A Namespace is a network namespace that lives as long as its test.
+type Namespace struct {
+	t      testing.TB
+	handle netns.NsHandle
+}
+
+// New returns a new namespace whose loopback is up. Without the privilege to make
+// one it skips the test.
+func New(t testing.TB) *Namespace {
+	t.Helper()
+	n := &Namespace{t: t}
+	err := onThread(func() (err error) {
+		n.handle, err = netns.New()
+		return err
+	})
+	if err != nil {
+		if os.Getenv(RequireEnv) == "1" {
+			t.Fatalf("no network namespace, and %s is set: %v", RequireEnv, err)
+		}
+		t.Skipf("needs network namespaces (root, or user namespaces): %v", err)
+	}
+	t.Cleanup(func() { n.handle.Close() })
+	// Without this, IPv6 is not usable for the second that the detection of
+	// duplicate addresses takes.
+	_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
+	n.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+	return n
+}
+
+// onThread runs f on a thread that ends with it.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		done <- f()
+	}()
+	return <-done
+}
+
+// Run runs f on a thread in the namespace and returns its error. Sockets that f
+// opens stay in the namespace; goroutines that it starts do not.
+func (n *Namespace) Run(f func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(n.handle); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// Do is Run that fails the test on error.
+func (n *Namespace) Do(f func() error) {
+	n.t.Helper()
+	require.NoError(n.t, n.Run(f))
+}
+
+// Command runs a program in the namespace and returns what it prints.
+func (n *Namespace) Command(name string, args ...string) (string, error) {
+	var out []byte
+	err := n.Run(func() (err error) {
+		out, err = exec.Command(name, args...).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+// Sysctl sets a kernel parameter, given as a path below /proc/sys.
+func (n *Namespace) Sysctl(path, value string) {
+	n.t.Helper()
+	n.Do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0) })
+}
+
+// Link connects two namespaces with a pair of interfaces.
+func Link(a *Namespace, aName string, b *Namespace, bName string) {
+	a.t.Helper()
+	a.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = aName
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerNamespace: netlink.NsFd(b.handle)})
+	})
+	a.up(aName)
+	b.up(bName)
+}
+
+func (n *Namespace) up(name string) {
+	n.t.Helper()
+	n.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(link)
+	})
+}
+
+// Address gives addresses with their networks to an interface.
+func (n *Namespace) Address(link string, prefixes ...string) {
+	n.t.Helper()
+	n.Do(func() error {
+		l, err := netlink.LinkByName(link)
+		if err != nil {
+			return err
+		}
+		for _, p := range prefixes {
+			addr, err := netlink.ParseAddr(p)
+			if err != nil {
+				return err
+			}
+			addr.Flags = syscall.IFA_F_NODAD
+			if err := netlink.AddrAdd(l, addr); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Route adds a route to a network through a gateway.
+func (n *Namespace) Route(network, gateway string) {
+	n.t.Helper()
+	n.Do(func() error {
+		p := netip.MustParsePrefix(network)
+		return netlink.RouteAdd(&netlink.Route{
+			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+			Gw:  net.ParseIP(gateway),
+		})
+	})
+}

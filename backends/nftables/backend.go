@@ -1,0 +1,176 @@
+package nftables
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A Backend programs the Services of one node into the network namespace in which
+// it was made. Its methods may be called from any goroutine, Sync from one at a
+// time.
+type Backend struct {
+	tables []*table
+	lacks  localsink.Features
+
+	watch   *watch
+	release func() error // closes what New opened
+
+	closed atomic.Bool
+	mu     sync.Mutex
+	stats  Stats
+}
+
+var (
+	_ localsink.Sink     = (*Backend)(nil)
+	_ localsink.Repairer = (*Backend)(nil)
+	_ localsink.Limited  = (*Backend)(nil)
+)
+
+// errClosed says that a Backend was used after its end.
+var errClosed = errors.New("nftables: the backend is closed")
+
+// Sync brings the kernel's tables in line with u; see [localsink.Sink].
+//
+// Each family changes in one transaction, so that no packet ever sees half of an
+// update; a second one removes what is then no longer used. A transaction that the
+// kernel refuses changes nothing; then, and whenever
+// what the kernel holds is in doubt, Sync writes the whole table anew from u.All,
+// also in one transaction.
+//
+// A Service that the kernel refuses by itself is left out, so that it does not
+// keep others from being served. Sync then returns an error that names it, and
+// tries it again with every call.
+func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
+	if b.closed.Load() {
+		return errClosed
+	}
+	if b.watch.takeDamage() {
+		for _, t := range b.tables {
+			t.mirror = nil
+		}
+	}
+	names := listed(u)
+	var errs []error
+	for _, t := range b.tables {
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		errs = append(errs, t.sync(u, names))
+	}
+	err := errors.Join(errs...)
+	b.publish(err)
+	return err
+}
+
+// listed returns which Services may differ from what the tables hold.
+func listed(u *localsink.Update) []localsink.ServiceName {
+	names := make([]localsink.ServiceName, 0, len(u.Changed)+len(u.Removed))
+	for _, list := range [][]*localsink.Service{u.Removed, u.Changed} {
+		for _, s := range list {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// Damaged returns a channel that receives after somebody else changed the
+// backend's tables, or may have; see [localsink.Repairer]. The Sync that follows
+// writes them anew. When that happens again and again, as when two backends use
+// one table, the channel receives less and less often, down to once in a minute.
+func (b *Backend) Damaged() <-chan struct{} { return b.watch.damaged }
+
+// Lacks returns the features that the backend or this kernel does not have.
+func (b *Backend) Lacks() localsink.Features { return b.lacks }
+
+// Close stops the backend and frees its resources. The rules stay in effect: see
+// [Cleanup]. It must not be called during Sync. Further calls do nothing.
+func (b *Backend) Close() error {
+	if b.closed.Swap(true) {
+		return nil
+	}
+	b.watch.stop()
+	return b.release()
+}
+
+// Stats is what a backend did and holds.
+type Stats struct {
+	// Tables has one entry for each address family.
+	Tables []TableStats
+	// ForeignChanges is how often somebody else was seen to change the tables.
+	ForeignChanges uint64
+	// LastSync is when Sync last returned nil.
+	LastSync time.Time
+}
+
+// TableStats is the part of [Stats] about one address family.
+type TableStats struct {
+	// Family is "ip" or "ip6".
+	Family string
+	// Services, Elements and Chains is how many of them the table holds.
+	Services, Elements, Chains int
+	// Transactions counts what was sent to the kernel; Rebuilds those of them that
+	// wrote the whole table.
+	Transactions, Rebuilds uint64
+	// LastError is the last error, which may be over; empty if there was none.
+	LastError string
+	// Refused are the Services that are left out because the kernel refuses them.
+	Refused []localsink.ServiceName
+	// Problems is what else is not served, and why: what breaks the contract of
+	// package localsink, and what two Services claim. The list must not be changed.
+	Problems []localsink.Problem
+}
+
+// Stats returns what the backend did until the last Sync, and holds since.
+func (b *Backend) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	s.Tables = slices.Clone(s.Tables)
+	s.ForeignChanges = b.watch.count.Load()
+	return s
+}
+
+// publish makes the outcome of a Sync visible.
+func (b *Backend) publish(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		b.stats.LastSync = time.Now()
+	}
+	b.stats.Tables = b.stats.Tables[:0]
+	for _, t := range b.tables {
+		b.stats.Tables = append(b.stats.Tables, t.report())
+	}
+}
+
+// report returns the table's statistics, and logs problems that are new.
+func (t *table) report() TableStats {
+	s := t.stats
+	s.Refused = sortedNames(t.refused)
+	if t.mirror == nil {
+		return s
+	}
+	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.elements(), t.mirror.chains
+	s.Problems = slices.Concat(slices.Collect(maps.Values(t.mirror.problems))...)
+	slices.SortFunc(s.Problems, compareProblems)
+	for _, p := range s.Problems {
+		if _, known := slices.BinarySearchFunc(t.stats.Problems, p, compareProblems); !known {
+			t.log.Warn("something is not served", "object", p.Object, "field", p.Field, "problem", p.Message)
+		}
+	}
+	t.stats.Problems = s.Problems
+	return s
+}
+
+func compareProblems(a, b localsink.Problem) int {
+	return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+}

@@ -1,0 +1,104 @@
+package nftables
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// set replaces a Service and returns the update for that.
+func (s sortedState) set(n *localsink.Node, i int, endpoints []localsink.Endpoint) *localsink.Update {
+	old := s.state[i]
+	port := old.Ports[0]
+	port.Pools = []localsink.Pool{{Endpoints: endpoints}}
+	svc := &localsink.Service{Name: old.Name, Ports: []localsink.Port{port}}
+	s.state[i], s.index[old.Name] = svc, svc
+	return &localsink.Update{Node: n, All: s, Changed: []*localsink.Service{svc}}
+}
+
+// nodeBackend returns a backend in a namespace where no packet ever is.
+func nodeBackend(t testing.TB) *Backend {
+	var b *Backend
+	netnstest.New(t).Do(func() (err error) {
+		b, err = New(Config{})
+		return err
+	})
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// reportCPU reports the processor time of the process for each of b.N.
+func reportCPU(b *testing.B, before time.Duration) {
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-us/op")
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// The time of a full load tells something only while no other process of the
+// machine listens to nf_tables ("nft monitor", another backend, another test).
+func BenchmarkFullLoad10kx10(b *testing.B) {
+	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
+	before := heap()
+	u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.state}
+	cpu := cpuTime()
+	for b.Loop() {
+		backend.tables[0].mirror = nil
+		require.NoError(b, backend.Sync(context.Background(), u))
+	}
+	reportCPU(b, cpu)
+	b.ReportMetric(float64(int64(heap())-int64(before))/(1<<20), "heap-MB")
+	require.Equal(b, 10000, backend.Stats().Tables[0].Services)
+	runtime.KeepAlive(backend)
+}
+
+func BenchmarkOneEndpointChange10kx10(b *testing.B) {
+	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	next, i := 200000, 0
+	cpu := cpuTime()
+	for b.Loop() {
+		i = (i + 7919) % 10000
+		list := slices.Clone(all.state[i].Ports[0].Pools[0].Endpoints)
+		next++
+		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
+		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
+		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
+	}
+	reportCPU(b, cpu)
+	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
+}
+
+func BenchmarkScale10to9to10At10k(b *testing.B) {
+	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	cpu := cpuTime()
+	i := 0
+	for b.Loop() {
+		i = (i + 7919) % 10000
+		list := all.state[i].Ports[0].Pools[0].Endpoints
+		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list[:9])))
+		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
+	}
+	reportCPU(b, cpu)
+	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
+}

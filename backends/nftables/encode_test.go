@@ -1,0 +1,42 @@
+package nftables
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// However many and however long the elements are, no message outgrows the 16 bits
+// of its length.
+func TestElementPieces(t *testing.T) {
+	for _, f := range families() {
+		for kind := verdictsByAddress; kind <= addressPairs; kind++ {
+			s := &set{name: "s", kind: kind}
+			tx := &transaction{family: f, table: "t"}
+			addr := netip.AddrPortFrom(f.loopback.Addr(), 80)
+			const n = 5000
+			for i := range n {
+				e := element{key: key{addr, localsink.TCP}, slot: uint32(i), value: addr, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
+				tx.add(s, e)
+				tx.remove(s, e)
+			}
+			added := &tx.pending[0].added
+			start, pieces := 0, append(append([]int{}, added.pieces...), len(added.buf))
+			for _, end := range pieces {
+				require.LessOrEqual(t, end-start, pieceBytes)
+				require.Positive(t, end-start)
+				start = end
+			}
+			require.GreaterOrEqual(t, len(pieces), n/pieceElements)
+			require.Zero(t, len(added.buf)%n, "all elements are equally long")
+			require.Equal(t, len(pieces)+n/pieceElements, tx.encode().Messages())
+			require.False(t, tx.empty())
+			tx.reset()
+			require.True(t, tx.empty())
+			require.Zero(t, tx.encode().Messages())
+		}
+	}
+}

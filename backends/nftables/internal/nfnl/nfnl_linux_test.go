@@ -1,0 +1,225 @@
+package nfnl
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
+
+// The constants are those of the system's headers.
+func TestConstants(t *testing.T) {
+	for _, c := range []struct{ ours, theirs int64 }{
+		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
+		{MsgNewChain, unix.NFT_MSG_NEWCHAIN}, {MsgDelChain, unix.NFT_MSG_DELCHAIN},
+		{MsgNewRule, unix.NFT_MSG_NEWRULE}, {MsgNewSet, unix.NFT_MSG_NEWSET},
+		{MsgNewSetElem, unix.NFT_MSG_NEWSETELEM}, {MsgDelSetElem, unix.NFT_MSG_DELSETELEM},
+		{msgNewGen, unix.NFT_MSG_NEWGEN}, {msgGetGen, unix.NFT_MSG_GETGEN},
+		{flagRequest, unix.NLM_F_REQUEST}, {flagAck, unix.NLM_F_ACK},
+		{FlagCreate, unix.NLM_F_CREATE}, {FlagAppend, unix.NLM_F_APPEND},
+		{FamilyIPv4, unix.NFPROTO_IPV4}, {FamilyIPv6, unix.NFPROTO_IPV6},
+		{TableName, unix.NFTA_TABLE_NAME}, {HookNum, unix.NFTA_HOOK_HOOKNUM}, {HookPriority, unix.NFTA_HOOK_PRIORITY},
+		{ChainTable, unix.NFTA_CHAIN_TABLE}, {ChainName, unix.NFTA_CHAIN_NAME},
+		{ChainHook, unix.NFTA_CHAIN_HOOK}, {ChainType, unix.NFTA_CHAIN_TYPE},
+		{HookPrerouting, unix.NF_INET_PRE_ROUTING}, {HookOutput, unix.NF_INET_LOCAL_OUT}, {HookPostrouting, unix.NF_INET_POST_ROUTING},
+		{RuleTable, unix.NFTA_RULE_TABLE}, {RuleChain, unix.NFTA_RULE_CHAIN}, {RuleExpressions, unix.NFTA_RULE_EXPRESSIONS},
+		{ListElem, unix.NFTA_LIST_ELEM}, {ExprName, unix.NFTA_EXPR_NAME}, {ExprData, unix.NFTA_EXPR_DATA},
+		{SetTable, unix.NFTA_SET_TABLE}, {SetName, unix.NFTA_SET_NAME}, {SetFlags, unix.NFTA_SET_FLAGS},
+		{SetKeyType, unix.NFTA_SET_KEY_TYPE}, {SetKeyLen, unix.NFTA_SET_KEY_LEN}, {SetDataType, unix.NFTA_SET_DATA_TYPE},
+		{SetDataLen, unix.NFTA_SET_DATA_LEN}, {SetDesc, unix.NFTA_SET_DESC}, {SetID, unix.NFTA_SET_ID},
+		{SetDescSize, unix.NFTA_SET_DESC_SIZE}, {SetFlagMap, unix.NFT_SET_MAP},
+		{ElemListTable, unix.NFTA_SET_ELEM_LIST_TABLE}, {ElemListSet, unix.NFTA_SET_ELEM_LIST_SET},
+		{ElemListElements, unix.NFTA_SET_ELEM_LIST_ELEMENTS}, {ElemKey, unix.NFTA_SET_ELEM_KEY}, {ElemData, unix.NFTA_SET_ELEM_DATA},
+		{DataValue, unix.NFTA_DATA_VALUE}, {DataVerdict, unix.NFTA_DATA_VERDICT}, {DataTypeVerdict, unix.NFT_DATA_VERDICT},
+		{VerdictCode, unix.NFTA_VERDICT_CODE}, {VerdictChain, unix.NFTA_VERDICT_CHAIN},
+		{VerdictJump, 1<<32 + unix.NFT_JUMP}, {VerdictGoto, 1<<32 + unix.NFT_GOTO}, {VerdictReturn, 1<<32 + unix.NFT_RETURN},
+		{RegVerdict, unix.NFT_REG_VERDICT}, {Reg32, unix.NFT_REG32_00},
+		{ImmediateDreg, unix.NFTA_IMMEDIATE_DREG}, {ImmediateData, unix.NFTA_IMMEDIATE_DATA},
+		{PayloadDreg, unix.NFTA_PAYLOAD_DREG}, {PayloadBase, unix.NFTA_PAYLOAD_BASE}, {PayloadOffset, unix.NFTA_PAYLOAD_OFFSET},
+		{PayloadLen, unix.NFTA_PAYLOAD_LEN}, {PayloadNetwork, unix.NFT_PAYLOAD_NETWORK_HEADER}, {PayloadTransport, unix.NFT_PAYLOAD_TRANSPORT_HEADER},
+		{MetaDreg, unix.NFTA_META_DREG}, {MetaKey, unix.NFTA_META_KEY}, {MetaSreg, unix.NFTA_META_SREG},
+		{MetaMark, unix.NFT_META_MARK}, {MetaIifname, unix.NFT_META_IIFNAME}, {MetaL4proto, unix.NFT_META_L4PROTO},
+		{CmpSreg, unix.NFTA_CMP_SREG}, {CmpOp, unix.NFTA_CMP_OP}, {CmpData, unix.NFTA_CMP_DATA}, {CmpEq, unix.NFT_CMP_EQ}, {CmpNeq, unix.NFT_CMP_NEQ},
+		{BitwiseSreg, unix.NFTA_BITWISE_SREG}, {BitwiseDreg, unix.NFTA_BITWISE_DREG}, {BitwiseLen, unix.NFTA_BITWISE_LEN},
+		{BitwiseMask, unix.NFTA_BITWISE_MASK}, {BitwiseXor, unix.NFTA_BITWISE_XOR},
+		{LookupSet, unix.NFTA_LOOKUP_SET}, {LookupSreg, unix.NFTA_LOOKUP_SREG}, {LookupDreg, unix.NFTA_LOOKUP_DREG},
+		{NATType, unix.NFTA_NAT_TYPE}, {NATFamily, unix.NFTA_NAT_FAMILY}, {NATRegAddrMin, unix.NFTA_NAT_REG_ADDR_MIN},
+		{NATRegProtoMin, unix.NFTA_NAT_REG_PROTO_MIN}, {NATDestination, unix.NFT_NAT_DNAT},
+		{MasqFlags, unix.NFTA_MASQ_FLAGS}, {NATFullyRandom, unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY},
+		{CtDreg, unix.NFTA_CT_DREG}, {CtKey, unix.NFTA_CT_KEY}, {CtStatus, unix.NFT_CT_STATUS},
+		{FibDreg, unix.NFTA_FIB_DREG}, {FibResult, unix.NFTA_FIB_RESULT}, {FibFlags, unix.NFTA_FIB_FLAGS},
+		{FibAddrType, unix.NFT_FIB_RESULT_ADDRTYPE}, {FibSaddr, unix.NFTA_FIB_F_SADDR}, {FibDaddr, unix.NFTA_FIB_F_DADDR},
+		{RouteTypeLocal, unix.RTN_LOCAL}, {RejectType, unix.NFTA_REJECT_TYPE}, {RejectCode, unix.NFTA_REJECT_ICMP_CODE},
+		{RejectICMP, unix.NFT_REJECT_ICMP_UNREACH}, {RejectTCPReset, unix.NFT_REJECT_TCP_RST},
+		{subsysNftables, unix.NFNL_SUBSYS_NFTABLES}, {batchBegin, unix.NFNL_MSG_BATCH_BEGIN}, {batchEnd, unix.NFNL_MSG_BATCH_END},
+		{genID, unix.NFTA_GEN_ID}, {nestedFlag, unix.NLA_F_NESTED}, {nlmsgError, unix.NLMSG_ERROR},
+		{errAttrMessage, unix.NLMSGERR_ATTR_MSG}, {flagCapped, unix.NLM_F_CAPPED}, {flagAckTLVs, unix.NLM_F_ACK_TLVS},
+		{groupNftables, unix.NFNLGRP_NFTABLES},
+	} {
+		require.Equal(t, c.theirs, c.ours)
+	}
+}
+
+// pair returns a Conn and a Listener of the table "own" in a new namespace, and a
+// second Conn there.
+func pair(t *testing.T) (*Conn, *Listener, *Conn) {
+	ns := netnstest.New(t)
+	var own, other *Conn
+	var l *Listener
+	ns.Do(func() (err error) {
+		if own, err = Open(); err != nil {
+			return err
+		}
+		if other, err = Open(); err != nil {
+			return err
+		}
+		l, err = Listen("own", own)
+		return err
+	})
+	t.Cleanup(func() {
+		own.Close()
+		other.Close()
+		l.Close()
+	})
+	require.NoError(t, l.Resume())
+	return own, l, other
+}
+
+func addTable(b *Batch, name string) *Batch {
+	b.Reset()
+	b.Start(MsgNewTable, FlagCreate, FamilyIPv4)
+	b.String(TableName, name)
+	return b
+}
+
+func TestErrors(t *testing.T) {
+	own, _, _ := pair(t)
+	var b Batch
+	require.NoError(t, own.Commit(addTable(&b, "own")))
+	for range 3 { // also after an error
+		addTable(&b, "second")
+		b.Start(MsgNewChain, FlagCreate, FamilyIPv4)
+		b.String(ChainTable, "missing")
+		b.String(ChainName, "c")
+		addChain(&b, "own", "c")
+		var refusal *Error
+		require.ErrorAs(t, own.Commit(&b), &refusal)
+		require.Equal(t, unix.ENOENT, refusal.Errno)
+		require.Equal(t, 2, refusal.Message)
+		require.ErrorIs(t, refusal, unix.ENOENT)
+	}
+	b.Reset()
+	b.Start(MsgDelTable, 0, FamilyIPv4)
+	b.String(TableName, "second")
+	require.ErrorIs(t, own.Commit(&b), unix.ENOENT, "the refused batch had an effect")
+	b.Reset()
+	require.NoError(t, own.Commit(&b), "an empty batch")
+}
+
+func addChain(b *Batch, table, name string) {
+	b.Start(MsgNewChain, FlagCreate, FamilyIPv4)
+	b.String(ChainTable, table)
+	b.String(ChainName, name)
+}
+
+func TestCheckChangesNothing(t *testing.T) {
+	own, _, _ := pair(t)
+	var b Batch
+	require.NoError(t, own.Check(addTable(&b, "own")))
+	b.Reset()
+	b.Start(MsgDelTable, 0, FamilyIPv4)
+	b.String(TableName, "own")
+	require.ErrorIs(t, own.Check(&b), unix.ENOENT)
+}
+
+func TestLargeBatch(t *testing.T) {
+	own, _, _ := pair(t)
+	var b Batch
+	addTable(&b, "own")
+	for range 30000 {
+		b.Start(MsgNewTable, FlagCreate, FamilyIPv4)
+		b.String(TableName, "own")
+	}
+	require.Greater(t, b.Len(), 800_000)
+	require.NoError(t, own.Commit(&b))
+}
+
+func TestListener(t *testing.T) {
+	own, l, other := pair(t)
+	heard := make(chan error, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			err := l.Wait()
+			heard <- err
+			if err != nil {
+				return
+			}
+		}
+	}()
+	next := func() error {
+		select {
+		case err := <-heard:
+			return err
+		case <-time.After(2 * time.Second):
+			t.Fatal("nothing was heard")
+			return nil
+		}
+	}
+	var b Batch
+	require.NoError(t, own.Commit(addTable(&b, "own")))
+	require.NoError(t, other.Commit(addTable(&b, "others")))
+	require.NoError(t, other.Commit(addTable(&b, "ow")))
+	require.Empty(t, heard)
+	addTable(&b, "own")
+	addChain(&b, "own", "c")
+	require.NoError(t, other.Commit(&b))
+	require.NoError(t, next())
+	require.NoError(t, l.Pause())
+	addTable(&b, "own")
+	addChain(&b, "own", "d")
+	require.NoError(t, other.Commit(&b))
+	require.NoError(t, l.Resume())
+	b.Reset()
+	b.Start(MsgDelTable, 0, FamilyIPv4)
+	b.String(TableName, "own")
+	require.NoError(t, other.Commit(&b))
+	require.NoError(t, next())
+	for len(heard) > 0 {
+		<-heard // one table's end is several messages, which may be several datagrams
+	}
+	require.NoError(t, l.Close())
+	for {
+		if err := next(); err != nil {
+			break
+		}
+	}
+	<-done
+}
+
+func TestOthers(t *testing.T) {
+	own, _, other := pair(t)
+	var b Batch
+	first, err := own.Others()
+	require.NoError(t, err)
+	require.NoError(t, own.Commit(addTable(&b, "own")))
+	require.NoError(t, own.Check(addTable(&b, "more")))
+	b.Reset()
+	b.Start(MsgDelTable, 0, FamilyIPv4)
+	b.String(TableName, "missing")
+	require.Error(t, own.Commit(&b))
+	second, err := own.Others()
+	require.NoError(t, err)
+	require.Equal(t, first, second)
+	require.NoError(t, other.Commit(addTable(&b, "more")))
+	third, err := own.Others()
+	require.NoError(t, err)
+	require.NotEqual(t, first, third)
+}

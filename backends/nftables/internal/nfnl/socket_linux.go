@@ -1,0 +1,271 @@
+package nfnl
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn sends batches. It belongs to the network namespace of the thread that
+// opened it, wherever it is used from, and serves one goroutine at a time.
+type Conn struct {
+	fd      int
+	port    uint32
+	seq     uint32
+	sndbuf  int
+	commits uint32
+	buf     []byte
+}
+
+// Open opens a Conn.
+func Open() (*Conn, error) {
+	fd, port, err := open()
+	if err != nil {
+		return nil, err
+	}
+	for _, opt := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, opt, 1); err != nil {
+			unix.Close(fd)
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 1<<20)
+	return &Conn{fd: fd, port: port, seq: 1, buf: make([]byte, 64<<10)}, nil
+}
+
+// open returns a bound netlink socket and its port.
+func open() (int, uint32, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return -1, 0, os.NewSyscallError("socket(AF_NETLINK, NETLINK_NETFILTER)", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		unix.Close(fd)
+		return -1, 0, os.NewSyscallError("bind", err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		unix.Close(fd)
+		return -1, 0, os.NewSyscallError("getsockname", err)
+	}
+	return fd, name.(*unix.SockaddrNetlink).Pid, nil
+}
+
+// growBuffer sets a socket buffer to size bytes, or, where the privilege to pass
+// the system's limit is missing, as far as that limit allows.
+func growBuffer(fd, force, polite, size int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, polite, size)
+	}
+}
+
+// Port identifies the socket as the author of changes.
+func (c *Conn) Port() uint32 { return c.port }
+
+// Commit sends the batch as one transaction and waits for its outcome: nil when
+// it took effect, an *[Error] when it had none, another error when that is
+// unknown. The batch must be Reset before it is used again.
+func (c *Conn) Commit(b *Batch) error { return c.send(b, true) }
+
+// Check asks the kernel whether it would accept the batch and changes nothing.
+func (c *Conn) Check(b *Batch) error { return c.send(b, false) }
+
+func (c *Conn) send(b *Batch, commit bool) error {
+	if b.Messages() == 0 {
+		return nil
+	}
+	result := outcome{first: c.seq}
+	data, end := b.finish(c.seq, commit)
+	result.end, c.seq = end, end
+	if need := len(data) + 4096; need > c.sndbuf {
+		growBuffer(c.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, need)
+		c.sndbuf = need
+	}
+	if err := c.drain(func([]byte) error { return nil }); err != nil && !errors.Is(err, ErrOverrun) {
+		return err
+	}
+	if err := c.sendto(data); err != nil {
+		return err
+	}
+	// The kernel has processed the batch by now: all answers are waiting.
+	if err := c.drain(result.take); err != nil {
+		return err
+	}
+	err := result.result()
+	if commit && err == nil {
+		c.commits++
+	}
+	return err
+}
+
+// Others returns a number that changes when somebody else commits a transaction in
+// the network namespace, to whatever table.
+func (c *Conn) Others() (uint32, error) {
+	var b Batch
+	b.header(subsysNftables<<8|msgGetGen, flagRequest, 0, 0)
+	data, end := b.number(c.seq)
+	seq := c.seq
+	c.seq = end
+	if err := c.sendto(data); err != nil {
+		return 0, err
+	}
+	var generation []byte
+	err := c.drain(func(datagram []byte) error {
+		return eachMessage(datagram, func(h header, body []byte) {
+			if h.seq == seq && h.kind == subsysNftables<<8|msgNewGen && len(body) > nfgenmsgLen {
+				generation = findAttr(body[nfgenmsgLen:], genID)
+			}
+		})
+	})
+	if err == nil && len(generation) != 4 {
+		err = errors.New("nf_tables does not tell its generation")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint32(generation) - c.commits, nil
+}
+
+func (c *Conn) sendto(data []byte) error {
+	for {
+		err := unix.Sendto(c.fd, data, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EMSGSIZE):
+			return fmt.Errorf("a transaction of %d bytes passes the limit for socket buffers: "+
+				"raise the sysctl net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace: %w", len(data), err)
+		default:
+			return os.NewSyscallError("sendto", err)
+		}
+	}
+}
+
+// drain passes every datagram that is waiting to f.
+func (c *Conn) drain(f func([]byte) error) error {
+	for {
+		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
+		switch {
+		case err == nil:
+			if err := f(c.buf[:n]); err != nil {
+				return err
+			}
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS):
+			return ErrOverrun
+		default:
+			return os.NewSyscallError("recvfrom", err)
+		}
+	}
+}
+
+// Close closes the socket.
+func (c *Conn) Close() error { return os.NewSyscallError("close", unix.Close(c.fd)) }
+
+// A Listener hears of changes to one table, in all address families, that others
+// than one Conn make.
+type Listener struct {
+	file  *os.File
+	table string
+	buf   []byte
+}
+
+// Listen opens a Listener, in the network namespace of the calling thread, to
+// whom the changes that own makes are silent. It hears nothing before its first
+// Resume.
+func Listen(table string, own *Conn) (*Listener, error) {
+	fd, _, err := open()
+	if err != nil {
+		return nil, err
+	}
+	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 1<<20)
+	if err := ignorePort(fd, own.port); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &Listener{file: os.NewFile(uintptr(fd), "nf_tables listener"), table: table, buf: make([]byte, 64<<10)}, nil
+}
+
+// ignorePort makes the kernel discard notifications whose author is port, so
+// that a full load of our own does not flood the socket. All messages of one
+// datagram stem from one transaction, thus from one author.
+func ignorePort(fd int, port uint32) error {
+	const authorOffset = 12
+	var native [4]byte
+	binary.NativeEndian.PutUint32(native[:], port)
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: authorOffset},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(native[:]), Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+	}
+	return os.NewSyscallError("setsockopt(SO_ATTACH_FILTER)", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET,
+		unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
+// Wait returns nil when others have changed the table, [ErrOverrun] when they
+// may have, and another error when nothing more will be heard.
+func (l *Listener) Wait() error {
+	for {
+		n, err := l.receive()
+		if err != nil {
+			return err
+		}
+		changed := false
+		err = eachMessage(l.buf[:n], func(h header, body []byte) {
+			changed = changed || touches(h, body, l.table)
+		})
+		if changed || err != nil {
+			return err
+		}
+	}
+}
+
+// Pause stops hearing. While nobody hears, the kernel does not describe each
+// element of a transaction, which costs far more than the element itself.
+func (l *Listener) Pause() error { return l.membership(unix.NETLINK_DROP_MEMBERSHIP) }
+
+// Resume hears again what happens from now on.
+func (l *Listener) Resume() error { return l.membership(unix.NETLINK_ADD_MEMBERSHIP) }
+
+func (l *Listener) membership(option int) error {
+	raw, err := l.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, option, groupNftables)
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt(netlink membership)", failed))
+}
+
+func (l *Listener) receive() (n int, err error) {
+	raw, err := l.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var received error
+	err = raw.Read(func(fd uintptr) bool {
+		for received = unix.EINTR; errors.Is(received, unix.EINTR); {
+			n, _, received = unix.Recvfrom(int(fd), l.buf, unix.MSG_DONTWAIT)
+		}
+		return !errors.Is(received, unix.EAGAIN)
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errors.Is(received, unix.ENOBUFS):
+		return 0, ErrOverrun
+	}
+	return n, os.NewSyscallError("recvfrom", received)
+}
+
+// Close closes the socket; a Wait that is under way returns.
+func (l *Listener) Close() error { return l.file.Close() }

@@ -1,0 +1,428 @@
+package nftables
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+// backendIn returns a backend in a namespace.
+func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
+	t.Helper()
+	var b *Backend
+	ns.Do(func() (err error) {
+		b, err = New(c)
+		return err
+	})
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// content is what the nft command says of a table: rules by chain and elements by
+// set, without what depends on the order of events.
+type content struct {
+	rules map[string][]string
+	sets  map[string][]string
+}
+
+func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) content {
+	t.Helper()
+	text, err := ns.Command("nft", "list", "table", family, table)
+	require.NoError(t, err)
+	require.NotContains(t, text, "invalid type")
+	out, err := ns.Command("nft", "-j", "list", "table", family, table)
+	require.NoError(t, err)
+	var list struct {
+		Nftables []struct {
+			Map, Set *struct {
+				Name string
+				Elem []json.RawMessage
+			}
+			Chain *struct{ Name string }
+			Rule  *struct {
+				Chain string
+				Expr  json.RawMessage
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &list))
+	c := content{rules: map[string][]string{}, sets: map[string][]string{}}
+	for _, o := range list.Nftables {
+		set := o.Map
+		if set == nil {
+			set = o.Set
+		}
+		switch {
+		case set != nil:
+			c.sets[set.Name] = []string{}
+			for _, e := range set.Elem {
+				c.sets[set.Name] = append(c.sets[set.Name], withoutSlot(t, set.Name, e))
+			}
+			slices.Sort(c.sets[set.Name])
+		case o.Chain != nil:
+			c.rules[o.Chain.Name] = []string{}
+		case o.Rule != nil:
+			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], string(o.Rule.Expr))
+		}
+	}
+	return c
+}
+
+// withoutSlot returns the text of an element, for endpoints without their slot.
+func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
+	if !strings.Contains(set, "-endpoints-") {
+		return string(e)
+	}
+	var pair []struct{ Concat []any }
+	require.NoError(t, json.Unmarshal(e, &pair))
+	key := pair[0].Concat
+	return fmt.Sprint(key[:len(key)-1], pair[1].Concat)
+}
+
+// nonEmpty leaves out what may be left over from the past: sets without elements.
+func (c content) nonEmpty() map[string][]string {
+	used := map[string][]string{}
+	for name, elements := range c.sets {
+		if len(elements) > 0 {
+			used[name] = elements
+		}
+	}
+	return used
+}
+
+// The kernel follows a random walk without ever refusing a step, and holds in the
+// end what it would hold had the last state been the first.
+func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
+	ns := netnstest.New(t)
+	walked := backendIn(t, ns, Config{Table: "walked"})
+	g := newGenerator(t)
+	all := map[localsink.ServiceName]*localsink.Service{}
+	var last state
+	for i := range 150 {
+		g.step(all)
+		next := state(slices.Collect(values(all)))
+		u := nextUpdate(testNode(), last, next)
+		require.NoError(t, walked.Sync(context.Background(), u), "step %d", i)
+		if i%3 == 0 {
+			require.NoError(t, walked.Sync(context.Background(), u), "retry of step %d", i)
+		}
+		last = next
+	}
+	for _, s := range walked.Stats().Tables {
+		require.EqualValues(t, 1, s.Rebuilds)
+		require.Empty(t, s.LastError)
+		require.Empty(t, s.Problems)
+	}
+	fresh := backendIn(t, ns, Config{Table: "fresh"})
+	require.NoError(t, fresh.Sync(context.Background(), firstUpdate(testNode(), last...)))
+	for _, family := range []string{"ip", "ip6"} {
+		got, want := contentOf(t, ns, family, "walked"), contentOf(t, ns, family, "fresh")
+		require.Equal(t, want.nonEmpty(), got.nonEmpty())
+		for chain, rules := range want.rules {
+			require.Equal(t, rules, got.rules[chain], chain)
+		}
+		require.LessOrEqual(t, len(got.rules), len(want.rules)+maxUnused+3*2*40)
+	}
+	_, err := ns.Command("nft", "list", "ruleset")
+	require.NoError(t, err)
+	_, err = ns.Command("nft", "-j", "list", "ruleset")
+	require.NoError(t, err)
+}
+
+// The nft command can read the tables: that is how operators look at them.
+func TestListing(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.9:8080"), {}},
+		Frontends: []localsink.Frontend{
+			frontend(localsink.ClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true}),
+			frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{From: localsink.LocalPods},
+				localsink.Route{From: localsink.ThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
+			frontend(localsink.ExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, Empty: localsink.Drop}),
+			frontend(localsink.LoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
+		}})
+	s.Ports[0].Frontends[3].Sources = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
+	n := testNode()
+	n.LocalPods = localsink.PodSources{Networks: n.LocalPods.Networks, Interface: "br0", InterfacePrefix: "veth"}
+	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("127.0.0.0/8")}
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(n, s)))
+	text, err := ns.Command("nft", "list", "table", "ip", "kpng")
+	require.NoError(t, err)
+	text = strings.Join(strings.Fields(text), " ")
+	for _, part := range []string{
+		"198.51.100.1 . tcp . 80 : goto drop-new",
+		"198.51.100.2 . tcp . 80 : goto reject-new",
+		"10.96.0.1 . tcp . 80 : goto service.pods-1-of-2.any-masq-1-of-2",
+		"tcp . 30080 : goto nodeport.pods-1-of-2.node-masq-1-of-2.any-2-of-1",
+		"10.96.0.1 . tcp . 80 . 0x00000001 : 10.244.0.10 . 8080",
+		"tcp . 30080 . 0x00000000 : 10.244.0.9 . 8080",
+		"elements = { 10.96.0.1 }",
+		"10.244.0.9 . 10.244.0.9",
+		"chain service-1-of-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @service-endpoints-1-8 }",
+		"chain service.pods-1-of-2.any-masq-1-of-2 { ip saddr 10.244.0.0/16 goto service-1-of-2 iifname \"br0\" goto service-1-of-2 " +
+			"iifname \"veth*\" goto service-1-of-2 meta mark set meta mark | 0x00004000 goto service-1-of-2 }",
+		"fib saddr type local meta mark set meta mark | 0x00004000 goto nodeport-1-of-2",
+		"{ ip saddr 203.0.113.0/24 return ip saddr 203.0.113.77 return drop }",
+		"ip daddr . meta l4proto . th dport vmap @sources ip daddr . meta l4proto . th dport vmap @services " +
+			"ip daddr != 127.0.0.0/8 fib daddr type local jump find-nodeport " +
+			"ip daddr 192.0.2.1 fib daddr type local jump find-nodeport }",
+		"chain prerouting-rest { type nat hook prerouting priority dstnat + 10; policy accept; ip daddr @cluster-ips goto reject-new }",
+		"ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
+		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
+	} {
+		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
+	}
+}
+
+// A faultyKernel refuses or loses what a test wants it to.
+type faultyKernel struct {
+	transport
+	fault func(b *nfnl.Batch, commit bool) error
+}
+
+func (k *faultyKernel) Commit(b *nfnl.Batch) error {
+	if err := k.fault(b, true); err != nil {
+		return err
+	}
+	return k.transport.Commit(b)
+}
+
+func (k *faultyKernel) Check(b *nfnl.Batch) error {
+	if err := k.fault(b, false); err != nil {
+		return err
+	}
+	return k.transport.Check(b)
+}
+
+// sabotage puts a faulty kernel below every table of b.
+func sabotage(b *Backend) *faultyKernel {
+	k := &faultyKernel{transport: b.tables[0].kernel}
+	k.heal()
+	for _, t := range b.tables {
+		t.kernel = k
+	}
+	return k
+}
+
+func (k *faultyKernel) heal() { k.fault = func(*nfnl.Batch, bool) error { return nil } }
+
+func clusterIPService(i int) *localsink.Service {
+	return serviceOf(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{poolOf(fmt.Sprintf("10.244.0.%d:80", i))},
+		Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
+}
+
+// Services that the kernel refuses do not keep others from being served.
+func TestRefusedServices(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	k := sabotage(b)
+	var all state
+	for i := range 40 {
+		all = append(all, clusterIPService(i))
+	}
+	refuse := func(poison ...string) {
+		k.fault = func(batch *nfnl.Batch, _ bool) error {
+			for _, addr := range poison {
+				if batch.Contains(netip.MustParseAddr(addr).AsSlice()) {
+					return &nfnl.Error{Errno: syscall.EINVAL, Text: "for the test", Message: 9}
+				}
+			}
+			return nil
+		}
+	}
+	served := func() int { return len(contentOf(t, ns, "ip", "kpng").sets[mapServices]) }
+
+	refuse("10.96.0.7", "10.96.0.23")
+	err := b.Sync(context.Background(), firstUpdate(testNode(), all...))
+	require.ErrorIs(t, err, syscall.EINVAL)
+	require.ErrorContains(t, err, "Service test/svc-07 is not served over ip")
+	require.ErrorContains(t, err, "Service test/svc-23 is not served over ip")
+	require.ErrorContains(t, err, "for the test")
+	require.NotContains(t, err.Error(), "svc-08")
+	require.Equal(t, 38, served())
+
+	// Retries cost no rebuild, and changes of others go through.
+	rebuilds := b.Stats().Tables[0].Rebuilds
+	changed := append(slices.Clone(all[:3]), clusterIPService(3))
+	changed[3].Ports[0].Pools = []localsink.Pool{poolOf("10.244.0.200:80")}
+	changed = append(changed, all[4:]...)
+	require.ErrorIs(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)), syscall.EINVAL)
+	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
+	require.Contains(t, contentOf(t, ns, "ip", "kpng").sets["service-endpoints-1-8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
+	require.Len(t, b.Stats().Tables[0].Refused, 2)
+
+	// One gets well, the other leaves.
+	refuse("10.96.0.23")
+	require.ErrorContains(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)), "svc-23")
+	require.Equal(t, 39, served())
+	without := slices.Delete(slices.Clone(changed), 23, 24)
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
+	require.Equal(t, 39, served())
+	require.Empty(t, b.Stats().Tables[0].Refused)
+	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
+
+	// A kernel that refuses everything is not the fault of Services.
+	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
+	require.ErrorIs(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)), syscall.EPERM)
+	require.Empty(t, b.Stats().Tables[0].Refused)
+	k.heal()
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)))
+	require.Equal(t, 40, served())
+}
+
+// After an error, what the update listed is listed again: one family may have taken it,
+// and is told that it is taken back.
+func TestFailedUpdateTakenBack(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	k := sabotage(b)
+	before, after := clusterIPService(1), clusterIPService(1)
+	after.Ports[0].Frontends[0].Addr = netip.MustParseAddrPort("10.96.0.99:80")
+	after.Ports[0].Frontends = append(after.Ports[0].Frontends, frontend(localsink.ClusterIP, "[fd00:96::1]:80"))
+	d := sinktest.Driver{Sink: b, Node: testNode()}
+	require.NoError(t, d.Sync(context.Background(), sinktest.State(before)))
+	commits := 0
+	k.fault = func(_ *nfnl.Batch, commit bool) error {
+		if commits++; commits > 1 { // the second is IPv6
+			return nfnl.ErrOverrun
+		}
+		return nil
+	}
+	require.ErrorIs(t, d.Sync(context.Background(), sinktest.State(after)), nfnl.ErrOverrun)
+	k.heal()
+	require.NoError(t, d.Sync(context.Background(), sinktest.State(before)))
+	require.Equal(t, []string{`"10.96.0.1"`}, contentOf(t, ns, "ip", "kpng").sets[setClusterIPs])
+}
+
+// Whatever others do to the tables is noticed, and the next Sync heals it.
+func TestHealing(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	all := state{clusterIPService(1), clusterIPService(2)}
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
+	want := contentOf(t, ns, "ip", "kpng")
+	for i, command := range []string{
+		"flush ruleset",
+		"delete table ip kpng",
+		"delete table ip6 kpng",
+		"delete element ip kpng cluster-ips { 10.96.0.1 }",
+		"delete element ip kpng services { 10.96.0.1 . tcp . 80 }",
+		"insert rule ip kpng find-service drop",
+		"add chain ip6 kpng foreign",
+	} {
+		b.watch.mu.Lock()
+		b.watch.last = time.Time{} // no pause
+		b.watch.mu.Unlock()
+		_, err := ns.Command("nft", command)
+		require.NoError(t, err)
+		select {
+		case <-b.Damaged():
+		case <-time.After(2 * time.Second):
+			t.Fatalf("%q was not noticed", command)
+		}
+		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
+		require.Equal(t, want, contentOf(t, ns, "ip", "kpng"), command)
+		require.NotContains(t, contentOf(t, ns, "ip6", "kpng").rules, "foreign")
+		require.EqualValues(t, i+2, b.Stats().Tables[0].Rebuilds)
+	}
+	// Other tables, and our own changes, are no damage.
+	count := b.Stats().ForeignChanges
+	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng")
+	require.NoError(t, err)
+	more := append(slices.Clone(all), clusterIPService(3))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), all, more)))
+	// The listener hears in order: after this there is nothing else to come.
+	_, err = ns.Command("nft", "add chain ip kpng foreign")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return b.Stats().ForeignChanges == count+1 }, 2*time.Second, time.Millisecond)
+}
+
+// Changes of the node reach the rules; what no rule contains rebuilds nothing.
+func TestNodeChange(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	all := state{clusterIPService(1)}
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
+	n := testNode()
+	n.Name, n.IPs = "other", nil
+	require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
+	require.EqualValues(t, 1, b.Stats().Tables[0].Rebuilds)
+	n = testNode()
+	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.77/32")}
+	require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
+	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
+	require.Contains(t, strings.Join(contentOf(t, ns, "ip", "kpng").rules[chainServices], " "), "192.0.2.77")
+	require.NotContains(t, strings.Join(contentOf(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
+}
+
+// A set that is full is replaced by a larger one.
+func TestGrowth(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	small, large := cluster(10, 3), cluster(1500, 3)
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), small.state...)))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), small.state, large.state)))
+	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
+	require.Equal(t, 1500, b.Stats().Tables[0].Services)
+	require.Len(t, contentOf(t, ns, "ip", "kpng").sets[mapServices], 1500)
+}
+
+func TestCleanup(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{Table: "mine"})
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), clusterIPService(1))))
+	require.NoError(t, b.Close())
+	require.NoError(t, b.Close())
+	require.ErrorIs(t, b.Sync(context.Background(), firstUpdate(testNode())), errClosed)
+	_, err := ns.Command("nft", "list", "table", "ip", "mine")
+	require.NoError(t, err, "the rules stay")
+	for range 2 {
+		ns.Do(func() error { return Cleanup("mine") })
+		out, err := ns.Command("nft", "list", "ruleset")
+		require.NoError(t, err)
+		require.Empty(t, out)
+	}
+	ns.Do(func() error {
+		if err := Cleanup("no good"); err == nil {
+			return errors.New("a bad name was accepted")
+		}
+		return nil
+	})
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	ns := netnstest.New(t)
+	var b *Backend
+	ns.Do(func() (err error) {
+		b, err = New(Config{})
+		return err
+	})
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), clusterIPService(1))))
+	require.NoError(t, b.Close())
+	goleak.VerifyNone(t, ignore)
+}
+
+func TestCancelled(t *testing.T) {
+	b := backendIn(t, netnstest.New(t), Config{})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.ErrorIs(t, b.Sync(ctx, firstUpdate(testNode(), clusterIPService(1))), context.Canceled)
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), clusterIPService(1))))
+	require.Equal(t, 1, b.Stats().Tables[0].Services)
+}

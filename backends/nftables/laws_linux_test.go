@@ -1,0 +1,24 @@
+package nftables
+
+import (
+	"fmt"
+	"testing"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+// TestLaws holds the backend and the real kernel to the laws of every sink. The target
+// is described by what its sets hold: chains that nobody leads to may differ.
+func TestLaws(t *testing.T) {
+	sinktest.TestSink(t, sinktest.Harness{
+		Lacks: localsink.FeatureAffinity,
+		New: func(t *testing.T) (localsink.Sink, func() string) {
+			ns := netnstest.New(t)
+			return backendIn(t, ns, Config{}), func() string {
+				return fmt.Sprint(contentOf(t, ns, "ip", DefaultTable).nonEmpty(), contentOf(t, ns, "ip6", DefaultTable).nonEmpty())
+			}
+		},
+	})
+}

@@ -1,0 +1,100 @@
+package nftables
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestPlan(t *testing.T) {
+	full := func(n int) localsink.Pool { return localsink.Pool{Endpoints: make([]localsink.Endpoint, n)} }
+	pools := []localsink.Pool{full(10), full(3), {}, full(10)}
+	type route = localsink.Route
+	for _, c := range []struct {
+		name   string
+		routes []route
+		used   [maxPositions]int
+	}{
+		{"service-1-of-10", []route{{}}, [3]int{0, -1, -1}},
+		{"service.any-masq-1-of-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
+		{"reject-new", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
+		{"reject-new", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
+		{"drop-new", []route{{Pool: 2, Empty: localsink.Drop}}, [3]int{-1, -1, -1}},
+		{"service.pods-1-of-10.node-masq-1-of-10.any-2-of-3",
+			[]route{{From: localsink.LocalPods}, {From: localsink.ThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
+		{"service.pods-1-of-3.node-2-of-10.any-3-of-10",
+			[]route{{From: localsink.LocalPods, Pool: 1}, {From: localsink.ThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
+		{"service.pods-drop.any-1-of-10", []route{{From: localsink.LocalPods, Pool: 2, Empty: localsink.Drop}, {}}, [3]int{0, -1, -1}},
+		{"service.node-reject.any-1-of-10", []route{{From: localsink.ThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
+		{"service-1-of-10", []route{{}, {From: localsink.LocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
+		{"service.pods-1-of-10.any-2-of-3",
+			[]route{{From: localsink.LocalPods}, {From: localsink.LocalPods, Pool: 3}, {Pool: 1}}, [3]int{0, 1, -1}},
+	} {
+		p, used := planOf(byAddress, c.routes, pools)
+		require.Equal(t, c.name, p.name())
+		require.Equal(t, c.used, used, c.name)
+	}
+	p, _ := planOf(byNodePort, []route{{From: localsink.LocalPods}, {}}, pools)
+	require.Equal(t, "nodeport.pods-1-of-10.any-1-of-10", p.name())
+}
+
+// Frontends share a plan whatever Service they are of: it is what keeps the number
+// of chains small.
+func TestPlansAreShared(t *testing.T) {
+	k := newModelKernel(t)
+	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+	before := m.chains
+	for i, s := range cluster(500, 7).state {
+		fe := s.Ports[0].Frontends[0]
+		fe.Routes = []localsink.Route{{From: localsink.LocalPods}, {Masquerade: true}}
+		if i%2 == 0 {
+			fe.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+		} else {
+			fe.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+		}
+		m.load(serviceOf(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
+	}
+	require.Equal(t, before+2, m.chains)
+}
+
+func TestShardLimit(t *testing.T) {
+	for n, limit := range map[int]int{1: 8, 8: 8, 9: 16, 16: 16, 17: 32, 32: 32, 33: 64, 100: 128, 1000: 1024, 1025: 2048} {
+		require.Equal(t, limit, shardLimit(n), n)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	c, err := Config{}.withDefaults()
+	require.NoError(t, err)
+	require.Equal(t, "kpng", c.Table)
+	require.EqualValues(t, 0x4000, c.MasqueradeMark)
+	require.NotNil(t, c.Logger)
+	for _, bad := range []Config{{Table: "1st"}, {Table: "a b"}, {Table: "a;b"}, {Table: strings.Repeat("a", 101)}, {MasqueradeMark: 3}} {
+		_, err := bad.withDefaults()
+		require.ErrorContains(t, err, "nftables: Config.")
+		_, err = New(bad)
+		require.ErrorContains(t, err, "nftables: Config.")
+	}
+}
+
+func TestNodeView(t *testing.T) {
+	n := &localsink.Node{
+		LocalPods: localsink.PodSources{
+			Networks:        []netip.Prefix{netip.MustParsePrefix("10.1.0.7/16"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("10.1.0.0/16")},
+			Interface:       "0123456789abcdef",
+			InterfacePrefix: "0123456789abcde",
+		},
+	}
+	v4, v6 := viewOf(ipv4(), n), viewOf(ipv6(), n)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, v4.podNetworks)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, v6.podNetworks)
+	require.Empty(t, v4.podInterface, "longer than any interface's name")
+	require.Equal(t, "0123456789abcde", v4.podPrefix)
+	require.True(t, v4.equal(viewOf(ipv4(), n)))
+	require.False(t, v4.equal(v6))
+	require.False(t, v4.equal(viewOf(ipv4(), nil)))
+}

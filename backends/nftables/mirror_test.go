@@ -1,0 +1,235 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func families() []*family { return []*family{ipv4(), ipv6()} }
+
+// However a state was reached, the kernel does what its Services want and holds
+// nothing else.
+func TestHistoryDoesNotMatter(t *testing.T) {
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			g, k := newGenerator(t), newModelKernel(t)
+			m := newMirror(f, viewOf(f, nil), 1, k)
+			all := map[localsink.ServiceName]*localsink.Service{}
+			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
+			for range 250 {
+				m.change(changesOf(all, g.step(all)), get)
+				m.finish()
+				k.commit(m)
+				require.Empty(t, m.problems)
+				k.verify(m, values(all))
+				if m.unused > maxUnused {
+					m.collect()
+					k.commit(m)
+				}
+			}
+			names := sortedNames(all)
+			clear(all)
+			m.change(changesOf(all, names), get)
+			m.collect()
+			k.commit(m)
+			require.Zero(t, m.elements())
+			require.Empty(t, m.records)
+			require.Empty(t, m.owners)
+			require.Empty(t, m.sourceChains)
+			require.Empty(t, m.clusterIPRefs)
+			require.Empty(t, m.hairpinRefs)
+			require.Equal(t, len(k.chains), m.chains)
+		})
+	}
+}
+
+// A state that is applied already costs nothing to apply again.
+func TestRetryIsHarmless(t *testing.T) {
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			g, k := newGenerator(t), newModelKernel(t)
+			m := newMirror(f, viewOf(f, nil), 1, k)
+			all := map[localsink.ServiceName]*localsink.Service{}
+			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
+			for range 50 {
+				names := g.step(all)
+				m.change(changesOf(all, names), get)
+				k.commit(m)
+				before := k.ops
+				m.change(changesOf(all, names), get)
+				m.change(changesOf(all, append(names, names...)), get)
+				k.commit(m)
+				require.Equal(t, before, k.ops)
+				k.verify(m, values(all))
+			}
+		})
+	}
+}
+
+// What an update costs depends on what differs.
+func TestMinimalChange(t *testing.T) {
+	pool := func(ids ...int) localsink.Pool {
+		var p localsink.Pool
+		for _, i := range ids {
+			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)})
+		}
+		return p
+	}
+	for _, c := range []struct {
+		name     string
+		old, new localsink.Pool
+		ops      int
+	}{
+		{"one replaced", pool(1, 2, 3, 4), pool(1, 3, 4, 9), 2},
+		{"one replaced at the end", pool(1, 2, 3, 4), pool(0, 1, 2, 3), 2},
+		{"one added", pool(1, 2, 3), pool(0, 1, 2, 3), 1 + 2},
+		{"first removed", pool(1, 2, 3), pool(2, 3), 3 + 2},
+		{"last removed", pool(1, 2, 3), pool(1, 2), 1 + 2},
+		{"all removed", pool(1, 2, 3), pool(), 3 + 2},
+		{"other shard", pool(1, 2, 3, 4, 5, 6, 7, 8), pool(1, 2, 3, 4, 5, 6, 7, 8, 9), 8 + 9 + 2},
+		{"same", pool(1, 2, 3), pool(1, 2, 3), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newModelKernel(t)
+			m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+			apply := func(p localsink.Pool) {
+				s := serviceOf("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.0.1:80")}})
+				m.change([]change{{name: s.Name, want: s}}, nil)
+				k.commit(m)
+				k.verify(m, slices.Values([]*localsink.Service{s}))
+			}
+			apply(c.old)
+			before := k.ops
+			apply(c.new)
+			require.Equal(t, c.ops, k.ops-before)
+		})
+	}
+}
+
+// Slots keep their endpoints as far as possible, and are always all filled.
+func TestAssign(t *testing.T) {
+	g := newGenerator(t)
+	for range 3000 {
+		held, pool := g.endpoints(false), g.endpoints(false)
+		if g.IntN(2) == 0 {
+			pool = inOrder(append(slices.Clone(held), g.endpoint(false)))
+		}
+		g.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
+		slots := assign(held, pool)
+		require.Equal(t, pool, inOrder(slices.Clone(slots)))
+		for i := range min(len(held), len(pool)) {
+			if slices.Contains(pool, held[i]) && len(held) > 0 {
+				require.Equal(t, held[i], slots[i])
+			}
+		}
+	}
+}
+
+// Of two Services that claim one key the first keeps it, and the second gets it
+// when the first lets go.
+func TestContestedKey(t *testing.T) {
+	k := newModelKernel(t)
+	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+	make := func(name, endpoint string) *localsink.Service {
+		return serviceOf(name, localsink.Port{Pools: []localsink.Pool{poolOf(endpoint)},
+			Frontends: []localsink.Frontend{frontend(localsink.ExternalIP, "198.51.100.1:80")}})
+	}
+	a, b := make("a", "10.0.0.1:80"), make("b", "10.0.0.2:80")
+	m.load(a)
+	m.load(b)
+	k.commit(m)
+	k.verify(m, slices.Values([]*localsink.Service{a}))
+	require.Len(t, m.problems[b.Name], 1)
+	require.Contains(t, m.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
+
+	m.change([]change{{name: a.Name}}, state{b}.Get)
+	k.commit(m)
+	k.verify(m, slices.Values([]*localsink.Service{b}))
+	require.Empty(t, m.problems)
+
+	// A key may pass from one Service to another in one step, in any order.
+	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
+		var changes []change
+		all := map[string]*localsink.Service{names[0]: make(names[0], "10.0.0.1:80"), names[1]: nil}
+		for _, n := range []string{"a", "b"} {
+			changes = append(changes, change{name: localsink.ServiceName{Namespace: "test", Name: n}, want: all[n]})
+		}
+		m.change(changes, nil)
+		k.commit(m)
+		k.verify(m, slices.Values([]*localsink.Service{all[names[0]]}))
+		require.Empty(t, m.problems)
+	}
+}
+
+// What breaks the contract harms nothing but itself.
+func TestBadInput(t *testing.T) {
+	good := frontend(localsink.ClusterIP, "10.96.0.1:80")
+	for _, c := range []struct {
+		name    string
+		port    localsink.Port
+		problem string
+		served  int
+	}{
+		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
+			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP makes no sense", 1},
+		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
+		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
+		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown makes no sense", 0},
+		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.NodePort, "10.96.0.2:80")}}, "makes no sense", 1},
+		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
+		{"key twice", localsink.Port{Frontends: []localsink.Frontend{good, good}}, "10.96.0.1:80/TCP belongs to Service test/a", 1},
+		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
+			"pools[0] holds 1 endpoints that are not ip addresses", 1},
+		{"pool out of order", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
+		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
+		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newModelKernel(t)
+			m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+			if c.port.Pools == nil {
+				c.port.Pools = []localsink.Pool{poolOf("10.0.0.1:80")}
+			}
+			m.load(serviceOf("a", c.port))
+			k.commit(m)
+			k.answers(m)
+			require.Len(t, k.sets[mapServices], c.served)
+			if c.problem == "" {
+				require.Empty(t, m.problems)
+				return
+			}
+			require.Len(t, m.problems, 1)
+			for _, list := range m.problems {
+				require.Len(t, list, 1)
+				require.Contains(t, list[0].String(), c.problem)
+			}
+		})
+	}
+}
+
+// A full set asks for a rebuild, whose sets have head-room again.
+func TestSizes(t *testing.T) {
+	k := newModelKernel(t)
+	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+	require.True(t, m.finish())
+	require.Equal(t, minSize, m.services.size)
+	fits := true
+	for i := range minSize + 1 {
+		require.True(t, fits)
+		s := serviceOf(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String(), localsink.Port{Pools: []localsink.Pool{{}}})
+		s.Ports[0].Frontends = []localsink.Frontend{frontend(localsink.ExternalIP, s.Name.Name+":80")}
+		m.load(s)
+		fits = m.finish()
+	}
+	require.False(t, fits)
+	k = newModelKernel(t)
+	m = newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+	m.services.count = 100000
+	require.True(t, m.finish())
+	require.Equal(t, 262144, m.services.size)
+}

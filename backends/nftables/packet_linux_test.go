@@ -1,0 +1,388 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+var networks = []string{"tcp", "udp"}
+
+// An ipFamily is what the packet tests of one address family use.
+type ipFamily struct {
+	name           string
+	client, caller netip.Addr
+	vip            func(i int, port int) string // addresses that belong to nobody
+	pod            func(i int) string           // endpoint i, with its port
+	node, nowhere  string
+	gateway        netip.Addr // the node, as its pods see it
+}
+
+func ipFamilies() []ipFamily {
+	v4 := ipFamily{
+		name: "IPv4", client: netip.MustParseAddr(clientV4), caller: netip.MustParseAddr(callerV4),
+		vip:  func(i, port int) string { return fmt.Sprintf("10.96.0.%d:%d", i, port) },
+		pod:  func(i int) string { return pod4(i) + ":8080" },
+		node: nodeV4, nowhere: "0.0.0.0", gateway: netip.MustParseAddr(podGateV4),
+	}
+	v6 := ipFamily{
+		name: "IPv6", client: netip.MustParseAddr(clientV6), caller: netip.MustParseAddr(callerV6),
+		vip:  func(i, port int) string { return fmt.Sprintf("[fd00:96::%x]:%d", i, port) },
+		pod:  func(i int) string { return "[" + pod6(i) + "]:8080" },
+		node: nodeV6, nowhere: "::", gateway: netip.MustParseAddr(podGateV6),
+	}
+	return []ipFamily{v4, v6}
+}
+
+// servicesOf returns a Service with the same frontends for TCP and for UDP.
+func servicesOf(name string, pools []localsink.Pool, frontends ...localsink.Frontend) *localsink.Service {
+	s := serviceOf(name, localsink.Port{Pools: pools, Frontends: frontends})
+	s.Ports = append(s.Ports, s.Ports[0])
+	s.Ports[1].Protocol = localsink.UDP
+	return s
+}
+
+// eachFamily runs f for both families and both protocols, in one world.
+func eachFamily(t *testing.T, f func(w *world, ip ipFamily, network string)) {
+	w := newWorld(t, Config{})
+	for _, ip := range ipFamilies() {
+		for i := range podCount {
+			w.serve(w.pods, ip.pod(i))
+		}
+		for _, network := range networks {
+			t.Run(ip.name+" "+network, func(t *testing.T) {
+				inner := *w
+				inner.t = t
+				f(&inner, ip, network)
+			})
+		}
+	}
+}
+
+// answered checks who answers, and whom the server sees.
+func (w *world) answered(ns *netnstest.Namespace, network, source, addr string, want greeting) {
+	w.t.Helper()
+	g, err := w.ask(ns, network, source, addr)
+	require.NoError(w.t, err, "%s %s", network, addr)
+	require.Equal(w.t, want, g)
+}
+
+func TestClusterIP(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		vip, endpoint := ip.vip(1, 80), ip.pod(0)
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ClusterIP, vip)))
+		w.answered(w.client, network, "", vip, greeting{ip.client, endpoint})
+		w.answered(w.caller, network, "", vip, greeting{ip.caller, endpoint})
+		g, err := w.ask(w.node, network, "", vip)
+		require.NoError(t, err)
+		require.Equal(t, endpoint, g.server)
+		// What is not a port of the Service is refused, to everybody.
+		for _, ns := range []*netnstest.Namespace{w.client, w.caller, w.node} {
+			w.refused(ns, network, "", ip.vip(1, 81))
+		}
+	})
+}
+
+// An endpoint that is sent back to itself must see another address.
+func TestHairpin(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		vip, endpoint := ip.vip(1, 80), ip.pod(0)
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ClusterIP, vip)))
+		source := netip.MustParseAddrPort(endpoint).Addr().String()
+		w.answered(w.pods, network, source, vip, greeting{ip.gateway, endpoint})
+	})
+}
+
+// Without a route of its own to a Service's address, the node still refuses for it.
+func TestRefusalWithoutRoute(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		w.sync(servicesOf("a", []localsink.Pool{{}}, frontend(localsink.ClusterIP, ip.vip(1, 80))))
+		for _, args := range [][]string{{"route", "del", "default"}, {"-6", "route", "del", "default"}} {
+			_, _ = w.node.Command("ip", args...) // gone already the second time
+		}
+		w.refused(w.client, network, "", ip.vip(1, 80))
+		w.refused(w.caller, network, "", ip.vip(1, 81))
+	})
+}
+
+func TestNodePort(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		endpoint, on := ip.pod(1), func(addr string) string { return net.JoinHostPort(addr, "30080") }
+		s := servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.NodePort, on(ip.nowhere), localsink.Route{Masquerade: true}))
+		w.sync(s)
+		w.answered(w.client, network, "", on(ip.node), greeting{ip.gateway, endpoint})
+		w.answered(w.caller, network, "", on(ip.node), greeting{ip.gateway, endpoint})
+		w.answered(w.node, network, "", on(ip.node), greeting{ip.gateway, endpoint})
+		w.refused(w.client, network, "", net.JoinHostPort(ip.node, "30081"))
+		w.refused(w.client, network, "", on(ip.caller.String())) // passes by, and is none of our business
+		w.refused(w.node, network, "", on("::1"))
+		w.refused(w.node, network, "", on("127.0.0.1"))
+		if ip.name == "IPv4" {
+			w.refused(w.client, network, "", on(nodeOtherV4))
+			n := testNode()
+			n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			require.NoError(t, w.backend.Sync(context.Background(), firstUpdate(n, s)))
+			w.answered(w.client, network, "", on(nodeOtherV4), greeting{ip.gateway, endpoint})
+			w.refused(w.node, network, "", on("127.0.0.1"))
+		}
+	})
+}
+
+func TestExternalAddresses(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		external, balanced, closed, endpoint := ip.vip(10, 80), ip.vip(11, 80), ip.vip(12, 80), ip.pod(2)
+		lb := frontend(localsink.LoadBalancer, balanced, localsink.Route{Masquerade: true})
+		lb.Sources = []netip.Prefix{netip.PrefixFrom(ip.client, ip.client.BitLen())}
+		nobody := frontend(localsink.LoadBalancer, closed)
+		nobody.Sources = []netip.Prefix{}
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ExternalIP, external), lb, nobody))
+		w.answered(w.client, network, "", external, greeting{ip.client, endpoint})
+		w.answered(w.caller, network, "", external, greeting{ip.caller, endpoint})
+		w.answered(w.client, network, "", balanced, greeting{ip.gateway, endpoint})
+		w.silent(w.caller, network, "", balanced)
+		w.silent(w.node, network, "", balanced)
+		w.silent(w.client, network, "", closed)
+	})
+}
+
+func TestEmptyPools(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		w.sync(servicesOf("a", []localsink.Pool{{}},
+			frontend(localsink.ExternalIP, ip.vip(1, 80), localsink.Route{Empty: localsink.Reject}),
+			frontend(localsink.ExternalIP, ip.vip(2, 80), localsink.Route{Empty: localsink.Drop}),
+			frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"))))
+		for _, ns := range []*netnstest.Namespace{w.client, w.caller, w.node} {
+			w.refused(ns, network, "", ip.vip(1, 80))
+			w.silent(ns, network, "", ip.vip(2, 80))
+			w.refused(ns, network, "", net.JoinHostPort(ip.node, "30080"))
+		}
+	})
+}
+
+// Each kind of client goes where its route leads.
+func TestRoutes(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		pools := []localsink.Pool{poolOf(ip.pod(0)), poolOf(ip.pod(1)), poolOf(ip.pod(2)), {}}
+		routes := func(any localsink.Route) []localsink.Route {
+			return []localsink.Route{{From: localsink.LocalPods, Pool: 0}, {From: localsink.ThisNode, Pool: 1, Masquerade: true}, any}
+		}
+		all := frontend(localsink.ExternalIP, ip.vip(1, 80), routes(localsink.Route{Pool: 2})...)
+		port := frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), routes(localsink.Route{Pool: 3, Empty: localsink.Drop})...)
+		w.sync(servicesOf("a", pools, all, port))
+		for _, addr := range []string{ip.vip(1, 80), net.JoinHostPort(ip.node, "30080")} {
+			w.answered(w.caller, network, "", addr, greeting{ip.caller, ip.pod(0)})
+			w.answered(w.node, network, ip.node, addr, greeting{ip.gateway, ip.pod(1)})
+		}
+		w.answered(w.client, network, "", ip.vip(1, 80), greeting{ip.client, ip.pod(2)})
+		w.silent(w.client, network, "", net.JoinHostPort(ip.node, "30080"))
+	})
+}
+
+// Pods are recognised by the interface that they come in by as well.
+func TestPodInterfaces(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0)), poolOf(ip.pod(1))},
+			frontend(localsink.ClusterIP, ip.vip(1, 80), localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1}))
+		for _, c := range []struct {
+			sources  localsink.PodSources
+			endpoint int
+		}{
+			{localsink.PodSources{Interface: "pods1"}, 0},
+			{localsink.PodSources{Interface: "pods"}, 1},
+			{localsink.PodSources{InterfacePrefix: "pods"}, 0},
+			{localsink.PodSources{InterfacePrefix: "outside"}, 1},
+			{localsink.PodSources{}, 1},
+			{localsink.PodSources{Interface: "a-name-that-is-too-long", InterfacePrefix: "pods1"}, 0},
+		} {
+			n := testNode()
+			n.LocalPods = c.sources
+			require.NoError(t, w.backend.Sync(context.Background(), firstUpdate(n, s)))
+			w.answered(w.caller, network, "", ip.vip(1, 80), greeting{ip.caller, ip.pod(c.endpoint)})
+		}
+	})
+}
+
+// TCP and UDP on the same address and port are different frontends.
+func TestProtocolsApart(t *testing.T) {
+	w := newWorld(t, Config{})
+	ip := ipFamilies()[0]
+	w.serve(w.pods, ip.pod(0), ip.pod(1))
+	s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.ClusterIP, ip.vip(1, 53)))
+	s.Ports[1].Pools = []localsink.Pool{poolOf(ip.pod(1))}
+	w.sync(s)
+	w.answered(w.client, "tcp", "", ip.vip(1, 53), greeting{ip.client, ip.pod(0)})
+	w.answered(w.client, "udp", "", ip.vip(1, 53), greeting{ip.client, ip.pod(1)})
+	only := &localsink.Service{Name: s.Name, Ports: s.Ports[1:]}
+	require.NoError(t, w.backend.Sync(context.Background(), nextUpdate(testNode(), state{s}, state{only})))
+	w.refused(w.client, "tcp", "", ip.vip(1, 53))
+	w.answered(w.client, "udp", "", ip.vip(1, 53), greeting{ip.client, ip.pod(1)})
+}
+
+// Every endpoint of a pool gets its share, however its slots came to be.
+func TestUniform(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, ip := range ipFamilies() {
+		var last state
+		for _, pods := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7, 8}, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 2, 4, 6, 8, 9, 10}, {3, 10}} {
+			var addrs []string
+			for _, i := range pods {
+				addrs = append(addrs, ip.pod(i))
+			}
+			next := state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{poolOf(addrs...)}, Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, ip.vip(1, 80))}})}
+			if last == nil {
+				for i := range podCount {
+					w.serve(w.pods, ip.pod(i))
+				}
+				w.sync(next...)
+			} else {
+				require.NoError(t, w.backend.Sync(context.Background(), nextUpdate(testNode(), last, next)))
+			}
+			last = next
+			const rounds = 150 // for each endpoint
+			count := map[string]int{}
+			for range rounds * len(pods) {
+				g, err := w.ask(w.client, "tcp", "", ip.vip(1, 80))
+				require.NoError(t, err)
+				count[g.server]++
+			}
+			require.Len(t, count, len(pods))
+			chi := 0.0
+			for _, n := range count {
+				chi += float64((n-rounds)*(n-rounds)) / rounds
+			}
+			require.Less(t, chi, 40.0, count) // a chance of about 1 in 300,000 for 8 degrees of freedom
+		}
+	}
+}
+
+// traffic keeps connections open and makes new ones until stopped.
+type traffic struct {
+	w        *world
+	conns    []net.Conn
+	stop     chan struct{}
+	wg       sync.WaitGroup
+	made     atomic.Int64
+	failures chan error
+}
+
+func (w *world) startTraffic(addr string) *traffic {
+	tr := &traffic{w: w, stop: make(chan struct{}), failures: make(chan error, 100)}
+	for range 10 {
+		c, err := w.dial(w.client, "tcp", "", addr)
+		require.NoError(w.t, err)
+		_, err = hear(c, "tcp", w.patience())
+		require.NoError(w.t, err)
+		tr.conns = append(tr.conns, c)
+	}
+	tr.wg.Go(func() {
+		for {
+			select {
+			case <-tr.stop:
+				return
+			default:
+			}
+			if _, err := w.ask(w.client, "tcp", "", addr); err != nil {
+				select {
+				case tr.failures <- err:
+				default:
+				}
+			}
+			tr.made.Add(1)
+		}
+	})
+	w.t.Cleanup(tr.end)
+	return tr
+}
+
+func (tr *traffic) end() {
+	select {
+	case <-tr.stop:
+	default:
+		close(tr.stop)
+	}
+	tr.wg.Wait()
+	for _, c := range tr.conns {
+		c.Close()
+	}
+	tr.conns = nil
+}
+
+// undisturbed checks that all connections still work and that no new one failed.
+func (tr *traffic) undisturbed() {
+	tr.w.t.Helper()
+	made := tr.made.Load()
+	require.Eventually(tr.w.t, func() bool { return tr.made.Load() > made+5 }, 5*time.Second, time.Millisecond)
+	buf := make([]byte, 16)
+	for i, c := range tr.conns {
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_, err := c.Write([]byte("ping"))
+		require.NoError(tr.w.t, err, "connection %d", i)
+		n, err := c.Read(buf)
+		require.NoError(tr.w.t, err, "connection %d", i)
+		require.Equal(tr.w.t, "ping", string(buf[:n]))
+	}
+	select {
+	case err := <-tr.failures:
+		require.NoError(tr.w.t, err)
+	default:
+	}
+}
+
+// Connections outlive their endpoint's place in the pool, rewriting of all rules,
+// and the backend itself; and new ones never fail meanwhile.
+func TestTrafficUndisturbed(t *testing.T) {
+	for _, ip := range ipFamilies() {
+		t.Run(ip.name, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			for i := range podCount {
+				w.serve(w.pods, ip.pod(i))
+			}
+			vip := net.JoinHostPort(ip.node, "30080")
+			build := func(first, size int) state {
+				addrs := []string{}
+				for i := range size {
+					addrs = append(addrs, ip.pod((first+i)%podCount))
+				}
+				pool := poolOf(addrs...)
+				pool.Endpoints = inOrder(pool.Endpoints)
+				return append(state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{pool},
+					Frontends: []localsink.Frontend{frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true})}})},
+					cluster(300, 5).state...)
+			}
+			last := build(0, 4)
+			w.sync(last...)
+			tr := w.startTraffic(vip)
+			for i := range 200 { // the pool moves on, grows and shrinks, also into other maps
+				next := slices.Concat(build(i, []int{4, 4, 12, 3, 9, 8, 1, 2}[i%8])[:1], last[1:])
+				require.NoError(t, w.backend.Sync(context.Background(), nextUpdate(testNode(), last, next)))
+				last = next
+			}
+			tr.undisturbed()
+			for range 20 { // all rules are written anew
+				w.backend.watch.damage.Store(true)
+				require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: last}))
+			}
+			require.EqualValues(t, 21, w.backend.Stats().Tables[0].Rebuilds)
+			tr.undisturbed()
+			for range 5 { // the program starts again
+				require.NoError(t, w.backend.Close())
+				tr.undisturbed()
+				w.backend = w.newBackend(Config{})
+				w.sync(last...)
+			}
+			tr.undisturbed()
+			tr.end()
+		})
+	}
+}

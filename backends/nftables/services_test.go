@@ -1,0 +1,113 @@
+package nftables
+
+import (
+	"fmt"
+	"iter"
+	"net/netip"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// state is a simple localsink.State.
+type state []*localsink.Service
+
+func (s state) Len() int { return len(s) }
+
+func (s state) Get(name localsink.ServiceName) *localsink.Service {
+	for _, svc := range s {
+		if svc.Name == name {
+			return svc
+		}
+	}
+	return nil
+}
+
+func (s state) All() iter.Seq[*localsink.Service] {
+	return func(yield func(*localsink.Service) bool) {
+		for _, svc := range s {
+			if !yield(svc) {
+				return
+			}
+		}
+	}
+}
+
+func firstUpdate(n *localsink.Node, services ...*localsink.Service) *localsink.Update {
+	return &localsink.Update{Node: n, NodeChanged: true, All: state(services), Changed: services}
+}
+
+// nextUpdate is the update from one state to another.
+func nextUpdate(n *localsink.Node, from, to state) *localsink.Update {
+	u := &localsink.Update{Node: n, All: to}
+	for _, s := range to {
+		if from.Get(s.Name) != s {
+			u.Changed = append(u.Changed, s)
+		}
+	}
+	for _, s := range from {
+		if to.Get(s.Name) == nil {
+			u.Removed = append(u.Removed, s)
+		}
+	}
+	return u
+}
+
+// serviceOf returns a Service with one TCP port.
+func serviceOf(name string, port localsink.Port) *localsink.Service {
+	if port.Protocol == 0 {
+		port.Protocol = localsink.TCP
+	}
+	return &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: name}, Ports: []localsink.Port{port}}
+}
+
+// frontend returns a frontend that sends everybody to pool 0, or as routes say.
+func frontend(kind localsink.FrontendKind, addr string, routes ...localsink.Route) localsink.Frontend {
+	if routes == nil {
+		routes = []localsink.Route{{}}
+	}
+	return localsink.Frontend{Kind: kind, Addr: netip.MustParseAddrPort(addr), Routes: routes}
+}
+
+// poolOf returns the pool of these local endpoints.
+func poolOf(addrs ...string) localsink.Pool {
+	var p localsink.Pool
+	for _, a := range addrs {
+		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(a), Local: true})
+	}
+	return p
+}
+
+// A sortedState is a localsink.State that finds Services as fast as a real one.
+type sortedState struct {
+	state
+	index map[localsink.ServiceName]*localsink.Service
+}
+
+func (s sortedState) Get(name localsink.ServiceName) *localsink.Service { return s.index[name] }
+
+// cluster returns many Services with endpoints each, one in ten of them local.
+func cluster(services, endpoints int) sortedState {
+	s := sortedState{index: map[localsink.ServiceName]*localsink.Service{}}
+	for i := range services {
+		svc := serviceOf(fmt.Sprintf("svc-%06d", i), localsink.Port{
+			Pools:     []localsink.Pool{{Endpoints: manyEndpoints(i*endpoints, endpoints)}},
+			Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, fmt.Sprintf("10.%d.%d.%d:80", 96+i>>16, i>>8&255, i&255))},
+		})
+		s.state = append(s.state, svc)
+		s.index[svc.Name] = svc
+	}
+	return s
+}
+
+func manyEndpoints(first, n int) []localsink.Endpoint {
+	list := make([]localsink.Endpoint, n)
+	for i := range list {
+		list[i] = localsink.Endpoint{Addr: endpointAddr(first + i), Local: i%10 == 0}
+	}
+	return list
+}
+
+func endpointAddr(i int) netip.AddrPort {
+	i += 256
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(128 + i>>16), byte(i >> 8), byte(i)}), 8080)
+}

@@ -1,0 +1,236 @@
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A transport carries transactions to the kernel.
+type transport interface {
+	// Commit applies the batch: nil says that it took effect, an *nfnl.Error that
+	// it did not, and other errors that nobody knows.
+	Commit(*nfnl.Batch) error
+	// Check tells whether the kernel would accept the batch, and changes nothing.
+	Check(*nfnl.Batch) error
+}
+
+// maxUnused is how many chains may wait for their deletion.
+const maxUnused = 64
+
+// maxRefused is how many Services the kernel may refuse before that is no longer
+// taken to be about them.
+const maxRefused = 100
+
+// largeBatch is the size in bytes from which a transaction is worth some trouble.
+const largeBatch = 100_000
+
+// A table brings one address family in line.
+type table struct {
+	family *family
+	config Config
+	log    *slog.Logger
+	kernel transport
+	// quietly runs a large change; it may be nil.
+	quietly func(change func() error) error
+
+	mirror  *mirror // nil when what the kernel holds is unknown
+	script  transaction
+	refused map[localsink.ServiceName]error
+	stats   TableStats
+}
+
+func newTable(f *family, c Config, kernel transport) *table {
+	return &table{
+		family: f, config: c, kernel: kernel,
+		log:     c.Logger.With("table", f.name+" "+c.Table),
+		script:  transaction{family: f, table: c.Table},
+		refused: map[localsink.ServiceName]error{},
+		stats:   TableStats{Family: f.name},
+	}
+}
+
+// sync follows u. names are the Services that may differ from what was last seen.
+func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
+	retried := t.recheck(u)
+	err := t.follow(u, append(names[:len(names):len(names)], retried...))
+	if err != nil {
+		t.mirror = nil
+		t.stats.LastError = err.Error()
+		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.config.Table, err)
+	}
+	for _, name := range sortedNames(t.refused) {
+		err = errors.Join(err, fmt.Errorf("nftables: Service %v is not served over %s: %w", name, t.family.name, t.refused[name]))
+	}
+	if err != nil {
+		t.stats.LastError = err.Error()
+	}
+	return err
+}
+
+func (t *table) follow(u *localsink.Update, names []localsink.ServiceName) error {
+	node := viewOf(t.family, u.Node)
+	if t.mirror == nil || !t.mirror.node.equal(node) {
+		return t.rebuild(u, node)
+	}
+	err := t.update(u, names)
+	if err != nil {
+		t.log.Warn("a change did not go through; all rules are written anew", "reason", err)
+		return t.rebuild(u, node)
+	}
+	return nil
+}
+
+// errFull says that a set cannot hold what it should.
+var errFull = errors.New("a set is full")
+
+// update changes what differs.
+func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error {
+	changes := make([]change, 0, len(names))
+	for _, name := range names {
+		c := change{name: name}
+		if t.refused[name] == nil {
+			c.want = u.All.Get(name)
+		}
+		changes = append(changes, c)
+	}
+	t.script.reset()
+	t.mirror.change(changes, u.All.Get)
+	if !t.mirror.finish() {
+		return errFull
+	}
+	if err := t.commit(); err != nil {
+		return err
+	}
+	t.mirror.trim()
+	if t.mirror.unused > maxUnused {
+		t.mirror.collect()
+	}
+	return t.commit()
+}
+
+// commit sends the script, if there is anything in it.
+func (t *table) commit() error {
+	defer t.script.reset()
+	if t.script.empty() {
+		return nil
+	}
+	t.stats.Transactions++
+	batch := t.script.encode()
+	if t.quietly == nil || !t.script.replace && batch.Len() < largeBatch {
+		return t.kernel.Commit(batch)
+	}
+	return t.quietly(func() error { return t.kernel.Commit(batch) })
+}
+
+// rebuild writes everything anew in one transaction. Services that the kernel
+// refuses are found out and left out.
+func (t *table) rebuild(u *localsink.Update, node *nodeView) error {
+	err := t.load(u, node)
+	if refusal := (*nfnl.Error)(nil); !errors.As(err, &refusal) {
+		return err
+	}
+	all := slices.DeleteFunc(slices.Collect(u.All.All()), func(s *localsink.Service) bool { return t.refused[s.Name] != nil })
+	found, lookErr := t.findRefused(all, node)
+	if lookErr != nil || len(found) == 0 {
+		return errors.Join(err, lookErr)
+	}
+	for name, reason := range found {
+		t.refused[name] = reason
+		t.log.Error("the kernel refuses a Service; it is not served", "service", name, "error", reason)
+	}
+	return t.load(u, node)
+}
+
+// load replaces the table by one that holds all Services not known to be refused.
+func (t *table) load(u *localsink.Update, node *nodeView) error {
+	t.mirror = nil
+	t.script.reset()
+	t.script.replace = true
+	m := newMirror(t.family, node, t.config.MasqueradeMark, &t.script)
+	for s := range u.All.All() {
+		if t.refused[s.Name] == nil {
+			m.load(s)
+		}
+	}
+	m.finish()
+	t.stats.Rebuilds++
+	t.prepareReplacement()
+	if err := t.commit(); err != nil {
+		return err
+	}
+	t.mirror = m
+	return nil
+}
+
+// prepareReplacement readies the table that is there for its replacement. If the
+// kernel refuses that, there is none, or none of ours.
+func (t *table) prepareReplacement() {
+	script := transaction{family: t.family, table: t.config.Table, chains: handover()}
+	if err := t.kernel.Commit(script.encode()); err != nil {
+		t.log.Debug("there is no table to hand over from", "reason", err)
+	}
+}
+
+// recheck tries the refused Services again, each by itself, and returns those
+// that are not refused any more.
+func (t *table) recheck(u *localsink.Update) []localsink.ServiceName {
+	var better []localsink.ServiceName
+	for _, name := range sortedNames(t.refused) {
+		s := u.All.Get(name)
+		if s != nil {
+			if err := t.check(viewOf(t.family, u.Node), []*localsink.Service{s}); err != nil {
+				t.refused[name] = err
+				continue
+			}
+		}
+		delete(t.refused, name)
+		better = append(better, name)
+	}
+	return better
+}
+
+// check tells whether the kernel would accept some Services in a table of their
+// own.
+func (t *table) check(node *nodeView, services []*localsink.Service) error {
+	script := transaction{family: t.family, table: t.config.Table + "-check", replace: true, detached: true}
+	m := newMirror(t.family, node, t.config.MasqueradeMark, &script)
+	for _, s := range services {
+		m.load(s)
+	}
+	m.finish()
+	return t.kernel.Check(script.encode())
+}
+
+// findRefused finds by halving which of the Services the kernel refuses. It
+// returns none when the kernel refuses even a table without Services, and an error
+// when there are too many.
+func (t *table) findRefused(all []*localsink.Service, node *nodeView) (map[localsink.ServiceName]error, error) {
+	found := map[localsink.ServiceName]error{}
+	if err := t.check(node, nil); err != nil {
+		return nil, fmt.Errorf("an empty table is refused as well: %w", err)
+	}
+	var search func([]*localsink.Service) error
+	search = func(some []*localsink.Service) error {
+		if len(some) == 0 {
+			return nil
+		}
+		err := t.check(node, some)
+		switch {
+		case err == nil:
+			return nil
+		case len(some) == 1:
+			if found[some[0].Name] = err; len(found) > maxRefused {
+				return fmt.Errorf("more than %d Services are refused by themselves", maxRefused)
+			}
+			return nil
+		}
+		half := len(some) / 2
+		return errors.Join(search(some[:half]), search(some[half:]))
+	}
+	return found, search(all)
+}

@@ -1,0 +1,251 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
+
+// A world is a node with a backend, a client outside and pods: each in a network
+// namespace of its own. Clients and pods reach all else through the node.
+type world struct {
+	t            testing.TB
+	client, node *netnstest.Namespace
+	pods         *netnstest.Namespace // endpoints
+	caller       *netnstest.Namespace // a pod that is none
+	backend      *Backend
+	impatient    bool // expects no answer
+}
+
+// patience is how long to wait for an answer.
+func (w *world) patience() time.Duration {
+	if w.impatient {
+		return 150 * time.Millisecond
+	}
+	return 2 * time.Second
+}
+
+// Addresses of the world. The pods namespace stands for as many pods as tests
+// like.
+const (
+	nodeV4, nodeV6       = "192.0.2.1", "2001:db8:1::1"
+	nodeOtherV4          = "192.0.2.77"
+	clientV4, clientV6   = "192.0.2.2", "2001:db8:1::2"
+	podNetV4, podNetV6   = "10.244.0.0/16", "fd00:244::/32"
+	podGateV4, podGateV6 = "10.244.0.1", "fd00:244::1"
+	callerV4, callerV6   = "10.244.1.2", "fd00:244:1::2"
+	callGateV4           = "10.244.1.1"
+	callGateV6           = "fd00:244:1::1"
+)
+
+func pod4(i int) string { return fmt.Sprintf("10.244.0.%d", 10+i) }
+func pod6(i int) string { return fmt.Sprintf("fd00:244::%x", 0x10+i) }
+
+// pod returns the address of pod i in the family of like.
+func pod(i int, like netip.Addr) string {
+	if like.Is4() {
+		return pod4(i)
+	}
+	return pod6(i)
+}
+
+const podCount = 12
+
+func newWorld(t testing.TB, cfg Config) *world {
+	w := &world{t: t, client: netnstest.New(t), node: netnstest.New(t), pods: netnstest.New(t), caller: netnstest.New(t)}
+	netnstest.Link(w.node, "outside", w.client, "eth0")
+	netnstest.Link(w.node, "pods0", w.pods, "eth0")
+	netnstest.Link(w.node, "pods1", w.caller, "eth0")
+	w.node.Sysctl("net/ipv4/ip_forward", "1")
+	w.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	w.node.Address("outside", nodeV4+"/24", nodeOtherV4+"/24", nodeV6+"/64")
+	w.node.Address("pods0", podGateV4+"/24", podGateV6+"/64")
+	w.node.Address("pods1", callGateV4+"/24", callGateV6+"/64")
+	w.caller.Address("eth0", callerV4+"/24", callerV6+"/64")
+	w.caller.Route("0.0.0.0/0", callGateV4)
+	w.caller.Route("::/0", callGateV6)
+	w.node.Route("0.0.0.0/0", clientV4)
+	w.node.Route("::/0", clientV6)
+	w.client.Address("eth0", clientV4+"/24", clientV6+"/64")
+	w.client.Route("0.0.0.0/0", nodeV4)
+	w.client.Route("::/0", nodeV6)
+	for i := range podCount {
+		w.pods.Address("eth0", pod4(i)+"/24", pod6(i)+"/64")
+	}
+	w.pods.Route("0.0.0.0/0", podGateV4)
+	w.pods.Route("::/0", podGateV6)
+	w.backend = w.newBackend(cfg)
+	return w
+}
+
+func (w *world) newBackend(cfg Config) *Backend {
+	w.t.Helper()
+	if cfg.Logger == nil && testing.Verbose() {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	var b *Backend
+	w.node.Do(func() (err error) {
+		b, err = New(cfg)
+		return err
+	})
+	w.t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// testNode is the node of the world as a backend sees it.
+func testNode() *localsink.Node {
+	return &localsink.Node{
+		Name: "node",
+		IPs:  []netip.Addr{netip.MustParseAddr(nodeV4), netip.MustParseAddr(nodeV6)},
+		LocalPods: localsink.PodSources{Networks: []netip.Prefix{
+			netip.MustParsePrefix(podNetV4), netip.MustParsePrefix(podNetV6)}},
+		NodePortAddresses: []netip.Prefix{netip.MustParsePrefix(nodeV4 + "/32"), netip.MustParsePrefix("::/0")},
+	}
+}
+
+// sync makes services the whole wanted state, as a first update.
+func (w *world) sync(services ...*localsink.Service) {
+	w.t.Helper()
+	require.NoError(w.t, w.backend.Sync(context.Background(), firstUpdate(testNode(), services...)))
+}
+
+// A greeting is what a server tells a client.
+type greeting struct {
+	client netip.Addr // the address that the server sees
+	server string     // the server that answers
+}
+
+// serve answers on TCP and UDP in ns: each message with "client address, server
+// address". TCP servers answer once on accept and then echo lines.
+func (w *world) serve(ns *netnstest.Namespace, addrs ...string) {
+	w.t.Helper()
+	for _, addr := range addrs {
+		var l net.Listener
+		var p net.PacketConn
+		ns.Do(func() (err error) {
+			if l, err = net.Listen("tcp", addr); err != nil {
+				return err
+			}
+			p, err = net.ListenPacket("udp", addr)
+			return err
+		})
+		var conns sync.Map
+		done := make(chan struct{}, 2)
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				conns.Store(c, true)
+				go func() {
+					defer c.Close()
+					fmt.Fprintf(c, "%v %v\n", c.RemoteAddr(), addr)
+					_, _ = io.Copy(c, c)
+				}()
+			}
+		}()
+		go func() {
+			defer func() { done <- struct{}{} }()
+			buf := make([]byte, 2048)
+			for {
+				_, from, err := p.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = p.WriteTo(fmt.Appendf(nil, "%v %v\n", from, addr), from)
+			}
+		}()
+		w.t.Cleanup(func() {
+			l.Close()
+			p.Close()
+			conns.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+			<-done
+			<-done
+		})
+	}
+}
+
+// dial connects from ns, from the source address if that is not empty.
+func (w *world) dial(ns *netnstest.Namespace, network, source, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: w.patience()}
+	if source != "" {
+		ip := net.ParseIP(source)
+		if network == "udp" {
+			d.LocalAddr = &net.UDPAddr{IP: ip}
+		} else {
+			d.LocalAddr = &net.TCPAddr{IP: ip}
+		}
+	}
+	var c net.Conn
+	err := ns.Run(func() (err error) {
+		c, err = d.Dial(network, addr)
+		return err
+	})
+	return c, err
+}
+
+// ask connects and returns what the server says.
+func (w *world) ask(ns *netnstest.Namespace, network, source, addr string) (greeting, error) {
+	c, err := w.dial(ns, network, source, addr)
+	if err != nil {
+		return greeting{}, err
+	}
+	defer c.Close()
+	return hear(c, network, w.patience())
+}
+
+func hear(c net.Conn, network string, patience time.Duration) (greeting, error) {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if network == "udp" {
+		// A refusal may come at once, in place of the sending.
+		if _, err := c.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
+			return greeting{}, err
+		}
+	}
+	buf := make([]byte, 2048)
+	n, err := c.Read(buf)
+	if err != nil {
+		return greeting{}, err
+	}
+	client, server, _ := strings.Cut(strings.TrimSpace(string(buf[:n])), " ")
+	ap, err := netip.ParseAddrPort(client)
+	return greeting{ap.Addr(), server}, err
+}
+
+// refused checks that a connection is refused, soon.
+func (w *world) refused(ns *netnstest.Namespace, network, source, addr string) {
+	w.t.Helper()
+	began := time.Now()
+	_, err := w.ask(ns, network, source, addr)
+	require.ErrorIs(w.t, err, syscall.ECONNREFUSED, "%s %s", network, addr)
+	require.Less(w.t, time.Since(began), 500*time.Millisecond)
+}
+
+// silent checks that nothing comes back.
+func (w *world) silent(ns *netnstest.Namespace, network, source, addr string) {
+	w.t.Helper()
+	brief := *w
+	brief.impatient = true
+	g, err := brief.ask(ns, network, source, addr)
+	var timeout net.Error
+	require.Truef(w.t, errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
+}
