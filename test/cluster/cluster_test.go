@@ -1,0 +1,48 @@
+package cluster_test
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"sigs.k8s.io/kpng/test/cluster"
+)
+
+func TestEveryPlaceReachesEveryOther(t *testing.T) {
+	if os.Getuid() != 0 && os.Getenv("KPNG_REQUIRE_NETNS") != "1" {
+		t.Skip("needs root")
+	}
+	defer goleak.VerifyNone(t)
+	begin := time.Now()
+	c, err := cluster.New(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	t.Logf("built in %v", time.Since(begin).Round(time.Millisecond))
+
+	for _, from := range c.Places {
+		for _, to := range c.Places {
+			if to == c.Client {
+				continue
+			}
+			for i, addr := range to.Addrs {
+				for _, network := range []string{"tcp", "udp"} {
+					got := from.Probe(t.Context(), network, netip.AddrPortFrom(addr, cluster.ServerPort), 2*time.Second)
+					require.Equal(t, to.Name+":8080", got.Server, "%s to %s %s", from.Name, network, addr)
+					if from.Namespace != to.Namespace && from != c.Node {
+						require.Equal(t, from.Addrs[i], got.Source, "%s to %s %s", from.Name, network, addr)
+					}
+					require.True(t, from.Has(got.Source) || from.Namespace == to.Namespace, "%s seen as %v", from.Name, got.Source)
+				}
+			}
+		}
+	}
+	refused := c.Client.Probe(t.Context(), "udp", netip.AddrPortFrom(c.Node.Addrs[1], 9), 2*time.Second)
+	require.Equal(t, cluster.Refused, refused.Server)
+	unknown := c.Client.Probe(t.Context(), "tcp", netip.MustParseAddrPort("203.0.113.9:80"), 300*time.Millisecond)
+	require.Equal(t, cluster.Timeout, unknown.Server)
+	many := c.Node.Probe(t.Context(), "tcp", netip.MustParseAddrPort("10.201.7.9:8082"), 2*time.Second)
+	require.Equal(t, "10.201.7.9:8082", many.Server)
+}

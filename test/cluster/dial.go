@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// What a client sees when nobody answers.
+const (
+	Refused = "refused"
+	Timeout = "timeout"
+)
+
+// An Answer is what one attempt to talk to a server came to.
+type Answer struct {
+	// Server is the name and port of the server, [Refused], [Timeout], or the text
+	// of another error.
+	Server string
+	// Source is the client's address as the server saw it.
+	Source netip.Addr
+	Took   time.Duration
+}
+
+// Probe sends one line from a place and waits for its answer, for at most the
+// timeout. network is "tcp" or "udp".
+func (p *Place) Probe(ctx context.Context, network string, to netip.AddrPort, timeout time.Duration) Answer {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := p.Dial(ctx, network, to)
+	if err != nil {
+		return failed(err, begin)
+	}
+	defer conn.Close()
+	return conn.Ask(timeout - time.Since(begin))
+}
+
+// A Conn is a conversation with a server.
+type Conn struct {
+	net.Conn
+	lines *bufio.Reader
+}
+
+// Dial begins a conversation from a place.
+func (p *Place) Dial(ctx context.Context, network string, to netip.AddrPort) (*Conn, error) {
+	var dialer net.Dialer
+	if p.guest {
+		addr := p.Addrs[0]
+		if to.Addr().Is6() {
+			addr = p.Addrs[1]
+		}
+		dialer.LocalAddr = &net.TCPAddr{IP: addr.AsSlice()}
+		if network == "udp" {
+			dialer.LocalAddr = &net.UDPAddr{IP: addr.AsSlice()}
+		}
+	}
+	conn, err := p.Namespace.DialContext(ctx, dialer, network, to.String())
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: conn, lines: bufio.NewReader(conn)}, nil
+}
+
+// Ask sends a line and waits for its answer, for at most the timeout.
+func (c *Conn) Ask(timeout time.Duration) Answer {
+	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(timeout)); err != nil {
+		return failed(err, begin)
+	}
+	// A datagram that the sender's own node drops or rejects is not permitted; only
+	// what follows, or does not, tells which.
+	if _, err := c.Write([]byte("who\n")); err != nil && !errors.Is(err, syscall.EPERM) {
+		return failed(err, begin)
+	}
+	line, err := c.lines.ReadString('\n')
+	if err != nil {
+		return failed(err, begin)
+	}
+	server, client, _ := strings.Cut(strings.TrimSpace(line), " ")
+	source, err := netip.ParseAddrPort(client)
+	if err != nil {
+		return failed(fmt.Errorf("strange answer %q: %w", line, err), begin)
+	}
+	return Answer{Server: server, Source: source.Addr().Unmap(), Took: time.Since(begin)}
+}
+
+func failed(err error, begin time.Time) Answer {
+	a := Answer{Server: err.Error(), Took: time.Since(begin)}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		a.Server = Refused
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		a.Server = Timeout
+	}
+	return a
+}

@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// serve starts the servers of all places. Each line, and each datagram, is
+// answered by "name:port client", where client is the address it came from.
+func (c *Cluster) serve(ctx context.Context) error {
+	for _, place := range c.Places {
+		if place == c.Client {
+			continue
+		}
+		for _, addr := range place.Addrs {
+			for port := uint16(ServerPort); port < ServerPort+2; port++ {
+				name := fmt.Sprintf("%s:%d", place.Name, port)
+				at := netip.AddrPortFrom(addr, port).String()
+				if err := c.serveTCP(ctx, place, at, func(net.Addr) string { return name }); err != nil {
+					return err
+				}
+				if err := c.serveUDP(ctx, place, at, name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	any4 := fmt.Sprintf("0.0.0.0:%d", ServerPort+2)
+	return c.serveTCP(ctx, c.Places["remote"], any4, func(local net.Addr) string { return local.String() })
+}
+
+func (c *Cluster) serveTCP(ctx context.Context, p *Place, at string, name func(local net.Addr) string) error {
+	listener, err := p.Namespace.Listen(ctx, "tcp", at)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { listener.Close() })
+	c.servers.Go(func() {
+		var conns sync.WaitGroup
+		defer conns.Wait()
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer context.AfterFunc(ctx, func() { conn.Close() })()
+				defer conn.Close()
+				lines := bufio.NewScanner(conn)
+				for lines.Scan() {
+					if _, err := fmt.Fprintf(conn, "%s %s\n", name(conn.LocalAddr()), conn.RemoteAddr()); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return nil
+}
+
+func (c *Cluster) serveUDP(ctx context.Context, p *Place, at, name string) error {
+	conn, err := p.Namespace.ListenPacket(ctx, "udp", at)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	c.servers.Go(func() {
+		buffer := make([]byte, 512)
+		for {
+			_, from, err := conn.ReadFrom(buffer)
+			if err != nil && ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				_, _ = fmt.Fprintf(packetTo{conn, from}, "%s %s\n", name, from)
+			}
+		}
+	})
+	return nil
+}
+
+// packetTo writes datagrams to one address.
+type packetTo struct {
+	conn net.PacketConn
+	to   net.Addr
+}
+
+func (p packetTo) Write(b []byte) (int, error) { return p.conn.WriteTo(b, p.to) }

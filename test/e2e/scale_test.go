@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/kpng/test/cluster"
+)
+
+// scaleLimit is how long a proxy may take for all objects.
+const scaleLimit = 20 * time.Minute
+
+// A scale is the size of the measurement.
+type scale struct{ services, endpoints, changes, flips int }
+
+// TestScale measures each proxy with many Services. It runs when KPNG_SCALE says
+// how many: "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the
+// number of endpoint changes, 500 unless said.
+func TestScale(t *testing.T) {
+	size := os.Getenv("KPNG_SCALE")
+	if size == "" {
+		t.Skip("measures for minutes: set KPNG_SCALE=10000x10")
+	}
+	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50}
+	if size != "1" {
+		_, err := fmt.Sscanf(size, "%dx%d", &s.services, &s.endpoints)
+		require.NoError(t, err, "KPNG_SCALE")
+	}
+	if changes := os.Getenv("KPNG_SCALE_CHANGES"); changes != "" {
+		_, err := fmt.Sscan(changes, &s.changes)
+		require.NoError(t, err, "KPNG_SCALE_CHANGES")
+	}
+	require.LessOrEqual(t, s.services*s.endpoints, 1<<17, "the endpoints have addresses in half of %s", cluster.ManyCIDR4)
+	w := newWorld(t)
+	begin := time.Now()
+	s.load(t, w)
+	t.Logf("%d Services with %d endpoints each written in %v", s.services, s.endpoints, time.Since(begin).Round(time.Millisecond))
+	var measured []figures
+	for _, p := range proxies() {
+		t.Run(p.name, func(t *testing.T) { measured = append(measured, s.measure(t, w, p)) })
+	}
+	t.Logf("%d Services x %d endpoints, %d changes\n%s", s.services, s.endpoints, s.changes, show(measured))
+}
+
+// vip is the address of Service i.
+func vip(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 100 + byte(i>>16), byte(i >> 8), byte(i)}), 80)
+}
+
+// endpointAddr is the address of an endpoint; those in the second half of the
+// network are what endpoints change to.
+func endpointAddr(i int, second bool) string {
+	high := byte(200 + i>>16)
+	if second {
+		high += 2
+	}
+	return netip.AddrFrom4([4]byte{10, high, byte(i >> 8), byte(i)}).String()
+}
+
+// slice describes the slice of Service i. The address of its first endpoint may
+// be the second of the two it can have.
+func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
+	name, number, proto, node := "web", int32(cluster.ServerPort+2), corev1.ProtocolTCP, cluster.RemoteName
+	o := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i), Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i)}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &proto}},
+	}
+	for j := range endpoints {
+		yes := true
+		o.Endpoints = append(o.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{endpointAddr(i*s.endpoints+j, second && j == 0)}, NodeName: &node,
+			Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
+		})
+	}
+	return o
+}
+
+// load writes all objects, and one more Service with a single endpoint.
+func (s scale) load(t *testing.T, w *world) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	next := make(chan int)
+	var group sync.WaitGroup
+	for range 32 {
+		group.Go(func() {
+			for i := range next {
+				policy := corev1.IPFamilyPolicySingleStack
+				_, err := w.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
+					Spec: corev1.ServiceSpec{
+						ClusterIP: vip(i).Addr().String(), IPFamilyPolicy: &policy,
+						Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
+					},
+				}, metav1.CreateOptions{})
+				if err == nil {
+					endpoints := s.endpoints
+					if i == s.services {
+						endpoints = 1
+					}
+					_, err = w.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
+				}
+				if err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := range s.services + 1 {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	require.NoError(t, context.Cause(ctx))
+}
+
+// figures are what was measured of one proxy.
+type figures struct {
+	name                 string
+	start, syncs         time.Duration
+	startCPU             time.Duration
+	memory, peak         int64
+	flip50, flip90, most time.Duration
+	changeCPU            time.Duration
+	settled              time.Duration
+}
+
+func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
+	f := figures{name: p.name}
+	p.build(t, w)
+	begin := time.Now()
+	p.start(t, w)
+	for range 50 {
+		to := vip(rand.IntN(s.services))
+		for {
+			a := w.Places["pod3"].Probe(t.Context(), "tcp", to, 50*time.Millisecond)
+			if strings.HasPrefix(a.Server, "10.20") {
+				break
+			}
+			p.alive(t)
+			require.Less(t, time.Since(begin), scaleLimit, a.Server)
+			pause(5 * time.Millisecond)
+		}
+	}
+	f.start = time.Since(begin)
+	w.barrier(t, scaleLimit)
+	f.startCPU = cpu(t, p)
+	if seconds, err := w.metric(t.Context(), "kubeproxy_sync_proxy_rules_duration_seconds_sum"); err == nil {
+		f.syncs = time.Duration(seconds * float64(time.Second))
+	}
+	s.flip(t, w, p, &f)
+	s.churn(t, w, p, &f)
+	var err error
+	f.memory, f.peak, err = p.process.Memory()
+	require.NoError(t, err)
+	p.clean(t, w)
+	return f
+}
+
+func cpu(t *testing.T, p *proxyUnderTest) time.Duration {
+	t.Helper()
+	used, err := p.process.CPU()
+	require.NoError(t, err)
+	return used
+}
+
+// flip replaces the only endpoint of a Service, and measures from before the
+// write until a connection reaches the new one.
+func (s scale) flip(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
+	var took []time.Duration
+	for n := range s.flips {
+		pause(time.Duration(rand.IntN(500)) * time.Millisecond)
+		o := s.slice(s.services, 1, n%2 == 0)
+		want := o.Endpoints[0].Addresses[0] + ":"
+		begin := time.Now()
+		w.writeSlice(t, o, true)
+		for {
+			a := w.Places["pod3"].Probe(t.Context(), "tcp", vip(s.services), 50*time.Millisecond)
+			if strings.HasPrefix(a.Server, want) {
+				break
+			}
+			require.Less(t, time.Since(begin), scaleLimit, a.Server)
+			pause(time.Millisecond)
+		}
+		took = append(took, time.Since(begin))
+	}
+	p.alive(t)
+	slices.Sort(took)
+	f.flip50, f.flip90, f.most = took[len(took)/2], took[len(took)*9/10], took[len(took)-1]
+}
+
+// churn changes one endpoint of one Service after another, ten a second, and
+// measures what the changes cost and when the last one is in force.
+func (s scale) churn(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
+	before := cpu(t, p)
+	ticks := time.NewTicker(100 * time.Millisecond)
+	defer ticks.Stop()
+	chosen := rand.Perm(s.services)
+	for n := range s.changes {
+		<-ticks.C
+		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
+	}
+	begin := time.Now()
+	w.barrier(t, scaleLimit)
+	f.settled = time.Since(begin)
+	f.changeCPU = (cpu(t, p) - before) / time.Duration(max(1, s.changes))
+}
+
+// show compares the proxies: the last column is how many times more the second
+// one takes.
+func show(all []figures) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row := func(what string, value func(figures) float64, format string) {
+		fmt.Fprintf(table, "%s\t", what)
+		for _, f := range all {
+			fmt.Fprintf(table, format+"\t", value(f))
+		}
+		if len(all) == 2 && value(all[0]) > 0 {
+			fmt.Fprintf(table, "%.1f x\t", value(all[1])/value(all[0]))
+		}
+		fmt.Fprintln(table)
+	}
+	fmt.Fprint(table, "\t")
+	for _, f := range all {
+		fmt.Fprintf(table, "%s\t", f.name)
+	}
+	fmt.Fprintln(table, "ratio\t")
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	row("start until 50 random VIPs answer, ms", func(f figures) float64 { return ms(f.start) }, "%.0f")
+	row("of it in syncs, by its own metric, ms", func(f figures) float64 { return ms(f.syncs) }, "%.0f")
+	row("processor time of the start, ms", func(f figures) float64 { return ms(f.startCPU) }, "%.0f")
+	row("API write to packet, median, ms", func(f figures) float64 { return ms(f.flip50) }, "%.1f")
+	row("API write to packet, 90 %, ms", func(f figures) float64 { return ms(f.flip90) }, "%.1f")
+	row("API write to packet, most, ms", func(f figures) float64 { return ms(f.most) }, "%.1f")
+	row("processor time per endpoint change, ms", func(f figures) float64 { return ms(f.changeCPU) }, "%.2f")
+	row("last of the changes in force after, ms", func(f figures) float64 { return ms(f.settled) }, "%.0f")
+	row("resident memory, MB", func(f figures) float64 { return float64(f.memory) / 1e6 }, "%.0f")
+	row("highest resident memory, MB", func(f figures) float64 { return float64(f.peak) / 1e6 }, "%.0f")
+	table.Flush()
+	return text.String()
+}
