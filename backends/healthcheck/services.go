@@ -83,14 +83,16 @@ func (s *Services) tryAgain() {
 
 // Sync implements localsink.Sink; it never fails.
 func (s *Services) Sync(ctx context.Context, u *localsink.Update) error {
-	addresses := s.addresses(u.Node)
 	for _, svc := range u.Removed {
-		s.want(svc.Name, nil, addresses)
+		s.want(svc.Name, nil)
 	}
 	for _, svc := range u.Changed {
-		s.want(svc.Name, svc.HealthCheck, addresses)
+		s.want(svc.Name, svc.HealthCheck)
 	}
-	failed := false
+	if len(s.checks) == 0 {
+		return nil
+	}
+	addresses, failed := s.addresses(u.Node), false
 	for _, c := range s.checks {
 		if !slices.Equal(c.addresses, addresses) {
 			c.close()
@@ -105,7 +107,7 @@ func (s *Services) Sync(ctx context.Context, u *localsink.Update) error {
 }
 
 // want replaces what a Service asks for.
-func (s *Services) want(name localsink.ServiceName, hc *localsink.HealthCheck, addresses []netip.Addr) {
+func (s *Services) want(name localsink.ServiceName, hc *localsink.HealthCheck) {
 	c := s.checks[name]
 	if c != nil && (hc == nil || hc.Port != c.port) {
 		c.close()
@@ -116,7 +118,7 @@ func (s *Services) want(name localsink.ServiceName, hc *localsink.HealthCheck, a
 		return
 	}
 	if c == nil {
-		c = &check{name: name, port: hc.Port, addresses: addresses, servers: map[netip.Addr]*http.Server{}}
+		c = &check{name: name, port: hc.Port, servers: map[netip.Addr]*http.Server{}}
 		s.checks[name] = c
 	}
 	c.local.Store(int64(hc.LocalEndpoints))

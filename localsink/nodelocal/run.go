@@ -151,7 +151,11 @@ func (f *follower) pace(ctx context.Context) bool {
 	if f.backoff > 0 {
 		distance = max(distance, minBackoff)
 	}
-	timer := time.NewTimer(time.Until(f.ended.Add(distance)))
+	rest := time.Until(f.ended.Add(distance))
+	if rest <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
