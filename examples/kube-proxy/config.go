@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,7 +105,7 @@ func (c *configuration) complete() error {
 	if c.Mode == "" {
 		c.Mode = "nftables"
 	}
-	if !contains(modes(), c.Mode) {
+	if !slices.Contains(modes(), c.Mode) {
 		bad("mode", "%q cannot be run; it must be one of: %s", c.Mode, strings.Join(modes(), ", "))
 	}
 	if c.BindAddress == "" {
@@ -146,15 +147,6 @@ func (c *configuration) complete() error {
 		bad("detectLocalMode", "%q is not one of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix", c.DetectLocalMode)
 	}
 	return errors.Join(errs...)
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // hostPort completes an address of which the port or the host may be missing. The

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,12 +22,15 @@ type monitor struct {
 	queued   bool // an update has come and not succeeded yet
 	applied  *localsink.Update
 	lastErr  error
-	problems map[localsink.ServiceName]int
+	problems map[localsink.ServiceName]struct{}
+	noLocal  map[localsink.ServiceName]absence
 
 	duration, full, partial, latency prometheus.Histogram
 	lastSuccess, lastQueued          prometheus.Gauge
 	pending, services, faulty        prometheus.Gauge
-	changes, failures                prometheus.Counter
+	noLocalEndpoints                 *prometheus.GaugeVec
+	serviceChanges, endpointChanges  prometheus.Counter
+	failures                         prometheus.Counter
 	healthz, livez                   *prometheus.CounterVec
 }
 
@@ -34,7 +38,8 @@ func newMonitor(inner localsink.Sink) *monitor {
 	m := &monitor{
 		inner:    inner,
 		registry: prometheus.NewRegistry(),
-		problems: map[localsink.ServiceName]int{},
+		problems: map[localsink.ServiceName]struct{}{},
+		noLocal:  map[localsink.ServiceName]absence{},
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.defineMetrics()
@@ -71,7 +76,15 @@ func (m *monitor) defineMetrics() {
 	m.lastSuccess = gauge("kubeproxy", "sync_proxy_rules_last_timestamp_seconds", "When the rules were last brought in line.")
 	m.lastQueued = gauge("kubeproxy", "sync_proxy_rules_last_queued_timestamp_seconds", "When that was last asked for.")
 	m.pending = gauge("kubeproxy", "sync_proxy_rules_service_changes_pending", "Services that differ from the rules in place.")
-	m.changes = counter("sync_proxy_rules_service_changes_total", "Services whose rules were changed.")
+	m.serviceChanges = counter("sync_proxy_rules_service_changes_total", "Services that were added, removed or changed.")
+	m.endpointChanges = counter("sync_proxy_rules_endpoint_changes_total", "Services whose endpoints changed.")
+	m.noLocalEndpoints = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "kubeproxy", Name: "sync_proxy_rules_no_local_endpoints_total",
+		Help: "Services whose traffic policy is Local and which have endpoints, but none on this node.",
+	}, []string{"traffic_policy"})
+	m.registry.MustRegister(m.noLocalEndpoints)
+	m.noLocalEndpoints.WithLabelValues("internal").Set(0)
+	m.noLocalEndpoints.WithLabelValues("external").Set(0)
 	m.failures = counter("sync_proxy_rules_nftables_sync_failures_total", "Attempts to change rules that failed.")
 	m.healthz = vec("proxy_healthz_total", "Answers of /healthz.")
 	m.livez = vec("proxy_livez_total", "Answers of /livez.")
@@ -116,27 +129,86 @@ func (m *monitor) end(begun time.Time, u *localsink.Update, err error) {
 		m.failures.Inc()
 		return
 	}
+	m.countChanges(u)
 	m.queued, m.applied = false, u
 	m.lastSuccess.Set(seconds(now))
 	m.pending.Set(0)
-	m.changes.Add(float64(len(u.Changed) + len(u.Removed)))
 	for _, t := range u.Triggered {
 		m.latency.Observe(now.Sub(t).Seconds())
 	}
-	m.countProblems(u)
+	m.countServices(u)
 }
 
-func (m *monitor) countProblems(u *localsink.Update) {
+// countChanges tells changes of endpoints from changes of Services.
+func (m *monitor) countChanges(u *localsink.Update) {
+	m.serviceChanges.Add(float64(len(u.Removed)))
 	for _, svc := range u.Changed {
-		if m.problems[svc.Name] = len(svc.Problems); len(svc.Problems) == 0 {
-			delete(m.problems, svc.Name)
+		var before *localsink.Service
+		if m.applied != nil {
+			before = m.applied.All.Get(svc.Name)
+		}
+		if before != nil && sameFrontends(before, svc) {
+			m.endpointChanges.Inc()
+		} else {
+			m.serviceChanges.Inc()
 		}
 	}
+}
+
+func sameFrontends(a, b *localsink.Service) bool {
+	return slices.EqualFunc(a.Ports, b.Ports, func(p, q localsink.Port) bool {
+		return p.Name == q.Name && p.Affinity == q.Affinity && slices.EqualFunc(p.Frontends, q.Frontends,
+			func(f, g localsink.Frontend) bool { return f.Kind == g.Kind && f.Addr == g.Addr })
+	})
+}
+
+// An absence says for which clients a Service is silent on this node.
+type absence struct{ internal, external bool }
+
+// absenceOf finds routes that lead nowhere although there are endpoints elsewhere.
+func absenceOf(svc *localsink.Service) (a absence) {
+	for _, p := range svc.Ports {
+		for _, fe := range p.Frontends {
+			last := fe.Routes[len(fe.Routes)-1]
+			if last.Empty == localsink.Drop && len(p.Pools[last.Pool].Endpoints) == 0 {
+				a.internal = a.internal || fe.Kind == localsink.ClusterIP
+				a.external = a.external || fe.Kind != localsink.ClusterIP
+			}
+		}
+	}
+	return a
+}
+
+// countServices keeps the gauges of Services up to date.
+func (m *monitor) countServices(u *localsink.Update) {
+	for _, svc := range u.Changed {
+		m.note(svc.Name, len(svc.Problems) > 0, absenceOf(svc))
+	}
 	for _, svc := range u.Removed {
-		delete(m.problems, svc.Name)
+		m.note(svc.Name, false, absence{})
 	}
 	m.services.Set(float64(u.All.Len()))
 	m.faulty.Set(float64(len(m.problems)))
+}
+
+// note remembers what is to be counted of a Service.
+func (m *monitor) note(name localsink.ServiceName, faulty bool, now absence) {
+	if delete(m.problems, name); faulty {
+		m.problems[name] = struct{}{}
+	}
+	before := m.noLocal[name]
+	if delete(m.noLocal, name); now != (absence{}) {
+		m.noLocal[name] = now
+	}
+	m.noLocalEndpoints.WithLabelValues("internal").Add(number(now.internal) - number(before.internal))
+	m.noLocalEndpoints.WithLabelValues("external").Add(number(now.external) - number(before.external))
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // state returns the update that was applied last, nil at first, and why a newer one

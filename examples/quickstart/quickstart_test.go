@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestQuickstart runs what `make demo` runs.
+func TestQuickstart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("shows packets on Linux only")
+	}
+	out, err := exec.Command("go", "run", ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	if os.Getenv("KPNG_REQUIRE_NETNS") == "" && !regexpFound(out) {
+		t.Skipf("no namespace here:\n%s", out)
+	}
+	require.Regexp(t, `10\.96\.0\.10:80 +3000 connections in \d+ ms: 10\.244\.0\.1 \d+ times, 10\.244\.0\.2 \d+ times, 10\.244\.0\.3 \d+ times\n`, string(out))
+	require.Regexp(t, `The node followed \d+ µs after it knew`, string(out))
+	require.Regexp(t, `192\.0\.2\.10:30080 +3000 connections in \d+ ms: 10\.244\.0\.1 \d+ times, 10\.244\.0\.2 \d+ times\n$`, string(out))
+}
+
+// TestExplain is what is shown where there are no namespaces.
+func TestExplain(t *testing.T) {
+	require.NoError(t, explain(t.Context()))
+}
+
+func regexpFound(out []byte) bool { return len(out) > 0 && out[0] == 'A' }
