@@ -186,6 +186,10 @@ type Node struct {
 	// ports: of these, those addresses that the node has at the time of a packet,
 	// and never a loopback address. A family without networks has no NodePorts.
 	NodePortAddresses []netip.Prefix
+	// ServiceNetworks are networks in which only Services have addresses: a packet to
+	// an address there that no frontend has is dropped without an answer, unless the
+	// node itself has the address.
+	ServiceNetworks []netip.Prefix
 }
 
 // PodSources describes packets that come from pods of a node: one match is

@@ -160,3 +160,10 @@ type Node struct {
 	Leaving  bool
 	Problems []Problem
 }
+
+// A ServiceCIDR is networks that cluster IPs are taken from.
+type ServiceCIDR struct {
+	Name     string
+	Networks []netip.Prefix
+	Problems []Problem
+}

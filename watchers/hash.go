@@ -74,6 +74,12 @@ func (n *Node) hash(h *diffstore.Hash) {
 	hashProblems(h, n.Problems)
 }
 
+func (c *ServiceCIDR) hash(h *diffstore.Hash) {
+	h.String(c.Name)
+	hashList(h, c.Networks, h.Prefix)
+	hashProblems(h, c.Problems)
+}
+
 func hashProblems(h *diffstore.Hash, problems []Problem) {
 	hashList(h, problems, func(p Problem) {
 		h.String(p.Object)

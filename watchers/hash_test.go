@@ -26,6 +26,7 @@ func TestHashCoversEveryField(t *testing.T) {
 		{&Service{}, 26},
 		{&EndpointSlice{}, 21},
 		{&Node{}, 8},
+		{&ServiceCIDR{}, 5},
 	} {
 		typ := reflect.TypeOf(c.zero).Elem()
 		before, after := filled(typ), filled(typ)

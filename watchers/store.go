@@ -35,14 +35,15 @@ const (
 	KindNode
 	KindService
 	KindEndpointSlice
+	KindServiceCIDR
 )
 
 // A Key names a fact. Slices sort by their Service, so what belongs to one Service
 // is a contiguous range.
 type Key struct {
 	Kind Kind
-	// Namespace and Name are those of the Service, also for its slices; a node has
-	// only a Name.
+	// Namespace and Name are those of the Service, also for its slices; a node and a
+	// ServiceCIDR have only a Name.
 	Namespace, Name string
 	// Slice is the name of a slice.
 	Slice string
@@ -65,7 +66,11 @@ func ServiceKey(name ServiceName) Key {
 // NodeKey returns the key of a node.
 func NodeKey(name string) Key { return Key{Kind: KindNode, Name: name} }
 
-// A Fact is a *Service, *EndpointSlice or *Node, or the marker of completeness.
+// ServiceCIDRKey returns the key of a ServiceCIDR.
+func ServiceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
+
+// A Fact is a *Service, *EndpointSlice, *Node or *ServiceCIDR, or the marker of
+// completeness.
 type Fact interface{ hash(h *diffstore.Hash) }
 
 type synced struct{}
@@ -147,6 +152,12 @@ func (tx *Tx) SetNode(n *Node) { tx.tx.Set(NodeKey(n.Name), n) }
 // DeleteNode removes a node; one that is not there is fine.
 func (tx *Tx) DeleteNode(name string) { tx.tx.Delete(NodeKey(name)) }
 
+// SetServiceCIDR adds or replaces a ServiceCIDR.
+func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) { tx.tx.Set(ServiceCIDRKey(c.Name), c) }
+
+// DeleteServiceCIDR removes a ServiceCIDR; one that is not there is fine.
+func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(ServiceCIDRKey(name)) }
+
 // Set adds or replaces a fact of any kind, and returns its key.
 func (tx *Tx) Set(fact Fact) Key {
 	switch f := fact.(type) {
@@ -159,6 +170,9 @@ func (tx *Tx) Set(fact Fact) Key {
 	case *Node:
 		tx.SetNode(f)
 		return NodeKey(f.Name)
+	case *ServiceCIDR:
+		tx.SetServiceCIDR(f)
+		return ServiceCIDRKey(f.Name)
 	}
 	tx.SetSynced()
 	return Key{Kind: KindSynced}
@@ -212,6 +226,17 @@ func (s Snapshot) Services() iter.Seq[*Service] {
 	return func(yield func(*Service) bool) {
 		for k, f := range s.From(Key{Kind: KindService}) {
 			if svc, ok := f.(*Service); k.Kind != KindService || !ok || !yield(svc) {
+				return
+			}
+		}
+	}
+}
+
+// ServiceCIDRs yields all ServiceCIDRs in name order.
+func (s Snapshot) ServiceCIDRs() iter.Seq[*ServiceCIDR] {
+	return func(yield func(*ServiceCIDR) bool) {
+		for k, f := range s.From(Key{Kind: KindServiceCIDR}) {
+			if c, ok := f.(*ServiceCIDR); k.Kind != KindServiceCIDR || !ok || !yield(c) {
 				return
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -159,6 +160,10 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 		slice, err := kubeapi.EndpointSlice(&o)
 		require.NoError(t, err, where)
 		tx.SetEndpointSlice(slice)
+	case "ServiceCIDR":
+		var o networkingv1.ServiceCIDR
+		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
+		tx.SetServiceCIDR(kubeapi.ServiceCIDR(&o))
 	case "Node":
 		var o corev1.Node
 		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
@@ -180,6 +185,8 @@ func (s *story) remove(t *testing.T, where string, data []byte) {
 				tx.DeleteEndpointSlice(ns, name)
 			case "Node":
 				tx.DeleteNode(w[1])
+			case "ServiceCIDR":
+				tx.DeleteServiceCIDR(w[1])
 			default:
 				t.Fatalf("%s: unknown kind %q", where, w[0])
 			}

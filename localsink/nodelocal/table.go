@@ -94,7 +94,7 @@ func NewTable(store *watchers.Store, cfg Config) (*Table, error) {
 		cfg:     cfg,
 		facts:   store.Reader(),
 		claims:  newClaims(),
-		view:    cfg.view(nil),
+		view:    cfg.view(watchers.NewStore().Snapshot()),
 		born:    time.Now(),
 		state:   diffstore.New(localsink.ServiceName.Compare, hashService),
 		offered: map[localsink.ServiceName]*localsink.Service{},
@@ -123,7 +123,7 @@ func (t *Table) Refresh() watchers.Snapshot {
 		case watchers.KindEndpointSlice:
 			affected[c.Key.Service()] = struct{}{}
 			t.trigger(c.Value)
-		case watchers.KindNode:
+		case watchers.KindNode, watchers.KindServiceCIDR:
 			everything = t.seeNode(facts) || everything
 		}
 	}
@@ -150,7 +150,7 @@ func (t *Table) trigger(f watchers.Fact) {
 
 // seeNode reports whether the own node has changed in a way that matters.
 func (t *Table) seeNode(facts watchers.Snapshot) bool {
-	v := t.cfg.view(facts.Node(t.cfg.NodeName))
+	v := t.cfg.view(facts)
 	if v.equal(t.view) {
 		return false
 	}

@@ -165,18 +165,34 @@ type view struct {
 	masqueradeAll bool
 }
 
-func (cfg *Config) view(node *watchers.Node) *view {
+// view returns what facts say of the node.
+func (cfg *Config) view(facts watchers.Snapshot) *view {
+	node := facts.Node(cfg.NodeName)
 	ips := nodeIPs(node, cfg.NodeIP)
 	v := &view{masqueradeAll: cfg.MasqueradeAll, node: &localsink.Node{
 		Name:              cfg.NodeName,
 		IPs:               ips,
 		LocalPods:         cfg.LocalPods.sources(node),
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
+		ServiceNetworks:   serviceNetworks(facts),
 	}}
 	if node != nil {
 		v.zone = node.Zone
 	}
 	return v
+}
+
+// serviceNetworks returns the networks of all ServiceCIDRs, each once however many
+// name it.
+func serviceNetworks(facts watchers.Snapshot) []netip.Prefix {
+	var all []netip.Prefix
+	for c := range facts.ServiceCIDRs() {
+		for _, n := range c.Networks {
+			all = append(all, n.Masked())
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 func (v *view) equal(o *view) bool { return v.zone == o.zone && sameNode(v.node, o.node) }
@@ -185,7 +201,7 @@ func sameNode(a, b *localsink.Node) bool {
 	return a.Name == b.Name && slices.Equal(a.IPs, b.IPs) &&
 		slices.Equal(a.LocalPods.Networks, b.LocalPods.Networks) &&
 		a.LocalPods.Interface == b.LocalPods.Interface && a.LocalPods.InterfacePrefix == b.LocalPods.InterfacePrefix &&
-		slices.Equal(a.NodePortAddresses, b.NodePortAddresses)
+		slices.Equal(a.NodePortAddresses, b.NodePortAddresses) && slices.Equal(a.ServiceNetworks, b.ServiceNetworks)
 }
 
 // detects says whether packets of local pods can be told apart in a family.

@@ -157,6 +157,9 @@ func (w world) service(i int) *localsink.Service {
 	svc := &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", i)}}
 	vip := func(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, i+1)) }
 	port := localsink.Port{Name: "p", Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP}[i%2]}
+	if w.lacks&localsink.FeatureAffinity == 0 && w.IntN(4) == 0 {
+		port.Affinity = time.Duration(1+w.IntN(2)) * time.Hour
+	}
 	v6 := i%3 == 0
 	cluster, any, external := vip("10.96.0."), netip.IPv4Unspecified(), vip("198.51.100.")
 	if v6 {

@@ -85,6 +85,8 @@ func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Ans
 		return *nodePort
 	case clusterIP:
 		return Answer{Refused: true}
+	case t.nobodys():
+		return Answer{Dropped: true}
 	}
 	return Answer{}
 }
@@ -93,6 +95,12 @@ type tracer struct {
 	node *localsink.Node
 	host Host
 	p    Packet
+}
+
+// nobodys says that only a Service could have the address, and none has.
+func (t *tracer) nobodys() bool {
+	return !slices.Contains(t.host.Addrs, t.p.To.Addr()) &&
+		slices.ContainsFunc(t.node.ServiceNetworks, func(n netip.Prefix) bool { return n.Contains(t.p.To.Addr()) })
 }
 
 func (t *tracer) reachesNodePort(fe *localsink.Frontend) bool {

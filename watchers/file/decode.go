@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 
@@ -93,9 +94,12 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 	case "v1 Node":
 		into = &corev1.Node{}
 		h.Metadata.Namespace = ""
+	case "networking.k8s.io/v1 ServiceCIDR":
+		into = &networkingv1.ServiceCIDR{}
+		h.Metadata.Namespace = ""
 	case "discovery.k8s.io/v1 EndpointSlice":
 		into = &discoveryv1.EndpointSlice{}
-	case "v1 List", "v1 ServiceList", "v1 NodeList", "discovery.k8s.io/v1 EndpointSliceList":
+	case "v1 List", "v1 ServiceList", "v1 NodeList", "discovery.k8s.io/v1 EndpointSliceList", "networking.k8s.io/v1 ServiceCIDRList":
 		d.list(out, file, doc, raw, h.TypeMeta)
 		return
 	default:
@@ -106,7 +110,7 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 		fail(h.Kind, errors.New("metadata.name is missing"))
 		return
 	}
-	if h.Metadata.Namespace == "" && h.Kind != "Node" {
+	if h.Metadata.Namespace == "" && namespaced(h.Kind) {
 		h.Metadata.Namespace = metav1.NamespaceDefault
 	}
 	o := object{id: objectID{h.Kind, h.Metadata.Namespace, h.Metadata.Name}, line: doc.line}

@@ -173,10 +173,13 @@ func (d *document) guess() string {
 	return objectName(kind, namespace, name)
 }
 
+// namespaced tells kinds whose objects have a namespace.
+func namespaced(kind string) bool { return kind != "Node" && kind != "ServiceCIDR" }
+
 // objectName names an object as Problems do.
 func objectName(kind, namespace, name string) string {
 	switch {
-	case kind == "Node":
+	case !namespaced(kind):
 		return kind + " " + name
 	case namespace == "":
 		namespace = "default"

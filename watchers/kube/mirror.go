@@ -99,6 +99,8 @@ func (m *mirror) remove(tx *watchers.Tx, namespace, name string) {
 		tx.DeleteEndpointSlice(namespace, name)
 	case watchers.KindNode:
 		tx.DeleteNode(name)
+	case watchers.KindServiceCIDR:
+		tx.DeleteServiceCIDR(name)
 	}
 }
 

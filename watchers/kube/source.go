@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -21,6 +22,7 @@ type source struct {
 	resource       string // for messages
 	example        runtime.Object
 	labels, fields string // selectors
+	optional       bool   // the facts are complete without this kind
 	list           func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	watch          func(context.Context, metav1.ListOptions) (watch.Interface, error)
 }
@@ -56,14 +58,19 @@ func (w *Watcher) sources() []*source {
 		w.client.DiscoveryV1().EndpointSlices(c.Namespace))
 	slices.labels = c.Filter.EndpointSliceLabels()
 
+	// Servers before Kubernetes 1.33 do not have these, and a role may not allow them.
+	networks := newSource(watchers.KindServiceCIDR, "servicecidrs", &networkingv1.ServiceCIDR{},
+		w.client.NetworkingV1().ServiceCIDRs())
+	networks.optional = true
+
 	if c.Nodes == NoNodes {
-		return []*source{services, slices}
+		return []*source{services, slices, networks}
 	}
 	nodes := newSource(watchers.KindNode, "nodes", &corev1.Node{}, w.client.CoreV1().Nodes())
 	if c.Nodes == OwnNode {
 		nodes.fields = kubeapi.NodeFields(c.NodeName)
 	}
-	return []*source{services, slices, nodes}
+	return []*source{services, slices, networks, nodes}
 }
 
 // listWatch returns the source in the form that reflectors take. Reflectors do not

@@ -65,7 +65,7 @@ func New(client kubernetes.Interface, config Config) *Watcher {
 
 // Run keeps store in line with the API server until ctx is done, and then returns
 // nil, when all that it has started has ended. The store is synced when the first
-// list of every kind is in it. Each later list replaces what the store has of its
+// list of every kind is in it, but for ServiceCIDRs, which not every server has. Each later list replaces what the store has of its
 // kind, in one transaction.
 //
 // While the server is out of reach or refuses to answer, Run keeps what the store
@@ -78,7 +78,9 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 	sources := w.sources()
 	pending := map[watchers.Kind]bool{}
 	for _, s := range sources {
-		pending[s.kind] = true
+		if !s.optional {
+			pending[s.kind] = true
+		}
 	}
 	ctx = klog.NewContext(ctx, logr.FromSlogHandler(debugOnly{w.logger.Handler()}))
 	var calls sync.RWMutex // held for reading by calls that reflectors do not wait for

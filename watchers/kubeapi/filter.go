@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -67,7 +68,7 @@ func (f Filter) EndpointSlice(s *discoveryv1.EndpointSlice) bool {
 	return !headless
 }
 
-// Fact makes the fact of a *Service, *EndpointSlice or *Node of the API; it is nil
+// Fact makes the fact of a *Service, *EndpointSlice, *Node or *ServiceCIDR; it is nil
 // when the object does not concern the proxy. An error says that nothing can be made
 // of the object.
 func (f Filter) Fact(object any) (watchers.Fact, error) {
@@ -91,6 +92,11 @@ func (f Filter) Fact(object any) (watchers.Fact, error) {
 			return nil, nil
 		}
 		return Node(o), nil
+	case *networkingv1.ServiceCIDR:
+		if o == nil {
+			return nil, nil
+		}
+		return ServiceCIDR(o), nil
 	}
-	return nil, fmt.Errorf("a %T is no Service, EndpointSlice or Node", object)
+	return nil, fmt.Errorf("a %T is no Service, EndpointSlice, Node or ServiceCIDR", object)
 }

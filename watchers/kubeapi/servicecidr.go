@@ -1,0 +1,15 @@
+package kubeapi
+
+import (
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// ServiceCIDR makes the fact of a ServiceCIDR.
+func ServiceCIDR(c *networkingv1.ServiceCIDR) *watchers.ServiceCIDR {
+	r := &reader{object: "ServiceCIDR " + c.Name}
+	out := &watchers.ServiceCIDR{Name: intern(c.Name), Networks: r.prefixes(c.Spec.CIDRs, "spec.cidrs[%d]")}
+	out.Problems = r.problems
+	return out
+}
