@@ -100,7 +100,10 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	defer cancel()
 	failed := make(chan error, 1)
 	all.Go(func() { serve(ctx, o.HealthzBindAddress, healthHandler(health, measured, eligible), log) })
-	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, o), log) })
+	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
+		return nodelocal.Explain(store.Snapshot(), o.nodelocal(log), name)
+	}
+	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, o, explain), log) })
 	all.Go(func() {
 		if err := watcher.Run(ctx, store); err != nil {
 			failed <- err

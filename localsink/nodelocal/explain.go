@@ -1,0 +1,150 @@
+package nodelocal
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// An Explanation says what a node does for one Service, and why, endpoint by endpoint.
+// It is for people and has tags for JSON; programs read a localsink.Service.
+type Explanation struct {
+	// Service is what is wanted of the node as [localsink.Service.Text] writes it,
+	// before other Services that claim the same addresses are heard.
+	Service   string                `json:"service"`
+	Endpoints []EndpointExplanation `json:"endpoints"`
+	// Unmatched names slices that have no port for one of the Service's ports.
+	Unmatched []string `json:"unmatched,omitempty"`
+}
+
+// An EndpointExplanation says what becomes of one endpoint for one port.
+type EndpointExplanation struct {
+	Port    string         `json:"port"`
+	Address netip.AddrPort `json:"address"`
+	Slice   string         `json:"slice"`
+	Node    string         `json:"node,omitempty"`
+	// Anywhere says that traffic which may leave the node goes there, Here that
+	// traffic which may not does.
+	Anywhere bool `json:"anywhere"`
+	Here     bool `json:"here"`
+	// Why lists the reasons for what it does not serve.
+	Why []string `json:"why,omitempty"`
+}
+
+// Text returns the explanation for people.
+func (x *Explanation) Text() string {
+	var b strings.Builder
+	b.WriteString(x.Service)
+	for _, e := range x.Endpoints {
+		use := "not used"
+		switch {
+		case e.Anywhere && e.Here:
+			use = "used, also by traffic that must stay on this node"
+		case e.Anywhere:
+			use = "used"
+		case e.Here:
+			use = "used only by traffic that must stay on this node"
+		}
+		fmt.Fprintf(&b, "  endpoint %s for port %q (slice %s, node %q): %s", e.Address, e.Port, e.Slice, e.Node, use)
+		if len(e.Why) > 0 {
+			fmt.Fprintf(&b, ": %s", strings.Join(e.Why, "; "))
+		}
+		b.WriteByte('\n')
+	}
+	for _, u := range x.Unmatched {
+		fmt.Fprintf(&b, "  %s\n", u)
+	}
+	return b.String()
+}
+
+// Explain says what the node of cfg does for a Service, as facts have it; nil when
+// there is no such Service. The error is about cfg.
+func Explain(facts watchers.Snapshot, cfg Config, name watchers.ServiceName) (*Explanation, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	svc := facts.Service(name)
+	if svc == nil {
+		return nil, nil
+	}
+	v, list := cfg.view(facts), slices.Collect(facts.EndpointSlices(name))
+	x := &Explanation{Service: v.compute(svc, list).Text()}
+	for i := range svc.Ports {
+		for _, slice := range list {
+			x.unmatched(slice, &svc.Ports[i])
+		}
+		for _, family := range []watchers.IPFamily{watchers.IPv4, watchers.IPv6} {
+			x.explain(v, svc, list, family, &svc.Ports[i])
+		}
+	}
+	return x, nil
+}
+
+func (x *Explanation) unmatched(slice *watchers.EndpointSlice, port *watchers.ServicePort) {
+	var has []string
+	for _, p := range slice.Ports {
+		if p.Name == port.Name && p.Protocol == port.Protocol {
+			return
+		}
+		has = append(has, fmt.Sprintf("%q/%s", p.Name, p.Protocol))
+	}
+	x.Unmatched = append(x.Unmatched, fmt.Sprintf("slice %s has no port %q/%s; it has %s",
+		slice.Name, port.Name, port.Protocol, strings.Join(has, ", ")))
+}
+
+// explain adds the endpoints that one port has in a family.
+func (x *Explanation) explain(v *view, svc *watchers.Service, list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) {
+	all := v.candidates(list, family, port)
+	c, near := v.choose(all), v.nearby(all)
+	anyReady := slices.ContainsFunc(all, func(e candidate) bool { return e.ready() })
+	for i := range all {
+		e := &all[i]
+		in := func(pool []localsink.Endpoint) bool {
+			return slices.ContainsFunc(pool, func(p localsink.Endpoint) bool { return p.Addr == e.addr })
+		}
+		out := EndpointExplanation{
+			Port: port.Name, Address: e.addr, Slice: sliceOf(list, e.endpoint), Node: e.endpoint.Node,
+			Anywhere: in(c.cluster), Here: in(c.local),
+		}
+		if !clusterIP(svc, family).IsValid() {
+			out.Anywhere, out.Here = false, false
+			out.Why = append(out.Why, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
+		}
+		if !out.Anywhere {
+			out.Why = append(out.Why, v.why(e, near, anyReady)...)
+		}
+		x.Endpoints = append(x.Endpoints, out)
+	}
+}
+
+// why says what keeps an endpoint from serving traffic that may go anywhere.
+func (v *view) why(e *candidate, near func(*candidate) bool, anyReady bool) []string {
+	switch {
+	case e.ready() && !near(e):
+		return []string{fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
+			hints(e).Zones, hints(e).Nodes, v.node.Name, v.zone)}
+	case e.ready():
+		return nil
+	case e.draining() && anyReady:
+		return []string{"it is terminating, and others are ready"}
+	case e.endpoint.Terminating:
+		return []string{"it is terminating and does not serve"}
+	}
+	return []string{"it is not ready"}
+}
+
+// sliceOf returns the name of the slice that an endpoint is in.
+func sliceOf(list []*watchers.EndpointSlice, e *watchers.Endpoint) string {
+	for _, slice := range list {
+		for i := range slice.Endpoints {
+			if &slice.Endpoints[i] == e {
+				return slice.Name
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,51 @@
+package nodelocal
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// TestExplain has an endpoint for every reason why one is not used.
+func TestExplain(t *testing.T) {
+	store := watchers.NewStore()
+	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
+	slice := func(id string, family watchers.IPFamily, port string, endpoints ...string) *watchers.EndpointSlice {
+		s := &watchers.EndpointSlice{Namespace: "ns", Name: id, Service: name, Family: family,
+			Ports: []watchers.EndpointPort{{Name: port, Protocol: localsink.TCP, Port: 8080}}}
+		for _, e := range endpoints {
+			s.Endpoints = append(s.Endpoints, endpoint(t, e))
+		}
+		return s
+	}
+	store.Update(func(tx *watchers.Tx) {
+		tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"),
+			Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.TCP, Port: 80}}})
+		tx.SetNode(&watchers.Node{Name: "node-1", Zone: "A"})
+		tx.SetEndpointSlice(slice("good", watchers.IPv4, "http", "10.0.0.1 R zA L", "10.0.0.2 R zB", "10.0.0.3 ST", "10.0.0.4 D", "10.0.0.5 U"))
+		tx.SetEndpointSlice(slice("named", watchers.IPv4, "web", "10.0.0.6 R"))
+		tx.SetEndpointSlice(slice("six", watchers.IPv6, "http", "fd00::1 R"))
+	})
+	x, err := Explain(store.Snapshot(), Config{NodeName: "node-1"}, name)
+	require.NoError(t, err)
+	require.Equal(t, `ns/svc
+  port "http" TCP
+    retained: [10.0.0.2:8080 10.0.0.3:8080]
+    ClusterIP 10.96.0.1:80
+      Anyone -> 10.0.0.1:8080(local)
+  endpoint 10.0.0.1:8080 for port "http" (slice good, node "node-1"): used, also by traffic that must stay on this node
+  endpoint 10.0.0.2:8080 for port "http" (slice good, node "elsewhere"): not used: its hints are for zones [B] and nodes []; this is node "node-1" in zone "A"
+  endpoint 10.0.0.3:8080 for port "http" (slice good, node "elsewhere"): not used: it is terminating, and others are ready
+  endpoint 10.0.0.4:8080 for port "http" (slice good, node "elsewhere"): not used: it is terminating and does not serve
+  endpoint 10.0.0.5:8080 for port "http" (slice good, node "elsewhere"): not used: it is not ready
+  endpoint [fd00::1]:8080 for port "http" (slice six, node "elsewhere"): not used: the Service has no IPv6 cluster IP
+  slice named has no port "http"/TCP; it has "web"/TCP
+`, x.Text())
+	none, err := Explain(store.Snapshot(), Config{NodeName: "node-1"}, watchers.ServiceName{})
+	require.NoError(t, err)
+	require.Nil(t, none)
+}
