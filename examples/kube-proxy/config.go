@@ -33,9 +33,9 @@ type configuration struct {
 	DetectLocal         detectLocal      `json:"detectLocal"`
 	NodePortAddresses   []string         `json:"nodePortAddresses"`
 	NFTables            nftablesSection  `json:"nftables"`
+	Conntrack           conntrackSection `json:"conntrack"`
 
 	ConfigSyncPeriod            metav1.Duration `json:"configSyncPeriod"`
-	Conntrack                   map[string]any  `json:"conntrack"`
 	FeatureGates                map[string]bool `json:"featureGates"`
 	IPTables                    map[string]any  `json:"iptables"`
 	IPVS                        map[string]any  `json:"ipvs"`
@@ -204,7 +204,6 @@ func (c *configuration) unused() []string {
 		}
 	}
 	note(c.ConfigSyncPeriod.Duration != 0, "configSyncPeriod")
-	note(anySet(c.Conntrack), "conntrack")
 	note(len(c.FeatureGates) > 0, "featureGates")
 	note(c.OOMScoreAdj != nil, "oomScoreAdj")
 	note(c.PortRange != "", "portRange")

@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -95,17 +98,42 @@ func (o *options) define(fs *flag.FlagSet) {
 	fs.BoolVar(&o.cleanup, "cleanup", false, "remove all rules and exit")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	fs.IntVar(&o.verbosity, "v", 0, "log `level`; 2 and more also logs what is of interest to developers")
+	o.defineConntrack(fs)
 	for _, name := range strings.Fields(unusedNames) {
 		name, isBool := strings.CutSuffix(name, "?")
 		fs.Var(&unusedFlag{isBool}, name, "accepted for kube-proxy's sake; has no effect")
 	}
 }
 
+func (o *options) defineConntrack(fs *flag.FlagSet) {
+	c := &o.Conntrack
+	number := func(name string, to **int32, usage string) {
+		fs.Func(name, usage, func(s string) error {
+			n, err := strconv.ParseInt(s, 10, 32)
+			v := int32(n)
+			*to = &v
+			return err
+		})
+	}
+	duration := func(name string, to **metav1.Duration, usage string) {
+		fs.Func(name, usage, func(s string) error {
+			d, err := time.ParseDuration(s)
+			*to = &metav1.Duration{Duration: d}
+			return err
+		})
+	}
+	number("conntrack-max-per-core", &c.MaxPerCore, "tracked connections per processor, a `number`; 0 leaves the kernel's limit alone (default 32768)")
+	number("conntrack-min", &c.Min, "the least `number` of tracked connections (default 131072)")
+	duration("conntrack-tcp-timeout-established", &c.TCPEstablishedTimeout, "how `long` idle TCP connections are tracked; 0 leaves it alone (default 24h)")
+	duration("conntrack-tcp-timeout-close-wait", &c.TCPCloseWaitTimeout, "how `long` TCP connections in CLOSE_WAIT are tracked; 0 leaves it alone (default 1h)")
+	fs.BoolVar(&c.TCPBeLiberal, "conntrack-tcp-be-liberal", false, "let the kernel track packets outside of the TCP window")
+	fs.DurationVar(&c.UDPTimeout.Duration, "conntrack-udp-timeout", 0, "how `long` unanswered UDP flows are tracked; 0 leaves it alone")
+	fs.DurationVar(&c.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0, "how `long` answered UDP flows are tracked; 0 leaves it alone")
+}
+
 // unusedNames are flags of kube-proxy that mean nothing here; those with a question
 // mark need no value.
-const unusedNames = `bind-address-hard-fail? cleanup-ipvs? config-sync-period conntrack-max-per-core
-	conntrack-min conntrack-tcp-be-liberal? conntrack-tcp-timeout-close-wait conntrack-tcp-timeout-established
-	conntrack-udp-timeout conntrack-udp-timeout-stream feature-gates init-only? iptables-localhost-nodeports?
+const unusedNames = `bind-address-hard-fail? cleanup-ipvs? config-sync-period feature-gates init-only? iptables-localhost-nodeports?
 	iptables-masquerade-bit iptables-min-sync-period iptables-sync-period ipvs-exclude-cidrs ipvs-min-sync-period
 	ipvs-scheduler ipvs-strict-arp? ipvs-sync-period ipvs-tcp-timeout ipvs-tcpfin-timeout ipvs-udp-timeout
 	kube-api-burst kube-api-content-type kube-api-qps log-flush-frequency log-json-info-buffer-size

@@ -71,6 +71,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer flows.Close()
+	knobs("/proc/sys/net/netfilter").apply(&o.Conntrack, log)
 	return proxy(ctx, o, client, rules, flows, log)
 }
 
