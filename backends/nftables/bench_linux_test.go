@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -100,5 +101,44 @@ func BenchmarkScale10to9to10At10k(b *testing.B) {
 		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
 	}
 	reportCPU(b, cpu)
+	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
+}
+
+// stickyCluster is cluster with session affinity.
+func stickyCluster(services, endpoints int) sortedState {
+	all := cluster(services, endpoints)
+	for _, s := range all.state {
+		s.Ports[0].Affinity = time.Hour
+	}
+	return all
+}
+
+func BenchmarkFullLoadAffinity(b *testing.B) {
+	for _, n := range []int{100, 1000, 3000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			all, node, backend := stickyCluster(n, 10), testNode(), nodeBackend(b)
+			u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.state}
+			for b.Loop() {
+				backend.tables[0].mirror = nil
+				require.NoError(b, backend.Sync(context.Background(), u))
+			}
+		})
+	}
+}
+
+func BenchmarkOneEndpointChangeAffinity1000(b *testing.B) {
+	all, node, backend := stickyCluster(1000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	next, i := 200000, 0
+	for b.Loop() {
+		i = (i + 7919) % 1000
+		list := slices.Clone(all.state[i].Ports[0].Pools[0].Endpoints)
+		next++
+		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
+		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
+		set := all.set(node, i, list)
+		set.Changed[0].Ports[0].Affinity = time.Hour
+		require.NoError(b, backend.Sync(context.Background(), set))
+	}
 	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
 }

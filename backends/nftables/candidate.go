@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -17,6 +18,7 @@ type candidate struct {
 	plan       plan
 	used       [maxPositions]int // the pool of each position, or -1
 	port       int               // which port of the Service it is of
+	affinity   time.Duration     // of that port
 	pools      []localsink.Pool  // of that port
 	restricted bool
 	sources    sourceList
@@ -45,7 +47,7 @@ func (m *mirror) candidates(c *change) []candidate {
 		if all == nil {
 			all = make([]candidate, 0, len(p.Frontends))
 		}
-		pools := m.pools(p)
+		pools, sticky, first := m.pools(p), stickyIDOf(c.want, i), len(all)
 		for j := range p.Frontends {
 			fe := &p.Frontends[j]
 			if !m.family.has(fe.Addr.Addr()) {
@@ -57,20 +59,42 @@ func (m *mirror) candidates(c *change) []candidate {
 					continue
 				}
 			}
-			all = append(all, m.candidate(i, p, fe, pools))
+			all = append(all, m.candidate(i, p, fe, pools, sticky))
+		}
+		if sticky != "" {
+			onlyUsed(all[first:], pools)
 		}
 	}
 	return all
 }
 
-func (m *mirror) candidate(port int, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) candidate {
+// onlyUsed empties the pools that no frontend of a port uses.
+func onlyUsed(all []candidate, pools []localsink.Pool) {
+	used := make([]localsink.Pool, len(pools))
+	for i := range all {
+		for _, pool := range all[i].used {
+			if pool >= 0 {
+				used[pool] = pools[pool]
+			}
+		}
+	}
+	for i := range all {
+		all[i].pools = used
+	}
+}
+
+func (m *mirror) candidate(port int, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool, sticky string) candidate {
 	c := candidate{
 		key:       key{addr: fe.Addr, proto: p.Protocol},
 		clusterIP: fe.Kind == localsink.ClusterIP,
 		port:      port,
+		affinity:  p.Affinity,
 		pools:     pools,
 	}
 	c.plan, c.used = planOf(c.key.role(), fe.Routes, pools)
+	if sticky != "" {
+		c.plan = c.plan.stuck(sticky, c.used)
+	}
 	if fe.Sources != nil {
 		c.restricted, c.sources = true, sourcesOf(m.family, fe.Sources)
 	}

@@ -19,7 +19,9 @@ type transaction struct {
 	batch   nfnl.Batch
 	sets    []*set
 	chains  []chainSpec
+	changed []chainSpec // those that exist
 	dropped []string
+	gone    []*set
 	pending []pending
 }
 
@@ -49,7 +51,10 @@ const (
 func (t *transaction) reset() {
 	clear(t.sets)
 	clear(t.chains)
+	clear(t.changed)
+	clear(t.gone)
 	t.sets, t.chains, t.dropped = t.sets[:0], t.chains[:0], t.dropped[:0]
+	t.changed, t.gone = t.changed[:0], t.gone[:0]
 	total := 0
 	for i := range t.pending {
 		p := &t.pending[i]
@@ -73,12 +78,14 @@ func (t *transaction) empty() bool {
 			return false
 		}
 	}
-	return !t.replace && len(t.sets)+len(t.chains)+len(t.dropped) == 0
+	return !t.replace && len(t.sets)+len(t.chains)+len(t.changed)+len(t.dropped)+len(t.gone) == 0
 }
 
 func (t *transaction) newSet(s *set)         { t.sets = append(t.sets, s) }
 func (t *transaction) newChain(c chainSpec)  { t.chains = append(t.chains, c) }
+func (t *transaction) setRules(c chainSpec)  { t.changed = append(t.changed, c) }
 func (t *transaction) dropChain(name string) { t.dropped = append(t.dropped, name) }
+func (t *transaction) dropSet(s *set)        { t.gone = append(t.gone, s) }
 
 func (t *transaction) of(s *set) *pending {
 	for len(t.pending) <= s.index {
@@ -128,8 +135,10 @@ const attrSize = 4
 func appendKey(buf []byte, kind setKind, e *element) []byte {
 	addr := e.key.addr.Addr()
 	switch kind {
-	case addresses:
+	case addresses, pins:
 		return appendAddr(buf, addr)
+	case slotsAlone, draws:
+		return binary.NativeEndian.AppendUint32(buf, e.slot)
 	case addressPairs:
 		return appendAddr(appendAddr(buf, addr), addr)
 	case verdictsByAddress, slotsByAddress:
@@ -147,10 +156,17 @@ func appendPort(buf []byte, port uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(buf, port), 0, 0)
 }
 
+// leftSize is the size of the attribute that says when an element ends.
+const leftSize = attrSize + 8
+
 func dataSize(f *family, s *set, e *element) int {
 	switch s.kind {
-	case slotsByAddress, slotsByNodePort:
+	case slotsByAddress, slotsByNodePort, slotsAlone:
 		return 2*attrSize + f.addrLen + 4
+	case draws:
+		return 2*attrSize + 4
+	case pins:
+		return leftSize + 2*attrSize + 4
 	case verdictsByAddress, verdictsByNodePort:
 		return 2*attrSize + attrSize + 4 + nfnl.StringSize(e.chain)
 	}
@@ -162,9 +178,17 @@ func appendData(buf []byte, f *family, s *set, e *element) []byte {
 	if size == 0 {
 		return buf
 	}
+	if s.kind == pins {
+		buf = nfnl.AppendAttr(buf, nfnl.ElemExpiration, leftSize-attrSize)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(e.left.Milliseconds()))
+		size -= leftSize
+	}
 	buf = nfnl.AppendNest(buf, nfnl.ElemData, size-attrSize)
 	switch s.kind {
-	case slotsByAddress, slotsByNodePort:
+	case pins, draws:
+		buf = nfnl.AppendAttr(buf, nfnl.DataValue, 4)
+		return binary.NativeEndian.AppendUint32(buf, e.to)
+	case slotsByAddress, slotsByNodePort, slotsAlone:
 		buf = nfnl.AppendAttr(buf, nfnl.DataValue, size-2*attrSize)
 		buf = appendAddr(buf, e.value.Addr())
 		return appendPort(buf, e.value.Port())
@@ -200,9 +224,16 @@ func (t *transaction) encode() *nfnl.Batch {
 	for i := range t.chains {
 		t.chainMessage(&t.chains[i])
 	}
-	for i := range t.chains {
-		for _, r := range t.chains[i].rules {
-			t.ruleMessage(t.chains[i].name, r)
+	for i := range t.changed {
+		b.Start(nfnl.MsgDelRule, 0, t.family.number) // all rules of the chain
+		b.String(nfnl.RuleTable, t.table)
+		b.String(nfnl.RuleChain, t.changed[i].name)
+	}
+	for _, chains := range [][]chainSpec{t.chains, t.changed} {
+		for i := range chains {
+			for _, r := range chains[i].rules {
+				t.ruleMessage(chains[i].name, r)
+			}
 		}
 	}
 	for i := range t.pending {
@@ -215,6 +246,11 @@ func (t *transaction) encode() *nfnl.Batch {
 		b.Start(nfnl.MsgDelChain, 0, t.family.number)
 		b.String(nfnl.ChainTable, t.table)
 		b.String(nfnl.ChainName, name)
+	}
+	for _, s := range t.gone {
+		b.Start(nfnl.MsgDelSet, 0, t.family.number)
+		b.String(nfnl.SetTable, t.table)
+		b.String(nfnl.SetName, s.name)
 	}
 	return b
 }
@@ -237,14 +273,43 @@ func (t *transaction) setMessage(s *set) {
 	case verdictsByAddress, verdictsByNodePort:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
 		b.Uint32(nfnl.SetDataType, nfnl.DataTypeVerdict)
-	case slotsByAddress, slotsByNodePort:
+	case draws:
+		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
+		b.Uint32(nfnl.SetDataType, labelMark)
+		b.Uint32(nfnl.SetDataLen, 4)
+	case pins:
+		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap|nfnl.SetFlagTimeout|nfnl.SetFlagDynamic)
+		b.Uint32(nfnl.SetDataType, labelMark)
+		b.Uint32(nfnl.SetDataLen, 4)
+		b.Uint64(nfnl.SetTimeout, uint64(s.timeout.Milliseconds()))
+	case slotsByAddress, slotsByNodePort, slotsAlone:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
 		b.Uint32(nfnl.SetDataType, t.family.label<<labelBits|labelPort)
 		b.Uint32(nfnl.SetDataLen, uint32(t.family.addrLen+4))
 	}
+	switch s.kind {
+	case slotsAlone:
+		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, networkOrder))
+	case draws:
+		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, hostOrder))
+	case pins:
+		b.Bytes(nfnl.SetUserData, byteOrders(networkOrder, hostOrder))
+	}
 	desc := b.Nest(nfnl.SetDesc)
 	b.Uint32(nfnl.SetDescSize, uint32(s.size))
 	b.End(desc)
+}
+
+// nft's numbers for the order of bytes.
+const (
+	hostOrder    = 1
+	networkOrder = 2
+)
+
+// byteOrders tells nft, not the kernel, how to print numbers that stand alone.
+func byteOrders(key, data uint32) []byte {
+	buf := binary.NativeEndian.AppendUint32([]byte{0, 4}, key)
+	return binary.NativeEndian.AppendUint32(append(buf, 1, 4), data)
 }
 
 func (t *transaction) chainMessage(c *chainSpec) {

@@ -3,6 +3,7 @@ package nftables
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,13 +14,13 @@ import (
 // of its length.
 func TestElementPieces(t *testing.T) {
 	for _, f := range families() {
-		for kind := verdictsByAddress; kind <= addressPairs; kind++ {
+		for kind := verdictsByAddress; kind <= pins; kind++ {
 			s := &set{name: "s", kind: kind}
 			tx := &transaction{family: f, table: "t"}
 			addr := netip.AddrPortFrom(f.loopback.Addr(), 80)
 			const n = 5000
 			for i := range n {
-				e := element{key: key{addr, localsink.TCP}, slot: uint32(i), value: addr, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
+				e := element{key: key{addr, localsink.TCP}, slot: uint32(i), to: uint32(i), value: addr, left: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
 				tx.add(s, e)
 				tx.remove(s, e)
 			}

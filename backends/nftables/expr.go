@@ -134,6 +134,28 @@ func verdictOf(set string) expr {
 	return lookup(set, func(b *nfnl.Batch) { b.Uint32(nfnl.LookupDreg, nfnl.RegVerdict) })
 }
 
+// update adds the value to the map, or begins the time anew of the one that it has
+// for the key. It does not match when the map is full.
+func update(set string, key, value uint32) expr {
+	return dynset(nfnl.DynsetUpdate, set, key, value)
+}
+
+// forget removes what the map has for the key, if anything.
+func forget(set string, key, value uint32) expr {
+	return dynset(nfnl.DynsetDelete, set, key, value)
+}
+
+func dynset(op uint32, set string, key, value uint32) expr {
+	return func(b *nfnl.Batch) {
+		expression(b, "dynset", func() {
+			b.String(nfnl.DynsetSet, set)
+			b.Uint32(nfnl.DynsetOp, op)
+			b.Uint32(nfnl.DynsetKey, key)
+			b.Uint32(nfnl.DynsetData, value)
+		})
+	}
+}
+
 func randomBelow(n int, reg uint32) expr {
 	return func(b *nfnl.Batch) {
 		expression(b, "numgen", func() {

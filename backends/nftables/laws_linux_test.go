@@ -13,7 +13,6 @@ import (
 // is described by what its sets hold: chains that nobody leads to may differ.
 func TestLaws(t *testing.T) {
 	sinktest.TestSink(t, sinktest.Harness{
-		Lacks: localsink.FeatureAffinity,
 		New: func(t *testing.T) (localsink.Sink, func() string) {
 			ns := netnstest.New(t)
 			return backendIn(t, ns, Config{}), func() string {

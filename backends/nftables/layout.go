@@ -100,6 +100,9 @@ const (
 	slotsByNodePort                   // proto . port . slot : addr . port
 	addresses                         // addr
 	addressPairs                      // addr . addr, twice the same
+	slotsAlone                        // slot : addr . port
+	draws                             // number : slot
+	pins                              // addr : slot, added by packets
 )
 
 // nft's numbers for types of data.
@@ -122,8 +125,10 @@ func (k setKind) key(f *family) (size int, label uint32) {
 		parts = []uint32{f.label, labelProtocol, labelPort, labelMark}
 	case slotsByNodePort:
 		parts = []uint32{labelProtocol, labelPort, labelMark}
-	case addresses:
+	case addresses, pins:
 		parts = []uint32{f.label}
+	case slotsAlone, draws:
+		parts = []uint32{labelMark}
 	case addressPairs:
 		parts = []uint32{f.label, f.label}
 	}
@@ -209,15 +214,18 @@ const maxPositions = 3
 type branch struct {
 	from       localsink.From
 	masquerade bool
-	position   uint8 // of the pool; zero when there is no endpoint
-	size       int   // of the pool
+	position   int // of the pool; zero when there is no endpoint
+	size       int // of the pool; zero with affinity
 	empty      localsink.Verdict
 }
 
-func (b branch) target(r role) string {
+// target is the chain that a branch leads to.
+func (p *plan) target(b branch) string {
 	switch {
+	case b.position > 0 && p.sticky != "":
+		return stickyChain(p.sticky, b.position)
 	case b.position > 0:
-		return balancer{r, b.position, b.size}.name()
+		return p.balancer(b).name()
 	case b.empty == localsink.Drop:
 		return chainDrop
 	}
@@ -225,9 +233,11 @@ func (b branch) target(r role) string {
 }
 
 // A plan is what happens with the connections to a frontend. Frontends with the
-// same plan share its chain: nothing in it is about one Service.
+// same plan share its chain: nothing in it is about one Service, unless that has
+// session affinity.
 type plan struct {
 	role     role
+	sticky   string // the port with affinity; its branches count its pools
 	count    uint8
 	branches [maxPositions]branch
 }
@@ -248,7 +258,7 @@ func planOf(r role, routes []localsink.Route, pools []localsink.Pool) (p plan, u
 				at, used[positions] = positions, route.Pool
 				positions++
 			}
-			b.masquerade, b.position, b.size = route.Masquerade, uint8(at+1), n
+			b.masquerade, b.position, b.size = route.Masquerade, at+1, n
 		} else {
 			b.empty = route.Empty
 		}
@@ -259,6 +269,17 @@ func planOf(r role, routes []localsink.Route, pools []localsink.Pool) (p plan, u
 		used[i] = -1
 	}
 	return p, used
+}
+
+// stuck returns the plan as it is for a port with affinity: its branches lead to
+// what is kept for the pools of that port.
+func (p plan) stuck(id string, used [maxPositions]int) plan {
+	for i := range p.branches[:p.count] {
+		if b := &p.branches[i]; b.position > 0 {
+			b.position, b.size, p.sticky = used[b.position-1]+1, 0, id
+		}
+	}
+	return p
 }
 
 // decides tells whether a client of that kind is taken by an earlier branch.
@@ -274,8 +295,8 @@ func (p *plan) decides(from localsink.From) bool {
 // direct returns the chain to go to when the plan needs none of its own.
 func (p *plan) direct() (string, bool) {
 	b := p.branches[0]
-	if p.count == 1 && b.from == localsink.Anyone && !b.masquerade {
-		return b.target(p.role), true
+	if p.count == 1 && b.from == localsink.Anyone && !b.masquerade && p.sticky == "" {
+		return p.target(b), true
 	}
 	return "", false
 }
@@ -288,14 +309,19 @@ func (p *plan) name() string {
 	}
 	var s strings.Builder
 	s.WriteString(p.role.prefix())
+	if p.sticky != "" {
+		s.WriteString("." + p.sticky)
+	}
 	for _, b := range p.branches[:p.count] {
 		s.WriteString("." + [...]string{"any", "pods", "node"}[b.from] + "-")
 		if b.masquerade {
 			s.WriteString("masq-")
 		}
 		switch {
+		case b.position > 0 && p.sticky != "":
+			s.WriteString(strconv.Itoa(b.position))
 		case b.position > 0:
-			s.WriteString(balancer{p.role, b.position, b.size}.ref())
+			s.WriteString(p.balancer(b).ref())
 		case b.empty == localsink.Drop:
 			s.WriteString("drop")
 		default:
@@ -313,7 +339,7 @@ func (p *plan) rules(f *family, n *nodeView, mark uint32) []rule {
 		if b.masquerade {
 			steps = rule{loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^mark), native(mark)), setMark(word(0))}
 		}
-		steps = steps.then(goTo(b.target(p.role)))
+		steps = steps.then(goTo(p.target(b)))
 		for _, match := range n.matches(f, b.from) {
 			rules = append(rules, match.then(steps...))
 		}
@@ -321,10 +347,12 @@ func (p *plan) rules(f *family, n *nodeView, mark uint32) []rule {
 	return rules
 }
 
-// balancers yields what the plan leads to.
+func (p *plan) balancer(b branch) balancer { return balancer{p.role, uint8(b.position), b.size} }
+
+// balancers yields the balancers that the plan leads to.
 func (p *plan) balancers(yield func(balancer) bool) {
 	for _, b := range p.branches[:p.count] {
-		if b.position > 0 && !yield(balancer{p.role, b.position, b.size}) {
+		if b.position > 0 && p.sticky == "" && !yield(p.balancer(b)) {
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -16,7 +17,9 @@ type set struct {
 	jump  bool // verdicts come back when the chain ends without one
 	index int  // its place among the sets of the table
 	size  int  // how many elements it may hold; fixed when the kernel creates it
-	count int  // how many it holds
+	// timeout ends elements that packets add.
+	timeout time.Duration
+	count   int // how many it holds
 }
 
 // An element is an element of a set; which fields matter depends on the kind.
@@ -24,6 +27,8 @@ type element struct {
 	key   key
 	slot  uint32
 	value netip.AddrPort // where the slot leads
+	to    uint32         // the slot that a pin or a draw leads to
+	left  time.Duration  // until a pin ends
 	chain string         // where the verdict leads
 }
 
@@ -33,7 +38,9 @@ type element struct {
 type script interface {
 	newSet(*set)
 	newChain(chainSpec)
+	setRules(chainSpec) // in place of those that the chain has
 	dropChain(name string)
+	dropSet(*set) // after chains
 	remove(*set, element)
 	add(*set, element)
 }
@@ -57,7 +64,8 @@ func (k key) String() string { return fmt.Sprintf("%v/%v", k.addr, k.proto) }
 type chain struct {
 	name  string
 	refs  int
-	fixed bool // part of the skeleton, or a balancer
+	fixed bool  // part of the skeleton, or a balancer
+	own   *plan // the plan, when it is for one port alone
 }
 
 // A front is one frontend as the kernel holds it.
@@ -92,6 +100,7 @@ type mirror struct {
 	shards                   map[shard]*set
 	balancers                map[balancer]bool
 	plans                    map[plan]*chain
+	stickies                 map[string]*sticky
 	sourceChains             map[string]*chain
 	chains                   int // how many there are of all kinds
 	unused                   int // how many of plans and sourceChains nobody refers to
@@ -109,7 +118,14 @@ type mirror struct {
 	// The script under way.
 	created  []*set
 	released map[key]front // given up by one Service, perhaps for another
-	later    []laterOp     // for the script after this one
+	idle     []*chain      // of one port alone, that lost a reference
+	carries  []carry
+
+	// For the script after this one.
+	later        []laterOp
+	doomedChains []string
+	doomedSets   []*set
+	vacant       []int // indexes of sets that are gone
 }
 
 // newMirror returns the mirror of a table that holds only what every table does,
@@ -119,6 +135,7 @@ func newMirror(f *family, node *nodeView, mark uint32, out script) *mirror {
 		family: f, node: node, mark: mark, out: out,
 		shards:        map[shard]*set{},
 		plans:         map[plan]*chain{},
+		stickies:      map[string]*sticky{},
 		sourceChains:  map[string]*chain{},
 		balancers:     map[balancer]bool{},
 		records:       map[localsink.ServiceName]*record{},
@@ -149,10 +166,21 @@ func newMirror(f *family, node *nodeView, mark uint32, out script) *mirror {
 
 func (m *mirror) newSet(name string, kind setKind) *set {
 	s := &set{name: name, kind: kind, index: len(m.sets)}
-	m.sets = append(m.sets, s)
+	if n := len(m.vacant); n > 0 {
+		s.index, m.vacant = m.vacant[n-1], m.vacant[:n-1]
+		m.sets[s.index] = s
+	} else {
+		m.sets = append(m.sets, s)
+	}
 	m.created = append(m.created, s)
 	m.out.newSet(s)
 	return s
+}
+
+func (m *mirror) dropSet(s *set) {
+	m.out.dropSet(s)
+	m.sets[s.index] = nil
+	m.vacant = append(m.vacant, s.index)
 }
 
 func (m *mirror) newChain(c chainSpec) {
@@ -189,17 +217,21 @@ const minSize = 1024
 // others still hold what they are given.
 func (m *mirror) finish() (fits bool) {
 	for _, s := range m.created {
-		s.size = max(minSize, 1<<bits.Len(uint(2*s.count)))
+		if s.size == 0 {
+			s.size = max(minSize, 1<<bits.Len(uint(2*s.count)))
+		}
 	}
 	m.created = m.created[:0]
-	return !slices.ContainsFunc(m.sets, func(s *set) bool { return s.count > s.size })
+	return !slices.ContainsFunc(m.sets, func(s *set) bool { return s != nil && s.count > s.size })
 }
 
-// elements is the number of elements in all sets.
+// elements is the number of elements in all sets, without those that packets add.
 func (m *mirror) elements() int {
 	n := 0
 	for _, s := range m.sets {
-		n += s.count
+		if s != nil {
+			n += s.count
+		}
 	}
 	return n
 }
@@ -219,7 +251,8 @@ type laterOp struct {
 }
 
 // change follows the wanted state of some Services, each listed once. get finds
-// the wanted state of others. When the script has been committed, trim must follow.
+// the wanted state of others. carryOver and finish complete the script; when it has
+// been committed, trim must follow.
 func (m *mirror) change(changes []change, get func(localsink.ServiceName) *localsink.Service) {
 	changes = m.withContested(changes, get)
 	for i := range changes {
@@ -234,10 +267,11 @@ func (m *mirror) change(changes []change, get func(localsink.ServiceName) *local
 		m.replace(&f, nil)
 	}
 	clear(m.released)
+	m.sweep()
 }
 
-// trim removes the slots that are no longer in use, which takes a script of its
-// own. Each lookup of a packet sees the rules as they are at that moment: one that
+// trim removes the slots that are no longer in use, and the chains and sets of ports
+// that have no affinity any more, which takes a script of its own. Each lookup of a packet sees the rules as they are at that moment: one that
 // has been sent to a balancer must still find the slot that it draws, though the
 // verdict may have changed meanwhile.
 func (m *mirror) trim() {
@@ -245,6 +279,13 @@ func (m *mirror) trim() {
 		m.out.remove(op.set, op.e)
 	}
 	m.later = m.later[:0]
+	for _, name := range m.doomedChains {
+		m.dropChain(name)
+	}
+	for _, s := range m.doomedSets {
+		m.dropSet(s)
+	}
+	m.doomedChains, m.doomedSets = m.doomedChains[:0], m.doomedSets[:0]
 }
 
 // load adds a Service that the mirror does not hold yet.
@@ -342,13 +383,17 @@ func (m *mirror) lose(c *change, k key, owner *record) {
 // frontOf returns the front that a candidate becomes: with endpoints in the slots
 // that they have now, shared with earlier fronts of the same port.
 func (m *mirror) frontOf(cand *candidate, old *front, earlier []candidate, fronts []front) front {
-	f := front{key: cand.key, clusterIP: cand.clusterIP, chain: m.chainOf(cand.plan)}
+	f := front{key: cand.key, clusterIP: cand.clusterIP}
 	if cand.restricted {
 		f.sources = m.sourceChain(cand.sources)
 	}
 	for i, pool := range cand.used {
 		if pool < 0 {
 			break
+		}
+		if id := cand.plan.sticky; id != "" {
+			m.stick(id, cand.pools, cand.affinity)
+			continue
 		}
 		if shared := sharedSlots(cand, i, earlier, fronts); shared != nil {
 			f.slots[i] = shared
@@ -360,6 +405,7 @@ func (m *mirror) frontOf(cand *candidate, old *front, earlier []candidate, front
 		}
 		f.slots[i] = assign(held, cand.pools[pool].Endpoints)
 	}
+	f.chain = m.chainOf(cand.plan)
 	return f
 }
 
@@ -389,6 +435,10 @@ func (m *mirror) chainOf(p plan) *chain {
 	if !fixed {
 		m.unused++
 		m.newChain(chainSpec{name: c.name, rules: p.rules(m.family, m.node, m.mark)})
+	}
+	if p.sticky != "" {
+		c.own = &p
+		m.stickies[p.sticky].refs++
 	}
 	m.plans[p] = c
 	return c
@@ -449,8 +499,12 @@ func (m *mirror) replaceChain(s *set, k key, old, want *chain) {
 }
 
 func (m *mirror) unrefer(c *chain) {
-	if c.refs--; c.refs == 0 && !c.fixed {
-		m.unused++
+	if c.refs--; c.refs > 0 || c.fixed {
+		return
+	}
+	m.unused++
+	if c.own != nil {
+		m.idle = append(m.idle, c)
 	}
 }
 

@@ -18,15 +18,19 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
+			k.f = f
 			m := newMirror(f, viewOf(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
+			pinned := pinsOf{}
 			for range 250 {
 				m.change(changesOf(all, g.step(all)), get)
 				m.finish()
 				k.commit(m)
 				require.Empty(t, m.problems)
 				k.verify(m, values(all))
+				pinned.verify(k, m)
+				g.pin(k, m, pinned)
 				if m.unused > maxUnused {
 					m.collect()
 					k.commit(m)
@@ -41,6 +45,9 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 			require.Empty(t, m.records)
 			require.Empty(t, m.owners)
 			require.Empty(t, m.sourceChains)
+			require.Empty(t, m.stickies)
+			require.Empty(t, m.idle)
+			require.Empty(t, m.carries)
 			require.Empty(t, m.clusterIPRefs)
 			require.Empty(t, m.hairpinRefs)
 			require.Equal(t, len(k.chains), m.chains)

@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -21,9 +23,12 @@ type modelKernel struct {
 	sets   map[string]map[modelKey]element
 	kinds  map[string]*set
 	chains map[string]bool
+	rules  map[string]*nfnl.Batch // those of chains, encoded
+	f      *family
 	// The script under way.
 	removed, added []modelOp
 	dropped        []string
+	gone           []*set
 	ops            int
 }
 
@@ -38,7 +43,8 @@ type modelOp struct {
 }
 
 func newModelKernel(t testing.TB) *modelKernel {
-	return &modelKernel{t: t, sets: map[string]map[modelKey]element{}, kinds: map[string]*set{}, chains: map[string]bool{}}
+	return &modelKernel{t: t, f: ipv4(), sets: map[string]map[modelKey]element{}, kinds: map[string]*set{},
+		chains: map[string]bool{}, rules: map[string]*nfnl.Batch{}}
 }
 
 func (k *modelKernel) newSet(s *set) {
@@ -50,9 +56,29 @@ func (k *modelKernel) newChain(c chainSpec) {
 	require.False(k.t, k.chains[c.name], c.name)
 	require.Less(k.t, len(c.name), 128)
 	k.chains[c.name] = true
+	k.setRules(c)
+}
+
+func (k *modelKernel) setRules(c chainSpec) {
+	require.True(k.t, k.chains[c.name], c.name)
+	tx := transaction{family: k.f, table: "model"}
+	tx.batch.Reset()
+	for _, r := range c.rules {
+		tx.ruleMessage("model", r)
+	}
+	k.rules[c.name] = &tx.batch
+}
+
+// unused checks that no rule refers to a chain or set.
+func (k *modelKernel) unused(name string) {
+	k.t.Helper()
+	for chain, b := range k.rules {
+		require.False(k.t, b.Contains([]byte(name+"\x00")), "EBUSY: %s is used by %s", name, chain)
+	}
 }
 
 func (k *modelKernel) dropChain(name string)    { k.dropped = append(k.dropped, name) }
+func (k *modelKernel) dropSet(s *set)           { k.gone = append(k.gone, s) }
 func (k *modelKernel) remove(s *set, e element) { k.removed = append(k.removed, modelOp{s, e}) }
 func (k *modelKernel) add(s *set, e element)    { k.added = append(k.added, modelOp{s, e}) }
 
@@ -67,11 +93,15 @@ func (op modelOp) key() modelKey {
 // commit applies the scripts of a change.
 func (k *modelKernel) commit(m *mirror) {
 	k.t.Helper()
+	m.carryOver(k.read)
 	k.apply()
 	m.trim()
 	k.apply()
 	for name, s := range k.kinds {
-		require.Equal(k.t, len(k.sets[name]), s.count, "count of %s", name)
+		require.Same(k.t, s, m.sets[s.index])
+		if s.kind != pins {
+			require.Equal(k.t, len(k.sets[name]), s.count, "count of %s", name)
+		}
 	}
 }
 
@@ -94,10 +124,18 @@ func (k *modelKernel) apply() {
 				require.NotEqual(k.t, name, e.chain, "EBUSY")
 			}
 		}
+		k.unused(name)
 		delete(k.chains, name)
+		delete(k.rules, name)
+	}
+	for _, s := range k.gone {
+		require.Contains(k.t, k.sets, s.name)
+		k.unused(s.name)
+		delete(k.sets, s.name)
+		delete(k.kinds, s.name)
 	}
 	k.ops += len(k.removed) + len(k.added)
-	k.removed, k.added, k.dropped = nil, nil, nil
+	k.removed, k.added, k.dropped, k.gone = nil, nil, nil, nil
 }
 
 // An answer is what happens to a connection.
@@ -119,6 +157,7 @@ func (k *modelKernel) answers(m *mirror) map[string]answer {
 		plans[c.name] = p
 	}
 	got, slots := map[string]answer{}, 0
+	stickies := map[string]bool{}
 	for _, pair := range [][2]string{{mapServices, mapSources}, {mapNodePorts, mapNodePortSources}} {
 		for mk, e := range k.sets[pair[0]] {
 			p, ok := plans[e.chain]
@@ -129,18 +168,21 @@ func (k *modelKernel) answers(m *mirror) map[string]answer {
 				a := answer{masquerade: b.masquerade, sources: k.sets[pair[1]][mk].chain}
 				if b.position == 0 {
 					a.verdict = b.empty.String()
+				} else if p.sticky != "" {
+					stickies[p.sticky] = true
+					a.endpoints = k.list(m.stickies[p.sticky], b.position)
 				} else {
-					s := k.sets[balancer{p.role, b.position, b.size}.shard().name()]
+					s := k.sets[p.balancer(b).shard().name()]
 					for i := range b.size {
 						slot, ok := s[modelKey{mk.key, uint32(i)}]
 						require.True(k.t, ok, "slot %d of %v", i, mk.key)
 						a.endpoints = append(a.endpoints, slot.value)
 					}
 					slices.SortFunc(a.endpoints, netip.AddrPort.Compare)
-					if !seen[b.position] {
+					if !seen[uint8(b.position)] {
 						slots += b.size
 					}
-					seen[b.position] = true
+					seen[uint8(b.position)] = true
 				}
 				got[fmt.Sprint(e.key, " ", from)] = a
 			}
@@ -151,6 +193,8 @@ func (k *modelKernel) answers(m *mirror) map[string]answer {
 		held += len(k.sets[s.name])
 	}
 	require.Equal(k.t, slots, held, "slots that nobody uses")
+	require.Len(k.t, m.stickies, len(stickies), "ports with affinity that nobody uses")
+	k.onlySetsOf(m.stickies)
 	require.Equal(k.t, len(k.sets[mapSources])+len(k.sets[mapNodePortSources]), countSources(got), "sources that nobody uses")
 	return got
 }
@@ -248,6 +292,9 @@ func (g generator) service(i int) *localsink.Service {
 	s := &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: fmt.Sprintf("svc-%d", i)}}
 	for p := range 1 + g.IntN(2) {
 		port := localsink.Port{Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}[g.IntN(3)]}
+		if g.IntN(3) == 0 {
+			port.Affinity = time.Duration(1+g.IntN(2)) * time.Hour
+		}
 		for _, v6 := range []bool{false, true} {
 			if g.IntN(4) > 0 {
 				g.family(&port, i, p, v6)
@@ -325,6 +372,14 @@ func inOrder(all []localsink.Endpoint) []localsink.Endpoint {
 func (g generator) vary(s *localsink.Service) *localsink.Service {
 	v := &localsink.Service{Name: s.Name, Ports: slices.Clone(s.Ports)}
 	for i := range v.Ports {
+		switch g.IntN(10) {
+		case 0:
+			v.Ports[i].Affinity = 0
+		case 1:
+			v.Ports[i].Affinity = time.Hour
+		case 2:
+			v.Ports[i].Affinity = 3 * time.Hour
+		}
 		v.Ports[i].Pools = slices.Clone(v.Ports[i].Pools)
 		for j := range v.Ports[i].Pools {
 			list := slices.Clone(v.Ports[i].Pools[j].Endpoints)

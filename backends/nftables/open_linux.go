@@ -3,10 +3,12 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +35,7 @@ func New(c Config) (*Backend, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	b := &Backend{lacks: localsink.FeatureAffinity, release: conn.Close}
+	b := &Backend{release: conn.Close}
 	for _, f := range []*family{ipv4(), ipv6()} {
 		t := newTable(f, c, conn)
 		if err := t.probe(conn); err == nil {
@@ -71,6 +73,10 @@ func (t *table) probe(conn *nfnl.Conn) error {
 		{from: localsink.ThisNode, position: 2, size: 1, masquerade: true},
 		{from: localsink.Anyone},
 	}})
+	some := func(port uint16) localsink.Pool {
+		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port)}}}
+	}
+	m.stick("probe", []localsink.Pool{some(1), some(2)}, time.Hour)
 	m.finish()
 	return conn.Check(script.encode())
 }

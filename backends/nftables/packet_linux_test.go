@@ -342,8 +342,8 @@ func (tr *traffic) undisturbed() {
 // Connections outlive their endpoint's place in the pool, rewriting of all rules,
 // and the backend itself; and new ones never fail meanwhile.
 func TestTrafficUndisturbed(t *testing.T) {
-	for _, ip := range ipFamilies() {
-		t.Run(ip.name, func(t *testing.T) {
+	undisturbed := func(ip ipFamily, affinity time.Duration) {
+		t.Run(fmt.Sprint(ip.name, " affinity ", affinity), func(t *testing.T) {
 			w := newWorld(t, Config{})
 			for i := range podCount {
 				w.serve(w.pods, ip.pod(i))
@@ -356,7 +356,7 @@ func TestTrafficUndisturbed(t *testing.T) {
 				}
 				pool := poolOf(addrs...)
 				pool.Endpoints = inOrder(pool.Endpoints)
-				return append(state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{pool},
+				return append(state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{pool}, Affinity: affinity,
 					Frontends: []localsink.Frontend{frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true})}})},
 					cluster(300, 5).state...)
 			}
@@ -384,5 +384,9 @@ func TestTrafficUndisturbed(t *testing.T) {
 			tr.undisturbed()
 			tr.end()
 		})
+	}
+	for _, ip := range ipFamilies() {
+		undisturbed(ip, 0)
+		undisturbed(ip, time.Hour)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"syscall"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
@@ -17,6 +18,8 @@ type transport interface {
 	Commit(*nfnl.Batch) error
 	// Check tells whether the kernel would accept the batch, and changes nothing.
 	Check(*nfnl.Batch) error
+	// Elements returns the elements of a set; the error is ENOENT when there is none.
+	Elements(family uint8, table, set string) ([]nfnl.Element, error)
 }
 
 // maxUnused is how many chains may wait for their deletion.
@@ -100,6 +103,7 @@ func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error
 	}
 	t.script.reset()
 	t.mirror.change(changes, u.All.Get)
+	t.mirror.carryOver(t.read)
 	if !t.mirror.finish() {
 		return errFull
 	}
@@ -157,6 +161,7 @@ func (t *table) load(u *localsink.Update, node *nodeView) error {
 			m.load(s)
 		}
 	}
+	m.carryOver(t.read)
 	m.finish()
 	t.stats.Rebuilds++
 	t.prepareReplacement()
@@ -165,6 +170,16 @@ func (t *table) load(u *localsink.Update, node *nodeView) error {
 	}
 	t.mirror = m
 	return nil
+}
+
+// read returns the elements that a set has in the kernel. What cannot be read is
+// lost: clients draw their endpoints anew.
+func (t *table) read(set string) []nfnl.Element {
+	elements, err := t.kernel.Elements(t.family.number, t.config.Table, set)
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
+		t.log.Warn("the session affinity of some clients is lost", "set", set, "error", err)
+	}
+	return elements
 }
 
 // prepareReplacement readies the table that is there for its replacement. If the

@@ -91,6 +91,12 @@ func (b *Batch) Uint32(attr uint16, v uint32) {
 	b.buf = binary.BigEndian.AppendUint32(b.buf, v)
 }
 
+// Uint64 writes an attribute that holds a number in network byte order.
+func (b *Batch) Uint64(attr uint16, v uint64) {
+	b.buf = AppendAttr(b.buf, attr, 8)
+	b.buf = binary.BigEndian.AppendUint64(b.buf, v)
+}
+
 // String writes an attribute that holds a string.
 func (b *Batch) String(attr uint16, s string) { b.buf = AppendString(b.buf, attr, s) }
 

@@ -10,8 +10,11 @@ const (
 	MsgNewChain   = 3
 	MsgDelChain   = 5
 	MsgNewRule    = 6
+	MsgDelRule    = 8
 	MsgNewSet     = 9
+	MsgDelSet     = 11
 	MsgNewSetElem = 12
+	msgGetSetElem = 13
 	MsgDelSetElem = 14
 	msgNewGen     = 15
 	msgGetGen     = 16
@@ -21,6 +24,7 @@ const (
 const (
 	flagRequest = 0x1
 	flagAck     = 0x4
+	flagDump    = 0x300
 	FlagCreate  = 0x400
 	FlagAppend  = 0x800
 )
@@ -73,15 +77,20 @@ const (
 	SetDataLen  = 7
 	SetDesc     = 9
 	SetID       = 10
+	SetTimeout  = 11
+	SetUserData = 13
 	SetDescSize = 1
 
-	SetFlagMap = 0x8
+	SetFlagMap     = 0x8
+	SetFlagTimeout = 0x10
+	SetFlagDynamic = 0x20
 
 	ElemListTable    = 1
 	ElemListSet      = 2
 	ElemListElements = 3
 	ElemKey          = 1
 	ElemData         = 2
+	ElemExpiration   = 5
 )
 
 // Data and verdicts.
@@ -141,6 +150,13 @@ const (
 	LookupSreg = 2
 	LookupDreg = 3
 
+	DynsetSet    = 1
+	DynsetOp     = 3
+	DynsetKey    = 4
+	DynsetData   = 5
+	DynsetUpdate = 1
+	DynsetDelete = 2
+
 	NumgenDreg    = 1
 	NumgenModulus = 2
 	NumgenType    = 3
@@ -194,6 +210,7 @@ const (
 	nestedFlag     = 0x8000
 
 	nlmsgError     = 2
+	nlmsgDone      = 3
 	errAttrMessage = 1
 	flagCapped     = 0x100
 	flagAckTLVs    = 0x200

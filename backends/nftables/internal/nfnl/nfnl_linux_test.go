@@ -204,6 +204,62 @@ func TestListener(t *testing.T) {
 	<-done
 }
 
+// What is added is listed as it was, and all of it, however much that is.
+func TestElements(t *testing.T) {
+	own, _, _ := pair(t)
+	_, err := own.Elements(FamilyIPv4, "own", "s")
+	require.ErrorIs(t, err, unix.ENOENT)
+	var b Batch
+	addTable(&b, "own")
+	b.Start(MsgNewSet, FlagCreate, FamilyIPv4)
+	b.String(SetTable, "own")
+	b.String(SetName, "s")
+	b.Uint32(SetID, 1)
+	b.Uint32(SetFlags, SetFlagMap|SetFlagTimeout)
+	b.Uint32(SetKeyLen, 4)
+	b.Uint32(SetDataType, 1)
+	b.Uint32(SetDataLen, 8)
+	b.Uint64(SetTimeout, 100_000)
+	require.NoError(t, own.Commit(&b))
+	none, err := own.Elements(FamilyIPv4, "own", "s")
+	require.NoError(t, err)
+	require.Empty(t, none)
+	const n = 20000
+	b.Reset()
+	for i := range uint32(n) {
+		b.Start(MsgNewSetElem, FlagCreate, FamilyIPv4)
+		b.String(ElemListTable, "own")
+		b.String(ElemListSet, "s")
+		list := b.Nest(ElemListElements)
+		elem := b.Nest(ListElem)
+		key := b.Nest(ElemKey)
+		b.Uint32(DataValue, i)
+		b.End(key)
+		b.Uint64(ElemExpiration, 50_000)
+		data := b.Nest(ElemData)
+		b.Uint64(DataValue, uint64(i)<<32)
+		b.End(data)
+		b.End(elem)
+		b.End(list)
+	}
+	require.NoError(t, own.Commit(&b))
+	all, err := own.Elements(FamilyIPv4, "own", "s")
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, e := range all {
+		require.Equal(t, append(e.Key, 0, 0, 0, 0), e.Data)
+		require.Greater(t, e.Left, 40*time.Second)
+		require.LessOrEqual(t, e.Left, 50*time.Second)
+		seen[string(e.Key)] = true
+	}
+	require.Equal(t, n, len(seen))
+	require.Equal(t, n, len(all))
+	_, err = own.Others() // answers do not mix
+	require.NoError(t, err)
+	_, err = own.Elements(FamilyIPv6, "own", "s")
+	require.ErrorIs(t, err, unix.ENOENT)
+}
+
 func TestOthers(t *testing.T) {
 	own, _, other := pair(t)
 	var b Batch

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 )
 
 // ErrOverrun says that the kernel had more to say than the socket could hold:
@@ -71,6 +72,60 @@ func findAttr(data []byte, attr uint16) []byte {
 		data = data[min((size+3)&^3, len(data)):]
 	}
 	return nil
+}
+
+// eachAttr calls f for every attribute of that type.
+func eachAttr(data []byte, attr uint16, f func(content []byte)) {
+	for len(data) >= attrHeaderLen {
+		size := int(binary.NativeEndian.Uint16(data))
+		if size < attrHeaderLen || size > len(data) {
+			return
+		}
+		if binary.NativeEndian.Uint16(data[2:])&^nestedFlag == attr {
+			f(data[attrHeaderLen:size])
+		}
+		data = data[min((size+3)&^3, len(data)):]
+	}
+}
+
+// An Element is an element of a set or map as the kernel holds it.
+type Element struct {
+	Key []byte
+	// Data is what the key maps to; empty in sets, and for verdicts.
+	Data []byte
+	// Left is the time until it ends; zero when it does not.
+	Left time.Duration
+}
+
+// listing collects the elements of one set.
+type listing struct {
+	seq      uint32
+	elements []Element
+	done     bool
+	err      *Error
+}
+
+func (l *listing) take(datagram []byte) error {
+	return eachMessage(datagram, func(h header, body []byte) {
+		switch {
+		case h.seq != l.seq:
+		case h.kind == nlmsgDone:
+			l.done = true
+		case h.kind == nlmsgError && len(body) >= 4:
+			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Text: errorText(h.flags, body), Message: 1}
+		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
+			eachAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem, func(elem []byte) {
+				e := Element{
+					Key:  bytes.Clone(findAttr(findAttr(elem, ElemKey), DataValue)),
+					Data: bytes.Clone(findAttr(findAttr(elem, ElemData), DataValue)),
+				}
+				if left := findAttr(elem, ElemExpiration); len(left) == 8 {
+					e.Left = time.Duration(binary.BigEndian.Uint64(left)) * time.Millisecond
+				}
+				l.elements = append(l.elements, e)
+			})
+		}
+	})
 }
 
 // outcome collects the kernel's answers to one batch, whose messages bear the

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -127,6 +129,58 @@ func (c *Conn) Others() (uint32, error) {
 		return 0, err
 	}
 	return binary.BigEndian.Uint32(generation) - c.commits, nil
+}
+
+// maxListings is how often a set is read that does not stand still.
+const maxListings = 5
+
+// Elements returns the elements that a set or map has, each once. Those that come or
+// go meanwhile may be missing. The error is an *[Error] when there is no such set.
+//
+// The kernel finds each part of a long list by counting from the beginning. While it
+// moves elements to more memory, some come twice and others not at all; then the list
+// is read again.
+func (c *Conn) Elements(family uint8, table, set string) ([]Element, error) {
+	all := map[string]Element{}
+	for range maxListings {
+		list, err := c.list(family, table, set)
+		if err != nil {
+			return nil, err
+		}
+		found := make(map[string]struct{}, len(list))
+		for _, e := range list {
+			found[string(e.Key)] = struct{}{}
+			all[string(e.Key)] = e
+		}
+		if len(found) == len(list) {
+			break
+		}
+	}
+	return slices.Collect(maps.Values(all)), nil
+}
+
+func (c *Conn) list(family uint8, table, set string) ([]Element, error) {
+	var b Batch
+	b.header(subsysNftables<<8|msgGetSetElem, flagRequest|flagDump, family, 0)
+	b.String(ElemListTable, table)
+	b.String(ElemListSet, set)
+	data, end := b.number(c.seq)
+	list := listing{seq: c.seq}
+	c.seq = end
+	if err := c.sendto(data); err != nil {
+		return nil, err
+	}
+	// Each receipt makes the kernel write what comes next.
+	err := c.drain(list.take)
+	switch {
+	case err != nil:
+		return nil, err
+	case list.err != nil:
+		return nil, list.err
+	case !list.done:
+		return nil, errors.New("nf_tables did not list all elements")
+	}
+	return list.elements, nil
 }
 
 func (c *Conn) sendto(data []byte) error {
