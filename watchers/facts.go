@@ -39,8 +39,8 @@ type Service struct {
 	// SourceRanges are spec.loadBalancerSourceRanges, without what is unparsable.
 	SourceRanges []netip.Prefix
 	// Restricted says that spec.loadBalancerSourceRanges has entries, parsable or
-	// not.
-	Restricted bool
+	// not, and RangesUnread that some are not.
+	Restricted, RangesUnread bool
 
 	InternalPolicy TrafficPolicy
 	ExternalPolicy TrafficPolicy

@@ -21,6 +21,7 @@ func (s *Service) hash(h *diffstore.Hash) {
 	hashList(h, s.Ingress, func(i Ingress) { h.Addr(i.IP); h.Bool(i.Proxy) })
 	hashList(h, s.SourceRanges, h.Prefix)
 	h.Bool(s.Restricted)
+	h.Bool(s.RangesUnread)
 	h.Uint(uint64(s.InternalPolicy))
 	h.Uint(uint64(s.ExternalPolicy))
 	h.Uint(uint64(s.HealthCheckNodePort))

@@ -31,7 +31,7 @@ type Kind uint8
 
 // The kinds of facts, in the order in which a Store keeps them.
 const (
-	KindSynced Kind = iota // the marker that the store is complete
+	KindSynced Kind = iota // the marker that the store is complete; never deleted
 	KindNode
 	KindService
 	KindEndpointSlice
@@ -158,7 +158,8 @@ func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) { tx.tx.Set(ServiceCIDRKey(c.Name),
 // DeleteServiceCIDR removes a ServiceCIDR; one that is not there is fine.
 func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(ServiceCIDRKey(name)) }
 
-// Set adds or replaces a fact of any kind, and returns its key.
+// Set adds or replaces a fact of any kind, and returns its key. It does nothing for nil
+// and for the marker of completeness.
 func (tx *Tx) Set(fact Fact) Key {
 	switch f := fact.(type) {
 	case *Service:
@@ -174,8 +175,28 @@ func (tx *Tx) Set(fact Fact) Key {
 		tx.SetServiceCIDR(f)
 		return ServiceCIDRKey(f.Name)
 	}
-	tx.SetSynced()
-	return Key{Kind: KindSynced}
+	return Key{}
+}
+
+// Delete removes the fact of a key; one that is not there is fine.
+func (tx *Tx) Delete(k Key) {
+	switch k.Kind {
+	case KindService:
+		tx.DeleteService(k.Service())
+	case KindEndpointSlice:
+		tx.DeleteEndpointSlice(k.Namespace, k.Slice)
+	case KindNode:
+		tx.DeleteNode(k.Name)
+	case KindServiceCIDR:
+		tx.DeleteServiceCIDR(k.Name)
+	}
+}
+
+// RetainAll deletes every fact of any kind that keep does not want.
+func (tx *Tx) RetainAll(keep func(Key) bool) {
+	for _, kind := range []Kind{KindNode, KindService, KindEndpointSlice, KindServiceCIDR} {
+		tx.Retain(kind, keep)
+	}
 }
 
 // Retain deletes every fact of a kind that keep does not want: the second half of

@@ -117,7 +117,9 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 	line, err := strictly(doc, raw, into)
 	if err == nil {
 		setDefaults(into, h.Metadata.Namespace)
-		o.fact, err = d.filter.Fact(into)
+		if err = incomplete(into); err == nil {
+			o.fact, err = d.filter.Fact(into)
+		}
 	}
 	if unusable := (*kubeapi.Unusable)(nil); errors.As(err, &unusable) {
 		err = errors.New(unusable.Problem.Field + ": " + unusable.Problem.Message) // the object is in Error

@@ -1,6 +1,8 @@
 package file
 
 import (
+	"errors"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
@@ -25,6 +27,15 @@ func setDefaults(object any, namespace string) {
 	case *corev1.Node:
 		o.Namespace = ""
 	}
+}
+
+// incomplete says what is missing that the API server would have chosen.
+func incomplete(object any) error {
+	svc, ok := object.(*corev1.Service)
+	if ok && svc.Spec.ClusterIP == "" && svc.Spec.Type != corev1.ServiceTypeExternalName {
+		return errors.New("spec.clusterIP is missing: there is no API server here to choose one; write None for a headless Service")
+	}
+	return nil
 }
 
 func setClusterIPs(spec *corev1.ServiceSpec) {

@@ -128,12 +128,10 @@ func (f *follower) publish() {
 		for _, fact := range facts {
 			keep[tx.Set(fact)] = struct{}{}
 		}
-		for _, kind := range []watchers.Kind{watchers.KindNode, watchers.KindService, watchers.KindEndpointSlice} {
-			tx.Retain(kind, func(k watchers.Key) bool {
-				_, ok := keep[k]
-				return ok
-			})
-		}
+		tx.RetainAll(func(k watchers.Key) bool {
+			_, ok := keep[k]
+			return ok
+		})
 		tx.SetSynced()
 	})
 	f.report(errs)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -72,6 +73,8 @@ func pathOf(o runtime.Object) string {
 		return "/api/v1/services"
 	case *discoveryv1.EndpointSlice:
 		return "/apis/discovery.k8s.io/v1/endpointslices"
+	case *networkingv1.ServiceCIDR:
+		return "/apis/networking.k8s.io/v1/servicecidrs"
 	case *corev1.Node:
 		return "/api/v1/nodes"
 	}
@@ -235,6 +238,8 @@ func (s *apiServer) serveList(w http.ResponseWriter, q url.Values) {
 	switch {
 	case strings.HasSuffix(q.Get("path"), "nodes"):
 		kind = "NodeList"
+	case strings.HasSuffix(q.Get("path"), "servicecidrs"):
+		kind, version = "ServiceCIDRList", "networking.k8s.io/v1"
 	case strings.HasSuffix(q.Get("path"), "endpointslices"):
 		kind, version = "EndpointSliceList", "discovery.k8s.io/v1"
 	}
@@ -307,6 +312,8 @@ func bookmark(path string, rv int) json.RawMessage {
 		return raw(&corev1.Node{ObjectMeta: m})
 	case strings.HasSuffix(path, "services"):
 		return raw(&corev1.Service{ObjectMeta: m})
+	case strings.HasSuffix(path, "servicecidrs"):
+		return raw(&networkingv1.ServiceCIDR{ObjectMeta: m})
 	}
 	return raw(&discoveryv1.EndpointSlice{ObjectMeta: m})
 }

@@ -14,8 +14,9 @@ import (
 // An outage tells once when requests for one kind begin to fail, and once when they
 // no longer do.
 type outage struct {
-	what   string
-	logger *slog.Logger
+	what     string
+	optional bool // nobody is hurt if it never ends
+	logger   *slog.Logger
 
 	mu    sync.Mutex
 	since time.Time // the zero time when all is well
@@ -29,7 +30,11 @@ func (o *outage) failed(ctx context.Context, options *metav1.ListOptions, err er
 		return
 	}
 	o.since = time.Now()
-	o.logger.Warn("cannot read from the API server; keeping what is known and trying again",
+	level := slog.LevelWarn
+	if o.optional {
+		level = slog.LevelInfo
+	}
+	o.logger.Log(ctx, level, "cannot read from the API server; keeping what is known and trying again",
 		"kind", o.what, "err", err)
 }
 

@@ -112,7 +112,7 @@ func (c *Config) validate() error {
 // reflector returns the reflector of one kind. It never resyncs: the store would
 // find nothing new.
 func (w *Watcher) reflector(ctx context.Context, m *mirror, calls *sync.RWMutex) *cache.Reflector {
-	o := &outage{what: m.source.resource, logger: w.logger}
+	o := &outage{what: m.source.resource, optional: m.source.optional, logger: w.logger}
 	logger := klog.FromContext(ctx)
 	return cache.NewReflectorWithOptions(
 		// The client is asked whether it can stream lists: fakes cannot.
@@ -135,7 +135,9 @@ func (h debugOnly) Enabled(ctx context.Context, _ slog.Level) bool {
 }
 
 func (h debugOnly) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = slog.LevelDebug
+	if r.Level = slog.LevelDebug; !h.Handler.Enabled(ctx, r.Level) {
+		return nil // logr passes errors on without asking
+	}
 	return h.Handler.Handle(ctx, r)
 }
 

@@ -240,10 +240,12 @@ func TestService(t *testing.T) {
 			problems: []string{`spec.externalIPs[1]: "x" is not an IP address; ignored`}},
 		{id: "IN-30 source ranges", change: func(s *corev1.Service) {
 			s.Spec.LoadBalancerSourceRanges = []string{" 10.0.0.0/8 ", "", "10.0.0.1", "::/0"}
-		}, want: func(s *watchers.Service) { s.Restricted, s.SourceRanges = true, prefixes("10.0.0.0/8", "::/0") },
+		}, want: func(s *watchers.Service) {
+			s.Restricted, s.RangesUnread, s.SourceRanges = true, true, prefixes("10.0.0.0/8", "::/0")
+		},
 			problems: []string{`spec.loadBalancerSourceRanges[2]: "10.0.0.1" is not a network in CIDR notation; ignored`}},
 		{id: "IN-30 only wrong ones still restrict", change: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"x"} },
-			want:     func(s *watchers.Service) { s.Restricted = true },
+			want:     func(s *watchers.Service) { s.Restricted, s.RangesUnread = true, true },
 			problems: []string{`spec.loadBalancerSourceRanges[0]: "x" is not a network in CIDR notation; ignored`}},
 		{id: "IN-30 blanks are nothing", change: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{" "} }},
 		{id: "IN-31 ingress", change: func(s *corev1.Service) {

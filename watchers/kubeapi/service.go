@@ -23,7 +23,6 @@ func Service(s *corev1.Service) *watchers.Service {
 		ExternalIPs:  r.addrs(spec.ExternalIPs, "spec.externalIPs[%d]"),
 		Ingress:      r.ingress(s.Status.LoadBalancer.Ingress),
 		SourceRanges: r.prefixes(spec.LoadBalancerSourceRanges, "spec.loadBalancerSourceRanges[%d]"),
-		Restricted:   anyNotBlank(spec.LoadBalancerSourceRanges),
 
 		InternalPolicy: r.policy(string(deref(spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy"),
 		ExternalPolicy: r.policy(string(spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy"),
@@ -32,6 +31,8 @@ func Service(s *corev1.Service) *watchers.Service {
 		Affinity:            r.affinity(spec),
 		Ports:               r.servicePorts(spec.Ports),
 	}
+	ranges := notBlank(spec.LoadBalancerSourceRanges)
+	out.Restricted, out.RangesUnread = ranges > 0, ranges > len(out.SourceRanges)
 	for i, ip := range spec.ClusterIPs {
 		out.ClusterIPs = appendOnce(out.ClusterIPs, r.clusterIP(ip, "spec.clusterIPs[%d]", i), len(spec.ClusterIPs))
 	}
@@ -147,11 +148,11 @@ func (r *reader) servicePorts(list []corev1.ServicePort) []watchers.ServicePort 
 	return out
 }
 
-func anyNotBlank(list []string) bool {
+func notBlank(list []string) (n int) {
 	for _, s := range list {
 		if strings.TrimSpace(s) != "" {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }

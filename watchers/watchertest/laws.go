@@ -61,6 +61,7 @@ func laws() []law {
 		{"FollowsServices", followsServices},
 		{"FollowsEndpointSlices", followsEndpointSlices},
 		{"FollowsNodes", followsNodes},
+		{"FollowsServiceCIDRs", followsServiceCIDRs},
 		{"MetadataIsNoChange", metadataIsNoChange},
 		{"SliceMoves", sliceMoves},
 		{"Stops", stops},
@@ -117,6 +118,16 @@ func followsEndpointSlices(t testing.TB, h Harness) {
 	h.Delete(slice("before", "web", "10.1.0.1"))
 	snap := r.await("the end of a slice that was there before Run", not(hasSlice("web", "before")))
 	require.True(t, snap.Synced(), "a store stays synced")
+}
+
+func followsServiceCIDRs(t testing.TB, h Harness) {
+	h.Apply(serviceCIDR("before", "10.96.0.0/12"))
+	r := start(t, h, watchers.NewStore())
+	r.await("a network that was there before Run", hasNetwork("before", "10.96.0.0/12"))
+	h.Apply(serviceCIDR("after", "10.0.0.0/16"))
+	r.await("a new network", hasNetwork("after", "10.0.0.0/16"))
+	h.Delete(serviceCIDR("before", "10.96.0.0/12"))
+	r.await("the end of a network", not(hasNetwork("before", "10.96.0.0/12")))
 }
 
 func followsNodes(t testing.TB, h Harness) {

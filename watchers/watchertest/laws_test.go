@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
@@ -38,6 +39,8 @@ func tell(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 					m.SetEndpointSlice(s)
 				case *corev1.Node:
 					m.SetNode(kubeapi.Node(o))
+				case *networkingv1.ServiceCIDR:
+					m.SetServiceCIDR(kubeapi.ServiceCIDR(o))
 				}
 			}
 		},
@@ -50,6 +53,8 @@ func tell(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 					m.DeleteEndpointSlice(o.Namespace, o.Name)
 				case *corev1.Node:
 					m.DeleteNode(o.Name)
+				case *networkingv1.ServiceCIDR:
+					m.DeleteServiceCIDR(o.Name)
 				}
 			}
 		},
@@ -256,6 +261,8 @@ func present(s watchers.Snapshot, f watchers.Fact) bool {
 		return hasSlice(f.Service.Name, f.Name)(s)
 	case *watchers.Node:
 		return s.Node(f.Name) != nil
+	case *watchers.ServiceCIDR:
+		return hasNetwork(f.Name, f.Networks[0].String())(s)
 	}
 	return true
 }

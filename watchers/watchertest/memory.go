@@ -9,6 +9,16 @@ import (
 // Memory is a [watchers.Watcher] whose source is what it is told, for tests and
 // demonstrations. It may be told before Run, during Run and between two Runs, by
 // any number of goroutines; every call is one transaction, also in the store that
+// SetServiceCIDR adds or replaces a ServiceCIDR.
+func (m *Memory) SetServiceCIDR(c *watchers.ServiceCIDR) {
+	m.Update(func(tx *watchers.Tx) { tx.SetServiceCIDR(c) })
+}
+
+// DeleteServiceCIDR removes a ServiceCIDR; one that is not there is fine.
+func (m *Memory) DeleteServiceCIDR(name string) {
+	m.Update(func(tx *watchers.Tx) { tx.DeleteServiceCIDR(name) })
+}
+
 // Run writes, unless several have come together.
 //
 // Facts belong to the memory once they are given to it and must not be written to
@@ -78,9 +88,7 @@ func replace(tx *watchers.Tx, s watchers.Snapshot) {
 		_, ok := s.Get(k)
 		return ok
 	}
-	for _, kind := range []watchers.Kind{watchers.KindNode, watchers.KindService, watchers.KindEndpointSlice} {
-		tx.Retain(kind, wanted)
-	}
+	tx.RetainAll(wanted)
 	for key, fact := range s.All() {
 		set(tx, key, fact)
 	}
@@ -93,7 +101,7 @@ func advance(tx *watchers.Tx, old, now watchers.Snapshot) {
 	changes := now.Diff(old.Snapshot)
 	for c := range changes {
 		if c.Deleted {
-			remove(tx, c.Key)
+			tx.Delete(c.Key)
 		}
 	}
 	for c := range changes {
@@ -104,29 +112,11 @@ func advance(tx *watchers.Tx, old, now watchers.Snapshot) {
 }
 
 func set(tx *watchers.Tx, key watchers.Key, fact watchers.Fact) {
-	switch fact := fact.(type) {
-	case *watchers.Service:
-		tx.SetService(fact)
-	case *watchers.EndpointSlice:
-		tx.SetEndpointSlice(fact)
-	case *watchers.Node:
-		tx.SetNode(fact)
-	default:
-		if key.Kind == watchers.KindSynced {
-			tx.SetSynced()
-		}
+	if key.Kind == watchers.KindSynced {
+		tx.SetSynced()
+		return
 	}
-}
-
-func remove(tx *watchers.Tx, key watchers.Key) {
-	switch key.Kind {
-	case watchers.KindService:
-		tx.DeleteService(key.Service())
-	case watchers.KindEndpointSlice:
-		tx.DeleteEndpointSlice(key.Namespace, key.Slice)
-	case watchers.KindNode:
-		tx.DeleteNode(key.Name)
-	}
+	tx.Set(fact)
 }
 
 var _ watchers.Watcher = (*Memory)(nil)

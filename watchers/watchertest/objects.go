@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sigs.k8s.io/kpng/watchers"
@@ -55,6 +56,14 @@ func node(name, zone string) *corev1.Node {
 		Status: corev1.NodeStatus{
 			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 		},
+	}
+}
+
+func serviceCIDR(name, network string) *networkingv1.ServiceCIDR {
+	return &networkingv1.ServiceCIDR{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{network}},
 	}
 }
 
@@ -145,6 +154,17 @@ func find(s watchers.Snapshot, service, name string) *watchers.EndpointSlice {
 
 func nodeExists(name string) condition {
 	return func(s watchers.Snapshot) bool { return s.Node(name) != nil }
+}
+
+func hasNetwork(name, network string) condition {
+	return func(s watchers.Snapshot) bool {
+		for c := range s.ServiceCIDRs() {
+			if c.Name == name && len(c.Networks) == 1 && c.Networks[0].String() == network {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 func hasNode(name, zone string) condition {
