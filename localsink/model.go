@@ -57,8 +57,8 @@ type Port struct {
 type FrontendKind uint8
 
 const (
-	// ClusterIP is an address that belongs to the Service alone: traffic for any
-	// other port of it must be refused.
+	// ClusterIP is an address that was given to the Service alone: traffic for any
+	// port of it that no frontend has must be refused.
 	ClusterIP FrontendKind = iota + 1
 	// NodePort is a port on each address of [Node.NodePortAddresses].
 	NodePort
@@ -84,7 +84,8 @@ func (k FrontendKind) String() string {
 	return "unknown"
 }
 
-// A Frontend is one address and port that clients dial.
+// A Frontend is one address and port that clients dial. A frontend with that very
+// address comes before a NodePort that also matches.
 type Frontend struct {
 	Kind FrontendKind
 	// Addr is the address and port. The address of a NodePort is the unspecified

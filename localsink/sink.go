@@ -14,8 +14,8 @@ type Sink interface {
 	// Returning nil accepts u: the next update is relative to it. Returning an
 	// error accepts nothing: the next update again lists all that differs from
 	// the last accepted one, and all that was listed since, even what is as it was
-	// before. So a sink that stopped half way need not remember where. Calls for one
-	// sink never overlap. The same update may come again, and newer states coalesce:
+	// before. So a sink that keeps what it wrote by Service need not remember where it
+	// stopped. Calls for one sink never overlap. The same update may come again, and newer states coalesce:
 	// a sink need not see every state.
 	//
 	// Sync returns soon after ctx is done. The update belongs to nobody: it is
@@ -40,7 +40,7 @@ type Update struct {
 	// error it also lists what is equal again, see [Sink.Sync].
 	Changed []*Service
 	// Removed lists what All does not hold and the last accepted state did, or an
-	// update since, with the value it had, in name order.
+	// update since, in name order, with the value that was accepted if one was.
 	Removed []*Service
 
 	// Triggered lists when the causes of this update were written to the API
@@ -61,7 +61,8 @@ type State interface {
 
 // A Repairer is a Sink whose target may change under it (somebody flushes its
 // rules). Whoever drives the sink listens to Damaged, and calls Sync again when
-// it receives, with an update that may list no changes.
+// it receives, with an update that may list no changes. A sink must not report its own
+// writes: each report costs a Sync, ten a second at most.
 type Repairer interface {
 	// Damaged returns a channel that receives after the target was found to
 	// differ from what was accepted. The channel is never closed.

@@ -45,6 +45,9 @@ func (p *Port) write(b *strings.Builder) {
 
 // target describes where a route leads.
 func (p *Port) target(r Route) string {
+	if r.Pool < 0 || r.Pool >= len(p.Pools) {
+		return fmt.Sprintf("pool %d, which does not exist", r.Pool)
+	}
 	endpoints := p.Pools[r.Pool].Endpoints
 	if len(endpoints) == 0 {
 		return strings.ToLower(r.Empty.String())

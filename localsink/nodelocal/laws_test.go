@@ -288,6 +288,37 @@ func TestTakenBack(t *testing.T) {
 	require.Nil(t, table.Pending())
 }
 
+// TestTriggers: the times of changes are told with the update that they caused, and
+// not with a later one.
+func TestTriggers(t *testing.T) {
+	store := watchers.NewStore()
+	table := newTable(t, store)
+	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
+	slice := func(addr string, ready bool, at time.Time) *watchers.EndpointSlice {
+		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.IPv4, Triggered: at,
+			Ports:     []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 80}},
+			Endpoints: []watchers.Endpoint{{Addr: netip.MustParseAddr(addr), Ready: ready}}}
+	}
+	set := func(s *watchers.EndpointSlice) *localsink.Update {
+		store.Update(func(tx *watchers.Tx) {
+			tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}}})
+			tx.SetEndpointSlice(s)
+		})
+		table.Refresh()
+		u := table.Pending()
+		if u != nil {
+			table.Accept(u)
+		}
+		return u
+	}
+	later := time.Now().Add(time.Hour)
+	require.Empty(t, set(slice("10.0.0.1", true, time.Now().Add(-time.Hour))).Triggered, "before the table")
+	require.Equal(t, []time.Time{later}, set(slice("10.0.0.2", true, later)).Triggered)
+	require.NotNil(t, set(slice("10.0.0.3", false, later)))
+	require.Nil(t, set(slice("10.0.0.4", false, later)), "an endpoint that is not ready changes nothing")
+	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).Triggered)
+}
+
 // TestRunTiming: retries back off, and MinInterval keeps its distance.
 func TestRunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -322,6 +353,45 @@ func TestRunTiming(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.GreaterOrEqual(t, len(at), 5)
 		require.LessOrEqual(t, len(at), 7)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+// TestBackoff: changes neither hurry a failing sink without limit, nor make a short
+// outage long.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, failing := 0, true
+		sink := localsink.Func(func(context.Context, *localsink.Update) error {
+			if calls++; failing {
+				return errors.New("injected")
+			}
+			return nil
+		})
+		store := watchers.NewStore()
+		store.Update((*watchers.Tx).SetSynced)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- Follow(ctx, store, sink, config()) }()
+		change := func(n int, every time.Duration) {
+			for i := range n {
+				store.Update(func(tx *watchers.Tx) {
+					tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: fmt.Sprint(i)}, Problems: []watchers.Problem{{Field: "any"}}})
+				})
+				time.Sleep(every)
+			}
+		}
+		change(20, 50*time.Millisecond)
+		failing = false
+		time.Sleep(2500 * time.Millisecond)
+		require.Zero(t, func() int { before := calls; time.Sleep(time.Hour); return calls - before }(), "accepted soon after the outage")
+
+		failing = true
+		change(1, time.Minute)
+		before := calls
+		change(600, 100*time.Millisecond)
+		require.InDelta(t, 60, calls-before, 10, "one a second, however much changes")
 		cancel()
 		require.NoError(t, <-done)
 	})
@@ -377,6 +447,13 @@ func TestRunEnds(t *testing.T) {
 		require.ErrorIs(t, Run(t.Context(), failing, &sinktest.Recorder{}, config()), broken)
 
 		require.ErrorContains(t, Run(t.Context(), waiting, &sinktest.Recorder{}, Config{}), "NodeName")
+		require.ErrorContains(t, Run(t.Context(), waiting, nil, config()), "no sink")
+		early := watchers.Func(func(context.Context, *watchers.Store) error { return nil })
+		require.ErrorContains(t, Run(t.Context(), early, &sinktest.Recorder{}, config()), "before the facts were complete")
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		usual := watchers.Func(func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return ctx.Err() })
+		require.NoError(t, Run(ctx, usual, &sinktest.Recorder{}, config()))
 	})
 }
 

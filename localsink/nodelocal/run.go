@@ -11,8 +11,13 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// minBackoff is the least time between two attempts when a Sync has failed.
-const minBackoff = 100 * time.Millisecond
+const (
+	// minBackoff is the least time between two attempts when a Sync has failed, and
+	// between two repairs.
+	minBackoff = 100 * time.Millisecond
+	// maxHaste is how long changed facts wait at most when a Sync has failed.
+	maxHaste = time.Second
+)
 
 // Run watches a cluster and keeps sink in line with what it means for the node of
 // cfg, until ctx is done; then it returns nil. It returns an error when cfg is bad
@@ -20,7 +25,7 @@ const minBackoff = 100 * time.Millisecond
 //
 // The sink hears nothing before the facts are complete: what an earlier process
 // left in place keeps working until then. All goroutines have ended when Run
-// returns.
+// returns. Whoever wants to see the facts as well uses [Follow] with a store.
 func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -28,6 +33,12 @@ func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Confi
 	watched := make(chan error, 1)
 	go func() {
 		err := w.Run(ctx, store)
+		switch {
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			err = nil
+		case err == nil && ctx.Err() == nil && !store.Snapshot().Synced():
+			err = errors.New("ended before the facts were complete")
+		}
 		if err != nil {
 			cancel()
 		}
@@ -44,6 +55,9 @@ func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Confi
 // Follow is [Run] for facts that somebody else brings into store: several nodes, or
 // several sinks, may follow one store.
 func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg Config) error {
+	if sink == nil {
+		return errors.New("nodelocal: no sink")
+	}
 	for s := range localsink.Walk(sink) {
 		if l, ok := s.(localsink.Limited); ok {
 			cfg.Lacks |= l.Lacks()
@@ -72,8 +86,10 @@ type follower struct {
 
 	facts   watchers.Snapshot // what the table stands for
 	ended   time.Time         // of the last Sync
+	failed  string            // the error of the last Sync, empty after success
 	backoff time.Duration     // zero after success
 	retryAt time.Time         // when backoff is over
+	hasteAt time.Time         // when it is for facts that have changed
 }
 
 // listen joins the Damaged channels of all Repairers within the sink. The result
@@ -144,14 +160,17 @@ func (f *follower) waitSynced(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// pace keeps the distance from the last Sync: the configured one, and after a
-// failure at least the least backoff, however much changes.
+// pace keeps the distance from the last Sync: the configured one, and more after a
+// failure or when the sink asks for repairs, however much changes.
 func (f *follower) pace(ctx context.Context) bool {
-	distance := f.table.cfg.MinInterval
-	if f.backoff > 0 {
-		distance = max(distance, minBackoff)
+	at := f.ended.Add(f.table.cfg.MinInterval)
+	if f.backoff > 0 && f.hasteAt.After(at) {
+		at = f.hasteAt
 	}
-	rest := time.Until(f.ended.Add(distance))
+	if least := f.ended.Add(minBackoff); f.repair && least.After(at) {
+		at = least
+	}
+	rest := time.Until(at)
 	if rest <= 0 {
 		return ctx.Err() == nil
 	}
@@ -178,18 +197,28 @@ func (f *follower) sync(ctx context.Context) {
 	}
 	err := f.sink.Sync(ctx, u)
 	f.ended = time.Now()
-	log := f.table.cfg.Logger
-	if err == nil {
+	switch {
+	case err == nil:
 		f.table.Accept(u)
-		f.backoff, f.repair = 0, false
-		return
+		f.backoff, f.repair, f.failed = 0, false, ""
+	case ctx.Err() == nil:
+		f.backOff(ctx, u, err)
 	}
-	if ctx.Err() != nil {
-		return
+}
+
+// backOff arranges for another attempt. The pause grows with attempts that waited for
+// their turn; one that came early, because facts had changed, leaves it as it is. What
+// is known already is not logged by early attempts.
+func (f *follower) backOff(ctx context.Context, u *localsink.Update, err error) {
+	inTurn := !f.ended.Before(f.retryAt)
+	if inTurn {
+		f.backoff = min(max(2*f.backoff, minBackoff), f.table.cfg.MaxBackoff)
+		f.retryAt = f.ended.Add(f.backoff/2 + rand.N(f.backoff/2+1))
 	}
-	f.backoff = min(max(2*f.backoff, minBackoff), f.table.cfg.MaxBackoff)
-	wait := f.backoff/2 + rand.N(f.backoff/2+1)
-	f.retryAt = f.ended.Add(wait)
-	log.ErrorContext(ctx, "Sink failed, will try again", "err", err, "in", wait,
-		"changed", len(u.Changed), "removed", len(u.Removed))
+	f.hasteAt = f.ended.Add(min(f.backoff, maxHaste))
+	if text := err.Error(); inTurn || text != f.failed {
+		f.failed = text
+		f.table.cfg.Logger.ErrorContext(ctx, "Sink failed, will try again", "err", err,
+			"in", time.Until(f.retryAt).Round(time.Millisecond), "changed", len(u.Changed), "removed", len(u.Removed))
+	}
 }

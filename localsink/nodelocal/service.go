@@ -55,8 +55,7 @@ func (v *view) compute(svc *watchers.Service, list []*watchers.EndpointSlice) *l
 	return out
 }
 
-// headless says whether the Service has no address to serve, nor ever had one that
-// could not be read.
+// headless says whether the Service has no cluster IP that could be read.
 func headless(svc *watchers.Service) bool {
 	valid := func(ip netip.Addr) bool { return ip.IsValid() }
 	return !valid(svc.ClusterIP) && !slices.ContainsFunc(svc.ClusterIPs, valid)
@@ -201,8 +200,8 @@ func externalLocal(svc *watchers.Service) bool {
 }
 
 // sources returns whom the Service's load balancer addresses let in; nil is
-// everybody. Ranges that are all of the other family restrict nothing here, but
-// ranges of which none could be read let in nobody.
+// everybody. Ranges that are all of the other family restrict nothing here; but where
+// one could not be read, it may have been of this family, and nobody is let in.
 func (v *view) sources(svc *watchers.Service, f *family) []netip.Prefix {
 	if !svc.Restricted {
 		return nil
@@ -218,10 +217,10 @@ func (v *view) sources(svc *watchers.Service, f *family) []netip.Prefix {
 		}
 	}
 	if own == nil {
-		if len(svc.SourceRanges) > 0 {
-			return nil
+		if svc.RangesUnread {
+			return []netip.Prefix{}
 		}
-		return []netip.Prefix{}
+		return nil
 	}
 	if v.nodeWithin(own) {
 		// A node that is let in dials the address from itself: where the address is

@@ -36,7 +36,8 @@ type Config struct {
 	// of the next; changes in between are taken together. Zero hurries.
 	MinInterval time.Duration
 	// MaxBackoff bounds the time between attempts at a Sync that fails, which grows
-	// from 100 ms. Zero means 30 s.
+	// from 100 ms. When facts change meanwhile, an attempt is made after a second at
+	// most. Zero means 30 s.
 	MaxBackoff time.Duration
 	// Logger hears what is of interest to operators; nil is silent.
 	Logger *slog.Logger
@@ -51,6 +52,9 @@ func (cfg *Config) complete() error {
 	var err error
 	if cfg.NodeName == "" {
 		err = errors.New("NodeName: required")
+	}
+	if cfg.MinInterval < 0 || cfg.MaxBackoff < 0 {
+		err = errors.Join(err, errors.New("MinInterval, MaxBackoff: must not be negative"))
 	}
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 30*time.Second)
 	if cfg.Logger == nil {
@@ -182,6 +186,9 @@ func (t *Table) recompute(facts watchers.Snapshot, names map[localsink.ServiceNa
 				continue
 			}
 			t.claims.settle(want)
+			if len(want.Ports) == 0 {
+				want.HealthCheck = nil // load balancers must not be told of what is not served
+			}
 			t.reportLacking(want)
 			if len(want.Ports) == 0 && len(want.Problems) == 0 {
 				tx.Delete(name) // nothing to serve, nothing to say
@@ -235,6 +242,7 @@ func (t *Table) Pending() *localsink.Update {
 		t.list(u, name)
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
+		t.triggered = nil // what was asked for means nothing to this node
 		return nil
 	}
 	t.offeredNode = u.NodeChanged

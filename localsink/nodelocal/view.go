@@ -15,7 +15,9 @@ import (
 const (
 	// KeywordPrimary stands for the addresses of the Node object: one of each family.
 	KeywordPrimary = "primary"
-	// KeywordLocalhost stands for the loopback networks of both families.
+	// KeywordLocalhost stands for the loopback networks of both families. As node ports
+	// never answer on loopback addresses, it opens nothing by itself; alone, it closes
+	// all node ports.
 	KeywordLocalhost = "localhost"
 	// KeywordAll stands for every address.
 	KeywordAll = "all"
@@ -36,6 +38,11 @@ type Detection struct {
 }
 
 func (d *Detection) validate() error {
+	for i, p := range d.ClusterCIDRs {
+		if !p.IsValid() {
+			return fmt.Errorf("LocalPods.ClusterCIDRs[%d]: is no network", i)
+		}
+	}
 	set := 0
 	for _, on := range []bool{len(d.ClusterCIDRs) > 0, d.NodeCIDR, d.Interface != "", d.InterfacePrefix != ""} {
 		if on {

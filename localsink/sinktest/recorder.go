@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -20,8 +21,8 @@ type Recorder struct {
 	// returned and the update is not accepted. Set it before use.
 	Fail func(u *localsink.Update) error
 
+	busy     atomic.Bool
 	mu       sync.Mutex
-	busy     bool
 	node     *localsink.Node
 	services map[localsink.ServiceName]*localsink.Service
 	offered  map[localsink.ServiceName]struct{} // by updates since the last accepted one
@@ -33,36 +34,30 @@ type Recorder struct {
 
 // Sync implements [localsink.Sink].
 func (r *Recorder) Sync(ctx context.Context, u *localsink.Update) error {
-	r.enter()
-	defer r.leave()
+	if !r.busy.CompareAndSwap(false, true) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.faults = append(r.faults, errors.New("calls of Sync overlap"))
+		return errors.New("sinktest: calls of Sync overlap")
+	}
+	defer r.busy.Store(false)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.check(u)
+	r.locked(func() { r.check(u) })
 	if r.Fail != nil {
 		if err := r.Fail(u); err != nil {
 			return err
 		}
 	}
-	r.accept(u)
+	r.locked(func() { r.accept(u) })
 	return nil
 }
 
-func (r *Recorder) enter() {
+func (r *Recorder) locked(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.busy {
-		r.faults = append(r.faults, errors.New("calls of Sync overlap"))
-	}
-	r.busy = true
-}
-
-func (r *Recorder) leave() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.busy = false
+	f()
 }
 
 // check compares what u says about its distance with what it is.

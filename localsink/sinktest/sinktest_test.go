@@ -96,6 +96,15 @@ func TestRecorderCatchesBadDrivers(t *testing.T) {
 			require.Error(t, r.Err())
 		})
 	}
+	var over *Recorder
+	over = &Recorder{Fail: func(*localsink.Update) error {
+		require.Error(t, over.Sync(t.Context(), Update(node, nil, a)), "a call within a call")
+		require.Empty(t, over.Updates(), "Fail may ask the recorder")
+		return nil
+	}}
+	require.NoError(t, over.Sync(t.Context(), Update(node, nil, a)))
+	require.ErrorContains(t, over.Err(), "overlap")
+
 	r := &Recorder{}
 	require.NoError(t, r.Sync(t.Context(), Update(node, nil, a)))
 	require.NoError(t, r.Sync(t.Context(), Update(node, a, b)))
