@@ -33,18 +33,18 @@ const (
 
 func pods() []string { return []string{"10.244.0.1", "10.244.0.2", "10.244.0.3"} }
 
-// errNoNamespace says that the machine does not allow a namespace.
-var errNoNamespace = errors.New("no network namespace here")
+// errNoPackets says that the machine does not allow what showing packets takes.
+var errNoPackets = errors.New("no packets to see here")
 
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	inside, err := enter()
-	switch {
-	case inside:
+	if inside {
 		err = demonstrate(ctx)
-	case errors.Is(err, errNoNamespace):
-		fmt.Printf("%v.\nSo there are no packets to see; this is what the node would do:\n\n", err)
+	}
+	if errors.Is(err, errNoPackets) {
+		fmt.Printf("%v.\nThis is what the node would do:\n\n", err)
 		err = explain(ctx)
 	}
 	if err != nil {
@@ -57,7 +57,7 @@ func main() {
 // packets.
 func demonstrate(ctx context.Context) error {
 	if err := furnish(append(pods(), nodeIP)...); err != nil {
-		return fmt.Errorf("the namespace: %w", err)
+		return fmt.Errorf("%w: the namespace: %w", errNoPackets, err)
 	}
 	for _, pod := range pods() {
 		if err := echo(ctx, pod+":8080"); err != nil {
@@ -66,7 +66,7 @@ func demonstrate(ctx context.Context) error {
 	}
 	backend, err := nftables.New(nftables.Config{})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoPackets, err)
 	}
 	defer backend.Close()
 	p, err := start(ctx, backend)
@@ -107,13 +107,16 @@ func show(ctx context.Context) error {
 	return nil
 }
 
-// explain prints the state that a backend would be given.
+// explain prints the state that a backend would be given, and the rules that the
+// nftables backend would make of it.
 func explain(ctx context.Context) error {
 	printed := localsink.Func(func(_ context.Context, u *localsink.Update) error {
 		for svc := range u.All.All() {
 			fmt.Print(svc.Text())
 		}
-		return nil
+		rules, err := nftables.Describe(nftables.Config{}, u)
+		fmt.Printf("\nand these the rules of the nftables backend:\n\n%s", rules)
+		return err
 	})
 	p, err := start(ctx, printed)
 	if err != nil {

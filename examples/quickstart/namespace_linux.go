@@ -29,7 +29,7 @@ func enter() (inside bool, err error) {
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	if err := cmd.Start(); err != nil {
-		return false, fmt.Errorf("%w: %w", errNoNamespace, err)
+		return false, fmt.Errorf("%w: %w", errNoPackets, err)
 	}
 	return false, cmd.Wait()
 }

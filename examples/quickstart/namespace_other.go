@@ -5,7 +5,7 @@ package main
 import "fmt"
 
 func enter() (inside bool, err error) {
-	return false, fmt.Errorf("%w: only Linux has them", errNoNamespace)
+	return false, fmt.Errorf("%w: network namespaces are Linux's", errNoPackets)
 }
 
 func furnish(...string) error { return nil }
