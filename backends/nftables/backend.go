@@ -34,6 +34,9 @@ var (
 	_ localsink.Limited  = (*Backend)(nil)
 )
 
+// retryRefused is how long after a Sync a refused Service is tried again.
+const retryRefused = 30 * time.Second
+
 // errClosed says that a Backend was used after its end.
 var errClosed = errors.New("nftables: the backend is closed")
 
@@ -45,9 +48,9 @@ var errClosed = errors.New("nftables: the backend is closed")
 // what the kernel holds is in doubt, Sync writes the whole table anew from u.All,
 // also in one transaction.
 //
-// A Service that the kernel refuses by itself is left out, so that it does not
-// keep others from being served. Sync then returns an error that names it, and
-// tries it again with every call.
+// A Service that the kernel refuses by itself is left out, so that it does not keep
+// others from being served: Sync accepts the rest. It is logged and listed in [Stats],
+// and tried again with every call and, by way of Damaged, every half minute.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if b.closed.Load() {
 		return errClosed
@@ -67,6 +70,9 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 		errs = append(errs, t.sync(u, names))
 	}
 	err := errors.Join(errs...)
+	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
+		b.watch.remind(retryRefused)
+	}
 	b.publish(err)
 	return err
 }

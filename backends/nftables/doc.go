@@ -15,6 +15,7 @@
 //
 //	prerouting-rest, output-rest (nat, later)
 //	  address  @cluster-ips                           ── reject: a port that nobody has
+//	  address in a network of Services                ── drop: an address that nobody has
 //
 //	a plan       service.pods-1-of-10.any-masq-1-of-10
 //	               from pods of this node                     ── goto service-1-of-10

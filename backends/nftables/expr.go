@@ -183,14 +183,17 @@ func masquerade(b *nfnl.Batch) {
 
 // isLocal matches when the packet's source or destination (flag) is an address
 // of this node.
-func isLocal(flag uint32) rule {
+func isLocal(flag uint32) rule { return addrType(flag, nfnl.CmpEq) }
+
+// addrType matches when it is one (op equal) or is none.
+func addrType(flag, op uint32) rule {
 	return rule{func(b *nfnl.Batch) {
 		expression(b, "fib", func() {
 			b.Uint32(nfnl.FibDreg, word(0))
 			b.Uint32(nfnl.FibResult, nfnl.FibAddrType)
 			b.Uint32(nfnl.FibFlags, flag)
 		})
-	}, equal(word(0), native(nfnl.RouteTypeLocal))}
+	}, compare(op, word(0), native(nfnl.RouteTypeLocal))}
 }
 
 func reject(kind uint32, code uint8) expr {

@@ -364,6 +364,8 @@ type nodeView struct {
 	podInterface  string
 	podPrefix     string
 	nodePortAddrs []netip.Prefix
+	// serviceNetworks are where only Services have addresses.
+	serviceNetworks []netip.Prefix
 }
 
 // maxInterfaceName is the longest name that Linux gives to an interface.
@@ -378,6 +380,7 @@ func viewOf(f *family, n *localsink.Node) *nodeView {
 	}
 	v.podNetworks = f.prefixes(n.LocalPods.Networks)
 	v.nodePortAddrs = f.prefixes(n.NodePortAddresses)
+	v.serviceNetworks = f.prefixes(n.ServiceNetworks)
 	if len(n.LocalPods.Interface) <= maxInterfaceName {
 		v.podInterface = n.LocalPods.Interface
 	}
@@ -389,7 +392,8 @@ func viewOf(f *family, n *localsink.Node) *nodeView {
 
 func (v *nodeView) equal(o *nodeView) bool {
 	return v != nil && o != nil && v.podInterface == o.podInterface && v.podPrefix == o.podPrefix &&
-		slices.Equal(v.podNetworks, o.podNetworks) && slices.Equal(v.nodePortAddrs, o.nodePortAddrs)
+		slices.Equal(v.podNetworks, o.podNetworks) && slices.Equal(v.nodePortAddrs, o.nodePortAddrs) &&
+		slices.Equal(v.serviceNetworks, o.serviceNetworks)
 }
 
 // matches returns the ways in which a packet can be from such a client; a rule
@@ -458,6 +462,10 @@ type chainSpec struct {
 // refer to. Their rules refer to sets by the names above.
 func skeleton(f *family, n *nodeView, mark uint32) []chainSpec {
 	refuse := []rule{{loadDaddr(f, word(0)), inSet(setClusterIPs), goTo(chainReject)}}
+	for _, p := range n.serviceNetworks {
+		r := within(f, f.daddrOffset, p, nfnl.CmpEq)
+		refuse = append(refuse, r.then(addrType(nfnl.FibDaddr, nfnl.CmpNeq)...).then(goTo(chainDrop)))
+	}
 	return append([]chainSpec{
 		{name: chainReject, rules: []rule{
 			{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(localsink.TCP)}), reject(nfnl.RejectTCPReset, 0)},

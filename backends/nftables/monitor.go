@@ -40,11 +40,12 @@ type watch struct {
 	damage atomic.Bool // since the last takeDamage
 	count  atomic.Uint64
 
-	mu     sync.Mutex
-	timer  *time.Timer // of the next report; nil when there is none to come
-	last   time.Time   // the last report
-	pause  time.Duration
-	closed bool
+	mu       sync.Mutex
+	timer    *time.Timer // of the next report; nil when there is none to come
+	reminder *time.Timer // of a report without damage; nil when there is none to come
+	last     time.Time   // the last report
+	pause    time.Duration
+	closed   bool
 }
 
 // startWatch returns a watch that owns l and runs until stop.
@@ -126,6 +127,28 @@ func (w *watch) report() {
 	w.pause = min(w.pause, maxPause)
 	w.log.Warn("another program changed the rules; they are to be written anew. If this repeats, look for a second "+
 		"instance that uses the same table", "next report not before", w.pause)
+	w.tell()
+}
+
+// remind asks for a Sync after a while, although nothing is damaged: there is something
+// to try again.
+func (w *watch) remind(after time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.reminder != nil {
+		return
+	}
+	w.reminder = time.AfterFunc(after, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.reminder = nil; !w.closed {
+			w.tell()
+		}
+	})
+}
+
+// tell passes a report on, unless one waits to be heard.
+func (w *watch) tell() {
 	select {
 	case w.damaged <- struct{}{}:
 	default:
@@ -139,8 +162,10 @@ func (w *watch) takeDamage() bool { return w.damage.Swap(false) }
 func (w *watch) stop() {
 	w.mu.Lock()
 	w.closed = true
-	if w.timer != nil {
-		w.timer.Stop()
+	for _, t := range []*time.Timer{w.timer, w.reminder} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	w.mu.Unlock()
 	w.listener.Close()

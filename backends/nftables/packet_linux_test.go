@@ -116,6 +116,22 @@ func TestRefusalWithoutRoute(t *testing.T) {
 	})
 }
 
+// Where only Services have addresses, a packet to one that no Service has ends here.
+func TestServiceNetworks(t *testing.T) {
+	eachFamily(t, func(w *world, ip ipFamily, network string) {
+		n := testNode()
+		n.ServiceNetworks = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/108")}
+		s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.ClusterIP, ip.vip(1, 80)))
+		require.NoError(t, w.backend.Sync(context.Background(), firstUpdate(n, s)))
+		for _, ns := range []*netnstest.Namespace{w.client, w.caller, w.node} {
+			_, err := w.ask(ns, network, "", ip.vip(1, 80))
+			require.NoError(t, err)
+			w.silent(ns, network, "", ip.vip(9, 80))
+			w.refused(ns, network, "", ip.vip(1, 81))
+		}
+	})
+}
+
 func TestNodePort(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		endpoint, on := ip.pod(1), func(addr string) string { return net.JoinHostPort(addr, "30080") }

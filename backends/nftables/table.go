@@ -67,12 +67,9 @@ func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
 		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.config.Table, err)
 	}
 	for _, name := range sortedNames(t.refused) {
-		err = errors.Join(err, fmt.Errorf("nftables: Service %v is not served over %s: %w", name, t.family.name, t.refused[name]))
+		t.stats.LastError = fmt.Sprintf("nftables: Service %v is not served over %s: %v", name, t.family.name, t.refused[name])
 	}
-	if err != nil {
-		t.stats.LastError = err.Error()
-	}
-	return err
+	return nil
 }
 
 func (t *table) follow(u *localsink.Update, names []localsink.ServiceName) error {
