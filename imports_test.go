@@ -34,6 +34,7 @@ func allowed() map[string][]string {
 		"watchers/file":                   append(own("watchers", "watchers/kubeapi"), append(api, "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify")...),
 		"watchers/watchertest":            append(own("watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
 		"localsink/nodelocal":             own("localsink", "watchers", "diffstore"),
+		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),

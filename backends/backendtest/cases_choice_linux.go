@@ -1,0 +1,107 @@
+package backendtest
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func choiceCases() []behaviour {
+	return []behaviour{
+		{id: "DP-15", title: "each endpoint of a pool is as likely as any other",
+			needs: localsink.FeatureClusterIP, check: uniform},
+		{id: "DP-01-flow", title: "all packets of a flow go to one endpoint",
+			needs: localsink.FeatureClusterIP, check: oneFlowOneEndpoint},
+		{id: "protocols-apart", title: "TCP and UDP on one address and port are different frontends",
+			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: protocolsApart},
+	}
+}
+
+// rounds is how many connections there are for each endpoint.
+const rounds = 40
+
+func uniform(c *checker) {
+	for _, size := range []int{6, 5, 2} { // the second and the third come about by removal
+		var all []probe
+		s := c.plan(func(s *step, v variant) {
+			fe := v.front(localsink.ClusterIP, 1)
+			endpoints := []localsink.Endpoint{v.pod(0), v.remote(0), v.pod(1), v.remote(1), v.pod(2), v.pod(3)}[6-size:]
+			s.serve(v, "a", localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+			for range rounds * size {
+				s.ask(v, []client{c.w.external(0)}, fe.Addr)
+			}
+		})
+		if !c.sync(s.state()) {
+			return
+		}
+		all = s.probes
+		counts := map[variant]map[netip.AddrPort]int{}
+		for i, a := range c.ask(all) {
+			v := all[i].v
+			if wrong := c.judge(all[i], a); wrong != "" {
+				c.fail(v, "%s: %s", all[i], wrong)
+			}
+			if counts[v] == nil {
+				counts[v] = map[netip.AddrPort]int{}
+			}
+			counts[v][a.server]++
+		}
+		for v, count := range counts {
+			chi := 0.0
+			for _, n := range count {
+				chi += float64((n-rounds)*(n-rounds)) / rounds
+			}
+			// A chance of less than one in a hundred thousand, for five degrees of freedom.
+			if len(count) != size || chi > 31 {
+				c.fail(v, "%d connections to %d endpoints were spread %v", rounds*size, size, count)
+			}
+		}
+	}
+}
+
+func oneFlowOneEndpoint(c *checker) {
+	s := c.plan(func(s *step, v variant) {
+		fe := v.front(localsink.ClusterIP, 1)
+		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.pod(1), v.pod(2), v.remote(0), v.remote(1))), Frontends: []localsink.Frontend{fe}})
+		s.ask(v, c.w.everyone(), fe.Addr)
+	})
+	if !c.sync(s.state()) {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, p := range s.probes {
+		wg.Go(func() {
+			f, err := p.open(patience)
+			c.count(p.v, answer{})
+			for i := 0; err == nil && i < 20; i++ {
+				err = f.exchange(64)
+			}
+			if f != nil {
+				f.close()
+			}
+			if err != nil {
+				c.fail(p.v, "%s: %v", p, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// protocolsApart gives and takes one protocol at a time. Endpoints of different
+// protocols have different ports.
+func protocolsApart(c *checker) {
+	for round, only := range []localsink.Protocol{0, localsink.TCP, localsink.UDP, 0} {
+		if !c.step(func(s *step, v variant) {
+			ip, port := v.front(localsink.ClusterIP, 1), v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+			if only == 0 || v.protocol == only {
+				s.serve(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, round), Pools: pools(pool(v.pod(int(v.protocol) % podCount))),
+					Frontends: []localsink.Frontend{ip, port}})
+			}
+			s.ask(v, c.w.everyone(), v.dialsAll(ip, port)...)
+		}) {
+			return
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+func operationCases() []behaviour {
+	all := []behaviour{
+		{id: "told-twice", title: "the same update again changes nothing", check: toldTwice},
+		{id: "OP-14", title: "after an error everything is told again, and takes effect", check: toldAgain},
+		{id: "OP-14-cut-off", title: "a Sync that is cut off loses nothing", check: cutOff},
+		{id: "first-update", title: "the first update of a new program removes what the last one left behind", check: leftovers},
+		{id: "OP-16", title: "what a stranger destroys is noticed and healed", check: healed},
+		{id: "10000-services", title: "10,000 Services are in place, and one change among them takes effect", check: manyServices},
+	}
+	for i := range all {
+		all[i].needs |= localsink.FeatureClusterIP
+	}
+	return all
+}
+
+func toldTwice(c *checker) {
+	probes := func(s *step, v variant) {
+		s.ask(v, c.w.everyone(), c.full(s, v, "a", 1, v.pod(0), v.remote(0))...)
+		s.ask(v, c.w.everyone(), s.simple(v, 2))
+	}
+	s := c.plan(probes)
+	for _, u := range []*localsink.Update{
+		sinktest.Update(c.node, nil, s.state()),
+		sinktest.Update(c.node, nil, s.state()),
+		{Node: c.node, All: s.state()},
+		{Node: c.node, All: s.state()},
+	} {
+		c.state = s.state()
+		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {
+			c.failAll("Sync: %v", err)
+			return
+		}
+		c.try(s.probes)
+	}
+}
+
+// toldAgain has a sink behind the one under test fail, so that what that one did
+// is not accepted, and goes back, or on, from there.
+func toldAgain(c *checker) {
+	failing := false
+	injected := errors.New("injected by the test")
+	c.driver.Sink = localsink.Chain(c.driver.Sink, localsink.Func(func(context.Context, *localsink.Update) error {
+		if failing {
+			return injected
+		}
+		return nil
+	}))
+	form := func(i int) func(s *step, v variant) {
+		return func(s *step, v variant) {
+			scratch := c.plan(func(*step, variant) {})
+			for j := range 4 {
+				on := s
+				if i&(1<<j) == 0 {
+					on = scratch
+				}
+				s.ask(v, c.w.everyone(), on.simple(v, 1+j, v.endpoints()[(i+j)%6]))
+			}
+		}
+	}
+	for i, round := range []struct{ failed, then int }{{3, 6}, {9, 6}, {15, 0}, {5, 0}, {10, 5}, {2, 5}, {7, 13}} {
+		failing = true
+		c.state = c.plan(form(round.failed)).state()
+		if err := c.driver.Sync(c.ctx, c.state); !errors.Is(err, injected) {
+			c.failAll("round %d: Sync: %v", i, err)
+			return
+		}
+		failing = false
+		if !c.step(form(round.then)) {
+			return
+		}
+	}
+}
+
+func cutOff(c *checker) {
+	form := func(i int) func(s *step, v variant) {
+		return func(s *step, v variant) {
+			for j := range 50 {
+				to := s.simple(v, 1+j, v.endpoints()[(i+j)%6], v.endpoints()[(i+j+1)%6])
+				if j < 3 {
+					s.ask(v, c.w.everyone(), to)
+				}
+			}
+		}
+	}
+	for i := range 12 {
+		ctx, cancel := context.WithTimeout(c.ctx, time.Duration(i*i)*100*time.Microsecond)
+		_ = c.driver.Sync(ctx, c.plan(form(i)).state())
+		cancel()
+		if i%3 == 2 && !c.step(form(i+i%2)) {
+			return
+		}
+	}
+}
+
+func leftovers(c *checker) {
+	before := func(s *step, v variant) {
+		for i := range 2 {
+			s.ask(v, c.w.everyone(), c.full(s, v, fmt.Sprint("a", i), i+1, v.pod(i))...)
+		}
+	}
+	if !c.step(before) {
+		return
+	}
+	c.end()
+	if err := c.start(); err != nil {
+		c.failAll("New: %v", err)
+		return
+	}
+	c.step(func(s *step, v variant) { c.full(s, v, "a1", 2, v.pod(3)) })
+	c.try(c.plan(before).probes)
+}
+
+// repairers are those in the sink that notice damage.
+func (c *checker) repairers() []localsink.Repairer {
+	var all []localsink.Repairer
+	for s := range localsink.Walk(c.sink) {
+		if r, ok := s.(localsink.Repairer); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// noticed waits until a repairer speaks up.
+func (c *checker) noticed() bool {
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	heard := make(chan struct{}, 10)
+	for _, r := range c.repairers() {
+		go func() {
+			select {
+			case <-r.Damaged():
+				heard <- struct{}{}
+			case <-ctx.Done():
+			}
+		}()
+	}
+	select {
+	case <-heard:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func healed(c *checker) {
+	if c.backend.Damage == nil || len(c.repairers()) == 0 {
+		for _, v := range c.variants {
+			c.cells[v].Outcome, c.cells[v].Why = Untested, "the backend is no Repairer, or its author gave no Damage"
+		}
+		return
+	}
+	probes := func(s *step, v variant) {
+		s.ask(v, c.w.everyone(), c.full(s, v, "a", 1, v.pod(0), v.remote(0))...)
+		s.ask(v, c.w.everyone(), s.simple(v, 2))
+	}
+	if !c.step(probes) {
+		return
+	}
+	for range 2 {
+		began := time.Now()
+		if err := c.w.node.Run(c.backend.Damage); err != nil {
+			c.failAll("Damage: %v", err)
+			return
+		}
+		if !c.noticed() {
+			c.failAll("the damage was not noticed within %v", patience)
+			return
+		}
+		if !c.sync(c.state) {
+			return
+		}
+		c.note("damage was noticed and healed after %v", time.Since(began).Round(time.Millisecond))
+		c.unchanged(probes)
+	}
+}
+
+// scale is how many Services there are in all, of both families.
+const scale = 10000
+
+func manyServices(c *checker) {
+	big := func(change int) func(s *step, v variant) {
+		return func(s *step, v variant) {
+			for i := range scale / 2 {
+				fe := v.front(localsink.ClusterIP, 1)
+				fe.Addr = netip.AddrPortFrom(far(v, i), 80)
+				e := v.endpoints()
+				two := []localsink.Endpoint{e[i%6], e[(i+1)%6]}
+				if i == 2345 {
+					two = []localsink.Endpoint{e[change%6]}
+				}
+				s.serve(v, fmt.Sprint("s", i), localsink.Port{Pools: pools(pool(two...)), Frontends: []localsink.Frontend{fe}})
+				if i%1000 == 345 {
+					s.ask(v, c.w.everyone(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81))
+				}
+			}
+		}
+	}
+	s := c.plan(big(0))
+	began := time.Now()
+	if !c.sync(s.state()) {
+		return
+	}
+	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), ports(c.state), time.Since(began).Round(time.Millisecond))
+	c.try(s.probes)
+	for i := range 3 {
+		s = c.plan(big(i + 1))
+		next := s.state()
+		u := sinktest.Update(c.node, c.state, next)
+		began = time.Now()
+		c.state = next
+		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {
+			c.failAll("Sync: %v", err)
+			return
+		}
+		if i == 2 {
+			c.note("one endpoint of them was replaced in %v", time.Since(began).Round(10*time.Microsecond))
+		}
+		c.try(s.probes)
+	}
+}
+
+func ports(state localsink.State) int {
+	n := 0
+	for svc := range state.All() {
+		n += len(svc.Ports)
+	}
+	return n
+}
+
+// far returns cluster IP i of many.
+func far(v variant, i int) netip.Addr {
+	if v.v6 {
+		return netip.MustParseAddr(fmt.Sprintf("fd00:97::%x", i+1))
+	}
+	return netip.AddrFrom4([4]byte{10, 97, byte(i >> 8), byte(i)})
+}

@@ -1,0 +1,50 @@
+package backendtest
+
+import (
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func refusalCases() []behaviour {
+	return []behaviour{
+		{id: "SEL-20", title: "an empty pool that rejects is refused within a second, everywhere", check: emptyPool(localsink.Reject)},
+		{id: "SEL-20-drop", title: "an empty pool that drops gives no answer, anywhere", check: emptyPool(localsink.Drop)},
+		{id: "SEL-20-both", title: "reject and drop change into each other, and end with the first endpoint",
+			needs: localsink.FeatureExternalIP, check: verdictChanges},
+	}
+}
+
+// emptyPool asks for the answer at every kind of frontend that the backend has.
+func emptyPool(verdict localsink.Verdict) func(c *checker) {
+	return func(c *checker) {
+		c.step(func(s *step, v variant) {
+			for _, kind := range kinds() {
+				if c.lacks()&kindFeature(kind) != 0 {
+					continue
+				}
+				fe := v.front(kind, 1, localsink.Route{Pool: 1, Empty: verdict, Masquerade: true})
+				s.serve(v, "a", localsink.Port{Name: v.protocol.String() + kind.String(),
+					Pools: pools(pool(v.pod(0)), pool()), Frontends: []localsink.Frontend{fe}})
+				s.ask(v, append(c.w.everyone(), c.w.endpointPod(0)), v.dials(fe)...)
+			}
+		})
+	}
+}
+
+func verdictChanges(c *checker) {
+	for _, round := range []struct {
+		verdict localsink.Verdict
+		full    bool
+	}{{localsink.Reject, false}, {localsink.Drop, false}, {localsink.Drop, true}, {localsink.Drop, false}, {localsink.Reject, false}, {localsink.Reject, true}} {
+		if !c.step(func(s *step, v variant) {
+			fe := v.front(localsink.ExternalIP, 1, localsink.Route{Empty: round.verdict})
+			p := pool()
+			if round.full {
+				p = pool(v.pod(0))
+			}
+			s.serve(v, "a", localsink.Port{Pools: pools(p), Frontends: []localsink.Frontend{fe}})
+			s.ask(v, c.w.everyone(), fe.Addr)
+		}) {
+			return
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package backendtest_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/backends/backendtest"
+	"sigs.k8s.io/kpng/backends/conntrack"
+	"sigs.k8s.io/kpng/backends/nftables"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestMain(m *testing.M) { os.Exit(backendtest.Main(m)) }
+
+// TestConformance holds nftables, with conntrack behind it, to the contract.
+func TestConformance(t *testing.T) {
+	report := backendtest.Run(t, backendtest.Backend{
+		Name: "nftables and conntrack",
+		New: func(context.Context, backendtest.Namespace) (localsink.Sink, error) {
+			rules, err := nftables.New(nftables.Config{})
+			if err != nil {
+				return nil, err
+			}
+			flows, err := conntrack.New(conntrack.Config{})
+			return localsink.Chain(rules, flows), err
+		},
+		Damage: func() error { return exec.Command("nft", "flush", "ruleset").Run() },
+	})
+	t.Log(report.Text())
+	document(t, report)
+}
+
+// The part of the documentation that is written here.
+const (
+	page  = "../../docs/conformance.md"
+	begin = "<!-- begin table -->\n"
+	end   = "<!-- end table -->\n"
+)
+
+// document checks that the documentation lists all behaviours, or writes the list when
+// UPDATE_CONFORMANCE=1. Outcomes are those of the machine that wrote it last.
+func document(t *testing.T, report *backendtest.Report) {
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	before, rest, ok1 := strings.Cut(string(text), begin)
+	table, after, ok2 := strings.Cut(rest, end)
+	require.True(t, ok1 && ok2, "%s has no place for the table", page)
+	if os.Getenv("UPDATE_CONFORMANCE") == "1" {
+		require.Len(t, report.Results, len(backendtest.IDs()), "all behaviours are needed for the table")
+		require.NoError(t, os.WriteFile(page, []byte(before+begin+report.Markdown()+end+after), 0o644))
+		return
+	}
+	for _, res := range report.Results {
+		require.Contains(t, table, "| "+res.ID+" | "+res.Title+" |", "run this test with UPDATE_CONFORMANCE=1")
+	}
+}

@@ -1,0 +1,244 @@
+package backendtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// How long clients wait. A refusal must come within promptly. Silence is not waited for
+// longer than it takes to be sure that nobody answered at once.
+const (
+	patience = 3 * time.Second
+	promptly = time.Second
+	silence  = 300 * time.Millisecond
+)
+
+// A probe is one connection to be tried.
+type probe struct {
+	v      variant
+	client client
+	source netip.Addr // when not the client's address
+	port   uint16     // that the client uses; zero is any
+	to     netip.AddrPort
+}
+
+func (p probe) from() netip.Addr {
+	if p.source.IsValid() {
+		return p.source
+	}
+	return p.client.addr(p.v)
+}
+
+func (p probe) String() string {
+	return fmt.Sprintf("%s (%s) to %s", p.client.name, p.from(), p.to)
+}
+
+// An answer is what came of a probe.
+type answer struct {
+	server, seen netip.AddrPort // who answered, and the client that it saw
+	refused      bool
+	silent       bool
+	err          error // anything else
+	took         time.Duration
+}
+
+func (a answer) String() string {
+	switch {
+	case a.refused:
+		return fmt.Sprintf("refused after %v", a.took.Round(time.Millisecond))
+	case a.silent:
+		return fmt.Sprintf("no answer within %v", a.took.Round(time.Millisecond))
+	case a.err != nil:
+		return a.err.Error()
+	}
+	return fmt.Sprintf("answered by %s, which saw %s", a.server, a.seen.Addr())
+}
+
+// ask connects, and waits for the greeting as long as given.
+func (p probe) ask(wait time.Duration) answer {
+	began := time.Now()
+	f, err := p.open(wait)
+	a := answer{took: time.Since(began)}
+	if err != nil {
+		a.refused = errors.Is(err, syscall.ECONNREFUSED)
+		a.silent = errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EPERM) || timedOut(err)
+		a.err = err
+		return a
+	}
+	defer f.close()
+	a.server, a.seen = f.server, f.seen
+	return a
+}
+
+func timedOut(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// A flow is a connection that is open.
+type flow struct {
+	probe
+	conn         net.Conn
+	server, seen netip.AddrPort
+}
+
+// dial opens a socket in the client's namespace. But for TCP, which knows where a
+// connection begins, no two of a world have one port: no flow is taken for an older one.
+func (p *probe) dial(wait time.Duration) (net.Conn, error) {
+	if p.port != 0 || p.v.protocol == localsink.TCP {
+		return p.dialFrom(wait)
+	}
+	for {
+		p.port = p.client.ports.next()
+		c, err := p.dialFrom(wait)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return c, err
+		}
+	}
+}
+
+func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
+	if p.v.isSCTP() {
+		err = p.client.ns.Run(func() (err error) {
+			c, err = p.dialSCTP()
+			return err
+		})
+		return c, err
+	}
+	d := net.Dialer{Timeout: wait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port))}
+	network := "tcp"
+	if p.v.protocol == localsink.UDP {
+		d.LocalAddr, network = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port)), "udp"
+	}
+	err = p.client.ns.Run(func() (err error) {
+		c, err = d.Dial(network, p.to.String())
+		return err
+	})
+	return c, err
+}
+
+// open connects and hears the greeting.
+func (p probe) open(wait time.Duration) (*flow, error) {
+	c, err := p.dial(wait)
+	if err != nil {
+		return nil, err
+	}
+	f := &flow{probe: p, conn: c}
+	if err := f.hello(wait); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// resend is how long clients wait before they send a UDP packet again, as TCP does.
+const resend = time.Second
+
+// hello hears the greeting: over UDP whenever it is asked for.
+func (f *flow) hello(wait time.Duration) error {
+	switch f.v.protocol {
+	case localsink.TCP:
+		return f.greeting(wait)
+	case localsink.SCTP:
+		return f.association(wait)
+	}
+	for {
+		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resend)))
+		// A process of the node may be told at once that its packet went nowhere; what
+		// that means comes next.
+		if _, err := f.conn.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
+			return err
+		}
+		err := f.greeting(min(wait, resend))
+		if wait -= resend; wait <= 0 || !timedOut(err) {
+			return err
+		}
+	}
+}
+
+func (f *flow) greeting(wait time.Duration) error {
+	_ = f.conn.SetDeadline(time.Now().Add(wait))
+	buf := make([]byte, 2048)
+	n, err := f.conn.Read(buf)
+	if err != nil {
+		return err
+	}
+	return f.understand(buf[:n])
+}
+
+func (f *flow) understand(greeting []byte) error {
+	line, _, _ := strings.Cut(string(greeting), "\n")
+	seen, server, _ := strings.Cut(line, " ")
+	var err1, err2 error
+	f.seen, err1 = netip.ParseAddrPort(seen)
+	f.server, err2 = netip.ParseAddrPort(server)
+	return errors.Join(err1, err2)
+}
+
+// exchange sends size bytes and gets them back, over the flow as it is.
+func (f *flow) exchange(size int) error {
+	_ = f.conn.SetDeadline(time.Now().Add(patience))
+	sent := bytes.Repeat([]byte("kpng"), size/4)
+	switch f.v.protocol {
+	case localsink.UDP:
+		return f.exchangePacket(sent)
+	case localsink.SCTP:
+		return f.exchangeHeartbeat(sent)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := f.conn.Write(sent)
+		failed <- err
+	}()
+	got := make([]byte, len(sent))
+	_, err := io.ReadFull(f.conn, got)
+	err = errors.Join(err, <-failed)
+	if err == nil && !bytes.Equal(got, sent) {
+		err = errors.New("other bytes came back")
+	}
+	return err
+}
+
+func (f *flow) exchangePacket(sent []byte) error {
+	if _, err := f.conn.Write(sent); err != nil {
+		return err
+	}
+	buf := make([]byte, 65536)
+	for {
+		n, err := f.conn.Read(buf)
+		if err != nil {
+			return err
+		}
+		if !bytes.HasSuffix(buf[:n], sent) {
+			continue // an answer to an earlier packet that was sent again
+		}
+		return f.same(buf[:n], sent)
+	}
+}
+
+// same checks that an answer is from the server that has always answered.
+func (f *flow) same(got, sent []byte) error {
+	before := f.server
+	if err := f.understand(got); err != nil {
+		return err
+	}
+	if f.server != before {
+		return fmt.Errorf("the flow moved from %s to %s", before, f.server)
+	}
+	if !bytes.HasSuffix(got, sent) {
+		return errors.New("other bytes came back")
+	}
+	return nil
+}
+
+func (f *flow) close() { f.conn.Close() }

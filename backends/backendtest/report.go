@@ -1,0 +1,237 @@
+package backendtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// An Outcome is what came of a behaviour in one variant.
+type Outcome string
+
+// The outcomes. A variant for which a behaviour means nothing has no outcome.
+const (
+	Passed Outcome = "pass"
+	Failed Outcome = "FAIL"
+	// Lacking is what the backend says that it cannot do.
+	Lacking Outcome = "lacking"
+	// Untested is what could not be tested here; Cell.Why tells the reason.
+	Untested Outcome = "untested"
+)
+
+// A Cell is a behaviour in one variant.
+type Cell struct {
+	// Variant is the address family and the protocol: "IPv4 TCP".
+	Variant string  `json:"variant"`
+	Outcome Outcome `json:"outcome"`
+	// Why tells what is lacking, or why it is untested.
+	Why string `json:"why,omitempty"`
+	// Failures says what was wrong; it is cut off after a few.
+	Failures []string `json:"failures,omitempty"`
+	// Connections is how many were tried, and SlowestAnswer how long the slowest of
+	// those took that were answered or refused.
+	Connections   int           `json:"connections"`
+	SlowestAnswer time.Duration `json:"slowestAnswerNanoseconds"`
+}
+
+// A Result is what came of one behaviour.
+type Result struct {
+	// ID names the behaviour for ever. It is also the name of the subtest.
+	ID string `json:"id"`
+	// Title says what must be so.
+	Title string `json:"title"`
+	Cells []Cell `json:"cells"`
+	// Notes are measurements.
+	Notes []string `json:"notes,omitempty"`
+	// Took includes the making of the world.
+	Took time.Duration `json:"tookNanoseconds"`
+}
+
+// Failed tells whether any variant failed.
+func (r *Result) Failed() bool {
+	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == Failed })
+}
+
+// A Report is what came of all behaviours.
+type Report struct {
+	Backend string `json:"backend"`
+	// Lacks names the features that the backend says it lacks.
+	Lacks   string   `json:"lacks,omitempty"`
+	Results []Result `json:"results"`
+}
+
+// Failed returns the IDs of the behaviours that failed in some variant.
+func (r *Report) Failed() []string {
+	var ids []string
+	for i := range r.Results {
+		if r.Results[i].Failed() {
+			ids = append(ids, r.Results[i].ID)
+		}
+	}
+	return ids
+}
+
+// Result returns the result of that ID, or nil.
+func (r *Report) Result(id string) *Result {
+	i := slices.IndexFunc(r.Results, func(res Result) bool { return res.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &r.Results[i]
+}
+
+// JSON returns the report for programs.
+func (r *Report) JSON() ([]byte, error) { return json.MarshalIndent(r, "", "  ") }
+
+// columns are the variants in the order of the tables.
+func columns() []string {
+	var all []string
+	for _, v := range allVariants() {
+		all = append(all, v.String())
+	}
+	return all
+}
+
+// row returns the outcomes in the order of columns.
+func (r *Result) row() []string {
+	var row []string
+	for _, column := range columns() {
+		text := "-"
+		for _, c := range r.Cells {
+			if c.Variant == column {
+				text = string(c.Outcome)
+			}
+		}
+		row = append(row, text)
+	}
+	return row
+}
+
+// Text returns a table for people, with measurements, and all failures below it.
+func (r *Report) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "backend %s", r.Backend)
+	if r.Lacks != "" {
+		fmt.Fprintf(&b, ", which says that it lacks: %s", r.Lacks)
+	}
+	fmt.Fprintln(&b)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\t%s\ttook\tslowest answer\t\n", strings.Join(columns(), "\t"))
+	for i := range r.Results {
+		res := &r.Results[i]
+		var slowest time.Duration
+		for _, c := range res.Cells {
+			slowest = max(slowest, c.SlowestAnswer)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", res.ID, strings.Join(res.row(), "\t"),
+			res.Took.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
+	}
+	w.Flush()
+	for _, res := range r.Results {
+		for _, note := range res.Notes {
+			fmt.Fprintf(&b, "%s: %s\n", res.ID, note)
+		}
+	}
+	r.reasons(&b, "")
+	for _, res := range r.Results {
+		for _, c := range res.Cells {
+			for _, f := range c.Failures {
+				fmt.Fprintf(&b, "%s: %s: %s\n", res.ID, c.Variant, f)
+			}
+		}
+	}
+	return b.String()
+}
+
+// reasons writes why some outcomes are neither pass nor failure, one line for each
+// reason.
+func (r *Report) reasons(b *strings.Builder, bullet string) {
+	type reason struct {
+		outcome Outcome
+		why     string
+	}
+	var order []reason
+	where := map[reason][]string{}
+	for _, res := range r.Results {
+		for _, c := range res.Cells {
+			if c.Why == "" {
+				continue
+			}
+			k := reason{c.Outcome, c.Why}
+			if where[k] == nil {
+				order = append(order, k)
+			}
+			if !slices.Contains(where[k], res.ID) {
+				where[k] = append(where[k], res.ID)
+			}
+		}
+	}
+	for _, k := range order {
+		what := strings.Join(where[k], ", ")
+		if len(where[k]) > 8 {
+			what = fmt.Sprintf("%d behaviours", len(where[k]))
+		}
+		fmt.Fprintf(b, "%s%s: %s (%s)\n", bullet, k.outcome, k.why, what)
+	}
+}
+
+// Markdown returns the table for documentation: without times, so that it changes
+// only with the outcomes.
+func (r *Report) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| ID | Behaviour | %s |\n", strings.Join(columns(), " | "))
+	fmt.Fprintf(&b, "| --- | --- |%s\n", strings.Repeat(" --- |", len(columns())))
+	for i := range r.Results {
+		res := &r.Results[i]
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", res.ID, res.Title, strings.Join(res.row(), " | "))
+	}
+	b.WriteString("\n")
+	r.reasons(&b, "- ")
+	return b.String()
+}
+
+// A variant is the address family and protocol in which a behaviour is tried.
+type variant struct {
+	v6       bool
+	protocol localsink.Protocol
+}
+
+func allVariants() []variant {
+	var all []variant
+	for _, p := range []localsink.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP} {
+		all = append(all, variant{false, p}, variant{true, p})
+	}
+	return all
+}
+
+func (v variant) family() string {
+	if v.v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// String returns "IPv4 TCP".
+func (v variant) String() string { return v.family() + " " + v.protocol.String() }
+
+// needs returns the features that the variant takes.
+func (v variant) needs() localsink.Features {
+	f := localsink.FeatureIPv4
+	if v.v6 {
+		f = localsink.FeatureIPv6
+	}
+	switch v.protocol {
+	case localsink.TCP:
+		f |= localsink.FeatureTCP
+	case localsink.UDP:
+		f |= localsink.FeatureUDP
+	case localsink.SCTP:
+		f |= localsink.FeatureSCTP
+	}
+	return f
+}

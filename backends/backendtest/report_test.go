@@ -1,0 +1,60 @@
+package backendtest
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// example is a report with every outcome.
+func example() *Report {
+	return &Report{Backend: "toy", Lacks: "SCTP", Results: []Result{
+		{ID: "A-1", Title: "it works", Took: time.Second, Notes: []string{"fast"}, Cells: []Cell{
+			{Variant: "IPv4 TCP", Outcome: Passed, Connections: 3, SlowestAnswer: 2 * time.Millisecond},
+			{Variant: "IPv6 TCP", Outcome: Failed, Failures: []string{"one", "two"}},
+			{Variant: "IPv4 SCTP", Outcome: Lacking, Why: "the backend lacks SCTP"},
+		}},
+		{ID: "A-2", Title: "it heals", Cells: []Cell{
+			{Variant: "IPv4 TCP", Outcome: Untested, Why: "nobody knows how"},
+			{Variant: "IPv4 SCTP", Outcome: Lacking, Why: "the backend lacks SCTP"},
+		}},
+	}}
+}
+
+func TestReport(t *testing.T) {
+	r := example()
+	require.Equal(t, []string{"A-1"}, r.Failed())
+	require.Equal(t, "it heals", r.Result("A-2").Title)
+	require.Nil(t, r.Result("A-3"))
+	require.Equal(t, `| ID | Behaviour | IPv4 TCP | IPv6 TCP | IPv4 UDP | IPv6 UDP | IPv4 SCTP | IPv6 SCTP |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| A-1 | it works | pass | FAIL | - | - | lacking | - |
+| A-2 | it heals | untested | - | - | - | lacking | - |
+
+- lacking: the backend lacks SCTP (A-1, A-2)
+- untested: nobody knows how (A-2)
+`, r.Markdown())
+
+	text := r.Text()
+	for _, part := range []string{
+		"backend toy, which says that it lacks: SCTP\n", "A-1: fast\n",
+		"A-1: IPv6 TCP: one\nA-1: IPv6 TCP: two\n", "untested: nobody knows how (A-2)\n",
+	} {
+		require.Contains(t, text, part)
+	}
+	row := text[strings.Index(text, "A-1 "):]
+	row = row[:strings.Index(row, "\n")]
+	require.Equal(t, "A-1 pass FAIL - - lacking - 1s 2ms it works", strings.Join(strings.Fields(row), " "))
+}
+
+func TestReportAsJSON(t *testing.T) {
+	out, err := example().JSON()
+	require.NoError(t, err)
+	var back Report
+	require.NoError(t, json.Unmarshal(out, &back))
+	require.Equal(t, example(), &back)
+	require.Contains(t, string(out), `"slowestAnswerNanoseconds": 2000000`)
+}

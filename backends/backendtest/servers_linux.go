@@ -1,0 +1,151 @@
+package backendtest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// servers answer everybody with the address that they see and their own.
+type servers struct {
+	mu      sync.Mutex
+	closed  bool
+	closers map[io.Closer]struct{}
+	listen  map[listening]bool
+	wg      sync.WaitGroup
+}
+
+type listening struct {
+	protocol localsink.Protocol
+	addr     netip.AddrPort
+}
+
+// start listens at addresses in a namespace.
+func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, addrs ...netip.AddrPort) error {
+	if protocol == localsink.SCTP && untestedSCTP() != "" {
+		return nil
+	}
+	return ns.Run(func() error {
+		for _, addr := range addrs {
+			if err := s.one(protocol, addr); err != nil {
+				return err
+			}
+			s.mu.Lock()
+			if s.listen == nil {
+				s.listen = map[listening]bool{}
+			}
+			s.listen[listening{protocol, addr}] = true
+			s.mu.Unlock()
+		}
+		return nil
+	})
+}
+
+// has tells whether somebody listens there.
+func (s *servers) has(protocol localsink.Protocol, addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listen[listening{protocol, addr}]
+}
+
+func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
+	if protocol == localsink.SCTP {
+		c, err := listenSCTP(addr)
+		if err != nil {
+			return err
+		}
+		s.keep(c)
+		s.wg.Go(func() { answerSCTP(c, addr) })
+		return nil
+	}
+	if protocol == localsink.UDP {
+		p, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			return err
+		}
+		s.keep(p)
+		s.wg.Go(func() { answerUDP(p, addr) })
+		return nil
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		return err
+	}
+	s.keep(l)
+	s.wg.Go(func() { s.accept(l, addr) })
+	return nil
+}
+
+// answerUDP answers each packet with the greeting followed by what came.
+func answerUDP(p *net.UDPConn, addr netip.AddrPort) {
+	buf := make([]byte, 65536)
+	for {
+		n, from, err := p.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			_, _ = p.WriteToUDPAddrPort(append(greet(from, addr), buf[:n]...), from)
+		}
+	}
+}
+
+// accept greets each connection, and then echoes.
+func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
+	for {
+		c, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		s.keep(c)
+		s.wg.Go(func() {
+			defer s.drop(c)
+			if _, err := c.Write(greet(c.RemoteAddr().(*net.TCPAddr).AddrPort(), addr)); err == nil {
+				_, _ = io.Copy(c, c)
+			}
+		})
+	}
+}
+
+func greet(seen, self netip.AddrPort) []byte {
+	return fmt.Appendf(nil, "%v %v\n", netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port()), self)
+}
+
+func (s *servers) keep(c io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.Close()
+		return
+	}
+	if s.closers == nil {
+		s.closers = map[io.Closer]struct{}{}
+	}
+	s.closers[c] = struct{}{}
+}
+
+func (s *servers) drop(c io.Closer) {
+	c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.closers, c)
+}
+
+func (s *servers) close() {
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.closers {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}

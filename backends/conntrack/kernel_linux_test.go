@@ -1,0 +1,414 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/backends/nftables"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
+
+// backendIn returns a backend for a namespace.
+func backendIn(t testing.TB, ns *netnstest.Namespace) *Backend {
+	var b *Backend
+	ns.Do(func() (err error) {
+		b, err = New(Config{})
+		return err
+	})
+	t.Cleanup(b.Close)
+	return b
+}
+
+// An entry is one of the kernel's table: what a client dialled, and who answers it.
+type entry struct {
+	protocol         uint8
+	client           netip.AddrPort
+	dialled, answers netip.AddrPort
+}
+
+func (e entry) String() string {
+	return fmt.Sprintf("%d %s to %s answered by %s", e.protocol, e.client, e.dialled, e.answers)
+}
+
+func familyOfAddr(a netip.Addr) netlink.InetFamily { return netlink.InetFamily(familyOf(a.Is4())) }
+
+// create puts entries into the kernel's table.
+func create(t testing.TB, ns *netnstest.Namespace, entries ...entry) {
+	t.Helper()
+	ns.Do(func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		for _, e := range entries {
+			flow := &netlink.ConntrackFlow{
+				FamilyType: uint8(familyOfAddr(e.dialled.Addr())), TimeOut: 600,
+				Forward: netlink.IPTuple{Protocol: e.protocol,
+					SrcIP: e.client.Addr().AsSlice(), SrcPort: e.client.Port(), DstIP: e.dialled.Addr().AsSlice(), DstPort: e.dialled.Port()},
+				Reverse: netlink.IPTuple{Protocol: e.protocol,
+					SrcIP: e.answers.Addr().AsSlice(), SrcPort: e.answers.Port(), DstIP: e.client.Addr().AsSlice(), DstPort: e.client.Port()},
+			}
+			if e.protocol == unix.IPPROTO_TCP {
+				flow.ProtoInfo = &netlink.ProtoInfoTCP{State: 3}
+			}
+			if err := h.ConntrackCreate(netlink.ConntrackTable, familyOfAddr(e.dialled.Addr()), flow); err != nil {
+				return fmt.Errorf("%s: %w", e, err)
+			}
+		}
+		return nil
+	})
+}
+
+// table returns what the kernel's table holds, sorted.
+func table(t testing.TB, ns *netnstest.Namespace) []string {
+	t.Helper()
+	all := []string{}
+	ns.Do(func() error {
+		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+			if err != nil {
+				return err
+			}
+			for _, f := range flows {
+				at := func(ip net.IP, port uint16) netip.AddrPort {
+					a, _ := netip.AddrFromSlice(ip)
+					return netip.AddrPortFrom(a.Unmap(), port)
+				}
+				all = append(all, entry{f.Forward.Protocol, at(f.Forward.SrcIP, f.Forward.SrcPort),
+					at(f.Forward.DstIP, f.Forward.DstPort), at(f.Reverse.SrcIP, f.Reverse.SrcPort)}.String())
+			}
+		}
+		return nil
+	})
+	slices.Sort(all)
+	return all
+}
+
+func texts(entries []entry) []string {
+	all := []string{}
+	for _, e := range entries {
+		all = append(all, e.String())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// family is what the tests of one address family use.
+type family struct {
+	client, vip, local, foreign netip.Addr
+	one, two, gone              netip.AddrPort
+	unspecified                 netip.Addr
+}
+
+func families() []family {
+	a, ap := netip.MustParseAddr, netip.MustParseAddrPort
+	return []family{
+		{a("192.0.2.2"), a("10.96.0.1"), a("192.0.2.1"), a("198.51.100.1"), ap("10.0.0.1:5353"), ap("10.0.0.2:5353"), ap("10.0.0.9:5353"), netip.IPv4Unspecified()},
+		{a("2001:db8::2"), a("fd00:96::1"), a("2001:db8::1"), a("2001:db8:5::1"), ap("[fd00::1]:5353"), ap("[fd00::2]:5353"), ap("[fd00::9]:5353"), netip.IPv6Unspecified()},
+	}
+}
+
+const servicePort, nodePortNumber = 53, 30053
+
+// dns is the Service of the tests, for both families and for TCP too.
+func dns(endpoints func(f family) []netip.AddrPort) *localsink.Service {
+	svc := &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: "dns"}}
+	for _, protocol := range []localsink.Protocol{localsink.UDP, localsink.TCP} {
+		for _, f := range families() {
+			var pool localsink.Pool
+			for _, e := range endpoints(f) {
+				pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e})
+			}
+			svc.Ports = append(svc.Ports, localsink.Port{
+				Name: fmt.Sprint(protocol, f.vip), Protocol: protocol, Pools: []localsink.Pool{pool},
+				Frontends: []localsink.Frontend{
+					{Kind: localsink.ClusterIP, Addr: netip.AddrPortFrom(f.vip, servicePort), Routes: []localsink.Route{{}}},
+					{Kind: localsink.NodePort, Addr: netip.AddrPortFrom(f.unspecified, nodePortNumber), Routes: []localsink.Route{{Masquerade: true}}},
+				},
+			})
+		}
+	}
+	return svc
+}
+
+func bothEndpoints(f family) []netip.AddrPort { return []netip.AddrPort{f.one, f.two} }
+func oneEndpoint(f family) []netip.AddrPort   { return []netip.AddrPort{f.one} }
+
+func kernelNode() *localsink.Node {
+	return &localsink.Node{Name: "node", NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+}
+
+// nodeIn gives a namespace the addresses of the node.
+func nodeIn(t testing.TB) *netnstest.Namespace {
+	ns := netnstest.New(t)
+	for _, f := range families() {
+		ns.Address("lo", netip.PrefixFrom(f.local, f.local.BitLen()).String())
+	}
+	return ns
+}
+
+// entriesOf returns what a busy node has, and which of that is wrong once endpoint two
+// is gone.
+func entriesOf() (right, wrong []entry) {
+	for _, f := range families() {
+		n := uint16(40000)
+		add := func(list *[]entry, protocol uint8, dialled netip.Addr, port uint16, answers netip.AddrPort) {
+			n++
+			*list = append(*list, entry{protocol, netip.AddrPortFrom(f.client, n), netip.AddrPortFrom(dialled, port), answers})
+		}
+		const udp, tcp = unix.IPPROTO_UDP, unix.IPPROTO_TCP
+		add(&right, udp, f.vip, servicePort, f.one)
+		add(&wrong, udp, f.vip, servicePort, f.two)
+		add(&wrong, udp, f.vip, servicePort, f.gone)
+		add(&wrong, udp, f.vip, servicePort, netip.AddrPortFrom(f.vip, servicePort)) // from before the rules
+		add(&right, udp, f.local, nodePortNumber, f.one)
+		add(&wrong, udp, f.local, nodePortNumber, f.two)
+		add(&right, udp, f.foreign, nodePortNumber, f.two) // another's port of the same number
+		add(&right, udp, f.foreign, nodePortNumber, netip.AddrPortFrom(f.foreign, nodePortNumber))
+		add(&right, udp, f.vip, 54, f.two) // another port
+		add(&right, udp, f.foreign, servicePort, f.two)
+		add(&right, udp, f.two.Addr(), f.two.Port(), f.two) // without any Service
+		add(&right, tcp, f.vip, servicePort, f.one)
+		add(&right, tcp, f.vip, servicePort, f.two)
+		add(&right, tcp, f.local, nodePortNumber, f.two)
+	}
+	return right, wrong
+}
+
+// TestExactlyTheWrongEntries: in the real table, what is wrong goes and all else stays.
+func TestExactlyTheWrongEntries(t *testing.T) {
+	ns := nodeIn(t)
+	b := backendIn(t, ns)
+	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
+	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(bothEndpoints))))
+	right, wrong := entriesOf()
+	create(t, ns, append(slices.Clone(right), wrong...)...)
+	require.Equal(t, texts(append(slices.Clone(right), wrong...)), table(t, ns))
+
+	before := b.Stats()
+	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(oneEndpoint))))
+	require.Equal(t, texts(right), table(t, ns))
+	require.Equal(t, Stats{Dumps: before.Dumps + 2, Removed: uint64(len(wrong))}, b.Stats(), "one dump for each family")
+
+	// A restart finds nothing more, and a Service that is removed takes its flows along.
+	again := backendIn(t, ns)
+	d = &sinktest.Driver{Sink: again, Node: kernelNode()}
+	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(oneEndpoint))))
+	require.Equal(t, texts(right), table(t, ns), "CT-09")
+	require.NoError(t, d.Sync(t.Context(), sinktest.State()))
+	left := slices.DeleteFunc(right, func(e entry) bool {
+		return e.protocol == unix.IPPROTO_UDP && slices.ContainsFunc(families(), func(f family) bool {
+			return e.dialled == netip.AddrPortFrom(f.vip, servicePort) || e.dialled == netip.AddrPortFrom(f.local, nodePortNumber)
+		})
+	})
+	require.Equal(t, texts(left), table(t, ns), "CT-08")
+}
+
+// TestRestartRemovesTheRest: what became wrong while no program ran is found by the next.
+func TestRestartRemovesTheRest(t *testing.T) {
+	ns := nodeIn(t)
+	right, wrong := entriesOf()
+	create(t, ns, append(slices.Clone(right), wrong...)...)
+	b := backendIn(t, ns)
+	require.NoError(t, b.Sync(t.Context(), sinktest.Update(kernelNode(), nil, sinktest.State(dns(oneEndpoint)))))
+	require.Equal(t, texts(right), table(t, ns))
+}
+
+// TestNodePortNetworks: the networks of the node say which of its addresses count.
+func TestNodePortNetworks(t *testing.T) {
+	ns := nodeIn(t)
+	b := backendIn(t, ns)
+	right, wrong := entriesOf()
+	create(t, ns, append(slices.Clone(right), wrong...)...)
+	n := kernelNode()
+	n.NodePortAddresses = n.NodePortAddresses[1:] // IPv6 only
+	require.NoError(t, b.Sync(t.Context(), sinktest.Update(n, nil, sinktest.State(dns(oneEndpoint)))))
+	for _, e := range wrong {
+		if e.dialled == netip.AddrPortFrom(families()[0].local, nodePortNumber) {
+			right = append(right, e)
+		}
+	}
+	require.Equal(t, texts(right), table(t, ns))
+}
+
+// crowdOf returns n right entries.
+func crowdOf(f family, n int) []entry {
+	all := make([]entry, 0, n)
+	for i := range n {
+		client := netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})
+		all = append(all, entry{unix.IPPROTO_UDP, netip.AddrPortFrom(client, uint16(1024+i)), netip.AddrPortFrom(f.vip, servicePort), f.one})
+	}
+	return all
+}
+
+// TestOneDump: one wrong entry among twenty thousand costs one reading of the table.
+func TestOneDump(t *testing.T) {
+	ns := nodeIn(t)
+	b := backendIn(t, ns)
+	f := families()[0]
+	state := func(endpoints ...netip.AddrPort) localsink.State {
+		svc := dns(func(family) []netip.AddrPort { return endpoints })
+		svc.Ports = svc.Ports[:1]
+		return sinktest.State(svc)
+	}
+	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
+	require.NoError(t, d.Sync(t.Context(), state(f.one, f.two)))
+	const n = 20000
+	create(t, ns, crowdOf(f, n)...)
+	create(t, ns, entry{unix.IPPROTO_UDP, netip.AddrPortFrom(f.client, 40000), netip.AddrPortFrom(f.vip, servicePort), f.two})
+	before, began := b.Stats(), time.Now()
+	require.NoError(t, d.Sync(t.Context(), state(f.one)))
+	took := time.Since(began)
+	require.Equal(t, Stats{Dumps: before.Dumps + 1, Removed: before.Removed + 1}, b.Stats())
+	require.Len(t, table(t, ns), n)
+	t.Logf("%v for one wrong entry among %d", took, n)
+}
+
+// A story is two namespaces: a node, and its pods and clients. Rules and connection
+// tracking are the node's.
+type story struct {
+	node, pods, clients *netnstest.Namespace
+	driver              *sinktest.Driver
+	backend             *Backend
+}
+
+func newStory(t *testing.T) *story {
+	s := &story{node: netnstest.New(t), pods: netnstest.New(t), clients: netnstest.New(t)}
+	netnstest.Link(s.node, "pods", s.pods, "eth0")
+	netnstest.Link(s.node, "clients", s.clients, "eth0")
+	s.node.Sysctl("net/ipv4/ip_forward", "1")
+	s.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	s.node.Address("clients", "192.0.2.1/24", "2001:db8::1/64")
+	s.clients.Address("eth0", "192.0.2.2/24", "2001:db8::2/64")
+	s.node.Address("pods", "10.0.0.254/24", "fd00::fe/64")
+	s.pods.Address("eth0", "10.0.0.1/24", "10.0.0.2/24", "fd00::1/64", "fd00::2/64")
+	s.clients.Route("0.0.0.0/0", "192.0.2.1")
+	s.clients.Route("::/0", "2001:db8::1")
+	s.node.Route("0.0.0.0/0", "192.0.2.2") // so that what nobody serves is sent out, as on real nodes
+	s.node.Route("::/0", "2001:db8::2")
+	s.pods.Route("0.0.0.0/0", "10.0.0.254")
+	s.pods.Route("::/0", "fd00::fe")
+	s.backend = backendIn(t, s.node)
+	var rules *nftables.Backend
+	s.node.Do(func() (err error) {
+		rules, err = nftables.New(nftables.Config{})
+		return err
+	})
+	t.Cleanup(func() { rules.Close() })
+	s.driver = &sinktest.Driver{Sink: localsink.Chain(rules, s.backend), Node: kernelNode()}
+	for _, f := range families() {
+		for _, e := range []netip.AddrPort{f.one, f.two} {
+			s.serve(t, e)
+		}
+	}
+	return s
+}
+
+// serve answers each packet with the server's own address.
+func (s *story) serve(t *testing.T, addr netip.AddrPort) {
+	var p *net.UDPConn
+	s.pods.Do(func() (err error) {
+		p, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		return err
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 100)
+		for {
+			_, from, err := p.ReadFromUDPAddrPort(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_, _ = p.WriteToUDPAddrPort([]byte(addr.String()), from)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		p.Close()
+		<-done
+	})
+}
+
+// dial opens one socket, with one port, for a whole story.
+func (s *story) dial(t *testing.T, f family, to netip.AddrPort) *net.UDPConn {
+	var c *net.UDPConn
+	s.clients.Do(func() (err error) {
+		c, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.client, 44444)), net.UDPAddrFromAddrPort(to))
+		return err
+	})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// ask sends one packet and returns who answers it, or "".
+func ask(c *net.UDPConn) string {
+	_ = c.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := c.Write([]byte("hello")); err != nil {
+		return ""
+	}
+	buf := make([]byte, 100)
+	n, err := c.Read(buf)
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
+}
+
+// TestClientFollowsItsService: a client that never stops sending from one port reaches
+// an endpoint that is in the Service, whatever happens; by cluster IP and by node port.
+func TestClientFollowsItsService(t *testing.T) {
+	for _, f := range families() {
+		for _, to := range []netip.AddrPort{netip.AddrPortFrom(f.vip, servicePort), netip.AddrPortFrom(f.local, nodePortNumber)} {
+			t.Run(to.String(), func(t *testing.T) {
+				s := newStory(t)
+				set := func(endpoints ...func(f family) netip.AddrPort) {
+					t.Helper()
+					svc := dns(func(f family) (all []netip.AddrPort) {
+						for _, e := range endpoints {
+							all = append(all, e(f))
+						}
+						return all
+					})
+					require.NoError(t, s.driver.Sync(context.Background(), sinktest.State(svc)))
+				}
+				one := func(f family) netip.AddrPort { return f.one }
+				two := func(f family) netip.AddrPort { return f.two }
+				c := s.dial(t, f, to)
+				require.Empty(t, ask(c), "nobody serves yet")
+				set()
+				require.Empty(t, ask(c), "there is no endpoint")
+				set(one)
+				require.Equal(t, f.one.String(), ask(c), "the first endpoint")
+				set(one, two)
+				for range 5 {
+					require.Equal(t, f.one.String(), ask(c), "a flow stays with its endpoint")
+				}
+				set(two)
+				require.Equal(t, f.two.String(), ask(c), "its endpoint is gone")
+				set(one)
+				require.Equal(t, f.one.String(), ask(c), "and the other")
+				require.NotZero(t, s.backend.Stats().Removed)
+				require.NoError(t, s.driver.Sync(context.Background(), sinktest.State()))
+				require.Empty(t, ask(c), "the Service is gone")
+			})
+		}
+	}
+}
