@@ -14,5 +14,6 @@
 //   - The shape in which a node is told: package localsink, standard library only.
 //   - How a kernel or another dataplane is told: package backends and below.
 //   - What changed since when: package diffstore, which knows no Services.
-//   - Flags, config files, signals, HTTP ports: examples.
+//   - Whether somebody may send traffic here, over HTTP: package backends/healthcheck.
+//   - Flags, config files, signals, metrics: examples.
 package kpng
