@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,8 +206,9 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 func TestFailedSyncsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world{rand.New(rand.NewPCG(3, 3))}
+		coin := rand.New(rand.NewPCG(5, 5)) // the sink's own
 		rec := &sinktest.Recorder{Fail: func(*localsink.Update) error {
-			if w.IntN(2) == 0 {
+			if coin.IntN(2) == 0 {
 				return errors.New("injected")
 			}
 			return nil
@@ -322,15 +324,8 @@ func TestTriggers(t *testing.T) {
 // TestRunTiming: retries back off, and MinInterval keeps its distance.
 func TestRunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var at []time.Duration
-		start, failing := time.Now(), true
-		sink := localsink.Func(func(context.Context, *localsink.Update) error {
-			at = append(at, time.Since(start))
-			if failing {
-				return errors.New("injected")
-			}
-			return nil
-		})
+		sink := &flaky{}
+		sink.failing.Store(true)
 		store := watchers.NewStore()
 		store.Update((*watchers.Tx).SetSynced)
 		cfg := config()
@@ -339,11 +334,11 @@ func TestRunTiming(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- Follow(ctx, store, sink, cfg) }()
 		time.Sleep(time.Minute)
-		require.Greater(t, len(at), 6)
-		require.Less(t, len(at), 25)
-		failing = false
+		require.Greater(t, sink.calls.Load(), int64(6))
+		require.Less(t, sink.calls.Load(), int64(25))
+		sink.failing.Store(false)
 		time.Sleep(time.Minute)
-		at, start = nil, time.Now()
+		sink.calls.Store(0)
 		for i := range 50 {
 			store.Update(func(tx *watchers.Tx) {
 				tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: fmt.Sprint(i)}, Problems: []watchers.Problem{{Field: "any"}}})
@@ -351,8 +346,8 @@ func TestRunTiming(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
-		require.GreaterOrEqual(t, len(at), 5)
-		require.LessOrEqual(t, len(at), 7)
+		require.GreaterOrEqual(t, sink.calls.Load(), int64(5))
+		require.LessOrEqual(t, sink.calls.Load(), int64(7))
 		cancel()
 		require.NoError(t, <-done)
 	})
@@ -362,13 +357,8 @@ func TestRunTiming(t *testing.T) {
 // outage long.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls, failing := 0, true
-		sink := localsink.Func(func(context.Context, *localsink.Update) error {
-			if calls++; failing {
-				return errors.New("injected")
-			}
-			return nil
-		})
+		sink := &flaky{}
+		sink.failing.Store(true)
 		store := watchers.NewStore()
 		store.Update((*watchers.Tx).SetSynced)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -383,15 +373,17 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 		change(20, 50*time.Millisecond)
-		failing = false
+		sink.failing.Store(false)
 		time.Sleep(2500 * time.Millisecond)
-		require.Zero(t, func() int { before := calls; time.Sleep(time.Hour); return calls - before }(), "accepted soon after the outage")
+		before := sink.calls.Load()
+		time.Sleep(time.Hour)
+		require.Equal(t, before, sink.calls.Load(), "accepted soon after the outage")
 
-		failing = true
+		sink.failing.Store(true)
 		change(1, time.Minute)
-		before := calls
+		before = sink.calls.Load()
 		change(600, 100*time.Millisecond)
-		require.InDelta(t, 60, calls-before, 10, "one a second, however much changes")
+		require.InDelta(t, 60, sink.calls.Load()-before, 10, "one a second, however much changes")
 		cancel()
 		require.NoError(t, <-done)
 	})
@@ -401,34 +393,35 @@ func TestBackoff(t *testing.T) {
 // fails.
 func TestRepair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sink := &repairer{damaged: make(chan struct{}, 1)}
+		sink := &flaky{damaged: make(chan struct{}, 1)}
 		store := watchers.NewStore()
 		store.Update((*watchers.Tx).SetSynced)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- Follow(ctx, store, localsink.Tee(&sinktest.Recorder{}, sink), config()) }()
 		synctest.Wait()
-		require.Equal(t, 1, sink.calls)
-		sink.failures = 2
+		require.EqualValues(t, 1, sink.calls.Load())
+		sink.failures.Store(2)
 		sink.damaged <- struct{}{}
 		time.Sleep(time.Hour)
-		require.Equal(t, 4, sink.calls)
+		require.EqualValues(t, 4, sink.calls.Load())
 		cancel()
 		require.NoError(t, <-done)
 	})
 }
 
-type repairer struct {
-	damaged         chan struct{}
-	calls, failures int
+// A flaky sink fails when told to, and counts its calls.
+type flaky struct {
+	damaged         chan struct{} // nil: never
+	failing         atomic.Bool
+	calls, failures atomic.Int64 // failures to come
 }
 
-func (r *repairer) Damaged() <-chan struct{} { return r.damaged }
+func (f *flaky) Damaged() <-chan struct{} { return f.damaged }
 
-func (r *repairer) Sync(context.Context, *localsink.Update) error {
-	r.calls++
-	if r.failures > 0 {
-		r.failures--
+func (f *flaky) Sync(context.Context, *localsink.Update) error {
+	f.calls.Add(1)
+	if f.failing.Load() || f.failures.Add(-1) >= 0 {
 		return errors.New("injected")
 	}
 	return nil
