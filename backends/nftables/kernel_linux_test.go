@@ -403,6 +403,38 @@ func TestGrowth(t *testing.T) {
 	require.Len(t, contentOf(t, ns, "ip", "kpng").sets[mapServices], 1500)
 }
 
+// A Service of 5,000 endpoints, whose name is as long as names may be, with and without
+// affinity: it loads, grows and shrinks, and its neighbour stays as it is.
+func TestLargeService(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	d := sinktest.Driver{Sink: b, Node: testNode()}
+	large := func(endpoints int, affinity time.Duration) *localsink.Service {
+		pool := localsink.Pool{}
+		for i := range endpoints {
+			addr := netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)})
+			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80)})
+		}
+		s := serviceOf(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
+			Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.1.1:80")}})
+		s.Name.Namespace = strings.Repeat("s", 63)
+		return s
+	}
+	for _, affinity := range []time.Duration{0, time.Hour} {
+		for _, n := range []int{5000, 5001, 4999} {
+			require.NoError(t, d.Sync(t.Context(), sinktest.State(large(n, affinity), clusterIPService(2))))
+			held := 0
+			for name, elements := range contentOf(t, ns, "ip", "kpng").sets {
+				if strings.Contains(name, "endpoints-") {
+					held += len(elements)
+				}
+			}
+			require.Equal(t, n+1, held, "affinity %v", affinity)
+			require.Empty(t, b.Stats().Tables[0].Problems)
+		}
+	}
+}
+
 func TestCleanup(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{Table: "mine"})
