@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -94,7 +95,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
 	defer checks.Close()
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	sink := localsink.Chain(report, health, checks, flows, predecessor{})
+	sink := localsink.Chain(report, health, checks, flows, predecessor{}, modest{})
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -195,6 +196,19 @@ func (predecessor) Sync(_ context.Context, u *localsink.Update) error {
 		return nil
 	}
 	return nftables.Cleanup(leftBehind)
+}
+
+// A modest is a sink that leaves the node's processors to others once the first state is
+// in place. What is left to do is little at a time, and handing it from one processor to
+// another costs a quarter of it. Operators decide otherwise by GOMAXPROCS.
+type modest struct{}
+
+// Sync implements localsink.Sink.
+func (modest) Sync(context.Context, *localsink.Update) error {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > 1 {
+		runtime.GOMAXPROCS(1)
+	}
+	return nil
 }
 
 func cleanup() error {
