@@ -3,6 +3,7 @@ package localsink
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -313,4 +314,16 @@ func (fe *Frontend) needs() Features {
 		f |= FeatureLoadBalancer
 	}
 	return f
+}
+
+// ReportLacking adds to the problems of s what of its needs a backend lacks. s must not
+// be shared yet, but for the memory of its lists.
+func (s *Service) ReportLacking(lacks Features) {
+	if missing := s.Needs() & lacks; missing != 0 {
+		s.Problems = append(slices.Clip(s.Problems), Problem{
+			Object:  "Service " + s.Name.String(),
+			Field:   "spec",
+			Message: "the backend of this node does not support " + missing.String(),
+		})
+	}
 }

@@ -253,6 +253,17 @@ func (s Snapshot) Services() iter.Seq[*Service] {
 	}
 }
 
+// Nodes yields all nodes in name order.
+func (s Snapshot) Nodes() iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		for k, f := range s.From(Key{Kind: KindNode}) {
+			if n, ok := f.(*Node); k.Kind != KindNode || !ok || !yield(n) {
+				return
+			}
+		}
+	}
+}
+
 // ServiceCIDRs yields all ServiceCIDRs in name order.
 func (s Snapshot) ServiceCIDRs() iter.Seq[*ServiceCIDR] {
 	return func(yield func(*ServiceCIDR) bool) {

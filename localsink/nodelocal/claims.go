@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/plan"
 )
 
 // A claim is what only one Service of a node can have.
@@ -55,7 +56,7 @@ func newClaims() *claims {
 
 // set replaces all claims of a Service by those that want makes, nil for none, and
 // yields the other Services that win or lose an address by it.
-func (c *claims) set(name localsink.ServiceName, created time.Time, want *localsink.Service) []localsink.ServiceName {
+func (c *claims) set(name localsink.ServiceName, created time.Time, want *Meaning) []localsink.ServiceName {
 	var affected []localsink.ServiceName
 	old := c.made[name]
 	var now []claim
@@ -142,30 +143,33 @@ func names(line []claimant) []localsink.ServiceName {
 	return out
 }
 
-// settle takes from svc the frontends that belong to others, and says so in its
-// problems. svc must not be shared yet.
-func (c *claims) settle(svc *localsink.Service) {
-	for i := range svc.Ports {
-		p := &svc.Ports[i]
-		p.Frontends = slices.DeleteFunc(p.Frontends, func(fe localsink.Frontend) bool {
+// settle takes from m the frontends that belong to others, and says so in its
+// problems. m must not be shared yet.
+func (c *claims) settle(m *Meaning) {
+	for i := range m.ports {
+		p := &m.ports[i]
+		p.Frontends = slices.DeleteFunc(p.Frontends, func(fe plan.Frontend) bool {
 			holder := c.holders[claim{fe.Addr, p.Protocol}].name
-			if holder == svc.Name {
+			if holder == m.name {
 				return false
 			}
-			svc.Problems = append(svc.Problems, localsink.Problem{
-				Object: "Service " + svc.Name.String(),
-				Field:  field(&fe, p),
+			m.problems = append(m.problems, localsink.Problem{
+				Object: "Service " + m.name.String(),
+				Field:  field(&fe, &p.Port),
 				Message: fmt.Sprintf("%s %s %s belongs to Service %s; ignored",
 					fe.Kind, fe.Addr, p.Protocol, holder),
 			})
 			return true
 		})
 	}
-	svc.Ports = slices.DeleteFunc(svc.Ports, func(p localsink.Port) bool { return len(p.Frontends) == 0 })
+	m.ports = slices.DeleteFunc(m.ports, func(p meaningPort) bool { return len(p.Frontends) == 0 })
+	if len(m.ports) == 0 {
+		m.healthCheckPort = 0 // load balancers must not be told of what is not served
+	}
 }
 
 // field names where a Service asks for a frontend.
-func field(fe *localsink.Frontend, p *localsink.Port) string {
+func field(fe *plan.Frontend, p *plan.Port) string {
 	switch fe.Kind {
 	case localsink.NodePort:
 		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
@@ -178,10 +182,10 @@ func field(fe *localsink.Frontend, p *localsink.Port) string {
 }
 
 // frontends yields each frontend of a Service with the claim it makes.
-func frontends(svc *localsink.Service) func(yield func(claim, *localsink.Frontend) bool) {
-	return func(yield func(claim, *localsink.Frontend) bool) {
-		for i := range svc.Ports {
-			p := &svc.Ports[i]
+func frontends(m *Meaning) func(yield func(claim, *plan.Frontend) bool) {
+	return func(yield func(claim, *plan.Frontend) bool) {
+		for i := range m.ports {
+			p := &m.ports[i]
 			for j := range p.Frontends {
 				if !yield(claim{p.Frontends[j].Addr, p.Protocol}, &p.Frontends[j]) {
 					return

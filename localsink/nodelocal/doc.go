@@ -4,12 +4,15 @@
 //
 // The pieces, each in a file of its own:
 //
-//	view.go       what this node is: addresses, zone, how to tell local pods
-//	endpoints.go  slices -> the endpoints of one port, and which of them a node may use
-//	service.go    one Service's facts -> one localsink.Service: frontends, pools, routes
+//	endpoints.go  slices -> the endpoints of one port, and which of them nodes may use
+//	service.go    one Service's facts -> its frontends and routes
+//	meaning.go    both together: what a Service means for nodes of a zone, and for one node
 //	claims.go     two Services want one address: who gets it
-//	table.go      all Services of a node, kept up to date change by change
-//	run.go        watcher -> table -> sink, with retries and pacing
+//	meanings.go   all Services, kept up to date change by change
+//	view.go       what one node is: addresses, zone, how to tell local pods
+//	table.go      all that one node must do
+//	fleet.go      all that every node must do, for servers of many nodes
+//	run.go        watcher -> table -> sink
 //
 // The result for a Service depends on its own facts, on its slices, on the node,
 // and on who else claims its addresses: so one change costs one Service.

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
-	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -13,7 +13,6 @@ import (
 type candidate struct {
 	addr     netip.AddrPort
 	endpoint *watchers.Endpoint
-	local    bool
 }
 
 // ready candidates take new connections; draining ones take them only when there
@@ -21,11 +20,23 @@ type candidate struct {
 func (c *candidate) ready() bool    { return c.endpoint.Ready }
 func (c *candidate) draining() bool { return c.endpoint.Serving && c.endpoint.Terminating }
 
+func (c *candidate) on(node string) bool { return c.endpoint.Node != "" && c.endpoint.Node == node }
+
+func (c *candidate) forZone(zone string) bool { return slices.Contains(hints(c).Zones, zone) }
+func (c *candidate) forNode(node string) bool { return slices.Contains(hints(c).Nodes, node) }
+
+func hints(c *candidate) watchers.Hints {
+	if c.endpoint.Hints == nil {
+		return watchers.Hints{}
+	}
+	return *c.endpoint.Hints
+}
+
 // candidates merges what all slices of a family say about one port: a slice's port
 // belongs to the Service's port of the same name and protocol. The result is
 // ordered by address and has each address and port once; of several reports of one
 // endpoint the one that promises most counts, whatever the order of arrival.
-func (v *view) candidates(list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) []candidate {
+func candidates(list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) []candidate {
 	var all []candidate
 	for _, slice := range list {
 		if slice.Family != family {
@@ -38,13 +49,12 @@ func (v *view) candidates(list []*watchers.EndpointSlice, family watchers.IPFami
 			all = slices.Grow(all, len(slice.Endpoints))
 			for i := range slice.Endpoints {
 				e := &slice.Endpoints[i]
-				local := e.Node != "" && e.Node == v.node.Name
-				all = append(all, candidate{netip.AddrPortFrom(e.Addr, p.Port), e, local})
+				all = append(all, candidate{netip.AddrPortFrom(e.Addr, p.Port), e})
 			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
-		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(b.promise(), a.promise()))
+		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(b.promise(), a.promise()), strings.Compare(a.endpoint.Node, b.endpoint.Node))
 	})
 	return slices.CompactFunc(all, func(a, b candidate) bool { return a.addr == b.addr })
 }
@@ -52,7 +62,7 @@ func (v *view) candidates(list []*watchers.EndpointSlice, family watchers.IPFami
 // promise orders reports of one endpoint.
 func (c *candidate) promise() int {
 	p := 0
-	for _, good := range []bool{!c.endpoint.Terminating, c.endpoint.Ready, c.endpoint.Serving, c.local} {
+	for _, good := range []bool{!c.endpoint.Terminating, c.endpoint.Ready, c.endpoint.Serving, c.endpoint.Node != ""} {
 		p <<= 1
 		if good {
 			p |= 1
@@ -61,104 +71,65 @@ func (c *candidate) promise() int {
 	return p
 }
 
-// A choice is which endpoints of a port this node may use.
-type choice struct {
-	cluster, local []localsink.Endpoint
+// A reach is which endpoints of one port, in one family, nodes may use: for any node,
+// and the same however many ask.
+type reach struct {
+	all      []candidate
+	anyReady bool
 	// any says that some endpoint, anywhere, takes connections. When it is false
 	// nobody can help the client, on this node or another.
 	any bool
+	// Hints count only if every ready endpoint has them: half a set would overload the
+	// hinted ones.
+	zonesHinted, nodesHinted bool
 }
 
-func (v *view) choose(all []candidate) choice {
-	var c choice
-	near := v.nearby(all)
-	c.cluster = pick(all, func(e *candidate) bool { return e.ready() && near(e) })
-	if c.cluster == nil {
-		c.cluster = pick(all, (*candidate).draining)
-	}
-	c.any = c.cluster != nil
-	c.local = pick(all, func(e *candidate) bool { return e.local && e.ready() })
-	if c.local == nil {
-		c.local = pick(all, func(e *candidate) bool { return e.local && e.draining() })
-	}
-	return c
-}
-
-func pick(all []candidate, want func(*candidate) bool) []localsink.Endpoint {
-	n := 0
-	for i := range all {
-		if want(&all[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	picked := make([]localsink.Endpoint, 0, n)
-	for i := range all {
-		if want(&all[i]) {
-			picked = append(picked, localsink.Endpoint{Addr: all[i].addr, Local: all[i].local})
-		}
-	}
-	return picked
-}
-
-// nearby returns which ready endpoints the hints leave to this node. Hints count
-// only if every ready endpoint has them and one is meant for this node: half a set
-// would overload the hinted ones. Hints for nodes come before hints for zones.
-func (v *view) nearby(all []candidate) func(*candidate) bool {
-	byNode := func(e *candidate) bool { return slices.Contains(hints(e).Nodes, v.node.Name) }
-	byZone := func(e *candidate) bool { return slices.Contains(hints(e).Zones, v.zone) }
-	nodesHinted, zonesHinted, forNode, forZone := true, true, false, false
+func newReach(all []candidate) reach {
+	r := reach{all: all, zonesHinted: true, nodesHinted: true}
 	for i := range all {
 		e := &all[i]
 		if !e.ready() {
+			r.any = r.any || e.draining()
 			continue
 		}
-		nodesHinted = nodesHinted && len(hints(e).Nodes) > 0
-		zonesHinted = zonesHinted && len(hints(e).Zones) > 0
-		forNode = forNode || byNode(e)
-		forZone = forZone || byZone(e)
+		r.anyReady, r.any = true, true
+		r.zonesHinted = r.zonesHinted && len(hints(e).Zones) > 0
+		r.nodesHinted = r.nodesHinted && len(hints(e).Nodes) > 0
 	}
+	r.zonesHinted, r.nodesHinted = r.zonesHinted && r.anyReady, r.nodesHinted && r.anyReady
+	return r
+}
+
+// divides says whether nodes of a zone use other endpoints than nodes of no zone: one
+// at least must be meant for them.
+func (r *reach) divides(zone string) bool {
+	return zone != "" && r.zonesHinted &&
+		slices.ContainsFunc(r.all, func(e candidate) bool { return e.ready() && e.forZone(zone) })
+}
+
+// cluster says which endpoints serve traffic that may leave the node, on nodes of a
+// zone: those that are ready and meant for the zone; when none is ready, those that
+// drain.
+func (r *reach) cluster(zone string) func(*candidate) bool {
 	switch {
-	case nodesHinted && forNode:
-		return byNode
-	case zonesHinted && forZone && v.zone != "":
-		return byZone
+	case !r.anyReady:
+		return (*candidate).draining
+	case r.divides(zone):
+		return func(e *candidate) bool { return e.ready() && e.forZone(zone) }
 	}
-	return func(*candidate) bool { return true }
+	return (*candidate).ready
 }
 
-func hints(c *candidate) watchers.Hints {
-	if c.endpoint.Hints == nil {
-		return watchers.Hints{}
-	}
-	return *c.endpoint.Hints
+// near says which endpoints are meant for one node alone: where there is any, it comes
+// before those of the zone.
+func (r *reach) near(node string) func(*candidate) bool {
+	return func(e *candidate) bool { return r.nodesHinted && e.ready() && e.forNode(node) }
 }
 
-// retained returns the serving endpoints that no pool has: policies and hints choose
-// among endpoints for new connections, and leave old ones where they are.
-func retained(all []candidate, pools []localsink.Pool) []netip.AddrPort {
-	var out []netip.AddrPort
-	for i := range all {
-		pooled := slices.ContainsFunc(pools, func(p localsink.Pool) bool {
-			_, found := slices.BinarySearchFunc(p.Endpoints, all[i].addr, func(e localsink.Endpoint, a netip.AddrPort) int {
-				return e.Addr.Compare(a)
-			})
-			return found
-		})
-		if all[i].endpoint.Serving && !pooled {
-			out = append(out, all[i].addr)
-		}
-	}
-	return out
-}
-
-// localReady adds the addresses of this node's ready endpoints to addrs.
-func localReady(all []candidate, addrs map[netip.Addr]struct{}) {
-	for i := range all {
-		if all[i].local && all[i].ready() {
-			addrs[all[i].addr.Addr()] = struct{}{}
-		}
-	}
+// localOf says which endpoints serve traffic that must stay on a node: the ready ones,
+// or those that drain when none is ready. Hints do not matter. Only some of all
+// candidates need be given, if all that are on the node are among them.
+func localOf(node string, some []candidate) func(*candidate) bool {
+	ready := slices.ContainsFunc(some, func(e candidate) bool { return e.on(node) && e.ready() })
+	return func(e *candidate) bool { return e.on(node) && (e.ready() || !ready && e.draining()) }
 }

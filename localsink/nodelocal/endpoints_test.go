@@ -13,7 +13,7 @@ import (
 )
 
 // endpoint reads "ADDR FLAGS...": R ready, U not ready, ST serving and terminating,
-// D terminating and not serving, RT ready though terminating, L on this node, zX a
+// D terminating and not serving, RT ready though terminating, L on this node, @X on node X, zX a
 // hint for zone X, nX a hint for node X.
 func endpoint(t *testing.T, text string) watchers.Endpoint {
 	words := strings.Fields(text)
@@ -32,6 +32,8 @@ func endpoint(t *testing.T, text string) watchers.Endpoint {
 			e.Ready, e.Terminating = true, true
 		case w == "L":
 			e.Node = "node-1"
+		case w[0] == '@':
+			e.Node = w[1:]
 		case w[0] == 'z':
 			hints.Zones = append(hints.Zones, w[1:])
 		case w[0] == 'n':
@@ -46,6 +48,12 @@ func endpoint(t *testing.T, text string) watchers.Endpoint {
 	return e
 }
 
+// A choice is which endpoints node-1 may use.
+type choice struct {
+	cluster, local []candidate
+	any            bool
+}
+
 func choiceOf(t *testing.T, zone string, endpoints ...string) choice {
 	slice := &watchers.EndpointSlice{
 		Family: watchers.IPv4,
@@ -56,13 +64,24 @@ func choiceOf(t *testing.T, zone string, endpoints ...string) choice {
 	}
 	v := &view{node: &localsink.Node{Name: "node-1"}, zone: zone}
 	port := &watchers.ServicePort{Protocol: localsink.TCP, Port: 80}
-	return v.choose(v.candidates([]*watchers.EndpointSlice{slice}, watchers.IPv4, port))
+	r := newReach(candidates([]*watchers.EndpointSlice{slice}, watchers.IPv4, port))
+	c := choice{any: r.any}
+	anywhere, local := v.anywhere(&r), localOf("node-1", r.all)
+	for i := range r.all {
+		if anywhere(&r.all[i]) {
+			c.cluster = append(c.cluster, r.all[i])
+		}
+		if local(&r.all[i]) {
+			c.local = append(c.local, r.all[i])
+		}
+	}
+	return c
 }
 
-func last(endpoints []localsink.Endpoint) string {
+func last(endpoints []candidate) string {
 	var out []string
 	for _, e := range endpoints {
-		addr := e.Addr.Addr().As4()
+		addr := e.addr.Addr().As4()
 		out = append(out, fmt.Sprintf(".%d", addr[3]))
 	}
 	return strings.Join(out, "")
@@ -125,9 +144,9 @@ func TestChooseEndpoints(t *testing.T) {
 }
 
 // TestDuplicateEndpoints: of several reports of one address the best counts, in
-// every order of slices (IN-49).
+// every order of slices, and of equals the one with the smallest node (IN-49).
 func TestDuplicateEndpoints(t *testing.T) {
-	reports := []string{"10.0.0.1 ST L", "10.0.0.1 R L", "10.0.0.1 D L", "10.0.0.1 R"}
+	reports := []string{"10.0.0.1 ST L", "10.0.0.1 R L", "10.0.0.1 D L", "10.0.0.1 R @zzz", "10.0.0.1 R @"}
 	for range reports {
 		reports = append(reports[1:], reports[0])
 		c := choiceOf(t, "", reports...)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -98,37 +97,39 @@ func (x *Explanation) unmatched(slice *watchers.EndpointSlice, port *watchers.Se
 
 // explain adds the endpoints that one port has in a family.
 func (x *Explanation) explain(v *view, svc *watchers.Service, list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) {
-	all := v.candidates(list, family, port)
-	c, near := v.choose(all), v.nearby(all)
-	anyReady := slices.ContainsFunc(all, func(e candidate) bool { return e.ready() })
-	for i := range all {
-		e := &all[i]
-		in := func(pool []localsink.Endpoint) bool {
-			return slices.ContainsFunc(pool, func(p localsink.Endpoint) bool { return p.Addr == e.addr })
-		}
+	r := newReach(candidates(list, family, port))
+	anywhere, here := v.anywhere(&r), localOf(v.node.Name, r.all)
+	for i := range r.all {
+		e := &r.all[i]
 		out := EndpointExplanation{
 			Port: port.Name, Address: e.addr, Slice: sliceOf(list, e.endpoint), Node: e.endpoint.Node,
-			Anywhere: in(c.cluster), Here: in(c.local),
+			Anywhere: anywhere(e), Here: here(e),
 		}
 		if !clusterIP(svc, family).IsValid() {
 			out.Anywhere, out.Here = false, false
 			out.Why = append(out.Why, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
 		}
-		if !out.Anywhere {
-			out.Why = append(out.Why, v.why(e, near, anyReady)...)
+		if !anywhere(e) {
+			out.Why = append(out.Why, v.why(e, r.anyReady)...)
 		}
 		x.Endpoints = append(x.Endpoints, out)
 	}
 }
 
+// anywhere says which endpoints serve traffic of this node that may leave it.
+func (v *view) anywhere(r *reach) func(*candidate) bool {
+	if near := r.near(v.node.Name); slices.ContainsFunc(r.all, func(e candidate) bool { return near(&e) }) {
+		return near
+	}
+	return r.cluster(v.zone)
+}
+
 // why says what keeps an endpoint from serving traffic that may go anywhere.
-func (v *view) why(e *candidate, near func(*candidate) bool, anyReady bool) []string {
+func (v *view) why(e *candidate, anyReady bool) []string {
 	switch {
-	case e.ready() && !near(e):
+	case e.ready():
 		return []string{fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
 			hints(e).Zones, hints(e).Nodes, v.node.Name, v.zone)}
-	case e.ready():
-		return nil
 	case e.draining() && anyReady:
 		return []string{"it is terminating, and others are ready"}
 	case e.endpoint.Terminating:

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/plan"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -16,43 +17,41 @@ const (
 	ingressField     = "status.loadBalancer.ingress"
 )
 
-// compute says what a node must do for one Service. It is a pure function: the
-// result depends on nothing but its arguments, and shares no memory with them that
-// anybody writes to. Addresses that another Service may hold are settled later.
-func (v *view) compute(svc *watchers.Service, list []*watchers.EndpointSlice) *localsink.Service {
-	out := &localsink.Service{Name: svc.Name, Problems: slices.Clone(svc.Problems)}
+// newMeaning says what one Service means, as if it got every address that it asks for;
+// who else holds them is settled later. It is a pure function: the result depends on
+// nothing but its arguments, and shares no memory with them that anybody writes to.
+func newMeaning(svc *watchers.Service, list []*watchers.EndpointSlice, masqueradeAll bool) *Meaning {
+	m := &Meaning{name: svc.Name, problems: slices.Clone(svc.Problems)}
 	for _, slice := range list {
-		out.Problems = append(out.Problems, slice.Problems...)
+		m.problems = append(m.problems, slice.Problems...)
 	}
 	if svc.Type == watchers.TypeExternalName || headless(svc) {
-		return out
+		return m
 	}
-	local := map[watchers.IPFamily]map[netip.Addr]struct{}{watchers.IPv4: {}, watchers.IPv6: {}}
-	families := []*family{v.family(svc, watchers.IPv4), v.family(svc, watchers.IPv6)}
+	families := []*family{newFamily(svc, watchers.IPv4, masqueradeAll), newFamily(svc, watchers.IPv6, masqueradeAll)}
 	taken := map[claim]string{}
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		port := localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: svc.Affinity}
+		port := meaningPort{Port: plan.Port{Name: p.Name, Protocol: p.Protocol, Affinity: svc.Affinity}}
+		port.usesLocal = families[0].usesLocal()
 		for _, f := range families {
 			if p.Port == 0 || !f.clusterIP.IsValid() {
 				continue
 			}
-			all := v.candidates(list, f.version, p)
-			localReady(all, local[f.version])
-			pools := len(port.Pools)
-			f.addPort(&port, p, v.choose(all))
-			port.Retained = append(port.Retained, retained(all, port.Pools[pools:])...)
+			r := newReach(candidates(list, f.version, p))
+			f.addPort(&port.Port, p, &r)
+			port.reaches = append(port.reaches, r)
 		}
-		out.Problems = append(out.Problems, dropTwins(svc, &port, taken)...)
+		m.problems = append(m.problems, dropTwins(svc, &port.Port, taken)...)
 		if len(port.Frontends) > 0 {
-			out.Ports = append(out.Ports, port)
+			m.ports = append(m.ports, port)
 		}
 	}
 	for _, f := range families {
-		out.Problems = append(out.Problems, f.problems...)
+		m.problems = append(m.problems, f.problems...)
 	}
-	out.HealthCheck = healthCheck(out, svc, max(len(local[watchers.IPv4]), len(local[watchers.IPv6])))
-	return out
+	m.healthCheck(svc)
+	return m
 }
 
 // headless says whether the Service has no cluster IP that could be read.
@@ -63,8 +62,8 @@ func headless(svc *watchers.Service) bool {
 
 // dropTwins takes from port the frontends that an earlier port of the same Service
 // has taken.
-func dropTwins(svc *watchers.Service, port *localsink.Port, taken map[claim]string) (problems []localsink.Problem) {
-	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe localsink.Frontend) bool {
+func dropTwins(svc *watchers.Service, port *plan.Port, taken map[claim]string) (problems []localsink.Problem) {
+	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe plan.Frontend) bool {
 		key := claim{fe.Addr, port.Protocol}
 		first, twin := taken[key]
 		if twin {
@@ -80,16 +79,15 @@ func dropTwins(svc *watchers.Service, port *localsink.Port, taken map[claim]stri
 
 // healthCheck is for load balancers whose packets must not leave the node again. A
 // pod with addresses of both families counts once.
-func healthCheck(out *localsink.Service, svc *watchers.Service, localEndpoints int) *localsink.HealthCheck {
-	if svc.Type != watchers.TypeLoadBalancer || svc.ExternalPolicy != watchers.PolicyLocal || len(out.Ports) == 0 {
-		return nil
+func (m *Meaning) healthCheck(svc *watchers.Service) {
+	if svc.Type != watchers.TypeLoadBalancer || svc.ExternalPolicy != watchers.PolicyLocal || len(m.ports) == 0 {
+		return
 	}
 	if svc.HealthCheckNodePort == 0 {
-		out.Problems = append(out.Problems, problem(svc, "spec.healthCheckNodePort",
+		m.problems = append(m.problems, problem(svc, "spec.healthCheckNodePort",
 			"is not set although externalTrafficPolicy is Local; load balancers cannot ask this node"))
-		return nil
 	}
-	return &localsink.HealthCheck{Port: svc.HealthCheckNodePort, LocalEndpoints: localEndpoints}
+	m.healthCheckPort = svc.HealthCheckNodePort
 }
 
 func problem(svc *watchers.Service, field, format string, args ...any) localsink.Problem {
@@ -104,21 +102,23 @@ type family struct {
 	loadBalancers []netip.Addr
 	externalIPs   []netip.Addr
 	sources       []netip.Prefix // for loadBalancers; nil lets in everybody
+	nodeSources   []netip.Prefix // let in as well where the node is within sources
 
-	internalLocal, externalLocal bool
-	detects, masqueradeAll       bool
+	internalLocal, externalLocal, masqueradeAll bool
 
 	problems []localsink.Problem
 }
 
-func (v *view) family(svc *watchers.Service, version watchers.IPFamily) *family {
+// usesLocal says whether some traffic must stay on the node.
+func (f *family) usesLocal() bool { return f.internalLocal || f.externalLocal }
+
+func newFamily(svc *watchers.Service, version watchers.IPFamily, masqueradeAll bool) *family {
 	f := &family{
 		version:       version,
 		clusterIP:     clusterIP(svc, version),
 		internalLocal: svc.InternalPolicy == watchers.PolicyLocal,
 		externalLocal: externalLocal(svc),
-		detects:       v.detects(version),
-		masqueradeAll: v.masqueradeAll,
+		masqueradeAll: masqueradeAll,
 	}
 	if !f.usable(svc, f.clusterIP, clusterIPsField) {
 		f.clusterIP = netip.Addr{}
@@ -135,7 +135,14 @@ func (v *view) family(svc *watchers.Service, version watchers.IPFamily) *family 
 			f.externalIPs = append(f.externalIPs, ip)
 		}
 	}
-	f.sources = v.sources(svc, f)
+	f.sources = f.admitted(svc)
+	if len(f.sources) > 0 {
+		// A node that is let in dials the address from itself: where the address is
+		// bound on the node, it is the source too.
+		for _, vip := range f.loadBalancers {
+			f.nodeSources = append(f.nodeSources, netip.PrefixFrom(vip, vip.BitLen()))
+		}
+	}
 	return f
 }
 
@@ -199,10 +206,10 @@ func externalLocal(svc *watchers.Service) bool {
 	return svc.ExternalPolicy == watchers.PolicyLocal && reachable
 }
 
-// sources returns whom the Service's load balancer addresses let in; nil is
+// admitted returns whom the Service's load balancer addresses let in; nil is
 // everybody. Ranges that are all of the other family restrict nothing here; but where
 // one could not be read, it may have been of this family, and nobody is let in.
-func (v *view) sources(svc *watchers.Service, f *family) []netip.Prefix {
+func (f *family) admitted(svc *watchers.Service) []netip.Prefix {
 	if !svc.Restricted {
 		return nil
 	}
@@ -222,118 +229,99 @@ func (v *view) sources(svc *watchers.Service, f *family) []netip.Prefix {
 		}
 		return nil
 	}
-	if v.nodeWithin(own) {
-		// A node that is let in dials the address from itself: where the address is
-		// bound on the node, it is the source too.
-		for _, vip := range f.loadBalancers {
-			own = append(own, netip.PrefixFrom(vip, vip.BitLen()))
-		}
-	}
 	slices.SortFunc(own, netip.Prefix.Compare)
 	return slices.Compact(own)
 }
 
-func (v *view) nodeWithin(networks []netip.Prefix) bool {
-	for _, ip := range v.node.IPs {
-		if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(ip) }) {
-			return true
-		}
-	}
-	return false
-}
-
 // addPort adds the family's frontends of one port. An address that is both a load
 // balancer's and an external IP is the load balancer's, with its source ranges.
-func (f *family) addPort(port *localsink.Port, p *watchers.ServicePort, c choice) {
-	internal, external := f.internalRoutes(port, c), []localsink.Route(nil)
-	add := func(kind localsink.FrontendKind, ip netip.Addr, number uint16, sources []netip.Prefix) {
-		addr := netip.AddrPortFrom(ip, number)
-		if slices.ContainsFunc(port.Frontends, func(o localsink.Frontend) bool { return o.Addr == addr }) {
+func (f *family) addPort(port *plan.Port, p *watchers.ServicePort, r *reach) {
+	internal, external := f.internalRoutes(r), []plan.Route(nil)
+	add := func(kind localsink.FrontendKind, ip netip.Addr, number uint16) {
+		fe := plan.Frontend{Kind: kind, Addr: netip.AddrPortFrom(ip, number), Routes: internal}
+		if slices.ContainsFunc(port.Frontends, func(o plan.Frontend) bool { return o.Addr == fe.Addr }) {
 			return
 		}
-		routes := internal
 		if kind != localsink.ClusterIP {
 			if external == nil {
-				external = f.externalRoutes(port, c)
+				external = f.externalRoutes(r)
 			}
-			routes = external
+			fe.Routes = external
 		}
-		port.Frontends = append(port.Frontends, localsink.Frontend{Kind: kind, Addr: addr, Sources: sources, Routes: routes})
+		if kind == localsink.LoadBalancer {
+			fe.Sources, fe.NodeSources = f.sources, f.nodeSources
+		}
+		port.Frontends = append(port.Frontends, fe)
 	}
-	add(localsink.ClusterIP, f.clusterIP, p.Port, nil)
+	add(localsink.ClusterIP, f.clusterIP, p.Port)
 	for _, ip := range f.loadBalancers {
-		add(localsink.LoadBalancer, ip, p.Port, f.sources)
+		add(localsink.LoadBalancer, ip, p.Port)
 	}
 	for _, ip := range f.externalIPs {
-		add(localsink.ExternalIP, ip, p.Port, nil)
+		add(localsink.ExternalIP, ip, p.Port)
 	}
 	if p.NodePort != 0 {
 		any := netip.IPv6Unspecified()
 		if f.version == watchers.IPv4 {
 			any = netip.IPv4Unspecified()
 		}
-		add(localsink.NodePort, any, p.NodePort, nil)
+		add(localsink.NodePort, any, p.NodePort)
 	}
+}
+
+// anywhere are the pools of traffic that may leave the node.
+func anywhere(r *reach) []plan.Pool {
+	if r.nodesHinted {
+		return []plan.Pool{poolNear, poolCluster}
+	}
+	return []plan.Pool{poolCluster}
 }
 
 // internalRoutes serve the cluster IP. Clients that are not local pods are
 // masqueraded, so that answers come back through this node; where local pods
 // cannot be told apart, nobody is.
-func (f *family) internalRoutes(port *localsink.Port, c choice) []localsink.Route {
-	to := localsink.Route{Pool: poolOf(port, c.cluster)}
+func (f *family) internalRoutes(r *reach) []plan.Route {
+	to := plan.Route{Pools: anywhere(r)}
 	if f.internalLocal {
-		to.Pool = poolOf(port, c.local)
-		to.Empty = emptyLocal(c)
+		to.Pools, to.Empty = []plan.Pool{poolLocal}, emptyLocal(r)
 	}
 	masqueraded := to
 	masqueraded.Masquerade = true
 	switch {
-	case !c.any:
-		return []localsink.Route{to}
+	case !r.any:
+		return []plan.Route{to}
 	case f.masqueradeAll:
-		return []localsink.Route{masqueraded}
-	case f.detects:
-		to.From = localsink.LocalPods
-		return []localsink.Route{to, masqueraded}
+		return []plan.Route{masqueraded}
 	}
-	return []localsink.Route{to}
+	pods, others := to, masqueraded
+	pods.From, pods.Only = localsink.LocalPods, plan.PodsKnown
+	others.Only, to.Only = plan.PodsKnown, plan.PodsUnknown
+	return []plan.Route{pods, others, to}
 }
 
 // externalRoutes serve addresses that are meant for clients outside. When those
 // may only reach endpoints of this node they keep their address; clients inside
 // the node take a short cut to all endpoints, as they would by the cluster IP.
-func (f *family) externalRoutes(port *localsink.Port, c choice) []localsink.Route {
-	all := poolOf(port, c.cluster)
-	if !c.any {
-		return []localsink.Route{{Pool: all}}
+func (f *family) externalRoutes(r *reach) []plan.Route {
+	all := plan.Route{Pools: anywhere(r)}
+	if !r.any {
+		return []plan.Route{all}
 	}
+	node := all
+	node.Masquerade = true
 	if !f.externalLocal {
-		return []localsink.Route{{Pool: all, Masquerade: true}}
+		return []plan.Route{node}
 	}
-	var routes []localsink.Route
-	if f.detects {
-		routes = append(routes, localsink.Route{From: localsink.LocalPods, Pool: all})
-	}
-	return append(routes,
-		localsink.Route{From: localsink.ThisNode, Pool: all, Masquerade: true},
-		localsink.Route{Pool: poolOf(port, c.local), Empty: emptyLocal(c)})
+	node.From = localsink.ThisNode
+	all.From, all.Only = localsink.LocalPods, plan.PodsKnown
+	return []plan.Route{all, node, {Pools: []plan.Pool{poolLocal}, Empty: emptyLocal(r)}}
 }
 
 // emptyLocal answers clients that may only reach this node's endpoints when there
 // is none: nobody says so while another node could help.
-func emptyLocal(c choice) localsink.Verdict {
-	if c.any {
+func emptyLocal(r *reach) localsink.Verdict {
+	if r.any {
 		return localsink.Drop
 	}
 	return localsink.Reject
-}
-
-// poolOf returns the index of the pool with these endpoints, which may be new.
-func poolOf(port *localsink.Port, endpoints []localsink.Endpoint) int {
-	same := func(p localsink.Pool) bool { return slices.Equal(p.Endpoints, endpoints) }
-	if i := slices.IndexFunc(port.Pools, same); i >= 0 {
-		return i
-	}
-	port.Pools = append(port.Pools, localsink.Pool{Endpoints: endpoints})
-	return len(port.Pools) - 1
 }

@@ -210,10 +210,3 @@ func sameNode(a, b *localsink.Node) bool {
 		a.LocalPods.Interface == b.LocalPods.Interface && a.LocalPods.InterfacePrefix == b.LocalPods.InterfacePrefix &&
 		slices.Equal(a.NodePortAddresses, b.NodePortAddresses) && slices.Equal(a.ServiceNetworks, b.ServiceNetworks)
 }
-
-// detects says whether packets of local pods can be told apart in a family.
-func (v *view) detects(family watchers.IPFamily) bool {
-	src := &v.node.LocalPods
-	return src.Interface != "" || src.InterfacePrefix != "" ||
-		slices.ContainsFunc(src.Networks, func(p netip.Prefix) bool { return watchers.FamilyOf(p.Addr()) == family })
-}

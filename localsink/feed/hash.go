@@ -1,4 +1,4 @@
-package nodelocal
+package feed
 
 import (
 	"net/netip"

@@ -1,0 +1,64 @@
+package nodelocal
+
+import (
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A Fleet is what every node of a cluster must do, kept in line with a store of facts:
+// for servers, which tell thousands of nodes what has changed and compute it once. One
+// goroutine may use a fleet at a time; the meanings that it returns belong to everybody.
+type Fleet struct {
+	cfg      Config
+	meanings *meanings
+}
+
+// NewFleet returns a fleet of the nodes in store. Of cfg, NodeName, NodeIP and Lacks are
+// single nodes' own and must not be set. The error names the field that is wrong. The
+// fleet must be closed.
+func NewFleet(store *watchers.Store, cfg Config) (*Fleet, error) {
+	if err := cfg.completeFleet(); err != nil {
+		return nil, err
+	}
+	return &Fleet{cfg: cfg, meanings: newMeanings(store, cfg.MasqueradeAll)}, nil
+}
+
+// Close lets go of the store.
+func (f *Fleet) Close() { f.meanings.close() }
+
+// News is what has changed in a fleet.
+type News struct {
+	// Facts are those that the fleet now stands for.
+	Facts watchers.Snapshot
+	// Services are those that may mean something else than before; nil stands for a
+	// Service that is gone or has nothing to say.
+	Services map[localsink.ServiceName]*Meaning
+	// Slices are those that have changed: with them, when their changes were asked for.
+	Slices []*watchers.EndpointSlice
+	// Nodes are the names of nodes that have changed, come or gone; AllNodes says that
+	// what every node is may have changed.
+	Nodes    []string
+	AllNodes bool
+}
+
+// Refresh takes in what has changed in the facts since the last call.
+func (f *Fleet) Refresh() News {
+	c := f.meanings.look()
+	n := News{Facts: c.facts, Slices: c.slices, Nodes: c.nodes, AllNodes: c.networks}
+	if len(c.affected) > 0 {
+		n.Services = f.meanings.mean(c.facts, c.affected)
+	}
+	f.meanings.accept(c.facts)
+	return n
+}
+
+// Node returns what a node is, and its zone, whether or not there is such a Node.
+func (f *Fleet) Node(facts watchers.Snapshot, name string) (node *localsink.Node, zone string) {
+	cfg := f.cfg
+	cfg.NodeName = name
+	v := cfg.view(facts)
+	return v.node, v.zone
+}
+
+// SameNode reports whether a and b are the same in every respect.
+func SameNode(a, b *localsink.Node) bool { return sameNode(a, b) }
