@@ -194,6 +194,12 @@ type Node struct {
 	ServiceNetworks []netip.Prefix
 }
 
+// Equal reports whether n and o are the same in every respect.
+func (n *Node) Equal(o *Node) bool {
+	return n.Name == o.Name && slices.Equal(n.IPs, o.IPs) && n.LocalPods.Equal(&o.LocalPods) &&
+		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.ServiceNetworks, o.ServiceNetworks)
+}
+
 // PodSources describes packets that come from pods of a node: one match is
 // enough. The zero value matches nothing.
 type PodSources struct {
@@ -203,6 +209,11 @@ type PodSources struct {
 	Interface string
 	// InterfacePrefix matches the beginning of that name.
 	InterfacePrefix string
+}
+
+// Equal reports whether p and o describe the same packets, in the same words.
+func (p *PodSources) Equal(o *PodSources) bool {
+	return slices.Equal(p.Networks, o.Networks) && p.Interface == o.Interface && p.InterfacePrefix == o.InterfacePrefix
 }
 
 // A Protocol is a transport protocol, with its IANA number.

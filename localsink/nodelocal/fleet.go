@@ -60,5 +60,10 @@ func (f *Fleet) Node(facts watchers.Snapshot, name string) (node *localsink.Node
 	return v.node, v.zone
 }
 
-// SameNode reports whether a and b are the same in every respect.
-func SameNode(a, b *localsink.Node) bool { return sameNode(a, b) }
+// Explain says what one node does for a Service, as facts have it, and why; nil when
+// there is no such Service.
+func (f *Fleet) Explain(facts watchers.Snapshot, node string, name localsink.ServiceName) (*Explanation, error) {
+	cfg := f.cfg
+	cfg.NodeName = node
+	return Explain(facts, cfg, name)
+}

@@ -120,8 +120,8 @@ func (m *Meaning) Own(node string) *plan.Own {
 	return m.ownOf(node)
 }
 
-// Nodes yields every node that has something of its own, and what. It remembers them,
-// so that [Meaning.Own] costs a look from then on.
+// Nodes returns every node that has something of its own, and what. It remembers them,
+// so that [Meaning.Own] costs a look from then on; nobody may write to the result.
 func (m *Meaning) Nodes() map[string]*plan.Own {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,6 +129,26 @@ func (m *Meaning) Nodes() map[string]*plan.Own {
 		m.own = m.owns()
 	}
 	return m.own
+}
+
+// Mentions yields the names of the nodes that have something of their own, and perhaps
+// others; some come more than once.
+func (m *Meaning) Mentions(yield func(node string) bool) {
+	for i := range m.ports {
+		for j := range m.ports[i].reaches {
+			for k := range m.ports[i].reaches[j].all {
+				e := &m.ports[i].reaches[j].all[k]
+				if e.endpoint.Node != "" && !yield(e.endpoint.Node) {
+					return
+				}
+				for _, n := range hints(e).Nodes {
+					if n != e.endpoint.Node && !yield(n) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // ownOf looks at all endpoints for the sake of one node.

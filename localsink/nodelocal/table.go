@@ -130,7 +130,7 @@ func (t *Table) seeNode(facts watchers.Snapshot) bool {
 	if v.equal(t.view) {
 		return false
 	}
-	if sameNode(v.node, t.view.node) {
+	if v.node.Equal(t.view.node) {
 		v.node = t.view.node
 	}
 	t.view = v

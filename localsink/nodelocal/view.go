@@ -202,11 +202,4 @@ func serviceNetworks(facts watchers.Snapshot) []netip.Prefix {
 	return slices.Compact(all)
 }
 
-func (v *view) equal(o *view) bool { return v.zone == o.zone && sameNode(v.node, o.node) }
-
-func sameNode(a, b *localsink.Node) bool {
-	return a.Name == b.Name && slices.Equal(a.IPs, b.IPs) &&
-		slices.Equal(a.LocalPods.Networks, b.LocalPods.Networks) &&
-		a.LocalPods.Interface == b.LocalPods.Interface && a.LocalPods.InterfacePrefix == b.LocalPods.InterfacePrefix &&
-		slices.Equal(a.NodePortAddresses, b.NodePortAddresses) && slices.Equal(a.ServiceNetworks, b.ServiceNetworks)
-}
+func (v *view) equal(o *view) bool { return v.zone == o.zone && v.node.Equal(o.node) }

@@ -15,6 +15,9 @@ func Assemble(s *Service, own *Own, node *localsink.Node) *localsink.Service {
 		out.Ports = make([]localsink.Port, 0, len(s.Ports))
 	}
 	for i := range s.Ports {
+		if len(s.Ports[i].Frontends) == 0 {
+			continue // nobody can dial it
+		}
 		out.Ports = append(out.Ports, assemblePort(&s.Ports[i], own.of(i), node))
 	}
 	if s.HealthCheckPort != 0 {

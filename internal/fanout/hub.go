@@ -1,0 +1,134 @@
+package fanout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sigs.k8s.io/kpng/diffstore"
+)
+
+// Limits of what a peer may cost. Zero fields mean the default.
+type Limits struct {
+	// Unacknowledged is how many updates a peer that acknowledges is sent ahead of its
+	// acknowledgements. Default 4.
+	Unacknowledged int
+	// AckTimeout is how long a peer may owe an acknowledgement. Default one minute.
+	AckTimeout time.Duration
+	// SendTimeout is how long a peer may leave what was sent unread. Default 30 seconds.
+	SendTimeout time.Duration
+	// HelloTimeout is how long a peer may take to say what it holds. Default 30 seconds.
+	HelloTimeout time.Duration
+	// Held is how many items a peer may say that it holds. Default 1,000,000.
+	Held int
+}
+
+func (l *Limits) complete() {
+	l.Unacknowledged = cmp.Or(l.Unacknowledged, 4)
+	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
+	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
+	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)
+	l.Held = cmp.Or(l.Held, 1_000_000)
+}
+
+// Errors with which a stream ends because of its peer.
+var (
+	// ErrNotRead is of a peer that does not read what it is sent.
+	ErrNotRead = errors.New("fanout: the peer does not read what it is sent")
+	// ErrNotAcknowledged is of a peer that owes an acknowledgement.
+	ErrNotAcknowledged = errors.New("fanout: the peer does not acknowledge what it is sent")
+	// ErrNotSaid is of a peer that does not say what it holds.
+	ErrNotSaid = errors.New("fanout: the peer does not say what it holds")
+	// ErrHeldTooMuch is of a peer that says it holds more than anybody can.
+	ErrHeldTooMuch = errors.New("fanout: the peer claims to hold too much")
+	// ErrUnexpected is of a peer that says what it was not asked.
+	ErrUnexpected = errors.New("fanout: the peer says what it was not asked")
+)
+
+// A Hub is a set of items and the streams that are told about it. X is what belongs to
+// a state beside the items.
+type Hub[K, X any] struct {
+	items  *diffstore.Store[K, Item]
+	limits Limits
+	state  atomic.Pointer[State[K, X]]
+
+	mu       sync.Mutex
+	batches  []*Batch[K] // the newest last
+	bases    map[string]*base[K, X]
+	sessions map[*session[K, X]]struct{}
+	senders  sync.WaitGroup
+}
+
+// A State is what a hub has to tell at one moment. It never changes.
+type State[K, X any] struct {
+	// Revision grows with each state of a hub.
+	Revision uint64
+	// Items are the items, by key.
+	Items *diffstore.Snapshot[K, Item]
+	// Extra is what belongs to the state beside the items.
+	Extra X
+
+	newer chan struct{}
+}
+
+// Newer returns a channel that is closed when the hub has a newer state.
+func (s *State[K, X]) Newer() <-chan struct{} { return s.newer }
+
+// New returns a hub without items.
+func New[K, X any](compare func(a, b K) int, limits Limits) *Hub[K, X] {
+	limits.complete()
+	h := &Hub[K, X]{
+		items:    diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
+		limits:   limits,
+		bases:    map[string]*base[K, X]{},
+		sessions: map[*session[K, X]]struct{}{},
+	}
+	h.state.Store(&State[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
+	return h
+}
+
+// State returns the present state.
+func (h *Hub[K, X]) State() *State[K, X] { return h.state.Load() }
+
+// Update runs fn, which changes the items, and publishes the result as a new state.
+// Calls must not overlap.
+func (h *Hub[K, X]) Update(extra X, fn func(tx *diffstore.Tx[K, Item])) {
+	old := h.state.Load()
+	h.forgetBases()
+	h.state.Store(&State[K, X]{
+		Revision: old.Revision + 1,
+		Items:    h.items.Update(fn),
+		Extra:    extra,
+		newer:    make(chan struct{}),
+	})
+	close(old.newer)
+}
+
+// Run ends streams whose peers are stuck, until ctx is done; then it ends all, and
+// returns when they have ended.
+func (h *Hub[K, X]) Run(ctx context.Context) {
+	every := max(min(h.limits.AckTimeout, h.limits.SendTimeout, h.limits.HelloTimeout)/4, time.Millisecond)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			h.each(func(s *session[K, X]) { s.end(context.Canceled) })
+			h.senders.Wait()
+			return
+		case now := <-ticker.C:
+			h.each(func(s *session[K, X]) { s.check(now) })
+		}
+	}
+}
+
+func (h *Hub[K, X]) each(fn func(*session[K, X])) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.sessions {
+		fn(s)
+	}
+}

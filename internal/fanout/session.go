@@ -1,0 +1,395 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Peer is who is at the other end of a stream, and what it understands.
+type Peer struct {
+	// Diffs says that it understands differences between two values of one item.
+	Diffs bool
+	// Acknowledges says that it says what it has applied.
+	Acknowledges bool
+	// Resumes says that it tells what it holds when it is asked.
+	Resumes bool
+	// HeldRoot is the exclusive or of the digests of what it holds, HeldCount their number.
+	HeldRoot  uint64
+	HeldCount int
+}
+
+// A Message is what a peer says after its hello: one of both.
+type Message struct {
+	// Held are digests of items that the peer holds; Last says that these were all.
+	Held []uint64
+	Last bool
+	// Ack is not nil when the peer acknowledges.
+	Ack *Ack
+}
+
+// An Ack says what became of a commit.
+type Ack struct {
+	Revision uint64
+	// Error is why it could not be applied, empty when it is.
+	Error string
+	// Took is how long applying took.
+	Took time.Duration
+}
+
+// A Wire is a stream in its own words. Send, Welcome and Own are called by one
+// goroutine, Receive and Acknowledged by another; all return soon after Serve has.
+type Wire[K, X any] interface {
+	// Class returns the class of the peer in a state.
+	Class(s *State[K, X]) string
+	// Welcome answers the peer's hello.
+	Welcome(sendHeld, startOver bool) error
+	// Own returns what this peer alone is told when it goes from one state to another,
+	// nothing when that is nothing. b is the difference between them, and old is nil when
+	// the stream begins.
+	Own(old, new *State[K, X], b *Batch[K]) [][]byte
+	// Unwanted tells which digests the peer holds in vain, Commit ends an update.
+	Unwanted(digests []uint64) []byte
+	Commit(revision uint64) []byte
+	// Send sends pieces as one message. They are shared: nobody may write to them.
+	Send(pieces [][]byte) error
+	// Receive waits for what the peer says next. io.EOF means that it has no more to say.
+	Receive() (Message, error)
+	// Acknowledged is told of each acknowledgement, and when the commit was sent.
+	Acknowledged(a Ack, sent time.Time)
+}
+
+// A Status is how a stream stands.
+type Status struct {
+	// Sent is the newest revision that the peer was told, Applied the newest that it has
+	// applied. A revision in which nothing is new to it counts as both.
+	Sent, Applied uint64
+	// Behind is since when the peer has not applied what is newest; zero when it has.
+	Behind time.Time
+	// LastError is why it could not apply what it tried last, empty when it could.
+	LastError string
+	Failures  uint64
+	// Took is how long applying took last.
+	Took time.Duration
+}
+
+type commit struct {
+	revision uint64
+	sent     time.Time
+}
+
+// A session is a stream that is being served.
+type session[K, X any] struct {
+	hub  *Hub[K, X]
+	peer Peer
+	wire Wire[K, X]
+
+	held  chan Message
+	acked chan struct{} // an acknowledgement has come
+	ended chan struct{}
+
+	mu      sync.Mutex
+	cause   error     // why it was ended
+	sending time.Time // since when a message is being sent; zero when none is
+	asked   time.Time // since when the peer has owed what it holds; zero when it does not
+	open    []commit  // not acknowledged, the oldest first
+	failed  time.Time // when the oldest was sent that failed and was not applied since
+	status  Status
+}
+
+// Serve serves one stream until ctx is done, the peer leaves or is given up. report,
+// when not nil, is given a function that says how the stream stands, for as long as it
+// is served. When Serve returns, the caller ends the stream.
+func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], report func(status func() Status)) error {
+	s := &session[K, X]{
+		hub: h, peer: peer, wire: wire,
+		held: make(chan Message), acked: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	h.mu.Lock()
+	h.sessions[s] = struct{}{}
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		delete(h.sessions, s)
+		h.mu.Unlock()
+	}()
+	if report != nil {
+		report(s.Status)
+	}
+	done := make(chan error, 2)
+	h.senders.Add(2)
+	go func() { defer h.senders.Done(); done <- s.receive() }()
+	go func() { defer h.senders.Done(); done <- s.send() }()
+	for {
+		select {
+		case <-ctx.Done():
+			s.end(ctx.Err())
+		case err := <-done:
+			if errors.Is(err, io.EOF) && !peer.Acknowledges {
+				continue // it has no more to say, but listens
+			}
+			s.end(err)
+		case <-s.ended:
+		}
+		return s.end(nil)
+	}
+}
+
+// end ends the session, and returns the first reason given.
+func (s *session[K, X]) end(cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ended:
+	default:
+		s.cause = cause
+		close(s.ended)
+	}
+	return s.cause
+}
+
+// check ends the session if its peer is stuck.
+func (s *session[K, X]) check(now time.Time) {
+	s.mu.Lock()
+	late := func(since time.Time, limit time.Duration) bool { return !since.IsZero() && now.Sub(since) > limit }
+	var cause error
+	l := &s.hub.limits
+	switch {
+	case late(s.sending, l.SendTimeout):
+		cause = ErrNotRead
+	case late(s.asked, l.HelloTimeout):
+		cause = ErrNotSaid
+	case s.peer.Acknowledges && len(s.open) > 0 && late(s.open[0].sent, l.AckTimeout):
+		cause = ErrNotAcknowledged
+	}
+	s.mu.Unlock()
+	if cause != nil {
+		s.end(cause)
+	}
+}
+
+// Status says how the session stands.
+func (s *session[K, X]) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.status
+	st.Behind = s.failed
+	if len(s.open) > 0 && (st.Behind.IsZero() || s.open[0].sent.Before(st.Behind)) {
+		st.Behind = s.open[0].sent
+	}
+	return st
+}
+
+// receive hears the peer.
+func (s *session[K, X]) receive() error {
+	for {
+		m, err := s.wire.Receive()
+		if err != nil {
+			return err
+		}
+		if m.Ack != nil {
+			if err := s.acknowledge(*m.Ack); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case s.held <- m:
+		case <-s.ended:
+			return nil
+		}
+	}
+}
+
+func (s *session[K, X]) acknowledge(a Ack) error {
+	s.mu.Lock()
+	if !s.peer.Acknowledges || a.Revision > s.status.Sent {
+		s.mu.Unlock()
+		return ErrUnexpected
+	}
+	var sent time.Time
+	n := 0
+	for n < len(s.open) && s.open[n].revision <= a.Revision {
+		sent = s.open[n].sent
+		n++
+	}
+	if n > 0 && a.Error != "" && s.failed.IsZero() {
+		s.failed = s.open[0].sent
+	}
+	s.open = slices.Delete(s.open, 0, n)
+	s.status.LastError, s.status.Took = a.Error, a.Took
+	if a.Error != "" {
+		s.status.Failures++
+	} else {
+		s.failed = time.Time{}
+		s.status.Applied = max(s.status.Applied, a.Revision)
+		if len(s.open) == 0 {
+			s.status.Applied = s.status.Sent
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case s.acked <- struct{}{}:
+	default:
+	}
+	s.wire.Acknowledged(a, sent)
+	return nil
+}
+
+// send tells the peer everything, and then what is new.
+func (s *session[K, X]) send() error {
+	state, class, err := s.begin()
+	if err != nil {
+		return err
+	}
+	for s.wait(state) {
+		now := s.hub.State()
+		nowClass := s.wire.Class(now)
+		b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
+		own := s.wire.Own(state, now, b)
+		if len(b.chunks) == 0 && len(own) == 0 {
+			s.covered(now.Revision)
+		} else if err := s.update(b.chunks, own, now.Revision); err != nil {
+			return err
+		}
+		state, class = now, nowClass
+	}
+	return nil
+}
+
+// begin brings the peer to a recent state, whatever it holds.
+func (s *session[K, X]) begin() (*State[K, X], string, error) {
+	class := s.wire.Class(s.hub.State())
+	b := s.hub.base(class)
+	resumes := s.peer.Resumes && s.peer.HeldCount > 0
+	same := resumes && s.peer.HeldRoot == b.root && s.peer.HeldCount == b.count
+	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
+		return nil, "", err
+	}
+	chunks, own := b.batch.chunks, s.wire.Own(nil, b.state, &b.batch)
+	switch {
+	case same:
+		chunks = nil
+	case resumes:
+		held, err := s.hear()
+		if err != nil {
+			return nil, "", err
+		}
+		missing, unwanted := b.missing(class, held)
+		chunks = missing
+		if len(unwanted) > 0 {
+			own = append(own, s.wire.Unwanted(unwanted))
+		}
+	}
+	return b.state, class, s.update(chunks, own, b.state.Revision)
+}
+
+// hear waits until the peer has said what it holds.
+func (s *session[K, X]) hear() (map[uint64]struct{}, error) {
+	s.locked(func() { s.asked = time.Now() })
+	defer s.locked(func() { s.asked = time.Time{} })
+	held := map[uint64]struct{}{}
+	for {
+		select {
+		case m := <-s.held:
+			if len(held)+len(m.Held) > s.hub.limits.Held {
+				return nil, ErrHeldTooMuch
+			}
+			for _, d := range m.Held {
+				held[d] = struct{}{}
+			}
+			if m.Last {
+				return held, nil
+			}
+		case <-s.ended:
+			return nil, nil
+		}
+	}
+}
+
+// wait returns true when there is a state that is newer and that the peer may be told,
+// and false when the session has ended.
+func (s *session[K, X]) wait(state *State[K, X]) bool {
+	for {
+		select {
+		case <-state.newer:
+		case <-s.held:
+			s.end(ErrUnexpected)
+			return false
+		case <-s.ended:
+			return false
+		}
+		for s.full() {
+			select {
+			case <-s.acked:
+			case <-s.held:
+				s.end(ErrUnexpected)
+				return false
+			case <-s.ended:
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// full says that the peer must first acknowledge what it has been sent.
+func (s *session[K, X]) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer.Acknowledges && len(s.open) >= s.hub.limits.Unacknowledged
+}
+
+// update sends what leads to a revision, all but the end in messages of their own.
+func (s *session[K, X]) update(chunks, own [][]byte, revision uint64) error {
+	var last [][]byte
+	if n := len(chunks); n > 0 {
+		for _, c := range chunks[:n-1] {
+			if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
+				return err
+			}
+		}
+		last = append(last, chunks[n-1])
+	}
+	last = append(append(last, own...), s.wire.Commit(revision))
+	s.locked(func() {
+		s.status.Sent = revision
+		if s.peer.Acknowledges {
+			s.open = append(s.open, commit{revision, time.Now()})
+		} else {
+			s.status.Applied = revision
+		}
+	})
+	return s.guard(func() error { return s.wire.Send(last) })
+}
+
+// covered notes a revision in which nothing is new to the peer.
+func (s *session[K, X]) covered(revision uint64) {
+	s.locked(func() {
+		s.status.Sent = revision
+		if len(s.open) == 0 && s.status.LastError == "" {
+			s.status.Applied = revision
+		}
+	})
+}
+
+// guard notes that a message is on its way while fn sends it.
+func (s *session[K, X]) guard(fn func() error) error {
+	select {
+	case <-s.ended:
+		return nil
+	default:
+	}
+	s.locked(func() { s.sending = time.Now() })
+	defer s.locked(func() { s.sending = time.Time{} })
+	return fn()
+}
+
+func (s *session[K, X]) locked(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn()
+}

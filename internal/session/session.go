@@ -1,0 +1,91 @@
+// Package session translates between the words of session.proto and those of package
+// fanout; it knows neither Services nor facts.
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/fanout"
+)
+
+// ErrExpired ends a stream whose peer's permission has ended.
+var ErrExpired = errors.New("session: the permission to watch has expired; authenticate anew")
+
+// Common returns the capabilities that a client has and that this code understands.
+func Common(client []kpng.Capability) (out []kpng.Capability) {
+	for _, c := range []kpng.Capability{
+		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
+	} {
+		if slices.Contains(client, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Peer returns what a client's hello says.
+func Peer(h *kpng.Hello) fanout.Peer {
+	has := func(c kpng.Capability) bool { return slices.Contains(h.GetCapabilities(), c) }
+	return fanout.Peer{
+		Diffs:        has(kpng.Capability_CAPABILITY_DELTAS),
+		Resumes:      has(kpng.Capability_CAPABILITY_RESUME),
+		Acknowledges: has(kpng.Capability_CAPABILITY_ACKNOWLEDGE),
+		HeldRoot:     h.GetHeldRoot(),
+		HeldCount:    int(h.GetHeldCount()),
+	}
+}
+
+// maxErrorText bounds what is kept of a peer's error.
+const maxErrorText = 1024
+
+// Message returns what a client says after hello, and false when both arguments are nil.
+func Message(held *kpng.Held, ack *kpng.Ack) (fanout.Message, bool) {
+	switch {
+	case held != nil:
+		return fanout.Message{Held: held.GetDigests(), Last: held.GetLast()}, true
+	case ack != nil:
+		text := ack.GetError()
+		if len(text) > maxErrorText {
+			text = strings.ToValidUTF8(text[:maxErrorText], "")
+		}
+		return fanout.Message{Ack: &fanout.Ack{
+			Revision: ack.GetRevision(), Error: text, Took: time.Duration(min(ack.GetDurationNs(), uint64(24*time.Hour))),
+		}}, true
+	}
+	return fanout.Message{}, false
+}
+
+// Status returns the error of gRPC for the end of a stream.
+func Status(err error) error {
+	code := codes.Unknown
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Unavailable, "the server is about to stop, or the client has gone")
+	case errors.Is(err, ErrExpired):
+		code = codes.Unauthenticated
+	case errors.Is(err, context.DeadlineExceeded):
+		code = codes.DeadlineExceeded
+	case errors.Is(err, fanout.ErrNotRead), errors.Is(err, fanout.ErrNotAcknowledged), errors.Is(err, fanout.ErrHeldTooMuch):
+		code = codes.ResourceExhausted
+	case errors.Is(err, fanout.ErrNotSaid):
+		code = codes.DeadlineExceeded
+	case errors.Is(err, fanout.ErrUnexpected):
+		code = codes.InvalidArgument
+	default:
+		if _, ok := status.FromError(err); ok {
+			return err
+		}
+	}
+	return status.Error(code, err.Error())
+}

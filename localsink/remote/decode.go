@@ -1,0 +1,332 @@
+package remote
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/plan"
+)
+
+// valid returns s without what is no UTF-8.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// fromService reads the common part of a Service. What a newer server may say and this
+// client does not know is left out and becomes a problem of the Service; what no server
+// may say is an error.
+func fromService(name localsink.ServiceName, in *kpng.Service) (*plan.Service, error) {
+	out := &plan.Service{Name: name}
+	port, err := portNumber(in.GetHealthCheckPort())
+	if err != nil {
+		return nil, fmt.Errorf("health_check_port: %w", err)
+	}
+	out.HealthCheckPort = port
+	for _, p := range in.GetProblems() {
+		out.Problems = append(out.Problems, localsink.Problem{Object: p.GetObject(), Field: p.GetField(), Message: p.GetMessage()})
+	}
+	for i, p := range in.GetPorts() {
+		port, unknown, err := fromPort(p)
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].%w", i, err)
+		}
+		for _, u := range unknown {
+			out.Problems = append(out.Problems, localsink.Problem{
+				Object: "Service " + name.String(), Field: fmt.Sprintf("ports[%d]", i),
+				Message: u + " is not known to this client, which is older than its server; ignored",
+			})
+		}
+		// The port stays even without frontends: others are numbered by it.
+		out.Ports = append(out.Ports, port)
+	}
+	return out, nil
+}
+
+func fromPort(in *kpng.Port) (out plan.Port, unknown []string, err error) {
+	out = plan.Port{Name: in.GetName(), Affinity: time.Duration(min(in.GetAffinityNs(), math.MaxInt64))}
+	if out.Endpoints, err = fromEndpoints(in.GetEndpoints()); err != nil {
+		return out, nil, fmt.Errorf("endpoints: %w", err)
+	}
+	switch in.GetProtocol() {
+	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
+		out.Protocol = localsink.Protocol(in.GetProtocol())
+	default:
+		return out, []string{fmt.Sprintf("protocol %d", in.GetProtocol())}, nil
+	}
+	lists := make([][]plan.Route, 0, len(in.GetRouteLists()))
+	strange := make([]string, len(in.GetRouteLists()))
+	for i, l := range in.GetRouteLists() {
+		routes, u, err := fromRoutes(l)
+		if err != nil {
+			return out, nil, fmt.Errorf("route_lists[%d].%w", i, err)
+		}
+		lists, strange[i] = append(lists, routes), u
+	}
+	for i, f := range in.GetFrontends() {
+		fe, u, err := fromFrontend(f)
+		if err != nil {
+			return out, nil, fmt.Errorf("frontends[%d].%w", i, err)
+		}
+		at := int(f.GetRoutes())
+		if at >= len(lists) {
+			return out, nil, fmt.Errorf("frontends[%d].routes: there is no route list %d", i, at)
+		}
+		if u == "" {
+			u = strange[at]
+		}
+		if u != "" {
+			unknown = append(unknown, u)
+			continue
+		}
+		fe.Routes = lists[at]
+		out.Frontends = append(out.Frontends, fe)
+	}
+	return out, unknown, nil
+}
+
+func fromFrontend(in *kpng.Frontend) (out plan.Frontend, unknown string, err error) {
+	if out.Addr, err = addrPort(in.GetAddress(), in.GetPort()); err != nil {
+		return out, "", err
+	}
+	if out.Sources, err = fromNetworks(in.GetSources()); err != nil {
+		return out, "", fmt.Errorf("sources: %w", err)
+	}
+	if out.NodeSources, err = fromNetworks(in.GetNodeSources()); err != nil {
+		return out, "", fmt.Errorf("node_sources: %w", err)
+	}
+	switch in.GetKind() {
+	case kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP:
+		out.Kind = localsink.ClusterIP
+	case kpng.FrontendKind_FRONTEND_KIND_NODE_PORT:
+		out.Kind = localsink.NodePort
+	case kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP:
+		out.Kind = localsink.ExternalIP
+	case kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER:
+		out.Kind = localsink.LoadBalancer
+	default:
+		return out, fmt.Sprintf("frontend kind %d", in.GetKind()), nil
+	}
+	return out, "", nil
+}
+
+// fromRoutes reads a list of routes. Where any of it is unknown, nobody can say where a
+// connection goes.
+func fromRoutes(in *kpng.RouteList) (out []plan.Route, unknown string, err error) {
+	for i, r := range in.GetRoutes() {
+		route := plan.Route{Masquerade: r.GetMasquerade()}
+		switch r.GetFrom() {
+		case kpng.From_FROM_UNSPECIFIED:
+		case kpng.From_FROM_LOCAL_PODS:
+			route.From = localsink.LocalPods
+		case kpng.From_FROM_THIS_NODE:
+			route.From = localsink.ThisNode
+		default:
+			unknown = fmt.Sprintf("route from %d", r.GetFrom())
+		}
+		switch r.GetEmpty() {
+		case kpng.Verdict_VERDICT_UNSPECIFIED:
+		case kpng.Verdict_VERDICT_DROP:
+			route.Empty = localsink.Drop
+		default:
+			unknown = fmt.Sprintf("verdict %d", r.GetEmpty())
+		}
+		switch r.GetOnly() {
+		case kpng.Condition_CONDITION_UNSPECIFIED, kpng.Condition_CONDITION_PODS_KNOWN, kpng.Condition_CONDITION_PODS_UNKNOWN:
+			route.Only = plan.Condition(r.GetOnly())
+		default:
+			unknown = fmt.Sprintf("route condition %d", r.GetOnly())
+		}
+		if len(r.GetPools()) == 0 {
+			return nil, "", fmt.Errorf("routes[%d].pools: there is none", i)
+		}
+		for _, p := range r.GetPools() {
+			if p > uint32(plan.MaxPool) {
+				return nil, "", fmt.Errorf("routes[%d].pools: there is no pool %d", i, p)
+			}
+			route.Pools = append(route.Pools, plan.Pool(p))
+		}
+		out = append(out, route)
+	}
+	if len(out) == 0 || out[len(out)-1].From != localsink.Anyone {
+		return out, unknown, fmt.Errorf("routes: the last one is not for everybody")
+	}
+	return out, unknown, nil
+}
+
+func fromEndpoints(in []*kpng.Endpoint) ([]plan.Endpoint, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := make([]plan.Endpoint, len(in))
+	for i, e := range in {
+		if err := fromEndpoint(&out[i], e); err != nil {
+			return nil, err
+		}
+		if i > 0 && out[i-1].Addr.Compare(out[i].Addr) >= 0 {
+			return nil, fmt.Errorf("%s is out of order", out[i].Addr)
+		}
+	}
+	return out, nil
+}
+
+func fromEndpoint(out *plan.Endpoint, in *kpng.Endpoint) (err error) {
+	out.Addr, err = addrPort(in.GetAddress(), in.GetPort())
+	out.Pools, out.Keep = plan.Pools(in.GetPools()), !in.GetNoRetain()
+	return err
+}
+
+func fromDelta(in *kpng.ServiceDelta) (*plan.Delta, error) {
+	out := &plan.Delta{}
+	for i, p := range in.GetPorts() {
+		set, err := fromEndpoints(p.GetSet())
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].set: %w", i, err)
+		}
+		gone, err := fromEndpoints(p.GetRemoved())
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].removed: %w", i, err)
+		}
+		delta := plan.PortDelta{Port: int(p.GetPort()), Set: set}
+		for _, e := range gone {
+			delta.Removed = append(delta.Removed, e.Addr)
+		}
+		out.Ports = append(out.Ports, delta)
+	}
+	return out, nil
+}
+
+func fromOwn(in *kpng.OwnChange) (*plan.Own, error) {
+	out := &plan.Own{LocalEndpoints: int(in.GetLocalEndpoints())}
+	for i, e := range in.GetEndpoints() {
+		own := plan.OwnEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
+		if err := fromEndpoint(&own.Endpoint, e.GetEndpoint()); err != nil {
+			return nil, fmt.Errorf("endpoints[%d].%w", i, err)
+		}
+		if n := len(out.Endpoints); n > 0 && (own.Port < out.Endpoints[n-1].Port ||
+			own.Port == out.Endpoints[n-1].Port && own.Addr.Compare(out.Endpoints[n-1].Addr) <= 0) {
+			return nil, fmt.Errorf("endpoints[%d]: %s is out of order", i, own.Addr)
+		}
+		out.Endpoints = append(out.Endpoints, own)
+	}
+	if out.Equal(nil) {
+		return nil, nil
+	}
+	return out, nil
+}
+
+func fromNode(in *kpng.Node) (*localsink.Node, error) {
+	out := &localsink.Node{Name: in.GetName()}
+	for i, b := range in.GetIps() {
+		ip, err := addr(b)
+		if err != nil {
+			return nil, fmt.Errorf("ips[%d]: %w", i, err)
+		}
+		out.IPs = append(out.IPs, ip)
+	}
+	pods := in.GetLocalPods()
+	out.LocalPods.Interface, out.LocalPods.InterfacePrefix = pods.GetInterface(), pods.GetInterfacePrefix()
+	for _, list := range []struct {
+		name string
+		from []*kpng.Network
+		to   *[]netip.Prefix
+	}{
+		{"local_pods.networks", pods.GetNetworks(), &out.LocalPods.Networks},
+		{"node_port_addresses", in.GetNodePortAddresses(), &out.NodePortAddresses},
+		{"service_networks", in.GetServiceNetworks(), &out.ServiceNetworks},
+	} {
+		for i, n := range list.from {
+			p, err := prefix(n)
+			if err != nil {
+				return nil, fmt.Errorf("%s[%d]: %w", list.name, i, err)
+			}
+			*list.to = append(*list.to, p)
+		}
+	}
+	return out, nil
+}
+
+func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {
+	if in == nil {
+		return nil, nil
+	}
+	out := []netip.Prefix{}
+	for i, n := range in.GetNetworks() {
+		p, err := prefix(n)
+		if err != nil {
+			return nil, fmt.Errorf("networks[%d]: %w", i, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func prefix(in *kpng.Network) (netip.Prefix, error) {
+	a, err := addr(in.GetAddress())
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	p, err := a.Prefix(int(min(in.GetLength(), math.MaxInt32)))
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%s cannot have a prefix of %d bits", a, in.GetLength())
+	}
+	return p, nil
+}
+
+func addr(b []byte) (netip.Addr, error) {
+	a, ok := netip.AddrFromSlice(b)
+	if !ok || a.Is4In6() {
+		return a, fmt.Errorf("address: %d bytes are none", len(b))
+	}
+	return a, nil
+}
+
+func addrPort(b []byte, port uint32) (netip.AddrPort, error) {
+	a, err := addr(b)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	p, err := portNumber(port)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("port: %w", err)
+	}
+	return netip.AddrPortFrom(a, p), nil
+}
+
+func portNumber(p uint32) (uint16, error) {
+	if p > math.MaxUint16 {
+		return 0, fmt.Errorf("%d is none", p)
+	}
+	return uint16(p), nil
+}
+
+// fromFeatures reads a list of features; unknown ones are ignored.
+func fromFeatures(in []kpng.Feature) (f localsink.Features) {
+	for i := range features() {
+		if slices.Contains(in, features()[i]) {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func toFeatures(f localsink.Features) (out []kpng.Feature) {
+	for i, name := range features() {
+		if f&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// features are in the order of the bits of localsink.Features.
+func features() []kpng.Feature {
+	return []kpng.Feature{
+		kpng.Feature_FEATURE_IPV4, kpng.Feature_FEATURE_IPV6, kpng.Feature_FEATURE_TCP, kpng.Feature_FEATURE_UDP,
+		kpng.Feature_FEATURE_SCTP, kpng.Feature_FEATURE_AFFINITY, kpng.Feature_FEATURE_SOURCES, kpng.Feature_FEATURE_CLUSTER_IP,
+		kpng.Feature_FEATURE_NODE_PORT, kpng.Feature_FEATURE_EXTERNAL_IP, kpng.Feature_FEATURE_LOAD_BALANCER,
+	}
+}

@@ -1,0 +1,247 @@
+package remote
+
+import (
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/fanout"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/plan"
+)
+
+// Fields of WatchNodeResponse; pieces are encoded as parts of one.
+const (
+	fieldServices  protowire.Number = 2
+	fieldOwn       protowire.Number = 3
+	fieldNode      protowire.Number = 4
+	fieldUnwanted  protowire.Number = 5
+	fieldTriggered protowire.Number = 6
+	fieldCommit    protowire.Number = 7
+)
+
+// piece returns m as a field of a message.
+func piece(field protowire.Number, m proto.Message) []byte {
+	options := proto.MarshalOptions{}
+	size := options.Size(m)
+	b := make([]byte, 0, protowire.SizeTag(field)+protowire.SizeBytes(size))
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	// Marshalling fails for strings that are no UTF-8; names in Kubernetes are ASCII, and
+	// problems have been made valid.
+	b, _ = options.MarshalAppend(b, m)
+	return b
+}
+
+// fixed returns numbers as a packed field of a message.
+func fixed(field protowire.Number, numbers []uint64) []byte {
+	b := protowire.AppendTag(nil, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(8*len(numbers)))
+	for _, n := range numbers {
+		b = protowire.AppendFixed64(b, n)
+	}
+	return b
+}
+
+// encodeService encodes the common part of a Service for all who are told it.
+func encodeService(s *plan.Service) *fanout.Encoding {
+	name := s.Name
+	service := toService(s)
+	e := &fanout.Encoding{Value: s}
+	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(service)
+	d := xxhash.New()
+	for _, part := range []string{name.Namespace, "/", name.Name, "/"} {
+		_, _ = d.WriteString(part)
+	}
+	_, _ = d.Write(content)
+	e.Digest = max(d.Sum64(), 1)
+	change := func(c *kpng.ServiceChange) []byte {
+		c.Namespace, c.Name = name.Namespace, name.Name
+		return piece(fieldServices, c)
+	}
+	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
+	e.Gone = change(&kpng.ServiceChange{})
+	e.Diff = func(old *fanout.Encoding) []byte {
+		was, ok := old.Value.(*plan.Service)
+		if !ok {
+			return nil
+		}
+		delta, ok := plan.Diff(was, s)
+		if !ok {
+			return nil
+		}
+		b := change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Delta{Delta: toDelta(delta)}})
+		if len(b) >= len(e.Whole) {
+			return nil
+		}
+		return b
+	}
+	return e
+}
+
+func toService(s *plan.Service) *kpng.Service {
+	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: toProblems(s.Problems)}
+	for i := range s.Ports {
+		out.Ports = append(out.Ports, toPort(&s.Ports[i]))
+	}
+	return out
+}
+
+func toPort(p *plan.Port) *kpng.Port {
+	out := &kpng.Port{
+		Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
+		Endpoints: toEndpoints(p.Endpoints),
+	}
+	var first []*plan.Route // of each list of routes
+	for i := range p.Frontends {
+		fe := &p.Frontends[i]
+		f := &kpng.Frontend{
+			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
+			Sources: toNetworks(fe.Sources), NodeSources: toNetworks(fe.NodeSources),
+		}
+		at := 0
+		for at < len(first) && (len(fe.Routes) == 0 || first[at] != &fe.Routes[0]) {
+			at++
+		}
+		if at == len(first) && len(fe.Routes) > 0 {
+			first = append(first, &fe.Routes[0])
+			out.RouteLists = append(out.RouteLists, toRoutes(fe.Routes))
+		}
+		f.Routes = uint32(at)
+		out.Frontends = append(out.Frontends, f)
+	}
+	return out
+}
+
+func toRoutes(routes []plan.Route) *kpng.RouteList {
+	out := &kpng.RouteList{}
+	for i := range routes {
+		r := &routes[i]
+		route := &kpng.Route{
+			From: toFrom(r.From), Masquerade: r.Masquerade, Empty: toVerdict(r.Empty), Only: kpng.Condition(r.Only),
+		}
+		for _, p := range r.Pools {
+			route.Pools = append(route.Pools, uint32(p))
+		}
+		out.Routes = append(out.Routes, route)
+	}
+	return out
+}
+
+func toKind(k localsink.FrontendKind) kpng.FrontendKind {
+	switch k {
+	case localsink.ClusterIP:
+		return kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP
+	case localsink.NodePort:
+		return kpng.FrontendKind_FRONTEND_KIND_NODE_PORT
+	case localsink.ExternalIP:
+		return kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP
+	case localsink.LoadBalancer:
+		return kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER
+	}
+	return kpng.FrontendKind_FRONTEND_KIND_UNSPECIFIED
+}
+
+func toFrom(f localsink.From) kpng.From {
+	switch f {
+	case localsink.LocalPods:
+		return kpng.From_FROM_LOCAL_PODS
+	case localsink.ThisNode:
+		return kpng.From_FROM_THIS_NODE
+	}
+	return kpng.From_FROM_UNSPECIFIED
+}
+
+func toVerdict(v localsink.Verdict) kpng.Verdict {
+	if v == localsink.Drop {
+		return kpng.Verdict_VERDICT_DROP
+	}
+	return kpng.Verdict_VERDICT_UNSPECIFIED
+}
+
+func toEndpoints(all []plan.Endpoint) []*kpng.Endpoint {
+	if len(all) == 0 {
+		return nil
+	}
+	out, values := make([]*kpng.Endpoint, len(all)), make([]kpng.Endpoint, len(all))
+	for i := range all {
+		out[i] = &values[i]
+		setEndpoint(out[i], &all[i])
+	}
+	return out
+}
+
+func setEndpoint(out *kpng.Endpoint, e *plan.Endpoint) {
+	out.Address, out.Port = e.Addr.Addr().AsSlice(), uint32(e.Addr.Port())
+	out.Pools, out.NoRetain = uint32(e.Pools), !e.Keep
+}
+
+func toDelta(d *plan.Delta) *kpng.ServiceDelta {
+	out := &kpng.ServiceDelta{}
+	for i := range d.Ports {
+		p := &d.Ports[i]
+		port := &kpng.PortDelta{Port: uint32(p.Port), Set: toEndpoints(p.Set)}
+		for _, a := range p.Removed {
+			port.Removed = append(port.Removed, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
+		}
+		out.Ports = append(out.Ports, port)
+	}
+	return out
+}
+
+// encodeOwn encodes what a node has of its own, nil for nothing.
+func encodeOwn(name localsink.ServiceName, own *plan.Own) []byte {
+	out := &kpng.OwnChange{Namespace: name.Namespace, Name: name.Name}
+	if own != nil {
+		out.LocalEndpoints = uint32(own.LocalEndpoints)
+		for i := range own.Endpoints {
+			e := &own.Endpoints[i]
+			o := &kpng.OwnEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
+			setEndpoint(o.Endpoint, &e.Endpoint)
+			out.Endpoints = append(out.Endpoints, o)
+		}
+	}
+	return piece(fieldOwn, out)
+}
+
+func toNode(n *localsink.Node) *kpng.Node {
+	out := &kpng.Node{
+		Name: n.Name,
+		LocalPods: &kpng.PodSources{
+			Networks: networks(n.LocalPods.Networks), Interface: n.LocalPods.Interface, InterfacePrefix: n.LocalPods.InterfacePrefix,
+		},
+		NodePortAddresses: networks(n.NodePortAddresses),
+		ServiceNetworks:   networks(n.ServiceNetworks),
+	}
+	for _, ip := range n.IPs {
+		out.Ips = append(out.Ips, ip.AsSlice())
+	}
+	return out
+}
+
+func toProblems(list []localsink.Problem) []*kpng.Problem {
+	var out []*kpng.Problem
+	for _, p := range list {
+		out = append(out, &kpng.Problem{Object: valid(p.Object), Field: valid(p.Field), Message: valid(p.Message)})
+	}
+	return out
+}
+
+// toNetworks tells nil, which lets in everybody, from empty, which lets in nobody.
+func toNetworks(list []netip.Prefix) *kpng.Networks {
+	if list == nil {
+		return nil
+	}
+	return &kpng.Networks{Networks: networks(list)}
+}
+
+func networks(list []netip.Prefix) []*kpng.Network {
+	var out []*kpng.Network
+	for _, p := range list {
+		out = append(out, &kpng.Network{Address: p.Addr().AsSlice(), Length: uint32(p.Bits())})
+	}
+	return out
+}

@@ -1,0 +1,289 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/internal/fanout"
+	"sigs.k8s.io/kpng/internal/wire"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// Limits are what a peer may cost. Zero fields mean the default.
+type Limits = fanout.Limits
+
+// A ServerConfig says how a server works. The zero value is ready for use behind a
+// listener that only friends reach.
+type ServerConfig struct {
+	// Meaning is how Services are understood; NodeName, NodeIP and Lacks are nodes' own
+	// and not set. Its MinInterval is the least time between two states that nodes are
+	// told; changes in between are taken together. Zero means 10 ms, and a change that
+	// comes alone does not wait.
+	Meaning nodelocal.Config
+	// Authorize says whether the peer of ctx may watch a node; nil lets everybody. Its
+	// error goes to the peer, and should be one of gRPC's. The time, if it is not zero, is
+	// when the permission ends, and the stream with it.
+	Authorize func(ctx context.Context, node string) (until time.Time, err error)
+	// AuthorizeInspect says whether the peer of ctx may ask the inspection service; nil
+	// lets everybody. node is the node that it asks about, or empty for all.
+	AuthorizeInspect func(ctx context.Context, node string) error
+	// Limits are what a node may cost.
+	Limits Limits
+	// Name is what the server calls itself to its clients; it is for people.
+	Name string
+	// Observe, when not nil, is told of each acknowledgement. It must not block.
+	Observe func(Applied)
+	// Logger hears what is of interest to operators; nil is silent.
+	Logger *slog.Logger
+}
+
+// Applied is what a node has said of an update.
+type Applied struct {
+	// Node is the node's name, Peer its address.
+	Node string
+	// Error is why it could not apply the update; empty when it could.
+	Error string
+	// Requested are when changes were written to the Kubernetes API, as far as that is
+	// known; Stored is when this server had computed the first of them, Sent when the update
+	// was sent, Acknowledged when the node's answer came. Took is how long the node says
+	// that applying took.
+	Requested    []time.Time
+	Stored, Sent time.Time
+	Acknowledged time.Time
+	Took         time.Duration
+}
+
+// A Server tells nodes what they must do for Services. Any number may live in a
+// process, also on one store.
+type Server struct {
+	cfg   ServerConfig
+	store *watchers.Store
+	fleet *nodelocal.Fleet
+	hub   *hub
+	ready chan struct{} // closed with the first state
+
+	// Only Run touches these.
+	sequence uint64
+	nodesGen uint64
+	networks uint64
+
+	mu      sync.Mutex
+	streams map[string]map[*nodeStream]struct{} // by node
+	history []publication                       // the newest last
+}
+
+type (
+	hub   = fanout.Hub[localsink.ServiceName, extra]
+	state = fanout.State[localsink.ServiceName, extra]
+	batch = fanout.Batch[localsink.ServiceName]
+)
+
+// extra is what belongs to a state beside Services.
+type extra struct {
+	facts watchers.Snapshot
+	// nodes and networks count the changes of Nodes and of what all nodes have in common.
+	nodes, networks uint64
+}
+
+// A publication is when a state was made, and when its causes were asked for.
+type publication struct {
+	revision  uint64
+	at        time.Time
+	requested []time.Time
+}
+
+const (
+	// maxHistory is how many publications a server remembers, for latencies.
+	maxHistory = 4096
+	// maxRequested bounds the times that go with one state.
+	maxRequested = 64
+	// defaultInterval is between two states.
+	defaultInterval = 10 * time.Millisecond
+)
+
+// NewServer returns a server of the nodes of store. The error names the field of cfg
+// that is wrong. The server tells nothing before [Server.Run], and must be closed.
+func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
+	fleet, err := nodelocal.NewFleet(store, cfg.Meaning)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
+	return &Server{
+		cfg:     cfg,
+		store:   store,
+		fleet:   fleet,
+		hub:     fanout.New[localsink.ServiceName, extra](localsink.ServiceName.Compare, cfg.Limits),
+		ready:   make(chan struct{}),
+		streams: map[string]map[*nodeStream]struct{}{},
+	}, nil
+}
+
+// Close lets go of the store.
+func (s *Server) Close() { s.fleet.Close() }
+
+// ServerOption is what a gRPC server must be made with that a [Server] or its like is
+// registered with: it lets one encoding reach many streams. Other services are not
+// affected.
+func ServerOption() grpc.ServerOption { return wire.ServerOption() }
+
+// Register registers the service that nodes watch.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	kpng.RegisterNodeServiceServer(r, nodeService{s: s})
+}
+
+// RegisterInspect registers the service that answers people's questions.
+func (s *Server) RegisterInspect(r grpc.ServiceRegistrar) {
+	kpng.RegisterInspectServiceServer(r, inspectService{s: s})
+}
+
+// Ready returns a channel that is closed when the facts are complete and nodes are told.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run follows the store until ctx is done; then it ends all streams and returns nil.
+// Nodes hear nothing before the facts are complete. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.hub.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for facts := s.store.Snapshot(); !facts.Synced(); facts = s.store.Snapshot() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-facts.Newer():
+		}
+	}
+	for {
+		facts, published := s.refresh(time.Now())
+		if published == 1 {
+			close(s.ready)
+		}
+		if !sleep(ctx, s.cfg.Meaning.MinInterval) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-facts.Newer():
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// refresh publishes what has changed, and returns the facts that it stands for and the
+// number of the state.
+func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
+	first := s.hub.State().Revision == 0
+	n := s.fleet.Refresh()
+	if len(n.Nodes) > 0 {
+		s.nodesGen++
+	}
+	if n.AllNodes {
+		s.networks++
+	}
+	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
+		return n.Facts, s.hub.State().Revision
+	}
+	revision := s.hub.State().Revision + 1
+	if !first {
+		s.remember(publication{revision, now, requested(n.Slices)})
+	}
+	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
+		for name, m := range n.Services {
+			if m == nil {
+				tx.Delete(name)
+				continue
+			}
+			s.sequence++
+			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
+		}
+	})
+	return n.Facts, revision
+}
+
+// requested are when changes were asked for. Those before the first state say nothing
+// about anybody's speed.
+func requested(slices []*watchers.EndpointSlice) (times []time.Time) {
+	for _, slice := range slices {
+		if !slice.Triggered.IsZero() && len(times) < maxRequested {
+			times = append(times, slice.Triggered)
+		}
+	}
+	return times
+}
+
+func (s *Server) remember(p publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.history) >= 2*maxHistory {
+		s.history = append(s.history[:0], s.history[maxHistory:]...)
+	}
+	s.history = append(s.history, p)
+}
+
+// since returns the publications after one revision and up to another.
+func (s *Server) since(old, new uint64) []publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := len(s.history)
+	for end > 0 && s.history[end-1].revision > new {
+		end--
+	}
+	begin := end
+	for begin > 0 && s.history[begin-1].revision > old {
+		begin--
+	}
+	return append([]publication(nil), s.history[begin:end]...)
+}
+
+// An item is a Service as nodes are told of it.
+type item struct {
+	meaning  *nodelocal.Meaning
+	sequence uint64
+	revision uint64 // of the first state that has it
+	at       time.Time
+
+	mu        sync.Mutex
+	encodings []*fanout.Encoding // as many as there are different common parts
+}
+
+// Sequence implements fanout.Item.
+func (i *item) Sequence() uint64 { return i.sequence }
+
+// For implements fanout.Item; a class is a zone.
+func (i *item) For(zone string) *fanout.Encoding {
+	common := i.meaning.Common(zone)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.encodings {
+		if e.Value == any(common) {
+			return e
+		}
+	}
+	e := encodeService(common)
+	i.encodings = append(i.encodings, e)
+	return e
+}

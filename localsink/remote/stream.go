@@ -1,0 +1,260 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/fanout"
+	"sigs.k8s.io/kpng/internal/session"
+	"sigs.k8s.io/kpng/internal/wire"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/plan"
+)
+
+// nodeService implements the service that nodes watch.
+type nodeService struct {
+	kpng.UnimplementedNodeServiceServer
+	s *Server
+}
+
+// WatchNode serves one node's stream.
+func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) error {
+	ctx := grpcStream.Context()
+	first, err := grpcStream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if hello == nil {
+		return status.Error(codes.InvalidArgument, "the first message must be hello")
+	}
+	if hello.GetNodeName() == "" {
+		return status.Error(codes.InvalidArgument, "hello.node_name: required")
+	}
+	if n.s.cfg.Authorize != nil {
+		until, err := n.s.cfg.Authorize(ctx, hello.GetNodeName())
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadlineCause(ctx, until, session.ErrExpired)
+			defer cancel()
+		}
+	}
+	select {
+	case <-n.s.ready:
+	case <-ctx.Done():
+		return session.Status(context.Cause(ctx))
+	}
+	s := &nodeStream{
+		server: n.s, grpc: grpcStream, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
+		client: hello.GetHello().GetClient(), since: time.Now(),
+		capabilities: session.Common(hello.GetHello().GetCapabilities()),
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		s.peer = p.Addr.String()
+	}
+	defer n.s.forget(s)
+	err = n.s.hub.Serve(ctx, session.Peer(hello.GetHello()), s, func(status func() fanout.Status) {
+		s.status = status
+		n.s.meet(s)
+	})
+	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
+		err = cause
+	}
+	return session.Status(err)
+}
+
+func (s *Server) meet(n *nodeStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams[n.name] == nil {
+		s.streams[n.name] = map[*nodeStream]struct{}{}
+	}
+	s.streams[n.name][n] = struct{}{}
+}
+
+func (s *Server) forget(n *nodeStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams[n.name], n)
+	if len(s.streams[n.name]) == 0 {
+		delete(s.streams, n.name)
+	}
+}
+
+// A nodeStream is one node's stream, in the words of node.proto.
+type nodeStream struct {
+	server       *Server
+	grpc         kpng.NodeService_WatchNodeServer
+	name         string
+	peer, client string
+	lacks        localsink.Features
+	capabilities []kpng.Capability
+	since        time.Time
+	status       func() fanout.Status
+
+	// Only the sender touches these.
+	told            *localsink.Node // what the node was told that it is
+	node            *localsink.Node // what it is
+	zone            string
+	nodes, networks uint64 // the generations that node and zone are of
+}
+
+// Class implements fanout.Wire: nodes of a zone are told the same.
+func (n *nodeStream) Class(s *state) string {
+	n.see(s)
+	return n.zone
+}
+
+// see learns what the node is. The same node is the same pointer.
+func (n *nodeStream) see(s *state) {
+	if n.node != nil && n.nodes == s.Extra.nodes && n.networks == s.Extra.networks {
+		return
+	}
+	node, zone := n.server.fleet.Node(s.Extra.facts, n.name)
+	n.zone, n.nodes, n.networks = zone, s.Extra.nodes, s.Extra.networks
+	if n.node == nil || !n.node.Equal(node) {
+		n.node = node
+	}
+}
+
+// Welcome implements fanout.Wire.
+func (n *nodeStream) Welcome(sendHeld, startOver bool) error {
+	return n.grpc.Send(&kpng.WatchNodeResponse{Welcome: &kpng.Welcome{
+		Server: n.server.cfg.Name, Capabilities: n.capabilities, SendHeld: sendHeld, StartOver: startOver,
+	}})
+}
+
+// Own implements fanout.Wire.
+func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
+	n.see(new)
+	if n.told != n.node {
+		n.told = n.node
+		pieces = append(pieces, piece(fieldNode, toNode(n.node)))
+	}
+	if old == nil {
+		index, _ := b.Memo(func() any { return index(new) }).(map[string][]*item)
+		for _, i := range index[n.name] {
+			if own := i.meaning.Own(n.name); own != nil {
+				pieces = append(pieces, encodeOwn(i.meaning.Name(), own))
+			}
+		}
+		return pieces
+	}
+	memo, _ := b.Memo(func() any { return n.server.ownOf(old, new, b) }).(*owns)
+	pieces = append(pieces, memo.pieces[n.name]...)
+	if len(memo.triggered) > 0 && (len(pieces) > 0 || !b.Empty()) {
+		pieces = append(pieces, memo.triggered)
+	}
+	return pieces
+}
+
+// index returns which Services each node may have something of its own of.
+func index(s *state) map[string][]*item {
+	all := map[string][]*item{}
+	for _, i := range s.Items.All() {
+		it, ok := i.(*item)
+		if !ok {
+			continue
+		}
+		for node := range it.meaning.Mentions {
+			if list := all[node]; len(list) == 0 || list[len(list)-1] != it {
+				all[node] = append(list, it)
+			}
+		}
+	}
+	return all
+}
+
+// owns are what single nodes are told between two states, by node, and when the causes
+// were asked for.
+type owns struct {
+	pieces    map[string][][]byte
+	triggered []byte
+}
+
+func (s *Server) ownOf(old, new *state, b *batch) *owns {
+	out := &owns{pieces: map[string][][]byte{}}
+	for _, c := range b.Changed() {
+		was, is := nodesOf(c.Old), nodesOf(c.New)
+		for node, own := range is {
+			if !own.Equal(was[node]) {
+				out.pieces[node] = append(out.pieces[node], encodeOwn(c.Key, own))
+			}
+		}
+		for node := range was {
+			if is[node] == nil {
+				out.pieces[node] = append(out.pieces[node], encodeOwn(c.Key, nil))
+			}
+		}
+	}
+	var times []uint64
+	for _, p := range s.since(old.Revision, new.Revision) {
+		for _, t := range p.requested {
+			if len(times) < maxRequested {
+				times = append(times, uint64(t.UnixNano()))
+			}
+		}
+	}
+	if len(times) > 0 {
+		out.triggered = fixed(fieldTriggered, times)
+	}
+	return out
+}
+
+func nodesOf(i fanout.Item) map[string]*plan.Own {
+	if it, ok := i.(*item); ok {
+		return it.meaning.Nodes()
+	}
+	return nil
+}
+
+// Unwanted implements fanout.Wire.
+func (n *nodeStream) Unwanted(digests []uint64) []byte { return fixed(fieldUnwanted, digests) }
+
+// Commit implements fanout.Wire.
+func (n *nodeStream) Commit(revision uint64) []byte {
+	return piece(fieldCommit, &kpng.Commit{Revision: revision})
+}
+
+// Send implements fanout.Wire.
+func (n *nodeStream) Send(pieces [][]byte) error {
+	return n.grpc.SendMsg(&wire.Frame{Pieces: pieces})
+}
+
+// Receive implements fanout.Wire. What a newer client says beside all this is ignored.
+func (n *nodeStream) Receive() (fanout.Message, error) {
+	for {
+		in, err := n.grpc.Recv()
+		switch {
+		case err != nil:
+			return fanout.Message{}, err
+		case in.GetHello() != nil:
+			return fanout.Message{}, fanout.ErrUnexpected
+		}
+		if m, ok := session.Message(in.GetHeld(), in.GetAck()); ok {
+			return m, nil
+		}
+	}
+}
+
+// Acknowledged implements fanout.Wire.
+func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
+	if n.server.cfg.Observe == nil || sent.IsZero() {
+		return
+	}
+	out := Applied{Node: n.name, Error: a.Error, Sent: sent, Acknowledged: time.Now(), Took: a.Took}
+	if p := n.server.since(a.Revision-1, a.Revision); len(p) > 0 {
+		out.Stored, out.Requested = p[0].at, slices.Clone(p[0].requested)
+	}
+	n.server.cfg.Observe(out)
+}

@@ -1,0 +1,149 @@
+package watchertest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A Random makes facts of a small cluster at random, for tests of laws: few names and few
+// addresses, so that they often collide, change back and forth, and do not fit together.
+type Random struct {
+	*rand.Rand
+	// Nodes and Services are how many there are at most.
+	Nodes, Services int
+}
+
+// NewRandom returns a Random that makes the same facts for the same seed.
+func NewRandom(seed uint64, nodes, services int) Random {
+	return Random{rand.New(rand.NewPCG(seed, seed)), nodes, services}
+}
+
+// Step returns a transaction that changes a few facts.
+func (r Random) Step() func(*watchers.Tx) {
+	n := 1 + r.IntN(3)
+	return func(tx *watchers.Tx) {
+		for range n {
+			switch r.IntN(12) {
+			case 0, 1:
+				tx.SetService(r.Service())
+			case 2:
+				tx.DeleteService(r.name())
+			case 3:
+				tx.SetNode(r.Node())
+			case 4:
+				if r.IntN(4) == 0 {
+					tx.DeleteNode(r.node())
+				}
+			case 5:
+				tx.DeleteEndpointSlice("ns", fmt.Sprintf("%s-%d", r.name().Name, r.IntN(3)))
+			case 6:
+				if r.IntN(4) == 0 {
+					tx.SetServiceCIDR(&watchers.ServiceCIDR{Name: "default", Networks: []netip.Prefix{netip.PrefixFrom(r.ip("10.96.0."), 16+r.IntN(4)).Masked()}})
+				}
+			default:
+				tx.SetEndpointSlice(r.EndpointSlice())
+			}
+		}
+	}
+}
+
+func (r Random) name() watchers.ServiceName {
+	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", r.IntN(r.Services))}
+}
+
+func (r Random) node() string { return fmt.Sprint("node-", r.IntN(r.Nodes)) }
+
+func (r Random) zone() string { return fmt.Sprint("zone-", r.IntN(3)) }
+
+func (r Random) ip(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, 1+r.IntN(9))) }
+
+// Service returns a Service.
+func (r Random) Service() *watchers.Service {
+	v4, v6 := r.ip("10.96.0."), r.ip("fd00:96::")
+	s := &watchers.Service{
+		Name: r.name(), Created: time.Unix(int64(r.IntN(3)), 0), Type: watchers.ServiceType(r.IntN(4)),
+		ClusterIP: v4, ClusterIPs: []netip.Addr{v4}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
+		InternalPolicy: watchers.TrafficPolicy(r.IntN(2)), ExternalPolicy: watchers.TrafficPolicy(r.IntN(2)),
+		HealthCheckNodePort: uint16(r.IntN(2) * (32000 + r.IntN(3))),
+	}
+	if r.IntN(2) == 0 {
+		s.ClusterIPs, s.IPFamilies = append(s.ClusterIPs, v6), append(s.IPFamilies, watchers.IPv6)
+	}
+	if r.IntN(3) == 0 {
+		s.Affinity = time.Duration(1+r.IntN(2)) * time.Hour
+	}
+	if r.IntN(3) == 0 {
+		s.ExternalIPs = []netip.Addr{r.ip("192.0.2."), r.ip("2001:db8::")}
+	}
+	if r.IntN(3) == 0 {
+		s.Ingress = []watchers.Ingress{{IP: r.ip("198.51.100."), Proxy: r.IntN(4) == 0}}
+		s.Restricted = r.IntN(2) == 0
+		if s.Restricted {
+			s.SourceRanges = []netip.Prefix{netip.PrefixFrom(r.ip("192.168.0."), 24+r.IntN(9)).Masked()}
+			s.RangesUnread = r.IntN(4) == 0
+		}
+	}
+	for i := range 1 + r.IntN(2) {
+		s.Ports = append(s.Ports, watchers.ServicePort{
+			Name: fmt.Sprint("p", i), Protocol: []watchers.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}[r.IntN(3)],
+			Port: uint16(80 + r.IntN(3)), NodePort: uint16(r.IntN(2) * (30000 + r.IntN(4))),
+		})
+	}
+	if r.IntN(8) == 0 {
+		s.Problems = []watchers.Problem{{Object: "Service " + s.Name.String(), Field: "spec.externalIPs[0]", Message: "is odd"}}
+	}
+	return s
+}
+
+// EndpointSlice returns a slice of a Service.
+func (r Random) EndpointSlice() *watchers.EndpointSlice {
+	name, protocols := r.name(), []watchers.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}
+	s := &watchers.EndpointSlice{
+		Namespace: "ns", Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
+		Triggered: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
+	}
+	network := "10.244.0."
+	if r.IntN(4) == 0 {
+		s.Family, network = watchers.IPv6, "fd00:244::"
+	}
+	for i := range 1 + r.IntN(2) {
+		for _, p := range protocols {
+			s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: p, Port: uint16(8080 + i)})
+		}
+	}
+	hinted, byNode := r.IntN(2) == 0, r.IntN(3) == 0
+	for range r.IntN(6) {
+		e := watchers.Endpoint{Addr: r.ip(network), Ready: r.IntN(4) != 0, Serving: r.IntN(4) != 0, Terminating: r.IntN(4) == 0}
+		if r.IntN(8) != 0 {
+			e.Node = r.node()
+		}
+		if hinted {
+			e.Hints = &watchers.Hints{Zones: []string{r.zone()}}
+			if byNode {
+				e.Hints.Nodes = []string{r.node()}
+			}
+		}
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+// Node returns a node.
+func (r Random) Node() *watchers.Node {
+	n := &watchers.Node{Name: r.node(), Zone: r.zone(), IPs: []netip.Addr{r.ip("192.168.0.")}}
+	if r.IntN(4) == 0 {
+		n.Zone = ""
+	}
+	if r.IntN(2) == 0 {
+		n.IPs = append(n.IPs, r.ip("fd00:192::"))
+	}
+	if r.IntN(2) == 0 {
+		n.PodCIDRs = []netip.Prefix{netip.PrefixFrom(r.ip("10.244.0."), 24).Masked()}
+	}
+	return n
+}
