@@ -32,7 +32,7 @@ func allowed() map[string][]string {
 		"watchers/kubeapi":     append(own("watchers", "localsink"), api...),
 		"watchers/kube":        append(own("watchers", "watchers/kubeapi"), append(api, "k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock")...),
 		"watchers/file":        append(own("watchers", "watchers/kubeapi"), append(api, "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify")...),
-		"watchers/watchertest": append(own("watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
+		"watchers/watchertest": append(own("localsink", "watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
 		"localsink/feed":       own("localsink", "diffstore"),
 		"localsink/plan":       own("localsink"),
 		"localsink/nodelocal":  own("localsink", "localsink/feed", "localsink/plan", "watchers", "diffstore"),
