@@ -121,14 +121,15 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
-	return &Server{
+	s := &Server{
 		cfg:     cfg,
 		store:   store,
 		fleet:   fleet,
-		hub:     fanout.New[localsink.ServiceName, extra](localsink.ServiceName.Compare, cfg.Limits),
 		ready:   make(chan struct{}),
 		streams: map[string]map[*nodeStream]struct{}{},
-	}, nil
+	}
+	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
+	return s, nil
 }
 
 // Close lets go of the store.
