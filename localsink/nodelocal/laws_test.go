@@ -179,8 +179,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	}
 }
 
-// TestNoTwoServicesShareAnAddress is what the contract promises to backends.
-func TestNoTwoServicesShareAnAddress(t *testing.T) {
+// TestDP12NoTwoServicesShareAnAddress is what the contract promises to backends.
+func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(7, 7))}
 	store := watchers.NewStore()
 	table := newTable(t, store)
@@ -201,9 +201,9 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 	require.NotZero(t, contested, "the test never had a collision")
 }
 
-// TestFailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
+// TestOP14FailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
 // that every update is relative to the last accepted one.
-func TestFailedSyncsLoseNothing(t *testing.T) {
+func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world{rand.New(rand.NewPCG(3, 3))}
 		coin := rand.New(rand.NewPCG(5, 5)) // the sink's own
@@ -244,9 +244,9 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestTakenBack: what a failed Sync was told is told again, also when it is as it was
+// TestOP14TakenBack: what a failed Sync was told is told again, also when it is as it was
 // before, or gone again: part of the sink may have done it.
-func TestTakenBack(t *testing.T) {
+func TestOP14TakenBack(t *testing.T) {
 	store := watchers.NewStore()
 	table := newTable(t, store)
 	w := world{rand.New(rand.NewPCG(4, 4))}
@@ -290,9 +290,9 @@ func TestTakenBack(t *testing.T) {
 	require.Nil(t, table.Pending())
 }
 
-// TestTriggers: the times of changes are told with the update that they caused, and
+// TestIN55TriggersOfOneUpdate: the times of changes are told with the update that they caused, and
 // not with a later one.
-func TestTriggers(t *testing.T) {
+func TestIN55TriggersOfOneUpdate(t *testing.T) {
 	store := watchers.NewStore()
 	table := newTable(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
@@ -321,8 +321,8 @@ func TestTriggers(t *testing.T) {
 	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).Triggered)
 }
 
-// TestRunTiming: retries back off, and MinInterval keeps its distance.
-func TestRunTiming(t *testing.T) {
+// TestOP10RunTiming: retries back off, and MinInterval keeps its distance.
+func TestOP10RunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{}
 		sink.failing.Store(true)
@@ -353,9 +353,9 @@ func TestRunTiming(t *testing.T) {
 	})
 }
 
-// TestBackoff: changes neither hurry a failing sink without limit, nor make a short
+// TestOP10Backoff: changes neither hurry a failing sink without limit, nor make a short
 // outage long.
-func TestBackoff(t *testing.T) {
+func TestOP10Backoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{}
 		sink.failing.Store(true)
@@ -389,9 +389,9 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestRepair: a sink that says it is damaged is called again, and again if that
+// TestOP16Repair: a sink that says it is damaged is called again, and again if that
 // fails.
-func TestRepair(t *testing.T) {
+func TestOP16Repair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{damaged: make(chan struct{}, 1)}
 		store := watchers.NewStore()
