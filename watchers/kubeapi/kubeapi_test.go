@@ -195,6 +195,26 @@ func TestService(t *testing.T) {
 		}, want: func(s *watchers.Service) {
 			s.ClusterIPs, s.IPFamilies = addrs("10.0.0.1", "", "2001:db8::1"), []watchers.IPFamily{4, 0, 6}
 		}, problems: []string{`spec.clusterIPs[1]: "bad" is not an IP address; ignored`, `spec.ipFamilies[1]: "IPv5" is not an IP family; ignored`}},
+		{id: "IN-21 more families than cluster IPs", change: func(s *corev1.Service) {
+			s.Spec.IPFamilies = []corev1.IPFamily{"IPv4", "IPv6"}
+		}, want: func(s *watchers.Service) { s.IPFamilies = []watchers.IPFamily{4, 6} },
+			problems: []string{"spec.ipFamilies[1]: has no address in spec.clusterIPs[1]; ignored"}},
+		{id: "IN-21 a family and no list of cluster IPs", change: func(s *corev1.Service) {
+			s.Spec.ClusterIPs, s.Spec.IPFamilies = nil, []corev1.IPFamily{"IPv4"}
+		}, want: func(s *watchers.Service) { s.ClusterIPs, s.IPFamilies = nil, []watchers.IPFamily{4} },
+			problems: []string{"spec.ipFamilies[0]: has no address in spec.clusterIPs[0]; ignored"}},
+		{id: "IN-21 more cluster IPs than families", change: func(s *corev1.Service) {
+			s.Spec.ClusterIPs, s.Spec.IPFamilies = []string{"10.0.0.1", "2001:db8::1"}, []corev1.IPFamily{"IPv4"}
+		}, want: func(s *watchers.Service) {
+			s.ClusterIPs, s.IPFamilies = addrs("10.0.0.1", "2001:db8::1"), []watchers.IPFamily{4}
+		}, problems: []string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{id: "IN-21 no families at all", change: func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1", "2001:db8::1"} },
+			want: func(s *watchers.Service) { s.ClusterIPs = addrs("10.0.0.1", "2001:db8::1") }},
+		{id: "IN-21 headless in two families", change: func(s *corev1.Service) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.IPFamilies = "None", []string{"None"}, []corev1.IPFamily{"IPv4", "IPv6"}
+		}, want: func(s *watchers.Service) {
+			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, addrs(""), []watchers.IPFamily{4, 6}
+		}},
 		{id: "IN-23 IN-26 ports", change: func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Name: "dns", Protocol: "UDP", Port: 53, NodePort: 30053}, {Name: "s", Protocol: "SCTP", Port: 53}}
 		}, want: func(s *watchers.Service) {
@@ -324,14 +344,34 @@ func TestEndpointSlice(t *testing.T) {
 		}, want: func(s *watchers.EndpointSlice) {
 			s.Ports = []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 1}, {Name: "u", Protocol: localsink.UDP, Port: 4}}
 		}, problems: []string{
+			"ports[1].name: is missing; the port is ignored",
 			"ports[2].port: 0 is not a port number from 1 to 65535; the port is ignored",
 			"ports[3].port: 0 is not a port number from 1 to 65535; the port is ignored",
 			"ports[4].port: 65536 is not a port number from 1 to 65535; the port is ignored",
 			`ports[5].protocol: "ICMP" is not a protocol that Services can have; the port is ignored`}},
 		{id: "IN-43 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []endpoint{at(), at("10.1.0.1", "10.1.0.2", "junk"), at("junk", "10.1.0.3"), at("")}
-		}, problems: []string{`endpoints[2].addresses[0]: "junk" is not an IPv4 address; the endpoint is ignored`,
+		}, problems: []string{"endpoints[0].addresses: is empty; the endpoint is ignored",
+			`endpoints[2].addresses[0]: "junk" is not an IPv4 address; the endpoint is ignored`,
 			`endpoints[3].addresses[0]: "" is not an IPv4 address; the endpoint is ignored`}},
+		{id: "IN-42 no ports", change: func(s *discoveryv1.EndpointSlice) { s.Ports = nil },
+			want:     func(s *watchers.EndpointSlice) { s.Ports = nil },
+			problems: []string{"ports: is empty; the endpoints of the slice get no connections"}},
+		{id: "IN-42 neither ports nor endpoints", change: func(s *discoveryv1.EndpointSlice) { s.Ports, s.Endpoints = nil, nil },
+			want: func(s *watchers.EndpointSlice) { s.Ports, s.Endpoints = nil, nil }},
+		{id: "IN-43 addresses that lead to no endpoint", change: func(s *discoveryv1.EndpointSlice) {
+			s.Endpoints = []endpoint{at("127.0.0.1"), at("0.0.0.0"), at("224.0.0.1"), at("10.1.0.1"), at("239.1.2.3")}
+		}, problems: []string{`endpoints[0].addresses[0]: "127.0.0.1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "0.0.0.0" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "224.0.0.1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[4].addresses[0]: "239.1.2.3" cannot be an address of an endpoint; the endpoint is ignored`}},
+		{id: "IN-43 IPv6 addresses that lead to no endpoint", change: func(s *discoveryv1.EndpointSlice) {
+			s.AddressType, s.Endpoints = "IPv6", []endpoint{at("::1"), at("::"), at("ff02::1"), at("2001:db8::1")}
+		}, want: func(s *watchers.EndpointSlice) {
+			s.Family, s.Endpoints = 6, []watchers.Endpoint{ready("2001:db8::1")}
+		}, problems: []string{`endpoints[0].addresses[0]: "::1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "::" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "ff02::1" cannot be an address of an endpoint; the endpoint is ignored`}},
 		{id: "IN-33 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []endpoint{at("010.001.0.1"), at("::ffff:10.1.0.2")}
 		}, want: func(s *watchers.EndpointSlice) {
