@@ -65,6 +65,12 @@ func (c *claims) set(name localsink.ServiceName, created time.Time, want *locals
 			now = append(now, key)
 			asked[key] = claimant{name, created, fe.Kind == localsink.ClusterIP}
 		}
+		for _, key := range listeners(want) {
+			if _, twice := asked[key]; !twice {
+				now = append(now, key)
+				asked[key] = claimant{name, created, false}
+			}
+		}
 	}
 	for _, key := range old {
 		if as, ok := asked[key]; ok && c.has(key, as) {
@@ -161,7 +167,42 @@ func (c *claims) settle(svc *localsink.Service) {
 			return true
 		})
 	}
+	c.settleHealthCheck(svc)
 	svc.Ports = slices.DeleteFunc(svc.Ports, func(p localsink.Port) bool { return len(p.Frontends) == 0 })
+}
+
+// settleHealthCheck takes from svc its health check when another Service has the port,
+// or when it is one of its own node ports: packets would go to the endpoints.
+func (c *claims) settleHealthCheck(svc *localsink.Service) {
+	wrong := ""
+	for _, key := range listeners(svc) {
+		if holder := c.holders[key].name; holder != svc.Name {
+			wrong = fmt.Sprintf("TCP port %d belongs to Service %s; ignored", key.addr.Port(), holder)
+		}
+		for taken := range frontends(svc) {
+			if taken == key {
+				wrong = fmt.Sprintf("%d is a node port of this Service; ignored", key.addr.Port())
+			}
+		}
+	}
+	if wrong != "" {
+		svc.HealthCheck = nil
+		svc.Problems = append(svc.Problems, localsink.Problem{
+			Object: "Service " + svc.Name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+	}
+}
+
+// listeners are the claims of a Service's health check: a port on the node's addresses
+// of both families, as node ports are.
+func listeners(svc *localsink.Service) []claim {
+	if svc.HealthCheck == nil {
+		return nil
+	}
+	var all []claim
+	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		all = append(all, claim{netip.AddrPortFrom(any, svc.HealthCheck.Port), localsink.TCP})
+	}
+	return all
 }
 
 // field names where a Service asks for a frontend.

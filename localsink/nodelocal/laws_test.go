@@ -39,6 +39,8 @@ func (w world) service() *watchers.Service {
 		InternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		ExternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		Affinity:       time.Duration(w.IntN(2)) * time.Hour,
+
+		HealthCheckNodePort: uint16(30000 + w.IntN(4)),
 	}
 	s.ClusterIPs = []netip.Addr{s.ClusterIP, w.ip("fd00:96::")}
 	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
@@ -193,6 +195,11 @@ func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 			for key := range frontends(svc) {
 				other, taken := owner[key]
 				require.False(t, taken, "%v: %s and %s", key, other, svc.Name)
+				owner[key] = svc.Name
+			}
+			for _, key := range listeners(svc) {
+				other, taken := owner[key]
+				require.False(t, taken, "%v: %s and the health check of %s", key, other, svc.Name)
 				owner[key] = svc.Name
 			}
 			contested += strings.Count(svc.Text(), "belongs to Service")

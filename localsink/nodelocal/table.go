@@ -121,6 +121,7 @@ func (t *Table) Refresh() watchers.Snapshot {
 	affected := map[localsink.ServiceName]struct{}{}
 	everything := false
 	for c := range changes {
+		t.hear(facts, c.Value)
 		switch c.Key.Kind {
 		case watchers.KindService:
 			affected[c.Key.Service()] = struct{}{}
