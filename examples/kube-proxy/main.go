@@ -85,10 +85,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 
 	store := watchers.NewStore()
 	watcher := kube.New(client, kube.Config{NodeName: o.HostnameOverride, Logger: log})
-	eligible := func() bool {
-		node := store.Snapshot().Node(o.HostnameOverride)
-		return node != nil && !node.Leaving
-	}
+	eligible := func() bool { return eligible(store.Snapshot().Node(o.HostnameOverride)) }
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
@@ -124,6 +121,9 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 		return nil
 	}
 }
+
+// eligible says whether load balancers should send anything to a node.
+func eligible(node *watchers.Node) bool { return node != nil && !node.Leaving }
 
 // nodelocal translates the settings that say what Services mean here.
 func (o *options) nodelocal(log *slog.Logger) nodelocal.Config {
