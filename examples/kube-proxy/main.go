@@ -91,8 +91,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
 	defer checks.Close()
-	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	sink := localsink.Chain(report, health, checks, flows, predecessor{}, modest{})
+	sink := inOrder(report, health, checks, flows)
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -120,6 +119,11 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	default:
 		return nil
 	}
+}
+
+// inOrder lets nothing run ahead of the rules: health checks, and what cleans up behind.
+func inOrder(report, rules, checks, flows localsink.Sink) localsink.Sink {
+	return localsink.Chain(report, rules, checks, flows, predecessor{}, modest{})
 }
 
 // eligible says whether load balancers should send anything to a node.

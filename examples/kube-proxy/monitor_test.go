@@ -112,3 +112,23 @@ func TestNoLocalEndpoints(t *testing.T) {
 		})
 	}
 }
+
+// TestOP15NothingRunsAheadOfTheRules: when they fail, nobody is told that they are there.
+func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
+	var calls []string
+	sink := func(name string, err error) localsink.Sink {
+		return localsink.Func(func(context.Context, *localsink.Update) error {
+			calls = append(calls, name)
+			return err
+		})
+	}
+	failed := errors.New("injected")
+	err := inOrder(sink("report", nil), sink("rules", failed), sink("checks", nil), sink("flows", nil)).Sync(t.Context(), &localsink.Update{})
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, []string{"report", "rules"}, calls)
+
+	calls = nil
+	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, []string{"report", "rules", "checks", "flows"}, calls)
+}
