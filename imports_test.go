@@ -104,6 +104,11 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
 	}
+	t.Run("OP-24 every proxy is independent: nobody elects a leader", func(t *testing.T) {
+		for _, pkg := range []string{"examples/kube-proxy", "watchers/kube"} {
+			require.NotContains(t, reaches(pkg), "k8s.io/client-go/tools/leaderelection\n")
+		}
+	})
 	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
 	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
 }
