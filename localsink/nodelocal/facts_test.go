@@ -36,6 +36,8 @@ func endpoint(t *testing.T, text string) watchers.Endpoint {
 			e.Ready, e.Terminating = true, true
 		case w == "L":
 			e.Node = "node-1"
+		case w[0] == '@':
+			e.Node = w[1:]
 		case w[0] == 'z':
 			hints.Zones = append(hints.Zones, w[1:])
 		case w[0] == 'n':
