@@ -69,6 +69,7 @@ type call struct {
 	logger    *slog.Logger
 	expired   error // the cause of the end of its context when the credential expires
 	allowed   atomic.Bool
+	withheld  atomic.Bool // something was sent before anything was allowed
 }
 
 // enter lets a call in, and bounds its context by its peer's credential.
@@ -113,8 +114,10 @@ func (c *call) ended(ctx context.Context, err error) error {
 	if context.Cause(ctx) == c.expired {
 		return c.expired
 	}
-	if err == nil {
-		return c.check()
+	if err == nil || c.withheld.Load() { // handlers may call what SendMsg said something else
+		if refused := c.check(); refused != nil {
+			return refused
+		}
 	}
 	return err
 }
@@ -122,6 +125,7 @@ func (c *call) ended(ctx context.Context, err error) error {
 // check keeps what no access was asked for from the peer.
 func (c *call) check() error {
 	if !c.allowed.Load() {
+		c.withheld.Store(true)
 		return status.Errorf(codes.PermissionDenied, "%q was allowed nothing here", c.identity.Name)
 	}
 	return nil

@@ -71,7 +71,10 @@ func TestNobodyNoticesARotation(t *testing.T) {
 			serverCert, serverKey = young.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 			serverVolume.swap(serverCert, serverKey, both)
 		},
-		func() { nodeCert, nodeKey = young.issue(t, nodeName("n1"), inAnHour()); nodeVolume.swap(nodeCert, nodeKey, both) },
+		func() {
+			nodeCert, nodeKey = young.issue(t, nodeName("n1"), inAnHour())
+			nodeVolume.swap(nodeCert, nodeKey, both)
+		},
 	} {
 		step()
 		serverSide.reload()
