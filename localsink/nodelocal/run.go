@@ -85,6 +85,7 @@ type follower struct {
 	repair  bool          // the sink asked for a Sync that has not succeeded yet
 
 	facts   watchers.Snapshot // what the table stands for
+	noticed time.Time         // the first change that the sink has not accepted, or zero
 	ended   time.Time         // of the last Sync
 	failed  string            // the error of the last Sync, empty after success
 	backoff time.Duration     // zero after success
@@ -187,20 +188,25 @@ func (f *follower) pace(ctx context.Context) bool {
 // sync brings the sink in line with the present facts, or arranges for another
 // attempt.
 func (f *follower) sync(ctx context.Context) {
+	if at, ok := f.facts.Replaced(); ok && f.noticed.IsZero() {
+		f.noticed = at
+	}
 	f.facts = f.table.Refresh()
 	u := f.table.Pending()
 	if u == nil {
+		f.noticed = time.Time{} // it means nothing to this node
 		if !f.repair && f.backoff == 0 {
 			return
 		}
 		u = f.table.Current()
 	}
+	u.Noticed = f.noticed
 	err := f.sink.Sync(ctx, u)
 	f.ended = time.Now()
 	switch {
 	case err == nil:
 		f.table.Accept(u)
-		f.backoff, f.repair, f.failed = 0, false, ""
+		f.backoff, f.repair, f.failed, f.noticed = 0, false, "", time.Time{}
 	case ctx.Err() == nil:
 		f.backOff(ctx, u, err)
 	}
