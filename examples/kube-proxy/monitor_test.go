@@ -66,7 +66,6 @@ func TestMonitorCounts(t *testing.T) {
 	require.Empty(t, problems)
 }
 
-<<<<<<< HEAD
 // TestNoLocalEndpoints: the gauges count Services that are silent on this node although
 // somebody serves elsewhere.
 func TestNoLocalEndpoints(t *testing.T) {
@@ -133,7 +132,8 @@ func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
 	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
 	require.ErrorIs(t, err, failed)
 	require.Equal(t, []string{"report", "rules", "checks", "flows"}, calls)
-=======
+}
+
 // TestMonitorMeasuresReactions: from the first cause to success, and only where there
 // is one.
 func TestMonitorMeasuresReactions(t *testing.T) {
@@ -162,5 +162,4 @@ func TestMonitorMeasuresReactions(t *testing.T) {
 	n, sum := count()
 	require.EqualValues(t, 1, n)
 	require.InDelta(t, time.Hour.Seconds(), sum, 60)
->>>>>>> wt-parity
 }
