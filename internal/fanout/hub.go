@@ -59,6 +59,7 @@ type Hub[K, X any] struct {
 	batches  []*Batch[K] // the newest last
 	bases    map[string]*base[K, X]
 	sessions map[*session[K, X]]struct{}
+	closed   bool // Run has ended, and nobody watches over sessions any more
 	senders  sync.WaitGroup
 }
 
@@ -107,8 +108,8 @@ func (h *Hub[K, X]) Update(extra X, fn func(tx *diffstore.Tx[K, Item])) {
 	close(old.newer)
 }
 
-// Run ends streams whose peers are stuck, until ctx is done; then it ends all, and
-// returns when they have ended.
+// Run ends streams whose peers are stuck, until ctx is done; then it ends all, also those
+// that come later, and returns when they have ended. It is called once.
 func (h *Hub[K, X]) Run(ctx context.Context) {
 	every := max(min(h.limits.AckTimeout, h.limits.SendTimeout, h.limits.HelloTimeout)/4, time.Millisecond)
 	ticker := time.NewTicker(every)
@@ -116,6 +117,9 @@ func (h *Hub[K, X]) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			h.mu.Lock()
+			h.closed = true
+			h.mu.Unlock()
 			h.each(func(s *session[K, X]) { s.end(context.Canceled) })
 			h.senders.Wait()
 			return

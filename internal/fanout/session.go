@@ -108,9 +108,9 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		hub: h, peer: peer, wire: wire,
 		held: make(chan Message), acked: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	h.mu.Lock()
-	h.sessions[s] = struct{}{}
-	h.mu.Unlock()
+	if !h.enter(s) {
+		return context.Canceled
+	}
 	defer func() {
 		h.mu.Lock()
 		delete(h.sessions, s)
@@ -120,7 +120,6 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		report(s.Status)
 	}
 	done := make(chan error, 2)
-	h.senders.Add(2)
 	go func() { defer h.senders.Done(); done <- s.receive() }()
 	go func() { defer h.senders.Done(); done <- s.send() }()
 	for {
@@ -136,6 +135,19 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		}
 		return s.end(nil)
 	}
+}
+
+// enter makes s one of the hub's sessions, with a receiver and a sender, and returns false
+// when the hub has ended.
+func (h *Hub[K, X]) enter(s *session[K, X]) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.sessions[s] = struct{}{}
+	h.senders.Add(2)
+	return true
 }
 
 // end ends the session, and returns the first reason given.
