@@ -42,7 +42,8 @@ var (
 	ErrNotAcknowledged = errors.New("fanout: the peer does not acknowledge what it is sent")
 	// ErrNotSaid is of a peer that does not say what it holds.
 	ErrNotSaid = errors.New("fanout: the peer does not say what it holds")
-	// ErrHeldTooMuch is of a peer that says it holds more than anybody can.
+	// ErrHeldTooMuch is of a peer that says it holds more than anybody can, or than it said
+	// first.
 	ErrHeldTooMuch = errors.New("fanout: the peer claims to hold too much")
 	// ErrUnexpected is of a peer that says what it was not asked.
 	ErrUnexpected = errors.New("fanout: the peer says what it was not asked")

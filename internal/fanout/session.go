@@ -274,6 +274,9 @@ func (s *session[K, X]) send() error {
 
 // begin brings the peer to a recent state, whatever it holds.
 func (s *session[K, X]) begin() (*State[K, X], string, error) {
+	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.Held {
+		return nil, "", ErrHeldTooMuch
+	}
 	class := s.wire.Class(s.hub.State())
 	b := s.hub.base(class)
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
@@ -303,11 +306,11 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 func (s *session[K, X]) hear() (map[uint64]struct{}, error) {
 	s.locked(func() { s.asked = time.Now() })
 	defer s.locked(func() { s.asked = time.Time{} })
-	held := map[uint64]struct{}{}
+	held, said := map[uint64]struct{}{}, 0
 	for {
 		select {
 		case m := <-s.held:
-			if len(held)+len(m.Held) > s.hub.limits.Held {
+			if said += len(m.Held); said > s.peer.HeldCount {
 				return nil, ErrHeldTooMuch
 			}
 			for _, d := range m.Held {
