@@ -20,7 +20,8 @@ type Limits struct {
 	AckTimeout time.Duration
 	// SendTimeout is how long a peer may leave what was sent unread. Default 30 seconds.
 	SendTimeout time.Duration
-	// HelloTimeout is how long a peer may take to say what it holds. Default 30 seconds.
+	// HelloTimeout is how long a peer may take to say hello, and then what it holds.
+	// Default 30 seconds.
 	HelloTimeout time.Duration
 	// Held is how many items a peer may say that it holds. Default 1,000,000.
 	Held int
@@ -91,6 +92,9 @@ func New[K, X any](compare func(a, b K) int, limits Limits) *Hub[K, X] {
 	h.state.Store(&State[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
 	return h
 }
+
+// Limits returns what a peer may cost, with all defaults filled in.
+func (h *Hub[K, X]) Limits() Limits { return h.limits }
 
 // State returns the present state.
 func (h *Hub[K, X]) State() *State[K, X] { return h.state.Load() }
