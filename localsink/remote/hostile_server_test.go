@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
@@ -39,24 +40,32 @@ type forger struct {
 	forge  func(n int, in *response) []any // what is said instead of the nth message
 	hellos []*kpng.NodeHello
 	logged bytes.Buffer
+	heard  func(stream int, client bool, m proto.Message) // when not nil, under mu
+	opened int
+	gate   sync.Mutex                       // whoever holds it keeps clients away
 	ends   map[*context.CancelFunc]struct{} // of the present streams
 }
 
 func newForger(t *testing.T, s *site) *forger {
 	f := &forger{t: t, real: s.dial(), ends: map[*context.CancelFunc]struct{}{}}
+	f.conn = serveRaw(t, f)
+	return f
+}
+
+// serveRaw serves nodes with a service that may send rawMessages.
+func serveRaw(t *testing.T, service kpng.NodeServiceServer) *grpc.ClientConn {
 	listener := bufconn.Listen(1 << 20)
 	g := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
-	kpng.RegisterNodeServiceServer(g, f)
+	kpng.RegisterNodeServiceServer(g, service)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = g.Serve(listener) })
 	t.Cleanup(func() { g.Stop(); serving.Wait() })
-	conn, err := grpc.NewClient("passthrough:///forger",
+	conn, err := grpc.NewClient("passthrough:///raw",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	f.conn = conn
-	return f
+	return conn
 }
 
 // once changes what is said on one stream, the next.
@@ -94,7 +103,25 @@ func (f *forger) lastHello() *kpng.NodeHello {
 	return f.hellos[len(f.hellos)-1]
 }
 
+// away does something while no client is there.
+func (f *forger) away(do func()) {
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	f.cut()
+	do()
+}
+
+func (f *forger) hear(stream int, client bool, m proto.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.heard != nil {
+		f.heard(stream, client, m)
+	}
+}
+
 func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
+	f.gate.Lock()
+	f.gate.Unlock()
 	ctx, cancel := context.WithCancel(client.Context())
 	server, err := kpng.NewNodeServiceClient(f.real).WatchNode(ctx)
 	if err != nil {
@@ -102,7 +129,8 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 		return err
 	}
 	f.mu.Lock()
-	forge := f.forge
+	forge, stream := f.forge, f.opened
+	f.opened++
 	f.forge, f.ends[&cancel] = nil, struct{}{}
 	f.mu.Unlock()
 	defer func() {
@@ -114,6 +142,9 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 	asking.Go(func() {
 		for {
 			in, err := client.Recv()
+			if err == nil {
+				f.hear(stream, true, in)
+			}
 			if err != nil || server.Send(in) != nil {
 				cancel()
 				return
@@ -131,6 +162,7 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 		if err != nil {
 			return err
 		}
+		f.hear(stream, false, in)
 		said := []any{in}
 		if forge != nil {
 			said = forge(n, in)
