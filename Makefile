@@ -3,7 +3,7 @@ GO ?= go
 export CGO_ENABLED ?= 0
 TESTFLAGS ?=
 
-.PHONY: help demo test bench lint e2e scale cross tools
+.PHONY: help demo test bench lint proto generate e2e scale cross tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,14 @@ lint: ## formatting, vet, and a tidy go.mod
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) vet ./... && $(GO) mod tidy -diff
+
+proto: ## the protocol in api/: lint, compatibility, and whether the Go code is of it
+	@./test/tools.sh npm
+	@./test/proto/proto.sh check
+
+generate: ## compile the protocol in api/
+	@./test/tools.sh npm
+	@./test/proto/proto.sh generate
 
 cross: ## the module builds for other systems, and with newer Kubernetes libraries
 	GOOS=linux GOARCH=arm64 $(GO) build ./...

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside Go: a C compiler for the race detector, and the
-# stock tools that tests look at the kernel with.
+# stock tools that tests look at the kernel with. Further tools may be named: npm.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -10,6 +10,7 @@ need gcc gcc
 need nft nftables
 need ip iproute2
 need conntrack conntrack
+for tool in "$@"; do need "$tool" "$tool"; done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "tests need these packages:$missing" >&2

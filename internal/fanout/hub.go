@@ -20,7 +20,8 @@ type Limits struct {
 	AckTimeout time.Duration
 	// SendTimeout is how long a peer may leave what was sent unread. Default 30 seconds.
 	SendTimeout time.Duration
-	// HelloTimeout is how long a peer may take to say what it holds. Default 30 seconds.
+	// HelloTimeout is how long a peer may take to say hello, and then what it holds.
+	// Default 30 seconds.
 	HelloTimeout time.Duration
 	// Beginning is how many peers are sent a whole state at the same time; others wait for
 	// their turn, so that when thousands come at once each is served quickly and memory is
@@ -47,7 +48,8 @@ var (
 	ErrNotAcknowledged = errors.New("fanout: the peer does not acknowledge what it is sent")
 	// ErrNotSaid is of a peer that does not say what it holds.
 	ErrNotSaid = errors.New("fanout: the peer does not say what it holds")
-	// ErrHeldTooMuch is of a peer that says it holds more than anybody can.
+	// ErrHeldTooMuch is of a peer that says it holds more than anybody can, or than it said
+	// first.
 	ErrHeldTooMuch = errors.New("fanout: the peer claims to hold too much")
 	// ErrUnexpected is of a peer that says what it was not asked.
 	ErrUnexpected = errors.New("fanout: the peer says what it was not asked")
@@ -66,6 +68,7 @@ type Hub[K, X any] struct {
 	batches  []*Batch[K] // the newest last
 	bases    map[string]*base[K, X]
 	sessions map[*session[K, X]]struct{}
+	closed   bool // Run has ended, and nobody watches over sessions any more
 	senders  sync.WaitGroup
 }
 
@@ -100,6 +103,9 @@ func New[K, X any](compare func(a, b K) int, end func(old, new *State[K, X]) []b
 	return h
 }
 
+// Limits returns what a peer may cost, with all defaults filled in.
+func (h *Hub[K, X]) Limits() Limits { return h.limits }
+
 // State returns the present state.
 func (h *Hub[K, X]) State() *State[K, X] { return h.state.Load() }
 
@@ -117,8 +123,8 @@ func (h *Hub[K, X]) Update(extra X, fn func(tx *diffstore.Tx[K, Item])) {
 	close(old.newer)
 }
 
-// Run ends streams whose peers are stuck, until ctx is done; then it ends all, and
-// returns when they have ended.
+// Run ends streams whose peers are stuck, until ctx is done; then it ends all, also those
+// that come later, and returns when they have ended. It is called once.
 func (h *Hub[K, X]) Run(ctx context.Context) {
 	every := max(min(h.limits.AckTimeout, h.limits.SendTimeout, h.limits.HelloTimeout)/4, time.Millisecond)
 	ticker := time.NewTicker(every)
@@ -126,6 +132,9 @@ func (h *Hub[K, X]) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			h.mu.Lock()
+			h.closed = true
+			h.mu.Unlock()
 			h.each(func(s *session[K, X]) { s.end(context.Canceled) })
 			h.senders.Wait()
 			return

@@ -107,9 +107,9 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		hub: h, peer: peer, wire: wire,
 		held: make(chan Message), acked: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	h.mu.Lock()
-	h.sessions[s] = struct{}{}
-	h.mu.Unlock()
+	if !h.enter(s) {
+		return context.Canceled
+	}
 	defer func() {
 		h.mu.Lock()
 		delete(h.sessions, s)
@@ -119,7 +119,6 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		report(s.Status)
 	}
 	done := make(chan error, 2)
-	h.senders.Add(2)
 	go func() { defer h.senders.Done(); done <- s.receive() }()
 	go func() { defer h.senders.Done(); done <- s.send() }()
 	for {
@@ -135,6 +134,19 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], repor
 		}
 		return s.end(nil)
 	}
+}
+
+// enter makes s one of the hub's sessions, with a receiver and a sender, and returns false
+// when the hub has ended.
+func (h *Hub[K, X]) enter(s *session[K, X]) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.sessions[s] = struct{}{}
+	h.senders.Add(2)
+	return true
 }
 
 // end ends the session, and returns the first reason given.
@@ -261,6 +273,9 @@ func (s *session[K, X]) send() error {
 
 // begin brings the peer to a recent state, whatever it holds.
 func (s *session[K, X]) begin() (*State[K, X], string, error) {
+	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.Held {
+		return nil, "", ErrHeldTooMuch
+	}
 	class := s.wire.Class(s.hub.State())
 	b := s.hub.base(class)
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
@@ -306,11 +321,11 @@ func (s *session[K, X]) turn() (end func()) {
 func (s *session[K, X]) hear() (map[uint64]struct{}, error) {
 	s.locked(func() { s.asked = time.Now() })
 	defer s.locked(func() { s.asked = time.Time{} })
-	held := map[uint64]struct{}{}
+	held, said := map[uint64]struct{}{}, 0
 	for {
 		select {
 		case m := <-s.held:
-			if len(held)+len(m.Held) > s.hub.limits.Held {
+			if said += len(m.Held); said > s.peer.HeldCount {
 				return nil, ErrHeldTooMuch
 			}
 			for _, d := range m.Held {

@@ -47,18 +47,23 @@ func Peer(h *kpng.Hello) fanout.Peer {
 // maxErrorText bounds what is kept of a peer's error.
 const maxErrorText = 1024
 
+// Cut returns the beginning of a peer's text, in memory of its own: nobody may fill a
+// server's memory with what it calls itself.
+func Cut(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	return strings.Clone(strings.ToValidUTF8(text[:size], ""))
+}
+
 // Message returns what a client says after hello, and false when both arguments are nil.
 func Message(held *kpng.Held, ack *kpng.Ack) (fanout.Message, bool) {
 	switch {
 	case held != nil:
 		return fanout.Message{Held: held.GetDigests(), Last: held.GetLast()}, true
 	case ack != nil:
-		text := ack.GetError()
-		if len(text) > maxErrorText {
-			text = strings.ToValidUTF8(text[:maxErrorText], "")
-		}
 		return fanout.Message{Ack: &fanout.Ack{
-			Revision: ack.GetRevision(), Error: text, Took: time.Duration(min(ack.GetDurationNs(), uint64(24*time.Hour))),
+			Revision: ack.GetRevision(), Error: Cut(ack.GetError(), maxErrorText), Took: time.Duration(min(ack.GetDurationNs(), uint64(24*time.Hour))),
 		}}, true
 	}
 	return fanout.Message{}, false

@@ -103,10 +103,24 @@ func (c *Client) follow(ctx context.Context) {
 	})
 }
 
+// welcomeTimeout is how long a server may take to welcome a client, and to hear what it
+// holds. One that waits for its own facts takes as long.
+const welcomeTimeout = 30 * time.Second
+
+var errLate = errors.New("remote: the server does not answer")
+
 // watch is one stream. It reports whether the server has said anything of use.
 func (c *Client) watch(ctx context.Context, server grpc.ClientConnInterface) (progress bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, end := context.WithCancelCause(ctx)
+	cancel := func() { end(context.Canceled) }
 	defer cancel()
+	// A server that accepts and never answers is none; another may be better.
+	late := time.AfterFunc(welcomeTimeout, func() { end(errLate) })
+	defer func() {
+		if late.Stop(); errors.Is(context.Cause(ctx), errLate) {
+			err = errLate
+		}
+	}()
 	stream, err := kpng.NewNodeServiceClient(server).WatchNode(ctx)
 	if err != nil {
 		return false, err
@@ -138,6 +152,7 @@ func (c *Client) watch(ctx context.Context, server grpc.ClientConnInterface) (pr
 			return false, err
 		}
 	}
+	late.Stop()
 	c.mirror.begin(welcome.GetWelcome().GetStartOver())
 	acks := make(chan struct{})
 	go func() { defer close(acks); c.acknowledge(ctx, stream) }()
@@ -149,7 +164,8 @@ func (c *Client) watch(ctx context.Context, server grpc.ClientConnInterface) (pr
 		}
 		if err := c.mirror.hear(in); err != nil {
 			c.mirror.distrust()
-			return progress, fmt.Errorf("remote: the server's words make no sense, will start over: %w", err)
+			// Not progress, whatever came before: the next attempt may be as vain.
+			return false, fmt.Errorf("remote: the server's words make no sense, will start over: %w", err)
 		}
 		progress = progress || in.GetCommit() != nil
 	}

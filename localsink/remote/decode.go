@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -151,10 +152,21 @@ func fromRoutes(in *kpng.RouteList) (out []plan.Route, unknown string, err error
 		}
 		out = append(out, route)
 	}
-	if len(out) == 0 || out[len(out)-1].From != localsink.Anyone {
-		return out, unknown, fmt.Errorf("routes: the last one is not for everybody")
+	if unknown == "" && !(decided(out, plan.PodsKnown) && decided(out, plan.PodsUnknown)) {
+		return out, "", errors.New("routes: the last one is not for everybody")
 	}
 	return out, unknown, nil
+}
+
+// decided says whether the last route is for everybody on nodes of one kind: backends
+// rely on it.
+func decided(routes []plan.Route, node plan.Condition) bool {
+	for i := len(routes) - 1; i >= 0; i-- {
+		if routes[i].Only == plan.Always || routes[i].Only == node {
+			return routes[i].From == localsink.Anyone
+		}
+	}
+	return false
 }
 
 func fromEndpoints(in []*kpng.Endpoint) ([]plan.Endpoint, error) {

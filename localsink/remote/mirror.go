@@ -26,6 +26,7 @@ type mirror struct {
 	node      *localsink.Node
 	unwanted  []uint64
 	triggered []time.Time
+	committed uint64 // the revision of the stream's last commit
 
 	mu         sync.Mutex
 	said       said
@@ -80,7 +81,9 @@ func (s *said) clear() {
 func (s *said) set(name localsink.ServiceName, k *known) {
 	if old := s.services[name]; old != nil {
 		s.root ^= old.digest
-		delete(s.byDigest, old.digest)
+		if s.byDigest[old.digest] == name {
+			delete(s.byDigest, old.digest)
+		}
 	}
 	if k == nil {
 		delete(s.services, name)
@@ -95,7 +98,8 @@ func (s *said) set(name localsink.ServiceName, k *known) {
 func (m *mirror) held() (root uint64, count uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.distrusted {
+	// Two Services of one digest cannot be told apart by it.
+	if m.distrusted || len(m.said.byDigest) != len(m.said.services) {
 		return 0, 0
 	}
 	return m.said.root, uint32(len(m.said.services))
@@ -120,10 +124,11 @@ func (m *mirror) present() *localsink.Node {
 
 // begin prepares for a new stream.
 func (m *mirror) begin(startOver bool) {
-	m.startOver = startOver
 	m.forgetHeard()
+	m.committed = 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.startOver = startOver || m.distrusted
 	// What a node has of its own is not resumed: it is little, and comes whole.
 	for name := range m.said.owns {
 		m.owns[name] = nil
@@ -168,14 +173,33 @@ func (m *mirror) hear(in *kpng.WatchNodeResponse) error {
 		}
 		m.node = node
 	}
-	m.unwanted = append(m.unwanted, in.GetUnwanted()...)
+	if m.unwanted = append(m.unwanted, in.GetUnwanted()...); len(m.unwanted) > m.size() {
+		return fmt.Errorf("unwanted: %d digests, of %d Services", len(m.unwanted), m.size())
+	}
 	for _, t := range in.GetTriggeredUnixNs() {
-		m.triggered = append(m.triggered, time.Unix(0, t))
+		if len(m.triggered) < maxTriggers {
+			m.triggered = append(m.triggered, time.Unix(0, t))
+		}
 	}
 	if in.GetCommit() != nil {
-		m.commit(in.GetCommit().GetRevision())
+		revision := in.GetCommit().GetRevision()
+		if revision <= m.committed {
+			return fmt.Errorf("commit: revision %d after %d", revision, m.committed)
+		}
+		m.committed = revision
+		m.commit(revision)
 	}
 	return nil
+}
+
+// maxTriggers bounds how many times wait for a commit, and for the feed.
+const maxTriggers = 4096
+
+// size is the number of Services that there were at the last commit.
+func (m *mirror) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.said.services)
 }
 
 func (m *mirror) hearService(c *kpng.ServiceChange) error {
@@ -209,7 +233,7 @@ func (m *mirror) hearService(c *kpng.ServiceChange) error {
 
 // latest returns the common part of a Service as it was heard last.
 func (m *mirror) latest(name localsink.ServiceName) *known {
-	if k, heard := m.services[name]; heard {
+	if k, heard := m.services[name]; heard || m.startOver {
 		return k
 	}
 	m.mu.Lock()
@@ -253,7 +277,7 @@ func (m *mirror) commit(revision uint64) {
 	if m.node != nil {
 		m.seeNode(m.node)
 	}
-	m.times = append(m.times, m.triggered...)
+	m.times = append(m.times, m.triggered[:min(len(m.triggered), maxTriggers-len(m.times))]...)
 	m.said.revision, m.acking = revision, true
 	if m.noticed.IsZero() && m.isComplete() {
 		m.noticed = time.Now()

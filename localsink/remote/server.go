@@ -70,6 +70,7 @@ type Server struct {
 	fleet *nodelocal.Fleet
 	hub   *hub
 	ready chan struct{} // closed with the first state
+	ended chan struct{} // closed when Run has ended
 
 	// Only Run touches these.
 	sequence uint64
@@ -126,6 +127,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		store:   store,
 		fleet:   fleet,
 		ready:   make(chan struct{}),
+		ended:   make(chan struct{}),
 		streams: map[string]map[*nodeStream]struct{}{},
 	}
 	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
@@ -159,7 +161,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.hub.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	defer func() { close(s.ended); cancel(); <-ended }()
 	for facts := s.store.Snapshot(); !facts.Synced(); facts = s.store.Snapshot() {
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"time"
 
@@ -27,16 +28,9 @@ type nodeService struct {
 // WatchNode serves one node's stream.
 func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) error {
 	ctx := grpcStream.Context()
-	first, err := grpcStream.Recv()
+	hello, err := n.hello(grpcStream)
 	if err != nil {
 		return err
-	}
-	hello := first.GetHello()
-	if hello == nil {
-		return status.Error(codes.InvalidArgument, "the first message must be hello")
-	}
-	if hello.GetNodeName() == "" {
-		return status.Error(codes.InvalidArgument, "hello.node_name: required")
 	}
 	if n.s.cfg.Authorize != nil {
 		until, err := n.s.cfg.Authorize(ctx, hello.GetNodeName())
@@ -51,12 +45,14 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	}
 	select {
 	case <-n.s.ready:
+	case <-n.s.ended:
+		return session.Status(context.Canceled)
 	case <-ctx.Done():
 		return session.Status(context.Cause(ctx))
 	}
 	s := &nodeStream{
 		server: n.s, grpc: grpcStream, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
-		client: hello.GetHello().GetClient(), since: time.Now(),
+		client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
 		capabilities: session.Common(hello.GetHello().GetCapabilities()),
 	}
 	if p, ok := peer.FromContext(ctx); ok {
@@ -71,6 +67,47 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		err = cause
 	}
 	return session.Status(err)
+}
+
+const (
+	// maxName is how long the name of a node is at most, in Kubernetes.
+	maxName = 253
+	// maxClient is how much is kept of what a client calls itself.
+	maxClient = 256
+)
+
+// hello waits for the first message, but not for ever.
+func (n nodeService) hello(stream kpng.NodeService_WatchNodeServer) (*kpng.NodeHello, error) {
+	type first struct {
+		in  *kpng.WatchNodeRequest
+		err error
+	}
+	heard := make(chan first, 1)
+	go func() { // ends with the stream
+		in, err := stream.Recv()
+		heard <- first{in, err}
+	}()
+	timer := time.NewTimer(n.s.hub.Limits().HelloTimeout)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil, status.Error(codes.DeadlineExceeded, "there was no hello")
+	case <-n.s.ended:
+		return nil, session.Status(context.Canceled)
+	case f := <-heard:
+		hello := f.in.GetHello()
+		switch {
+		case f.err != nil && !errors.Is(f.err, io.EOF):
+			return nil, f.err
+		case hello == nil:
+			return nil, status.Error(codes.InvalidArgument, "the first message must be hello")
+		case hello.GetNodeName() == "":
+			return nil, status.Error(codes.InvalidArgument, "hello.node_name: required")
+		case len(hello.GetNodeName()) > maxName:
+			return nil, status.Errorf(codes.InvalidArgument, "hello.node_name: longer than %d bytes", maxName)
+		}
+		return hello, nil
+	}
 }
 
 func (s *Server) meet(n *nodeStream) {

@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/remote"
@@ -29,6 +31,8 @@ type site struct {
 	listener *bufconn.Listener
 	stop     func()
 	server   *remote.Server
+	grpc     *grpc.Server
+	people   *grpc.ClientConn // of those who inspect
 }
 
 func newSite(t *testing.T, store *watchers.Store, cfg remote.ServerConfig) *site {
@@ -52,7 +56,7 @@ func (s *site) start() {
 	running.Go(func() { _ = server.Run(ctx) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listener, s.server = listener, server
+	s.listener, s.server, s.grpc = listener, server, g
 	s.stop = func() {
 		g.Stop()
 		cancel()
@@ -82,6 +86,47 @@ func (s *site) dial() *grpc.ClientConn {
 	return conn
 }
 
+// listenTCP lets the present server listen on the loopback interface as well.
+func (s *site) listenTCP() (address string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(s.t, err)
+	go func() { _ = s.grpc.Serve(listener) }() // ends with the server
+	return listener.Addr().String()
+}
+
+// connected returns the names of the nodes that are connected.
+func (s *site) connected() (names []string) {
+	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{})
+	require.NoError(s.t, err)
+	for _, n := range list.GetNodes() {
+		if n.GetConnected() {
+			names = append(names, n.GetName())
+		}
+	}
+	return names
+}
+
+// applied says whether a node has applied all that there is.
+func (s *site) applied(node string) bool {
+	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{Prefix: node})
+	require.NoError(s.t, err)
+	n := list.GetNodes()
+	return len(n) == 1 && n[0].GetConnected() && n[0].GetAppliedRevision() == list.GetRevision()
+}
+
+func (s *site) inspector() *grpc.ClientConn {
+	if s.people == nil {
+		s.people = s.dial()
+	}
+	return s.people
+}
+
+// empty waits until nobody is connected but the given nodes.
+func (s *site) empty(but ...string) {
+	s.t.Helper()
+	within(s.t, func() bool { return slices.Equal(but, s.connected()) })
+}
+
 // A keeper is a sink that keeps what it accepted last.
 type keeper struct {
 	mu      sync.Mutex
@@ -108,6 +153,40 @@ func (k *keeper) present() (*localsink.Update, <-chan struct{}) {
 	return k.last, k.changed
 }
 
+// count returns what the keeper has accepted last, and how often.
+func (k *keeper) count() (state string, syncs int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return text(k.last), k.syncs
+}
+
+// some returns the first state that the keeper accepts.
+func (k *keeper) some(t *testing.T) *localsink.Update {
+	return k.when(t, func(*localsink.Update) bool { return true })
+}
+
+// until returns when the keeper has accepted a state that has a word in it.
+func (k *keeper) until(t *testing.T, word string) {
+	k.when(t, func(u *localsink.Update) bool { return strings.Contains(text(u), word) })
+}
+
+func (k *keeper) when(t *testing.T, is func(*localsink.Update) bool) *localsink.Update {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		u, changed := k.present()
+		if u != nil && is(u) {
+			return u
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("late; the last was:\n%s", text(u))
+		}
+	}
+}
+
 // wait returns when the keeper has accepted a state that reads so.
 func (k *keeper) wait(t *testing.T, want string) {
 	t.Helper()
@@ -132,6 +211,9 @@ func (k *keeper) wait(t *testing.T, want string) {
 }
 
 func text(u *localsink.Update) string {
+	if u == nil {
+		return "nothing"
+	}
 	var b strings.Builder
 	n := u.Node
 	b.WriteString(strings.Join([]string{n.Name, join(n.IPs), join(n.LocalPods.Networks), join(n.NodePortAddresses), join(n.ServiceNetworks)}, " | "))
