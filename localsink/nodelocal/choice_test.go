@@ -142,6 +142,7 @@ func TestCategorizeEndpoints(t *testing.T) {
 		{"6.1 gap SEL-02 node hints complete, zone hints not", "", "A", []string{"10.0.0.1 R zA nnode-1", "10.0.0.2 R nnode-2"}, ".1", "-", ".1", false},
 		{"6.1 gap SEL-02 zone hints complete, node hints not", "", "A", []string{"10.0.0.1 R zA nnode-1", "10.0.0.2 R zA", "10.0.0.3 R zB"}, ".1.2", "-", ".1.2", false},
 		{"6.1 gap SEL-02 neither is complete", "", "A", []string{"10.0.0.1 R zA", "10.0.0.2 R nnode-1"}, ".1.2", "-", ".1.2", false},
+		{"6.1 gap SEL-02 no zone is not the zone without a name", "", "", []string{"10.0.0.1 R z", "10.0.0.2 R zB"}, ".1.2", "-", ".1.2", false},
 		{"6.1 gap SEL-03 hints of terminating ones do not count", "", "A", []string{"10.0.0.1 ST zB", "10.0.0.2 ST zA"}, ".1.2", "-", ".1.2", false},
 		{"6.1 gap SEL-04 internal policy Local and only a terminating one here", "in", "", []string{"10.0.0.1 ST L", "10.0.0.2 R"}, ".2", ".1", ".1.2", false},
 		{"6.1 gap SEL-04 only one here, hinted away", "en", "A", []string{"10.0.0.1 R zB L", "10.0.0.2 R zA"}, ".2", ".1", ".1.2", false},

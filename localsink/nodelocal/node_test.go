@@ -78,6 +78,7 @@ func TestIN80NodePortAddresses(t *testing.T) {
 		{"6.7 expandNodePortAddressKeywords IN-80 localhost", "localhost", dual, "127.0.0.0/8 ::1/128"},
 		{"6.7 expandNodePortAddressKeywords IN-80 localhost, no node", "localhost", "", "127.0.0.0/8 ::1/128"},
 		{"6.7 expandNodePortAddressKeywords IN-80 all", "all", dual, "0.0.0.0/0 ::/0"},
+		{"6.7 expandNodePortAddressKeywords IN-80 all and primary", "primary all", dual, "0.0.0.0/0 ::/0"},
 		{"6.7 expandNodePortAddressKeywords IN-80 primary and localhost", "primary localhost", dual, "127.0.0.0/8 192.0.2.1/32 ::1/128 2001:db8::1/128"},
 		{"6.7 expandNodePortAddressKeywords IN-80 localhost and a network", "localhost 10.0.0.0/8", dual, "10.0.0.0/8 127.0.0.0/8 ::1/128"},
 		{"6.7 NodePortAddresses IN-82 one family is not spoken of", "10.20.30.0/24", dual, "10.20.30.0/24 ::/0"},
