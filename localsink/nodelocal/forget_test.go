@@ -18,12 +18,12 @@ func TestIN51ClaimsAreForgotten(t *testing.T) {
 	for range 500 {
 		store.Update(w.step())
 		table.Refresh()
-		contested += len(table.claims.waiting)
+		contested += len(table.meanings.claims.waiting)
 	}
 	require.NotZero(t, contested, "the test never had a collision")
 	store.Update(func(tx *watchers.Tx) { tx.RetainAll(func(watchers.Key) bool { return false }) })
 	table.Refresh()
-	require.Empty(t, table.claims.holders)
-	require.Empty(t, table.claims.waiting)
-	require.Empty(t, table.claims.made)
+	require.Empty(t, table.meanings.claims.holders)
+	require.Empty(t, table.meanings.claims.waiting)
+	require.Empty(t, table.meanings.claims.made)
 }

@@ -32,9 +32,10 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// The benchmarks run the server in this process and all nodes in another one, over real
-// gRPC on loopback, so that the processor time of this process is the server's. The
-// other process is this program again, told so by the environment.
+// The benchmarks run a real server. Its nodes are feathers, which cost nearly nothing; or,
+// with KPNG_BENCH_LOOPBACK=1, real gRPC clients in another process on loopback, so that
+// the processor time of this process is the server's. That process is this program again,
+// told so by the environment.
 const crowdEnv = "KPNG_BENCH_CROWD"
 
 func TestMain(m *testing.M) {
@@ -102,7 +103,7 @@ type stage struct {
 	b      *testing.B
 	store  *watchers.Store
 	server *remote.Server
-	stop   func()
+	flight *flight
 	crowd  *exec.Cmd
 	said   *bufio.Scanner
 	in     io.WriteCloser
@@ -115,15 +116,21 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 	s.server = server
 	g := grpc.NewServer(append(serverOptions(), remote.ServerOption())...)
 	server.Register(g)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
+	var l net.Listener
+	if os.Getenv("KPNG_BENCH_LOOPBACK") != "" {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(b, err)
+	} else {
+		s.flight = newFlight(nodes)
+		l = s.flight
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Serve(l) })
 	running.Go(func() { _ = server.Run(ctx) })
 	<-server.Ready()
 	b.Cleanup(func() {
-		if s.in != nil {
+		if s.in != nil && s.crowd.Process != nil {
 			s.in.Close()
 			_ = s.crowd.Wait()
 		}
@@ -132,6 +139,9 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 		running.Wait()
 		server.Close()
 	})
+	if s.flight != nil {
+		return s
+	}
 	s.crowd = exec.Command(os.Args[0])
 	s.crowd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdEnv, l.Addr(), nodes))
 	s.crowd.Stderr = os.Stderr
@@ -150,15 +160,33 @@ func serverOptions() []grpc.ServerOption {
 	}
 }
 
-// reached waits until all nodes have a revision of at least, and returns what the crowd
-// says of it: when the last was reached, and the bytes on the wire so far.
+// reached is when the last of all nodes had a revision, and the bytes on the wire so far.
 type reached struct {
 	revision uint64
 	last     time.Time
 	down, up int64
 }
 
+// join lets all nodes connect.
+func (s *stage) join() {
+	if s.flight != nil {
+		go s.flight.takeOff(func(i int) string { return fmt.Sprintf("node-%04d", i) })
+		return
+	}
+	require.NoError(s.b, s.crowd.Start())
+}
+
 func (s *stage) wait(revision uint64) reached {
+	for s.flight != nil {
+		select {
+		case r := <-s.flight.reached:
+			if r.revision >= revision {
+				return r
+			}
+		case <-time.After(3 * time.Minute):
+			s.b.Fatal("the nodes have not arrived")
+		}
+	}
 	for s.said.Scan() {
 		var r reached
 		var ns int64
@@ -206,7 +234,7 @@ func BenchmarkFanout(b *testing.B) {
 			runtime.GC()
 			before, joined := resident(), time.Now()
 			beforeCPU := cpu()
-			require.NoError(b, st.crowd.Start())
+			st.join()
 			first := st.wait(1)
 			b.Logf("all joined after %v, server CPU %v; resident %d MiB, of it for nodes %d KiB each; %d B down and %d B up each",
 				time.Since(joined).Round(time.Millisecond), cpu()-beforeCPU, resident()>>20, (resident()-before)>>10/int64(nodes),
@@ -294,9 +322,9 @@ func crowd(spec string) error {
 // measured.
 type raw []byte
 
-type rawCodec struct{ encoding.CodecV2 }
+type crowdCodec struct{ encoding.CodecV2 }
 
-func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+func (c crowdCodec) Marshal(v any) (mem.BufferSlice, error) {
 	m, ok := v.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is no message", v)
@@ -305,7 +333,7 @@ func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
 
-func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+func (c crowdCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	r, ok := v.(*raw)
 	if !ok {
 		return fmt.Errorf("%T is not raw", v)
@@ -314,7 +342,7 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-func (c rawCodec) Name() string { return "proto" }
+func (c crowdCodec) Name() string { return "proto" }
 
 // revision returns the revision of the commit in a WatchNodeResponse, 0 for none.
 func (r raw) revision() uint64 {
@@ -344,7 +372,7 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 		}),
 		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(1<<20),
 		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(crowdCodec{})))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,9 @@ package e2e
 import (
 	"regexp"
 	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // A difference is something that another proxy is known to do otherwise. It changes
@@ -57,5 +60,36 @@ func iptablesDifferences() []difference {
 			probes: `^node ports answer on the primary addresses only, step 1: node primary/loop4`,
 			why:    "node ports answer on IPv4 loopback addresses, at the price of route_localnet",
 		},
+	}
+}
+
+// TestComparisonFindsOut: a difference must be listed, and what is listed must differ.
+func TestComparisonFindsOut(t *testing.T) {
+	at := func(from, got, difference string) result {
+		return result{probe: probe{from: from, kind: "cluster", proto: "tcp", difference: difference}, got: got}
+	}
+	ours := []result{at("a", "refused", ""), at("b", "refused", ""), at("c", "refused", ""), at("d", "refused", ""), at("e", "refused", "")}
+	theirs := []result{at("a", "refused", ""), at("b", "timeout", "X"), at("c", "timeout", ""), at("d", "refused", "X"), at("f", "refused", "")}
+	c := comparison{seen: map[string]int{}}
+	c.run(ours, theirs)
+	require.Len(t, c.right, 1)
+	require.Contains(t, c.right[0], " b ")
+	require.Equal(t, map[string]int{"X": 1}, c.seen)
+	require.Len(t, c.wrong, 4)
+	for i, from := range []string{" c ", " d ", " e ", " f "} {
+		require.Contains(t, c.wrong[i], from)
+	}
+}
+
+// TestDifferingProbes: a difference changes what is wanted of the probes that it is
+// about.
+func TestDifferingProbes(t *testing.T) {
+	probes, err := parseProbes("node loop4:80/tcp = refused\nnode loop6:80/tcp = refused", "primary")
+	require.NoError(t, err)
+	for i, want := range []string{"pod1:8080", "refused"} {
+		p := probes[i]
+		p.caseName, p.step = "node ports answer on the primary addresses only", "1"
+		require.Equal(t, []string{want}, differing(p, iptablesDifferences()).want)
+		require.Equal(t, []string{"refused"}, differing(p, nil).want)
 	}
 }

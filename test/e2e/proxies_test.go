@@ -177,37 +177,44 @@ func compare(t *testing.T, ours, theirs []result, expected []difference) {
 	if len(ours) == 0 || len(theirs) == 0 {
 		t.Skip("needs the results of both proxies")
 	}
-	require.Len(t, theirs, len(ours))
-	saw := map[string]result{}
-	for _, r := range theirs {
-		saw[r.title()] = r
-	}
-	found := map[string]int{}
-	var wrong, right strings.Builder
-	wrongTable, rightTable := tabwriter.NewWriter(&wrong, 0, 0, 2, ' ', 0), tabwriter.NewWriter(&right, 0, 0, 2, ' ', 0)
-	for _, r := range ours {
-		other := saw[r.title()]
-		differs, listed := other.got != r.got, other.difference != ""
-		if listed {
-			found[other.difference]++
-		}
-		table := rightTable
-		if differs != listed {
-			table = wrongTable
-		} else if !differs {
-			continue
-		}
-		fmt.Fprintf(table, "%s\t%s\tkpng %s\tother %s\n", other.difference, r.title(), r.got, other.got)
-	}
-	wrongTable.Flush()
-	rightTable.Flush()
+	c := comparison{seen: map[string]int{}}
+	c.run(ours, theirs)
 	for _, d := range expected {
-		if found[d.id] == 0 && os.Getenv("KPNG_CASES") == "" {
+		if c.seen[d.id] == 0 && os.Getenv("KPNG_CASES") == "" {
 			t.Errorf("no probe shows %s: %s", d.id, d.why)
 		}
 	}
-	if wrong.Len() > 0 {
-		t.Errorf("not listed, or listed and not seen, of %d probes:\n%s", len(ours), wrong.String())
+	if len(c.wrong) > 0 {
+		t.Errorf("of %d probes, these differ and are not listed, or are listed and do not differ:\n%s", len(ours), strings.Join(c.wrong, "\n"))
 	}
-	t.Logf("%d probes, expected differences:\n%s", len(ours), right.String())
+	t.Logf("%d probes, expected differences:\n%s", len(ours), strings.Join(c.right, "\n"))
+}
+
+// A comparison is what has come of one.
+type comparison struct {
+	right, wrong []string
+	seen         map[string]int // differences by id
+}
+
+func (c *comparison) run(ours, theirs []result) {
+	others := map[string]result{}
+	for _, r := range theirs {
+		others[r.title()] = r
+	}
+	for _, r := range ours {
+		other, found := others[r.title()]
+		delete(others, r.title())
+		differs, listed := !found || other.got != r.got, other.difference != ""
+		line := fmt.Sprintf("%-6s  %s: kpng %s, other %s", other.difference, r.title(), r.got, other.got)
+		switch {
+		case differs != listed:
+			c.wrong = append(c.wrong, line)
+		case differs:
+			c.right = append(c.right, line)
+			c.seen[other.difference]++
+		}
+	}
+	for title := range others {
+		c.wrong = append(c.wrong, "only the other was asked "+title)
+	}
 }
