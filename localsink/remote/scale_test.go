@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -206,7 +206,9 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// resident is the memory of this process without garbage.
 func resident() int64 {
+	debug.FreeOSMemory()
 	data, _ := os.ReadFile("/proc/self/statm")
 	f := strings.Fields(string(data))
 	if len(f) < 2 {
@@ -231,7 +233,6 @@ func BenchmarkFanout(b *testing.B) {
 		services, endpoints, nodes := s[0], s[1], s[2]
 		b.Run(fmt.Sprintf("%dx%d to %d nodes", services, endpoints, nodes), func(b *testing.B) {
 			st := newStage(b, services, endpoints, nodes)
-			runtime.GC()
 			before, joined := resident(), time.Now()
 			beforeCPU := cpu()
 			st.join()
