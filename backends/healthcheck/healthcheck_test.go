@@ -1,11 +1,13 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -110,10 +112,10 @@ func ask(t *testing.T, port uint16) (code int, weight string, body serviceBody) 
 func TestServiceHealth(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	healthy := true
-	var told []string
+	var log bytes.Buffer
 	s := NewServices(Config{
 		Healthy: func() bool { return healthy },
-		OnError: func(name localsink.ServiceName, err error) { told = append(told, err.Error()) },
+		Logger:  slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	defer s.Close()
 	now := localsink.State(nil)
@@ -155,14 +157,16 @@ func TestServiceHealth(t *testing.T) {
 	require.Zero(t, code, "HC-14 Service is gone")
 	code, _, _ = ask(t, c)
 	require.Equal(t, 200, code, "HC-14 new port is open")
-	require.Empty(t, told)
+	require.Empty(t, log.String())
+	require.Empty(t, s.Unserved())
 
 	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b))
 	require.NoError(t, err)
 	move(checked("a", c, 2), checked("b", b, 1))
 	move(checked("a", c, 3), checked("b", b, 1))
-	require.Len(t, told, 1, "HC-15 told once")
-	require.Contains(t, told[0], "Service ns/b: spec.healthCheckNodePort")
+	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "HC-15 told once: %s", log.String())
+	require.Len(t, s.Unserved(), 1)
+	require.ErrorContains(t, s.Unserved()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
 	code, _, _ = ask(t, c)
 	require.Equal(t, 200, code, "HC-15 others go on")
 	require.NoError(t, taken.Close())
@@ -171,4 +175,17 @@ func TestServiceHealth(t *testing.T) {
 	require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: now}))
 	code, _, _ = ask(t, b)
 	require.Equal(t, 200, code, "HC-15 tried again")
+	require.Empty(t, s.Unserved())
+
+	taken, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a))
+	require.NoError(t, err)
+	defer taken.Close()
+	move(checked("a", c, 3), checked("b", a, 1))
+	require.Len(t, s.Unserved(), 1)
+	move(checked("a", c, 3))
+	require.Empty(t, s.Unserved(), "nobody wants it any more")
+	move(checked("b", c, 1))
+	code, _, body = ask(t, c)
+	require.Equal(t, 200, code, "a port moves from one Service to another")
+	require.Equal(t, "b", body.Service.Name)
 }
