@@ -27,6 +27,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/healthcheck"
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
@@ -92,10 +93,14 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
+	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
+	loopback := localhost.New(localhost.Config{Logger: log})
+	defer loopback.Close()
+	measured.watchLoopback(loopback.Stats)
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	sink := localsink.Chain(report, health, checks, flows, predecessor{}, modest{})
+	sink := newFaults(localsink.Chain(report, health, checks, loopback, flows, predecessor{}, modest{}),
+		recorder, func(n int) { measured.unserved.Set(float64(n)) })
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -105,7 +110,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
 		return nodelocal.Explain(store.Snapshot(), o.nodelocal(log), name)
 	}
-	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, o, explain), log) })
+	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, sink, o, explain), log) })
 	all.Go(func() {
 		if err := watcher.Run(ctx, store); err != nil {
 			failed <- err
