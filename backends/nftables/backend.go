@@ -193,7 +193,7 @@ func (t *table) report() TableStats {
 	if t.mirror == nil {
 		return s
 	}
-	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.elements(), t.mirror.chains
+	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.total, t.mirror.chains
 	s.Problems = slices.Concat(slices.Collect(maps.Values(t.mirror.problems))...)
 	slices.SortFunc(s.Problems, compareProblems)
 	for _, p := range s.Problems {

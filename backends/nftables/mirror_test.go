@@ -31,7 +31,7 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 				k.verify(m, values(all))
 				pinned.verify(k, m)
 				g.pin(k, m, pinned)
-				if m.unused > maxUnused {
+				if len(m.unused) > maxUnused {
 					m.collect()
 					k.commit(m)
 				}
@@ -41,7 +41,7 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 			m.change(changesOf(all, names), get)
 			m.collect()
 			k.commit(m)
-			require.Zero(t, m.elements())
+			require.Zero(t, m.total)
 			require.Empty(t, m.records)
 			require.Empty(t, m.owners)
 			require.Empty(t, m.sourceChains)
@@ -234,6 +234,11 @@ func TestSizes(t *testing.T) {
 		fits = m.finish()
 	}
 	require.False(t, fits)
+	// What was too much for a moment does no harm.
+	m.count(m.services, -1)
+	m.count(m.services, 1)
+	m.count(m.services, -1)
+	require.True(t, m.finish())
 	k = newModelKernel(t)
 	m = newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
 	m.services.count = 100000
