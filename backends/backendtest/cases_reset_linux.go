@@ -17,7 +17,7 @@ func resetCases() []behaviour {
 	}}
 }
 
-// connections is how many connections there are, in all variants together.
+// connections is how many there are at least, in all variants together.
 const connections = 1000
 
 // zeroResets keeps bytes flowing in both directions of each connection while things
