@@ -283,6 +283,9 @@ func TestRefusedServices(t *testing.T) {
 	require.Contains(t, b.Stats().Tables[0].LastError, "is not served over ip: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
 	require.Equal(t, 38, served())
+	require.Len(t, b.Unserved(), 2, "OP-14: they are named")
+	require.ErrorIs(t, b.Unserved()[all[7].Name], syscall.EINVAL)
+	require.ErrorContains(t, b.Unserved()[all[23].Name], "nftables: the kernel refuses it over ip: ")
 
 	// Retries cost no rebuild, and changes of others go through.
 	rebuilds := b.Stats().Tables[0].Rebuilds
@@ -303,7 +306,18 @@ func TestRefusedServices(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
 	require.Equal(t, 39, served())
 	require.Empty(t, b.Stats().Tables[0].Refused)
+	require.Empty(t, b.Unserved())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
+
+	// What two Services claim is served for one of them.
+	twin := clusterIPService(5)
+	twin.Name.Name = "twin"
+	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.ClusterIP, "10.96.0.222:80"))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
+	require.Len(t, b.Unserved(), 1)
+	require.ErrorContains(t, b.Unserved()[twin.Name], "belongs to Service test/svc-05")
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
+	require.Empty(t, b.Unserved())
 
 	// A kernel that refuses everything is not the fault of Services.
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
