@@ -23,16 +23,18 @@ const connections = 1000
 // zeroResets keeps bytes flowing in both directions of each connection while things
 // happen. An error of any connection is one too many.
 func zeroResets(c *checker) {
-	flows, ok := c.begun(func(s *step, v variant) {
-		c.among(s, v, v.pod(0), v.remote(0), v.pod(1))
-		once := own(s.probes, v)
-		for range connections / len(c.variants) / len(once) {
-			s.probes = append(s.probes, once...)
-		}
-	})
-	defer closeAll(flows)
-	if !ok {
+	s := c.plan(func(s *step, v variant) { c.among(s, v, v.pod(0), v.remote(0), v.pod(1)) })
+	if !c.sync(s.state()) {
 		return
+	}
+	var flows []*flow
+	defer func() { closeAll(flows) }()
+	for len(flows) < connections {
+		more := c.hold(s.probes)
+		flows = append(flows, more...)
+		if len(more) < len(s.probes) {
+			return // there is no sense in waiting for more to fail
+		}
 	}
 	endpoints := func(of func(v variant) []localsink.Endpoint) func() bool {
 		return func() bool {
@@ -64,17 +66,6 @@ func zeroResets(c *checker) {
 	c.note("%d connections exchanged %d messages meanwhile", len(flows), exchanged.Load())
 }
 
-// own returns the probes of a variant.
-func own(all []probe, v variant) []probe {
-	var some []probe
-	for _, p := range all {
-		if p.v == v {
-			some = append(some, p)
-		}
-	}
-	return some
-}
-
 // among is busy with many other Services beside, so that rules take their time.
 func (c *checker) among(s *step, v variant, endpoints ...localsink.Endpoint) {
 	c.busy(s, v, nil, endpoints...)
@@ -84,14 +75,17 @@ func (c *checker) among(s *step, v variant, endpoints ...localsink.Endpoint) {
 	}
 }
 
-// during has all flows exchange bytes while something happens, and once more after it.
+// during has all flows exchange bytes while something happens, and once more after it. It
+// is false when there is no sense in going on.
 func (c *checker) during(name string, flows []*flow, exchanged *atomic.Int64, happen func() bool) bool {
 	over := make(chan struct{})
+	var failed atomic.Int64
 	var all sync.WaitGroup
 	for _, f := range flows {
 		all.Go(func() {
 			for after := false; ; {
 				if err := f.exchange(512); err != nil {
+					failed.Add(1)
 					c.fail(f.v, "while %s: %s, which had reached %s: %v", name, f.probe, f.server, err)
 					return
 				}
@@ -110,5 +104,5 @@ func (c *checker) during(name string, flows []*flow, exchanged *atomic.Int64, ha
 	ok := happen()
 	close(over)
 	all.Wait()
-	return ok
+	return ok && failed.Load() == 0
 }
