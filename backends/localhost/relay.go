@@ -10,7 +10,7 @@ import (
 
 // pauseAfter is how long no connection is accepted after one could not be: it is usually a
 // lack of something that others give back soon.
-const pauseAfter = 50 * time.Millisecond
+const pauseAfter = 200 * time.Millisecond
 
 // accept passes on all connections of a port until that is closed.
 func (s *Sink) accept(p *port, ln net.Listener) {
