@@ -1,8 +1,10 @@
 package healthcheck
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -72,8 +74,29 @@ func TestHC10Addresses(t *testing.T) {
 	}
 	require.Equal(t, kept, s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")],
 		"what is listened on already stays open")
+	require.True(t, s.list.Stop(), "it will look again")
 	sync(&localsink.Update{Node: on("192.0.2.2/32"), NodeChanged: true, All: four})
 	require.False(t, s.list.Stop(), "there is nothing to list any more")
+	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), NodeChanged: true, All: four})
+	listens(0, "192.0.2.1", "192.0.2.2", "198.51.100.1")
+	require.Len(t, s.addresses, 3, "each once: %v", s.addresses)
+
+	// While nobody asks for health checks, nothing is listed; who does gets what is there then.
+	sync(sinktest.Update(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), four, sinktest.State()))
+	require.Empty(t, s.checks)
+	require.False(t, s.list.Stop())
+	ns.Address("lo", "192.0.2.3/32")
+	sync(sinktest.Update(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), sinktest.State(), four))
+	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
+
+	// A list that cannot be had closes nothing.
+	s.interfaces = func() ([]net.Addr, error) { return nil, errors.New("injected") }
+	s.outdated.Store(true)
+	s.list.Stop()
+	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), All: four})
+	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
+	require.True(t, s.list.Stop(), "it will try again")
+	s.interfaces = net.InterfaceAddrs
 	require.Empty(t, s.Unserved())
 	sync(&localsink.Update{Node: on(), NodeChanged: true, All: four})
 	listens(0)

@@ -50,11 +50,12 @@ type Services struct {
 	retry  *time.Timer
 
 	// Where to listen: the networks that were asked for, and what that meant at the time.
-	networks  []netip.Prefix
-	addresses []netip.Addr
-	listed    bool
-	list      *time.Timer
-	outdated  atomic.Bool
+	interfaces func() ([]net.Addr, error)
+	networks   []netip.Prefix
+	addresses  []netip.Addr
+	listed     bool
+	list       *time.Timer
+	outdated   atomic.Bool
 
 	// failing are checks that lack a listener. mu is for readers beside Sync.
 	mu      sync.Mutex
@@ -90,7 +91,7 @@ func NewServices(cfg Config) *Services {
 		cfg.Healthy = func() bool { return true }
 	}
 	s := &Services{
-		cfg: cfg, damaged: make(chan struct{}, 1),
+		cfg: cfg, damaged: make(chan struct{}, 1), interfaces: net.InterfaceAddrs,
 		checks: map[localsink.ServiceName]*check{}, failing: map[localsink.ServiceName]error{},
 	}
 	s.retry = time.AfterFunc(time.Hour, s.tryAgain)
@@ -202,7 +203,7 @@ func (s *Services) addressesOf(node *localsink.Node) ([]netip.Addr, error) {
 		case n.Bits() == 0 || n.IsSingleIP():
 			all = append(all, n.Addr())
 		default:
-			some, err := within(n)
+			some, err := s.within(n)
 			if err != nil {
 				return nil, err
 			}
@@ -215,8 +216,8 @@ func (s *Services) addressesOf(node *localsink.Node) ([]netip.Addr, error) {
 }
 
 // within returns the addresses of the node's interfaces that a network contains.
-func within(network netip.Prefix) ([]netip.Addr, error) {
-	interfaces, err := net.InterfaceAddrs()
+func (s *Services) within(network netip.Prefix) ([]netip.Addr, error) {
+	interfaces, err := s.interfaces()
 	var all []netip.Addr
 	for _, i := range interfaces {
 		if p, err := netip.ParsePrefix(i.String()); err == nil && network.Contains(p.Addr()) {
