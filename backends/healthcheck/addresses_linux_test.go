@@ -74,7 +74,7 @@ func TestHC10Addresses(t *testing.T) {
 	}
 	require.Equal(t, kept, s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")],
 		"what is listened on already stays open")
-	require.True(t, s.list.Stop(), "it will look again")
+	require.True(t, s.list.Reset(listAfter), "it will look again")
 	sync(&localsink.Update{Node: on("192.0.2.2/32"), NodeChanged: true, All: four})
 	require.False(t, s.list.Stop(), "there is nothing to list any more")
 	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), NodeChanged: true, All: four})
