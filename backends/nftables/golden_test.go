@@ -53,7 +53,7 @@ func (s *scribe) Elements(_ uint8, table, set string) ([]nfnl.Element, error) {
 // tidy leaves out most of the balancers that are always there, and brings in order what
 // has none.
 func tidy(text string) string {
-	balancer := regexp.MustCompile(` (service|nodeport)-1-of-(\d+)(:|$)`)
+	balancer := regexp.MustCompile(`(?:chain|rule) \S+ (service|nodeport)-1-of-(\d+)(:|$)`)
 	var all []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -309,6 +309,12 @@ func TestGoldenUnused(t *testing.T) {
 	require.Equal(t, maxUnused+1, strings.Count(told, " del chain "))
 	require.Less(t, strings.Index(told, fmt.Sprint("# source ", maxUnused+1)), strings.Index(told, " del chain "), "not before there are many")
 	require.Contains(t, told[strings.Index(told, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
+	fe := a.front(localsink.ExternalIP, 1)
+	fe.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
+	a.must("the first source again", a.service([]localsink.Pool{{}}, fe))
+	again := a.kernel.told.String()[len(told):]
+	require.Contains(t, again, " new chain kpng "+sourcesOf(a.f, fe.Sources).name+"\n", "it was deleted")
+	require.NotContains(t, again, " del chain ", "each chain goes once")
 }
 
 // TestGoldenRefused: what the kernel refuses is found by halving, left out and tried again.

@@ -154,10 +154,21 @@ func TestContestedKey(t *testing.T) {
 	require.Len(t, m.problems[b.Name], 1)
 	require.Contains(t, m.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
 
+	// The one that lost may change meanwhile.
+	moved := make("b", "10.0.0.3:80")
+	m.change([]change{{name: b.Name, want: moved}}, state{a, moved}.Get)
+	k.commit(m)
+	k.verify(m, slices.Values([]*localsink.Service{a}))
+	require.Len(t, m.problems[b.Name], 1, "it is told once")
+	m.change([]change{{name: b.Name, want: b}}, state{a, b}.Get)
+	k.commit(m)
+	require.Len(t, m.problems[b.Name], 1)
+
 	m.change([]change{{name: a.Name}}, state{b}.Get)
 	k.commit(m)
 	k.verify(m, slices.Values([]*localsink.Service{b}))
 	require.Empty(t, m.problems)
+	require.Empty(t, m.contested)
 
 	// A key may pass from one Service to another in one step, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
