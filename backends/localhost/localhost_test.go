@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -459,7 +461,11 @@ func TestDP62BindFailure(t *testing.T) {
 	w.sync(web, other)
 	require.EqualValues(t, 2, w.sink.Stats().OpenFailures)
 	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "told once: %s", log.String())
-
+	w.sync(other)
+	require.Empty(t, w.sink.Unserved(), "nobody wants it any more")
+	require.Zero(t, w.sink.Stats().Unopened)
+	w.sync(web, other)
+	require.Len(t, w.sink.Unserved(), 1)
 	require.NoError(t, taken.Close())
 	w.sink.retry.Reset(0)
 	<-w.sink.Damaged()
@@ -488,4 +494,101 @@ func TestOneChangeCostsOneChange(t *testing.T) {
 	u := &localsink.Update{Node: w.node, Changed: []*localsink.Service{web}, All: nil} // a look at all would panic
 	require.NoError(t, w.sink.Sync(t.Context(), u))
 	w.answers(false, "a")
+}
+
+// TestTimers: nobody is woken for nothing, and a port that cannot be opened is tried again
+// in time.
+func TestTimers(t *testing.T) {
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	web := (&world{port: uint16(taken.Addr().(*net.TCPAddr).Port)}).service("web", 0, &endpoint{addr: netip.MustParseAddrPort("192.0.2.1:80")})
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{})
+		woken := func() bool {
+			synctest.Wait()
+			select {
+			case <-s.Damaged():
+				return true
+			default:
+				return false
+			}
+		}
+		sync := func(n *localsink.Node) {
+			require.NoError(t, s.Sync(t.Context(), sinktest.Update(n, nil, sinktest.State(web))))
+		}
+		sync(asking())
+		time.Sleep(48 * time.Hour)
+		require.False(t, woken(), "there is nothing to do")
+		sync(asking(loopback(false)))
+		require.Len(t, s.Unserved(), 1)
+		time.Sleep(retryAfter - time.Nanosecond)
+		require.False(t, woken())
+		time.Sleep(time.Nanosecond)
+		require.True(t, woken())
+		sync(asking(loopback(false)))
+		s.Close()
+		time.Sleep(48 * time.Hour)
+		require.False(t, woken(), "it is closed")
+	})
+}
+
+// TestCloseWaits: what a connection still does is over when Close returns.
+func TestCloseWaits(t *testing.T) {
+	dialling, over := make(chan struct{}), false
+	w := newWorld(t, Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		close(dialling)
+		<-ctx.Done()
+		for range 1000 {
+			runtime.Gosched()
+		}
+		over = true
+		return nil, ctx.Err()
+	}}, asking(loopback(false)))
+	w.sync(w.service("web", 0, newEndpoint(t, "a", false)))
+	c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", w.port))
+	require.NoError(t, err)
+	defer c.Close()
+	<-dialling
+	w.sink.Close()
+	require.True(t, over)
+}
+
+// TestNothingStaysOpen: a connection that has ended costs nothing any more.
+func TestNothingStaysOpen(t *testing.T) {
+	files := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("this system does not tell which files are open")
+		}
+		return len(list)
+	}
+	w, a := newWorld(t, Config{}, asking(loopback(false))), newEndpoint(t, "a", false)
+	w.sync(w.service("web", 0, a))
+	before := files()
+	for range 50 {
+		c := w.answers(false, "a")
+		require.NoError(t, c.CloseWrite())
+		_, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+	}
+	for w.sink.Stats().Connections > 0 {
+		runtime.Gosched()
+	}
+	require.Less(t, files(), before+25) // some are the endpoint's, about to go
+}
+
+// TestWithoutHalves: where only both directions can be ended, both are.
+func TestWithoutHalves(t *testing.T) {
+	w := newWorld(t, Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		return struct{ net.Conn }{c}, err
+	}}, asking(loopback(false)))
+	w.sync(w.service("web", 0, newEndpoint(t, "a", false)))
+	c := w.answers(false, "a")
+	goesOn(t, c)
+	require.NoError(t, c.CloseWrite())
+	_, err := io.ReadAll(c)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
