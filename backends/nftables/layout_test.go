@@ -59,6 +59,7 @@ func TestPlansAreShared(t *testing.T) {
 		m.load(serviceOf(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
 	}
 	require.Equal(t, before+2, m.chains)
+	k.commit(m)
 	m.change([]change{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
 	require.Empty(t, m.unused, "others use them still")
 	k.commit(m)
