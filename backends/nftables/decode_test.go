@@ -37,6 +37,9 @@ type attrs []attr
 func attrsOf(data []byte) (all attrs) {
 	for len(data) >= 4 {
 		size := int(binary.NativeEndian.Uint16(data))
+		if size < 4 || size > len(data) {
+			panic(fmt.Sprintf("an attribute of %d bytes where there are %d", size, len(data)))
+		}
 		all = append(all, attr{binary.NativeEndian.Uint16(data[2:]) &^ 0x8000, data[4:size]})
 		data = data[min(len(data), (size+3)&^3):]
 	}
