@@ -45,6 +45,7 @@ func allowed() map[string][]string {
 		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
+		"backends/localhost":              own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
 		"transport":                       {"google.golang.org/grpc", "google.golang.org/grpc/", "golang.org/x/sys/unix"},

@@ -80,6 +80,15 @@ type Limited interface {
 	Lacks() Features
 }
 
+// Partial is a Sink that accepts an update even if it cannot bring single Services in
+// line, so that these do not keep others from being served. It goes on to try them.
+type Partial interface {
+	// Unserved returns the Services that are not, or not wholly, as was last wanted of
+	// the sink, and why; nil or empty when all are. It may be called at any time, from
+	// any goroutine; the result belongs to the caller.
+	Unserved() map[ServiceName]error
+}
+
 // Func adapts a function to a [Sink].
 type Func func(ctx context.Context, u *Update) error
 

@@ -1,11 +1,13 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -200,14 +202,14 @@ type clinic struct {
 	now     localsink.State
 	node    *localsink.Node
 	healthy bool
-	told    []string
+	log     bytes.Buffer
 }
 
 func newClinic(t *testing.T) *clinic {
 	c := &clinic{t: t, node: loopback(), healthy: true}
 	c.sink = NewServices(Config{
 		Healthy: func() bool { return c.healthy },
-		OnError: func(name localsink.ServiceName, err error) { c.told = append(c.told, err.Error()) },
+		Logger:  slog.New(slog.NewTextHandler(&c.log, nil)),
 	})
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	t.Cleanup(c.sink.Close)
@@ -289,7 +291,8 @@ func TestServiceHealth(t *testing.T) {
 			c.move(checked("a", b, 0), checked("b", a, 2))
 			require.Equal(c.t, 200, c.code(a))
 			require.Equal(c.t, 503, c.code(b))
-			require.Empty(c.t, c.told)
+			require.Empty(c.t, c.log.String())
+			require.Empty(c.t, c.sink.Unserved())
 		}},
 		{"6.8 service HC HC-14 Services that ask for nothing", func(c *clinic, a, _ uint16) {
 			plain := checked("a", a, 2)
@@ -329,14 +332,32 @@ func TestServiceHealth(t *testing.T) {
 			require.NoError(c.t, err)
 			c.move(checked("a", a, 2), checked("b", b, 1))
 			c.move(checked("a", a, 3), checked("b", b, 1))
-			require.Len(c.t, c.told, 1)
-			require.Contains(c.t, c.told[0], "Service ns/b: spec.healthCheckNodePort")
+			require.Equal(c.t, 1, bytes.Count(c.log.Bytes(), []byte("level=ERROR")), c.log.String())
+			require.Len(c.t, c.sink.Unserved(), 1)
+			require.ErrorContains(c.t, c.sink.Unserved()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
 			require.Equal(c.t, 200, c.code(a), "others go on")
 			require.NoError(c.t, taken.Close())
 			c.sink.retry.Reset(0)
 			<-c.sink.Damaged()
 			require.NoError(c.t, c.sink.Sync(c.t.Context(), &localsink.Update{Node: c.node, All: c.now}))
 			require.Equal(c.t, 200, c.code(b))
+			require.Empty(c.t, c.sink.Unserved())
+		}},
+		{"HC-15 a port that is taken, and that nobody wants any more", func(c *clinic, a, _ uint16) {
+			taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a))
+			require.NoError(c.t, err)
+			defer taken.Close()
+			c.move(checked("a", a, 1))
+			require.Len(c.t, c.sink.Unserved(), 1)
+			c.move()
+			require.Empty(c.t, c.sink.Unserved())
+		}},
+		{"HC-14 a port moves to a Service that had another", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 2), checked("b", b, 1))
+			c.move(checked("b", a, 1))
+			code, _, body := ask(c.t, a)
+			require.Equal(c.t, 200, code)
+			require.Equal(c.t, "b", body.Service.Name)
 		}},
 	} {
 		t.Run(row.id, func(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/tools/events"
 
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/localsink"
@@ -18,14 +20,16 @@ import (
 )
 
 func TestStatePages(t *testing.T) {
-	m := newMonitor(&sinktest.Recorder{})
+	rules := &partial{}
+	m := newMonitor(rules)
+	f := newFaults(m, events.NewFakeRecorder(10), func(int) {})
 	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
 		if name.Name != "web" {
 			return nil, nil
 		}
 		return &nodelocal.Explanation{Service: "ns/web\n", Unmatched: []string{"slice x has no port"}}, nil
 	}
-	h := metricsHandler(m, &options{configuration: configuration{Mode: "nftables"}}, explain)
+	h := metricsHandler(m, f, &options{configuration: configuration{Mode: "nftables"}}, explain)
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -36,7 +40,7 @@ func TestStatePages(t *testing.T) {
 
 	svc := service("web", localsink.Reject, "10.0.0.1:80")
 	svc.Name.Namespace = "ns"
-	d := sinktest.Driver{Sink: m, Node: &localsink.Node{Name: "node-1"}}
+	d := sinktest.Driver{Sink: f, Node: &localsink.Node{Name: "node-1"}}
 	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc)))
 	_, body = get("/state")
 	require.Contains(t, body, "# node node-1")
@@ -49,8 +53,55 @@ func TestStatePages(t *testing.T) {
 	var state serviceState
 	require.NoError(t, json.Unmarshal([]byte(body), &state))
 	require.Equal(t, svc.Text(), state.Applied)
+	require.Empty(t, state.Errors)
 	code, _ = get("/state/ns/none")
 	require.Equal(t, 404, code)
+
+	// OP-14: what is refused is left out and named, on its own page and among all.
+	refused := service("refused", localsink.Reject, "10.0.0.2:80")
+	refused.Name.Namespace = "ns"
+	rules.unserved = map[localsink.ServiceName]error{refused.Name: errors.New("the kernel says no")}
+	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc, refused)))
+	_, body = get("/state/ns/refused")
+	require.Contains(t, body, "# errors\nerror (since ")
+	require.Contains(t, body, "): the kernel says no\n")
+	_, body = get("/state/ns/web")
+	require.NotContains(t, body, "error")
+	_, body = get("/state")
+	require.Contains(t, body, "): the kernel says no\n")
+	require.NotContains(t, body, "is not applied")
+	rules.unserved = nil
+
+	// An update that fails as a whole is an error of those that are in it.
+	rules.fail = errors.New("the kernel is away")
+	fresh := service("fresh", localsink.Reject, "10.0.0.3:80")
+	fresh.Name.Namespace = "ns"
+	require.Error(t, d.Sync(t.Context(), sinktest.State(svc, refused, fresh)))
+	_, body = get("/state")
+	require.Contains(t, body, "# the last attempt failed: the kernel is away\n")
+	require.Contains(t, body, "ns/fresh\n  # is not applied\n  # error (since ")
+	_, body = get("/state/ns/fresh")
+	require.Contains(t, body, "): the kernel is away\n")
+	_, body = get("/state/ns/web")
+	require.NotContains(t, body, "away", "it has nothing to do with that")
+	_, body = get("/state?output=json")
+	var all nodeState
+	require.NoError(t, json.Unmarshal([]byte(body), &all))
+	require.Equal(t, "the kernel is away", all.LastError)
+	require.Equal(t, "node-1", all.Node)
+	require.Len(t, all.Services, 3)
+	require.Equal(t, "ns/fresh", all.Services[0].Service)
+	require.Empty(t, all.Services[0].Applied)
+	require.False(t, all.Services[0].Errors[0].Over)
+	rules.fail = nil
+	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc, refused, fresh)))
+	_, body = get("/state/ns/fresh?output=json")
+	state = serviceState{}
+	require.NoError(t, json.Unmarshal([]byte(body), &state))
+	require.Equal(t, fresh.Text(), state.Applied)
+	require.True(t, state.Errors[0].Over, "it is remembered")
+	_, body = get("/state/ns/fresh")
+	require.Contains(t, body, ", over since): the kernel is away\n")
 
 	t.Run("OP-30 mode, health, configuration and metrics", func(t *testing.T) {
 		_, body = get("/proxyMode")
@@ -60,7 +111,7 @@ func TestStatePages(t *testing.T) {
 		_, body = get("/configz")
 		require.Contains(t, body, `"mode":"nftables"`)
 		_, body = get("/metrics")
-		require.Contains(t, body, "kubeproxy_sync_proxy_rules_duration_seconds_count 1")
+		require.Contains(t, body, "kubeproxy_sync_proxy_rules_duration_seconds_count 4")
 		code, _ := get("/debug/pprof/")
 		require.Equal(t, 404, code, "only on demand")
 	})

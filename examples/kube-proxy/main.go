@@ -27,6 +27,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/healthcheck"
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
@@ -89,9 +90,13 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
+	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
-	sink := inOrder(report, health, checks, flows)
+	loopback := localhost.New(localhost.Config{Logger: log})
+	defer loopback.Close()
+	measured.watchLoopback(loopback.Stats)
+	sink := newFaults(inOrder(report, health, checks, loopback, flows),
+		recorder, func(n int) { measured.unserved.Set(float64(n)) })
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -101,7 +106,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
 		return nodelocal.Explain(store.Snapshot(), o.nodelocal(log), name)
 	}
-	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, o, explain), log) })
+	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, sink, o, explain), log) })
 	all.Go(func() {
 		if err := watcher.Run(ctx, store); err != nil {
 			failed <- err
@@ -121,9 +126,10 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	}
 }
 
-// inOrder lets nothing run ahead of the rules: health checks, and what cleans up behind.
-func inOrder(report, rules, checks, flows localsink.Sink) localsink.Sink {
-	return localsink.Chain(report, rules, checks, flows, predecessor{}, modest{})
+// inOrder lets nothing run ahead of the rules: health checks, other listeners, and what
+// cleans up behind.
+func inOrder(report, rules, checks, loopback, flows localsink.Sink) localsink.Sink {
+	return localsink.Chain(report, rules, checks, loopback, flows, predecessor{}, modest{})
 }
 
 // eligible says whether load balancers should send anything to a node.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -29,6 +30,7 @@ type monitor struct {
 	reaction                         prometheus.Histogram
 	lastSuccess, lastQueued          prometheus.Gauge
 	pending, services, faulty        prometheus.Gauge
+	unserved                         prometheus.Gauge
 	noLocalEndpoints                 *prometheus.GaugeVec
 	serviceChanges, endpointChanges  prometheus.Counter
 	failures                         prometheus.Counter
@@ -95,7 +97,19 @@ func (m *monitor) defineMetrics() {
 	m.healthz = vec("proxy_healthz_total", "Answers of /healthz.")
 	m.livez = vec("proxy_livez_total", "Answers of /livez.")
 	m.services = gauge("kpng", "services", "Services that the node serves or reports on.")
+	m.unserved = gauge("kpng", "services_unserved", "Services that cannot be served, or not wholly, although their input can be honoured.")
 	m.faulty = gauge("kpng", "services_with_problems", "Services whose input cannot be honoured as a whole.")
+}
+
+// watchLoopback adds kube-proxy's metrics of node ports on loopback addresses.
+func (m *monitor) watchLoopback(stats func() localhost.Stats) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "kubeproxy", Name: "nftables_localhost_nodeport_listeners", Help: "Node ports that answer on loopback addresses.",
+		}, func() float64 { return float64(stats().Listeners) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "kubeproxy", Name: "nftables_localhost_nodeport_listener_creation_failures_total", Help: "Attempts to let one answer that failed.",
+		}, func() float64 { return float64(stats().OpenFailures) }))
 }
 
 // Sinks lets localsink.Walk see inside.

@@ -124,14 +124,14 @@ func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
 		})
 	}
 	failed := errors.New("injected")
-	err := inOrder(sink("report", nil), sink("rules", failed), sink("checks", nil), sink("flows", nil)).Sync(t.Context(), &localsink.Update{})
+	err := inOrder(sink("report", nil), sink("rules", failed), sink("checks", nil), sink("loopback", nil), sink("flows", nil)).Sync(t.Context(), &localsink.Update{})
 	require.ErrorIs(t, err, failed)
 	require.Equal(t, []string{"report", "rules"}, calls)
 
 	calls = nil
-	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
+	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("loopback", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
 	require.ErrorIs(t, err, failed)
-	require.Equal(t, []string{"report", "rules", "checks", "flows"}, calls)
+	require.Equal(t, []string{"report", "rules", "checks", "loopback", "flows"}, calls)
 }
 
 // TestMonitorMeasuresReactions: from the first cause to success, and only where there
