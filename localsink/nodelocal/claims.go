@@ -174,8 +174,8 @@ func (c *claims) settle(svc *localsink.Service) {
 // settleHealthCheck takes from svc its health check when another Service has the port,
 // or when it is one of its own node ports: packets would go to the endpoints.
 func (c *claims) settleHealthCheck(svc *localsink.Service) {
-	wrong := ""
 	for _, key := range listeners(svc) {
+		wrong := ""
 		if holder := c.holders[key].name; holder != svc.Name {
 			wrong = fmt.Sprintf("TCP port %d belongs to Service %s; ignored", key.addr.Port(), holder)
 		}
@@ -184,11 +184,12 @@ func (c *claims) settleHealthCheck(svc *localsink.Service) {
 				wrong = fmt.Sprintf("%d is a node port of this Service; ignored", key.addr.Port())
 			}
 		}
-	}
-	if wrong != "" {
-		svc.HealthCheck = nil
-		svc.Problems = append(svc.Problems, localsink.Problem{
-			Object: "Service " + svc.Name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+		if wrong != "" {
+			svc.HealthCheck = nil
+			svc.Problems = append(svc.Problems, localsink.Problem{
+				Object: "Service " + svc.Name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+			return
+		}
 	}
 }
 
