@@ -178,8 +178,8 @@ func (c *claims) settle(m *Meaning) {
 // settleHealthCheck takes from m its health check when another Service has the port,
 // or when it is one of its own node ports: packets would go to the endpoints.
 func (c *claims) settleHealthCheck(m *Meaning) {
-	wrong := ""
 	for _, key := range listeners(m) {
+		wrong := ""
 		if holder := c.holders[key].name; holder != m.name {
 			wrong = fmt.Sprintf("TCP port %d belongs to Service %s; ignored", key.addr.Port(), holder)
 		}
@@ -188,11 +188,12 @@ func (c *claims) settleHealthCheck(m *Meaning) {
 				wrong = fmt.Sprintf("%d is a node port of this Service; ignored", key.addr.Port())
 			}
 		}
-	}
-	if wrong != "" {
-		m.healthCheckPort = 0
-		m.problems = append(m.problems, localsink.Problem{
-			Object: "Service " + m.name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+		if wrong != "" {
+			m.healthCheckPort = 0
+			m.problems = append(m.problems, localsink.Problem{
+				Object: "Service " + m.name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+			return
+		}
 	}
 }
 

@@ -70,6 +70,8 @@ func TestDP12Contests(t *testing.T) {
 			func(s *localsink.Service) bool { return s.HealthCheck != nil }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
 		{"DP-12 a health check and node ports", []*watchers.Service{contestant("w", 1, checked), contestant("b", 2, nodePort), contestant("a", 3, nodePort)},
 			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.NodePort)(s) }, "belongs to Service ns/w; ignored"},
+		{"DP-12 a node port and health checks", []*watchers.Service{contestant("w", 1, nodePort), contestant("b", 2, checked), contestant("a", 3, checked)},
+			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.NodePort)(s) }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
 	} {
 		t.Run(contest.id, func(t *testing.T) {
 			for _, arrivals := range permutations(len(contest.contestants)) {
@@ -196,6 +198,13 @@ func TestFactsOfOthers(t *testing.T) {
 		})
 		got := newNode(t, nodelocal.Config{}, svc, s).get(name())
 		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Anyone -> 10.0.0.1:80\n", got.Text())
+	})
+	t.Run("IN-20 headless, whatever else it asks for", func(t *testing.T) {
+		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {
+			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, make([]netip.Addr, 1), []watchers.IPFamily{4}
+			s.ExternalIPs, s.Ingress = addrs("192.0.2.9"), []watchers.Ingress{{IP: netip.MustParseAddr("192.0.2.10")}}
+		})).get(name())
+		require.Nil(t, got)
 	})
 	t.Run("IN-30 source ranges with bits behind their length, and twice", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {
