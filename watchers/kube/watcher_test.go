@@ -449,6 +449,7 @@ func TestTuned(t *testing.T) {
 	require.Equal(t, "application/vnd.kubernetes.protobuf", out.ContentType)
 	require.Equal(t, "application/vnd.kubernetes.protobuf,application/json", out.AcceptContentTypes)
 	require.Greater(t, out.QPS, float32(rest.DefaultQPS))
+	require.True(t, out.DisableCompression)
 
 	kept := Tuned(&rest.Config{UserAgent: "mine", QPS: 1, Burst: 2, ContentConfig: rest.ContentConfig{ContentType: "application/cbor"}})
 	require.Equal(t, "mine", kept.UserAgent)
