@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -71,8 +72,8 @@ func (s *site) restart() {
 	s.start()
 }
 
-func (s *site) dial() *grpc.ClientConn {
-	conn, err := grpc.NewClient("passthrough:///site",
+func (s *site) dial(more ...grpc.DialOption) *grpc.ClientConn {
+	conn, err := grpc.NewClient("passthrough:///site", append(more,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			s.mu.Lock()
 			l := s.listener
@@ -80,7 +81,7 @@ func (s *site) dial() *grpc.ClientConn {
 			return l.DialContext(ctx)
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))...)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { conn.Close() })
 	return conn
@@ -253,4 +254,11 @@ func run(t *testing.T, c *remote.Client, sink localsink.Sink) {
 		cancel()
 		require.NoError(t, <-done)
 	})
+}
+
+func addrs(list ...string) (out []netip.Addr) {
+	for _, a := range list {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
 }
