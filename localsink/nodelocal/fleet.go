@@ -20,7 +20,7 @@ func NewFleet(store *watchers.Store, cfg Config) (*Fleet, error) {
 	if err := cfg.completeFleet(); err != nil {
 		return nil, err
 	}
-	return &Fleet{cfg: cfg, meanings: newMeanings(store, cfg.MasqueradeAll)}, nil
+	return &Fleet{cfg: cfg, meanings: newMeanings(store, &cfg)}, nil
 }
 
 // Close lets go of the store.

@@ -101,6 +101,8 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			for _, c := range w[1:] {
 				s.cfg.LocalPods.ClusterCIDRs = append(s.cfg.LocalPods.ClusterCIDRs, netip.MustParsePrefix(c))
 			}
+		case "proxy-name":
+			s.cfg.ProxyName = w[1]
 		case "node-cidr":
 			s.cfg.LocalPods.NodeCIDR = true
 		case "pod-interface":
@@ -148,7 +150,7 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 		var o corev1.Service
 		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
 		o.Namespace = cmp.Or(o.Namespace, "default")
-		if (kubeapi.Filter{}).Service(&o) {
+		if (kubeapi.Filter{AllProxies: true}).Service(&o) {
 			tx.SetService(kubeapi.Service(&o))
 		} else {
 			tx.DeleteService(watchers.ServiceName{Namespace: o.Namespace, Name: o.Name})

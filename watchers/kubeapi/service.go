@@ -30,6 +30,7 @@ func Service(s *corev1.Service) *watchers.Service {
 		HealthCheckNodePort: r.optionalPort(spec.HealthCheckNodePort, "spec.healthCheckNodePort"),
 		Affinity:            r.affinity(spec),
 		Ports:               r.servicePorts(spec.Ports),
+		ProxyName:           proxyName(s),
 	}
 	ranges := notBlank(spec.LoadBalancerSourceRanges)
 	out.Restricted, out.RangesUnread = ranges > 0, ranges > len(out.SourceRanges)
@@ -41,6 +42,15 @@ func Service(s *corev1.Service) *watchers.Service {
 	}
 	out.Problems = r.problems
 	return out
+}
+
+func proxyName(s *corev1.Service) *string {
+	name, labelled := s.Labels[LabelProxyName]
+	if !labelled {
+		return nil
+	}
+	name = intern(name)
+	return &name
 }
 
 func (r *reader) serviceType(t corev1.ServiceType) watchers.ServiceType {
