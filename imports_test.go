@@ -32,7 +32,7 @@ func allowed() map[string][]string {
 		"watchers/kubeapi":     append(own("watchers", "localsink"), api...),
 		"watchers/kube":        append(own("watchers", "watchers/kubeapi"), append(api, "k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock")...),
 		"watchers/file":        append(own("watchers", "watchers/kubeapi"), append(api, "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify")...),
-		"watchers/watchertest": append(own("watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
+		"watchers/watchertest": append(own("localsink", "watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
 		"localsink/feed":       own("localsink", "diffstore"),
 		"localsink/plan":       own("localsink"),
 		"localsink/nodelocal":  own("localsink", "localsink/feed", "localsink/plan", "watchers", "diffstore"),
@@ -48,6 +48,8 @@ func allowed() map[string][]string {
 		"backends/healthcheck":            own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
+		"transport":                       {"google.golang.org/grpc", "google.golang.org/grpc/", "golang.org/x/sys/unix"},
+		"transport/kubetoken":             append(own("transport"), append(api, "k8s.io/client-go/kubernetes/typed/authentication/v1")...),
 	}
 }
 
@@ -101,10 +103,20 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 		for _, heavy := range []string{"k8s.io/kubernetes/", "k8s.io/apiserver/", "k8s.io/component-base/", "github.com/prometheus/", "github.com/spf13/cobra"} {
 			require.NotContains(t, deps, heavy, pkg)
 		}
-		if pkg != "watchers/kube" {
+		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
+		speaksGRPC := []string{"api/", "internal/session", "internal/values", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
+		if !slices.ContainsFunc(speaksGRPC, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) }) {
+			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
+		}
 	}
+	t.Run("OP-24 every proxy is independent: nobody elects a leader", func(t *testing.T) {
+		for _, pkg := range []string{"examples/kube-proxy", "watchers/kube"} {
+			require.NotContains(t, reaches(pkg), "k8s.io/client-go/tools/leaderelection\n")
+		}
+	})
 	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
 	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
+	require.NotContains(t, reaches("transport"), "k8s.io/api")
 }

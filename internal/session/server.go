@@ -32,8 +32,8 @@ type Words[H comparable, Q Request[H]] struct {
 	// Server is what the server calls itself, Capabilities what both sides understand.
 	Server       string
 	Capabilities []kpng.Capability
-	// UnwantedField and CommitField are fields of what the server says.
-	UnwantedField, CommitField protowire.Number
+	// UnwantedField is a field of what the server says.
+	UnwantedField protowire.Number
 }
 
 // Welcome implements fanout.Wire.
@@ -45,11 +45,6 @@ func (w *Words[H, Q]) Welcome(sendHeld, startOver bool) error {
 
 // Unwanted implements fanout.Wire.
 func (w *Words[H, Q]) Unwanted(digests []uint64) []byte { return wire.Fixed(w.UnwantedField, digests) }
-
-// Commit implements fanout.Wire.
-func (w *Words[H, Q]) Commit(revision uint64) []byte {
-	return wire.Piece(w.CommitField, &kpng.Commit{Revision: revision})
-}
 
 // Send implements fanout.Wire.
 func (w *Words[H, Q]) Send(pieces [][]byte) error {
