@@ -38,6 +38,8 @@ func allowed() map[string][]string {
 		"localsink/nodelocal":  own("localsink", "localsink/feed", "localsink/plan", "watchers", "diffstore"),
 		"localsink/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
 			"localsink/feed", "localsink/nodelocal", "localsink/plan", "watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
+		"watchers/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
+			"watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
 		"api/kpng/v1alpha1":               {"google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"},
 		"internal/fanout":                 own("diffstore"),
 		"internal/session":                append(own("api/kpng/v1alpha1", "internal/fanout", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
