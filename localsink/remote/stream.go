@@ -2,8 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
-	"io"
 	"slices"
 	"time"
 
@@ -28,45 +26,51 @@ type nodeService struct {
 // WatchNode serves one node's stream.
 func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) error {
 	ctx := grpcStream.Context()
-	hello, err := n.hello(grpcStream)
+	first, err := session.First(grpcStream.Recv, n.s.hub.Limits().HelloTimeout, n.s.ended)
 	if err != nil {
 		return err
 	}
+	hello := first.GetHello()
+	switch {
+	case hello == nil:
+		return session.ErrNoHello()
+	case hello.GetNodeName() == "":
+		return status.Error(codes.InvalidArgument, "hello.node_name: required")
+	case len(hello.GetNodeName()) > maxName:
+		return status.Errorf(codes.InvalidArgument, "hello.node_name: longer than %d bytes", maxName)
+	}
+	var until time.Time
 	if n.s.cfg.Authorize != nil {
-		until, err := n.s.cfg.Authorize(ctx, hello.GetNodeName())
-		if err != nil {
+		if until, err = n.s.cfg.Authorize(ctx, hello.GetNodeName()); err != nil {
 			return err
 		}
-		if !until.IsZero() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadlineCause(ctx, until, session.ErrExpired)
-			defer cancel()
+	}
+	return session.Serve(ctx, until, n.s.ready, n.s.ended, func(ctx context.Context) error {
+		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
+		s := &nodeStream{
+			words: words{
+				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
+				UnwantedField: fieldUnwanted,
+			},
+			server: n.s, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
+			client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
 		}
-	}
-	select {
-	case <-n.s.ready:
-	case <-n.s.ended:
-		return session.Status(context.Canceled)
-	case <-ctx.Done():
-		return session.Status(context.Cause(ctx))
-	}
-	s := &nodeStream{
-		server: n.s, grpc: grpcStream, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
-		client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
-		capabilities: session.Common(hello.GetHello().GetCapabilities()),
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		s.peer = p.Addr.String()
-	}
-	defer n.s.forget(s)
-	err = n.s.hub.Serve(ctx, session.Peer(hello.GetHello()), s, func(status func() fanout.Status) {
-		s.status = status
-		n.s.meet(s)
+		if p, ok := peer.FromContext(ctx); ok {
+			s.peer = p.Addr.String()
+		}
+		defer n.s.forget(s)
+		return n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
+			s.status = status
+			n.s.meet(s)
+		})
 	})
-	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
-		err = cause
+}
+
+// capabilities are those of this package's servers and clients.
+func capabilities() []kpng.Capability {
+	return []kpng.Capability{
+		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
 	}
-	return session.Status(err)
 }
 
 const (
@@ -75,40 +79,6 @@ const (
 	// maxClient is how much is kept of what a client calls itself.
 	maxClient = 256
 )
-
-// hello waits for the first message, but not for ever.
-func (n nodeService) hello(stream kpng.NodeService_WatchNodeServer) (*kpng.NodeHello, error) {
-	type first struct {
-		in  *kpng.WatchNodeRequest
-		err error
-	}
-	heard := make(chan first, 1)
-	go func() { // ends with the stream
-		in, err := stream.Recv()
-		heard <- first{in, err}
-	}()
-	timer := time.NewTimer(n.s.hub.Limits().HelloTimeout)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil, status.Error(codes.DeadlineExceeded, "there was no hello")
-	case <-n.s.ended:
-		return nil, session.Status(context.Canceled)
-	case f := <-heard:
-		hello := f.in.GetHello()
-		switch {
-		case f.err != nil && !errors.Is(f.err, io.EOF):
-			return nil, f.err
-		case hello == nil:
-			return nil, status.Error(codes.InvalidArgument, "the first message must be hello")
-		case hello.GetNodeName() == "":
-			return nil, status.Error(codes.InvalidArgument, "hello.node_name: required")
-		case len(hello.GetNodeName()) > maxName:
-			return nil, status.Errorf(codes.InvalidArgument, "hello.node_name: longer than %d bytes", maxName)
-		}
-		return hello, nil
-	}
-}
 
 func (s *Server) meet(n *nodeStream) {
 	s.mu.Lock()
@@ -128,14 +98,16 @@ func (s *Server) forget(n *nodeStream) {
 	}
 }
 
+// words are those of node.proto that other protocols have as well.
+type words = session.Words[*kpng.NodeHello, *kpng.WatchNodeRequest]
+
 // A nodeStream is one node's stream, in the words of node.proto.
 type nodeStream struct {
+	words
 	server       *Server
-	grpc         kpng.NodeService_WatchNodeServer
 	name         string
 	peer, client string
 	lacks        localsink.Features
-	capabilities []kpng.Capability
 	since        time.Time
 	status       func() fanout.Status
 
@@ -164,19 +136,12 @@ func (n *nodeStream) see(s *state) {
 	}
 }
 
-// Welcome implements fanout.Wire.
-func (n *nodeStream) Welcome(sendHeld, startOver bool) error {
-	return n.grpc.Send(&kpng.WatchNodeResponse{Welcome: &kpng.Welcome{
-		Server: n.server.cfg.Name, Capabilities: n.capabilities, SendHeld: sendHeld, StartOver: startOver,
-	}})
-}
-
 // Own implements fanout.Wire.
 func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	n.see(new)
 	if n.told != n.node {
 		n.told = n.node
-		pieces = append(pieces, piece(fieldNode, toNode(n.node)))
+		pieces = append(pieces, wire.Piece(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
 		index, _ := b.Memo(func() any { return index(new) }).(map[string][]*item)
@@ -239,9 +204,9 @@ func (s *Server) end(old, new *state) []byte {
 			}
 		}
 	}
-	b := piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	b := wire.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
 	if len(times) > 0 {
-		b = append(fixed(fieldTriggered, times), b...)
+		b = append(wire.Fixed(fieldTriggered, times), b...)
 	}
 	return b
 }
@@ -251,30 +216,6 @@ func nodesOf(i fanout.Item) map[string]*plan.Own {
 		return it.meaning.Nodes()
 	}
 	return nil
-}
-
-// Unwanted implements fanout.Wire.
-func (n *nodeStream) Unwanted(digests []uint64) []byte { return fixed(fieldUnwanted, digests) }
-
-// Send implements fanout.Wire.
-func (n *nodeStream) Send(pieces [][]byte) error {
-	return n.grpc.SendMsg(&wire.Frame{Pieces: pieces})
-}
-
-// Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (n *nodeStream) Receive() (fanout.Message, error) {
-	for {
-		in, err := n.grpc.Recv()
-		switch {
-		case err != nil:
-			return fanout.Message{}, err
-		case in.GetHello() != nil:
-			return fanout.Message{}, fanout.ErrUnexpected
-		}
-		if m, ok := session.Message(in.GetHeld(), in.GetAck()); ok {
-			return m, nil
-		}
-	}
 }
 
 // Acknowledged implements fanout.Wire.
