@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,13 @@ import (
 
 // A slow is a sink that takes its time, fails when told to, and keeps a diary.
 type slow struct {
-	takes    time.Duration
+	takes time.Duration
+
+	mu sync.Mutex
+	diary
+}
+
+type diary struct {
 	failures int // to come
 	begun    []time.Time
 	ended    []time.Time
@@ -30,24 +37,43 @@ type slow struct {
 }
 
 func (s *slow) Sync(_ context.Context, u *localsink.Update) error {
-	if s.running {
-		s.overlaps++
-	}
-	s.running = true
-	s.begun, s.seen, s.changed = append(s.begun, time.Now()), append(s.seen, u.All.Len()), append(s.changed, len(u.Changed))
+	s.note(func(d *diary) {
+		if d.running {
+			d.overlaps++
+		}
+		d.running = true
+		d.begun, d.seen, d.changed = append(d.begun, time.Now()), append(d.seen, u.All.Len()), append(d.changed, len(u.Changed))
+	})
 	time.Sleep(s.takes)
-	s.ended, s.running = append(s.ended, time.Now()), false
-	if s.failures > 0 {
-		s.failures--
+	failed := false
+	s.note(func(d *diary) {
+		d.ended, d.running = append(d.ended, time.Now()), false
+		if failed = d.failures > 0; failed {
+			d.failures--
+		}
+	})
+	if failed {
 		return errors.New("injected")
 	}
 	return nil
 }
 
+func (s *slow) note(change func(d *diary)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.diary)
+}
+
+// read returns the diary so far; what is written later is not in it.
+func (s *slow) read() (d diary) {
+	s.note(func(now *diary) { d = *now })
+	return d
+}
+
 // gaps returns the pauses between the end of each call and the next beginning.
-func (s *slow) gaps() (out []time.Duration) {
-	for i := 1; i < len(s.begun); i++ {
-		out = append(out, s.begun[i].Sub(s.ended[i-1]))
+func (d *diary) gaps() (out []time.Duration) {
+	for i := 1; i < len(d.begun); i++ {
+		out = append(out, d.begun[i].Sub(d.ended[i-1]))
 	}
 	return out
 }
@@ -71,7 +97,7 @@ func follow(t *testing.T, cfg nodelocal.Config, sink *slow, test func(l *loop)) 
 		test(l)
 		cancel()
 		require.NoError(t, <-done)
-		require.Zero(t, sink.overlaps, "calls never overlap")
+		require.Zero(t, sink.read().overlaps, "calls never overlap")
 	})
 }
 
@@ -92,6 +118,11 @@ func (l *loop) change() {
 	})
 }
 
+func (l *loop) diary() *diary {
+	d := l.sink.read()
+	return &d
+}
+
 func (l *loop) pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -105,25 +136,25 @@ func TestRunner(t *testing.T) {
 				l.change()
 				l.pass(time.Hour)
 			}
-			require.Empty(t, l.sink.begun)
+			require.Empty(t, l.diary().begun)
 			asked := time.Now()
 			l.store.Update((*watchers.Tx).SetSynced)
 			synctest.Wait()
-			require.Equal(t, []int{3}, l.sink.seen)
-			require.Equal(t, asked, l.sink.begun[0], "the first is not paced")
+			require.Equal(t, []int{3}, l.diary().seen)
+			require.Equal(t, asked, l.diary().begun[0], "the first is not paced")
 		})
 	})
 	t.Run("OP-01 a cluster without Services is synced too", func(t *testing.T) {
 		follow(t, nodelocal.Config{}, &slow{}, func(l *loop) {
 			l.synced()
-			require.Equal(t, []int{0}, l.sink.seen)
+			require.Equal(t, []int{0}, l.diary().seen)
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 nothing happens without a change", func(t *testing.T) {
 		follow(t, nodelocal.Config{}, &slow{}, func(l *loop) {
 			l.synced()
 			l.pass(1000 * time.Hour)
-			require.Len(t, l.sink.begun, 1)
+			require.Len(t, l.diary().begun, 1)
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 what comes during a call takes one more", func(t *testing.T) {
@@ -135,8 +166,8 @@ func TestRunner(t *testing.T) {
 				l.change()
 			}
 			l.pass(time.Hour)
-			require.Equal(t, []int{0, 1, 20}, l.sink.changed)
-			require.Equal(t, 21, l.sink.seen[2])
+			require.Equal(t, []int{0, 1, 20}, l.diary().changed)
+			require.Equal(t, 21, l.diary().seen[2])
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 MinInterval counts from the end of a call", func(t *testing.T) {
@@ -147,7 +178,7 @@ func TestRunner(t *testing.T) {
 				l.pass(time.Second)
 			}
 			l.pass(time.Hour)
-			gaps := l.sink.gaps()[1:]
+			gaps := l.diary().gaps()[1:]
 			require.NotEmpty(t, gaps)
 			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, len(gaps)), gaps)
 		})
@@ -158,38 +189,39 @@ func TestRunner(t *testing.T) {
 			asked := time.Now()
 			l.change()
 			l.pass(0)
-			require.Equal(t, asked, l.sink.begun[1])
+			require.Equal(t, asked, l.diary().begun[1])
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 OP-14 a failure is tried again until it succeeds", func(t *testing.T) {
-		follow(t, nodelocal.Config{MaxBackoff: 30 * time.Second}, &slow{failures: 12}, func(l *loop) {
+		follow(t, nodelocal.Config{MaxBackoff: 30 * time.Second}, &slow{diary: diary{failures: 12}}, func(l *loop) {
 			l.synced()
-			require.Len(t, l.sink.begun, 13)
-			for i, gap := range l.sink.gaps() {
+			require.Len(t, l.diary().begun, 13)
+			for i, gap := range l.diary().gaps() {
 				require.LessOrEqual(t, gap, 30*time.Second, "attempt %d", i)
 				require.GreaterOrEqual(t, gap, 50*time.Millisecond, "attempt %d", i)
 			}
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 MinInterval wins over a shorter retry", func(t *testing.T) {
-		follow(t, nodelocal.Config{MinInterval: 10 * time.Second, MaxBackoff: time.Second}, &slow{failures: 3}, func(l *loop) {
+		follow(t, nodelocal.Config{MinInterval: 10 * time.Second, MaxBackoff: time.Second}, &slow{diary: diary{failures: 3}}, func(l *loop) {
 			l.synced()
-			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, 3), l.sink.gaps())
+			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, 3), l.diary().gaps())
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 a change is not kept waiting for a retry", func(t *testing.T) {
-		follow(t, nodelocal.Config{MaxBackoff: time.Hour}, &slow{failures: 16}, func(l *loop) {
+		follow(t, nodelocal.Config{MaxBackoff: time.Hour}, &slow{diary: diary{failures: 16}}, func(l *loop) {
 			l.store.Update((*watchers.Tx).SetSynced)
-			for len(l.sink.begun) < 15 {
+			synctest.Wait()
+			for len(l.diary().begun) < 15 {
 				l.pass(time.Minute)
 			}
-			attempts := len(l.sink.begun)
+			attempts := len(l.diary().begun)
 			l.change()
 			l.pass(2 * time.Second)
-			require.Equal(t, attempts+1, len(l.sink.begun))
+			require.Equal(t, attempts+1, len(l.diary().begun))
 			l.pass(3 * time.Hour)
-			require.Zero(t, l.sink.failures)
-			require.Equal(t, 1, l.sink.seen[len(l.sink.seen)-1])
+			require.Zero(t, l.diary().failures)
+			require.Equal(t, 1, l.diary().seen[len(l.diary().seen)-1])
 		})
 	})
 }
