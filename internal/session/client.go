@@ -75,49 +75,24 @@ func (c *Client[Q, A]) Run(ctx context.Context) {
 }
 
 // welcomeTimeout is how long a server may take to welcome a client, and to hear what it
-// holds. One that waits for its own facts takes as long.
+// holds. One that waits for its own facts takes as long; another may have them.
 const welcomeTimeout = 30 * time.Second
 
-var errLate = errors.New("the server does not answer")
+var errNoWelcome = errors.New("the server does not answer; it may not know everything yet")
 
 // watch is one stream. It reports whether the server has said anything of use.
 func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterface) (progress bool, err error) {
-	ctx, end := context.WithCancelCause(ctx)
-	cancel := func() { end(context.Canceled) }
+	ctx, giveUp := context.WithCancelCause(ctx)
+	cancel := func() { giveUp(nil) }
 	defer cancel()
-	// A server that accepts and never answers is none; another may be better.
-	late := time.AfterFunc(welcomeTimeout, func() { end(errLate) })
-	defer func() {
-		if late.Stop(); errors.Is(context.Cause(ctx), errLate) {
-			err = errLate
-		}
-	}()
-	stream, err := c.Open(ctx, server)
+	answered := time.AfterFunc(welcomeTimeout, func() { giveUp(errNoWelcome) }).Stop
+	stream, err := c.greet(ctx, server)
+	if !answered() {
+		return false, errNoWelcome
+	}
 	if err != nil {
 		return false, err
 	}
-	root, count := c.Memory.Held()
-	hello := &kpng.Hello{Client: c.Name, HeldRoot: root, HeldCount: count, Capabilities: c.Capabilities}
-	if stream.Send(c.Hello(hello)) != nil {
-		_, err = stream.Recv() // says why
-		return false, err
-	}
-	first, err := stream.Recv()
-	if err != nil {
-		return false, err
-	}
-	welcome := first.GetWelcome()
-	if welcome == nil {
-		return false, errors.New("the server does not begin with welcome")
-	}
-	if welcome.GetSendHeld() {
-		if err := c.sayHeld(stream); err != nil {
-			return false, err
-		}
-	}
-	late.Stop()
-	// Who has said that it holds nothing is told everything.
-	c.Memory.Begin(welcome.GetStartOver() || count == 0)
 	acks := make(chan struct{})
 	go func() { defer close(acks); c.acknowledge(ctx, stream) }()
 	defer func() { cancel(); <-acks }()
@@ -133,6 +108,36 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 		}
 		progress = progress || in.GetCommit() != nil
 	}
+}
+
+// greet begins a stream, to the point where the server tells what is new.
+func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (Stream[Q, A], error) {
+	stream, err := c.Open(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	root, count := c.Memory.Held()
+	hello := &kpng.Hello{Client: c.Name, HeldRoot: root, HeldCount: count, Capabilities: c.Capabilities}
+	if stream.Send(c.Hello(hello)) != nil {
+		_, err = stream.Recv() // says why
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	welcome := first.GetWelcome()
+	if welcome == nil {
+		return nil, errors.New("the server does not begin with welcome")
+	}
+	if welcome.GetSendHeld() {
+		if err := c.sayHeld(stream); err != nil {
+			return nil, err
+		}
+	}
+	// Who has said that it holds nothing is told everything.
+	c.Memory.Begin(welcome.GetStartOver() || count == 0)
+	return stream, nil
 }
 
 // heldChunk is how many digests a message has.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -285,4 +286,23 @@ func slice(i, endpoints int) *watchers.EndpointSlice {
 		})
 	}
 	return s
+}
+
+// TestServerThatIsNotReady: a client does not wait for a server that does not know
+// everything when another one does; and of one that is alone it hears nothing until then.
+func TestServerThatIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unready := watchers.NewStore()
+		unready.Update(func(tx *watchers.Tx) { tx.SetService(service(0)) })
+		slow, quick := newSite(t, unready, ServerConfig{}), newSite(t, cluster(3, 1), ServerConfig{})
+		both := follow(t, ClientConfig{}, slow.dial(), quick.dial())
+		alone := follow(t, ClientConfig{}, slow.dial())
+		awaitText(t, both, dump(quick.store.Snapshot(), nil))
+		time.Sleep(time.Hour) // of the bubble
+		require.Equal(t, 0, alone.Snapshot().Len())
+		unready.Update((*watchers.Tx).SetSynced)
+		begin := time.Now()
+		awaitText(t, alone, dump(unready.Snapshot(), nil))
+		require.Less(t, time.Since(begin), time.Second)
+	})
 }
