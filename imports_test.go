@@ -45,8 +45,11 @@ func allowed() map[string][]string {
 		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
+		"backends/localhost":              own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
+		"transport":                       {"google.golang.org/grpc", "google.golang.org/grpc/", "golang.org/x/sys/unix"},
+		"transport/kubetoken":             append(own("transport"), append(api, "k8s.io/client-go/kubernetes/typed/authentication/v1")...),
 	}
 }
 
@@ -100,10 +103,20 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 		for _, heavy := range []string{"k8s.io/kubernetes/", "k8s.io/apiserver/", "k8s.io/component-base/", "github.com/prometheus/", "github.com/spf13/cobra"} {
 			require.NotContains(t, deps, heavy, pkg)
 		}
-		if pkg != "watchers/kube" {
+		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
+		speaksGRPC := []string{"api/", "internal/session", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
+		if !slices.ContainsFunc(speaksGRPC, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) }) {
+			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
+		}
 	}
+	t.Run("OP-24 every proxy is independent: nobody elects a leader", func(t *testing.T) {
+		for _, pkg := range []string{"examples/kube-proxy", "watchers/kube"} {
+			require.NotContains(t, reaches(pkg), "k8s.io/client-go/tools/leaderelection\n")
+		}
+	})
 	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
 	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
+	require.NotContains(t, reaches("transport"), "k8s.io/api")
 }

@@ -188,6 +188,12 @@ type Node struct {
 	// ports: of these, those addresses that the node has at the time of a packet,
 	// and never a loopback address. A family without networks has no NodePorts.
 	NodePortAddresses []netip.Prefix
+	// LoopbackNodePorts are the loopback addresses, at most one of each family, that
+	// answer on TCP node ports as well: to processes of the node, as to any client that
+	// is [ThisNode], and refusing whatever the pool's verdict is when there is no
+	// endpoint. Kernels route such packets badly, so this is often the task of a sink of
+	// its own; without one, node ports are refused there.
+	LoopbackNodePorts []netip.Addr
 	// ServiceNetworks are networks in which only Services have addresses: a packet to
 	// an address there that no frontend has is dropped without an answer, unless the
 	// node itself has the address.
@@ -197,7 +203,8 @@ type Node struct {
 // Equal reports whether n and o are the same in every respect.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && slices.Equal(n.IPs, o.IPs) && n.LocalPods.Equal(&o.LocalPods) &&
-		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.ServiceNetworks, o.ServiceNetworks)
+		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.LoopbackNodePorts, o.LoopbackNodePorts) &&
+		slices.Equal(n.ServiceNetworks, o.ServiceNetworks)
 }
 
 // PodSources describes packets that come from pods of a node: one match is

@@ -2,6 +2,7 @@ package localsink_test
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -113,5 +114,31 @@ func TestNames(t *testing.T) {
 		{localsink.Problem{Object: "Service a/b", Field: "spec.type", Message: "is odd"}, "Service a/b: spec.type: is odd"},
 	} {
 		require.Equal(t, c.want, c.value.String())
+	}
+}
+
+// TestNodeEqual mutates every field of a node: a change that is not seen would never
+// reach a sink.
+func TestNodeEqual(t *testing.T) {
+	node := func() *localsink.Node {
+		p := netip.MustParsePrefix("192.0.2.0/24")
+		return &localsink.Node{
+			Name: "node", IPs: []netip.Addr{p.Addr()}, NodePortAddresses: []netip.Prefix{p},
+			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p},
+			LocalPods: localsink.PodSources{Networks: []netip.Prefix{p}, Interface: "a", InterfacePrefix: "b"},
+		}
+	}
+	require.True(t, node().Equal(node()))
+	for _, part := range []func(*localsink.Node) reflect.Value{
+		func(n *localsink.Node) reflect.Value { return reflect.ValueOf(n).Elem() },
+		func(n *localsink.Node) reflect.Value { return reflect.ValueOf(&n.LocalPods).Elem() },
+	} {
+		for i := range part(node()).NumField() {
+			changed := node()
+			field := part(changed).Field(i)
+			require.False(t, field.IsZero(), "the test gives no value to %s", part(changed).Type().Field(i).Name)
+			field.SetZero()
+			require.False(t, node().Equal(changed), part(changed).Type().Field(i).Name)
+		}
 	}
 }

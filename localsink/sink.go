@@ -47,6 +47,9 @@ type Update struct {
 	// server, as far as that is known: the start of the network programming
 	// latency. It may be empty.
 	Triggered []time.Time
+	// Noticed is when the first of the causes of this update reached this process; the
+	// zero time when none is known, as in a first update or a repair.
+	Noticed time.Time
 }
 
 // A State is an immutable set of Services, ordered by name.
@@ -75,6 +78,15 @@ type Limited interface {
 	// Lacks returns the features that the sink does not have. It may be called
 	// at any time and always answers the same.
 	Lacks() Features
+}
+
+// Partial is a Sink that accepts an update even if it cannot bring single Services in
+// line, so that these do not keep others from being served. It goes on to try them.
+type Partial interface {
+	// Unserved returns the Services that are not, or not wholly, as was last wanted of
+	// the sink, and why; nil or empty when all are. It may be called at any time, from
+	// any goroutine; the result belongs to the caller.
+	Unserved() map[ServiceName]error
 }
 
 // Func adapts a function to a [Sink].

@@ -1,15 +1,20 @@
 #!/bin/sh
-# Installs what the tests need beside Go: a C compiler for the race detector, and the
-# stock tools that tests look at the kernel with. Further tools may be named: npm.
+# Installs what the tests need beside Go: make, certificates to fetch modules with, a C
+# compiler for the race detector, the stock tools that tests look at the kernel with,
+# and iptables, without which the real kube-proxy has but one mode. Further tools may be
+# named: npm.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 PATH="$PATH:/usr/sbin:/sbin"
+need make make
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 need nft nftables
 need ip iproute2
 need conntrack conntrack
+need iptables iptables
 for tool in "$@"; do need "$tool" "$tool"; done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -32,6 +32,9 @@ type Backend struct {
 	New func(ctx context.Context, node Namespace) (localsink.Sink, error)
 	// Lacks is what the sink lacks beyond what it says itself, see localsink.Limited.
 	Lacks localsink.Features
+	// LoopbackNodePorts says that TCP node ports answer on loopback addresses where
+	// Node.LoopbackNodePorts asks for it. Backends that do not say so are not asked.
+	LoopbackNodePorts bool
 	// Damage does what a stranger might do to the sink's target, such as flushing all
 	// rules. nil leaves out the behaviour that is about it. It also needs the sink to
 	// be a localsink.Repairer.

@@ -43,7 +43,7 @@ func addressCases() []behaviour {
 			needs: localsink.FeatureNodePort, check: shadowed},
 		{id: "DP-24", title: "what is no Service's passes by, unaltered",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: passingBy},
-		{id: "DP-61", title: "a node port does not answer on loopback addresses",
+		{id: "DP-61", title: "a node port does not answer on loopback addresses unless the node asks for it",
 			needs: localsink.FeatureNodePort, check: loopbackNodePorts},
 		{id: "large-messages", title: "messages larger than a packet arrive whole, in both directions",
 			needs: localsink.FeatureNodePort, check: largeMessages},

@@ -4,6 +4,6 @@ import "slices"
 
 // behaviours are all that a backend is asked to show.
 func behaviours() []behaviour {
-	return slices.Concat(addressCases(), clientCases(), refusalCases(), choiceCases(), affinityCases(),
-		changeCases(), flowCases(), operationCases())
+	return slices.Concat(addressCases(), loopbackCases(), clientCases(), refusalCases(), choiceCases(), affinityCases(),
+		changeCases(), flowCases(), resetCases(), operationCases())
 }

@@ -17,6 +17,7 @@ import (
 type behaviour struct {
 	id, title string
 	needs     localsink.Features   // beside those of the variant
+	loopback  bool                 // it also needs Backend.LoopbackNodePorts
 	protocols []localsink.Protocol // nil is all
 	check     func(c *checker)
 }
@@ -60,6 +61,8 @@ func (c *checker) begin() bool {
 		switch missing := (v.needs() | c.what.needs) & lacks; {
 		case missing != 0:
 			cell.Outcome, cell.Why = Lacking, "the backend lacks "+missing.String()
+		case c.what.loopback && !c.backend.LoopbackNodePorts:
+			cell.Outcome, cell.Why = Lacking, "the backend does not say that node ports answer on loopback addresses"
 		case v.isSCTP() && untestedSCTP() != "":
 			cell.Outcome, cell.Why = Untested, untestedSCTP()
 		default:

@@ -2,6 +2,7 @@ package backendtest_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/backendtest"
 	"sigs.k8s.io/kpng/backends/conntrack"
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -20,19 +22,31 @@ func TestMain(m *testing.M) { os.Exit(backendtest.Main(m)) }
 // TestConformance holds nftables, with conntrack behind it, to the contract.
 func TestConformance(t *testing.T) {
 	report := backendtest.Run(t, backendtest.Backend{
-		Name: "nftables and conntrack",
-		New: func(context.Context, backendtest.Namespace) (localsink.Sink, error) {
+		Name: "nftables, conntrack and localhost",
+		New: func(_ context.Context, node backendtest.Namespace) (localsink.Sink, error) {
 			rules, err := nftables.New(nftables.Config{})
 			if err != nil {
 				return nil, err
 			}
 			flows, err := conntrack.New(conntrack.Config{})
-			return localsink.Chain(rules, flows), err
+			return localsink.Chain(rules, flows, localhost.New(localhost.Config{Dial: within(node)})), err
 		},
-		Damage: func() error { return exec.Command("nft", "flush", "ruleset").Run() },
+		LoopbackNodePorts: true,
+		Damage:            func() error { return exec.Command("nft", "flush", "ruleset").Run() },
 	})
 	t.Log(report.Text())
 	document(t, report)
+}
+
+// within dials from a namespace, wherever the goroutine that calls it is.
+func within(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		err = ns.Run(func() error {
+			c, err = new(net.Dialer).DialContext(ctx, network, address)
+			return err
+		})
+		return c, err
+	}
 }
 
 // The part of the documentation that is written here.

@@ -16,6 +16,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/backendtest"
 	"sigs.k8s.io/kpng/backends/conntrack"
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
@@ -32,6 +33,7 @@ type toy struct {
 	before, after func(u *localsink.Update) error
 	close         func() error
 	lacks         localsink.Features
+	loopback      bool // serves node ports on loopback addresses too
 	hoards        bool // never forgets a Service
 	forgets       bool // everything that is not in Changed
 	all           map[localsink.ServiceName]*localsink.Service
@@ -55,6 +57,8 @@ func (y *toy) Close() error {
 		case *nftables.Backend:
 			errs = append(errs, s.Close())
 		case *conntrack.Backend:
+			s.Close()
+		case *localhost.Sink:
 			s.Close()
 		}
 	}
@@ -130,13 +134,17 @@ func both() (localsink.Sink, error) {
 func toyBackend(name string, right func() (localsink.Sink, error), mistake toy) backendtest.Backend {
 	return backendtest.Backend{
 		Name: name,
-		New: func(context.Context, backendtest.Namespace) (localsink.Sink, error) {
+		New: func(_ context.Context, node backendtest.Namespace) (localsink.Sink, error) {
 			y := mistake
 			var err error
 			y.right, err = right()
+			if y.loopback {
+				y.right = localsink.Chain(y.right, localhost.New(localhost.Config{Dial: within(node)}))
+			}
 			return &y, err
 		},
-		Damage: func() error { return exec.Command("nft", "flush", "ruleset").Run() },
+		LoopbackNodePorts: mistake.loopback,
+		Damage:            func() error { return exec.Command("nft", "flush", "ruleset").Run() },
 	}
 }
 
@@ -250,7 +258,21 @@ func mistakes() []struct {
 		{"cuts connections at each Sync", toy{after: func(*localsink.Update) error {
 			// What comes in the middle of a connection is then nobody's.
 			return errors.Join(nft("add table inet cut; add chain inet cut c { type filter hook prerouting priority -150; }; add rule inet cut c ct state established tcp flags & (syn|ack) == ack reject with tcp reset"))
-		}}, both, []string{"DP-14", "OP-05"}},
+		}}, both, []string{"DP-14", "OP-05", "zero-resets"}},
+		{"answers on loopback addresses unasked", toy{loopback: true, bend: func(n *localsink.Node, _ *localsink.Service) {
+			n.LoopbackNodePorts = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+		}}, both, []string{"DP-61", "DP-62"}},
+		{"does not answer on loopback addresses", toy{loopback: true, bend: func(n *localsink.Node, _ *localsink.Service) {
+			n.LoopbackNodePorts = nil
+		}}, both, []string{"DP-62", "DP-62-changes", "DP-62-affinity"}},
+		{"remembers nobody on loopback addresses", toy{loopback: true, bend: eachPort(func(_ *localsink.Service, p *localsink.Port) {
+			p.Affinity = 0
+		})}, both, []string{"DP-62-affinity"}},
+		{"sends loopback clients where pods go", toy{loopback: true, bend: eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
+			if fe.Routes[0].From == localsink.LocalPods {
+				fe.Routes[0].From = localsink.Anyone
+			}
+		})}, both, []string{"DP-62"}},
 		{"takes its rules along when it ends", toy{close: func() error { return nftables.Cleanup("") }}, both, []string{"OP-05"}},
 		{"forgets flows when it ends", toy{close: func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }}, both, []string{"OP-05"}},
 		{"leaves UDP flows as they are", toy{}, rules, []string{"CT-03", "CT-08"}},
@@ -304,7 +326,7 @@ func TestNoMistake(t *testing.T) {
 	for id := range seen {
 		ids = append(ids, id)
 	}
-	report := backendtest.Try(t, toyBackend("no mistake", both, toy{}), ids...)
+	report := backendtest.Try(t, toyBackend("no mistake", both, toy{loopback: true}), ids...)
 	require.Empty(t, report.Failed(), report.Text())
 }
 

@@ -69,6 +69,8 @@ func TestFlows(t *testing.T) {
 		{"CT-08 node port removed", both, s(udp("dns", []string{vip}, []string{one, two})), onNode, one, true},
 		{"address moves to another Service", both, s(udp("new", fronts, []string{two})), vip, one, true},
 		{"address moves, same endpoint", both, s(udp("new", fronts, []string{two})), vip, two, false},
+		{"of two that claim an address one is removed", s(udp("dns", fronts, []string{one}), udp("new", fronts, []string{one})),
+			s(udp("dns", fronts, []string{one, two}), udp("new", []string{"10.96.0.9:53"}, []string{one})), vip, one, false},
 		{"another address", both, s(), "10.96.0.2:53", one, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {

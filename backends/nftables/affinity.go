@@ -335,13 +335,13 @@ func (m *mirror) unstick(id string) {
 // chains and sets; these go in the next script.
 func (m *mirror) sweep() {
 	for _, c := range m.idle {
-		if c.refs > 0 || m.plans[*c.own] != c {
+		if c.refs > 0 || m.plans[*c.plan] != c {
 			continue
 		}
-		delete(m.plans, *c.own)
-		m.unused--
+		delete(m.plans, *c.plan)
+		delete(m.unused, c)
 		m.doomChain(c.name)
-		m.unstick(c.own.sticky)
+		m.unstick(c.plan.sticky)
 	}
 	m.idle = m.idle[:0]
 }

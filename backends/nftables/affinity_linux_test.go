@@ -490,9 +490,7 @@ func TestAffinityListing(t *testing.T) {
 	for _, ip := range ipFamilies() {
 		require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), stickyService(ip, 3*time.Hour, 0, 1, 2))))
 		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name]
-		text, err := ns.Command("nft", "list", "table", family, "kpng")
-		require.NoError(t, err)
-		text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), stickyIDOf(stickyService(ip, 1), 0), "ID")
+		text := strings.ReplaceAll(listing(t, ns, family), stickyIDOf(stickyService(ip, 1), 0), "ID")
 		for _, part := range []string{
 			" . tcp . 80 : goto service.ID.any-1",
 			" . tcp . 80 : goto service.ID.any-masq-1",
@@ -517,9 +515,7 @@ func TestAffinityListing(t *testing.T) {
 	s.Ports[0].Pools = append(s.Ports[0].Pools[:1:1], poolOf(ip.pod(2), ip.pod(3)))
 	s.Ports[0].Frontends[2].Routes[0].Pool = 1
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
-	text, err := ns.Command("nft", "list", "table", "ip", "kpng")
-	require.NoError(t, err)
-	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), stickyIDOf(s, 0), "ID")
+	text := strings.ReplaceAll(listing(t, ns, "ip"), stickyIDOf(s, 0), "ID")
 	for _, part := range []string{
 		"map draws-ID-1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
 		"chain sticky-ID-1 { meta mark set numgen random mod 3 map @draws-ID-1-a meta mark set meta mark update @pins-ID-a { ip saddr : meta mark } " +

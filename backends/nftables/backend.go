@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -23,15 +24,17 @@ type Backend struct {
 	watch   *watch
 	release func() error // closes what New opened
 
-	closed atomic.Bool
-	mu     sync.Mutex
-	stats  Stats
+	closed   atomic.Bool
+	mu       sync.Mutex
+	stats    Stats
+	unserved map[localsink.ServiceName]error
 }
 
 var (
 	_ localsink.Sink     = (*Backend)(nil)
 	_ localsink.Repairer = (*Backend)(nil)
 	_ localsink.Limited  = (*Backend)(nil)
+	_ localsink.Partial  = (*Backend)(nil)
 )
 
 // retryRefused is how long after a Sync a refused Service is tried again.
@@ -145,6 +148,14 @@ func (b *Backend) Stats() Stats {
 	return s
 }
 
+// Unserved returns the Services that the kernel refuses, and those that break the contract
+// of package localsink or claim what another Service has; see [localsink.Partial].
+func (b *Backend) Unserved() map[localsink.ServiceName]error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.unserved)
+}
+
 // publish makes the outcome of a Sync visible.
 func (b *Backend) publish(err error) {
 	b.mu.Lock()
@@ -153,8 +164,25 @@ func (b *Backend) publish(err error) {
 		b.stats.LastSync = time.Now()
 	}
 	b.stats.Tables = b.stats.Tables[:0]
+	b.unserved = map[localsink.ServiceName]error{}
 	for _, t := range b.tables {
 		b.stats.Tables = append(b.stats.Tables, t.report())
+		t.blame(b.unserved)
+	}
+}
+
+// blame adds to all what the table does not serve.
+func (t *table) blame(all map[localsink.ServiceName]error) {
+	for name, err := range t.refused {
+		all[name] = errors.Join(all[name], fmt.Errorf("nftables: the kernel refuses it over %s: %w", t.family.name, err))
+	}
+	if t.mirror == nil {
+		return
+	}
+	for name, list := range t.mirror.problems {
+		for _, p := range list {
+			all[name] = errors.Join(all[name], fmt.Errorf("nftables: %v", p))
+		}
 	}
 }
 
@@ -165,7 +193,7 @@ func (t *table) report() TableStats {
 	if t.mirror == nil {
 		return s
 	}
-	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.elements(), t.mirror.chains
+	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.total, t.mirror.chains
 	s.Problems = slices.Concat(slices.Collect(maps.Values(t.mirror.problems))...)
 	slices.SortFunc(s.Problems, compareProblems)
 	for _, p := range s.Problems {

@@ -117,7 +117,7 @@
 // becomes shorter also shortens what is left to those that are remembered; one that
 // becomes longer counts from their next connection.
 //
-// Node ports do not answer on loopback addresses. A process of the node whose UDP
+// Node ports do not answer on loopback addresses: see package localhost. A process of the node whose UDP
 // packet is refused sees EPERM from sending it and ECONNREFUSED after that. Source
 // ranges of one frontend are tried one after the other, by each new connection to it.
 // Without CAP_NET_ADMIN in the initial user namespace, transactions are limited by

@@ -22,7 +22,7 @@ type transaction struct {
 	changed []chainSpec // those that exist
 	dropped []string
 	gone    []*set
-	pending []pending
+	pending []pending // of the sets that are touched
 }
 
 // pending is what is to happen to one set.
@@ -63,7 +63,7 @@ func (t *transaction) reset() {
 		p.added.reset()
 		total += cap(p.removed.buf) + cap(p.added.buf)
 	}
-	if total > keepBytes {
+	if t.pending = t.pending[:0]; total > keepBytes {
 		t.pending = nil
 	}
 	t.replace, t.detached = false, false
@@ -88,10 +88,16 @@ func (t *transaction) dropChain(name string) { t.dropped = append(t.dropped, nam
 func (t *transaction) dropSet(s *set)        { t.gone = append(t.gone, s) }
 
 func (t *transaction) of(s *set) *pending {
-	for len(t.pending) <= s.index {
+	if s.pending < len(t.pending) && t.pending[s.pending].set == s {
+		return &t.pending[s.pending]
+	}
+	s.pending = len(t.pending)
+	if s.pending < cap(t.pending) {
+		t.pending = t.pending[:s.pending+1] // with the memory of an earlier use
+	} else {
 		t.pending = append(t.pending, pending{})
 	}
-	p := &t.pending[s.index]
+	p := &t.pending[s.pending]
 	p.set = s
 	return p
 }

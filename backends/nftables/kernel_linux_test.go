@@ -160,6 +160,14 @@ func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// listing returns what nft lists, in one line, without the counts that some
+// versions add.
+func listing(t *testing.T, ns *netnstest.Namespace, family string) string {
+	text, err := ns.Command("nft", "list", "table", family, "kpng")
+	require.NoError(t, err)
+	return regexp.MustCompile(`# count \d+ `).ReplaceAllString(strings.Join(strings.Fields(text), " "), "")
+}
+
 // The nft command can read the tables: that is how operators look at them.
 func TestListing(t *testing.T) {
 	ns := netnstest.New(t)
@@ -177,9 +185,9 @@ func TestListing(t *testing.T) {
 	n.LocalPods = localsink.PodSources{Networks: n.LocalPods.Networks, Interface: "br0", InterfacePrefix: "veth"}
 	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("127.0.0.0/8")}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(n, s)))
-	text, err := ns.Command("nft", "list", "table", "ip", "kpng")
+	_, err := ns.Command("nft", "list", "ruleset")
 	require.NoError(t, err)
-	text = strings.Join(strings.Fields(text), " ")
+	text := listing(t, ns, "ip")
 	for _, part := range []string{
 		"198.51.100.1 . tcp . 80 : goto drop-new",
 		"198.51.100.2 . tcp . 80 : goto reject-new",
@@ -275,6 +283,9 @@ func TestRefusedServices(t *testing.T) {
 	require.Contains(t, b.Stats().Tables[0].LastError, "is not served over ip: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
 	require.Equal(t, 38, served())
+	require.Len(t, b.Unserved(), 2, "OP-14: they are named")
+	require.ErrorIs(t, b.Unserved()[all[7].Name], syscall.EINVAL)
+	require.ErrorContains(t, b.Unserved()[all[23].Name], "nftables: the kernel refuses it over ip: ")
 
 	// Retries cost no rebuild, and changes of others go through.
 	rebuilds := b.Stats().Tables[0].Rebuilds
@@ -295,7 +306,18 @@ func TestRefusedServices(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
 	require.Equal(t, 39, served())
 	require.Empty(t, b.Stats().Tables[0].Refused)
+	require.Empty(t, b.Unserved())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
+
+	// What two Services claim is served for one of them.
+	twin := clusterIPService(5)
+	twin.Name.Name = "twin"
+	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.ClusterIP, "10.96.0.222:80"))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
+	require.Len(t, b.Unserved(), 1)
+	require.ErrorContains(t, b.Unserved()[twin.Name], "belongs to Service test/svc-05")
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
+	require.Empty(t, b.Unserved())
 
 	// A kernel that refuses everything is not the fault of Services.
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }

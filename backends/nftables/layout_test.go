@@ -59,6 +59,28 @@ func TestPlansAreShared(t *testing.T) {
 		m.load(serviceOf(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
 	}
 	require.Equal(t, before+2, m.chains)
+	k.commit(m)
+	m.change([]change{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
+	require.Empty(t, m.unused, "others use them still")
+	k.commit(m)
+
+	// What is deleted for want of use is made again when somebody needs it.
+	var gone []change
+	for name := range m.records {
+		gone = append(gone, change{name: name})
+	}
+	m.change(gone, nil)
+	k.commit(m)
+	m.collect()
+	k.commit(m)
+	require.Equal(t, before, m.chains)
+	fe := frontend(localsink.ExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true})
+	fe.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+	var p localsink.Pool
+	p.Endpoints = manyEndpoints(0, 7)
+	m.load(serviceOf("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))
+	k.commit(m)
+	require.Equal(t, before+2, m.chains)
 }
 
 func TestShardLimit(t *testing.T) {
@@ -94,6 +116,9 @@ func TestNodeView(t *testing.T) {
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, v6.podNetworks)
 	require.Empty(t, v4.podInterface, "longer than any interface's name")
 	require.Equal(t, "0123456789abcde", v4.podPrefix)
+	n.LocalPods.Interface = "0123456789abcde"
+	require.Equal(t, "0123456789abcde", viewOf(ipv4(), n).podInterface, "as long as a name can be")
+	n.LocalPods.Interface = "0123456789abcdef"
 	require.True(t, v4.equal(viewOf(ipv4(), n)))
 	require.False(t, v4.equal(v6))
 	require.False(t, v4.equal(viewOf(ipv4(), nil)))

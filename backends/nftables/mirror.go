@@ -20,6 +20,7 @@ type set struct {
 	// timeout ends elements that packets add.
 	timeout time.Duration
 	count   int // how many it holds
+	pending int // its place in a transaction that touches it
 }
 
 // An element is an element of a set; which fields matter depends on the kind.
@@ -65,8 +66,11 @@ type chain struct {
 	name  string
 	refs  int
 	fixed bool  // part of the skeleton, or a balancer
-	own   *plan // the plan, when it is for one port alone
+	plan  *plan // nil for sources
 }
+
+// own tells whether the chain is for one port alone.
+func (c *chain) own() bool { return c.plan != nil && c.plan.sticky != "" }
 
 // A front is one frontend as the kernel holds it.
 type front struct {
@@ -102,8 +106,9 @@ type mirror struct {
 	plans                    map[plan]*chain
 	stickies                 map[string]*sticky
 	sourceChains             map[string]*chain
-	chains                   int // how many there are of all kinds
-	unused                   int // how many of plans and sourceChains nobody refers to
+	chains                   int             // how many there are of all kinds
+	unused                   map[*chain]bool // those of plans and sourceChains that nobody refers to
+	total                    int             // elements in all sets, without those that packets add
 
 	// What is in them, and for whom.
 	records       map[localsink.ServiceName]*record
@@ -117,6 +122,7 @@ type mirror struct {
 
 	// The script under way.
 	created  []*set
+	crowded  []*set        // that hold more than they may, or did for a moment
 	released map[key]front // given up by one Service, perhaps for another
 	idle     []*chain      // of one port alone, that lost a reference
 	carries  []carry
@@ -137,6 +143,7 @@ func newMirror(f *family, node *nodeView, mark uint32, out script) *mirror {
 		plans:         map[plan]*chain{},
 		stickies:      map[string]*sticky{},
 		sourceChains:  map[string]*chain{},
+		unused:        map[*chain]bool{},
 		balancers:     map[balancer]bool{},
 		records:       map[localsink.ServiceName]*record{},
 		owners:        map[key]*record{},
@@ -178,6 +185,7 @@ func (m *mirror) newSet(name string, kind setKind) *set {
 }
 
 func (m *mirror) dropSet(s *set) {
+	m.total -= s.count
 	m.out.dropSet(s)
 	m.sets[s.index] = nil
 	m.vacant = append(m.vacant, s.index)
@@ -221,19 +229,9 @@ func (m *mirror) finish() (fits bool) {
 			s.size = max(minSize, 1<<bits.Len(uint(2*s.count)))
 		}
 	}
-	m.created = m.created[:0]
-	return !slices.ContainsFunc(m.sets, func(s *set) bool { return s != nil && s.count > s.size })
-}
-
-// elements is the number of elements in all sets, without those that packets add.
-func (m *mirror) elements() int {
-	n := 0
-	for _, s := range m.sets {
-		if s != nil {
-			n += s.count
-		}
-	}
-	return n
+	full := slices.ContainsFunc(m.crowded, func(s *set) bool { return s.count > s.size })
+	m.created, m.crowded = m.created[:0], m.crowded[:0]
+	return !full
 }
 
 // A change is what is now wanted of one Service.
@@ -431,13 +429,12 @@ func (m *mirror) chainOf(p plan) *chain {
 		m.balancer(b)
 	}
 	_, fixed := p.direct()
-	c := &chain{name: p.name(), fixed: fixed}
+	c := &chain{name: p.name(), fixed: fixed, plan: &p}
 	if !fixed {
-		m.unused++
+		m.unused[c] = true
 		m.newChain(chainSpec{name: c.name, rules: p.rules(m.family, m.node, m.mark)})
 	}
 	if p.sticky != "" {
-		c.own = &p
 		m.stickies[p.sticky].refs++
 	}
 	m.plans[p] = c
@@ -449,7 +446,7 @@ func (m *mirror) sourceChain(l sourceList) *chain {
 		return c
 	}
 	c := &chain{name: l.name}
-	m.unused++
+	m.unused[c] = true
 	m.sourceChains[l.name] = c
 	m.newChain(chainSpec{name: l.name, rules: l.rules(m.family)})
 	return c
@@ -492,9 +489,8 @@ func (m *mirror) replaceChain(s *set, k key, old, want *chain) {
 	}
 	if want != nil {
 		m.add(s, element{key: k, chain: want.name})
-		if want.refs++; want.refs == 1 && !want.fixed {
-			m.unused--
-		}
+		want.refs++
+		delete(m.unused, want)
 	}
 }
 
@@ -502,8 +498,8 @@ func (m *mirror) unrefer(c *chain) {
 	if c.refs--; c.refs > 0 || c.fixed {
 		return
 	}
-	m.unused++
-	if c.own != nil {
+	m.unused[c] = true
+	if c.own() {
 		m.idle = append(m.idle, c)
 	}
 }
@@ -550,7 +546,7 @@ func (m *mirror) removeSlot(s *set, k key, slot int, e localsink.Endpoint, now b
 	if now {
 		m.remove(s, op.e)
 	} else {
-		s.count--
+		m.count(s, -1)
 		m.later = append(m.later, op)
 	}
 	if e.Local {
@@ -576,32 +572,36 @@ func (m *mirror) refer(s *set, refs map[netip.Addr]int, e element, more bool) {
 }
 
 func (m *mirror) add(s *set, e element) {
-	s.count++
+	m.count(s, 1)
 	m.out.add(s, e)
 }
 
 func (m *mirror) remove(s *set, e element) {
-	s.count--
+	m.count(s, -1)
 	m.out.remove(s, e)
+}
+
+func (m *mirror) count(s *set, more int) {
+	s.count += more
+	m.total += more
+	if more > 0 && s.count > s.size && s.size > 0 {
+		m.crowded = append(m.crowded, s)
+	}
 }
 
 // collect forgets the chains that nobody refers to. Kernels before 6.2 refuse to
 // delete a chain in the transaction that ends the last reference to it, so this
 // takes a script of its own.
 func (m *mirror) collect() {
-	for p, c := range m.plans {
-		if c.refs == 0 && !c.fixed {
-			delete(m.plans, p)
-			m.dropChain(c.name)
+	for c := range m.unused {
+		if c.plan != nil {
+			delete(m.plans, *c.plan)
+		} else {
+			delete(m.sourceChains, c.name)
 		}
+		m.dropChain(c.name)
 	}
-	for name, c := range m.sourceChains {
-		if c.refs == 0 {
-			delete(m.sourceChains, name)
-			m.dropChain(name)
-		}
-	}
-	m.unused = 0
+	clear(m.unused)
 }
 
 // findFront finds the front of a key, likely at guess.

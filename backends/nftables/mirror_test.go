@@ -31,7 +31,7 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 				k.verify(m, values(all))
 				pinned.verify(k, m)
 				g.pin(k, m, pinned)
-				if m.unused > maxUnused {
+				if len(m.unused) > maxUnused {
 					m.collect()
 					k.commit(m)
 				}
@@ -41,7 +41,7 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 			m.change(changesOf(all, names), get)
 			m.collect()
 			k.commit(m)
-			require.Zero(t, m.elements())
+			require.Zero(t, m.total)
 			require.Empty(t, m.records)
 			require.Empty(t, m.owners)
 			require.Empty(t, m.sourceChains)
@@ -154,10 +154,21 @@ func TestContestedKey(t *testing.T) {
 	require.Len(t, m.problems[b.Name], 1)
 	require.Contains(t, m.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
 
+	// The one that lost may change meanwhile.
+	moved := make("b", "10.0.0.3:80")
+	m.change([]change{{name: b.Name, want: moved}}, state{a, moved}.Get)
+	k.commit(m)
+	k.verify(m, slices.Values([]*localsink.Service{a}))
+	require.Len(t, m.problems[b.Name], 1, "it is told once")
+	m.change([]change{{name: b.Name, want: b}}, state{a, b}.Get)
+	k.commit(m)
+	require.Len(t, m.problems[b.Name], 1)
+
 	m.change([]change{{name: a.Name}}, state{b}.Get)
 	k.commit(m)
 	k.verify(m, slices.Values([]*localsink.Service{b}))
 	require.Empty(t, m.problems)
+	require.Empty(t, m.contested)
 
 	// A key may pass from one Service to another in one step, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
@@ -234,6 +245,11 @@ func TestSizes(t *testing.T) {
 		fits = m.finish()
 	}
 	require.False(t, fits)
+	// What was too much for a moment does no harm.
+	m.count(m.services, -1)
+	m.count(m.services, 1)
+	m.count(m.services, -1)
+	require.True(t, m.finish())
 	k = newModelKernel(t)
 	m = newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
 	m.services.count = 100000

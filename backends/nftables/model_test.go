@@ -97,12 +97,15 @@ func (k *modelKernel) commit(m *mirror) {
 	k.apply()
 	m.trim()
 	k.apply()
+	total := 0
 	for name, s := range k.kinds {
 		require.Same(k.t, s, m.sets[s.index])
 		if s.kind != pins {
 			require.Equal(k.t, len(k.sets[name]), s.count, "count of %s", name)
 		}
+		total += s.count
 	}
+	require.Equal(k.t, total, m.total)
 }
 
 func (k *modelKernel) apply() {

@@ -108,7 +108,7 @@ func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error
 		return err
 	}
 	t.mirror.trim()
-	if t.mirror.unused > maxUnused {
+	if len(t.mirror.unused) > maxUnused {
 		t.mirror.collect()
 	}
 	return t.commit()

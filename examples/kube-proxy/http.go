@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -29,7 +28,7 @@ func healthHandler(p *healthcheck.Proxy, m *monitor, eligible func() bool) http.
 }
 
 // metricsHandler serves what operators of this node ask.
-func metricsHandler(m *monitor, o *options, explain func(localsink.ServiceName) (*nodelocal.Explanation, error)) http.Handler {
+func metricsHandler(m *monitor, f *faults, o *options, explain func(localsink.ServiceName) (*nodelocal.Explanation, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	text := func(path, body string) {
@@ -41,16 +40,9 @@ func metricsHandler(m *monitor, o *options, explain func(localsink.ServiceName) 
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"kubeproxy.config.k8s.io": o.configuration})
 	})
-	mux.HandleFunc("/state", func(w http.ResponseWriter, _ *http.Request) { writeState(w, m) })
-	mux.HandleFunc("/state/{namespace}/{name}", func(w http.ResponseWriter, r *http.Request) {
-		name := localsink.ServiceName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
-		x, err := explain(name)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		writeService(w, r, m, name, x)
-	})
+	state := &statePages{monitor: m, faults: f, explain: explain}
+	mux.HandleFunc("/state", state.all)
+	mux.HandleFunc("/state/{namespace}/{name}", state.one)
 	if o.EnableProfiling {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -58,60 +50,6 @@ func metricsHandler(m *monitor, o *options, explain func(localsink.ServiceName) 
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return mux
-}
-
-// writeState prints what is in place on the node, Service by Service.
-func writeState(w io.Writer, m *monitor) {
-	u, err := m.state()
-	if err != nil {
-		fmt.Fprintf(w, "# the last attempt failed: %v\n", err)
-	}
-	if u == nil {
-		fmt.Fprintln(w, "# nothing is applied yet")
-		return
-	}
-	fmt.Fprintf(w, "# node %s %v\n", u.Node.Name, u.Node.IPs)
-	for svc := range u.All.All() {
-		_, _ = io.WriteString(w, svc.Text())
-	}
-}
-
-// serviceState is what there is to say of one Service.
-type serviceState struct {
-	Wanted  *nodelocal.Explanation `json:"wanted,omitempty"`
-	Applied string                 `json:"applied,omitempty"`
-	// LastError is why something newer is not applied; it may be another Service's.
-	LastError string `json:"lastError,omitempty"`
-}
-
-// writeService says of one Service what is wanted and why, and what is applied; as
-// JSON with ?output=json.
-func writeService(w http.ResponseWriter, r *http.Request, m *monitor, name localsink.ServiceName, x *nodelocal.Explanation) {
-	s := serviceState{Wanted: x}
-	u, err := m.state()
-	if err != nil {
-		s.LastError = err.Error()
-	}
-	if u != nil {
-		if svc := u.All.Get(name); svc != nil {
-			s.Applied = svc.Text()
-		}
-	}
-	switch {
-	case s.Wanted == nil && s.Applied == "":
-		http.Error(w, "no Service "+name.String(), http.StatusNotFound)
-	case r.FormValue("output") == "json":
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s)
-	default:
-		if s.Wanted != nil {
-			fmt.Fprintf(w, "# wanted\n%s", s.Wanted.Text())
-		}
-		fmt.Fprintf(w, "# applied\n%s", s.Applied)
-		if s.LastError != "" {
-			fmt.Fprintf(w, "# the last attempt failed: %s\n", s.LastError)
-		}
-	}
 }
 
 // serve answers HTTP on addr until ctx is done; an empty address serves nothing. A

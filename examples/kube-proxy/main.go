@@ -27,6 +27,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/healthcheck"
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
@@ -85,17 +86,17 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 
 	store := watchers.NewStore()
 	watcher := kube.New(client, kube.Config{NodeName: o.HostnameOverride, Logger: log})
-	eligible := func() bool {
-		node := store.Snapshot().Node(o.HostnameOverride)
-		return node != nil && !node.Leaving
-	}
+	eligible := func() bool { return eligible(store.Snapshot().Node(o.HostnameOverride)) }
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
+	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
-	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	sink := localsink.Chain(report, health, checks, flows, predecessor{}, modest{})
+	loopback := localhost.New(localhost.Config{Logger: log})
+	defer loopback.Close()
+	measured.watchLoopback(loopback.Stats)
+	sink := newFaults(inOrder(report, health, checks, loopback, flows),
+		recorder, func(n int) { measured.unserved.Set(float64(n)) })
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -105,7 +106,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
 		return nodelocal.Explain(store.Snapshot(), o.nodelocal(log), name)
 	}
-	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, o, explain), log) })
+	all.Go(func() { serve(ctx, o.MetricsBindAddress, metricsHandler(measured, sink, o, explain), log) })
 	all.Go(func() {
 		if err := watcher.Run(ctx, store); err != nil {
 			failed <- err
@@ -124,6 +125,15 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 		return nil
 	}
 }
+
+// inOrder lets nothing run ahead of the rules: health checks, other listeners, and what
+// cleans up behind.
+func inOrder(report, rules, checks, loopback, flows localsink.Sink) localsink.Sink {
+	return localsink.Chain(report, rules, checks, loopback, flows, predecessor{}, modest{})
+}
+
+// eligible says whether load balancers should send anything to a node.
+func eligible(node *watchers.Node) bool { return node != nil && !node.Leaving }
 
 // nodelocal translates the settings that say what Services mean here.
 func (o *options) nodelocal(log *slog.Logger) nodelocal.Config {

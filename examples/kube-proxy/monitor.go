@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -26,8 +27,10 @@ type monitor struct {
 	noLocal  map[localsink.ServiceName]absence
 
 	duration, full, partial, latency prometheus.Histogram
+	reaction                         prometheus.Histogram
 	lastSuccess, lastQueued          prometheus.Gauge
 	pending, services, faulty        prometheus.Gauge
+	unserved                         prometheus.Gauge
 	noLocalEndpoints                 *prometheus.GaugeVec
 	serviceChanges, endpointChanges  prometheus.Counter
 	failures                         prometheus.Counter
@@ -47,10 +50,13 @@ func newMonitor(inner localsink.Sink) *monitor {
 }
 
 func (m *monitor) defineMetrics() {
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "kubeproxy", Name: name, Help: help, Buckets: buckets})
+	histogramOf := func(namespace, name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
 		m.registry.MustRegister(h)
 		return h
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return histogramOf("kubeproxy", name, help, buckets)
 	}
 	gauge := func(namespace, name, help string) prometheus.Gauge {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
@@ -73,6 +79,8 @@ func (m *monitor) defineMetrics() {
 	m.partial = histogram("sync_partial_proxy_rules_duration_seconds", "The same, for all other updates.", sync)
 	m.latency = histogram("network_programming_duration_seconds",
 		"Time from the change that the API server was told of to rules in place.", prometheus.ExponentialBuckets(0.001, 2, 20))
+	m.reaction = histogramOf("kpng", "reaction_duration_seconds",
+		"Time from the first change that an update is about reaching this process to rules in place.", sync)
 	m.lastSuccess = gauge("kubeproxy", "sync_proxy_rules_last_timestamp_seconds", "When the rules were last brought in line.")
 	m.lastQueued = gauge("kubeproxy", "sync_proxy_rules_last_queued_timestamp_seconds", "When that was last asked for.")
 	m.pending = gauge("kubeproxy", "sync_proxy_rules_service_changes_pending", "Services that differ from the rules in place.")
@@ -89,7 +97,19 @@ func (m *monitor) defineMetrics() {
 	m.healthz = vec("proxy_healthz_total", "Answers of /healthz.")
 	m.livez = vec("proxy_livez_total", "Answers of /livez.")
 	m.services = gauge("kpng", "services", "Services that the node serves or reports on.")
+	m.unserved = gauge("kpng", "services_unserved", "Services that cannot be served, or not wholly, although their input can be honoured.")
 	m.faulty = gauge("kpng", "services_with_problems", "Services whose input cannot be honoured as a whole.")
+}
+
+// watchLoopback adds kube-proxy's metrics of node ports on loopback addresses.
+func (m *monitor) watchLoopback(stats func() localhost.Stats) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "kubeproxy", Name: "nftables_localhost_nodeport_listeners", Help: "Node ports that answer on loopback addresses.",
+		}, func() float64 { return float64(stats().Listeners) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "kubeproxy", Name: "nftables_localhost_nodeport_listener_creation_failures_total", Help: "Attempts to let one answer that failed.",
+		}, func() float64 { return float64(stats().OpenFailures) }))
 }
 
 // Sinks lets localsink.Walk see inside.
@@ -135,6 +155,9 @@ func (m *monitor) end(begun time.Time, u *localsink.Update, err error) {
 	m.pending.Set(0)
 	for _, t := range u.Triggered {
 		m.latency.Observe(now.Sub(t).Seconds())
+	}
+	if !u.Noticed.IsZero() {
+		m.reaction.Observe(now.Sub(u.Noticed).Seconds())
 	}
 	m.countServices(u)
 }

@@ -46,11 +46,6 @@ func (r *reporter) Sync(_ context.Context, u *localsink.Update) error {
 	return nil
 }
 
-// unchecked tells that a Service's health check port cannot be opened.
-func (r *reporter) unchecked(name localsink.ServiceName, err error) {
-	r.events.Eventf(reference(name), nil, corev1.EventTypeWarning, "FailedToStartServiceHealthcheck", "Listen", "%v", err)
-}
-
 func reference(name localsink.ServiceName) runtime.Object {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: name.Namespace, Name: name.Name}
 }

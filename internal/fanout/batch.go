@@ -23,7 +23,9 @@ type Batch[K any] struct {
 	key batchKey
 
 	once    sync.Once
-	chunks  [][]byte
+	chunks  [][]byte // all messages but the last
+	last    [][]byte // the pieces of the last, with the end
+	empty   bool     // there is nothing but the end
 	changed []Changed[K]
 
 	memoOnce sync.Once
@@ -48,7 +50,7 @@ type batchKey struct {
 func (b *Batch[K]) Changed() []Changed[K] { return b.changed }
 
 // Empty says that streams of the class are told nothing.
-func (b *Batch[K]) Empty() bool { return len(b.chunks) == 0 }
+func (b *Batch[K]) Empty() bool { return b.empty }
 
 // Memo returns what fn returns, which is called once for a batch.
 func (b *Batch[K]) Memo(fn func() any) any {
@@ -83,9 +85,16 @@ func (h *Hub[K, X]) batch(old, new *State[K, X], oldClass, newClass string, diff
 				}
 			}
 		}
-		b.chunks = c.chunks()
+		b.close(c, h.end(old, new))
 	})
 	return b
+}
+
+// close divides what was collected into messages. end is copied to the last one, so that
+// the usual message is one piece, which all streams share.
+func (b *Batch[K]) close(c chunker, end []byte) {
+	b.empty = len(c.done) == 0 && len(c.open) == 0
+	b.chunks, b.last = c.done, [][]byte{append(c.open, end...)}
 }
 
 func (h *Hub[K, X]) findBatch(key batchKey) *Batch[K] {
@@ -143,13 +152,6 @@ func (c *chunker) add(piece []byte) {
 	c.open = append(c.open, piece...)
 }
 
-func (c *chunker) chunks() [][]byte {
-	if len(c.open) > 0 {
-		c.done, c.open = append(c.done, c.open), nil
-	}
-	return c.done
-}
-
 // A base is a whole state as streams of a class begin with it.
 type base[K, X any] struct {
 	state *State[K, X]
@@ -182,7 +184,7 @@ func (h *Hub[K, X]) base(class string) *base[K, X] {
 				c.add(e.Whole)
 			}
 		}
-		b.batch.chunks = c.chunks()
+		b.batch.close(c, h.end(nil, b.state))
 	})
 	return b
 }
@@ -200,7 +202,7 @@ func (h *Hub[K, X]) forgetBases() {
 
 // missing returns what a peer lacks that holds the items with the given digests, and
 // the digests that it holds in vain.
-func (b *base[K, X]) missing(class string, held map[uint64]struct{}) (chunks [][]byte, unwanted []uint64) {
+func (b *base[K, X]) missing(class string, held map[uint64]struct{}, end []byte) (rest *Batch[K], unwanted []uint64) {
 	var c chunker
 	for _, i := range b.state.Items.All() {
 		e := i.For(class)
@@ -216,5 +218,7 @@ func (b *base[K, X]) missing(class string, held map[uint64]struct{}) (chunks [][
 	for d := range held {
 		unwanted = append(unwanted, d)
 	}
-	return c.chunks(), unwanted
+	rest = &Batch[K]{}
+	rest.close(c, end)
+	return rest, unwanted
 }

@@ -23,6 +23,10 @@ type Limits struct {
 	// HelloTimeout is how long a peer may take to say hello, and then what it holds.
 	// Default 30 seconds.
 	HelloTimeout time.Duration
+	// Beginning is how many peers are sent a whole state at the same time; others wait for
+	// their turn, so that when thousands come at once each is served quickly and memory is
+	// bounded. A peer that is slow gives up its turn after a few seconds. Default 128.
+	Beginning int
 	// Held is how many items a peer may say that it holds. Default 1,000,000.
 	Held int
 }
@@ -32,6 +36,7 @@ func (l *Limits) complete() {
 	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
 	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
 	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)
+	l.Beginning = cmp.Or(l.Beginning, 128)
 	l.Held = cmp.Or(l.Held, 1_000_000)
 }
 
@@ -54,8 +59,10 @@ var (
 // a state beside the items.
 type Hub[K, X any] struct {
 	items  *diffstore.Store[K, Item]
+	end    func(old, new *State[K, X]) []byte
 	limits Limits
 	state  atomic.Pointer[State[K, X]]
+	turns  chan struct{} // who is being sent a whole state
 
 	mu       sync.Mutex
 	batches  []*Batch[K] // the newest last
@@ -80,12 +87,15 @@ type State[K, X any] struct {
 // Newer returns a channel that is closed when the hub has a newer state.
 func (s *State[K, X]) Newer() <-chan struct{} { return s.newer }
 
-// New returns a hub without items.
-func New[K, X any](compare func(a, b K) int, limits Limits) *Hub[K, X] {
+// New returns a hub without items. end encodes what ends every update that leads to a
+// state, whether or not there is anything else in it; old is nil where a stream begins.
+func New[K, X any](compare func(a, b K) int, end func(old, new *State[K, X]) []byte, limits Limits) *Hub[K, X] {
 	limits.complete()
 	h := &Hub[K, X]{
+		end:      end,
 		items:    diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
 		limits:   limits,
+		turns:    make(chan struct{}, limits.Beginning),
 		bases:    map[string]*base[K, X]{},
 		sessions: map[*session[K, X]]struct{}{},
 	}

@@ -23,6 +23,9 @@ type (
 	testBatch = Batch[string]
 )
 
+// commitOf ends an update.
+func commitOf(_, new *testState) []byte { return fmt.Appendf(nil, "commit %d;", new.Revision) }
+
 // around is what belongs to a state beside the items: the class of each peer, and what
 // it alone is told.
 type around struct{ class, own map[string]string }
@@ -93,7 +96,7 @@ func (p *place) present() *testHub {
 
 // start runs a hub that holds what there is.
 func (p *place) start() {
-	hub := New[string, *around](cmp.Compare[string], p.limits)
+	hub := New(cmp.Compare[string], commitOf, p.limits)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); hub.Run(ctx) }()
@@ -184,7 +187,6 @@ func (l *link) Own(old, new *testState, b *testBatch) [][]byte {
 }
 
 func (l *link) Unwanted(digests []uint64) []byte { return fmt.Appendf(nil, "unwanted %v;", digests) }
-func (l *link) Commit(revision uint64) []byte    { return fmt.Appendf(nil, "commit %d;", revision) }
 func (l *link) Acknowledged(Ack, time.Time)      {}
 
 func (l *link) Send(pieces [][]byte) error {

@@ -51,9 +51,8 @@ type Wire[K, X any] interface {
 	// nothing when that is nothing. b is the difference between them, and old is nil when
 	// the stream begins.
 	Own(old, new *State[K, X], b *Batch[K]) [][]byte
-	// Unwanted tells which digests the peer holds in vain, Commit ends an update.
+	// Unwanted tells which digests the peer holds in vain.
 	Unwanted(digests []uint64) []byte
-	Commit(revision uint64) []byte
 	// Send sends pieces as one message. They are shared: nobody may write to them.
 	Send(pieces [][]byte) error
 	// Receive waits for what the peer says next. io.EOF means that it has no more to say.
@@ -262,9 +261,9 @@ func (s *session[K, X]) send() error {
 		nowClass := s.wire.Class(now)
 		b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
 		own := s.wire.Own(state, now, b)
-		if len(b.chunks) == 0 && len(own) == 0 {
+		if b.empty && len(own) == 0 {
 			s.covered(now.Revision)
-		} else if err := s.update(b.chunks, own, now.Revision); err != nil {
+		} else if err := s.update(b, own, now.Revision); err != nil {
 			return err
 		}
 		state, class = now, nowClass
@@ -284,22 +283,38 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
 		return nil, "", err
 	}
-	chunks, own := b.batch.chunks, s.wire.Own(nil, b.state, &b.batch)
+	rest, own := &b.batch, s.wire.Own(nil, b.state, &b.batch)
 	switch {
 	case same:
-		chunks = nil
+		rest = &Batch[K]{last: [][]byte{s.hub.end(nil, b.state)}}
 	case resumes:
 		held, err := s.hear()
 		if err != nil {
 			return nil, "", err
 		}
-		missing, unwanted := b.missing(class, held)
-		chunks = missing
+		missing, unwanted := b.missing(class, held, s.hub.end(nil, b.state))
+		rest = missing
 		if len(unwanted) > 0 {
 			own = append(own, s.wire.Unwanted(unwanted))
 		}
 	}
-	return b.state, class, s.update(chunks, own, b.state.Revision)
+	defer s.turn()()
+	return b.state, class, s.update(rest, own, b.state.Revision)
+}
+
+// maxTurn is how long a peer keeps others from their turn.
+const maxTurn = 5 * time.Second
+
+// turn waits for the peer's turn; the result ends it.
+func (s *session[K, X]) turn() (end func()) {
+	select {
+	case s.hub.turns <- struct{}{}:
+	case <-s.ended:
+		return func() {}
+	}
+	over := sync.OnceFunc(func() { <-s.hub.turns })
+	timer := time.AfterFunc(maxTurn, over)
+	return func() { timer.Stop(); over() }
 }
 
 // hear waits until the peer has said what it holds.
@@ -358,18 +373,18 @@ func (s *session[K, X]) full() bool {
 	return s.peer.Acknowledges && len(s.open) >= s.hub.limits.Unacknowledged
 }
 
-// update sends what leads to a revision, all but the end in messages of their own.
-func (s *session[K, X]) update(chunks, own [][]byte, revision uint64) error {
-	var last [][]byte
-	if n := len(chunks); n > 0 {
-		for _, c := range chunks[:n-1] {
-			if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
-				return err
-			}
+// update sends what leads to a revision. What is the peer's own goes with the last
+// message.
+func (s *session[K, X]) update(b *Batch[K], own [][]byte, revision uint64) error {
+	for _, c := range b.chunks {
+		if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
+			return err
 		}
-		last = append(last, chunks[n-1])
 	}
-	last = append(append(last, own...), s.wire.Commit(revision))
+	last := b.last
+	if len(own) > 0 {
+		last = append(own, last...)
+	}
 	s.locked(func() {
 		s.status.Sent = revision
 		if s.peer.Acknowledges {

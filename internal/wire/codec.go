@@ -30,6 +30,9 @@ const smallPiece = 1024
 // buffers returns the pieces without a copy of any that is large. SliceBuffers belong
 // to no pool, so many streams may send one at the same time.
 func (f *Frame) buffers() mem.BufferSlice {
+	if len(f.Pieces) == 1 {
+		return mem.BufferSlice{mem.SliceBuffer(f.Pieces[0])}
+	}
 	var out mem.BufferSlice
 	var small []byte
 	flush := func() {

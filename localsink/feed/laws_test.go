@@ -117,9 +117,9 @@ func start(t *testing.T, b *board, sink localsink.Sink, cfg feed.Config) (stop f
 	}
 }
 
-// TestEverySinkEndsWithWhatIsWanted: however it fails, and whatever changes meanwhile;
+// TestOP14EverySinkEndsWithWhatIsWanted: however it fails, and whatever changes meanwhile;
 // the recorder checks that every update is relative to the last accepted one.
-func TestEverySinkEndsWithWhatIsWanted(t *testing.T) {
+func TestOP14EverySinkEndsWithWhatIsWanted(t *testing.T) {
 	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
 			r, coin := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))
@@ -153,9 +153,9 @@ func TestEverySinkEndsWithWhatIsWanted(t *testing.T) {
 	}
 }
 
-// TestTakenBack: what a failed Sync was told is told again, also when it is as it was
+// TestOP14TakenBack: what a failed Sync was told is told again, also when it is as it was
 // before, or gone again: part of the sink may have done it.
-func TestTakenBack(t *testing.T) {
+func TestOP14TakenBack(t *testing.T) {
 	b := newBoard()
 	f, rec := feed.New(b.node), &sinktest.Recorder{}
 	sync := func(fail error) *localsink.Update {
@@ -217,8 +217,8 @@ func TestTriggersGoWithTheirUpdate(t *testing.T) {
 	require.LessOrEqual(t, len(f.Pending().Triggered), 4096)
 }
 
-// TestRunTiming: retries back off, and MinInterval keeps its distance.
-func TestRunTiming(t *testing.T) {
+// TestOP10RunTiming: retries back off, and MinInterval keeps its distance.
+func TestOP10RunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, b := &flaky{}, newBoard()
 		sink.failing.Store(true)
@@ -240,9 +240,9 @@ func TestRunTiming(t *testing.T) {
 	})
 }
 
-// TestBackoff: changes neither hurry a failing sink without limit, nor make a short
+// TestOP10Backoff: changes neither hurry a failing sink without limit, nor make a short
 // outage long.
-func TestBackoff(t *testing.T) {
+func TestOP10Backoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, b := &flaky{}, newBoard()
 		sink.failing.Store(true)
@@ -271,9 +271,9 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestRepair: a sink that says it is damaged is called again, and again if that
+// TestOP16Repair: a sink that says it is damaged is called again, and again if that
 // fails.
-func TestRepair(t *testing.T) {
+func TestOP16Repair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{damaged: make(chan struct{}, 1)}
 		stop := start(t, newBoard(), localsink.Tee(&sinktest.Recorder{}, sink), feed.Config{})

@@ -36,6 +36,8 @@ func (w world) service() *watchers.Service {
 		InternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		ExternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		Affinity:       time.Duration(w.IntN(2)) * time.Hour,
+
+		HealthCheckNodePort: uint16(30000 + w.IntN(4)),
 	}
 	s.ClusterIPs = []netip.Addr{s.ClusterIP, w.ip("fd00:96::")}
 	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
@@ -176,8 +178,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	}
 }
 
-// TestNoTwoServicesShareAnAddress is what the contract promises to backends.
-func TestNoTwoServicesShareAnAddress(t *testing.T) {
+// TestDP12NoTwoServicesShareAnAddress is what the contract promises to backends.
+func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(7, 7))}
 	store := watchers.NewStore()
 	table := newTable(t, store)
@@ -187,6 +189,7 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 		table.Refresh()
 		owner := map[claim]localsink.ServiceName{}
 		for svc := range table.Current().All.All() {
+			contested += strings.Count(svc.Text(), "belongs to Service")
 			for _, p := range svc.Ports {
 				for _, fe := range p.Frontends {
 					key := claim{fe.Addr, p.Protocol}
@@ -195,15 +198,22 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 					owner[key] = svc.Name
 				}
 			}
-			contested += strings.Count(svc.Text(), "belongs to Service")
+			if svc.HealthCheck == nil {
+				continue
+			}
+			for _, key := range listeners(&Meaning{healthCheckPort: svc.HealthCheck.Port}) {
+				other, taken := owner[key]
+				require.False(t, taken, "%v: %s and the health check of %s", key, other, svc.Name)
+				owner[key] = svc.Name
+			}
 		}
 	}
 	require.NotZero(t, contested, "the test never had a collision")
 }
 
-// TestFailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
+// TestOP14FailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
 // that every update is relative to the last accepted one.
-func TestFailedSyncsLoseNothing(t *testing.T) {
+func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world{rand.New(rand.NewPCG(3, 3))}
 		coin := rand.New(rand.NewPCG(5, 5)) // the sink's own
@@ -244,9 +254,9 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestTriggers: the times of changes are told with the update that they caused, and
+// TestIN55TriggersOfOneUpdate: the times of changes are told with the update that they caused, and
 // not with a later one.
-func TestTriggers(t *testing.T) {
+func TestIN55TriggersOfOneUpdate(t *testing.T) {
 	store := watchers.NewStore()
 	table := newTable(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}

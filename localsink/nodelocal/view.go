@@ -15,9 +15,9 @@ import (
 const (
 	// KeywordPrimary stands for the addresses of the Node object: one of each family.
 	KeywordPrimary = "primary"
-	// KeywordLocalhost stands for the loopback networks of both families. As node ports
-	// never answer on loopback addresses, it opens nothing by itself; alone, it closes
-	// all node ports.
+	// KeywordLocalhost stands for the loopback networks of both families. These, or any
+	// network within them, let TCP node ports answer on 127.0.0.1 or ::1, where a sink can
+	// do that; alone, they close node ports everywhere else.
 	KeywordLocalhost = "localhost"
 	// KeywordAll stands for every address.
 	KeywordAll = "all"
@@ -145,6 +145,20 @@ func (np nodePorts) permitted(ips []netip.Addr) []netip.Prefix {
 	return all
 }
 
+// loopback returns the loopback address of each family of which loopback addresses are
+// asked for by name: that all addresses are does not count.
+func (np nodePorts) loopback() []netip.Addr {
+	var all []netip.Addr
+	for _, a := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+		if slices.ContainsFunc(np.networks, func(p netip.Prefix) bool {
+			return p.Addr().IsLoopback() && p.Addr().Is4() == a.Is4()
+		}) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // nodeIPs returns the addresses that stand for a node: at most one of each family,
 // the primary first. A bind address that is a specific one overrides the Node
 // object in its family and makes that family the primary one.
@@ -181,6 +195,7 @@ func (cfg *Config) view(facts watchers.Snapshot) *view {
 		IPs:               ips,
 		LocalPods:         cfg.LocalPods.sources(node),
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
+		LoopbackNodePorts: cfg.nodePorts.loopback(),
 		ServiceNetworks:   serviceNetworks(facts),
 	}}
 	if node != nil {

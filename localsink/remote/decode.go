@@ -232,12 +232,21 @@ func fromOwn(in *kpng.OwnChange) (*plan.Own, error) {
 
 func fromNode(in *kpng.Node) (*localsink.Node, error) {
 	out := &localsink.Node{Name: in.GetName()}
-	for i, b := range in.GetIps() {
-		ip, err := addr(b)
-		if err != nil {
-			return nil, fmt.Errorf("ips[%d]: %w", i, err)
+	for _, list := range []struct {
+		name string
+		from [][]byte
+		to   *[]netip.Addr
+	}{
+		{"ips", in.GetIps(), &out.IPs},
+		{"loopback_node_ports", in.GetLoopbackNodePorts(), &out.LoopbackNodePorts},
+	} {
+		for i, b := range list.from {
+			a, err := addr(b)
+			if err != nil {
+				return nil, fmt.Errorf("%s[%d]: %w", list.name, i, err)
+			}
+			*list.to = append(*list.to, a)
 		}
-		out.IPs = append(out.IPs, ip)
 	}
 	pods := in.GetLocalPods()
 	out.LocalPods.Interface, out.LocalPods.InterfacePrefix = pods.GetInterface(), pods.GetInterfacePrefix()

@@ -208,16 +208,22 @@ func encodeOwn(name localsink.ServiceName, own *plan.Own) []byte {
 }
 
 func toNode(n *localsink.Node) *kpng.Node {
-	out := &kpng.Node{
+	return &kpng.Node{
 		Name: n.Name,
 		LocalPods: &kpng.PodSources{
 			Networks: networks(n.LocalPods.Networks), Interface: n.LocalPods.Interface, InterfacePrefix: n.LocalPods.InterfacePrefix,
 		},
+		Ips:               addrs(n.IPs),
 		NodePortAddresses: networks(n.NodePortAddresses),
+		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
 		ServiceNetworks:   networks(n.ServiceNetworks),
 	}
-	for _, ip := range n.IPs {
-		out.Ips = append(out.Ips, ip.AsSlice())
+}
+
+func addrs(list []netip.Addr) [][]byte {
+	var out [][]byte
+	for _, a := range list {
+		out = append(out, a.AsSlice())
 	}
 	return out
 }

@@ -257,6 +257,7 @@ func TestHostileServers(t *testing.T) {
 		{"own endpoints out of order", []any{own(&kpng.OwnEndpoint{ServicePort: 1, Endpoint: end(1, 1)}, &kpng.OwnEndpoint{Endpoint: end(1, 1)})}, "own part of Service ns/svc-1: endpoints[1]: 10.0.0.1:1 is out of order", false},
 		{"an own endpoint of nothing", []any{own(&kpng.OwnEndpoint{})}, "own part of Service ns/svc-1: endpoints[0].address", false},
 		{"a node of no address", []any{&response{Node: &kpng.Node{Ips: [][]byte{{1}}}}}, "node: ips[0]", false},
+		{"a node of no loopback address", []any{&response{Node: &kpng.Node{LoopbackNodePorts: [][]byte{{127, 0, 0, 1}, {1}}}}}, "node: loopback_node_ports[1]", false},
 		{"a node of no network", []any{&response{Node: &kpng.Node{ServiceNetworks: []*kpng.Network{{}}}}}, "node: service_networks[0]", false},
 		{"commit 0", []any{commit(0)}, "commit: revision 0 after 0", false},
 		{"commits going backwards", []any{honest, commit(1000), commit(999)}, "commit: revision 999 after 1000", false},

@@ -26,7 +26,8 @@ func TestNodesAreToldWhatTheyWouldCompute(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := watchertest.NewRandom(seed, nodes, 6)
 			store := watchers.NewStore()
-			meaning := nodelocal.Config{LocalPods: nodelocal.Detection{NodeCIDR: seed != 1}, MasqueradeAll: seed == 2}
+			meaning := nodelocal.Config{LocalPods: nodelocal.Detection{NodeCIDR: seed != 1}, MasqueradeAll: seed == 2,
+				NodePortAddresses: []string{"primary", "localhost"}[:min(seed, 2)]}
 			store.Update(func(tx *watchers.Tx) {
 				random.Step()(tx)
 				tx.SetSynced()

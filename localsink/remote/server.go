@@ -122,15 +122,16 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
-	return &Server{
+	s := &Server{
 		cfg:     cfg,
 		store:   store,
 		fleet:   fleet,
-		hub:     fanout.New[localsink.ServiceName, extra](localsink.ServiceName.Compare, cfg.Limits),
 		ready:   make(chan struct{}),
 		ended:   make(chan struct{}),
 		streams: map[string]map[*nodeStream]struct{}{},
-	}, nil
+	}
+	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
+	return s, nil
 }
 
 // Close lets go of the store.
@@ -211,7 +212,7 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, requested(n.Slices)})
+		s.remember(publication{revision, now, n.Requested[:min(len(n.Requested), maxRequested)]})
 	}
 	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
 		for name, m := range n.Services {
@@ -224,17 +225,6 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 		}
 	})
 	return n.Facts, revision
-}
-
-// requested are when changes were asked for. Those before the first state say nothing
-// about anybody's speed.
-func requested(slices []*watchers.EndpointSlice) (times []time.Time) {
-	for _, slice := range slices {
-		if !slice.Triggered.IsZero() && len(times) < maxRequested {
-			times = append(times, slice.Triggered)
-		}
-	}
-	return times
 }
 
 func (s *Server) remember(p publication) {

@@ -187,12 +187,8 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 		}
 		return pieces
 	}
-	memo, _ := b.Memo(func() any { return n.server.ownOf(old, new, b) }).(*owns)
-	pieces = append(pieces, memo.pieces[n.name]...)
-	if len(memo.triggered) > 0 && (len(pieces) > 0 || !b.Empty()) {
-		pieces = append(pieces, memo.triggered)
-	}
-	return pieces
+	memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte)
+	return append(pieces, memo[n.name]...)
 }
 
 // index returns which Services each node may have something of its own of.
@@ -212,40 +208,42 @@ func index(s *state) map[string][]*item {
 	return all
 }
 
-// owns are what single nodes are told between two states, by node, and when the causes
-// were asked for.
-type owns struct {
-	pieces    map[string][][]byte
-	triggered []byte
-}
-
-func (s *Server) ownOf(old, new *state, b *batch) *owns {
-	out := &owns{pieces: map[string][][]byte{}}
+// ownOf returns what single nodes are told with a batch, by node.
+func ownOf(b *batch) map[string][][]byte {
+	out := map[string][][]byte{}
 	for _, c := range b.Changed() {
 		was, is := nodesOf(c.Old), nodesOf(c.New)
 		for node, own := range is {
 			if !own.Equal(was[node]) {
-				out.pieces[node] = append(out.pieces[node], encodeOwn(c.Key, own))
+				out[node] = append(out[node], encodeOwn(c.Key, own))
 			}
 		}
 		for node := range was {
 			if is[node] == nil {
-				out.pieces[node] = append(out.pieces[node], encodeOwn(c.Key, nil))
+				out[node] = append(out[node], encodeOwn(c.Key, nil))
 			}
 		}
-	}
-	var times []uint64
-	for _, p := range s.since(old.Revision, new.Revision) {
-		for _, t := range p.requested {
-			if len(times) < maxRequested {
-				times = append(times, uint64(t.UnixNano()))
-			}
-		}
-	}
-	if len(times) > 0 {
-		out.triggered = fixed(fieldTriggered, times)
 	}
 	return out
+}
+
+// end encodes what ends an update: when its causes were asked for, and its revision.
+func (s *Server) end(old, new *state) []byte {
+	var times []uint64
+	if old != nil {
+		for _, p := range s.since(old.Revision, new.Revision) {
+			for _, t := range p.requested {
+				if len(times) < maxRequested {
+					times = append(times, uint64(t.UnixNano()))
+				}
+			}
+		}
+	}
+	b := piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	if len(times) > 0 {
+		b = append(fixed(fieldTriggered, times), b...)
+	}
+	return b
 }
 
 func nodesOf(i fanout.Item) map[string]*plan.Own {
@@ -257,11 +255,6 @@ func nodesOf(i fanout.Item) map[string]*plan.Own {
 
 // Unwanted implements fanout.Wire.
 func (n *nodeStream) Unwanted(digests []uint64) []byte { return fixed(fieldUnwanted, digests) }
-
-// Commit implements fanout.Wire.
-func (n *nodeStream) Commit(revision uint64) []byte {
-	return piece(fieldCommit, &kpng.Commit{Revision: revision})
-}
 
 // Send implements fanout.Wire.
 func (n *nodeStream) Send(pieces [][]byte) error {

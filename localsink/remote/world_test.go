@@ -218,6 +218,9 @@ func text(u *localsink.Update) string {
 	var b strings.Builder
 	n := u.Node
 	b.WriteString(strings.Join([]string{n.Name, join(n.IPs), join(n.LocalPods.Networks), join(n.NodePortAddresses), join(n.ServiceNetworks)}, " | "))
+	if len(n.LoopbackNodePorts) > 0 { // the recorded version has none
+		b.WriteString(" | " + join(n.LoopbackNodePorts))
+	}
 	b.WriteString("\n")
 	for svc := range u.All.All() {
 		b.WriteString(svc.Text())

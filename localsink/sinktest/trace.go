@@ -73,6 +73,9 @@ func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Ans
 				if fe.Addr == p.To {
 					return t.enter(port, fe)
 				}
+				if fe.Kind == localsink.NodePort && t.reachesLoopback(port, fe) {
+					return t.onLoopback(port, fe)
+				}
 				if fe.Kind == localsink.NodePort && t.reachesNodePort(fe) {
 					a := t.enter(port, fe)
 					nodePort = &a
@@ -108,6 +111,22 @@ func (t *tracer) reachesNodePort(fe *localsink.Frontend) bool {
 	return fe.Addr.Port() == to.Port() && fe.Addr.Addr().BitLen() == to.Addr().BitLen() &&
 		!to.Addr().IsLoopback() && slices.Contains(t.host.Addrs, to.Addr()) &&
 		slices.ContainsFunc(t.node.NodePortAddresses, func(n netip.Prefix) bool { return n.Contains(to.Addr()) })
+}
+
+func (t *tracer) reachesLoopback(port *localsink.Port, fe *localsink.Frontend) bool {
+	return port.Protocol == localsink.TCP && t.p.Interface == "" && fe.Addr.Port() == t.p.To.Port() &&
+		fe.Addr.Addr().BitLen() == t.p.To.Addr().BitLen() && slices.Contains(t.node.LoopbackNodePorts, t.p.To.Addr())
+}
+
+// onLoopback is enter for loopback addresses, where what is not served is refused, and
+// endpoints never see the client.
+func (t *tracer) onLoopback(port *localsink.Port, fe *localsink.Frontend) Answer {
+	a := t.enter(port, fe)
+	if len(a.Endpoints) == 0 {
+		return Answer{Refused: true}
+	}
+	a.Masquerade = true
+	return a
 }
 
 func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {

@@ -1645,8 +1645,11 @@ type Node struct {
 	NodePortAddresses []*Network `protobuf:"bytes,4,rep,name=node_port_addresses,json=nodePortAddresses,proto3" json:"node_port_addresses,omitempty"`
 	// Networks in which only Services have addresses.
 	ServiceNetworks []*Network `protobuf:"bytes,5,rep,name=service_networks,json=serviceNetworks,proto3" json:"service_networks,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Loopback addresses, at most one of each family, that answer on TCP node ports as
+	// well; 4 or 16 bytes each.
+	LoopbackNodePorts [][]byte `protobuf:"bytes,6,rep,name=loopback_node_ports,json=loopbackNodePorts,proto3" json:"loopback_node_ports,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -1710,6 +1713,13 @@ func (x *Node) GetNodePortAddresses() []*Network {
 func (x *Node) GetServiceNetworks() []*Network {
 	if x != nil {
 		return x.ServiceNetworks
+	}
+	return nil
+}
+
+func (x *Node) GetLoopbackNodePorts() [][]byte {
+	if x != nil {
+		return x.LoopbackNodePorts
 	}
 	return nil
 }
@@ -1865,14 +1875,15 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\aProblem\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xf1\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xa1\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\fR\x03ips\x128\n" +
 	"\n" +
 	"local_pods\x18\x03 \x01(\v2\x19.kpng.v1alpha1.PodSourcesR\tlocalPods\x12F\n" +
 	"\x13node_port_addresses\x18\x04 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x11nodePortAddresses\x12A\n" +
-	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\"\x89\x01\n" +
+	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\x12.\n" +
+	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\"\x89\x01\n" +
 	"\n" +
 	"PodSources\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x12\x1c\n" +

@@ -153,5 +153,11 @@ func pad(buf []byte, size int) []byte {
 	return buf
 }
 
+// Content returns the messages as they are now; it is valid until the next change.
+func (b *Batch) Content() []byte {
+	b.closeMessage()
+	return b.buf
+}
+
 // Contains tells whether the bytes occur anywhere in the batch.
 func (b *Batch) Contains(v []byte) bool { return bytes.Contains(b.buf, v) }

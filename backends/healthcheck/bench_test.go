@@ -1,0 +1,36 @@
+package healthcheck
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+// BenchmarkOneChange is an update of one Service among many with health checks, and of
+// one among none with any.
+func BenchmarkOneChange(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := NewServices(Config{})
+			defer s.Close()
+			node := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/31")}}
+			var services []*localsink.Service
+			for i := range n {
+				services = append(services, checked(fmt.Sprint(i), uint16(20000+i), 0))
+			}
+			state := sinktest.State(services...)
+			require.NoError(b, s.Sync(b.Context(), sinktest.Update(node, nil, state)))
+			local := 0
+			for b.Loop() {
+				local++
+				u := &localsink.Update{Node: node, All: state, Changed: []*localsink.Service{checked("0", 20000, local)}}
+				require.NoError(b, s.Sync(b.Context(), u))
+			}
+		})
+	}
+}

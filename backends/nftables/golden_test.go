@@ -1,0 +1,371 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A scribe is a kernel that writes down what it is told.
+type scribe struct {
+	told  strings.Builder
+	fault func(commit bool, text string) error
+	sets  map[string][]nfnl.Element
+}
+
+func (s *scribe) take(verb string, b *nfnl.Batch) error {
+	text := tidy(decode(b))
+	fmt.Fprintf(&s.told, "%s\n%s", verb, text)
+	if s.fault != nil {
+		if err := s.fault(verb == "commit", text); err != nil {
+			fmt.Fprintf(&s.told, "-> %v\n", err)
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scribe) Commit(b *nfnl.Batch) error { return s.take("commit", b) }
+func (s *scribe) Check(b *nfnl.Batch) error  { return s.take("check", b) }
+
+func (s *scribe) Elements(_ uint8, table, set string) ([]nfnl.Element, error) {
+	fmt.Fprintf(&s.told, "read %s %s\n", table, set)
+	if all, ok := s.sets[set]; ok {
+		return all, nil
+	}
+	return nil, syscall.ENOENT
+}
+
+// tidy leaves out most of the balancers that are always there, and brings in order what
+// has none.
+func tidy(text string) string {
+	balancer := regexp.MustCompile(`(?:chain|rule) \S+ (service|nodeport)-1-of-(\d+)(:|$)`)
+	var all []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if m := balancer.FindStringSubmatch(line); m != nil && !slices.Contains([]string{"1", "8", "9", "32"}, m[2]) {
+			continue
+		}
+		all = append(all, line+"\n")
+	}
+	verb := func(line string) string { return strings.Join(strings.Fields(line)[:2], " ") }
+	for i := 0; i < len(all); {
+		end := i + 1
+		for end < len(all) && verb(all[end]) == verb(all[i]) {
+			end++
+		}
+		if v := verb(all[i]); strings.HasSuffix(v, " add") || strings.HasSuffix(v, " remove") || strings.HasSuffix(v, " del") {
+			slices.Sort(all[i:end])
+		}
+		i = end
+	}
+	return strings.Join(all, "")
+}
+
+// golden compares text with what is in testdata; UPDATE_GOLDEN=1 writes it anew.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("numbers in the files are those of little-endian machines")
+	}
+	path := filepath.Join("testdata", name+".txt")
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), text, "%s; if that is right, run with UPDATE_GOLDEN=1", path)
+}
+
+// A tale drives a table of one family from state to state, and writes down what the kernel
+// is told.
+type tale struct {
+	t      *testing.T
+	f      *family
+	table  *table
+	kernel *scribe
+	node   *localsink.Node
+	state  state
+}
+
+func newTale(t *testing.T, f *family) *tale {
+	c, err := Config{}.withDefaults()
+	require.NoError(t, err)
+	k := &scribe{}
+	return &tale{t: t, f: f, kernel: k, table: newTable(f, c, k), node: &localsink.Node{}}
+}
+
+// step brings the table to a state, and returns its error.
+func (a *tale) step(title string, services ...*localsink.Service) error {
+	fmt.Fprintf(&a.kernel.told, "# %s\n", title)
+	u := nextUpdate(a.node, a.state, services)
+	a.state = services
+	err := a.table.sync(u, listed(u))
+	if err != nil {
+		fmt.Fprintf(&a.kernel.told, "error: %v\n", err)
+	}
+	if m := a.table.mirror; m != nil {
+		fmt.Fprintf(&a.kernel.told, "holds %d chains, %d sets, %d elements\n", m.chains, len(m.sets)-len(m.vacant), m.total)
+	}
+	return err
+}
+
+func (a *tale) must(title string, services ...*localsink.Service) {
+	a.t.Helper()
+	require.NoError(a.t, a.step(title, services...))
+}
+
+// addr returns an address of the tale's family.
+func (a *tale) addr(i byte) netip.Addr {
+	if a.f.addrLen == 4 {
+		return netip.AddrFrom4([4]byte{10, 0, 0, i})
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfd, 15: i})
+}
+
+func (a *tale) any() netip.Addr {
+	if a.f.addrLen == 4 {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// pool has endpoints, those with even numbers on this node.
+func (a *tale) pool(ids ...byte) localsink.Pool {
+	var p localsink.Pool
+	for _, i := range ids {
+		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(a.addr(100+i), 8080), Local: i%2 == 0})
+	}
+	return p
+}
+
+func (a *tale) front(kind localsink.FrontendKind, i byte, routes ...localsink.Route) localsink.Frontend {
+	if routes == nil {
+		routes = []localsink.Route{{}}
+	}
+	fe := localsink.Frontend{Kind: kind, Addr: netip.AddrPortFrom(a.addr(i), 80), Routes: routes}
+	if kind == localsink.NodePort {
+		fe.Addr = netip.AddrPortFrom(a.any(), 30000+uint16(i))
+	}
+	return fe
+}
+
+func (a *tale) service(pools []localsink.Pool, fronts ...localsink.Frontend) *localsink.Service {
+	return serviceOf("web", localsink.Port{Pools: pools, Frontends: fronts})
+}
+
+// eachTale runs a tale for both families.
+func eachTale(t *testing.T, name string, f func(a *tale)) {
+	for _, fam := range families() {
+		t.Run(fam.name, func(t *testing.T) {
+			a := newTale(t, fam)
+			f(a)
+			golden(t, name+"-"+fam.name, a.kernel.told.String())
+		})
+	}
+}
+
+// TestGoldenTable is all that every table has, for a node with everything.
+func TestGoldenTable(t *testing.T) {
+	eachTale(t, "table", func(a *tale) {
+		prefix := func(s ...string) (all []netip.Prefix) {
+			for _, p := range s {
+				all = append(all, netip.MustParsePrefix(p))
+			}
+			return all
+		}
+		a.must("a node without anything")
+		a.node = &localsink.Node{
+			LocalPods: localsink.PodSources{
+				Networks:  prefix("10.244.0.0/16", "10.245.3.0/25", "fd00:244::/64"),
+				Interface: "cni0", InterfacePrefix: "veth",
+			},
+			NodePortAddresses: prefix("192.0.2.1/32", "192.0.3.0/24", "127.0.0.0/8", "127.0.0.1/32", "126.0.0.0/7",
+				"2001:db8::1/128", "2001:db8:3::/64", "::1/128", "::/127"),
+			ServiceNetworks: prefix("10.96.0.0/12", "fd00:96::/108"),
+		}
+		ways := []localsink.Route{{From: localsink.LocalPods}, {From: localsink.ThisNode, Masquerade: true}, {Pool: 1}}
+		a.must("a node with everything", a.service([]localsink.Pool{a.pool(1, 2), a.pool(2)}, a.front(localsink.ExternalIP, 1, ways...)))
+		everything := *a.node
+		everything.NodePortAddresses = prefix("0.0.0.0/0", "::/0")
+		a.node = &everything
+		a.must("all addresses answer on node ports", a.state...)
+		a.must("nothing has changed", a.state...)
+	})
+}
+
+// TestGoldenKinds is what the kinds of frontends and routes become, and how they go.
+func TestGoldenKinds(t *testing.T) {
+	eachTale(t, "kinds", func(a *tale) {
+		a.must("nothing")
+		drop := localsink.Route{Pool: 2, Empty: localsink.Drop}
+		restricted := a.front(localsink.LoadBalancer, 6)
+		restricted.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(0), 25), netip.PrefixFrom(a.addr(77), a.f.addrLen*8)}
+		closed := a.front(localsink.NodePort, 7)
+		closed.Sources = []netip.Prefix{}
+		pools := []localsink.Pool{a.pool(1, 2, 3), a.pool(2), {}}
+		all := []localsink.Frontend{
+			a.front(localsink.ClusterIP, 1),
+			a.front(localsink.NodePort, 2, localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1, Masquerade: true}),
+			a.front(localsink.ExternalIP, 3, localsink.Route{Pool: 2, Masquerade: true}),
+			a.front(localsink.ExternalIP, 4, localsink.Route{From: localsink.ThisNode, Pool: 1}, drop),
+			a.front(localsink.ClusterIP, 5, drop),
+			restricted, closed,
+		}
+		a.must("all kinds", a.service(pools, all...))
+		open := all[5]
+		open.Sources = nil
+		a.must("source ranges end, and a frontend", a.service(pools, append(slices.Clone(all[:5]), open)...))
+		udp := a.service(pools, all[0], all[1])
+		udp.Ports[0].Protocol = localsink.UDP
+		udp.Ports = append(udp.Ports, localsink.Port{Protocol: localsink.SCTP, Pools: pools, Frontends: all[:1]})
+		a.must("other protocols", udp)
+		a.must("nothing again")
+	})
+}
+
+// TestGoldenEndpoints is what changes of endpoints cost, and in which order they happen.
+func TestGoldenEndpoints(t *testing.T) {
+	eachTale(t, "endpoints", func(a *tale) {
+		serve := func(title string, ids ...byte) {
+			a.must(title, a.service([]localsink.Pool{a.pool(ids...)}, a.front(localsink.ClusterIP, 1), a.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})))
+		}
+		serve("three", 1, 2, 3)
+		serve("one is replaced", 1, 3, 4)
+		serve("one comes", 1, 3, 4, 5)
+		serve("the first goes", 3, 4, 5)
+		serve("none is left")
+		var many []byte
+		for i := range byte(9) {
+			many = append(many, 2*i+1)
+		}
+		serve("nine, from another map", many...)
+		serve("eight", many[:8]...)
+		for i := range byte(31) {
+			many = append(many, 2*i+101)
+		}
+		serve("forty, for which nothing is ready", many[:40]...)
+	})
+}
+
+// TestGoldenAffinity is what a port with affinity becomes.
+func TestGoldenAffinity(t *testing.T) {
+	eachTale(t, "affinity", func(a *tale) {
+		a.must("nothing")
+		serve := func(title string, d time.Duration, pools ...localsink.Pool) {
+			s := a.service(pools, a.front(localsink.ClusterIP, 1), a.front(localsink.NodePort, 1,
+				localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: len(pools) - 1, Masquerade: true}))
+			s.Ports[0].Affinity = d
+			a.must(title, s)
+		}
+		id := stickyID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.TCP}, 0)
+		pin := func(client byte, slot uint32, left time.Duration) nfnl.Element {
+			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Left: left}
+		}
+		leads := func(slot uint32, endpoint byte) nfnl.Element {
+			return nfnl.Element{Key: native(slot), Data: appendPort(a.addr(100+endpoint).AsSlice(), 8080)}
+		}
+		serve("one pool", time.Hour, a.pool(1, 2))
+		serve("one more endpoint", time.Hour, a.pool(1, 2, 3))
+		a.kernel.sets = map[string][]nfnl.Element{
+			pinsName(id, 0):    {pin(200, 0, time.Minute), pin(201, 1, time.Minute), pin(202, 2, 2*time.Hour)},
+			listName(id, 1, 0): {leads(0, 1), leads(1, 2), leads(2, 3)},
+		}
+		serve("one leaves", time.Hour, a.pool(2, 3))
+		a.kernel.sets = nil
+		serve("another time", 90*time.Minute, a.pool(2, 3))
+		serve("two pools that share one endpoint", 90*time.Minute, a.pool(2, 3), a.pool(3, 5))
+		serve("the second pool is empty", 90*time.Minute, a.pool(2, 3), localsink.Pool{})
+		serve("it is turned off", 0, a.pool(2, 3))
+		serve("and on, for the shortest time", time.Nanosecond, a.pool(2, 3))
+		a.must("the Service is gone")
+	})
+}
+
+// TestGoldenUnused: chains that nobody uses are deleted when there are many.
+func TestGoldenUnused(t *testing.T) {
+	a := newTale(t, ipv4())
+	for i := range byte(maxUnused + 2) {
+		fe := a.front(localsink.ExternalIP, 1)
+		fe.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(i), 32)}
+		a.must(fmt.Sprint("source ", i), a.service([]localsink.Pool{{}}, fe))
+	}
+	told := a.kernel.told.String()
+	require.Equal(t, maxUnused+1, strings.Count(told, " del chain "))
+	require.Less(t, strings.Index(told, fmt.Sprint("# source ", maxUnused+1)), strings.Index(told, " del chain "), "not before there are many")
+	require.Contains(t, told[strings.Index(told, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
+	fe := a.front(localsink.ExternalIP, 1)
+	fe.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
+	a.must("the first source again", a.service([]localsink.Pool{{}}, fe))
+	again := a.kernel.told.String()[len(told):]
+	require.Contains(t, again, " new chain kpng "+sourcesOf(a.f, fe.Sources).name+"\n", "it was deleted")
+	require.NotContains(t, again, " del chain ", "each chain goes once")
+}
+
+// TestGoldenRefused: what the kernel refuses is found by halving, left out and tried again.
+func TestGoldenRefused(t *testing.T) {
+	a := newTale(t, ipv4())
+	var all []*localsink.Service
+	for i := range byte(5) {
+		s := a.service([]localsink.Pool{a.pool(1)}, a.front(localsink.ExternalIP, 10+i))
+		s.Name.Name = fmt.Sprint("s", i)
+		all = append(all, s)
+	}
+	a.must("one", all[0])
+	refuse := func(text string, err error) {
+		a.kernel.fault = func(commit bool, told string) error {
+			if strings.Contains(told, text) {
+				return err
+			}
+			return nil
+		}
+	}
+	no := &nfnl.Error{Errno: syscall.EINVAL, Text: "it has the number of evil"}
+	// The words of what is told are long; here only their number counts.
+	brief := func(f func()) string {
+		before := a.kernel.told.Len()
+		f()
+		var b strings.Builder
+		for line := range strings.Lines(a.kernel.told.String()[before:]) {
+			if w := strings.Fields(line); !(len(w) > 1 && (strings.HasPrefix(w[0], "2"))) || strings.Contains(line, " services 0a") || strings.Contains(line, "table") {
+				b.WriteString(line)
+			}
+		}
+		return b.String()
+	}
+	var told strings.Builder
+	refuse(" services 0a00000c", no)
+	told.WriteString(brief(func() { a.must("the third of five is refused", all...) }))
+	require.Len(t, a.table.refused, 1)
+	require.ErrorIs(t, a.table.refused[all[2].Name], syscall.EINVAL)
+	require.Contains(t, a.table.stats.LastError, "nftables: Service test/s2 is not served over ip: ")
+	told.WriteString(brief(func() { a.must("it is tried again", all...) }))
+	require.Len(t, a.table.refused, 1)
+	a.kernel.fault = nil
+	told.WriteString(brief(func() { a.must("it is not refused any more", all...) }))
+	require.Empty(t, a.table.refused)
+	refuse("", no)
+	told.WriteString(brief(func() { require.ErrorIs(t, a.step("everything is refused", all[1:]...), syscall.EINVAL) }))
+	require.Empty(t, a.table.refused)
+	require.Nil(t, a.table.mirror)
+	refuse("", errors.New("the kernel is away"))
+	told.WriteString(brief(func() { require.ErrorContains(t, a.step("nobody knows", all[1:]...), "the kernel is away") }))
+	a.kernel.fault = nil
+	told.WriteString(brief(func() { a.must("all is well", all...) }))
+	golden(t, "refused", told.String())
+}
