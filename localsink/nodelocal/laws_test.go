@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -255,52 +254,6 @@ func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestOP14TakenBack: what a failed Sync was told is told again, also when it is as it was
-// before, or gone again: part of the sink may have done it.
-func TestOP14TakenBack(t *testing.T) {
-	store := watchers.NewStore()
-	table := newTable(t, store)
-	w := world{rand.New(rand.NewPCG(4, 4))}
-	first, second, added := w.service(), w.service(), w.service()
-	for i, svc := range []*watchers.Service{first, second, added} {
-		svc.Name.Name, svc.Type = "svc", watchers.TypeClusterIP
-		svc.ClusterIP = netip.AddrFrom4([4]byte{10, 96, 1, byte(i)})
-		svc.ClusterIPs[0] = svc.ClusterIP
-		svc.Ports = []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}}
-	}
-	added.Name.Name = "added"
-	node := w.node()
-	set := func(svc *watchers.Service) { store.Update(func(tx *watchers.Tx) { tx.SetService(svc) }) }
-	rec := &sinktest.Recorder{}
-	sync := func(fail error) *localsink.Update {
-		rec.Fail = func(*localsink.Update) error { return fail }
-		table.Refresh()
-		u := table.Pending()
-		require.NotNil(t, u)
-		if rec.Sync(t.Context(), u) == nil {
-			table.Accept(u)
-		}
-		return u
-	}
-	set(first)
-	sync(nil)
-	set(second)
-	set(added)
-	store.Update(func(tx *watchers.Tx) { tx.SetNode(node) })
-	sync(errors.New("injected"))
-	set(first)
-	store.Update(func(tx *watchers.Tx) { tx.DeleteService(added.Name); tx.DeleteNode(node.Name) })
-	for _, fail := range []error{errors.New("injected"), nil} {
-		u := sync(fail)
-		require.Len(t, u.Changed, 1, "the Service that is as it was")
-		require.Len(t, u.Removed, 1, "the Service that never was accepted")
-		require.True(t, u.NodeChanged, "the node that is as it was")
-	}
-	require.NoError(t, rec.Err())
-	table.Refresh()
-	require.Nil(t, table.Pending())
-}
-
 // TestIN55TriggersOfOneUpdate: the times of changes are told with the update that they caused, and
 // not with a later one.
 func TestIN55TriggersOfOneUpdate(t *testing.T) {
@@ -330,112 +283,6 @@ func TestIN55TriggersOfOneUpdate(t *testing.T) {
 	require.NotNil(t, set(slice("10.0.0.3", false, later)))
 	require.Nil(t, set(slice("10.0.0.4", false, later)), "an endpoint that is not ready changes nothing")
 	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).Triggered)
-}
-
-// TestOP10RunTiming: retries back off, and MinInterval keeps its distance.
-func TestOP10RunTiming(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sink := &flaky{}
-		sink.failing.Store(true)
-		store := watchers.NewStore()
-		store.Update((*watchers.Tx).SetSynced)
-		cfg := config()
-		cfg.MinInterval, cfg.MaxBackoff = time.Second, 10*time.Second
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- Follow(ctx, store, sink, cfg) }()
-		time.Sleep(time.Minute)
-		require.Greater(t, sink.calls.Load(), int64(6))
-		require.Less(t, sink.calls.Load(), int64(25))
-		sink.failing.Store(false)
-		time.Sleep(time.Minute)
-		sink.calls.Store(0)
-		for i := range 50 {
-			store.Update(func(tx *watchers.Tx) {
-				tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: fmt.Sprint(i)}, Problems: []watchers.Problem{{Field: "any"}}})
-			})
-			time.Sleep(100 * time.Millisecond)
-		}
-		time.Sleep(time.Minute)
-		require.GreaterOrEqual(t, sink.calls.Load(), int64(5))
-		require.LessOrEqual(t, sink.calls.Load(), int64(7))
-		cancel()
-		require.NoError(t, <-done)
-	})
-}
-
-// TestOP10Backoff: changes neither hurry a failing sink without limit, nor make a short
-// outage long.
-func TestOP10Backoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sink := &flaky{}
-		sink.failing.Store(true)
-		store := watchers.NewStore()
-		store.Update((*watchers.Tx).SetSynced)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- Follow(ctx, store, sink, config()) }()
-		change := func(n int, every time.Duration) {
-			for i := range n {
-				store.Update(func(tx *watchers.Tx) {
-					tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: fmt.Sprint(i)}, Problems: []watchers.Problem{{Field: "any"}}})
-				})
-				time.Sleep(every)
-			}
-		}
-		change(20, 50*time.Millisecond)
-		sink.failing.Store(false)
-		time.Sleep(2500 * time.Millisecond)
-		before := sink.calls.Load()
-		time.Sleep(time.Hour)
-		require.Equal(t, before, sink.calls.Load(), "accepted soon after the outage")
-
-		sink.failing.Store(true)
-		change(1, time.Minute)
-		before = sink.calls.Load()
-		change(600, 100*time.Millisecond)
-		require.InDelta(t, 60, sink.calls.Load()-before, 10, "one a second, however much changes")
-		cancel()
-		require.NoError(t, <-done)
-	})
-}
-
-// TestOP16Repair: a sink that says it is damaged is called again, and again if that
-// fails.
-func TestOP16Repair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sink := &flaky{damaged: make(chan struct{}, 1)}
-		store := watchers.NewStore()
-		store.Update((*watchers.Tx).SetSynced)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- Follow(ctx, store, localsink.Tee(&sinktest.Recorder{}, sink), config()) }()
-		synctest.Wait()
-		require.EqualValues(t, 1, sink.calls.Load())
-		sink.failures.Store(2)
-		sink.damaged <- struct{}{}
-		time.Sleep(time.Hour)
-		require.EqualValues(t, 4, sink.calls.Load())
-		cancel()
-		require.NoError(t, <-done)
-	})
-}
-
-// A flaky sink fails when told to, and counts its calls.
-type flaky struct {
-	damaged         chan struct{} // nil: never
-	failing         atomic.Bool
-	calls, failures atomic.Int64 // failures to come
-}
-
-func (f *flaky) Damaged() <-chan struct{} { return f.damaged }
-
-func (f *flaky) Sync(context.Context, *localsink.Update) error {
-	f.calls.Add(1)
-	if f.failing.Load() || f.failures.Add(-1) >= 0 {
-		return errors.New("injected")
-	}
-	return nil
 }
 
 // TestRunEnds: cancelling ends everything, and a watcher that gives up is heard.

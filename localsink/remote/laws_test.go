@@ -94,3 +94,35 @@ func TestFailover(t *testing.T) {
 		sites[i%2].restart()
 	}
 }
+
+// TestServersThatDieAllTheTime: one after the other, in the middle of changes and of
+// whatever they were saying.
+func TestServersThatDieAllTheTime(t *testing.T) {
+	const nodes = 4
+	random := watchertest.NewRandom(9, nodes, 30)
+	store := watchers.NewStore()
+	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
+	s := newSite(t, store, remote.ServerConfig{})
+	var keepers []*keeper
+	var recorders []*sinktest.Recorder
+	for n := range nodes {
+		k, r := newKeeper(), &sinktest.Recorder{}
+		keepers, recorders = append(keepers, k), append(recorders, r)
+		c, err := remote.NewClient(remote.ClientConfig{NodeName: fmt.Sprint("node-", n), MaxReconnect: 100 * time.Millisecond}, s.dial())
+		require.NoError(t, err)
+		run(t, c, localsink.Chain(r, k))
+	}
+	for i := range 60 {
+		for range 20 {
+			store.Update(random.Step())
+		}
+		if i%3 == 0 { // otherwise before anybody has heard anything
+			keepers[i%nodes].wait(t, scratch(t, store, nodelocal.Config{}, fmt.Sprint("node-", i%nodes)))
+		}
+		s.restart()
+	}
+	for n, k := range keepers {
+		k.wait(t, scratch(t, store, nodelocal.Config{}, fmt.Sprint("node-", n)))
+		require.NoError(t, recorders[n].Err())
+	}
+}

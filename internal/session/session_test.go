@@ -1,0 +1,95 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/fanout"
+)
+
+// TestRetry: all servers in turn, then a pause that grows while none is of use.
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var asked []int
+		limit, round, last := minRetry, 0, time.Now()
+		Retry{Max: 10 * time.Second, Servers: 3}.Run(ctx, func(server int) bool {
+			asked = append(asked, server)
+			pause := time.Since(last)
+			if round == 3 {
+				require.GreaterOrEqual(t, pause, limit/2)
+				require.LessOrEqual(t, pause, limit)
+				limit, round = min(2*limit, 10*time.Second), 0
+			} else {
+				require.Zero(t, pause, "the next one at once")
+			}
+			last = time.Now()
+			useful := len(asked) == 31
+			if useful {
+				limit, round = minRetry, 0
+			}
+			if round++; len(asked) == 40 {
+				cancel()
+			}
+			return useful
+		})
+		require.Equal(t, 8*minRetry, limit, "it grew, was short again, and grew")
+		for i := range asked {
+			require.Equal(t, (asked[0]+i)%3, asked[i])
+		}
+	})
+}
+
+// TestRetryEnds in the middle of a pause.
+func TestRetryEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		Retry{Max: time.Hour, Servers: 1}.Run(ctx, func(int) bool { return false })
+		require.Equal(t, 10*time.Millisecond, time.Since(began))
+	})
+}
+
+// TestStatus: every end has a code that says whose fault it was.
+func TestStatus(t *testing.T) {
+	for err, want := range map[error]codes.Code{
+		nil: codes.OK, io.EOF: codes.OK, context.Canceled: codes.Unavailable, context.DeadlineExceeded: codes.DeadlineExceeded,
+		ErrExpired: codes.Unauthenticated, fanout.ErrNotRead: codes.ResourceExhausted, fanout.ErrNotAcknowledged: codes.ResourceExhausted,
+		fanout.ErrHeldTooMuch: codes.ResourceExhausted, fanout.ErrNotSaid: codes.DeadlineExceeded, fanout.ErrUnexpected: codes.InvalidArgument,
+		status.Error(codes.PermissionDenied, "no"): codes.PermissionDenied, errors.New("else"): codes.Unknown,
+	} {
+		require.Equal(t, want, status.Code(Status(err)), "%v", err)
+		if err != nil {
+			require.Equal(t, want, status.Code(Status(fmt.Errorf("wrapped: %w", err))), "%v", err)
+		}
+	}
+}
+
+// TestTextsArePutToSize, and stay UTF-8.
+func TestTextsArePutToSize(t *testing.T) {
+	long := strings.Repeat("ü", 1000)
+	for n := range 10 {
+		cut := Cut(long, 100+n)
+		require.LessOrEqual(t, len(cut), 100+n)
+		require.GreaterOrEqual(t, len(cut), 99+n-1)
+		require.True(t, utf8.ValidString(cut))
+	}
+	require.Equal(t, "as it is", Cut("as it is", 8))
+	m, ok := Message(nil, &kpng.Ack{Error: long, DurationNs: 1 << 63})
+	require.True(t, ok)
+	require.LessOrEqual(t, len(m.Ack.Error), 1024)
+	require.Equal(t, 24*time.Hour, m.Ack.Took)
+}

@@ -1,0 +1,58 @@
+package wire
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// TestAFrameIsItsPieces: in order, whatever their sizes, and it does not change them.
+func TestAFrameIsItsPieces(t *testing.T) {
+	r, c := rand.New(rand.NewPCG(1, 1)), codec{encoding.GetCodecV2("proto")}
+	for range 500 {
+		f, want := &Frame{}, []byte{}
+		for range r.IntN(6) {
+			p := make([]byte, []int{0, 1, smallPiece - 1, smallPiece, 5000}[r.IntN(5)])
+			for i := range p {
+				p[i] = byte(r.IntN(256))
+			}
+			f.Pieces, want = append(f.Pieces, p), append(want, p...)
+		}
+		require.Equal(t, len(want), f.Len())
+		for range 2 {
+			out, err := c.Marshal(f)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, out.Materialize()))
+			out.Free()
+		}
+	}
+}
+
+// TestLargePiecesAreShared: thousands of streams send one encoding.
+func TestLargePiecesAreShared(t *testing.T) {
+	piece := make([]byte, 100000)
+	f := &Frame{Pieces: [][]byte{{1}, piece, {2}}}
+	out, err := codec{}.Marshal(f)
+	require.NoError(t, err)
+	require.Len(t, out, 3)
+	require.Same(t, &piece[0], &out[1].ReadOnlyData()[0])
+}
+
+// TestOtherMessagesAreEncodedAsEver: services beside this one do not notice.
+func TestOtherMessagesAreEncodedAsEver(t *testing.T) {
+	c := codec{encoding.GetCodecV2("proto")}
+	m := &fieldmaskpb.FieldMask{Paths: []string{"a"}}
+	out, err := c.Marshal(m)
+	require.NoError(t, err)
+	var back fieldmaskpb.FieldMask
+	require.NoError(t, c.Unmarshal(out, &back))
+	require.True(t, proto.Equal(m, &back))
+	require.Equal(t, "proto", c.Name())
+	_, err = c.Marshal("no message")
+	require.Error(t, err)
+}

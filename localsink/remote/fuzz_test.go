@@ -1,0 +1,312 @@
+package remote
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/session"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/feed"
+	"sigs.k8s.io/kpng/localsink/plan"
+)
+
+// sample is a common part with something in every field.
+func sample() *plan.Service {
+	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	routes := []plan.Route{
+		{From: localsink.LocalPods, Pools: []plan.Pool{0, 1}, Only: plan.PodsKnown},
+		{Pools: []plan.Pool{2}, Masquerade: true, Empty: localsink.Drop},
+	}
+	return &plan.Service{
+		Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: 32000,
+		Problems: []localsink.Problem{{Object: "Service ns/svc", Field: "spec", Message: "no"}},
+		Ports: []plan.Port{{Name: "p", Protocol: localsink.UDP, Affinity: time.Hour,
+			Frontends: []plan.Frontend{
+				{Kind: localsink.ClusterIP, Addr: port("10.96.0.1:80"), Routes: routes},
+				{Kind: localsink.NodePort, Addr: port("[::]:30000"), Sources: nets("fd00::/64"), NodeSources: nets("fd01::/64"), Routes: routes},
+				{Kind: localsink.LoadBalancer, Addr: port("192.0.2.1:80"), Sources: []netip.Prefix{}, Routes: routes[1:]},
+			},
+			Endpoints: []plan.Endpoint{
+				{Addr: port("10.1.0.1:80"), Pools: plan.In(1), Keep: true}, {Addr: port("10.1.0.2:80"), Pools: plan.In(1, 2)},
+				{Addr: port("[fd02::1]:80"), Pools: plan.In(0)},
+			},
+		}},
+	}
+}
+
+func sampleOwn() *plan.Own {
+	return &plan.Own{LocalEndpoints: 1, Endpoints: []plan.OwnEndpoint{
+		{Endpoint: plan.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: plan.In(0)}, Local: true},
+		{Port: 1, Endpoint: plan.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
+	}}
+}
+
+func sampleNode() *localsink.Node {
+	return &localsink.Node{
+		Name: "n", IPs: []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("192.0.2.1")},
+		LocalPods:         localsink.PodSources{Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, Interface: "a", InterfacePrefix: "b"},
+		NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, ServiceNetworks: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+	}
+}
+
+func marshal(t require.TestingT, m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	require.NoError(t, err)
+	return b
+}
+
+// sound checks what backends rely on.
+func sound(t *testing.T, svc *localsink.Service) {
+	for _, p := range svc.Ports {
+		require.NotEmpty(t, p.Frontends)
+		for _, fe := range p.Frontends {
+			require.NotEmpty(t, fe.Routes)
+			require.Equal(t, localsink.Anyone, fe.Routes[len(fe.Routes)-1].From)
+			for _, r := range fe.Routes {
+				require.Less(t, r.Pool, len(p.Pools))
+			}
+		}
+		for _, pool := range p.Pools {
+			for i := range pool.Endpoints {
+				require.True(t, i == 0 || pool.Endpoints[i-1].Addr.Compare(pool.Endpoints[i].Addr) < 0)
+				require.Equal(t, pool.Endpoints[0].Addr.Addr().Is4(), pool.Endpoints[i].Addr.Addr().Is4())
+			}
+		}
+	}
+	_ = svc.Text()
+}
+
+// FuzzService: whatever bytes come, a Service is refused or is sound on every node, and
+// is read again as it was written.
+func FuzzService(f *testing.F) {
+	f.Add(marshal(f, toService(sample())))
+	f.Add(marshal(f, &kpng.Service{Ports: []*kpng.Port{{Protocol: 99, RouteLists: []*kpng.RouteList{{}}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.Service
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		svc, err := fromService(sample().Name, &in)
+		if err != nil {
+			require.Nil(t, svc)
+			return
+		}
+		for _, node := range []*localsink.Node{{Name: "n"}, sampleNode()} {
+			for _, own := range []*plan.Own{nil, sampleOwn()} {
+				sound(t, plan.Assemble(svc, own, node))
+			}
+		}
+		if len(svc.Problems) > len(in.GetProblems()) {
+			return // something was left out
+		}
+		again, err := fromService(svc.Name, toService(svc))
+		require.NoError(t, err)
+		require.True(t, svc.Equal(again), "%+v\n%+v", svc, again)
+		require.Equal(t, encodeService(svc).Digest, encodeService(again).Digest)
+	})
+}
+
+// FuzzDelta: whatever bytes come, a difference is refused or leads to something sound.
+func FuzzDelta(f *testing.F) {
+	next := sample()
+	next.Ports[0].Endpoints = next.Ports[0].Endpoints[1:]
+	delta, ok := plan.Diff(sample(), next)
+	require.True(f, ok)
+	f.Add(marshal(f, toDelta(delta)))
+	f.Add(marshal(f, &kpng.ServiceDelta{Ports: []*kpng.PortDelta{{Port: 1<<32 - 1}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.ServiceDelta
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		delta, err := fromDelta(&in)
+		if err != nil {
+			return
+		}
+		if svc, err := sample().Apply(delta); err == nil {
+			sound(t, plan.Assemble(svc, sampleOwn(), sampleNode()))
+		}
+	})
+}
+
+// FuzzOwn: the same for a node's own part.
+func FuzzOwn(f *testing.F) {
+	own := encodeOwn(sample().Name, sampleOwn())
+	_, _, n := protowire.ConsumeTag(own)
+	own, _ = protowire.ConsumeBytes(own[n:])
+	f.Add(own)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.OwnChange
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		if own, err := fromOwn(&in); err == nil {
+			sound(t, plan.Assemble(sample(), own, sampleNode()))
+		}
+	})
+}
+
+// FuzzNode: a node is refused, or read again as it was written.
+func FuzzNode(f *testing.F) {
+	f.Add(marshal(f, toNode(sampleNode())))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.Node
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		if node, err := fromNode(&in); err == nil {
+			again, err := fromNode(toNode(node))
+			require.NoError(t, err)
+			require.True(t, node.Equal(again))
+			sound(t, plan.Assemble(sample(), sampleOwn(), node))
+		}
+	})
+}
+
+// FuzzServer: whatever a server says, message by message, what the client knows stays
+// consistent, and nothing of a message that makes no sense takes effect.
+func FuzzServer(f *testing.F) {
+	say := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
+		for _, m := range messages {
+			b = protowire.AppendBytes(b, marshal(f, m))
+		}
+		return b
+	}
+	change := func(digest uint64, name string) *kpng.ServiceChange {
+		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sample())}}
+	}
+	f.Add(say(
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
+		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
+		&kpng.WatchNodeResponse{Unwanted: []uint64{1}, TriggeredUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
+	), true)
+	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
+		m := newMirror("n")
+		fd := feed.New(m.present())
+		m.begin(startOver)
+		for len(b) > 0 {
+			one, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return
+			}
+			b = b[n:]
+			var in kpng.WatchNodeResponse
+			if proto.Unmarshal(one, &in) != nil {
+				return
+			}
+			_, before := m.held()
+			if err := m.hear(&in); err != nil {
+				_, after := m.held()
+				require.Equal(t, before, after)
+				m.distrust()
+				root, count := m.held()
+				require.Zero(t, root)
+				require.Zero(t, count)
+				m.begin(false)
+				continue
+			}
+			m.Refresh(fd)
+			if u := fd.Pending(); u != nil {
+				for svc := range u.All.All() {
+					sound(t, svc)
+				}
+				fd.Accept(u)
+			}
+			m.done(nil, 0)
+			require.Equal(t, len(m.said.services), fd.Current().All.Len())
+			root, xor := m.said.root, uint64(0)
+			for name, k := range m.said.services {
+				xor ^= k.digest
+				require.Contains(t, m.said.services, m.said.byDigest[k.digest], name)
+			}
+			require.Equal(t, xor, root)
+		}
+	})
+}
+
+// FuzzClient: whatever clients say, it is refused or understood.
+func FuzzClient(f *testing.F) {
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
+		NodeName: "n", Lacks: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.WatchNodeRequest
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello()).HeldCount, 0)
+		require.LessOrEqual(t, len(session.Common(in.GetHello().GetHello().GetCapabilities())), 3)
+		require.Less(t, fromFeatures(in.GetHello().GetLacks()), localsink.Features(1<<11))
+		m, ok := session.Message(in.GetHeld(), in.GetAck())
+		require.Equal(t, in.GetHeld() != nil || in.GetAck() != nil, ok)
+		if m.Ack != nil {
+			require.LessOrEqual(t, len(m.Ack.Error), 1024)
+			require.GreaterOrEqual(t, m.Ack.Took, time.Duration(0))
+		}
+	})
+}
+
+// TestEveryFieldTravels: what one end writes the other reads.
+func TestEveryFieldTravels(t *testing.T) {
+	svc, err := fromService(sample().Name, toService(sample()))
+	require.NoError(t, err)
+	require.Equal(t, sample(), svc)
+	node, err := fromNode(toNode(sampleNode()))
+	require.NoError(t, err)
+	require.Equal(t, sampleNode(), node)
+	all := localsink.Features(1<<11 - 1)
+	require.Equal(t, all, fromFeatures(toFeatures(all)))
+	require.Equal(t, len(features()), len(toFeatures(all)))
+	var in kpng.WatchNodeResponse
+	require.NoError(t, proto.Unmarshal(encodeOwn(sample().Name, sampleOwn()), &in))
+	own, err := fromOwn(in.GetOwn()[0])
+	require.NoError(t, err)
+	require.Equal(t, sampleOwn(), own)
+}
+
+// TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
+func TestAnAckSaysTheNewest(t *testing.T) {
+	m := newMirror("n")
+	fd := feed.New(m.present())
+	m.begin(true)
+	commit := func(revision uint64) {
+		require.NoError(t, m.hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
+	}
+	next := func() *kpng.Ack {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		ack, _ := m.nextAck(ctx)
+		return ack
+	}
+	commit(1)
+	m.done(nil, 0)
+	require.Nil(t, next(), "the feed has not seen it yet")
+	m.Refresh(fd)
+	m.done(context.Canceled, time.Second)
+	require.Equal(t, "context canceled", next().GetError())
+	commit(2)
+	commit(3)
+	m.done(nil, 0)
+	require.Equal(t, uint64(1), next().GetRevision(), "of what was refreshed")
+	m.Refresh(fd)
+	m.done(nil, 0)
+	require.Equal(t, uint64(3), next().GetRevision())
+	m.done(nil, 0)
+	require.Nil(t, next(), "once is enough")
+	m.begin(true)
+	m.done(nil, 0)
+	require.Nil(t, next(), "that was another stream's")
+	commit(1)
+	m.Refresh(fd)
+	m.done(nil, 0)
+	require.Equal(t, uint64(1), next().GetRevision())
+}
