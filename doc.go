@@ -15,5 +15,6 @@
 //   - How a kernel or another dataplane is told: package backends and below.
 //   - What changed since when: package diffstore, which knows no Services.
 //   - Whether somebody may send traffic here, over HTTP: package backends/healthcheck.
+//   - Who may connect and what they may watch, over gRPC: package transport.
 //   - Flags, config files, signals, metrics: examples.
 package kpng

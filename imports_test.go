@@ -47,6 +47,8 @@ func allowed() map[string][]string {
 		"backends/healthcheck":            own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
+		"transport":                       {"google.golang.org/grpc", "google.golang.org/grpc/", "golang.org/x/sys/unix"},
+		"transport/kubetoken":             append(own("transport"), append(api, "k8s.io/client-go/kubernetes/typed/authentication/v1")...),
 	}
 }
 
@@ -100,10 +102,14 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 		for _, heavy := range []string{"k8s.io/kubernetes/", "k8s.io/apiserver/", "k8s.io/component-base/", "github.com/prometheus/", "github.com/spf13/cobra"} {
 			require.NotContains(t, deps, heavy, pkg)
 		}
-		if pkg != "watchers/kube" {
+		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
+		}
+		if !strings.HasPrefix(pkg, "transport") {
+			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
 		}
 	}
 	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
 	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
+	require.NotContains(t, reaches("transport"), "k8s.io/api")
 }

@@ -1,0 +1,184 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// A Guard stands before the services of a server. A call is let in if the peer is
+// known, and gets nothing from its handler before that has asked [Allow]. When the
+// peer's credential expires, the context of the call is done, and the call ends with
+// Unauthenticated as soon as its handler returns.
+type Guard struct {
+	// Authenticate says who a peer is. nil knows nobody.
+	Authenticate Authenticator
+	// Authorize says what it may do. nil allows nothing.
+	Authorize Authorizer
+	// Open lists services ("grpc.health.v1.Health") and methods
+	// ("/grpc.health.v1.Health/Check") that everybody may call.
+	Open []string
+	// Logger tells, at level debug, who was turned away. nil is silent.
+	Logger *slog.Logger
+}
+
+// ServerOptions returns what makes a server heed the guard.
+func (g Guard) ServerOptions() []grpc.ServerOption {
+	g.Logger = silentIfNil(g.Logger)
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream)}
+}
+
+// Allow returns nil if the peer of a call may have an access, and else the error to
+// end the call with; ctx is that of the call. Without a guard nobody may have any.
+func Allow(ctx context.Context, access Access) error {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return refuse("the server does not ask who its peers are")
+	}
+	if err := c.authorize(ctx, c.identity, access); err != nil {
+		c.logger.DebugContext(ctx, "denied", "identity", c.identity.Name, "verb", access.Verb, "node", access.Node, "err", err)
+		return err
+	}
+	c.allowed.Store(true)
+	return nil
+}
+
+// PeerIdentity returns who the peer of a call is; ctx is that of the call. There is
+// none without a guard, and in what the guard holds open.
+func PeerIdentity(ctx context.Context) (Identity, bool) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c.identity, true
+	}
+	return Identity{}, false
+}
+
+type callKey struct{}
+
+// A call was let in.
+type call struct {
+	identity  Identity
+	authorize Authorizer
+	logger    *slog.Logger
+	expired   error // the cause of the end of its context when the credential expires
+	allowed   atomic.Bool
+	withheld  atomic.Bool // something was sent before anything was allowed
+}
+
+// enter lets a call in, and bounds its context by its peer's credential.
+func (g Guard) enter(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
+	identity, err := g.authenticate(ctx)
+	if err != nil {
+		g.Logger.DebugContext(ctx, "not authenticated", "err", err)
+		return nil, nil, nil, err
+	}
+	c := &call{identity: identity, authorize: g.Authorize, logger: g.Logger,
+		expired: refuse("the credential of %q has expired", identity.Name)}
+	if c.authorize == nil {
+		c.authorize = denyAll
+	}
+	if identity.expired(time.Now()) {
+		return nil, nil, nil, c.expired
+	}
+	ctx, cancel := context.WithValue(ctx, callKey{}, c), context.CancelFunc(func() {})
+	if !identity.Expires.IsZero() {
+		ctx, cancel = context.WithDeadlineCause(ctx, identity.Expires, c.expired)
+	}
+	return ctx, c, cancel, nil
+}
+
+func (g Guard) authenticate(ctx context.Context) (Identity, error) {
+	if g.Authenticate == nil {
+		return Identity{}, refuse("nobody is known here")
+	}
+	identity, err := g.Authenticate(ctx)
+	if errors.Is(err, ErrNoCredentials) {
+		return Identity{}, refuse("the peer shows no credentials that are accepted here")
+	}
+	if err != nil && status.Code(err) == codes.Unknown { // not for the peer
+		g.Logger.WarnContext(ctx, "cannot authenticate", "err", err)
+		return Identity{}, status.Error(codes.Unavailable, "the peer cannot be authenticated now")
+	}
+	return identity, err
+}
+
+// ended returns what a call ends with.
+func (c *call) ended(ctx context.Context, err error) error {
+	if context.Cause(ctx) == c.expired {
+		return c.expired
+	}
+	if err == nil || c.withheld.Load() { // handlers may call what SendMsg said something else
+		if refused := c.check(); refused != nil {
+			return refused
+		}
+	}
+	return err
+}
+
+// check keeps what no access was asked for from the peer.
+func (c *call) check() error {
+	if !c.allowed.Load() {
+		c.withheld.Store(true)
+		return status.Errorf(codes.PermissionDenied, "%q was allowed nothing here", c.identity.Name)
+	}
+	return nil
+}
+
+func (g Guard) isOpen(method string) bool {
+	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	return slices.Contains(g.Open, method) || slices.Contains(g.Open, service)
+}
+
+func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if g.isOpen(info.FullMethod) {
+		return handler(ctx, request)
+	}
+	ctx, c, cancel, err := g.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	response, err := handler(ctx, request)
+	if err = c.ended(ctx, err); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if g.isOpen(info.FullMethod) {
+		return handler(server, stream)
+	}
+	ctx, c, cancel, err := g.enter(stream.Context())
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return c.ended(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c}))
+}
+
+// A guarded stream ends with its peer's credential, and sends nothing unasked.
+type guarded struct {
+	grpc.ServerStream
+	ctx  context.Context
+	call *call
+}
+
+func (s *guarded) Context() context.Context { return s.ctx }
+
+func (s *guarded) SendMsg(m any) error {
+	if context.Cause(s.ctx) == s.call.expired {
+		return s.call.expired
+	}
+	if err := s.call.check(); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(m)
+}

@@ -1,0 +1,184 @@
+package transport
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+func TestWhoMayDoWhat(t *testing.T) {
+	node := Identity{Name: "system:node:n1", Groups: []string{"system:nodes"}, Node: "n1"}
+	agent := Identity{Name: "system:serviceaccount:kube-system:kpng", Groups: []string{"system:serviceaccounts"}, Node: "n1"}
+	pod := Identity{Name: "system:serviceaccount:default:web", Groups: []string{"system:serviceaccounts"}, Node: "n1"}
+	relay := Identity{Name: "relay", Groups: []string{"kpng:relays"}}
+	unbound := Identity{Name: agent.Name}
+	rules := Rules{
+		OwnNode: Subjects{Names: []string{agent.Name}},
+		Allow: map[Verb]Subjects{
+			WatchGlobal: {Groups: []string{"kpng:relays"}},
+			WatchNode:   {Groups: []string{"kpng:relays"}},
+			Inspect:     {Names: []string{"jane"}},
+		},
+	}
+	for _, c := range []struct {
+		name   string
+		rules  Rules
+		who    Identity
+		access Access
+		want   codes.Code
+	}{
+		{"a node itself", Rules{}, node, Access{WatchNode, "n1"}, codes.OK},
+		{"a node another", rules, node, Access{WatchNode, "n2"}, codes.PermissionDenied},
+		{"a node no node", rules, node, Access{WatchNode, ""}, codes.InvalidArgument},
+		{"a node everything", rules, node, Access{WatchGlobal, ""}, codes.PermissionDenied},
+		{"a node inspects itself", rules, node, Access{Inspect, "n1"}, codes.PermissionDenied},
+		{"an agent its node", rules, agent, Access{WatchNode, "n1"}, codes.OK},
+		{"an agent another", rules, agent, Access{WatchNode, "n2"}, codes.PermissionDenied},
+		{"an agent that is not listed", Rules{}, agent, Access{WatchNode, "n1"}, codes.PermissionDenied},
+		{"an agent that is bound to no node", rules, unbound, Access{WatchNode, "n1"}, codes.PermissionDenied},
+		{"any pod of the node", rules, pod, Access{WatchNode, "n1"}, codes.PermissionDenied},
+		{"a relay everything", rules, relay, Access{WatchGlobal, ""}, codes.OK},
+		{"a relay any node", rules, relay, Access{WatchNode, "n7"}, codes.OK},
+		{"a relay inspects", rules, relay, Access{Inspect, ""}, codes.PermissionDenied},
+		{"by name", rules, Identity{Name: "jane"}, Access{Inspect, ""}, codes.OK},
+		{"a group is no name", rules, Identity{Name: "kpng:relays"}, Access{WatchGlobal, ""}, codes.PermissionDenied},
+		{"a new verb", rules, relay, Access{"rule-the-world", ""}, codes.PermissionDenied},
+		{"nobody", rules, Identity{}, Access{WatchNode, ""}, codes.InvalidArgument},
+		{"nobody at a node", rules, Identity{}, Access{WatchNode, "n1"}, codes.PermissionDenied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.Equal(t, c.want, status.Code(c.rules.Authorize(t.Context(), c.who, c.access)))
+		})
+	}
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{WatchNode, "n2"}), `"system:node:n1", which is bound to node n1, may not watch-node "n2"`)
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{WatchGlobal, ""}), `"system:node:n1" may not watch-global`)
+}
+
+func TestFirstOf(t *testing.T) {
+	none := func(context.Context) (Identity, error) { return Identity{}, ErrNoCredentials }
+	bad := func(context.Context) (Identity, error) { return Identity{}, refuse("bad") }
+	good := func(context.Context) (Identity, error) { return Identity{Name: "x"}, nil }
+	identity, err := FirstOf(none, good, bad)(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "x", identity.Name)
+	_, err = FirstOf(none, bad, good)(t.Context())
+	require.ErrorContains(t, err, "bad")
+	_, err = FirstOf(none)(t.Context())
+	require.ErrorIs(t, err, ErrNoCredentials)
+	for _, authenticate := range []Authenticator{ByCertificate, BySocket("n1"), AnonymousLocal("n1")} {
+		_, err := authenticate(t.Context())
+		require.ErrorIs(t, err, ErrNoCredentials)
+	}
+}
+
+func TestAnonymousIsLocal(t *testing.T) {
+	for address, local := range map[net.Addr]bool{
+		&net.UnixAddr{Name: "@"}:                            true,
+		&net.TCPAddr{IP: net.ParseIP("127.1.2.3")}:          true,
+		&net.TCPAddr{IP: net.ParseIP("::1")}:                true,
+		&net.TCPAddr{IP: net.ParseIP("10.0.0.1")}:           false,
+		&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "x"}: false,
+		&net.TCPAddr{}: false,
+		&net.IPAddr{IP: net.ParseIP("127.0.0.1")}: false,
+	} {
+		identity, err := AnonymousLocal("n1")(peer.NewContext(t.Context(), &peer.Peer{Addr: address}))
+		if !local {
+			require.ErrorIs(t, err, ErrNoCredentials, "%v", address)
+			continue
+		}
+		require.NoError(t, err, "%v", address)
+		require.Equal(t, Identity{Name: "system:anonymous", Groups: []string{"system:unauthenticated"}, Node: "n1"}, identity)
+	}
+}
+
+func TestAChainEndsWithItsFirst(t *testing.T) {
+	at := func(hours ...int) (chain []*x509.Certificate) {
+		for _, h := range hours {
+			chain = append(chain, &x509.Certificate{NotAfter: time.Unix(0, 0).Add(time.Duration(h) * time.Hour)})
+		}
+		return chain
+	}
+	require.Equal(t, at(3)[0].NotAfter, chainsEnd([][]*x509.Certificate{at(5, 2, 9), at(5, 3, 4), at(1, 9)}))
+	require.Zero(t, chainsEnd(nil))
+}
+
+// A forgetful service asks nothing.
+type forgetful struct{ *health.Server }
+
+func TestWhoDoesNotAskGetsNothing(t *testing.T) {
+	guard := Guard{Authenticate: AnonymousLocal("n1"), Authorize: func(context.Context, Identity, Access) error { return nil }}
+	address := serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	client := dial(t, address, insecure.NewCredentials())
+	require.Equal(t, codes.PermissionDenied, status.Code(check(t, client, "")))
+	stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+
+	guard.Open = []string{"grpc.health.v1.Health"}
+	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	client = dial(t, address, insecure.NewCredentials())
+	require.NoError(t, check(t, client, ""))
+	stream, err = client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+
+	guard.Open = []string{"/grpc.health.v1.Health/Check"}
+	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	client = dial(t, address, insecure.NewCredentials())
+	require.NoError(t, check(t, client, ""))
+	stream, err = client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+}
+
+func TestAGuardWithoutOrdersLetsNobodyPast(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		guard Guard
+		want  codes.Code
+	}{
+		{"nobody is known", Guard{Authorize: func(context.Context, Identity, Access) error { return nil }}, codes.Unauthenticated},
+		{"nothing is allowed", Guard{Authenticate: AnonymousLocal("n1")}, codes.PermissionDenied},
+		{"an error that is not for the peer", Guard{Authenticate: func(context.Context) (Identity, error) { return Identity{}, errors.New("secret") }}, codes.Unavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, c.guard)
+			err := check(t, dial(t, address, insecure.NewCredentials()), "n1")
+			require.Equal(t, c.want, status.Code(err))
+			require.NotContains(t, err.Error(), "secret")
+		})
+	}
+	require.Equal(t, codes.Unauthenticated, status.Code(Allow(t.Context(), Access{WatchNode, "n1"})), "no guard at all")
+	_, ok := PeerIdentity(t.Context())
+	require.False(t, ok)
+}
+
+func TestPeersOnASocketAreKnown(t *testing.T) {
+	seen := make(chan Identity, 1)
+	guard := Guard{Authenticate: FirstOf(BySocket("n1"), AnonymousLocal("")), Authorize: func(ctx context.Context, who Identity, _ Access) error {
+		same, _ := PeerIdentity(ctx)
+		require.Equal(t, who, same)
+		seen <- who
+		return nil
+	}}
+	address := serve(t, "unix://"+filepath.Join(t.TempDir(), "s"), ListenConfig{}, ServerLimits{}, guard)
+	require.NoError(t, check(t, dial(t, address, SocketCredentials()), "n1"))
+	require.Equal(t, ownIdentity("n1"), <-seen)
+	require.NoError(t, check(t, dial(t, address, insecure.NewCredentials()), "n1"), "other clients need not know of it")
+	require.Equal(t, ownIdentity("n1"), <-seen)
+}

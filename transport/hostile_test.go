@@ -1,0 +1,192 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// anyone lets whoever is on this machine watch anything.
+func anyone() Guard {
+	return Guard{Authenticate: AnonymousLocal(""), Authorize: func(context.Context, Identity, Access) error { return nil }}
+}
+
+// A bystander has a stream open while others misbehave; it must notice nothing.
+func bystander(t *testing.T, address string, creds credentials.TransportCredentials) (unharmed func()) {
+	client := dial(t, address, creds)
+	stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { _, err := stream.Recv(); ended <- err }()
+	return func() {
+		require.NoError(t, check(t, client, "n1"))
+		select {
+		case err := <-ended:
+			t.Fatal("the bystander's stream has ended:", err)
+		default:
+		}
+	}
+}
+
+func TestHalfOpenConnectionsAreClosed(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
+	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	creds, err := certificates.Server(RequireClientCertificate)
+	require.NoError(t, err)
+	guard := Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize}
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{HandshakeTimeout: 300 * time.Millisecond}, guard)
+	unharmed := bystander(t, address, certificates.Client("kpng.test"))
+
+	silent := func() net.Conn {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		return conn
+	}
+	garbage := func() net.Conn {
+		conn := silent()
+		_, _ = conn.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+		return conn
+	}
+	speechless := func() net.Conn { // TLS in order, and then nothing
+		pair := certificates.current.Load().pair
+		conn, err := tls.Dial("tcp", address, &tls.Config{Certificates: []tls.Certificate{*pair}, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		require.NoError(t, err)
+		return conn
+	}
+	var conns []net.Conn
+	for range 10 {
+		conns = append(conns, silent(), garbage(), speechless())
+	}
+	for _, conn := range conns {
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+		_, err := io.Copy(io.Discard, conn)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server has not closed the connection")
+		_ = conn.Close()
+	}
+	unharmed()
+}
+
+func TestAFloodOfConnectionsIsRefused(t *testing.T) {
+	var log logbook
+	address := serve(t, "127.0.0.1:0", ListenConfig{Connections: ConnectionLimits{Total: 25, PerAddress: 10}, Logger: log.logger()}, ServerLimits{}, anyone())
+	unharmed := bystander(t, address, insecure.NewCredentials()) // from 127.0.0.1
+	flood := func(from string, n int) (open, refused []net.Conn) {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		for range n {
+			conn, err := dialer.Dial("tcp", address)
+			if err != nil { // reset before it was seen open
+				refused = append(refused, nil)
+				continue
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			// A connection that is let in is greeted with settings.
+			_, err = io.ReadFull(conn, make([]byte, 9))
+			if err != nil {
+				refused = append(refused, conn)
+			} else {
+				open = append(open, conn)
+			}
+		}
+		return open, refused
+	}
+	open, refused := flood("127.0.0.2", 40)
+	require.Len(t, open, 10)
+	require.Len(t, refused, 30)
+	unharmed()
+	others, refused := flood("127.0.0.3", 5)
+	require.Len(t, others, 5, "other addresses have room")
+	require.Empty(t, refused)
+	more, refused := flood("127.0.0.4", 20)
+	require.Len(t, more, 9, "25 in all")
+	require.Len(t, refused, 11)
+	unharmed()
+	require.Equal(t, 1, strings.Count(log.String(), "refusing connections"), "told once:\n%s", log.String())
+	require.Contains(t, log.String(), "last=127.0.0.2")
+	for _, conn := range append(open, more...) {
+		require.NoError(t, conn.Close())
+	}
+	require.Eventually(t, func() bool { again, _ := flood("127.0.0.2", 1); return len(again) == 1 }, 20*time.Second, time.Millisecond, "what was closed makes room")
+}
+
+func TestLargeMessagesAreRefused(t *testing.T) {
+	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, anyone())
+	unharmed := bystander(t, address, insecure.NewCredentials())
+	client := dial(t, address, insecure.NewCredentials())
+	require.NoError(t, check(t, client, strings.Repeat("n", 1<<20-100)))
+	err := check(t, client, strings.Repeat("n", 1<<20))
+	require.Equal(t, codes.ResourceExhausted, status.Code(err), "%v", err)
+	require.ErrorContains(t, err, "larger than max")
+
+	large := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+strings.Repeat("a", 17<<10))
+	_, err = client.Check(large, &healthpb.HealthCheckRequest{Service: "n1"})
+	require.Error(t, err)
+	small := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+strings.Repeat("a", 8<<10))
+	_, err = client.Check(small, &healthpb.HealthCheckRequest{Service: "n1"})
+	require.NoError(t, err)
+	unharmed()
+}
+
+func TestAFloodOfCallsWaits(t *testing.T) {
+	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{MaxStreams: 4}, anyone())
+	unharmed := bystander(t, address, insecure.NewCredentials())
+	client := dial(t, address, insecure.NewCredentials())
+	watch, stop := context.WithCancel(t.Context())
+	defer stop()
+	for range 4 {
+		stream, err := client.Watch(watch, &healthpb.HealthCheckRequest{Service: "n1"})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.NoError(t, err)
+	}
+	one, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := client.Check(one, &healthpb.HealthCheckRequest{Service: "n1"})
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err), "there is no fifth")
+	unharmed()
+
+	var many sync.WaitGroup // calls that come and go
+	for range 50 {
+		many.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, _ = client.Check(ctx, &healthpb.HealthCheckRequest{Service: "n1"})
+		})
+	}
+	many.Wait()
+	unharmed()
+	stop()
+	require.NoError(t, check(t, client, "n1"))
+}
+
+// TestConnectionsGrowOld: a connection ends, and the client has another without being
+// told.
+func TestConnectionsGrowOld(t *testing.T) {
+	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 100 * time.Millisecond}, anyone())
+	client := dial(t, address, insecure.NewCredentials())
+	for range 2 {
+		stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"}, grpc.WaitForReady(true))
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+	}
+}

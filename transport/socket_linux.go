@@ -1,0 +1,33 @@
+package transport
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerOf asks the kernel who is at the other end.
+func peerOf(conn net.Conn) (info SocketInfo) {
+	raw, err := rawConn(conn)
+	if err != nil {
+		return info
+	}
+	_ = raw.Control(func(fd uintptr) {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			info.Known, info.UID, info.GID = true, cred.Uid, cred.Gid
+		}
+	})
+	return info
+}
+
+// privateSocket has a socket file made with mode 0600, so that there is no time in
+// which others may connect.
+func privateSocket(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), socketMode) }); err != nil {
+		return err
+	}
+	return failed
+}

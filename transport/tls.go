@@ -1,0 +1,159 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// ClientCertificate says what a server wants of its clients' certificates.
+type ClientCertificate uint8
+
+const (
+	// RequireClientCertificate lets nobody in without a certificate that leads to the
+	// CA.
+	RequireClientCertificate ClientCertificate = iota
+	// AcceptClientCertificate checks a certificate that is shown, and lets in who has
+	// none: for clients that have a token instead.
+	AcceptClientCertificate
+	// NoClientCertificate does not ask for one.
+	NoClientCertificate
+)
+
+// expiryGrace is what a stream has to end with a status of its own, after the
+// certificate of its connection has expired, before the connection is closed.
+const expiryGrace = 5 * time.Second
+
+// Server returns the credentials of a server, good for grpc.Creds. Each handshake uses
+// what was last read. A connection is closed soon after its client's certificate has
+// expired, as only a new one can show a new certificate.
+func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCredentials, error) {
+	modes := map[ClientCertificate]tls.ClientAuthType{
+		RequireClientCertificate: tls.RequireAndVerifyClientCert,
+		AcceptClientCertificate:  tls.VerifyClientCertIfGiven,
+		NoClientCertificate:      tls.NoClientCert,
+	}
+	mode, known := modes[client]
+	switch {
+	case !known:
+		return nil, fmt.Errorf("transport: ClientCertificate is %d, which is none of those there are", client)
+	case c.files.Cert == "":
+		return nil, errors.New("transport: Files.Cert and Files.Key are empty, and a server needs a certificate")
+	case client != NoClientCertificate && c.files.CA == "":
+		// Without this the system's roots would do, which vouch for the whole world.
+		return nil, errors.New("transport: Files.CA is empty, so no client certificate can be checked; name the file, or take NoClientCertificate")
+	}
+	return expiring{credentials.NewTLS(&tls.Config{
+		MinVersion: c.config.MinVersion,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			now := c.current.Load()
+			return &tls.Config{
+				MinVersion:   c.config.MinVersion,
+				Certificates: []tls.Certificate{*now.pair},
+				ClientAuth:   mode,
+				ClientCAs:    now.roots,
+				// A resumed session would outlive the CA that vouched for it, and
+				// connections are too rare for it to save anything.
+				SessionTicketsDisabled: true,
+			}, nil
+		},
+	})}, nil
+}
+
+// Client returns the credentials of a client, good for
+// grpc.WithTransportCredentials. Each handshake uses what was last read: certificate
+// and CA. The server must have a certificate for serverName; if that is empty, for the
+// host that is dialed.
+func (c *Certificates) Client(serverName string) credentials.TransportCredentials {
+	return &client{certificates: c, serverName: serverName}
+}
+
+// A client makes new credentials for each handshake, as the roots in a tls.Config
+// cannot be exchanged without giving up its own verification.
+type client struct {
+	certificates *Certificates
+	serverName   string
+}
+
+func (c *client) tls() credentials.TransportCredentials {
+	now := c.certificates.current.Load()
+	config := &tls.Config{
+		MinVersion: c.certificates.config.MinVersion,
+		RootCAs:    now.roots,
+		ServerName: c.serverName,
+	}
+	if now.pair != nil {
+		// Not Certificates: those are kept back if the server does not name their
+		// issuer, which leaves both sides guessing.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return now.pair, nil }
+	}
+	return credentials.NewTLS(config)
+}
+
+func (c *client) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return c.tls().ClientHandshake(ctx, authority, conn)
+}
+
+func (c *client) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("transport: the credentials of a client cannot serve; take Certificates.Server")
+}
+
+func (c *client) Info() credentials.ProtocolInfo { return c.tls().Info() }
+
+func (c *client) Clone() credentials.TransportCredentials { copied := *c; return &copied }
+
+func (c *client) OverrideServerName(name string) error { c.serverName = name; return nil }
+
+// expiring closes connections whose client's certificate has expired.
+type expiring struct {
+	credentials.TransportCredentials
+}
+
+func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := e.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	tlsInfo, ok := info.(credentials.TLSInfo)
+	if end := chainsEnd(tlsInfo.State.VerifiedChains); ok && !end.IsZero() {
+		conn = closeAt(conn, raw, end.Add(expiryGrace))
+	}
+	return conn, info, nil
+}
+
+func (e expiring) Clone() credentials.TransportCredentials {
+	return expiring{e.TransportCredentials.Clone()}
+}
+
+// A mortalConn is closed at a set time.
+type mortalConn struct {
+	net.Conn
+	stop func() bool
+}
+
+// closeAt closes the raw connection under conn, which never waits for the peer.
+func closeAt(conn, raw net.Conn, at time.Time) net.Conn {
+	timer := time.AfterFunc(time.Until(at), func() { _ = raw.Close() })
+	return &mortalConn{Conn: conn, stop: timer.Stop}
+}
+
+func (c *mortalConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// SyscallConn lets gRPC see the socket.
+func (c *mortalConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
+
+func rawConn(conn net.Conn) (syscall.RawConn, error) {
+	if c, ok := conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.New("transport: a connection that is no socket")
+}
