@@ -177,6 +177,8 @@ func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 			select {
 			case <-ctx.Done():
 				return session.Status(ctx.Err())
+			case <-i.s.ended:
+				return session.Status(context.Canceled)
 			case <-st.Newer():
 			}
 			now := i.s.hub.State()

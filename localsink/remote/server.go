@@ -70,6 +70,9 @@ type Server struct {
 	fleet *nodelocal.Fleet
 	hub   *hub
 	ready chan struct{} // closed with the first state
+	ended chan struct{} // closed when Run ends
+
+	traffic traffic
 
 	// Only Run touches these.
 	sequence uint64
@@ -126,6 +129,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		store:   store,
 		fleet:   fleet,
 		ready:   make(chan struct{}),
+		ended:   make(chan struct{}),
 		streams: map[string]map[*nodeStream]struct{}{},
 	}
 	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
@@ -156,6 +160,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run follows the store until ctx is done; then it ends all streams and returns nil.
 // Nodes hear nothing before the facts are complete. It is called once.
 func (s *Server) Run(ctx context.Context) error {
+	defer close(s.ended)
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.hub.Run(ctx) }()

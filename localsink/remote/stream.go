@@ -51,6 +51,8 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	}
 	select {
 	case <-n.s.ready:
+	case <-n.s.ended:
+		return session.Status(context.Canceled)
 	case <-ctx.Done():
 		return session.Status(context.Cause(ctx))
 	}
@@ -221,6 +223,7 @@ func (n *nodeStream) Unwanted(digests []uint64) []byte { return fixed(fieldUnwan
 
 // Send implements fanout.Wire.
 func (n *nodeStream) Send(pieces [][]byte) error {
+	n.server.traffic.count(pieces)
 	return n.grpc.SendMsg(&wire.Frame{Pieces: pieces})
 }
 
