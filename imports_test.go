@@ -111,11 +111,16 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
-		if !slices.ContainsFunc([]string{"api/", "endpoint", "internal/", "localsink/remote", "transport", "watchers/remote"},
-			func(speaks string) bool { return strings.HasPrefix(pkg, speaks) }) {
+		speaksGRPC := []string{"api/", "endpoint", "internal/session", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
+		if !slices.ContainsFunc(speaksGRPC, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) }) {
 			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
 		}
 	}
+	t.Run("OP-24 every proxy is independent: nobody elects a leader", func(t *testing.T) {
+		for _, pkg := range []string{"examples/kube-proxy", "watchers/kube"} {
+			require.NotContains(t, reaches(pkg), "k8s.io/client-go/tools/leaderelection\n")
+		}
+	})
 	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
 	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
 	require.NotContains(t, reaches("transport"), "k8s.io/api")

@@ -60,9 +60,9 @@ func TestTeeAndChain(t *testing.T) {
 		failed []error // of Tee; Chain has the first of them
 	}{
 		{"nobody", nil, "", "", nil},
-		{"all well", []error{nil, nil, nil}, "a n, b n, c n", "a n, b n, c n", nil},
-		{"the first fails", []error{one, nil}, "a n, b n", "a n", []error{one}},
-		{"the middle fails", []error{nil, one, nil}, "a n, b n, c n", "a n, b n", []error{one}},
+		{"OP-15 all well", []error{nil, nil, nil}, "a n, b n, c n", "a n, b n, c n", nil},
+		{"OP-15 the first fails", []error{one, nil}, "a n, b n", "a n", []error{one}},
+		{"OP-15 the middle fails", []error{nil, one, nil}, "a n, b n, c n", "a n, b n", []error{one}},
 		{"two fail", []error{one, nil, two}, "a n, b n, c n", "a n", []error{one, two}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -191,8 +191,8 @@ func entriesOf() (right, wrong []entry) {
 	return right, wrong
 }
 
-// TestExactlyTheWrongEntries: in the real table, what is wrong goes and all else stays.
-func TestExactlyTheWrongEntries(t *testing.T) {
+// TestCT03CT05ExactlyTheWrongEntries: in the real table, what is wrong goes and all else stays.
+func TestCT03CT05ExactlyTheWrongEntries(t *testing.T) {
 	ns := nodeIn(t)
 	b := backendIn(t, ns)
 	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
@@ -220,8 +220,8 @@ func TestExactlyTheWrongEntries(t *testing.T) {
 	require.Equal(t, texts(left), table(t, ns), "CT-08")
 }
 
-// TestRestartRemovesTheRest: what became wrong while no program ran is found by the next.
-func TestRestartRemovesTheRest(t *testing.T) {
+// TestCT09RestartRemovesTheRest: what became wrong while no program ran is found by the next.
+func TestCT09RestartRemovesTheRest(t *testing.T) {
 	ns := nodeIn(t)
 	right, wrong := entriesOf()
 	create(t, ns, append(slices.Clone(right), wrong...)...)
@@ -230,8 +230,8 @@ func TestRestartRemovesTheRest(t *testing.T) {
 	require.Equal(t, texts(right), table(t, ns))
 }
 
-// TestNodePortNetworks: the networks of the node say which of its addresses count.
-func TestNodePortNetworks(t *testing.T) {
+// TestCT04NodePortNetworks: the networks of the node say which of its addresses count.
+func TestCT04NodePortNetworks(t *testing.T) {
 	ns := nodeIn(t)
 	b := backendIn(t, ns)
 	right, wrong := entriesOf()
@@ -257,8 +257,8 @@ func crowdOf(f family, n int) []entry {
 	return all
 }
 
-// TestOneDump: one wrong entry among twenty thousand costs one reading of the table.
-func TestOneDump(t *testing.T) {
+// TestCT06OneDump: one wrong entry among twenty thousand costs one reading of the table.
+func TestCT06OneDump(t *testing.T) {
 	ns := nodeIn(t)
 	b := backendIn(t, ns)
 	f := families()[0]

@@ -70,7 +70,7 @@ func (l ledger) suspect(u *localsink.Update) suspicion {
 	// What is there now goes last: a frontend may have moved between Services.
 	for _, svc := range u.Changed {
 		for _, t := range targets(svc) {
-			if old := l.find(svc.Name, t.front); old == nil || len(old.keep) == 0 || old.loses(t) {
+			if old := l.find(svc.Name, t.front); old == nil || old.gainsFirst(t) || old.loses(t) {
 				s[t.front] = t
 			} else if _, suspected := s[t.front]; suspected {
 				s[t.front] = t
@@ -98,6 +98,8 @@ func (l ledger) find(name localsink.ServiceName, front netip.AddrPort) *target {
 	}
 	return nil
 }
+
+func (t *target) gainsFirst(next *target) bool { return len(t.keep) == 0 && len(next.keep) > 0 }
 
 func (t *target) loses(next *target) bool {
 	for e := range t.keep {

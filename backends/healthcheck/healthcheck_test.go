@@ -31,47 +31,134 @@ func get(t *testing.T, h http.Handler) (int, map[string]any) {
 	return w.Code, body
 }
 
-// TestProxyHealth follows rows HC-01 to HC-06.
-func TestProxyHealth(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var fail error
-		p := NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fail }), time.Minute)
-		eligible := true
-		healthz, livez := p.Healthz(func() bool { return eligible }), p.Livez()
-		expect := func(id string, wantHealthz, wantLivez int) {
-			code, body := get(t, healthz)
-			require.Equal(t, wantHealthz, code, id)
-			require.Equal(t, eligible, body["nodeEligible"], id)
-			require.Equal(t, wantLivez == 200, body["healthy"], id)
-			code, body = get(t, livez)
-			require.Equal(t, wantLivez, code, id)
-			require.NotContains(t, body, "nodeEligible", id)
-		}
-		sync := func() { _ = p.Sync(t.Context(), &localsink.Update{}) }
+// A patient is a Proxy around a sink that fails when told to.
+type patient struct {
+	t        *testing.T
+	proxy    *Proxy
+	fail     error
+	eligible bool
+}
 
-		expect("starting", 200, 200)
-		time.Sleep(2 * time.Minute)
-		expect("HC-02b nothing ever succeeded", 503, 503)
-		sync()
-		expect("HC-06 heals", 200, 200)
-		time.Sleep(time.Hour)
-		expect("nothing outstanding", 200, 200)
-		fail = errors.New("injected")
-		for range 5 {
-			sync()
-			time.Sleep(10 * time.Second)
-		}
-		expect("HC-02 outstanding, in time", 200, 200)
-		time.Sleep(15 * time.Second)
-		sync()
-		expect("HC-02 trying again does not push the deadline", 503, 503)
-		_, body := get(t, healthz)
-		require.NotEqual(t, body["currentTime"], body["lastUpdated"])
-		fail = nil
-		sync()
-		eligible = false
-		expect("HC-04 node about to vanish", 503, 200)
-	})
+func (p *patient) sync() { _ = p.proxy.Sync(p.t.Context(), &localsink.Update{}) }
+
+func (p *patient) failing() {
+	p.fail = errors.New("injected")
+	p.sync()
+}
+
+func (p *patient) healing() {
+	p.fail = nil
+	p.sync()
+}
+
+// expect asks both pages.
+func (p *patient) expect(wantHealthz, wantLivez int) {
+	p.t.Helper()
+	code, body := get(p.t, p.proxy.Healthz(func() bool { return p.eligible }))
+	require.Equal(p.t, wantHealthz, code)
+	require.Equal(p.t, p.eligible, body["nodeEligible"])
+	require.Equal(p.t, wantLivez == 200, body["healthy"], "whatever the node is")
+	require.Equal(p.t, wantLivez == 200, p.proxy.Healthy())
+	code, body = get(p.t, p.proxy.Livez())
+	require.Equal(p.t, wantLivez, code)
+	require.Equal(p.t, wantLivez == 200, body["healthy"])
+	require.NotContains(p.t, body, "nodeEligible")
+}
+
+// TestProxyHealth: each row begins with a proxy whose timeout is a minute.
+func TestProxyHealth(t *testing.T) {
+	for _, row := range []struct {
+		id    string
+		story func(p *patient)
+	}{
+		{"6.8 healthz HC-02 healthy while it starts", func(p *patient) { p.expect(200, 200) }},
+		{"HC-02b nothing ever succeeds", func(p *patient) {
+			time.Sleep(59 * time.Second)
+			p.failing()
+			p.expect(200, 200)
+			time.Sleep(time.Second)
+			p.expect(503, 503)
+		}},
+		{"HC-02b nothing was ever asked for", func(p *patient) {
+			time.Sleep(time.Minute)
+			p.expect(503, 503)
+		}},
+		{"HC-02 nothing is outstanding", func(p *patient) {
+			p.sync()
+			time.Sleep(1000 * time.Hour)
+			p.expect(200, 200)
+		}},
+		{"6.8 healthz HC-02 outstanding, within the timeout", func(p *patient) {
+			p.sync()
+			p.failing()
+			time.Sleep(time.Minute - 1)
+			p.expect(200, 200)
+		}},
+		{"6.8 healthz HC-02 HC-03 outstanding for too long", func(p *patient) {
+			p.sync()
+			p.failing()
+			time.Sleep(time.Minute)
+			p.expect(503, 503)
+		}},
+		{"6.8 healthz HC-02 asking again does not push the deadline", func(p *patient) {
+			p.sync()
+			for range 6 {
+				p.failing()
+				time.Sleep(10 * time.Second)
+			}
+			p.failing()
+			p.expect(503, 503)
+		}},
+		{"6.8 healthz HC-06 heals with the next success", func(p *patient) {
+			p.sync()
+			p.failing()
+			time.Sleep(time.Hour)
+			p.expect(503, 503)
+			p.healing()
+			p.expect(200, 200)
+			p.failing()
+			time.Sleep(30 * time.Second)
+			p.expect(200, 200) // a new deadline
+		}},
+		{"6.8 healthz HC-03 HC-04 a node about to vanish", func(p *patient) {
+			p.sync()
+			p.eligible = false
+			p.expect(503, 200)
+			p.eligible = true
+			p.expect(200, 200)
+		}},
+		{"HC-03 both at once", func(p *patient) {
+			p.sync()
+			p.failing()
+			p.eligible = false
+			time.Sleep(time.Hour)
+			p.expect(503, 503)
+		}},
+		{"HC-01 HC-03 the body", func(p *patient) {
+			p.sync()
+			succeeded := time.Now()
+			time.Sleep(time.Minute)
+			_, body := get(p.t, p.proxy.Healthz(func() bool { return true }))
+			now := time.Now().Format(time.RFC3339Nano)
+			require.Equal(p.t, now, body["currentTime"])
+			require.Equal(p.t, now, body["lastUpdated"], "now, as all is well")
+			was := map[string]any{"lastUpdated": succeeded.Format(time.RFC3339Nano), "healthy": true}
+			require.Equal(p.t, map[string]any{"IPv4": was, "IPv6": was}, body["status"])
+			require.Len(p.t, body, 5)
+			_, body = get(p.t, p.proxy.Healthz(func() bool { return false }))
+			require.Equal(p.t, succeeded.Format(time.RFC3339Nano), body["lastUpdated"], "the last success, as all is not well")
+			_, body = get(p.t, p.proxy.Livez())
+			require.Len(p.t, body, 4)
+		}},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &patient{t: t, eligible: true}
+				p.proxy = NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return p.fail }), time.Minute)
+				row.story(p)
+			})
+		})
+	}
 }
 
 func loopback() *localsink.Node {
@@ -106,69 +193,158 @@ func ask(t *testing.T, port uint16) (code int, weight string, body serviceBody) 
 	return resp.StatusCode, resp.Header.Get("X-Load-Balancing-Endpoint-Weight"), body
 }
 
-// TestServiceHealth follows rows HC-10 to HC-15 with real listeners.
-func TestServiceHealth(t *testing.T) {
-	defer goleak.VerifyNone(t)
-	healthy := true
-	var told []string
-	s := NewServices(Config{
-		Healthy: func() bool { return healthy },
-		OnError: func(name localsink.ServiceName, err error) { told = append(told, err.Error()) },
+// A clinic is health checks of Services with real listeners on 127.0.0.1.
+type clinic struct {
+	t       *testing.T
+	sink    *Services
+	now     localsink.State
+	node    *localsink.Node
+	healthy bool
+	told    []string
+}
+
+func newClinic(t *testing.T) *clinic {
+	c := &clinic{t: t, node: loopback(), healthy: true}
+	c.sink = NewServices(Config{
+		Healthy: func() bool { return c.healthy },
+		OnError: func(name localsink.ServiceName, err error) { c.told = append(c.told, err.Error()) },
 	})
-	defer s.Close()
-	now := localsink.State(nil)
-	move := func(services ...*localsink.Service) {
-		next := sinktest.State(services...)
-		require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback(), now, next)))
-		now = next
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	t.Cleanup(c.sink.Close)
+	return c
+}
+
+func (c *clinic) move(services ...*localsink.Service) {
+	next := sinktest.State(services...)
+	require.NoError(c.t, c.sink.Sync(c.t.Context(), sinktest.Update(c.node, c.now, next)))
+	c.now = next
+}
+
+// code is the status that a port answers with, 0 if nobody listens.
+func (c *clinic) code(port uint16) int {
+	code, _, _ := ask(c.t, port)
+	return code
+}
+
+// TestServiceHealth follows kube-proxy's test of health checks of Services.
+func TestServiceHealth(t *testing.T) {
+	for _, row := range []struct {
+		id    string
+		story func(c *clinic, a, b uint16)
+	}{
+		{"6.8 service HC HC-11 opened without local endpoints", func(c *clinic, a, _ uint16) {
+			c.move(checked("a", a, 0))
+			require.Equal(c.t, 503, c.code(a))
+		}},
+		{"6.8 service HC HC-11 HC-13 the answer in full", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 0), checked("b", b, 18))
+			code, weight, body := ask(c.t, b)
+			require.Equal(c.t, 200, code)
+			require.Equal(c.t, "18", weight)
+			var want serviceBody
+			want.Service.Namespace, want.Service.Name, want.LocalEndpoints, want.ServiceProxyHealthy = "ns", "b", 18, true
+			require.Equal(c.t, want, body)
+			_, weight, _ = ask(c.t, a)
+			require.Equal(c.t, "0", weight)
+		}},
+		{"6.8 service HC HC-11 the proxy is not healthy", func(c *clinic, a, _ uint16) {
+			c.move(checked("a", a, 18))
+			c.healthy = false
+			code, weight, body := ask(c.t, a)
+			require.Equal(c.t, 503, code)
+			require.Equal(c.t, "18", weight)
+			require.False(c.t, body.ServiceProxyHealthy)
+			c.healthy = true
+			require.Equal(c.t, 200, c.code(a))
+		}},
+		{"6.8 service HC HC-12 the count follows", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 0), checked("b", b, 18))
+			c.move(checked("a", a, 2), checked("b", b, 0))
+			require.Equal(c.t, 200, c.code(a))
+			require.Equal(c.t, 503, c.code(b))
+		}},
+		{"6.8 service HC HC-14 another port", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 2))
+			c.move(checked("a", b, 2))
+			require.Zero(c.t, c.code(a))
+			require.Equal(c.t, 200, c.code(b))
+		}},
+		{"6.8 service HC HC-14 the Service goes and comes back", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 2), checked("b", b, 2))
+			c.move(checked("b", b, 2))
+			require.Zero(c.t, c.code(a))
+			require.Equal(c.t, 200, c.code(b))
+			c.move(checked("a", a, 1), checked("b", b, 2))
+			require.Equal(c.t, 200, c.code(a))
+		}},
+		{"HC-14 the policy is Local no more", func(c *clinic, a, _ uint16) {
+			c.move(checked("a", a, 2))
+			plain := checked("a", a, 2)
+			plain.HealthCheck = nil
+			c.move(plain)
+			require.Zero(c.t, c.code(a))
+		}},
+		{"HC-14 ports change hands in one update", func(c *clinic, a, b uint16) {
+			c.move(checked("a", a, 0), checked("b", b, 2))
+			c.move(checked("a", b, 0), checked("b", a, 2))
+			require.Equal(c.t, 200, c.code(a))
+			require.Equal(c.t, 503, c.code(b))
+			require.Empty(c.t, c.told)
+		}},
+		{"6.8 service HC HC-14 Services that ask for nothing", func(c *clinic, a, _ uint16) {
+			plain := checked("a", a, 2)
+			plain.HealthCheck = nil
+			c.move(plain)
+			require.Zero(c.t, c.code(a))
+		}},
+		{"6.8 service HC HC-10 the addresses change", func(c *clinic, a, _ uint16) {
+			c.move(checked("a", a, 2))
+			require.Equal(c.t, 200, c.code(a))
+			c.node = &localsink.Node{}
+			c.move(checked("a", a, 2))
+			require.Zero(c.t, c.code(a), "a node without addresses for node ports")
+			c.node = &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+			c.move(checked("a", a, 2))
+			require.Equal(c.t, 200, c.code(a), "all addresses")
+			c.node = &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+			c.move(checked("a", a, 2))
+			require.Equal(c.t, 200, c.code(a), "those within a network")
+		}},
+		{"HC-10 any path and method", func(c *clinic, a, _ uint16) {
+			c.move(checked("a", a, 2))
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+			for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
+				request, err := http.NewRequestWithContext(c.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/a/b?c", a), nil)
+				require.NoError(c.t, err)
+				response, err := client.Do(request)
+				require.NoError(c.t, err)
+				require.NoError(c.t, response.Body.Close())
+				require.Equal(c.t, 200, response.StatusCode, method)
+				require.Equal(c.t, "application/json", response.Header.Get("Content-Type"))
+				require.Equal(c.t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+			}
+		}},
+		{"HC-15 a port that is taken is told once and tried again", func(c *clinic, a, b uint16) {
+			taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b))
+			require.NoError(c.t, err)
+			c.move(checked("a", a, 2), checked("b", b, 1))
+			c.move(checked("a", a, 3), checked("b", b, 1))
+			require.Len(c.t, c.told, 1)
+			require.Contains(c.t, c.told[0], "Service ns/b: spec.healthCheckNodePort")
+			require.Equal(c.t, 200, c.code(a), "others go on")
+			require.NoError(c.t, taken.Close())
+			c.sink.retry.Reset(0)
+			<-c.sink.Damaged()
+			require.NoError(c.t, c.sink.Sync(c.t.Context(), &localsink.Update{Node: c.node, All: c.now}))
+			require.Equal(c.t, 200, c.code(b))
+		}},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			a, b := freePort(t), freePort(t)
+			for a == b {
+				b = freePort(t)
+			}
+			row.story(newClinic(t), a, b)
+		})
 	}
-	a, b := freePort(t), freePort(t)
-
-	move(checked("a", a, 0), checked("b", b, 18))
-	code, _, _ := ask(t, a)
-	require.Equal(t, 503, code, "HC-11 no local endpoints")
-	code, weight, body := ask(t, b)
-	require.Equal(t, 200, code, "HC-11")
-	require.Equal(t, "18", weight, "HC-13")
-	require.Equal(t, "ns", body.Service.Namespace)
-	require.Equal(t, "b", body.Service.Name)
-	require.EqualValues(t, 18, body.LocalEndpoints)
-	require.True(t, body.ServiceProxyHealthy)
-
-	healthy = false
-	code, _, body = ask(t, b)
-	require.Equal(t, 503, code, "HC-11 proxy unhealthy")
-	require.False(t, body.ServiceProxyHealthy)
-	healthy = true
-
-	move(checked("a", a, 2), checked("b", b, 0))
-	code, _, _ = ask(t, a)
-	require.Equal(t, 200, code, "HC-12 count follows")
-	code, _, _ = ask(t, b)
-	require.Equal(t, 503, code, "HC-12 count follows")
-
-	c := freePort(t)
-	move(checked("a", c, 2))
-	code, _, _ = ask(t, a)
-	require.Zero(t, code, "HC-14 old port is closed")
-	code, _, _ = ask(t, b)
-	require.Zero(t, code, "HC-14 Service is gone")
-	code, _, _ = ask(t, c)
-	require.Equal(t, 200, code, "HC-14 new port is open")
-	require.Empty(t, told)
-
-	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b))
-	require.NoError(t, err)
-	move(checked("a", c, 2), checked("b", b, 1))
-	move(checked("a", c, 3), checked("b", b, 1))
-	require.Len(t, told, 1, "HC-15 told once")
-	require.Contains(t, told[0], "Service ns/b: spec.healthCheckNodePort")
-	code, _, _ = ask(t, c)
-	require.Equal(t, 200, code, "HC-15 others go on")
-	require.NoError(t, taken.Close())
-	s.retry.Reset(0)
-	<-s.Damaged()
-	require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: now}))
-	code, _, _ = ask(t, b)
-	require.Equal(t, 200, code, "HC-15 tried again")
 }

@@ -51,9 +51,21 @@ type check struct {
 	name      localsink.ServiceName
 	port      uint16
 	addresses []netip.Addr // to listen on
-	servers   map[netip.Addr]*http.Server
+	servers   map[netip.Addr]server
 	local     atomic.Int64 // endpoints of this node
 	lastErr   string
+}
+
+// A server answers at one address.
+type server struct {
+	http     *http.Server
+	listener net.Listener
+}
+
+// close frees the port before it returns, also when nothing has been served yet.
+func (s server) close() {
+	_ = s.http.Close()
+	_ = s.listener.Close()
 }
 
 // NewServices returns a sink that has no ports open yet.
@@ -118,7 +130,7 @@ func (s *Services) want(name localsink.ServiceName, hc *localsink.HealthCheck) {
 		return
 	}
 	if c == nil {
-		c = &check{name: name, port: hc.Port, servers: map[netip.Addr]*http.Server{}}
+		c = &check{name: name, port: hc.Port, servers: map[netip.Addr]server{}}
 		s.checks[name] = c
 	}
 	c.local.Store(int64(hc.LocalEndpoints))
@@ -159,7 +171,7 @@ func (s *Services) within(network netip.Prefix) []netip.Addr {
 func (s *Services) open(ctx context.Context, c *check) bool {
 	var errs []error
 	for _, a := range c.addresses {
-		if c.servers[a] != nil {
+		if _, open := c.servers[a]; open {
 			continue
 		}
 		network := "tcp6"
@@ -172,7 +184,7 @@ func (s *Services) open(ctx context.Context, c *check) bool {
 			continue
 		}
 		srv := &http.Server{Handler: s.handler(c), ReadHeaderTimeout: 10 * time.Second}
-		c.servers[a] = srv
+		c.servers[a] = server{srv, ln}
 		s.running.Go(func() { _ = srv.Serve(ln) })
 	}
 	s.report(c, errors.Join(errs...))
@@ -196,7 +208,7 @@ func (s *Services) report(c *check, err error) {
 
 func (c *check) close() {
 	for a, srv := range c.servers {
-		_ = srv.Close()
+		srv.close()
 		delete(c.servers, a)
 	}
 }

@@ -2,14 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/watchers"
 )
 
 func TestStatePages(t *testing.T) {
@@ -47,8 +52,44 @@ func TestStatePages(t *testing.T) {
 	code, _ = get("/state/ns/none")
 	require.Equal(t, 404, code)
 
-	_, body = get("/proxyMode")
-	require.Equal(t, "nftables", body)
-	_, body = get("/metrics")
-	require.Contains(t, body, "kubeproxy_sync_proxy_rules_duration_seconds_count 1")
+	t.Run("OP-30 mode, health, configuration and metrics", func(t *testing.T) {
+		_, body = get("/proxyMode")
+		require.Equal(t, "nftables", body)
+		_, body = get("/healthz")
+		require.Equal(t, "ok", body)
+		_, body = get("/configz")
+		require.Contains(t, body, `"mode":"nftables"`)
+		_, body = get("/metrics")
+		require.Contains(t, body, "kubeproxy_sync_proxy_rules_duration_seconds_count 1")
+		code, _ := get("/debug/pprof/")
+		require.Equal(t, 404, code, "only on demand")
+	})
+}
+
+func TestHealthPages(t *testing.T) {
+	for _, row := range []struct {
+		id    string
+		node  *watchers.Node
+		codes [2]int // of /healthz and /livez
+	}{
+		{"HC-04 no Node", nil, [2]int{503, 200}},
+		{"HC-04 a Node", &watchers.Node{}, [2]int{200, 200}},
+		{"HC-04 a Node that leaves", &watchers.Node{Leaving: true}, [2]int{503, 200}},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			m := newMonitor(&sinktest.Recorder{})
+			h := healthHandler(healthcheck.NewProxy(m, time.Minute), m, func() bool { return eligible(row.node) })
+			var codes [2]int
+			for i, path := range []string{"/healthz", "/livez"} {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+				codes[i] = w.Code
+			}
+			require.Equal(t, row.codes, codes)
+			t.Run("HC-05 answers are counted by their code", func(t *testing.T) {
+				require.EqualValues(t, 1, testutil.ToFloat64(m.healthz.WithLabelValues(fmt.Sprint(codes[0]))))
+				require.EqualValues(t, 1, testutil.ToFloat64(m.livez.WithLabelValues("200")))
+			})
+		})
+	}
 }

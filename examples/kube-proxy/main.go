@@ -85,17 +85,13 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 
 	store := watchers.NewStore()
 	watcher := kube.New(client, kube.Config{NodeName: o.HostnameOverride, Logger: log})
-	eligible := func() bool {
-		node := store.Snapshot().Node(o.HostnameOverride)
-		return node != nil && !node.Leaving
-	}
+	eligible := func() bool { return eligible(store.Snapshot().Node(o.HostnameOverride)) }
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
 	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, OnError: report.unchecked, Logger: log})
 	defer checks.Close()
-	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	sink := localsink.Chain(report, health, checks, flows, predecessor{}, modest{})
+	sink := inOrder(report, health, checks, flows)
 
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -124,6 +120,14 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 		return nil
 	}
 }
+
+// inOrder lets nothing run ahead of the rules: health checks, and what cleans up behind.
+func inOrder(report, rules, checks, flows localsink.Sink) localsink.Sink {
+	return localsink.Chain(report, rules, checks, flows, predecessor{}, modest{})
+}
+
+// eligible says whether load balancers should send anything to a node.
+func eligible(node *watchers.Node) bool { return node != nil && !node.Leaving }
 
 // nodelocal translates the settings that say what Services mean here.
 func (o *options) nodelocal(log *slog.Logger) nodelocal.Config {

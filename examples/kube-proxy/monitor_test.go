@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/watchers"
 )
 
 func service(name string, empty localsink.Verdict, endpoints ...string) *localsink.Service {
@@ -61,4 +63,72 @@ func TestMonitorCounts(t *testing.T) {
 	problems, err := testutil.GatherAndLint(m.registry, "kpng_services", "kpng_services_with_problems")
 	require.NoError(t, err)
 	require.Empty(t, problems)
+}
+
+// TestNoLocalEndpoints: the gauges count Services that are silent on this node although
+// somebody serves elsewhere.
+func TestNoLocalEndpoints(t *testing.T) {
+	for _, row := range []struct {
+		id                 string
+		internal, external bool // the policy is Local
+		endpoints          []string
+		want               [2]float64
+	}{
+		{"6.2 NoEndpointsMetric internal, one here", true, false, []string{"here", "there"}, [2]float64{0, 0}},
+		{"6.2 NoEndpointsMetric external, one here", false, true, []string{"here", "there"}, [2]float64{0, 0}},
+		{"6.2 NoEndpointsMetric both, one here", true, true, []string{"here", "there"}, [2]float64{0, 0}},
+		{"6.2 NoEndpointsMetric internal, none here", true, false, []string{"there"}, [2]float64{1, 0}},
+		{"6.2 NoEndpointsMetric external, none here", false, true, []string{"there"}, [2]float64{0, 1}},
+		{"6.2 NoEndpointsMetric both, none here", true, true, []string{"there"}, [2]float64{1, 1}},
+		{"6.2 NoEndpointsMetric both, none at all", true, true, nil, [2]float64{0, 0}},
+		{"6.2 NoEndpointsMetric neither, none here", false, false, []string{"there"}, [2]float64{0, 0}},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			svc := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "svc"}, Type: watchers.TypeNodePort,
+				ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80, NodePort: 30080}}}
+			if row.internal {
+				svc.InternalPolicy = watchers.PolicyLocal
+			}
+			if row.external {
+				svc.ExternalPolicy = watchers.PolicyLocal
+			}
+			slice := &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: svc.Name, Family: watchers.IPv4,
+				Ports: []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 80}}}
+			for i, node := range row.endpoints {
+				slice.Endpoints = append(slice.Endpoints, watchers.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Node: node, Ready: true})
+			}
+			store := watchers.NewStore()
+			table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "here"})
+			require.NoError(t, err)
+			defer table.Close()
+			store.Update(func(tx *watchers.Tx) { tx.Set(svc); tx.Set(slice) })
+			table.Refresh()
+			m := newMonitor(&sinktest.Recorder{})
+			require.NoError(t, m.Sync(t.Context(), table.Pending()))
+			require.Equal(t, row.want, [2]float64{
+				testutil.ToFloat64(m.noLocalEndpoints.WithLabelValues("internal")),
+				testutil.ToFloat64(m.noLocalEndpoints.WithLabelValues("external")),
+			})
+		})
+	}
+}
+
+// TestOP15NothingRunsAheadOfTheRules: when they fail, nobody is told that they are there.
+func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
+	var calls []string
+	sink := func(name string, err error) localsink.Sink {
+		return localsink.Func(func(context.Context, *localsink.Update) error {
+			calls = append(calls, name)
+			return err
+		})
+	}
+	failed := errors.New("injected")
+	err := inOrder(sink("report", nil), sink("rules", failed), sink("checks", nil), sink("flows", nil)).Sync(t.Context(), &localsink.Update{})
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, []string{"report", "rules"}, calls)
+
+	calls = nil
+	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
+	require.ErrorIs(t, err, failed)
+	require.Equal(t, []string{"report", "rules", "checks", "flows"}, calls)
 }

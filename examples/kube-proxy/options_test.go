@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,4 +95,99 @@ func TestBadSettings(t *testing.T) {
 	require.ErrorContains(t, err, "no-such-flag")
 	_, _, err = parse([]string{"--hostname-override=   "}, io.Discard)
 	require.ErrorContains(t, err, "hostname-override")
+}
+
+// fileWith writes a configuration file and returns its name.
+func fileWith(t *testing.T, lines string) string {
+	name := filepath.Join(t.TempDir(), "config")
+	head := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+	require.NoError(t, os.WriteFile(name, []byte(head+lines), 0o600))
+	return name
+}
+
+// TestIN09NodeName: the flag, then the file, then the host, in lower case and trimmed.
+func TestIN09NodeName(t *testing.T) {
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	for _, row := range []struct{ id, flag, file, want, err string }{
+		{"IN-09 the host's name", "", "", strings.ToLower(host), ""},
+		{"6.7 Config API IN-09 the file's", "", "Foo", "foo", ""},
+		{"6.7 Config API IN-09 an empty flag keeps the file's", "--hostname-override=", "foo", "foo", ""},
+		{"6.7 Config API IN-09 the flag wins", "--hostname-override=  Bar ", "foo", "bar", ""},
+		{"6.7 Config API IN-09 blanks win, and are no name", "--hostname-override=   ", "foo", "", "the node's name is empty"},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			var args []string
+			if row.flag != "" {
+				args = append(args, row.flag)
+			}
+			if row.file != "" {
+				args = append(args, "--config="+fileWith(t, "hostnameOverride: "+row.file+"\n"))
+			}
+			o, _, err := parse(args, io.Discard)
+			if row.err != "" {
+				require.ErrorContains(t, err, row.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, row.want, o.nodelocal(nil).NodeName)
+		})
+	}
+}
+
+// TestConfigAPI: what the file of kube-proxy may hold.
+func TestConfigAPI(t *testing.T) {
+	for _, row := range []struct{ id, file, bind, healthz, metrics string }{
+		{"6.7 Config API IPv4", "bindAddress: 9.8.7.6\nhealthzBindAddress: 1.2.3.4:12345\nmetricsBindAddress: 2.3.4.5:23456\n", "9.8.7.6", "1.2.3.4:12345", "2.3.4.5:23456"},
+		{"6.7 Config API all addresses", "bindAddress: 0.0.0.0\nhealthzBindAddress: 0.0.0.0:12345\nmetricsBindAddress: 0.0.0.0:23456\n", "0.0.0.0", "0.0.0.0:12345", "0.0.0.0:23456"},
+		{"6.7 Config API IPv6", "bindAddress: 2001:db8::1\nhealthzBindAddress: '[fd00:1::5]:12345'\nmetricsBindAddress: '[fd00:2::5]:23456'\n", "2001:db8::1", "[fd00:1::5]:12345", "[fd00:2::5]:23456"},
+		{"6.7 Config API all IPv6 addresses", "bindAddress: '::'\nhealthzBindAddress: '[::]:12345'\nmetricsBindAddress: '[::]:23456'\n", "::", "[::]:12345", "[::]:23456"},
+		{"6.7 Config API in brackets", "bindAddress: '[::]'\nhealthzBindAddress: '[::]'\nmetricsBindAddress: ':9090'\n", "::", "[::]:10256", "127.0.0.1:9090"},
+		{"6.7 Config API nothing", "", "0.0.0.0", "0.0.0.0:10256", "127.0.0.1:10249"},
+		{"6.7 Config API an unknown field is logged", "odd: bar\nbindAddress: 9.8.7.6\n", "9.8.7.6", "0.0.0.0:10256", "127.0.0.1:10249"},
+		{"6.7 Config API a doubled field is logged", "enableProfiling: true\nbindAddress: 9.8.7.6\nenableProfiling: true\n", "9.8.7.6", "0.0.0.0:10256", "127.0.0.1:10249"},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			var log bytes.Buffer
+			o, _, err := parse([]string{"--config=" + fileWith(t, row.file)}, &log)
+			require.NoError(t, err)
+			require.Equal(t, netip.MustParseAddr(row.bind), o.nodelocal(nil).NodeIP)
+			require.Equal(t, row.healthz, o.HealthzBindAddress)
+			require.Equal(t, row.metrics, o.MetricsBindAddress)
+			require.Equal(t, strings.Contains(row.id, "logged"), strings.Contains(log.String(), "Configuration file has fields"))
+		})
+	}
+	for id, args := range map[string][]string{
+		"6.7 Config API another kind": {"--config=" + fileWith(t, "kind: Pod\n")},
+		"6.7 Config API no file":      {"--config=/nowhere"},
+		"6.7 Config API an address":   {"--config=" + fileWith(t, "bindAddress: 1.2.3.400\n")},
+		"6.7 Config API a bit":        {"--config=" + fileWith(t, "nftables: {masqueradeBit: 32}\n")},
+		"6.7 Config API a period":     {"--config=" + fileWith(t, "nftables: {minSyncPeriod: -1s}\n")},
+		"6.7 Config API a mode":       {"--config=" + fileWith(t, "detectLocalMode: Guess\n")},
+	} {
+		t.Run(id, func(t *testing.T) {
+			_, _, err := parse(args, io.Discard)
+			require.Error(t, err)
+		})
+	}
+	t.Run("IN-81 primary is the default", func(t *testing.T) {
+		o, _, err := parse(nil, io.Discard)
+		require.NoError(t, err)
+		require.Equal(t, "nftables", o.Mode)
+		require.Empty(t, o.nodelocal(nil).NodePortAddresses, "which means primary")
+	})
+	for mode, want := range map[string]nodelocal.Detection{
+		"":                    {ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
+		"ClusterCIDR":         {ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
+		"NodeCIDR":            {NodeCIDR: true},
+		"BridgeInterface":     {Interface: "cni0"},
+		"InterfaceNamePrefix": {InterfacePrefix: "cali"},
+	} {
+		t.Run("6.7 getLocalDetectors mode "+mode, func(t *testing.T) {
+			o, _, err := parse([]string{"--config=" + fileWith(t, "clusterCIDR: 10.0.0.0/8,fd00::/8\ndetectLocalMode: \""+mode+
+				"\"\ndetectLocal: {bridgeInterface: cni0, interfaceNamePrefix: cali}\n")}, io.Discard)
+			require.NoError(t, err)
+			require.Equal(t, want, o.nodelocal(nil).LocalPods)
+		})
+	}
 }

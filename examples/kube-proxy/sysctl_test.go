@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,13 +25,16 @@ func TestConntrackMax(t *testing.T) {
 		{n(1), n(123456), 3, 123456},
 		{n(0), n(123456), 3, 0},
 		{nil, nil, 512, 1 << 20},
+		{n(67890), n(1 << 30), 3, 1 << 30},
 	} {
 		c := conntrackSection{MaxPerCore: row.perCore, Min: row.least}
-		require.Equal(t, row.want, c.max(row.cpus))
+		t.Run(fmt.Sprintf("6.7 TestGetConntrackMax KN-01 %d of %d processors", row.want, row.cpus), func(t *testing.T) {
+			require.Equal(t, row.want, c.max(row.cpus))
+		})
 	}
 }
 
-func TestKnobs(t *testing.T) {
+func TestKN02Knobs(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"nf_conntrack_tcp_timeout_established", "nf_conntrack_tcp_timeout_close_wait", "nf_conntrack_udp_timeout", "nf_conntrack_tcp_be_liberal"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("7\n"), 0o600))

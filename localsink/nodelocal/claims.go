@@ -66,6 +66,12 @@ func (c *claims) set(name localsink.ServiceName, created time.Time, want *Meanin
 			now = append(now, key)
 			asked[key] = claimant{name, created, fe.Kind == localsink.ClusterIP}
 		}
+		for _, key := range listeners(want) {
+			if _, twice := asked[key]; !twice {
+				now = append(now, key)
+				asked[key] = claimant{name, created, false}
+			}
+		}
 	}
 	for _, key := range old {
 		if as, ok := asked[key]; ok && c.has(key, as) {
@@ -162,10 +168,45 @@ func (c *claims) settle(m *Meaning) {
 			return true
 		})
 	}
+	c.settleHealthCheck(m)
 	m.ports = slices.DeleteFunc(m.ports, func(p meaningPort) bool { return len(p.Frontends) == 0 })
 	if len(m.ports) == 0 {
 		m.healthCheckPort = 0 // load balancers must not be told of what is not served
 	}
+}
+
+// settleHealthCheck takes from m its health check when another Service has the port,
+// or when it is one of its own node ports: packets would go to the endpoints.
+func (c *claims) settleHealthCheck(m *Meaning) {
+	wrong := ""
+	for _, key := range listeners(m) {
+		if holder := c.holders[key].name; holder != m.name {
+			wrong = fmt.Sprintf("TCP port %d belongs to Service %s; ignored", key.addr.Port(), holder)
+		}
+		for taken := range frontends(m) {
+			if taken == key {
+				wrong = fmt.Sprintf("%d is a node port of this Service; ignored", key.addr.Port())
+			}
+		}
+	}
+	if wrong != "" {
+		m.healthCheckPort = 0
+		m.problems = append(m.problems, localsink.Problem{
+			Object: "Service " + m.name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
+	}
+}
+
+// listeners are the claims of a Service's health check: a port on the node's addresses
+// of both families, as node ports are.
+func listeners(m *Meaning) []claim {
+	if m.healthCheckPort == 0 {
+		return nil
+	}
+	var all []claim
+	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		all = append(all, claim{netip.AddrPortFrom(any, m.healthCheckPort), localsink.TCP})
+	}
+	return all
 }
 
 // field names where a Service asks for a frontend.

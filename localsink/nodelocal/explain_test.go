@@ -1,4 +1,4 @@
-package nodelocal
+package nodelocal_test
 
 import (
 	"net/netip"
@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -30,7 +31,7 @@ func TestExplain(t *testing.T) {
 		tx.SetEndpointSlice(slice("named", watchers.IPv4, "web", "10.0.0.6 R"))
 		tx.SetEndpointSlice(slice("six", watchers.IPv6, "http", "fd00::1 R"))
 	})
-	x, err := Explain(store.Snapshot(), Config{NodeName: "node-1"}, name)
+	x, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, name)
 	require.NoError(t, err)
 	require.Equal(t, `ns/svc
   port "http" TCP
@@ -45,7 +46,7 @@ func TestExplain(t *testing.T) {
   endpoint [fd00::1]:8080 for port "http" (slice six, node "elsewhere"): not used: the Service has no IPv6 cluster IP
   slice named has no port "http"/TCP; it has "web"/TCP
 `, x.Text())
-	none, err := Explain(store.Snapshot(), Config{NodeName: "node-1"}, watchers.ServiceName{})
+	none, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, watchers.ServiceName{})
 	require.NoError(t, err)
 	require.Nil(t, none)
 }

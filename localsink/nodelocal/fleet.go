@@ -1,6 +1,8 @@
 package nodelocal
 
 import (
+	"time"
+
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
@@ -11,6 +13,7 @@ import (
 type Fleet struct {
 	cfg      Config
 	meanings *meanings
+	born     time.Time
 }
 
 // NewFleet returns a fleet of the nodes in store. Of cfg, NodeName, NodeIP and Lacks are
@@ -20,7 +23,7 @@ func NewFleet(store *watchers.Store, cfg Config) (*Fleet, error) {
 	if err := cfg.completeFleet(); err != nil {
 		return nil, err
 	}
-	return &Fleet{cfg: cfg, meanings: newMeanings(store, cfg.MasqueradeAll)}, nil
+	return &Fleet{cfg: cfg, meanings: newMeanings(store, cfg.MasqueradeAll), born: time.Now()}, nil
 }
 
 // Close lets go of the store.
@@ -33,8 +36,8 @@ type News struct {
 	// Services are those that may mean something else than before; nil stands for a
 	// Service that is gone or has nothing to say.
 	Services map[localsink.ServiceName]*Meaning
-	// Slices are those that have changed: with them, when their changes were asked for.
-	Slices []*watchers.EndpointSlice
+	// Requested are when changes of slices were asked for, as far as that is known.
+	Requested []time.Time
 	// Nodes are the names of nodes that have changed, come or gone; AllNodes says that
 	// what every node is may have changed.
 	Nodes    []string
@@ -44,7 +47,13 @@ type News struct {
 // Refresh takes in what has changed in the facts since the last call.
 func (f *Fleet) Refresh() News {
 	c := f.meanings.look()
-	n := News{Facts: c.facts, Slices: c.slices, Nodes: c.nodes, AllNodes: c.networks}
+	n := News{Facts: c.facts, Nodes: c.nodes, AllNodes: c.networks}
+	for _, fact := range c.set {
+		report(f.cfg.Logger, c.facts, fact, func(string) bool { return true })
+		if slice, ok := fact.(*watchers.EndpointSlice); ok && slice.Triggered.After(f.born) {
+			n.Requested = append(n.Requested, slice.Triggered)
+		}
+	}
 	if len(c.affected) > 0 {
 		n.Services = f.meanings.mean(c.facts, c.affected)
 	}

@@ -37,6 +37,8 @@ func (w world) service() *watchers.Service {
 		InternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		ExternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
 		Affinity:       time.Duration(w.IntN(2)) * time.Hour,
+
+		HealthCheckNodePort: uint16(30000 + w.IntN(4)),
 	}
 	s.ClusterIPs = []netip.Addr{s.ClusterIP, w.ip("fd00:96::")}
 	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
@@ -177,8 +179,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	}
 }
 
-// TestNoTwoServicesShareAnAddress is what the contract promises to backends.
-func TestNoTwoServicesShareAnAddress(t *testing.T) {
+// TestDP12NoTwoServicesShareAnAddress is what the contract promises to backends.
+func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(7, 7))}
 	store := watchers.NewStore()
 	table := newTable(t, store)
@@ -188,6 +190,7 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 		table.Refresh()
 		owner := map[claim]localsink.ServiceName{}
 		for svc := range table.Current().All.All() {
+			contested += strings.Count(svc.Text(), "belongs to Service")
 			for _, p := range svc.Ports {
 				for _, fe := range p.Frontends {
 					key := claim{fe.Addr, p.Protocol}
@@ -196,15 +199,22 @@ func TestNoTwoServicesShareAnAddress(t *testing.T) {
 					owner[key] = svc.Name
 				}
 			}
-			contested += strings.Count(svc.Text(), "belongs to Service")
+			if svc.HealthCheck == nil {
+				continue
+			}
+			for _, key := range listeners(&Meaning{healthCheckPort: svc.HealthCheck.Port}) {
+				other, taken := owner[key]
+				require.False(t, taken, "%v: %s and the health check of %s", key, other, svc.Name)
+				owner[key] = svc.Name
+			}
 		}
 	}
 	require.NotZero(t, contested, "the test never had a collision")
 }
 
-// TestFailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
+// TestOP14FailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
 // that every update is relative to the last accepted one.
-func TestFailedSyncsLoseNothing(t *testing.T) {
+func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world{rand.New(rand.NewPCG(3, 3))}
 		coin := rand.New(rand.NewPCG(5, 5)) // the sink's own
@@ -245,9 +255,9 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestTakenBack: what a failed Sync was told is told again, also when it is as it was
+// TestOP14TakenBack: what a failed Sync was told is told again, also when it is as it was
 // before, or gone again: part of the sink may have done it.
-func TestTakenBack(t *testing.T) {
+func TestOP14TakenBack(t *testing.T) {
 	store := watchers.NewStore()
 	table := newTable(t, store)
 	w := world{rand.New(rand.NewPCG(4, 4))}
@@ -291,9 +301,9 @@ func TestTakenBack(t *testing.T) {
 	require.Nil(t, table.Pending())
 }
 
-// TestTriggers: the times of changes are told with the update that they caused, and
+// TestIN55TriggersOfOneUpdate: the times of changes are told with the update that they caused, and
 // not with a later one.
-func TestTriggers(t *testing.T) {
+func TestIN55TriggersOfOneUpdate(t *testing.T) {
 	store := watchers.NewStore()
 	table := newTable(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
@@ -322,8 +332,8 @@ func TestTriggers(t *testing.T) {
 	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).Triggered)
 }
 
-// TestRunTiming: retries back off, and MinInterval keeps its distance.
-func TestRunTiming(t *testing.T) {
+// TestOP10RunTiming: retries back off, and MinInterval keeps its distance.
+func TestOP10RunTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{}
 		sink.failing.Store(true)
@@ -354,9 +364,9 @@ func TestRunTiming(t *testing.T) {
 	})
 }
 
-// TestBackoff: changes neither hurry a failing sink without limit, nor make a short
+// TestOP10Backoff: changes neither hurry a failing sink without limit, nor make a short
 // outage long.
-func TestBackoff(t *testing.T) {
+func TestOP10Backoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{}
 		sink.failing.Store(true)
@@ -390,9 +400,9 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestRepair: a sink that says it is damaged is called again, and again if that
+// TestOP16Repair: a sink that says it is damaged is called again, and again if that
 // fails.
-func TestRepair(t *testing.T) {
+func TestOP16Repair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &flaky{damaged: make(chan struct{}, 1)}
 		store := watchers.NewStore()

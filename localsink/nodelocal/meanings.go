@@ -25,9 +25,9 @@ func newMeanings(store *watchers.Store, masqueradeAll bool) *meanings {
 type changed struct {
 	facts    watchers.Snapshot // as they are now
 	affected map[localsink.ServiceName]struct{}
-	slices   []*watchers.EndpointSlice // those that were set
-	nodes    []string                  // also those that are gone
-	networks bool                      // some ServiceCIDR
+	set      []watchers.Fact // that are new or different
+	nodes    []string        // also those that are gone
+	networks bool            // some ServiceCIDR
 }
 
 // look says what has changed. The caller passes the affected Services to mean, and then
@@ -36,14 +36,12 @@ func (m *meanings) look() changed {
 	now, changes := m.facts.Pending()
 	c := changed{facts: watchers.Snapshot{Snapshot: now}, affected: map[localsink.ServiceName]struct{}{}}
 	for change := range changes {
+		if !change.Deleted {
+			c.set = append(c.set, change.Value)
+		}
 		switch change.Key.Kind {
-		case watchers.KindService:
+		case watchers.KindService, watchers.KindEndpointSlice:
 			c.affected[change.Key.Service()] = struct{}{}
-		case watchers.KindEndpointSlice:
-			c.affected[change.Key.Service()] = struct{}{}
-			if slice, ok := change.Value.(*watchers.EndpointSlice); ok && !change.Deleted {
-				c.slices = append(c.slices, slice)
-			}
 		case watchers.KindNode:
 			c.nodes = append(c.nodes, change.Key.Name)
 		case watchers.KindServiceCIDR:

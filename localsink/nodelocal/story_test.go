@@ -1,4 +1,4 @@
-package nodelocal
+package nodelocal_test
 
 import (
 	"bytes"
@@ -17,16 +17,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// TestStories runs testdata/*.txtar; testdata/README.md describes the format. With
-// UPDATE_STORIES=1 the expectations are rewritten.
+// TestStories runs testdata/*.txtar; docs/vectors.md describes the format. Each
+// expectation is a subtest of its name. With UPDATE_STORIES=1 they are rewritten.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	require.NoError(t, err)
@@ -37,21 +39,21 @@ func TestStories(t *testing.T) {
 }
 
 type story struct {
-	cfg     Config
+	cfg     nodelocal.Config
 	host    sinktest.Host
 	clients map[string]sinktest.Packet
 	store   *watchers.Store
-	table   *Table
+	table   *nodelocal.Table
 }
 
 func tell(t *testing.T, file string) {
 	archive, err := txtar.ParseFile(file)
 	require.NoError(t, err)
-	before := txtar.Format(archive)
 	s := &story{clients: map[string]sinktest.Packet{}, store: watchers.NewStore()}
 	for i := range archive.Files {
 		f := &archive.Files[i]
-		where := file + ": " + f.Name
+		where, before := file+": "+f.Name, string(f.Data)
+		name := strings.TrimSuffix(f.Name, filepath.Ext(f.Name))
 		switch filepath.Ext(f.Name) {
 		case ".config":
 			s.configure(t, where, f.Data)
@@ -66,13 +68,18 @@ func tell(t *testing.T, file string) {
 		default:
 			t.Fatalf("%s: unknown kind of file", where)
 		}
+		if os.Getenv("UPDATE_STORIES") == "" && expects(f.Name) {
+			t.Run(name, func(t *testing.T) { require.Equal(t, before, string(f.Data)) })
+		}
 	}
-	after := txtar.Format(archive)
 	if os.Getenv("UPDATE_STORIES") != "" {
-		require.NoError(t, os.WriteFile(file, after, 0o644))
-		return
+		require.NoError(t, os.WriteFile(file, txtar.Format(archive), 0o644))
 	}
-	require.Equal(t, string(before), string(after))
+}
+
+// expects says whether a file of a story holds an expectation.
+func expects(name string) bool {
+	return filepath.Ext(name) == ".state" || filepath.Ext(name) == ".probes"
 }
 
 func lines(data []byte) [][]string {
@@ -90,7 +97,7 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 		s.table.Close()
 		s.table = nil
 	}
-	s.cfg = Config{}
+	s.cfg = nodelocal.Config{}
 	for _, w := range lines(data) {
 		switch w[0] {
 		case "node":
@@ -126,7 +133,7 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			t.Fatalf("%s: unknown setting %q", where, w[0])
 		}
 	}
-	table, err := NewTable(s.store, s.cfg)
+	table, err := nodelocal.NewTable(s.store, s.cfg)
 	require.NoError(t, err, where)
 	t.Cleanup(table.Close)
 	s.table = table
@@ -140,58 +147,66 @@ func (s *story) apply(t *testing.T, where string, data []byte) {
 	})
 }
 
+// applyDocument adds or replaces one object; one that does not concern the proxy is
+// gone, as it is for whoever watches with the selectors of the filter.
 func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 	var head struct{ Kind string }
 	require.NoError(t, yaml.Unmarshal(doc, &head), where)
+	var object metav1.Object
 	switch head.Kind {
 	case "Service":
-		var o corev1.Service
-		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
-		o.Namespace = cmp.Or(o.Namespace, "default")
-		if (kubeapi.Filter{}).Service(&o) {
-			tx.SetService(kubeapi.Service(&o))
-		} else {
-			tx.DeleteService(watchers.ServiceName{Namespace: o.Namespace, Name: o.Name})
-		}
+		object = &corev1.Service{}
 	case "EndpointSlice":
-		var o discoveryv1.EndpointSlice
-		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
-		o.Namespace = cmp.Or(o.Namespace, "default")
-		slice, err := kubeapi.EndpointSlice(&o)
-		require.NoError(t, err, where)
-		tx.SetEndpointSlice(slice)
+		object = &discoveryv1.EndpointSlice{}
 	case "ServiceCIDR":
-		var o networkingv1.ServiceCIDR
-		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
-		tx.SetServiceCIDR(kubeapi.ServiceCIDR(&o))
+		object = &networkingv1.ServiceCIDR{}
 	case "Node":
-		var o corev1.Node
-		require.NoError(t, yaml.UnmarshalStrict(doc, &o), where)
-		tx.SetNode(kubeapi.Node(&o))
+		object = &corev1.Node{}
 	default:
 		t.Fatalf("%s: unknown kind %q", where, head.Kind)
 	}
+	require.NoError(t, yaml.UnmarshalStrict(doc, object), where)
+	if head.Kind == "Service" || head.Kind == "EndpointSlice" {
+		object.SetNamespace(cmp.Or(object.GetNamespace(), "default"))
+	}
+	fact, err := kubeapi.Filter{}.Fact(object)
+	if unusable := (*kubeapi.Unusable)(nil); err != nil {
+		require.ErrorAs(t, err, &unusable, where)
+	}
+	if fact == nil {
+		remove(tx, head.Kind, object.GetNamespace(), object.GetName())
+		return
+	}
+	tx.Set(fact)
 }
 
 // remove handles lines "KIND NAMESPACE/NAME", or "Node NAME".
 func (s *story) remove(t *testing.T, where string, data []byte) {
 	s.store.Update(func(tx *watchers.Tx) {
 		for _, w := range lines(data) {
-			ns, name, _ := strings.Cut(w[1], "/")
-			switch w[0] {
-			case "Service":
-				tx.DeleteService(watchers.ServiceName{Namespace: ns, Name: name})
-			case "EndpointSlice":
-				tx.DeleteEndpointSlice(ns, name)
-			case "Node":
-				tx.DeleteNode(w[1])
-			case "ServiceCIDR":
-				tx.DeleteServiceCIDR(w[1])
-			default:
-				t.Fatalf("%s: unknown kind %q", where, w[0])
+			namespace, name, namespaced := strings.Cut(w[1], "/")
+			if !namespaced {
+				namespace, name = "", w[1]
 			}
+			require.True(t, remove(tx, w[0], namespace, name), "%s: unknown kind %q", where, w[0])
 		}
 	})
+}
+
+func remove(tx *watchers.Tx, kind, namespace, name string) (known bool) {
+	switch kind {
+	case "Service":
+		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name})
+	case "EndpointSlice":
+		tx.DeleteEndpointSlice(namespace, name)
+	case "Node":
+		tx.DeleteNode(name)
+	case "ServiceCIDR":
+		tx.DeleteServiceCIDR(name)
+	default:
+		return false
+	}
+	return true
 }
 
 func (s *story) state() string {

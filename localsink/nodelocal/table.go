@@ -106,9 +106,10 @@ func (t *Table) Close() { t.meanings.close() }
 // the facts that the table now stands for.
 func (t *Table) Refresh() watchers.Snapshot {
 	c := t.meanings.look()
-	for _, slice := range c.slices {
+	for _, fact := range c.set {
+		report(t.cfg.Logger, c.facts, fact, func(node string) bool { return node == t.cfg.NodeName })
 		// What was there before the table says nothing about its speed.
-		if slice.Triggered.After(t.born) {
+		if slice, ok := fact.(*watchers.EndpointSlice); ok && slice.Triggered.After(t.born) {
 			t.feed.Trigger(slice.Triggered)
 		}
 	}

@@ -215,7 +215,7 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, requested(n.Slices)})
+		s.remember(publication{revision, now, n.Requested[:min(len(n.Requested), maxRequested)]})
 	}
 	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
 		for name, m := range n.Services {
@@ -228,17 +228,6 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 		}
 	})
 	return n.Facts, revision
-}
-
-// requested are when changes were asked for. Those before the first state say nothing
-// about anybody's speed.
-func requested(slices []*watchers.EndpointSlice) (times []time.Time) {
-	for _, slice := range slices {
-		if !slice.Triggered.IsZero() && len(times) < maxRequested {
-			times = append(times, slice.Triggered)
-		}
-	}
-	return times
 }
 
 func (s *Server) remember(p publication) {

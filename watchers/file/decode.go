@@ -34,6 +34,8 @@ type contents struct {
 	objects []object
 	// errs are about documents of which it is not known what object they are.
 	errs []*Error
+	// misfits are about fields that are passed over.
+	misfits []*Error
 }
 
 // A decoder makes contents of files.
@@ -114,7 +116,7 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 		h.Metadata.Namespace = metav1.NamespaceDefault
 	}
 	o := object{id: objectID{h.Kind, h.Metadata.Namespace, h.Metadata.Name}, line: doc.line}
-	line, err := strictly(doc, raw, into)
+	misfits, err := decodeInto(doc, raw, into)
 	if err == nil {
 		setDefaults(into, h.Metadata.Namespace)
 		if err = incomplete(into); err == nil {
@@ -124,16 +126,24 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 	if unusable := (*kubeapi.Unusable)(nil); errors.As(err, &unusable) {
 		err = errors.New(unusable.Problem.Field + ": " + unusable.Problem.Message) // the object is in Error
 	}
-	if err != nil {
-		o.err = &Error{File: file, Line: line, Object: o.id.String(), Err: err}
+	for _, u := range misfits {
+		out.misfits = append(out.misfits, &Error{File: file, Line: u.line, Object: o.id.String(), Err: u.err})
 	}
+	if err != nil {
+		o.err = &Error{File: file, Line: doc.line, Object: o.id.String(), Err: err}
+	}
+	tell(o.fact, o.id, misfits)
 	out.objects = append(out.objects, o)
 }
 
 func (d *decoder) list(out *contents, file string, doc *document, raw []byte, t metav1.TypeMeta) {
 	var list metav1.List
-	if line, err := strictly(doc, raw, &list); err != nil {
-		out.errs = append(out.errs, &Error{File: file, Line: line, Object: t.Kind, Err: err})
+	misfits, err := decodeInto(doc, raw, &list)
+	for _, u := range misfits {
+		out.misfits = append(out.misfits, &Error{File: file, Line: u.line, Object: t.Kind, Err: u.err})
+	}
+	if err != nil {
+		out.errs = append(out.errs, &Error{File: file, Line: doc.line, Object: t.Kind, Err: err})
 		return
 	}
 	// The items of a ServiceList need not say that they are Services.
@@ -143,7 +153,52 @@ func (d *decoder) list(out *contents, file string, doc *document, raw []byte, t 
 	}
 }
 
-// strictly decodes a document in which every field must be known, and returns the
+// A misfit is a field that means nothing in its place: it is unknown, or said before.
+type misfit struct {
+	line  int
+	field string
+	err   error
+}
+
+// decodeInto decodes one object, and returns the fields that do not fit beside an error
+// that leaves nothing of the object.
+func decodeInto(doc *document, raw []byte, into any) ([]misfit, error) {
+	strict, err := kjson.UnmarshalStrict(raw, into)
+	if err != nil {
+		return nil, err
+	}
+	var out []misfit
+	for _, e := range strict {
+		m := misfit{line: doc.line, err: e}
+		if f, ok := e.(kjson.FieldError); ok {
+			m.field = f.FieldPath()
+			m.line = max(m.line, doc.lineOf(m.field[strings.LastIndexByte(m.field, '.')+1:]))
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// tell adds what does not fit to the problems of a fact, which then speaks for itself.
+func tell(fact watchers.Fact, id objectID, misfits []misfit) {
+	var to *[]watchers.Problem
+	switch f := fact.(type) {
+	case *watchers.Service:
+		to = &f.Problems
+	case *watchers.EndpointSlice:
+		to = &f.Problems
+	case *watchers.Node:
+		to = &f.Problems
+	case *watchers.ServiceCIDR:
+		to = &f.Problems
+	default:
+		return
+	}
+	for _, m := range misfits {
+		*to = append(*to, watchers.Problem{Object: id.String(), Field: m.field, Message: m.err.Error() + "; ignored"})
+	}
+}
+
 // line of the fault if there is one.
 func strictly(doc *document, raw []byte, into any) (line int, _ error) {
 	strict, err := kjson.UnmarshalStrict(raw, into)

@@ -8,5 +8,7 @@
 // that is written in place can be seen half written.
 //
 // A document that cannot be used is an [Error] and harms nothing else: what was last
-// known of its object stays, and every other object follows its file.
+// known of its object stays, also when it has moved to another file, and every other
+// object follows its file. A field that is not known is an [Error] too, and a Problem of
+// the object, of which all the rest counts.
 package file

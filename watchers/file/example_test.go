@@ -57,5 +57,6 @@ func Example() {
 	}
 	// Output:
 	// services.yaml:17: Service default/mail: unknown field "spec.prots"
+	// default/mail 10.96.0.11
 	// default/web 10.96.0.10
 }

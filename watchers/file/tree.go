@@ -28,6 +28,7 @@ type fileState struct {
 	info    fs.FileInfo
 	sum     uint64                // of the content that was read last
 	objects map[objectID]lastGood // also those that the content has only broken
+	broken  map[string]bool       // objects of which the content has only a broken one
 	errs    []*Error              // about documents
 	err     *Error                // the file cannot be read
 }
@@ -58,8 +59,33 @@ func (t *tree) scan(everything bool) error {
 		t.err = &Error{File: t.path, Err: fmt.Errorf("out of reach; keeping what is known: %w", err)}
 		return err
 	}
+	t.adopt(found)
 	t.err, t.files = nil, found
 	return nil
+}
+
+// adopt keeps what was last known of an object that has moved to another file and is
+// broken there. found is what takes the place of t.files.
+func (t *tree) adopt(found map[string]*fileState) {
+	known := map[objectID]bool{}
+	for _, f := range found {
+		for id := range f.objects {
+			known[id] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(found))
+	for _, old := range slices.Sorted(maps.Keys(t.files)) {
+		for id, good := range t.files[old].objects {
+			i := slices.IndexFunc(names, func(name string) bool { return found[name].broken[id.String()] })
+			if known[id] || i < 0 {
+				continue
+			}
+			heir := *found[names[i]] // t.files may have the same one
+			heir.objects = maps.Clone(heir.objects)
+			heir.objects[id] = good
+			found[names[i]], known[id] = &heir, true
+		}
+	}
 }
 
 // names lists the files, which need not be there any more when they are read.
@@ -127,7 +153,10 @@ func unchanged(a, b fs.FileInfo) bool {
 // every object that is missing, for it may be any of these.
 func (s *fileState) take(name string, c contents) {
 	was := s.objects
-	s.objects, s.errs = map[objectID]lastGood{}, c.errs
+	s.objects, s.broken, s.errs = map[objectID]lastGood{}, map[string]bool{}, slices.Concat(c.misfits, c.errs)
+	for _, e := range c.errs {
+		s.broken[e.Object] = true // if that is what it was to be
+	}
 	seen := map[objectID]bool{}
 	for _, o := range c.objects {
 		switch {
@@ -135,7 +164,7 @@ func (s *fileState) take(name string, c contents) {
 			s.errs = append(s.errs, &Error{File: name, Line: o.line, Object: o.id.String(),
 				Err: errors.New("is in this file already; ignored")})
 		case o.err != nil:
-			s.errs = append(s.errs, o.err)
+			s.errs, s.broken[o.id.String()] = append(s.errs, o.err), true
 			if good, ok := was[o.id]; ok {
 				s.objects[o.id] = good
 			}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -178,32 +180,93 @@ func TestBrokenDocumentHarmsNothingElse(t *testing.T) {
 	t.Run("unknown field", func(t *testing.T) {
 		put(t, a, service("one", "10.0.0.11")+"---\n"+service("two", "10.0.0.22")+"  portz: []\n---\n"+service("four", "10.0.0.4"))
 		snap := r.await("the rest", at("one", "10.0.0.11"))
-		require.True(t, at("two", "10.0.0.2")(snap), "the last good state of the broken one")
+		require.True(t, at("two", "10.0.0.22")(snap), "the rest of it counts")
+		require.Equal(t, []watchers.Problem{{Object: "Service default/two", Field: "spec.portz", Message: `unknown field "spec.portz"; ignored`}},
+			snap.Service(id("two")).Problems)
 		require.True(t, at("three", "")(snap), "it is known not to be the broken one")
 		require.True(t, at("four", "10.0.0.4")(snap))
 		r.awaitErrors(`/a.yaml:14: Service default/two: unknown field "spec.portz"`)
 	})
+	t.Run("wrong type", func(t *testing.T) {
+		put(t, a, service("one", "10.0.0.1")+"---\n"+service("two", "10.0.0.2")+"  ports: 7\n---\n"+service("four", "10.0.0.44"))
+		snap := r.await("the rest", at("four", "10.0.0.44"))
+		require.True(t, at("two", "10.0.0.22")(snap), "the last good state of the broken one")
+		put(t, a, service("one", "10.0.0.1")+"---\n"+service("two", "10.0.0.22")+"---\n"+service("four", "10.0.0.4"))
+		r.await("the rest", at("four", "10.0.0.4"))
+	})
 	t.Run("not YAML", func(t *testing.T) {
-		put(t, a, service("one", "10.0.0.1")+"---\n"+service("two", "10.0.0.22")+"  : : [\n---\n"+service("five", "10.0.0.5"))
+		put(t, a, service("one", "10.0.0.1")+"---\n"+service("two", "10.0.0.33")+"  : : [\n---\n"+service("five", "10.0.0.5"))
 		snap := r.await("the rest", at("five", "10.0.0.5"))
 		require.True(t, at("one", "10.0.0.1")(snap))
-		require.True(t, at("two", "10.0.0.2")(snap))
+		require.True(t, at("two", "10.0.0.22")(snap))
 		require.True(t, at("four", "10.0.0.4")(snap), "nobody knows whether it is the broken one")
 		// The parser names the line before the one that it stumbles over.
 		r.awaitErrors("/a.yaml:13: Service default/two: yaml: line 13: did not find expected key")
 	})
 	t.Run("mended", func(t *testing.T) {
-		put(t, a, service("two", "10.0.0.22"))
-		snap := r.await("the mended one", at("two", "10.0.0.22"))
+		put(t, a, service("two", "10.0.0.44"))
+		snap := r.await("the mended one", at("two", "10.0.0.44"))
 		require.Equal(t, 2, snap.Len())
 		r.awaitErrors()
-		require.Equal(t, 1, r.logged("all manifests can be used again"))
+		require.Equal(t, 2, r.logged("all manifests can be used again"), "now, and before")
 	})
 	t.Run("other files", func(t *testing.T) {
 		put(t, a, "kind: [")
 		put(t, filepath.Join(dir, "b.yaml"), service("other", "10.0.0.9"))
 		snap := r.await("the other file", at("other", "10.0.0.9"))
-		require.True(t, at("two", "10.0.0.22")(snap))
+		require.True(t, at("two", "10.0.0.44")(snap))
+	})
+}
+
+// TestMovedWhileBroken: what was last known of an object outlives its move to a file in
+// which it is broken.
+func TestMovedWhileBroken(t *testing.T) {
+	brokenForms := map[string]string{
+		"wrong type": service("web", "10.0.0.9") + "  ports: 7\n",
+		"not YAML":   service("web", "10.0.0.9") + "  : : [\n",
+		"incomplete": "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n",
+	}
+	for form, broken := range brokenForms {
+		t.Run(form, func(t *testing.T) {
+			dir := t.TempDir()
+			a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
+			put(t, a, service("web", "10.0.0.1")+"---\n"+service("beside", "10.0.0.2"))
+			tr := &tree{path: dir, seed: maphash.MakeSeed(), decoder: &decoder{logger: slog.New(slog.DiscardHandler), ignored: map[string]bool{}}}
+			addresses := func() string {
+				require.NoError(t, tr.scan(true))
+				facts, _ := tr.wanted()
+				var all []string
+				for _, f := range facts {
+					svc := f.(*watchers.Service)
+					all = append(all, svc.Name.Name+" "+svc.ClusterIP.String())
+				}
+				slices.Sort(all)
+				return strings.Join(all, ", ")
+			}
+			require.Equal(t, "beside 10.0.0.2, web 10.0.0.1", addresses())
+			put(t, b, broken)
+			require.Equal(t, "beside 10.0.0.2, web 10.0.0.1", addresses(), "still in the first file")
+			put(t, a, service("web", "10.0.0.7"))
+			require.Equal(t, "web 10.0.0.7", addresses(), "the first file counts")
+			put(t, a, service("beside", "10.0.0.2"))
+			require.Equal(t, "beside 10.0.0.2, web 10.0.0.7", addresses(), "gone from the first file")
+			require.NoError(t, os.Remove(a))
+			require.Equal(t, "web 10.0.0.7", addresses(), "and with it the first file")
+			put(t, b, service("web", "10.0.0.9"))
+			require.Equal(t, "web 10.0.0.9", addresses(), "mended")
+			require.NoError(t, os.Remove(b))
+			require.Equal(t, "", addresses(), "gone")
+		})
+	}
+	t.Run("at once", func(t *testing.T) {
+		dir := t.TempDir()
+		a, b := filepath.Join(dir, "b.yaml"), filepath.Join(dir, "a.yaml")
+		put(t, a, service("web", "10.0.0.1"))
+		r := run(t, dir, Config{Poll: time.Hour})
+		put(t, b, brokenForms["wrong type"]+"---\n"+service("new", "10.0.0.3"))
+		require.NoError(t, os.Remove(a))
+		snap := r.await("the new file", at("new", "10.0.0.3"))
+		require.True(t, at("web", "10.0.0.1")(snap))
 	})
 }
 
@@ -420,7 +483,7 @@ func FuzzDecode(f *testing.F) {
 				c.errs = append(c.errs, o.err)
 			}
 		}
-		for _, e := range c.errs {
+		for _, e := range append(c.errs, c.misfits...) {
 			require.Equal(t, name, e.File)
 			require.GreaterOrEqual(t, e.Line, 1)
 			require.LessOrEqual(t, e.Line, lines+1)

@@ -148,8 +148,11 @@ func TestFollows(t *testing.T) {
 		snap := await(t, store, "first lists", synced)
 		require.Equal(t, 3+1, snap.Len(), "one of each, and the mark")
 		require.NotNil(t, snap.Service(id("web")))
-		require.NotNil(t, snap.Node("n1"), "IN-03")
 
+		t.Run("IN-03 no node but the own", func(t *testing.T) {
+			require.NotNil(t, snap.Node("n1"))
+			require.Nil(t, snap.Node("n2"))
+		})
 		t.Run("IN-01 label added and removed", func(t *testing.T) {
 			s.set(svc("web", labelled))
 			await(t, store, "leaving", func(s watchers.Snapshot) bool { return s.Service(id("web")) == nil })
@@ -217,6 +220,25 @@ func TestSelectors(t *testing.T) {
 		check(slicesPath, "!service.kubernetes.io/headless", "")
 		check(nodesPath, "", "metadata.name=n1")
 	})
+}
+
+// Pods, Endpoints, Namespaces and the rest mean nothing to a proxy, and cost an API
+// server dearly.
+func TestIN05NothingElseIsWatched(t *testing.T) {
+	leakCheck(t)
+	s := newAPIServer(t)
+	store := watchers.NewStore()
+	stop := run(t, s.client(t), Config{NodeName: "n1"}, store)
+	await(t, store, "empty lists", synced)
+	require.Eventually(t, func() bool { return len(s.seen("/apis/networking.k8s.io/v1/servicecidrs")) > 0 }, 20*time.Second, time.Millisecond)
+	stop()
+	paths := map[string]bool{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.requests {
+		paths[q.Get("path")] = true
+	}
+	require.Equal(t, map[string]bool{servicesPath: true, slicesPath: true, nodesPath: true, "/apis/networking.k8s.io/v1/servicecidrs": true}, paths)
 }
 
 func TestSelectorsOfOthers(t *testing.T) {
@@ -435,22 +457,55 @@ func TestTuned(t *testing.T) {
 }
 
 // What a reflector may hand over besides objects of its kind.
-func TestMirror(t *testing.T) {
-	var log lockedBuffer
-	store := watchers.NewStore()
-	m := &mirror{source: &source{kind: watchers.KindService, resource: "services"}, store: store,
-		logger: slog.New(slog.NewTextHandler(&log, nil)), pending: map[watchers.Kind]bool{watchers.KindService: true}}
-	require.NoError(t, m.Replace([]any{svc("a"), svc("b"), "junk", &corev1.Pod{}}, "1"))
-	require.Equal(t, 3, store.Snapshot().Len())
-	require.Equal(t, 1, log.count("not an API object"))
-	require.Equal(t, 1, log.count("cannot use an object"))
-
-	require.NoError(t, m.Delete(cache.DeletedFinalStateUnknown{Key: "ns/a"}), "IN-07")
-	require.Nil(t, store.Snapshot().Service(id("a")))
-	require.NoError(t, m.Delete(cache.DeletedFinalStateUnknown{Key: "a/b/c"}))
-	require.NoError(t, m.Delete(7))
-	require.NoError(t, m.Update(7))
-	require.NoError(t, m.Resync())
-	require.NotNil(t, store.Snapshot().Service(id("b")))
-	require.Equal(t, 2, store.Snapshot().Len())
+func TestIN07Mirror(t *testing.T) {
+	type setup struct {
+		m     *mirror
+		store *watchers.Store
+		log   *lockedBuffer
+	}
+	for id, test := range map[string]func(t *testing.T, s setup){
+		"IN-07 a list with strangers": func(t *testing.T, s setup) {
+			require.NoError(t, s.m.Replace([]any{svc("a"), svc("b"), "junk", &corev1.Pod{}}, "1"))
+			require.Equal(t, 3, s.store.Snapshot().Len())
+			require.Equal(t, 1, s.log.count("not an API object"))
+			require.Equal(t, 1, s.log.count("cannot use an object"))
+		},
+		"IN-07 a tombstone": func(t *testing.T, s setup) {
+			require.NoError(t, s.m.Replace([]any{svc("a"), svc("b")}, "1"))
+			require.NoError(t, s.m.Delete(cache.DeletedFinalStateUnknown{Key: "ns/a"}))
+			require.Nil(t, s.store.Snapshot().Service(id("a")))
+			require.NotNil(t, s.store.Snapshot().Service(id("b")))
+		},
+		"IN-07 a tombstone that names nothing": func(t *testing.T, s setup) {
+			require.NoError(t, s.m.Replace([]any{svc("a")}, "1"))
+			require.NoError(t, s.m.Delete(cache.DeletedFinalStateUnknown{Key: "a/b/c"}))
+			require.Equal(t, 1, s.log.count("cannot read a tombstone"))
+			require.Equal(t, 2, s.store.Snapshot().Len())
+		},
+		"IN-07 what is no object": func(t *testing.T, s setup) {
+			require.NoError(t, s.m.Replace([]any{svc("a")}, "1"))
+			require.NoError(t, s.m.Add(7))
+			require.NoError(t, s.m.Update(7))
+			require.NoError(t, s.m.Update(nil))
+			require.NoError(t, s.m.Delete(7))
+			require.Equal(t, 4, s.log.count("not an API object"))
+			require.Equal(t, 2, s.store.Snapshot().Len())
+		},
+		"IN-06 a resync of what is the same": func(t *testing.T, s setup) {
+			require.NoError(t, s.m.Replace([]any{svc("a")}, "1"))
+			before := s.store.Snapshot()
+			require.NoError(t, s.m.Resync())
+			require.NoError(t, s.m.Update(svc("a")))
+			require.NoError(t, s.m.Replace([]any{svc("a")}, "2"))
+			require.Equal(t, before.Revision(), s.store.Snapshot().Revision())
+			require.Same(t, before.Service(id("a")), s.store.Snapshot().Service(id("a")))
+		},
+	} {
+		t.Run(id, func(t *testing.T) {
+			s := setup{store: watchers.NewStore(), log: &lockedBuffer{}}
+			s.m = &mirror{source: &source{kind: watchers.KindService, resource: "services"}, store: s.store,
+				logger: slog.New(slog.NewTextHandler(s.log, nil)), pending: map[watchers.Kind]bool{watchers.KindService: true}}
+			test(t, s)
+		})
+	}
 }

@@ -2,6 +2,7 @@ package kubeapi_test
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 	"unsafe"
@@ -9,9 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
@@ -73,14 +76,39 @@ func TestFilter(t *testing.T) {
 
 func TestFact(t *testing.T) {
 	var f kubeapi.Filter
-	fact, err := f.Fact(service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
-	require.NoError(t, err)
-	require.Nil(t, fact, "IN-01: not for this proxy")
-	fact, err = f.Fact(slice(func(s *discoveryv1.EndpointSlice) { s.Labels = nil }))
-	require.ErrorContains(t, err, "EndpointSlice ns/web-1: metadata.labels: kubernetes.io/service-name is missing", "IN-40")
-	require.Nil(t, fact)
-	_, err = f.Fact(&corev1.Pod{})
-	require.ErrorContains(t, err, "*v1.Pod", "IN-07")
+	t.Run("IN-01 not for this proxy", func(t *testing.T) {
+		fact, err := f.Fact(service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
+		require.NoError(t, err)
+		require.Nil(t, fact)
+	})
+	t.Run("IN-40 a slice of no Service", func(t *testing.T) {
+		for _, labels := range []map[string]string{nil, {discoveryv1.LabelServiceName: ""}} {
+			fact, err := f.Fact(slice(func(s *discoveryv1.EndpointSlice) { s.Labels = labels }))
+			require.ErrorContains(t, err, "EndpointSlice ns/web-1: metadata.labels: kubernetes.io/service-name is missing")
+			require.Nil(t, fact)
+		}
+	})
+	t.Run("IN-40 a slice without namespace or name", func(t *testing.T) {
+		for _, m := range []metav1.ObjectMeta{{Name: "a"}, {Namespace: "a"}} {
+			m.Labels = slice(nil).Labels
+			_, err := f.Fact(&discoveryv1.EndpointSlice{ObjectMeta: m})
+			require.ErrorContains(t, err, "namespace or name is missing")
+		}
+	})
+	t.Run("IN-07 objects of other kinds", func(t *testing.T) {
+		for _, object := range []any{&corev1.Pod{}, &corev1.Endpoints{}, 7, nil} {
+			fact, err := f.Fact(object)
+			require.ErrorContains(t, err, "is no Service, EndpointSlice, Node or ServiceCIDR")
+			require.Nil(t, fact)
+		}
+	})
+	t.Run("IN-07 nil objects", func(t *testing.T) {
+		for _, object := range []any{(*corev1.Service)(nil), (*discoveryv1.EndpointSlice)(nil), (*corev1.Node)(nil), (*networkingv1.ServiceCIDR)(nil)} {
+			fact, err := f.Fact(object)
+			require.NoError(t, err)
+			require.Nil(t, fact)
+		}
+	})
 
 	store := watchers.NewStore()
 	for _, object := range []any{service(nil), slice(nil), node(nil)} {
@@ -181,7 +209,7 @@ func TestService(t *testing.T) {
 		want     func(*watchers.Service)
 		problems []string // "field: message"
 	}{
-		{id: "IN-05 bare", change: func(s *corev1.Service) { s.Spec = spec{} },
+		{id: "IN-20 bare", change: func(s *corev1.Service) { s.Spec = spec{} },
 			want: func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, nil }},
 		{id: "created", change: func(s *corev1.Service) { s.CreationTimestamp = metav1.NewTime(created) },
 			want: func(s *watchers.Service) { s.Created = created }},
@@ -195,6 +223,26 @@ func TestService(t *testing.T) {
 		}, want: func(s *watchers.Service) {
 			s.ClusterIPs, s.IPFamilies = addrs("10.0.0.1", "", "2001:db8::1"), []watchers.IPFamily{4, 0, 6}
 		}, problems: []string{`spec.clusterIPs[1]: "bad" is not an IP address; ignored`, `spec.ipFamilies[1]: "IPv5" is not an IP family; ignored`}},
+		{id: "IN-21 more families than cluster IPs", change: func(s *corev1.Service) {
+			s.Spec.IPFamilies = []corev1.IPFamily{"IPv4", "IPv6"}
+		}, want: func(s *watchers.Service) { s.IPFamilies = []watchers.IPFamily{4, 6} },
+			problems: []string{"spec.ipFamilies[1]: has no address in spec.clusterIPs[1]; ignored"}},
+		{id: "IN-21 a family and no list of cluster IPs", change: func(s *corev1.Service) {
+			s.Spec.ClusterIPs, s.Spec.IPFamilies = nil, []corev1.IPFamily{"IPv4"}
+		}, want: func(s *watchers.Service) { s.ClusterIPs, s.IPFamilies = nil, []watchers.IPFamily{4} },
+			problems: []string{"spec.ipFamilies[0]: has no address in spec.clusterIPs[0]; ignored"}},
+		{id: "IN-21 more cluster IPs than families", change: func(s *corev1.Service) {
+			s.Spec.ClusterIPs, s.Spec.IPFamilies = []string{"10.0.0.1", "2001:db8::1"}, []corev1.IPFamily{"IPv4"}
+		}, want: func(s *watchers.Service) {
+			s.ClusterIPs, s.IPFamilies = addrs("10.0.0.1", "2001:db8::1"), []watchers.IPFamily{4}
+		}, problems: []string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{id: "IN-21 no families at all", change: func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1", "2001:db8::1"} },
+			want: func(s *watchers.Service) { s.ClusterIPs = addrs("10.0.0.1", "2001:db8::1") }},
+		{id: "IN-21 headless in two families", change: func(s *corev1.Service) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.IPFamilies = "None", []string{"None"}, []corev1.IPFamily{"IPv4", "IPv6"}
+		}, want: func(s *watchers.Service) {
+			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, addrs(""), []watchers.IPFamily{4, 6}
+		}},
 		{id: "IN-23 IN-26 ports", change: func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Name: "dns", Protocol: "UDP", Port: 53, NodePort: 30053}, {Name: "s", Protocol: "SCTP", Port: 53}}
 		}, want: func(s *watchers.Service) {
@@ -324,14 +372,34 @@ func TestEndpointSlice(t *testing.T) {
 		}, want: func(s *watchers.EndpointSlice) {
 			s.Ports = []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 1}, {Name: "u", Protocol: localsink.UDP, Port: 4}}
 		}, problems: []string{
+			"ports[1].name: is missing; the port is ignored",
 			"ports[2].port: 0 is not a port number from 1 to 65535; the port is ignored",
 			"ports[3].port: 0 is not a port number from 1 to 65535; the port is ignored",
 			"ports[4].port: 65536 is not a port number from 1 to 65535; the port is ignored",
 			`ports[5].protocol: "ICMP" is not a protocol that Services can have; the port is ignored`}},
 		{id: "IN-43 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []endpoint{at(), at("10.1.0.1", "10.1.0.2", "junk"), at("junk", "10.1.0.3"), at("")}
-		}, problems: []string{`endpoints[2].addresses[0]: "junk" is not an IPv4 address; the endpoint is ignored`,
+		}, problems: []string{"endpoints[0].addresses: is empty; the endpoint is ignored",
+			`endpoints[2].addresses[0]: "junk" is not an IPv4 address; the endpoint is ignored`,
 			`endpoints[3].addresses[0]: "" is not an IPv4 address; the endpoint is ignored`}},
+		{id: "IN-42 no ports", change: func(s *discoveryv1.EndpointSlice) { s.Ports = nil },
+			want:     func(s *watchers.EndpointSlice) { s.Ports = nil },
+			problems: []string{"ports: is empty; the endpoints of the slice get no connections"}},
+		{id: "IN-42 neither ports nor endpoints", change: func(s *discoveryv1.EndpointSlice) { s.Ports, s.Endpoints = nil, nil },
+			want: func(s *watchers.EndpointSlice) { s.Ports, s.Endpoints = nil, nil }},
+		{id: "IN-43 addresses that lead to no endpoint", change: func(s *discoveryv1.EndpointSlice) {
+			s.Endpoints = []endpoint{at("127.0.0.1"), at("0.0.0.0"), at("224.0.0.1"), at("10.1.0.1"), at("239.1.2.3")}
+		}, problems: []string{`endpoints[0].addresses[0]: "127.0.0.1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "0.0.0.0" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "224.0.0.1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[4].addresses[0]: "239.1.2.3" cannot be an address of an endpoint; the endpoint is ignored`}},
+		{id: "IN-43 IPv6 addresses that lead to no endpoint", change: func(s *discoveryv1.EndpointSlice) {
+			s.AddressType, s.Endpoints = "IPv6", []endpoint{at("::1"), at("::"), at("ff02::1"), at("2001:db8::1")}
+		}, want: func(s *watchers.EndpointSlice) {
+			s.Family, s.Endpoints = 6, []watchers.Endpoint{ready("2001:db8::1")}
+		}, problems: []string{`endpoints[0].addresses[0]: "::1" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "::" cannot be an address of an endpoint; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "ff02::1" cannot be an address of an endpoint; the endpoint is ignored`}},
 		{id: "IN-33 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []endpoint{at("010.001.0.1"), at("::ffff:10.1.0.2")}
 		}, want: func(s *watchers.EndpointSlice) {
@@ -375,10 +443,6 @@ func TestEndpointSlice(t *testing.T) {
 			require.Equal(t, want, got)
 			require.Equal(t, before, in, "IN-08: the object is not written to")
 		})
-	}
-	for _, broken := range []*discoveryv1.EndpointSlice{{}, {ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: slice(nil).Labels}}} {
-		_, err := kubeapi.EndpointSlice(broken)
-		require.ErrorContains(t, err, "namespace or name is missing", "IN-40")
 	}
 }
 
@@ -426,6 +490,64 @@ func TestNode(t *testing.T) {
 			require.Equal(t, c.want, *got)
 			require.Equal(t, before, in, "IN-08: the object is not written to")
 		})
+	}
+}
+
+// TestIN08ObjectsAreNotWrittenTo: an object may be in somebody's cache. Nor does a fact
+// change when its object does.
+func TestIN08ObjectsAreNotWrittenTo(t *testing.T) {
+	svc := service(func(s *corev1.Service) {
+		s.Labels, s.Annotations = map[string]string{"a": "b"}, map[string]string{"c": "d"}
+		s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = []string{" 192.0.2.1", "x"}, []string{" 10.0.0.1/8", "y"}
+		s.Spec.IPFamilies, s.Spec.SessionAffinity = []corev1.IPFamily{"IPv4"}, "ClientIP"
+		s.Spec.Ports = []corev1.ServicePort{{Name: "p", Port: 80, NodePort: 30080}}
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.2"}}
+	})
+	eps := slice(func(s *discoveryv1.EndpointSlice) {
+		s.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{" 010.0.0.1"}, NodeName: new("n"), Hints: &discoveryv1.EndpointHints{
+			ForZones: []discoveryv1.ForZone{{Name: "z"}}, ForNodes: []discoveryv1.ForNode{{Name: "n"}}}}}
+	})
+	n := node(func(n *corev1.Node) {
+		n.Spec.PodCIDRs = []string{"10.1.2.3/24"}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: "InternalIP", Address: "192.0.2.1"}}
+	})
+	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.1/16"}}}
+	for kind, object := range map[string]runtime.Object{"Service": svc, "EndpointSlice": eps, "Node": n, "ServiceCIDR": cidr} {
+		t.Run("IN-08 "+kind, func(t *testing.T) {
+			before := object.DeepCopyObject()
+			var f kubeapi.Filter
+			fact, err := f.Fact(object)
+			require.NoError(t, err)
+			require.Equal(t, before, object)
+			overwrite(reflect.ValueOf(object).Elem())
+			again, err := f.Fact(before)
+			require.NoError(t, err)
+			require.Equal(t, again, fact, "the fact shares no memory that is written to")
+		})
+	}
+}
+
+// overwrite changes every string and number that v leads to.
+func overwrite(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			overwrite(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				overwrite(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			overwrite(v.Index(i))
+		}
+	case reflect.String:
+		v.SetString("overwritten")
+	case reflect.Int32, reflect.Int64, reflect.Int:
+		v.SetInt(7)
 	}
 }
 

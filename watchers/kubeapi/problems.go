@@ -43,6 +43,11 @@ func (r *reader) problem(value any, wrong, action, field string, index ...any) {
 	})
 }
 
+// missing says that something is not there, for which there is no value to show.
+func (r *reader) missing(message, field string, index ...any) {
+	r.problems = append(r.problems, watchers.Problem{Object: r.object, Field: fmt.Sprintf(field, index...), Message: message})
+}
+
 // addr reads an address; a blank one is the zero Addr and no problem.
 func (r *reader) addr(s, field string, index ...any) netip.Addr {
 	if strings.TrimSpace(s) == "" {

@@ -1,6 +1,7 @@
 package kubeapi
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -39,8 +40,25 @@ func Service(s *corev1.Service) *watchers.Service {
 	for i, f := range spec.IPFamilies {
 		out.IPFamilies = appendOnce(out.IPFamilies, r.family(f, i), len(spec.IPFamilies))
 	}
+	r.pairs(spec)
 	out.Problems = r.problems
 	return out
+}
+
+// pairs checks that cluster IPs and families come in pairs. Headless Services may have
+// more families, and without families the addresses speak for themselves.
+func (r *reader) pairs(spec *corev1.ServiceSpec) {
+	assigned := spec.ClusterIP != "" && spec.ClusterIP != corev1.ClusterIPNone && spec.Type != corev1.ServiceTypeExternalName
+	if !assigned || len(spec.IPFamilies) == 0 {
+		return
+	}
+	ips, families := len(spec.ClusterIPs), len(spec.IPFamilies)
+	for i := ips; i < families; i++ {
+		r.missing(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
+	}
+	for i := families; i < ips; i++ {
+		r.missing(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
+	}
 }
 
 func (r *reader) serviceType(t corev1.ServiceType) watchers.ServiceType {

@@ -34,6 +34,9 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 	if out.Family != 0 {
 		out.Ports = r.endpointPorts(s.Ports)
 		out.Endpoints = r.endpoints(s.Endpoints, out.Family)
+		if len(s.Ports) == 0 && len(out.Endpoints) > 0 {
+			r.missing("is empty; the endpoints of the slice get no connections", "ports")
+		}
 	}
 	out.Problems = r.problems
 	return out, nil
@@ -67,6 +70,7 @@ func (r *reader) endpointPorts(list []discoveryv1.EndpointPort) []watchers.Endpo
 	for i := range list {
 		p := &list[i]
 		if p.Name == nil {
+			r.missing("is missing; "+skipped, "ports[%d].name", i)
 			continue
 		}
 		protocol, known := r.protocol(deref(p.Protocol, ""), "ports[%d].protocol", i)
@@ -101,18 +105,26 @@ func (r *reader) endpoints(list []discoveryv1.Endpoint, family watchers.IPFamily
 }
 
 // endpointAddr reads the first address of an endpoint: the others mean the same
-// endpoint, and nobody uses them.
+// endpoint, and nobody uses them. An address that does not lead to one endpoint is
+// refused: traffic from outside must not get to loopback addresses.
 func (r *reader) endpointAddr(list []string, family watchers.IPFamily, index int) (netip.Addr, bool) {
+	const ignored = "the endpoint is ignored"
 	if len(list) == 0 {
+		r.missing("is empty; "+ignored, "endpoints[%d].addresses", index)
 		return netip.Addr{}, false
 	}
 	addr, ok := ParseAddr(list[0])
-	if !ok || watchers.FamilyOf(addr) != family {
-		r.problem(list[0], fmt.Sprintf("is not an IPv%d address", family), "the endpoint is ignored",
-			"endpoints[%d].addresses[0]", index)
-		return netip.Addr{}, false
+	wrong := ""
+	switch {
+	case !ok || watchers.FamilyOf(addr) != family:
+		wrong = fmt.Sprintf("is not an IPv%d address", family)
+	case addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast():
+		wrong = "cannot be an address of an endpoint"
+	default:
+		return addr, true
 	}
-	return addr, true
+	r.problem(list[0], wrong, ignored, "endpoints[%d].addresses[0]", index)
+	return netip.Addr{}, false
 }
 
 // A hintSharer makes the hints of one slice's endpoints; equal ones are made once.

@@ -1,0 +1,267 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A fakeKernel is a table of UDP flows, which is all that a kernel shows.
+type fakeKernel struct {
+	flows       []flow
+	local       []netip.Addr
+	dumps       int
+	interrupted int // dumps to come that see half of the table
+	broken      error
+}
+
+func (k *fakeKernel) remove(v4 bool, wrong func(flow) bool) (n uint, err error) {
+	k.dumps++
+	if k.broken != nil {
+		return 0, k.broken
+	}
+	seen := len(k.flows)
+	if k.interrupted > 0 {
+		k.interrupted--
+		seen, err = seen/2, errInterrupted
+	}
+	var left []flow
+	for i, f := range k.flows {
+		if i < seen && f.dialled.Addr().Is4() == v4 && wrong(f) {
+			n++
+			continue
+		}
+		left = append(left, f)
+	}
+	k.flows = left
+	return n, err
+}
+
+func (k *fakeKernel) addresses(v4 bool) (out []netip.Addr, _ error) {
+	for _, a := range k.local {
+		if a.Is4() == v4 {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+func (k *fakeKernel) close() {}
+
+func fake() (*Backend, *fakeKernel) {
+	k := &fakeKernel{local: []netip.Addr{addr(onNode).Addr()}}
+	return &Backend{log: slog.New(slog.DiscardHandler), kernel: k, ledger: ledger{}}, k
+}
+
+func openNode() *localsink.Node {
+	return &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+}
+
+// TestDumps: how often the kernel's table is read.
+func TestDumps(t *testing.T) {
+	full := sinktest.State(udp("dns", []string{vip}, []string{one, two}))
+	less := sinktest.State(udp("dns", []string{vip}, []string{one}))
+	for _, row := range []struct {
+		id          string
+		interrupted int
+		to          localsink.State
+		dumps       int
+		left        int
+	}{
+		{"CT-06 one dump, whatever there is", 0, less, 1, 1000},
+		{"CT-06 an interrupted dump is repeated", 2, less, 3, 1000},
+		{"CT-06 five attempts at most, and what was seen is done", 100, less, 5, 1000},
+		{"CT-01 nothing is lost, nothing is read", 0, full, 0, 2000},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			b, k := fake()
+			d := &sinktest.Driver{Sink: b, Node: openNode()}
+			require.NoError(t, d.Sync(t.Context(), full))
+			for range 1000 {
+				k.flows = append(k.flows, flow{addr(vip), addr(two)})
+			}
+			for range 1000 {
+				k.flows = append(k.flows, flow{addr(vip), addr(one)})
+			}
+			k.dumps, k.interrupted = 0, row.interrupted
+			require.NoError(t, d.Sync(t.Context(), row.to))
+			require.Equal(t, row.dumps, k.dumps)
+			require.Len(t, k.flows, row.left)
+		})
+	}
+	t.Run("OP-14 a table that cannot be read fails the Sync, which is tried again", func(t *testing.T) {
+		b, k := fake()
+		d := &sinktest.Driver{Sink: b, Node: openNode()}
+		require.NoError(t, d.Sync(t.Context(), full))
+		k.flows, k.broken = []flow{{addr(vip), addr(two)}}, errors.New("injected")
+		require.ErrorIs(t, d.Sync(t.Context(), less), k.broken)
+		k.broken = nil
+		require.NoError(t, d.Sync(t.Context(), less))
+		require.Empty(t, k.flows)
+	})
+	t.Run("CT-05 TCP and SCTP are nobody's business", func(t *testing.T) {
+		b, k := fake()
+		d := &sinktest.Driver{Sink: b, Node: openNode()}
+		others := func(endpoints ...string) localsink.State {
+			svc := udp("web", []string{vip, nodePort}, endpoints)
+			svc.Ports[0].Protocol = localsink.SCTP
+			return sinktest.State(svc)
+		}
+		require.NoError(t, d.Sync(t.Context(), others(one, two)))
+		require.NoError(t, d.Sync(t.Context(), others()))
+		require.NoError(t, d.Sync(t.Context(), sinktest.State()))
+		require.Zero(t, k.dumps)
+	})
+}
+
+// TestStaleEntries has the entries by which kube-proxy's reconciliation is tested, as
+// far as they are UDP: a serving endpoint, one that is not, and one that is gone.
+func TestStaleEntries(t *testing.T) {
+	const serving, gone = "10.0.0.1:8080", "10.0.0.3:8080"
+	vips := []string{"10.96.0.1:80", "192.0.2.80:80", "198.51.100.80:80"}
+	b, k := fake()
+	state := sinktest.State(udp("svc", append(vips, "0.0.0.0:30080"), []string{serving}))
+	kept := map[flow]bool{}
+	add := func(keep bool, dialled, answers string) {
+		f := flow{addr(dialled), addr(answers)}
+		k.flows = append(k.flows, f)
+		kept[f] = keep
+	}
+	for _, e := range []string{serving, "10.0.0.2:8080", gone} {
+		for _, v := range vips {
+			add(e == serving, v, e)
+			add(true, strings.TrimSuffix(v, ":80")+":443", e) // not the Service's port
+		}
+		add(e == serving, "192.0.2.1:30080", e)
+		add(true, "198.51.100.1:30080", e) // not the node's address
+	}
+	for _, v := range vips {
+		add(false, v, "10.0.0.1:99")                      // the target port of yesterday
+		add(false, v, v)                                  // from before the rules
+		add(true, v[:len(v)-2]+"443", v[:len(v)-2]+"443") // nobody's
+	}
+	require.NoError(t, b.Sync(t.Context(), sinktest.Update(openNode(), nil, state)))
+	for f, keep := range kept {
+		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s answered by %s", f.dialled, f.answers), func(t *testing.T) {
+			require.Equal(t, keep, slices.Contains(k.flows, f))
+		})
+	}
+	t.Run("6.8 ServiceWithoutEndpoints CT-03", func(t *testing.T) {
+		b, k := fake()
+		d := &sinktest.Driver{Sink: b, Node: openNode()}
+		require.NoError(t, d.Sync(t.Context(), state))
+		k.flows = []flow{{addr(vips[0]), addr(serving)}, {addr(vips[0]), addr(vips[0])}, {addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}
+		require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("svc", append(vips, "0.0.0.0:30080"), nil))))
+		require.Equal(t, []flow{{addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}, k.flows, "a program of the node")
+	})
+}
+
+// TestUpdateEndpoints follows kube-proxy's test of changing endpoints through the whole
+// pipeline: which Services change, whether flows must be looked at, and what health
+// checks count.
+func TestUpdateEndpoints(t *testing.T) {
+	service := func(name, ip string) *watchers.Service {
+		return &watchers.Service{
+			Name: watchers.ServiceName{Namespace: "ns", Name: name}, ClusterIP: netip.MustParseAddr(ip),
+			Type: watchers.TypeLoadBalancer, ExternalPolicy: watchers.PolicyLocal, HealthCheckNodePort: 30000 + uint16(netip.MustParseAddr(ip).As4()[3]),
+			Ports: []watchers.ServicePort{{Protocol: localsink.UDP, Port: 53}, {Name: "p11", Protocol: localsink.UDP, Port: 11}, {Name: "p12", Protocol: localsink.UDP, Port: 12}},
+		}
+	}
+	for _, row := range []struct {
+		id       string
+		from, to []string // "SERVICE SLICE PORTNAME:NUMBER,... ADDR[!][@]...": @ is here, - not ready, + terminating
+		changed  string
+		dumps    bool
+		ready    string
+	}{
+		{"6.6 TestUpdateEndpointsMap empty", nil, nil, "", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, no name", []string{"a s :11 1"}, []string{"a s :11 1"}, "", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, named, here", []string{"a s p11:11 1@"}, []string{"a s p11:11 1@"}, "", false, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, several slices", []string{"a s p11:11 1", "a t p12:12 2"}, []string{"a s p11:11 1", "a t p12:12 2"}, "", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, several slices and addresses", []string{"a s p11:11,p12:12 1@", "a t p11:11 2@"}, []string{"a s p11:11,p12:12 1@", "a t p11:11 2@"}, "", false, "a=2 b=0"},
+		{"6.6 TestUpdateEndpointsMap add", nil, []string{"a s :11 1@"}, "a", true, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap remove", []string{"a s :11 1@"}, nil, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap add an address and a port", []string{"a s p11:11 1"}, []string{"a s p11:11,p12:12 1 2@"}, "a", true, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap remove an address and a port", []string{"a s p11:11,p12:12 1 2@"}, []string{"a s p11:11 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap add a slice", []string{"a s p11:11 1"}, []string{"a s p11:11 1", "a t p12:12 2@"}, "a", true, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap remove a slice", []string{"a s p11:11 1", "a t p12:12 2@"}, []string{"a s p11:11 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap rename a port", []string{"a s p11:11 1"}, []string{"a s p12:11 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap renumber a port", []string{"a s p11:11 1"}, []string{"a s p11:22 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap complex", []string{"a s p11:11 1 2@", "b t :22 4@ 5@"}, []string{"a s p11:11 1", "a u p12:12 6@", "b t :22 5@"}, "a b", true, "a=1 b=1"},
+		{"6.6 TestUpdateEndpointsMap from nothing to one", []string{"a s p11:11"}, []string{"a s p11:11 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap one more is no reason to look", []string{"a s p11:11 1"}, []string{"a s p11:11 1 2"}, "a", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap ready to terminating", []string{"a s p11:11 1@ 2@"}, []string{"a s p11:11 1@+ 2@"}, "a", false, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap terminating to nothing", []string{"a s p11:11 1@+"}, []string{"a s p11:11"}, "a", true, "a=0 b=0"},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			store := watchers.NewStore()
+			table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "here"})
+			require.NoError(t, err)
+			defer table.Close()
+			b, k := fake()
+			move := func(lines []string) (changed []string) {
+				store.Update(func(tx *watchers.Tx) {
+					tx.Retain(watchers.KindEndpointSlice, func(watchers.Key) bool { return false })
+					tx.SetService(service("a", "10.96.0.1"))
+					tx.SetService(service("b", "10.96.0.2"))
+					for _, line := range lines {
+						tx.SetEndpointSlice(readSlice(t, line))
+					}
+				})
+				table.Refresh()
+				u := table.Pending()
+				if u == nil {
+					return nil
+				}
+				require.NoError(t, b.Sync(t.Context(), u))
+				table.Accept(u)
+				for _, svc := range u.Changed {
+					changed = append(changed, svc.Name.Name)
+				}
+				return changed
+			}
+			move(row.from)
+			k.dumps = 0
+			require.Equal(t, row.changed, strings.Join(move(row.to), " "))
+			require.Equal(t, row.dumps, k.dumps > 0)
+			var ready []string
+			for svc := range table.Current().All.All() {
+				ready = append(ready, fmt.Sprintf("%s=%d", svc.Name.Name, svc.HealthCheck.LocalEndpoints))
+			}
+			require.Equal(t, row.ready, strings.Join(ready, " "))
+		})
+	}
+}
+
+func readSlice(t *testing.T, line string) *watchers.EndpointSlice {
+	w := strings.Fields(line)
+	s := &watchers.EndpointSlice{Namespace: "ns", Name: w[1], Service: watchers.ServiceName{Namespace: "ns", Name: w[0]}, Family: watchers.IPv4}
+	for p := range strings.SplitSeq(w[2], ",") {
+		var number uint16
+		name, rest, _ := strings.Cut(p, ":")
+		_, err := fmt.Sscan(rest, &number)
+		require.NoError(t, err)
+		s.Ports = append(s.Ports, watchers.EndpointPort{Name: name, Protocol: localsink.UDP, Port: number})
+	}
+	for _, e := range w[3:] {
+		terminating := strings.HasSuffix(e, "+")
+		here := strings.Contains(e, "@")
+		end := watchers.Endpoint{Addr: netip.MustParseAddr("10.0.0." + strings.Trim(e, "@+")), Ready: !terminating, Serving: true, Terminating: terminating}
+		if here {
+			end.Node = "here"
+		}
+		s.Endpoints = append(s.Endpoints, end)
+	}
+	return s
+}
