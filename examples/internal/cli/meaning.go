@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+
+	"sigs.k8s.io/kpng/localsink/nodelocal"
+)
+
+// A Meaning is what flags say of how Services are understood.
+type Meaning struct {
+	clusterCIDR, nodePorts string
+	nodeCIDR, masquerade   bool
+}
+
+// Define defines the flags.
+func (m *Meaning) Define(fs *flag.FlagSet) {
+	fs.StringVar(&m.clusterCIDR, "cluster-cidr", "", "the pods' `networks`, comma separated, one of each family")
+	fs.BoolVar(&m.nodeCIDR, "node-cidr", false, "tell local pods by the networks of their Node (spec.podCIDRs)")
+	fs.StringVar(&m.nodePorts, "nodeport-addresses", "", "`networks` and keywords (primary, localhost, all), comma separated, that answer on node ports")
+	fs.BoolVar(&m.masquerade, "masquerade-all", false, "masquerade all clients of cluster IPs")
+}
+
+// Config returns it.
+func (m *Meaning) Config() (nodelocal.Config, error) {
+	cfg := nodelocal.Config{NodePortAddresses: List(m.nodePorts), MasqueradeAll: m.masquerade}
+	cfg.LocalPods.NodeCIDR = m.nodeCIDR
+	for _, s := range List(m.clusterCIDR) {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", ErrUsage, s)
+		}
+		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, p)
+	}
+	return cfg, nil
+}
