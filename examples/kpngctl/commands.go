@@ -117,7 +117,8 @@ func (c *ctl) progress(ctx context.Context, namespace, name string) error {
 	} else {
 		err = c.printProgress(answer)
 	}
-	if err == nil && len(answer.GetBehind())+len(answer.GetAbsent()) > 0 {
+	// Nodes that are absent here may be connected to another server.
+	if err == nil && len(answer.GetBehind()) > 0 {
 		err = cli.ErrUnfinished
 	}
 	return err

@@ -26,8 +26,8 @@ Commands:
   progress NS/NAME         which nodes have not applied the last change of a Service
   lag                      how far nodes are behind, in all
 
-Exit codes: 0 done; 1 failed; 2 used wrongly; 3 (progress) some nodes are behind or
-not connected.
+Exit codes: 0 done; 1 failed; 2 used wrongly; 3 (progress) nodes are behind that are
+connected to the server.
 
 Flags:
 `

@@ -15,6 +15,7 @@ import (
 
 	"sigs.k8s.io/kpng/endpoint"
 	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/examples/internal/serving"
 	"sigs.k8s.io/kpng/localsink/remote"
 	"sigs.k8s.io/kpng/localsink/remote/remotemetrics"
 	"sigs.k8s.io/kpng/watchers"
@@ -27,8 +28,8 @@ func main() { cli.Main("state-server", run) }
 type options struct {
 	manifests, kubeconfig, metrics string
 	verbose                        bool
-	meaning                        cli.Meaning
-	listen                         cli.Listener
+	meaning                        serving.Meaning
+	listen                         serving.Listener
 }
 
 const usage = `Usage: state-server [FLAGS]
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 	log := cli.Logger(stderr, o.verbose)
 	var client kubernetes.Interface
 	if o.manifests == "" || o.listen.TokenReview() {
-		if client, err = cli.Kubernetes(o.kubeconfig); err != nil {
+		if client, err = serving.Kubernetes(o.kubeconfig); err != nil {
 			return err
 		}
 	}
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes)
 		},
 		func(ctx context.Context) error {
-			return cli.Observe(ctx, o.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())
+			return serving.Observe(ctx, o.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())
 		})
 }
 

@@ -1,4 +1,6 @@
-package cli
+// Package serving has what the commands that serve the gRPC endpoints share: flags, and
+// what they lead to.
+package serving
 
 import (
 	"context"
@@ -9,6 +11,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/transport"
 	"sigs.k8s.io/kpng/transport/kubetoken"
 )
@@ -52,7 +55,7 @@ func (l *Listener) Listen(ctx context.Context, client kubernetes.Interface, log 
 			cfg.Plaintext = transport.PlaintextEverywhere
 		}
 	case l.insecure:
-		return nil, guard, nil, fmt.Errorf("%w: -insecure and -cert", ErrUsage)
+		return nil, guard, nil, fmt.Errorf("%w: -insecure and -cert", cli.ErrUsage)
 	default:
 		if guard.Authenticate, err = l.authenticator(client, log); err != nil {
 			return nil, guard, nil, err
@@ -99,14 +102,14 @@ func (l *Listener) authenticator(client kubernetes.Interface, log *slog.Logger) 
 	}
 	if l.tokenReview {
 		tokens, err := transport.NewTokens(kubetoken.Reviewer(client.AuthenticationV1().TokenReviews()),
-			transport.TokensConfig{Audiences: List(l.audiences), Logger: log})
+			transport.TokensConfig{Audiences: cli.List(l.audiences), Logger: log})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, tokens.Authenticate)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%w: -cert without -client-ca or -token-review: nobody could be known", ErrUsage)
+		return nil, fmt.Errorf("%w: -cert without -client-ca or -token-review: nobody could be known", cli.ErrUsage)
 	}
 	return transport.FirstOf(all...), nil
 }
@@ -121,7 +124,7 @@ func (l *Listener) rules() transport.Rules {
 }
 
 func subjects(list string) (s transport.Subjects) {
-	for _, who := range List(list) {
+	for _, who := range cli.List(list) {
 		if group, ok := strings.CutPrefix(who, "group:"); ok {
 			s.Groups = append(s.Groups, group)
 		} else {

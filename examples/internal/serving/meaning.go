@@ -1,10 +1,11 @@
-package cli
+package serving
 
 import (
 	"flag"
 	"fmt"
 	"net/netip"
 
+	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
 )
 
@@ -24,12 +25,12 @@ func (m *Meaning) Define(fs *flag.FlagSet) {
 
 // Config returns it.
 func (m *Meaning) Config() (nodelocal.Config, error) {
-	cfg := nodelocal.Config{NodePortAddresses: List(m.nodePorts), MasqueradeAll: m.masquerade}
+	cfg := nodelocal.Config{NodePortAddresses: cli.List(m.nodePorts), MasqueradeAll: m.masquerade}
 	cfg.LocalPods.NodeCIDR = m.nodeCIDR
-	for _, s := range List(m.clusterCIDR) {
+	for _, s := range cli.List(m.clusterCIDR) {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", ErrUsage, s)
+			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", cli.ErrUsage, s)
 		}
 		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, p)
 	}
