@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Go: a C compiler for the race detector, and the
+# Installs what the tests need beside Go: a C compiler for the race detector, Node.js for
+# the client in another language, and the
 # stock tools that tests look at the kernel with.
 set -eu
 missing=""
@@ -10,6 +11,8 @@ need gcc gcc
 need nft nftables
 need ip iproute2
 need conntrack conntrack
+need node nodejs
+need npm npm
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "tests need these packages:$missing" >&2
