@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside Go: a C compiler for the race detector, Node.js for
-# the client in another language, and the
-# stock tools that tests look at the kernel with.
+# the client in another language, and the stock tools that tests look at the kernel with.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
