@@ -1,6 +1,9 @@
 package diffstore
 
-import "iter"
+import (
+	"iter"
+	"time"
+)
 
 // A Snapshot is the state of a store at one moment. It never changes, costs
 // nothing to keep beyond what has changed since, and needs no closing.
@@ -11,6 +14,8 @@ type Snapshot[K, V any] struct {
 	rev     Revision
 	floor   Revision
 	newer   chan struct{}
+	// replaced is when newer was closed, and is set before that.
+	replaced time.Time
 }
 
 // A Change says what a snapshot holds under a key that changed: a value, or, when
@@ -26,6 +31,16 @@ func (s *Snapshot[K, V]) Revision() Revision { return s.rev }
 
 // Newer returns a channel that is closed when the store has a newer snapshot.
 func (s *Snapshot[K, V]) Newer() <-chan struct{} { return s.newer }
+
+// Replaced returns when the store got a newer snapshot, and false when it has none.
+func (s *Snapshot[K, V]) Replaced() (at time.Time, ok bool) {
+	select {
+	case <-s.newer:
+		return s.replaced, true
+	default:
+		return at, false
+	}
+}
 
 // Len returns the number of keys.
 func (s *Snapshot[K, V]) Len() int { return s.items.Len() }

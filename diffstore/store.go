@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/btree"
 )
@@ -110,6 +111,7 @@ func (s *Store[K, V]) publish() *Snapshot[K, V] {
 		newer:   make(chan struct{}),
 	}
 	if old := s.published.Swap(snap); old != nil {
+		old.replaced = time.Now()
 		close(old.newer)
 	}
 	return snap

@@ -47,6 +47,9 @@ type Update struct {
 	// server, as far as that is known: the start of the network programming
 	// latency. It may be empty.
 	Triggered []time.Time
+	// Noticed is when the first of the causes of this update reached this process; the
+	// zero time when none is known, as in a first update or a repair.
+	Noticed time.Time
 }
 
 // A State is an immutable set of Services, ordered by name.

@@ -49,7 +49,7 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 		// Without this the system's roots would do, which vouch for the whole world.
 		return nil, errors.New("transport: Files.CA is empty, so no client certificate can be checked; name the file, or take NoClientCertificate")
 	}
-	return expiring{credentials.NewTLS(&tls.Config{
+	return expiring{grace: expiryGrace, TransportCredentials: credentials.NewTLS(&tls.Config{
 		MinVersion: c.config.MinVersion,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			now := c.current.Load()
@@ -113,6 +113,7 @@ func (c *client) OverrideServerName(name string) error { c.serverName = name; re
 // expiring closes connections whose client's certificate has expired.
 type expiring struct {
 	credentials.TransportCredentials
+	grace time.Duration // until streams have ended with a status of their own
 }
 
 func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -122,13 +123,13 @@ func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	}
 	tlsInfo, ok := info.(credentials.TLSInfo)
 	if end := chainsEnd(tlsInfo.State.VerifiedChains); ok && !end.IsZero() {
-		conn = closeAt(conn, raw, end.Add(expiryGrace))
+		conn = closeAt(conn, raw, end.Add(e.grace))
 	}
 	return conn, info, nil
 }
 
 func (e expiring) Clone() credentials.TransportCredentials {
-	return expiring{e.TransportCredentials.Clone()}
+	return expiring{e.TransportCredentials.Clone(), e.grace}
 }
 
 // A mortalConn is closed at a set time.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -252,9 +253,15 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	creds, err := load(t, newVolume(t, serverCert, serverKey, ca.pem).files()).Server(RequireClientCertificate)
 	require.NoError(t, err)
-	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+	hasty := creds.(expiring)
+	hasty.grace = 2 * time.Second
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: hasty}, ServerLimits{}, Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
 	cert, key := ca.issue(t, nodeName("n1"), time.Now().Add(3*time.Second))
-	client := dial(t, address, load(t, newVolume(t, cert, key, ca.pem).files()).Client("kpng.test"))
+	v := newVolume(t, cert, key, ca.pem)
+	certificates := load(t, v.files())
+	conn := connect(t, address, certificates.Client("kpng.test"))
+	defer conn.Close()
+	client := healthpb.NewHealthClient(conn)
 	stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
 	require.NoError(t, err)
 	_, err = stream.Recv()
@@ -263,6 +270,14 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	require.Equal(t, codes.Unauthenticated, status.Code(err), "%v", err)
 	require.ErrorContains(t, err, `credential of "system:node:n1" has expired`)
 	require.Equal(t, codes.Unauthenticated, status.Code(check(t, client, "n1")), "the connection is still there, and of no use")
+
+	cert, key = ca.issue(t, nodeName("n1"), inAnHour())
+	v.swap(cert, key, ca.pem)
+	certificates.reload()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.True(t, conn.WaitForStateChange(ctx, connectivity.Ready), "the server closes the connection")
+	require.NoError(t, check(t, client, "n1"), "a new one shows the new certificate")
 }
 
 func TestAConnectionIsClosedWithItsCertificate(t *testing.T) {
@@ -291,4 +306,24 @@ func TestAClientCannotServe(t *testing.T) {
 	require.NoError(t, copied.OverrideServerName("x"))
 	require.Equal(t, "x", copied.Info().ServerName)
 	require.Empty(t, creds.Info().ServerName)
+}
+
+// TestNoSessionOutlivesItsCA: a peer that would resume one shakes hands in full.
+func TestNoSessionOutlivesItsCA(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
+	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	creds, err := certificates.Server(RequireClientCertificate)
+	require.NoError(t, err)
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{})
+	config := &tls.Config{Certificates: []tls.Certificate{*certificates.current.Load().pair}, InsecureSkipVerify: true,
+		NextProtos: []string{"h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for range 2 {
+		conn, err := tls.Dial("tcp", address, config)
+		require.NoError(t, err)
+		_, err = conn.Read(make([]byte, 9)) // a ticket would come before the settings
+		require.NoError(t, err)
+		require.False(t, conn.ConnectionState().DidResume)
+		require.NoError(t, conn.Close())
+	}
 }

@@ -26,6 +26,7 @@ type monitor struct {
 	noLocal  map[localsink.ServiceName]absence
 
 	duration, full, partial, latency prometheus.Histogram
+	reaction                         prometheus.Histogram
 	lastSuccess, lastQueued          prometheus.Gauge
 	pending, services, faulty        prometheus.Gauge
 	noLocalEndpoints                 *prometheus.GaugeVec
@@ -47,10 +48,13 @@ func newMonitor(inner localsink.Sink) *monitor {
 }
 
 func (m *monitor) defineMetrics() {
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "kubeproxy", Name: name, Help: help, Buckets: buckets})
+	histogramOf := func(namespace, name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
 		m.registry.MustRegister(h)
 		return h
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return histogramOf("kubeproxy", name, help, buckets)
 	}
 	gauge := func(namespace, name, help string) prometheus.Gauge {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
@@ -73,6 +77,8 @@ func (m *monitor) defineMetrics() {
 	m.partial = histogram("sync_partial_proxy_rules_duration_seconds", "The same, for all other updates.", sync)
 	m.latency = histogram("network_programming_duration_seconds",
 		"Time from the change that the API server was told of to rules in place.", prometheus.ExponentialBuckets(0.001, 2, 20))
+	m.reaction = histogramOf("kpng", "reaction_duration_seconds",
+		"Time from the first change that an update is about reaching this process to rules in place.", sync)
 	m.lastSuccess = gauge("kubeproxy", "sync_proxy_rules_last_timestamp_seconds", "When the rules were last brought in line.")
 	m.lastQueued = gauge("kubeproxy", "sync_proxy_rules_last_queued_timestamp_seconds", "When that was last asked for.")
 	m.pending = gauge("kubeproxy", "sync_proxy_rules_service_changes_pending", "Services that differ from the rules in place.")
@@ -135,6 +141,9 @@ func (m *monitor) end(begun time.Time, u *localsink.Update, err error) {
 	m.pending.Set(0)
 	for _, t := range u.Triggered {
 		m.latency.Observe(now.Sub(t).Seconds())
+	}
+	if !u.Noticed.IsZero() {
+		m.reaction.Observe(now.Sub(u.Noticed).Seconds())
 	}
 	m.countServices(u)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
@@ -131,4 +132,34 @@ func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
 	err = inOrder(sink("report", nil), sink("rules", nil), sink("checks", nil), sink("flows", failed)).Sync(t.Context(), &localsink.Update{})
 	require.ErrorIs(t, err, failed)
 	require.Equal(t, []string{"report", "rules", "checks", "flows"}, calls)
+}
+
+// TestMonitorMeasuresReactions: from the first cause to success, and only where there
+// is one.
+func TestMonitorMeasuresReactions(t *testing.T) {
+	var fail error
+	m := newMonitor(localsink.Func(func(context.Context, *localsink.Update) error { return fail }))
+	sync := func(noticed time.Time, want error) {
+		fail = want
+		require.ErrorIs(t, m.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{}, All: sinktest.State(), Noticed: noticed}), want)
+	}
+	count := func() (n uint64, sum float64) {
+		families, err := m.registry.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "kpng_reaction_duration_seconds" {
+				h := f.GetMetric()[0].GetHistogram()
+				n, sum = h.GetSampleCount(), h.GetSampleSum()
+			}
+		}
+		return n, sum
+	}
+	sync(time.Time{}, nil)
+	sync(time.Now().Add(-time.Hour), errors.New("injected"))
+	n, _ := count()
+	require.Zero(t, n)
+	sync(time.Now().Add(-time.Hour), nil)
+	n, sum := count()
+	require.EqualValues(t, 1, n)
+	require.InDelta(t, time.Hour.Seconds(), sum, 60)
 }

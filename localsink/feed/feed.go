@@ -25,6 +25,7 @@ type Feed struct {
 	state     *store
 	accepted  *reader
 	triggered []time.Time
+	noticed   time.Time       // when the first of what is not accepted was heard of, or zero
 	toldNode  *localsink.Node // the node that the sink has accepted, nil at first
 
 	// What Pending has returned since the last Accept, by the last value: sinks may
@@ -75,6 +76,14 @@ func (f *Feed) Trigger(at time.Time) {
 	}
 }
 
+// Notice remembers when the state that Pending will be about was heard of, unless
+// something earlier is still waiting.
+func (f *Feed) Notice(at time.Time) {
+	if f.noticed.IsZero() {
+		f.noticed = at
+	}
+}
+
 // Pending returns the update that a sink must see, or nil when it has accepted all
 // there is. The first update is never nil. Until an update is accepted, all that was
 // in it comes again together with whatever is newer.
@@ -85,6 +94,7 @@ func (f *Feed) Pending() *localsink.Update {
 		NodeChanged: f.toldNode != f.node || f.offeredNode,
 		All:         state{now},
 		Triggered:   slices.Clone(f.triggered),
+		Noticed:     f.noticed,
 	}
 	for c := range changes {
 		f.list(u, c.Key)
@@ -94,7 +104,7 @@ func (f *Feed) Pending() *localsink.Update {
 		f.list(u, name)
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
-		f.triggered = nil // what was asked for means nothing to this node
+		f.triggered, f.noticed = nil, time.Time{} // what was asked for means nothing to this node
 		return nil
 	}
 	f.offeredNode = u.NodeChanged
@@ -124,7 +134,7 @@ func (f *Feed) Accept(u *localsink.Update) {
 	if s, ok := u.All.(state); ok {
 		f.accepted.Accept(s.snapshot)
 	}
-	f.toldNode, f.offeredNode = u.Node, false
+	f.toldNode, f.offeredNode, f.noticed = u.Node, false, time.Time{}
 	f.triggered = f.triggered[min(len(u.Triggered), len(f.triggered)):]
 	clear(f.offered)
 }

@@ -62,7 +62,7 @@ func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg
 		case <-facts.Newer():
 		}
 	}
-	return feed.Run(ctx, t.feed, source{t}, sink, t.cfg.pace())
+	return feed.Run(ctx, t.feed, &source{table: t}, sink, t.cfg.pace())
 }
 
 func (cfg *Config) pace() feed.Config {
@@ -70,6 +70,18 @@ func (cfg *Config) pace() feed.Config {
 }
 
 // A source is a table as feed.Run sees it.
-type source struct{ table *Table }
+type source struct {
+	table *Table
+	facts watchers.Snapshot // of the last refresh
+}
 
-func (s source) Refresh(*feed.Feed) <-chan struct{} { return s.table.Refresh().Newer() }
+// Refresh implements feed.Source.
+func (s *source) Refresh(f *feed.Feed) <-chan struct{} {
+	if s.facts.Snapshot != nil { // else it is the first, which has no cause
+		if at, ok := s.facts.Replaced(); ok {
+			f.Notice(at)
+		}
+	}
+	s.facts = s.table.Refresh()
+	return s.facts.Newer()
+}

@@ -32,6 +32,7 @@ type mirror struct {
 	distrusted bool                               // the next stream must start over
 	dirty      map[localsink.ServiceName]struct{} // not yet passed to the feed
 	times      []time.Time                        // when their causes were asked for
+	noticed    time.Time                          // when the first of them was heard of, or zero
 	newer      chan struct{}                      // closed when something is dirty
 	acking     bool                               // there is a stream, and it has begun
 	passed     uint64                             // the revision that the feed stands for
@@ -254,12 +255,22 @@ func (m *mirror) commit(revision uint64) {
 	}
 	m.times = append(m.times, m.triggered...)
 	m.said.revision, m.acking = revision, true
+	if m.noticed.IsZero() && m.isComplete() {
+		m.noticed = time.Now()
+	}
 	m.forgetHeard()
 	m.wake()
+	if !m.isComplete() {
+		close(m.complete)
+	}
+}
+
+func (m *mirror) isComplete() bool {
 	select {
 	case <-m.complete:
+		return true
 	default:
-		close(m.complete)
+		return false
 	}
 }
 
@@ -287,7 +298,10 @@ func (m *mirror) Refresh(f *feed.Feed) <-chan struct{} {
 	for _, t := range m.times {
 		f.Trigger(t)
 	}
-	m.times = nil
+	if !m.noticed.IsZero() {
+		f.Notice(m.noticed)
+	}
+	m.times, m.noticed = nil, time.Time{}
 	if len(m.dirty) > 0 {
 		f.Update(func(tx *feed.Tx) {
 			for name := range m.dirty {

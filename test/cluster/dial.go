@@ -32,6 +32,12 @@ type Answer struct {
 // Probe sends one line from a place and waits for its answer, for at most the
 // timeout. network is "tcp" or "udp".
 func (p *Place) Probe(ctx context.Context, network string, to netip.AddrPort, timeout time.Duration) Answer {
+	return p.Send(ctx, network, to, 0, timeout)
+}
+
+// Send is Probe with a line that is longer by some bytes, which the answer must
+// repeat.
+func (p *Place) Send(ctx context.Context, network string, to netip.AddrPort, size int, timeout time.Duration) Answer {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -40,7 +46,7 @@ func (p *Place) Probe(ctx context.Context, network string, to netip.AddrPort, ti
 		return failed(err, begin)
 	}
 	defer conn.Close()
-	return conn.Ask(timeout - time.Since(begin))
+	return conn.ask(strings.Repeat("x", size), timeout-time.Since(begin))
 }
 
 // A Conn is a conversation with a server.
@@ -66,18 +72,20 @@ func (p *Place) Dial(ctx context.Context, network string, to netip.AddrPort) (*C
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: conn, lines: bufio.NewReader(conn)}, nil
+	return &Conn{Conn: conn, lines: bufio.NewReaderSize(conn, messageLimit)}, nil
 }
 
 // Ask sends a line and waits for its answer, for at most the timeout.
-func (c *Conn) Ask(timeout time.Duration) Answer {
+func (c *Conn) Ask(timeout time.Duration) Answer { return c.ask("", timeout) }
+
+func (c *Conn) ask(more string, timeout time.Duration) Answer {
 	begin := time.Now()
 	if err := c.SetDeadline(begin.Add(timeout)); err != nil {
 		return failed(err, begin)
 	}
 	// A datagram that the sender's own node drops or rejects is not permitted; only
 	// what follows, or does not, tells which.
-	if _, err := c.Write([]byte("who\n")); err != nil && !errors.Is(err, syscall.EPERM) {
+	if _, err := c.Write([]byte("who " + more + "\n")); err != nil && !errors.Is(err, syscall.EPERM) {
 		return failed(err, begin)
 	}
 	line, err := c.lines.ReadString('\n')
@@ -85,6 +93,10 @@ func (c *Conn) Ask(timeout time.Duration) Answer {
 		return failed(err, begin)
 	}
 	server, client, _ := strings.Cut(strings.TrimSpace(line), " ")
+	client, echo, _ := strings.Cut(client, " ")
+	if echo != more {
+		return failed(fmt.Errorf("sent %d bytes, got %d back", len(more), len(echo)), begin)
+	}
 	source, err := netip.ParseAddrPort(client)
 	if err != nil {
 		return failed(fmt.Errorf("strange answer %q: %w", line, err), begin)

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 )
 
-// serve starts the servers of all places. Each line, and each datagram, is
-// answered by "name:port client", where client is the address it came from.
+// messageLimit is the size of the longest line.
+const messageLimit = 1 << 15
+
+// serve starts the servers of all places. Each line, and each datagram, "who MORE" is
+// answered by "name:port client MORE", where client is the address it came from.
 func (c *Cluster) serve(ctx context.Context) error {
 	for _, place := range c.Places {
 		if place == c.Client {
@@ -52,7 +56,8 @@ func (c *Cluster) serveTCP(ctx context.Context, p *Place, at string, name func(l
 				defer conn.Close()
 				lines := bufio.NewScanner(conn)
 				for lines.Scan() {
-					if _, err := fmt.Fprintf(conn, "%s %s\n", name(conn.LocalAddr()), conn.RemoteAddr()); err != nil {
+					_, more, _ := strings.Cut(lines.Text(), " ")
+					if _, err := fmt.Fprintf(conn, "%s %s %s\n", name(conn.LocalAddr()), conn.RemoteAddr(), more); err != nil {
 						return
 					}
 				}
@@ -69,14 +74,15 @@ func (c *Cluster) serveUDP(ctx context.Context, p *Place, at, name string) error
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
 	c.servers.Go(func() {
-		buffer := make([]byte, 512)
+		buffer := make([]byte, messageLimit)
 		for {
-			_, from, err := conn.ReadFrom(buffer)
+			n, from, err := conn.ReadFrom(buffer)
 			if err != nil && ctx.Err() != nil {
 				return
 			}
 			if err == nil {
-				_, _ = fmt.Fprintf(packetTo{conn, from}, "%s %s\n", name, from)
+				_, more, _ := strings.Cut(strings.TrimSpace(string(buffer[:n])), " ")
+				_, _ = fmt.Fprintf(packetTo{conn, from}, "%s %s %s\n", name, from, more)
 			}
 		}
 	})

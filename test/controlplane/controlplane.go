@@ -78,6 +78,11 @@ func (c *ControlPlane) Close() error {
 	return errors.Join(errs...)
 }
 
+// Addr is where the API server listens.
+func (c *ControlPlane) Addr() netip.AddrPort {
+	return netip.AddrPortFrom(c.options.Addr, uint16(c.apiPort))
+}
+
 func (c *ControlPlane) file(name string) string { return filepath.Join(c.options.Dir, name) }
 
 // prepare chooses ports and writes keys.
@@ -193,7 +198,7 @@ func (c *ControlPlane) config() (*clientcmdapi.Config, error) {
 	}
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{
-		Server:                   "https://" + netip.AddrPortFrom(c.options.Addr, uint16(c.apiPort)).String(),
+		Server:                   "https://" + c.Addr().String(),
 		CertificateAuthorityData: c.authority.pem,
 	}
 	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}

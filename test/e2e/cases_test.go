@@ -75,7 +75,7 @@ func one(probes string, services ...service) []step { return []step{{services, p
 
 func cases() []testCase {
 	var all []testCase
-	for _, group := range [][]testCase{addressCases(), policyCases(), choiceCases(), changeCases(), flowCases()} {
+	for _, group := range [][]testCase{addressCases(), policyCases(), choiceCases(), changeCases(), flowCases(), upstreamCases()} {
 		all = append(all, group...)
 	}
 	return all
@@ -245,7 +245,6 @@ func choiceCases() []testCase {
 
 // changeCases are about objects that come, change and go.
 func changeCases() []testCase {
-	label := func(s service, key string) service { s.labels = map[string]string{key: ""}; return s }
 	headless := plain("headless", "pod1")
 	headless.slices = []slice{{endpoints: []string{"pod1"}, labels: map[string]string{"service.kubernetes.io/headless": ""}}}
 	external := service{name: "type", kind: externalName, ports: both(), slices: endpoints("pod1")}
@@ -297,11 +296,6 @@ func changeCases() []testCase {
 			{[]service{external}, "pod3,node cluster:80 = timeout"},
 			{[]service{with(plain("type", "pod1"), func(s *service) { s.kind = nodePort })}, "pod3,node cluster:80 = pod1\nclient nodeport:80 = pod1"},
 			{[]service{plain("type", "pod1")}, "pod3,node cluster:80 = pod1\nclient nodeport:80 = refused"},
-		}},
-		{"label service-proxy-name", []step{
-			{[]service{plain("foreign", "pod1")}, "pod3 cluster:80 = pod1"},
-			{[]service{label(plain("foreign", "pod1"), "service.kubernetes.io/service-proxy-name")}, "pod3,node cluster:80 = timeout"},
-			{[]service{plain("foreign", "pod1")}, "pod3 cluster:80 = pod1"},
 		}},
 		{"label headless", []step{
 			{[]service{plain("headless", "pod1")}, "pod3 cluster:80 = pod1"},

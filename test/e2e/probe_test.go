@@ -15,7 +15,7 @@ import (
 
 // A probe is one line of a case's table:
 //
-//	FROM[,FROM] [~][SERVICE/]KIND[FAMILY]:PORT[/PROTOCOL] = ANSWER... [src=self|node]
+//	FROM[,FROM] [~|+][SERVICE/]KIND[FAMILY]:PORT[/PROTOCOL] = ANSWER... [src=self|node]
 //
 // FROM is a place. KIND is cluster, external, lb, nodeport (on the node's
 // address), inner (the node port on another address of the node), loop (on its
@@ -26,11 +26,11 @@ import (
 //
 // src says whose address the server sees: the client's own or the node's. With ~
 // the probe speaks on the connection that the same probe opened in an earlier
-// step.
+// step. With + it sends a message larger than a packet, and expects it back.
 type probe struct {
 	line           string
 	from           string
-	keep           bool
+	keep, large    bool
 	service, kind  string
 	family, proto  string
 	port           uint16
@@ -39,6 +39,8 @@ type probe struct {
 	source         string
 	at             netip.AddrPort
 	caseName, step string
+	// difference is the id of the difference that changed what is wanted.
+	difference string
 }
 
 // parseProbes expands a table into single probes.
@@ -57,6 +59,7 @@ func parseProbes(table, defaultService string) ([]probe, error) {
 		p := probe{line: line, service: defaultService}
 		var target string
 		target, p.keep = strings.CutPrefix(words[1], "~")
+		target, p.large = strings.CutPrefix(target, "+")
 		if name, rest, ok := strings.Cut(target, "/"); ok && !strings.Contains(name, ":") {
 			p.service, target = name, rest
 		}
@@ -116,12 +119,26 @@ func (p *probe) expect(words []string) {
 	slices.Sort(p.want)
 }
 
+// title names a probe among all cases.
+func (p probe) title() string { return p.caseName + ", step " + p.step + ": " + p.key() }
+
 func (p probe) key() string {
 	keep := ""
-	if p.keep {
+	switch {
+	case p.keep:
 		keep = "~"
+	case p.large:
+		keep = "+"
 	}
 	return fmt.Sprintf("%s %s%s/%s%s:%d/%s", p.from, keep, p.service, p.kind, p.family, p.port, p.proto)
+}
+
+// size is how much the probe says, in bytes.
+func (p probe) size() int {
+	if p.large {
+		return 8000
+	}
+	return 0
 }
 
 // A result is what a probe saw.
@@ -170,7 +187,7 @@ func (r *prober) run(ctx context.Context, p probe) result {
 	}
 	var seen, sources []string
 	for i := 0; i < most && (i < attempts || !p.one && len(seen) < len(p.want)); i++ {
-		a := r.Places[p.from].Probe(ctx, p.proto, p.at, timeout)
+		a := r.Places[p.from].Send(ctx, p.proto, p.at, p.size(), timeout)
 		seen = insert(seen, a.Server)
 		if a.Source.IsValid() {
 			sources = insert(sources, r.sourceOf(p, a.Source))
@@ -201,6 +218,9 @@ func (r *prober) sourceOf(p probe, source netip.Addr) string {
 	return source.String()
 }
 
+// keptLimit is how long after the rules a datagram flow may move.
+const keptLimit = 10 * time.Second
+
 // runKept speaks on a connection that lasts. Datagram flows move to another
 // server shortly after the rules, and some of the words are lost on the way.
 func (r *prober) runKept(ctx context.Context, p probe) result {
@@ -218,12 +238,11 @@ func (r *prober) runKept(ctx context.Context, p probe) result {
 		r.mu.Unlock()
 	}
 	var last result
-	for range 10 {
+	for begin := time.Now(); time.Since(begin) < keptLimit; pause(20 * time.Millisecond) {
 		a := conn.Ask(500 * time.Millisecond)
 		if last = p.judge([]string{a.Server}, nil); !last.fail {
 			break
 		}
-		pause(20 * time.Millisecond)
 	}
 	return last
 }

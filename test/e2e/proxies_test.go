@@ -30,14 +30,14 @@ func TestProxies(t *testing.T) {
 			p.start(t, w)
 			w.barrier(t, syncLimit)
 			t.Run("cases", func(t *testing.T) { results[p.name] = runCases(t, w, p) })
-			t.Run("zone", func(t *testing.T) { testZone(t, w) })
-			t.Run("restart", func(t *testing.T) { testRestart(t, w, p) })
-			t.Run("apiserver", func(t *testing.T) { testAPIServer(t, w, p) })
-			t.Run("http", func(t *testing.T) { testHTTP(t, w, p) })
-			t.Run("cleanup", func(t *testing.T) { testCleanup(t, w, p) })
+			for _, live := range liveTests() {
+				t.Run(live.name, func(t *testing.T) { live.run(t, w, p) })
+			}
 		})
 	}
-	t.Run("parity", func(t *testing.T) { compare(t, results["kpng"], results["kube-proxy"]) })
+	for _, p := range proxies()[1:] {
+		t.Run("parity with "+p.name, func(t *testing.T) { compare(t, results["kpng"], results[p.name], p.differences) })
+	}
 }
 
 // A run is a case on its way through its steps.
@@ -70,7 +70,7 @@ func runCases(t *testing.T, w *world, p *proxyUnderTest) []result {
 		}
 		w.barrier(t, syncLimit)
 		synced := time.Now()
-		for _, probed := range probeAll(t, prober, runs, i) {
+		for _, probed := range probeAll(t, prober, runs, i, p.differences) {
 			probed.run.results = append(probed.run.results, probed.result)
 		}
 		t.Logf("step %d: written and in force after %v, probed in %v", i+1,
@@ -102,7 +102,7 @@ type probed struct {
 }
 
 // probeAll runs the probes of one step of all cases, some at a time.
-func probeAll(t *testing.T, prober *prober, runs []*run, i int) []probed {
+func probeAll(t *testing.T, prober *prober, runs []*run, i int, differences []difference) []probed {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var all []probed
@@ -122,6 +122,7 @@ func probeAll(t *testing.T, prober *prober, runs []*run, i int) []probed {
 			p.at, found = r.addresses.find(p.service, p.kind, p.family, p.port, p.proto)
 			require.True(t, found, "case %q: no address for %q", r.name, p.key())
 			p.caseName, p.step = r.name, fmt.Sprint(i+1)
+			p = differing(p, differences)
 			group.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
@@ -170,29 +171,43 @@ func (p probe) wanted() string {
 	return text
 }
 
-// compare lists the probes in which two proxies differ.
-func compare(t *testing.T, ours, theirs []result) {
+// compare lists the probes in which two proxies differ, and fails the test when those
+// are not the ones in which they are expected to.
+func compare(t *testing.T, ours, theirs []result, expected []difference) {
 	if len(ours) == 0 || len(theirs) == 0 {
 		t.Skip("needs the results of both proxies")
 	}
-	name := func(r result) string { return r.caseName + ", step " + r.step + ": " + r.key() }
+	require.Len(t, theirs, len(ours))
 	saw := map[string]result{}
 	for _, r := range theirs {
-		saw[name(r)] = r
+		saw[r.title()] = r
 	}
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	differ := 0
+	found := map[string]int{}
+	var wrong, right strings.Builder
+	wrongTable, rightTable := tabwriter.NewWriter(&wrong, 0, 0, 2, ' ', 0), tabwriter.NewWriter(&right, 0, 0, 2, ' ', 0)
 	for _, r := range ours {
-		if other := saw[name(r)]; other.got != r.got {
-			fmt.Fprintf(table, "%s\tkpng %s\tkube-proxy %s\n", name(r), r.got, other.got)
-			differ++
+		other := saw[r.title()]
+		differs, listed := other.got != r.got, other.difference != ""
+		if listed {
+			found[other.difference]++
+		}
+		table := rightTable
+		if differs != listed {
+			table = wrongTable
+		} else if !differs {
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%s\tkpng %s\tother %s\n", other.difference, r.title(), r.got, other.got)
+	}
+	wrongTable.Flush()
+	rightTable.Flush()
+	for _, d := range expected {
+		if found[d.id] == 0 && os.Getenv("KPNG_CASES") == "" {
+			t.Errorf("no probe shows %s: %s", d.id, d.why)
 		}
 	}
-	table.Flush()
-	if differ > 0 || len(ours) != len(theirs) {
-		t.Errorf("%d of %d probes differ (kube-proxy: %d probes)\n%s", differ, len(ours), len(theirs), text.String())
-		return
+	if wrong.Len() > 0 {
+		t.Errorf("not listed, or listed and not seen, of %d probes:\n%s", len(ours), wrong.String())
 	}
-	t.Logf("%d probes, no difference", len(ours))
+	t.Logf("%d probes, expected differences:\n%s", len(ours), right.String())
 }

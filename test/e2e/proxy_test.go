@@ -18,15 +18,20 @@ import (
 
 // A proxyUnderTest is a program with the command line of kube-proxy.
 type proxyUnderTest struct {
-	name, pkg string
-	path      string
-	process   *netns.Process
+	name, pkg, mode string
+	// differences are what it does otherwise than the cases say, on purpose.
+	differences []difference
+	// heals says that it notices when somebody removes its rules.
+	heals   bool
+	path    string
+	process *netns.Process
 }
 
 func proxies() []*proxyUnderTest {
 	return []*proxyUnderTest{
-		{name: "kpng", pkg: controlplane.OurProxyPackage},
-		{name: "kube-proxy", pkg: controlplane.KubeProxyPackage},
+		{name: "kpng", pkg: controlplane.OurProxyPackage, mode: "nftables", heals: true},
+		{name: "kube-proxy", pkg: controlplane.KubeProxyPackage, mode: "nftables"},
+		{name: "kube-proxy-iptables", pkg: controlplane.KubeProxyPackage, mode: "iptables", differences: iptablesDifferences(), heals: true},
 	}
 }
 
@@ -39,11 +44,13 @@ func (p *proxyUnderTest) build(t testing.TB, w *world) {
 
 func (p *proxyUnderTest) args(w *world) []string {
 	return []string{
-		"--kubeconfig=" + w.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=nftables",
+		"--kubeconfig=" + w.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=" + p.mode,
 		"--cluster-cidr=" + cluster.PodCIDR4 + "," + cluster.PodCIDR6, "--detect-local-mode=ClusterCIDR",
 		"--healthz-bind-address=0.0.0.0:10256", "--metrics-bind-address=127.0.0.1:10249",
 		// The size of the table belongs to the machine, not to a namespace.
 		"--conntrack-max-per-core=0", "--v=2",
+		// How often that mode looks whether its rules are still there.
+		"--iptables-sync-period=5s",
 	}
 }
 
@@ -108,6 +115,30 @@ func (w *world) get(ctx context.Context, address, path string) (code int, body s
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	return response.StatusCode, string(data), err
+}
+
+// quantiles returns the median and the 99th percentile of a histogram of the proxy, as
+// upper bounds: those of the buckets they are in.
+func (w *world) quantiles(t testing.TB, name string) (half, most time.Duration) {
+	t.Helper()
+	_, body, err := w.get(t.Context(), "127.0.0.1:10249", "/metrics")
+	require.NoError(t, err)
+	total, err := w.metric(t.Context(), name+"_count")
+	require.NoError(t, err)
+	for line := range strings.Lines(body) {
+		var bound, count float64
+		if n, _ := fmt.Sscanf(line, name+"_bucket{le=\"%g\"} %g", &bound, &count); n != 2 {
+			continue
+		}
+		at := time.Duration(bound * float64(time.Second))
+		if half == 0 && count >= total/2 {
+			half = at
+		}
+		if most == 0 && count >= total*0.99 {
+			most = at
+		}
+	}
+	return half, most
 }
 
 // metric returns the sum of all samples of a metric of the proxy.

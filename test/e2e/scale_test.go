@@ -18,13 +18,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kpng/test/cluster"
+	"sigs.k8s.io/kpng/test/controlplane"
 )
 
 // scaleLimit is how long a proxy may take for all objects.
 const scaleLimit = 20 * time.Minute
 
 // A scale is the size of the measurement.
-type scale struct{ services, endpoints, changes, flips int }
+type scale struct{ services, endpoints, changes, flips, burst int }
 
 // TestScale measures each proxy with many Services. It runs when KPNG_SCALE says
 // how many: "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the
@@ -34,7 +35,7 @@ func TestScale(t *testing.T) {
 	if size == "" {
 		t.Skip("measures for minutes: set KPNG_SCALE=10000x10")
 	}
-	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50}
+	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50, burst: 2000}
 	if size != "1" {
 		_, err := fmt.Sscanf(size, "%dx%d", &s.services, &s.endpoints)
 		require.NoError(t, err, "KPNG_SCALE")
@@ -49,7 +50,7 @@ func TestScale(t *testing.T) {
 	s.load(t, w)
 	t.Logf("%d Services with %d endpoints each written in %v", s.services, s.endpoints, time.Since(begin).Round(time.Millisecond))
 	var measured []figures
-	for _, p := range proxies() {
+	for _, p := range proxies()[:2] { // the iptables mode would take an hour
 		t.Run(p.name, func(t *testing.T) { measured = append(measured, s.measure(t, w, p)) })
 	}
 	t.Logf("%d Services x %d endpoints, %d changes\n%s", s.services, s.endpoints, s.changes, show(measured))
@@ -134,7 +135,9 @@ type figures struct {
 	startCPU             time.Duration
 	memory, peak         int64
 	flip50, flip90, most time.Duration
-	changeCPU            time.Duration
+	react50, react99     time.Duration
+	inside50, inside99   time.Duration
+	changeCPU, burstCPU  time.Duration
 	settled              time.Duration
 }
 
@@ -162,7 +165,12 @@ func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
 		f.syncs = time.Duration(seconds * float64(time.Second))
 	}
 	s.flip(t, w, p, &f)
+	s.react(t, w, p, &f)
 	s.churn(t, w, p, &f)
+	s.hurry(t, w, p, &f)
+	if p.pkg == controlplane.OurProxyPackage {
+		f.inside50, f.inside99 = w.quantiles(t, "kpng_reaction_duration_seconds")
+	}
 	var err error
 	f.memory, f.peak, err = p.process.Memory()
 	require.NoError(t, err)
@@ -200,6 +208,39 @@ func (s scale) flip(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
 	p.alive(t)
 	slices.Sort(took)
 	f.flip50, f.flip90, f.most = took[len(took)/2], took[len(took)*9/10], took[len(took)-1]
+}
+
+// react changes one endpoint of one Service after another, and measures from the packet
+// that tells the node of it until the kernel has the rules. A proxy that waits between
+// two syncs is spared most of it.
+func (s scale) react(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
+	watch := startStopwatch(t, w)
+	n := 300
+	if p.pkg != controlplane.OurProxyPackage {
+		n = 30
+	}
+	chosen := rand.Perm(s.services)
+	var took []time.Duration
+	for i := range n {
+		pause(time.Duration(50+rand.IntN(100)) * time.Millisecond)
+		took = append(took, watch.time(t, scaleLimit, func() {
+			w.writeSlice(t, s.slice(chosen[i/2], s.endpoints, i%2 == 0), true)
+		}))
+	}
+	p.alive(t)
+	slices.Sort(took)
+	f.react50, f.react99 = took[len(took)/2], took[(len(took)*99-1)/100]
+}
+
+// hurry is churn as fast as one client can write.
+func (s scale) hurry(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
+	before := cpu(t, p)
+	chosen := rand.Perm(s.services)
+	for n := range s.burst {
+		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
+	}
+	w.barrier(t, scaleLimit)
+	f.burstCPU = (cpu(t, p) - before) / time.Duration(s.burst)
 }
 
 // churn changes one endpoint of one Service after another, ten a second, and
@@ -246,7 +287,12 @@ func show(all []figures) string {
 	row("API write to packet, median, ms", func(f figures) float64 { return ms(f.flip50) }, "%.1f")
 	row("API write to packet, 90 %, ms", func(f figures) float64 { return ms(f.flip90) }, "%.1f")
 	row("API write to packet, most, ms", func(f figures) float64 { return ms(f.most) }, "%.1f")
-	row("processor time per endpoint change, ms", func(f figures) float64 { return ms(f.changeCPU) }, "%.2f")
+	row("packet from the API server to rules in the kernel, median, ms", func(f figures) float64 { return ms(f.react50) }, "%.2f")
+	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.react99) }, "%.2f")
+	row("fact stored to rules accepted, by its own metric, median, ms", func(f figures) float64 { return ms(f.inside50) }, "%.2f")
+	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.inside99) }, "%.2f")
+	row("processor time per endpoint change, ten a second, ms", func(f figures) float64 { return ms(f.changeCPU) }, "%.2f")
+	row("processor time per endpoint change, one after another, ms", func(f figures) float64 { return ms(f.burstCPU) }, "%.2f")
 	row("last of the changes in force after, ms", func(f figures) float64 { return ms(f.settled) }, "%.0f")
 	row("resident memory, MB", func(f figures) float64 { return float64(f.memory) / 1e6 }, "%.0f")
 	row("highest resident memory, MB", func(f figures) float64 { return float64(f.peak) / 1e6 }, "%.0f")

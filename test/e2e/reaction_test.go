@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A stopwatch tells, from outside of any proxy, when packets from the API server reach
+// the node and when the node's kernel has new rules.
+type stopwatch struct {
+	mu      sync.Mutex
+	packets []time.Time
+	rules   []time.Time
+	changed chan struct{} // has room for one
+	err     error
+}
+
+// startStopwatch listens on the node until the test ends.
+func startStopwatch(t *testing.T, w *world) *stopwatch {
+	t.Helper()
+	s := &stopwatch{changed: make(chan struct{}, 1)}
+	packets, rules := -1, -1
+	require.NoError(t, w.Node.Namespace.Do(func() (err error) {
+		if packets, err = openPackets("eth0"); err == nil {
+			rules, err = openRules()
+		}
+		return err
+	}))
+	api := w.control.Addr()
+	var readers sync.WaitGroup
+	files := []*os.File{os.NewFile(uintptr(packets), "packets"), os.NewFile(uintptr(rules), "rules")}
+	readers.Go(func() {
+		s.read(files[0], func(b []byte) bool { return carries(b, api) }, &s.packets)
+	})
+	readers.Go(func() {
+		s.read(files[1], func([]byte) bool { return true }, &s.rules)
+	})
+	t.Cleanup(func() {
+		for _, f := range files {
+			require.NoError(t, f.Close())
+		}
+		readers.Wait()
+	})
+	return s
+}
+
+// openPackets opens a socket that gets copies of the IPv4 packets of an interface.
+func openPackets(name string) (int, error) {
+	device, err := net.InterfaceByName(name)
+	if err != nil {
+		return -1, err
+	}
+	const ipv4 = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8 // in the order of the network
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, ipv4)
+	if err != nil {
+		return -1, fmt.Errorf("packet socket: %w", err)
+	}
+	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: device.Index})
+}
+
+// openRules opens a socket that is told of all changes of nftables.
+func openRules() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return -1, fmt.Errorf("netlink socket: %w", err)
+	}
+	const nftables = 7 // NFNLGRP_NFTABLES
+	return fd, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (nftables - 1)})
+}
+
+// carries tells whether an IPv4 packet is TCP from an address and has content.
+func carries(b []byte, from netip.AddrPort) bool {
+	if len(b) < 40 || b[9] != unix.IPPROTO_TCP || netip.AddrFrom4([4]byte(b[12:16])) != from.Addr() {
+		return false
+	}
+	ip, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if len(b) < ip+20 || binary.BigEndian.Uint16(b[ip:]) != from.Port() {
+		return false
+	}
+	return total > ip+int(b[ip+12]>>4)*4
+}
+
+func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time) {
+	buffer := make([]byte, 1<<16)
+	for {
+		n, err := f.Read(buffer)
+		now := time.Now()
+		if err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.err = err
+			return
+		}
+		if !wanted(buffer[:n]) {
+			continue
+		}
+		s.mu.Lock()
+		*into = append(*into, now)
+		s.mu.Unlock()
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// time runs a write and returns how long after the packet that told of it the kernel
+// had new rules.
+func (s *stopwatch) time(t *testing.T, limit time.Duration, write func()) time.Duration {
+	t.Helper()
+	s.mu.Lock()
+	s.packets, s.rules = nil, nil
+	s.mu.Unlock()
+	write()
+	for timeout := time.After(limit); ; {
+		s.mu.Lock()
+		packets, rules, err := s.packets, s.rules, s.err
+		s.mu.Unlock()
+		require.NoError(t, err)
+		if len(packets) > 0 {
+			for _, at := range rules {
+				if at.After(packets[0]) {
+					return at.Sub(packets[0])
+				}
+			}
+		}
+		select {
+		case <-s.changed:
+		case <-timeout:
+			t.Fatalf("no new rules within %v", limit)
+		}
+	}
+}

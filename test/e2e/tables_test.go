@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rows returns the cells of the tables in a part of a document, without their heads.
+func rows(t *testing.T, document, from string) [][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs", document))
+	require.NoError(t, err)
+	_, part, found := strings.Cut(string(text), from)
+	require.True(t, found, "%s has no %q", document, from)
+	part, _, _ = strings.Cut(part, "\n## ")
+	var all [][]string
+	body := false
+	for line := range strings.Lines(part) {
+		line = strings.TrimSpace(line)
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			body = false
+		case strings.HasPrefix(line, "| ---"):
+			body = true
+		case body:
+			var cells []string
+			for cell := range strings.SplitSeq(strings.Trim(line, "|"), " | ") {
+				cells = append(cells, strings.TrimSpace(cell))
+			}
+			all = append(all, cells)
+		}
+	}
+	require.NotEmpty(t, all, "%s has no table after %q", document, from)
+	return all
+}
+
+// storyNames are all that docs/upstream-e2e.md may name.
+func storyNames() []string {
+	var all []string
+	for _, c := range cases() {
+		all = append(all, c.name)
+	}
+	for _, l := range liveTests() {
+		all = append(all, l.name)
+	}
+	return all
+}
+
+func TestNamesOfStoriesAreUnique(t *testing.T) {
+	all := storyNames()
+	slices.Sort(all)
+	require.Equal(t, slices.Compact(slices.Clone(all)), all)
+}
+
+// TestUpstreamTable: docs/upstream-e2e.md lists the tests that Kubernetes has, and
+// cases that exist.
+func TestUpstreamTable(t *testing.T) {
+	listed := map[string][]string{}
+	named := map[string]bool{}
+	for _, cells := range rows(t, "upstream-e2e.md", "# Kubernetes' own") {
+		require.Len(t, cells, 3, "%v", cells)
+		listed[cells[0]] = append(listed[cells[0]], cells[1])
+		require.NotEmpty(t, cells[2])
+		for _, m := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(cells[2], -1) {
+			if strings.HasPrefix(m[1], "make ") {
+				continue
+			}
+			named[m[1]] = true
+			require.Contains(t, storyNames(), m[1], "named by %s: %s", cells[0], cells[1])
+		}
+	}
+	for file, tests := range listed {
+		require.ElementsMatch(t, upstreamTests(t, file), tests, file)
+	}
+	for _, c := range upstreamCases() {
+		if strings.HasPrefix(c.name, "should ") {
+			require.True(t, named[c.name], "no test of Kubernetes leads to %q", c.name)
+		}
+	}
+}
+
+// upstreamTests returns the names of the tests in a file of Kubernetes, without tags.
+func upstreamTests(t *testing.T, file string) []string {
+	t.Helper()
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes").Output()
+	require.NoError(t, err)
+	path := filepath.Join(string(bytes.TrimSpace(dir)), "test/e2e/network", file)
+	parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	var all []string
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 {
+			return true
+		}
+		selector, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || selector.Sel.Name != "It" && selector.Sel.Name != "ConformanceIt" {
+			return true
+		}
+		if name, ok := call.Args[0].(*ast.BasicLit); ok {
+			text, err := strconv.Unquote(name.Value)
+			require.NoError(t, err)
+			all = append(all, strings.TrimSpace(regexp.MustCompile(`\s*\[[^\]]*\]`).ReplaceAllString(text, "")))
+		}
+		return true
+	})
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// TestDifferencesAreDocumented: docs/semantics.md has a row for each difference from
+// the iptables mode, and no others.
+func TestDifferencesAreDocumented(t *testing.T) {
+	var documented, listed []string
+	for _, cells := range rows(t, "semantics.md", "## Beside kube-proxy's iptables mode") {
+		id, _, _ := strings.Cut(cells[0], " ")
+		documented = append(documented, id)
+	}
+	for _, d := range iptablesDifferences() {
+		listed = append(listed, d.id)
+		require.NotEmpty(t, d.why, d.id)
+	}
+	slices.Sort(listed)
+	require.ElementsMatch(t, documented, slices.Compact(listed))
+}
