@@ -16,15 +16,15 @@ import (
 	"sigs.k8s.io/kpng/transport/kubetoken"
 )
 
-// A Listener is what flags say of where to listen, and who may do what.
-type Listener struct {
+// A listener is what flags say of where to listen, and who may do what.
+type listener struct {
 	address, cert, key, clientCA       string
 	audiences, agents, relays, readers string
 	tokenReview, insecure              bool
 }
 
-// Define defines the flags.
-func (l *Listener) Define(fs *flag.FlagSet) {
+// define defines the flags.
+func (l *listener) define(fs *flag.FlagSet) {
 	fs.StringVar(&l.address, "listen", "127.0.0.1:10270", "the `address` to serve gRPC on: host:port or unix:///path")
 	fs.StringVar(&l.cert, "cert", "", "`file` with the certificate of this server")
 	fs.StringVar(&l.key, "key", "", "`file` with its key")
@@ -37,13 +37,10 @@ func (l *Listener) Define(fs *flag.FlagSet) {
 	fs.BoolVar(&l.insecure, "insecure", false, "serve without TLS wherever it listens, and let everybody do everything; without this flag that is so on loopback and unix sockets only, and only without a certificate")
 }
 
-// TokenReview says whether the API server is needed to know clients.
-func (l *Listener) TokenReview() bool { return l.tokenReview }
-
-// Listen begins to listen, and returns who may do what. client may be nil when tokens
+// open begins to listen, and returns who may do what. client may be nil when tokens
 // are not reviewed. certificates follows certificates until its context is done.
-func (l *Listener) Listen(ctx context.Context, client kubernetes.Interface, log *slog.Logger) (
-	listener *transport.Listener, guard transport.Guard, certificates func(ctx context.Context) error, err error,
+func (l *listener) open(ctx context.Context, client kubernetes.Interface, log *slog.Logger) (
+	socket *transport.Listener, guard transport.Guard, certificates func(ctx context.Context) error, err error,
 ) {
 	cfg := transport.ListenConfig{Logger: log}
 	guard.Logger = log
@@ -71,21 +68,21 @@ func (l *Listener) Listen(ctx context.Context, client kubernetes.Interface, log 
 			return nil, guard, nil, err
 		}
 	}
-	listener, err = transport.Listen(ctx, l.address, cfg)
-	return listener, guard, certificates, err
+	socket, err = transport.Listen(ctx, l.address, cfg)
+	return socket, guard, certificates, err
 }
 
 const anonymous = "system:anonymous"
 
 // everybody knows everybody, if only as somebody.
-func (l *Listener) everybody() transport.Authenticator {
+func (l *listener) everybody() transport.Authenticator {
 	if l.insecure {
 		return func(context.Context) (transport.Identity, error) { return transport.Identity{Name: anonymous}, nil }
 	}
 	return transport.AnonymousLocal("")
 }
 
-func (l *Listener) clientCertificate() transport.ClientCertificate {
+func (l *listener) clientCertificate() transport.ClientCertificate {
 	switch {
 	case l.clientCA == "":
 		return transport.NoClientCertificate
@@ -95,7 +92,7 @@ func (l *Listener) clientCertificate() transport.ClientCertificate {
 	return transport.RequireClientCertificate
 }
 
-func (l *Listener) authenticator(client kubernetes.Interface, log *slog.Logger) (transport.Authenticator, error) {
+func (l *listener) authenticator(client kubernetes.Interface, log *slog.Logger) (transport.Authenticator, error) {
 	var all []transport.Authenticator
 	if l.clientCA != "" {
 		all = append(all, transport.ByCertificate)
@@ -114,7 +111,7 @@ func (l *Listener) authenticator(client kubernetes.Interface, log *slog.Logger) 
 	return transport.FirstOf(all...), nil
 }
 
-func (l *Listener) rules() transport.Rules {
+func (l *listener) rules() transport.Rules {
 	relays := subjects(l.relays)
 	return transport.Rules{OwnNode: subjects(l.agents), Allow: map[transport.Verb]transport.Subjects{
 		transport.WatchNode:   relays,

@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/kpng/examples/internal/cli"
 )
 
-// Observe serves /metrics, /livez and /readyz on addr until ctx is done; an empty
+// observe serves /metrics, /livez and /readyz on addr until ctx is done; an empty
 // address serves nothing. It is ready once all of ready are closed.
-func Observe(ctx context.Context, addr string, log *slog.Logger, metrics []prometheus.Collector, ready ...<-chan struct{}) error {
+func observe(ctx context.Context, addr string, log *slog.Logger, metrics []prometheus.Collector, ready ...<-chan struct{}) error {
 	if addr == "" {
 		return nil
 	}
