@@ -71,7 +71,12 @@ func Serve(ctx context.Context, listener *transport.Listener, cfg Config, servic
 		start(func() error { return s.Run(ctx) })
 	}
 	running.Go(func() { announce(ctx, status, services) })
-	start(func() error { return server.Serve(listener) })
+	start(func() error {
+		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil // it was stopped before it began
+	})
 	cfg.Logger.InfoContext(ctx, "Serving", "address", listener.Addr().String())
 	<-ctx.Done()
 	status.Shutdown()

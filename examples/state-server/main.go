@@ -63,5 +63,5 @@ func (o *options) watcher(client kubernetes.Interface, log *slog.Logger) watcher
 	if o.manifests != "" {
 		return file.New(o.manifests, file.Config{Logger: log})
 	}
-	return kube.New(client, kube.Config{Logger: log})
+	return kube.New(client, kube.Config{Nodes: kube.AllNodes, Logger: log})
 }

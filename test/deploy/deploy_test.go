@@ -269,7 +269,11 @@ func (w *world) start(program string, manifest []string, args ...string) *proces
 	}()
 	w.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		for range p.lines { // until it has ended
+		for line := range p.lines { // until it has ended
+			p.all.WriteString(line + "\n")
+		}
+		if w.t.Failed() {
+			w.t.Logf("%s said:\n%s", p.name, p.all.String())
 		}
 	})
 	return p
