@@ -36,14 +36,17 @@ func allowed() map[string][]string {
 		"localsink/feed":       own("localsink", "diffstore"),
 		"localsink/plan":       own("localsink"),
 		"localsink/nodelocal":  own("localsink", "localsink/feed", "localsink/plan", "watchers", "diffstore"),
-		"localsink/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/wire", "diffstore", "localsink",
+		"localsink/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
 			"localsink/feed", "localsink/nodelocal", "localsink/plan", "watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
-		"localsink/remote/remotemetrics":  append(own("localsink/remote"), "github.com/prometheus/client_golang/"),
-		"endpoint":                        append(own("transport", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/"),
+		"localsink/remote/remotemetrics": append(own("localsink/remote"), "github.com/prometheus/client_golang/"),
+		"endpoint":                       append(own("transport", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/"),
+		"watchers/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
+			"watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
 		"api/kpng/v1alpha1":               {"google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"},
 		"internal/fanout":                 own("diffstore"),
-		"internal/session":                append(own("api/kpng/v1alpha1", "internal/fanout"), "google.golang.org/grpc/"),
-		"internal/wire":                   {"google.golang.org/grpc", "google.golang.org/grpc/"},
+		"internal/session":                append(own("api/kpng/v1alpha1", "internal/fanout", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
+		"internal/values":                 own("api/kpng/v1alpha1", "localsink"),
+		"internal/wire":                   {"google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"},
 		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
@@ -111,7 +114,7 @@ func TestUsersGetNoHeavyModules(t *testing.T) {
 		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
-		speaksGRPC := []string{"api/", "endpoint", "internal/session", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
+		speaksGRPC := []string{"api/", "endpoint", "internal/session", "internal/values", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
 		if !slices.ContainsFunc(speaksGRPC, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) }) {
 			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
 		}

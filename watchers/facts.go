@@ -49,7 +49,20 @@ type Service struct {
 	// Affinity is the ClientIP session affinity's timeout, or zero for none.
 	Affinity time.Duration
 	Ports    []ServicePort
-	Problems []Problem
+	// ProxyName is the label service.kubernetes.io/service-proxy-name; nil when the
+	// Service has none, which is not the same as an empty one. See [Service.IsFor].
+	ProxyName *string
+	Problems  []Problem
+}
+
+// IsFor says whether the proxy of the given name serves the Service: the label names it.
+// "" is the cluster's ordinary proxy, which serves the Services without the label. A
+// Service with an empty label is nobody's.
+func (s *Service) IsFor(proxy string) bool {
+	if s.ProxyName == nil || proxy == "" {
+		return s.ProxyName == nil && proxy == ""
+	}
+	return *s.ProxyName == proxy
 }
 
 // An Ingress is an address of a load balancer.

@@ -32,6 +32,10 @@ func (s *Service) hash(h *diffstore.Hash) {
 		h.Uint(uint64(p.Port))
 		h.Uint(uint64(p.NodePort))
 	})
+	h.Bool(s.ProxyName != nil)
+	if s.ProxyName != nil {
+		h.String(*s.ProxyName)
+	}
 	hashProblems(h, s.Problems)
 }
 

@@ -23,7 +23,7 @@ func TestHashCoversEveryField(t *testing.T) {
 		zero   Fact
 		fields int // a lower bound, so that the walk cannot quietly become shorter
 	}{
-		{&Service{}, 26},
+		{&Service{}, 28},
 		{&EndpointSlice{}, 21},
 		{&Node{}, 8},
 		{&ServiceCIDR{}, 5},
@@ -45,12 +45,14 @@ func TestHashCoversEveryField(t *testing.T) {
 // places.
 func TestHashIsUnambiguous(t *testing.T) {
 	a := netip.MustParseAddr("10.0.0.1")
+	empty := ""
 	hints := func(h *Hints) Fact { return &EndpointSlice{Endpoints: []Endpoint{{Hints: h}}} }
 	for name, pair := range map[string][2]Fact{
-		"no hints, empty hints": {hints(nil), hints(&Hints{})},
-		"zones, nodes":          {hints(&Hints{Zones: []string{"x"}}), hints(&Hints{Nodes: []string{"x"}})},
-		"addresses":             {&Service{ClusterIPs: []netip.Addr{a}}, &Service{ExternalIPs: []netip.Addr{a}}},
-		"order":                 {&Service{IPFamilies: []IPFamily{4, 6}}, &Service{IPFamilies: []IPFamily{6, 4}}},
+		"no hints, empty hints":  {hints(nil), hints(&Hints{})},
+		"zones, nodes":           {hints(&Hints{Zones: []string{"x"}}), hints(&Hints{Nodes: []string{"x"}})},
+		"addresses":              {&Service{ClusterIPs: []netip.Addr{a}}, &Service{ExternalIPs: []netip.Addr{a}}},
+		"no label, an empty one": {&Service{}, &Service{ProxyName: &empty}},
+		"order":                  {&Service{IPFamilies: []IPFamily{4, 6}}, &Service{IPFamilies: []IPFamily{6, 4}}},
 	} {
 		require.False(t, sameContent(pair[0], pair[1]), name)
 		require.True(t, sameContent(pair[0], pair[0]), name)

@@ -135,6 +135,31 @@ func (h *Hub[K, X]) Run(ctx context.Context) {
 	}
 }
 
+// Follow is Run beside a loop that brings in what is new: fn is called at once, and again
+// whenever the channel that it has returned is closed, but no sooner than interval after
+// the last call. Follow returns when ctx is done and both have ended.
+func (h *Hub[K, X]) Follow(ctx context.Context, interval time.Duration, fn func() <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for {
+		newer := fn()
+		timer := time.NewTimer(interval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-newer:
+		}
+	}
+}
+
 func (h *Hub[K, X]) each(fn func(*session[K, X])) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,11 +20,9 @@ import (
 // ErrExpired ends a stream whose peer's permission has ended.
 var ErrExpired = errors.New("session: the permission to watch has expired; authenticate anew")
 
-// Common returns the capabilities that a client has and that this code understands.
-func Common(client []kpng.Capability) (out []kpng.Capability) {
-	for _, c := range []kpng.Capability{
-		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
-	} {
+// Common returns the capabilities that both a client and a server have.
+func Common(client, server []kpng.Capability) (out []kpng.Capability) {
+	for _, c := range server {
 		if slices.Contains(client, c) {
 			out = append(out, c)
 		}
@@ -32,9 +30,9 @@ func Common(client []kpng.Capability) (out []kpng.Capability) {
 	return out
 }
 
-// Peer returns what a client's hello says.
-func Peer(h *kpng.Hello) fanout.Peer {
-	has := func(c kpng.Capability) bool { return slices.Contains(h.GetCapabilities(), c) }
+// Peer returns what a client's hello says, as far as both sides understand it.
+func Peer(h *kpng.Hello, common []kpng.Capability) fanout.Peer {
+	has := func(c kpng.Capability) bool { return slices.Contains(common, c) }
 	return fanout.Peer{
 		Diffs:        has(kpng.Capability_CAPABILITY_DELTAS),
 		Resumes:      has(kpng.Capability_CAPABILITY_RESUME),
@@ -47,8 +45,8 @@ func Peer(h *kpng.Hello) fanout.Peer {
 // maxErrorText bounds what is kept of a peer's error.
 const maxErrorText = 1024
 
-// Message returns what a client says after hello, and false when both arguments are nil.
-func Message(held *kpng.Held, ack *kpng.Ack) (fanout.Message, bool) {
+// message returns what a client says after hello, and false when both arguments are nil.
+func message(held *kpng.Held, ack *kpng.Ack) (fanout.Message, bool) {
 	switch {
 	case held != nil:
 		return fanout.Message{Held: held.GetDigests(), Last: held.GetLast()}, true

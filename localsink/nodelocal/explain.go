@@ -67,7 +67,7 @@ func Explain(facts watchers.Snapshot, cfg Config, name watchers.ServiceName) (*E
 		return nil, err
 	}
 	svc := facts.Service(name)
-	if svc == nil {
+	if svc == nil || !svc.IsFor(cfg.ProxyName) {
 		return nil, nil
 	}
 	v, list := cfg.view(facts), slices.Collect(facts.EndpointSlices(name))

@@ -23,7 +23,7 @@ func NewFleet(store *watchers.Store, cfg Config) (*Fleet, error) {
 	if err := cfg.completeFleet(); err != nil {
 		return nil, err
 	}
-	return &Fleet{cfg: cfg, meanings: newMeanings(store, cfg.MasqueradeAll), born: time.Now()}, nil
+	return &Fleet{cfg: cfg, meanings: newMeanings(store, &cfg), born: time.Now()}, nil
 }
 
 // Close lets go of the store.

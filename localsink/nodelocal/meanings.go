@@ -14,11 +14,12 @@ import (
 type meanings struct {
 	facts         *diffstore.Reader[watchers.Key, watchers.Fact]
 	claims        *claims
+	proxyName     string
 	masqueradeAll bool
 }
 
-func newMeanings(store *watchers.Store, masqueradeAll bool) *meanings {
-	return &meanings{facts: store.Reader(), claims: newClaims(), masqueradeAll: masqueradeAll}
+func newMeanings(store *watchers.Store, cfg *Config) *meanings {
+	return &meanings{facts: store.Reader(), claims: newClaims(), proxyName: cfg.ProxyName, masqueradeAll: cfg.MasqueradeAll}
 }
 
 // A changed is what has changed in the facts since the last look.
@@ -84,7 +85,7 @@ func (m *meanings) mean(facts watchers.Snapshot, names map[localsink.ServiceName
 // that win or lose an address by what it asks for now.
 func (m *meanings) ask(facts watchers.Snapshot, name localsink.ServiceName, wanted map[localsink.ServiceName]*Meaning) []localsink.ServiceName {
 	svc := facts.Service(name)
-	if svc == nil {
+	if svc == nil || !svc.IsFor(m.proxyName) {
 		wanted[name] = nil
 		return m.claims.set(name, time.Time{}, nil)
 	}

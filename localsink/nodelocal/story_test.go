@@ -108,6 +108,8 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			for _, c := range w[1:] {
 				s.cfg.LocalPods.ClusterCIDRs = append(s.cfg.LocalPods.ClusterCIDRs, netip.MustParsePrefix(c))
 			}
+		case "proxy-name":
+			s.cfg.ProxyName = w[1]
 		case "node-cidr":
 			s.cfg.LocalPods.NodeCIDR = true
 		case "pod-interface":
@@ -169,7 +171,7 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 	if head.Kind == "Service" || head.Kind == "EndpointSlice" {
 		object.SetNamespace(cmp.Or(object.GetNamespace(), "default"))
 	}
-	fact, err := kubeapi.Filter{}.Fact(object)
+	fact, err := kubeapi.Filter{AllProxies: true}.Fact(object)
 	if unusable := (*kubeapi.Unusable)(nil); err != nil {
 		require.ErrorAs(t, err, &unusable, where)
 	}

@@ -18,6 +18,10 @@ type Config struct {
 	// NodeIP, when it is a specific address, stands for the node in its family, and
 	// its family is the primary one. Otherwise the Node object decides.
 	NodeIP netip.Addr
+	// ProxyName is the value of the label service.kubernetes.io/service-proxy-name of the
+	// Services that are served; "" serves those without the label. Whatever else is in the
+	// facts is somebody else's.
+	ProxyName string
 	// LocalPods says how packets of local pods are recognised.
 	LocalPods Detection
 	// NodePortAddresses are networks and keywords that say which addresses of the
@@ -92,7 +96,7 @@ func NewTable(store *watchers.Store, cfg Config) (*Table, error) {
 	v := cfg.view(watchers.NewStore().Snapshot())
 	return &Table{
 		cfg:      cfg,
-		meanings: newMeanings(store, cfg.MasqueradeAll),
+		meanings: newMeanings(store, &cfg),
 		view:     v,
 		born:     time.Now(),
 		feed:     feed.New(v.node),

@@ -90,99 +90,26 @@ func (c *Client) Run(ctx context.Context, sink localsink.Sink) error {
 	})
 }
 
-// follow watches one server after the other.
+// follow hears one server after the other.
 func (c *Client) follow(ctx context.Context) {
-	retry := session.Retry{Max: c.cfg.MaxReconnect, Servers: len(c.servers)}
-	retry.Run(ctx, func(server int) (progress bool) {
-		progress, err := c.watch(ctx, c.servers[server])
-		if ctx.Err() == nil {
-			c.cfg.Logger.WarnContext(ctx, "Lost the server, will try again; Services stay as they are",
-				"server", server, "err", err)
-		}
-		return progress
-	})
-}
-
-// watch is one stream. It reports whether the server has said anything of use.
-func (c *Client) watch(ctx context.Context, server grpc.ClientConnInterface) (progress bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := kpng.NewNodeServiceClient(server).WatchNode(ctx)
-	if err != nil {
-		return false, err
-	}
-	root, count := c.mirror.held()
-	err = stream.Send(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-		Hello: &kpng.Hello{
-			Client: c.cfg.Client, HeldRoot: root, HeldCount: count,
-			Capabilities: []kpng.Capability{
-				kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
-			},
+	type (
+		request = kpng.WatchNodeRequest
+		answer  = kpng.WatchNodeResponse
+	)
+	client := session.Client[*request, *answer]{
+		Name: c.cfg.Client, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
+			return kpng.NewNodeServiceClient(server).WatchNode(ctx)
 		},
-		NodeName: c.cfg.NodeName,
-		Lacks:    toFeatures(c.mirror.lacks),
-	}}})
-	if err != nil {
-		_, err = stream.Recv() // says why
-		return false, err
+		Hello: func(h *kpng.Hello) *request {
+			return &request{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
+				Hello: h, NodeName: c.cfg.NodeName, Lacks: toFeatures(c.mirror.lacks),
+			}}}
+		},
+		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchNodeRequest_Held{Held: h}} },
+		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
+		Memory: c.mirror, Acks: c.mirror.acks,
+		Logger: c.cfg.Logger, Lost: "Lost the server, will try again; Services stay as they are",
 	}
-	welcome, err := stream.Recv()
-	if err != nil {
-		return false, err
-	}
-	if welcome.GetWelcome() == nil {
-		return false, errors.New("remote: the server does not begin with welcome")
-	}
-	if welcome.GetWelcome().GetSendHeld() {
-		if err := c.sayHeld(stream); err != nil {
-			return false, err
-		}
-	}
-	c.mirror.begin(welcome.GetWelcome().GetStartOver())
-	acks := make(chan struct{})
-	go func() { defer close(acks); c.acknowledge(ctx, stream) }()
-	defer func() { cancel(); <-acks }()
-	for {
-		in, err := stream.Recv()
-		if err != nil {
-			return progress, err
-		}
-		if err := c.mirror.hear(in); err != nil {
-			c.mirror.distrust()
-			return progress, fmt.Errorf("remote: the server's words make no sense, will start over: %w", err)
-		}
-		progress = progress || in.GetCommit() != nil
-	}
-}
-
-// heldChunk is how many digests a message has.
-const heldChunk = 8192
-
-func (c *Client) sayHeld(stream kpng.NodeService_WatchNodeClient) error {
-	digests := c.mirror.digests()
-	for last := false; !last; {
-		n := min(len(digests), heldChunk)
-		last = n == len(digests)
-		err := stream.Send(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{
-			Held: &kpng.Held{Digests: digests[:n], Last: last},
-		}})
-		if err != nil {
-			return err
-		}
-		digests = digests[n:]
-	}
-	return nil
-}
-
-// acknowledge tells the server what has been applied, the newest only.
-func (c *Client) acknowledge(ctx context.Context, stream kpng.NodeService_WatchNodeClient) {
-	for {
-		ack, ok := c.mirror.nextAck(ctx)
-		if !ok {
-			return
-		}
-		if stream.Send(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}}) != nil {
-			return // the receiver hears why
-		}
-	}
+	client.Run(ctx)
 }

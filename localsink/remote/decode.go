@@ -5,30 +5,25 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/values"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/plan"
 )
-
-// valid returns s without what is no UTF-8.
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // fromService reads the common part of a Service. What a newer server may say and this
 // client does not know is left out and becomes a problem of the Service; what no server
 // may say is an error.
 func fromService(name localsink.ServiceName, in *kpng.Service) (*plan.Service, error) {
 	out := &plan.Service{Name: name}
-	port, err := portNumber(in.GetHealthCheckPort())
+	port, err := values.Port(in.GetHealthCheckPort())
 	if err != nil {
 		return nil, fmt.Errorf("health_check_port: %w", err)
 	}
 	out.HealthCheckPort = port
-	for _, p := range in.GetProblems() {
-		out.Problems = append(out.Problems, localsink.Problem{Object: p.GetObject(), Field: p.GetField(), Message: p.GetMessage()})
-	}
+	out.Problems = values.FromProblems(in.GetProblems())
 	for i, p := range in.GetPorts() {
 		port, unknown, err := fromPort(p)
 		if err != nil {
@@ -89,7 +84,7 @@ func fromPort(in *kpng.Port) (out plan.Port, unknown []string, err error) {
 }
 
 func fromFrontend(in *kpng.Frontend) (out plan.Frontend, unknown string, err error) {
-	if out.Addr, err = addrPort(in.GetAddress(), in.GetPort()); err != nil {
+	if out.Addr, err = values.AddrPort(in.GetAddress(), in.GetPort()); err != nil {
 		return out, "", err
 	}
 	if out.Sources, err = fromNetworks(in.GetSources()); err != nil {
@@ -174,7 +169,7 @@ func fromEndpoints(in []*kpng.Endpoint) ([]plan.Endpoint, error) {
 }
 
 func fromEndpoint(out *plan.Endpoint, in *kpng.Endpoint) (err error) {
-	out.Addr, err = addrPort(in.GetAddress(), in.GetPort())
+	out.Addr, err = values.AddrPort(in.GetAddress(), in.GetPort())
 	out.Pools, out.Keep = plan.Pools(in.GetPools()), !in.GetNoRetain()
 	return err
 }
@@ -221,7 +216,7 @@ func fromOwn(in *kpng.OwnChange) (*plan.Own, error) {
 func fromNode(in *kpng.Node) (*localsink.Node, error) {
 	out := &localsink.Node{Name: in.GetName()}
 	for i, b := range in.GetIps() {
-		ip, err := addr(b)
+		ip, err := values.Addr(b)
 		if err != nil {
 			return nil, fmt.Errorf("ips[%d]: %w", i, err)
 		}
@@ -238,12 +233,9 @@ func fromNode(in *kpng.Node) (*localsink.Node, error) {
 		{"node_port_addresses", in.GetNodePortAddresses(), &out.NodePortAddresses},
 		{"service_networks", in.GetServiceNetworks(), &out.ServiceNetworks},
 	} {
-		for i, n := range list.from {
-			p, err := prefix(n)
-			if err != nil {
-				return nil, fmt.Errorf("%s[%d]: %w", list.name, i, err)
-			}
-			*list.to = append(*list.to, p)
+		var err error
+		if *list.to, err = values.Prefixes(list.from); err != nil {
+			return nil, fmt.Errorf("%s%w", list.name, err)
 		}
 	}
 	return out, nil
@@ -253,54 +245,14 @@ func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {
 	if in == nil {
 		return nil, nil
 	}
-	out := []netip.Prefix{}
-	for i, n := range in.GetNetworks() {
-		p, err := prefix(n)
-		if err != nil {
-			return nil, fmt.Errorf("networks[%d]: %w", i, err)
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
-func prefix(in *kpng.Network) (netip.Prefix, error) {
-	a, err := addr(in.GetAddress())
+	list, err := values.Prefixes(in.GetNetworks())
 	if err != nil {
-		return netip.Prefix{}, err
+		return nil, fmt.Errorf("networks%w", err)
 	}
-	p, err := a.Prefix(int(min(in.GetLength(), math.MaxInt32)))
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%s cannot have a prefix of %d bits", a, in.GetLength())
+	if list == nil {
+		list = []netip.Prefix{}
 	}
-	return p, nil
-}
-
-func addr(b []byte) (netip.Addr, error) {
-	a, ok := netip.AddrFromSlice(b)
-	if !ok || a.Is4In6() {
-		return a, fmt.Errorf("address: %d bytes are none", len(b))
-	}
-	return a, nil
-}
-
-func addrPort(b []byte, port uint32) (netip.AddrPort, error) {
-	a, err := addr(b)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	p, err := portNumber(port)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("port: %w", err)
-	}
-	return netip.AddrPortFrom(a, p), nil
-}
-
-func portNumber(p uint32) (uint16, error) {
-	if p > math.MaxUint16 {
-		return 0, fmt.Errorf("%d is none", p)
-	}
-	return uint16(p), nil
+	return list, nil
 }
 
 // fromFeatures reads a list of features; unknown ones are ignored.

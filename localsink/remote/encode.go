@@ -9,6 +9,8 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/fanout"
+	"sigs.k8s.io/kpng/internal/values"
+	"sigs.k8s.io/kpng/internal/wire"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/plan"
 )
@@ -22,29 +24,6 @@ const (
 	fieldTriggered protowire.Number = 6
 	fieldCommit    protowire.Number = 7
 )
-
-// piece returns m as a field of a message.
-func piece(field protowire.Number, m proto.Message) []byte {
-	options := proto.MarshalOptions{}
-	size := options.Size(m)
-	b := make([]byte, 0, protowire.SizeTag(field)+protowire.SizeBytes(size))
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	// Marshalling fails for strings that are no UTF-8; names in Kubernetes are ASCII, and
-	// problems have been made valid.
-	b, _ = options.MarshalAppend(b, m)
-	return b
-}
-
-// fixed returns numbers as a packed field of a message.
-func fixed(field protowire.Number, numbers []uint64) []byte {
-	b := protowire.AppendTag(nil, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(8*len(numbers)))
-	for _, n := range numbers {
-		b = protowire.AppendFixed64(b, n)
-	}
-	return b
-}
 
 // encodeService encodes the common part of a Service for all who are told it.
 func encodeService(s *plan.Service) *fanout.Encoding {
@@ -60,7 +39,7 @@ func encodeService(s *plan.Service) *fanout.Encoding {
 	e.Digest = max(d.Sum64(), 1)
 	change := func(c *kpng.ServiceChange) []byte {
 		c.Namespace, c.Name = name.Namespace, name.Name
-		return piece(fieldServices, c)
+		return wire.Piece(fieldServices, c)
 	}
 	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
 	e.Gone = change(&kpng.ServiceChange{})
@@ -83,7 +62,7 @@ func encodeService(s *plan.Service) *fanout.Encoding {
 }
 
 func toService(s *plan.Service) *kpng.Service {
-	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: toProblems(s.Problems)}
+	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: values.Problems(s.Problems)}
 	for i := range s.Ports {
 		out.Ports = append(out.Ports, toPort(&s.Ports[i]))
 	}
@@ -204,28 +183,20 @@ func encodeOwn(name localsink.ServiceName, own *plan.Own) []byte {
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}
-	return piece(fieldOwn, out)
+	return wire.Piece(fieldOwn, out)
 }
 
 func toNode(n *localsink.Node) *kpng.Node {
 	out := &kpng.Node{
 		Name: n.Name,
 		LocalPods: &kpng.PodSources{
-			Networks: networks(n.LocalPods.Networks), Interface: n.LocalPods.Interface, InterfacePrefix: n.LocalPods.InterfacePrefix,
+			Networks: values.Networks(n.LocalPods.Networks), Interface: n.LocalPods.Interface, InterfacePrefix: n.LocalPods.InterfacePrefix,
 		},
-		NodePortAddresses: networks(n.NodePortAddresses),
-		ServiceNetworks:   networks(n.ServiceNetworks),
+		NodePortAddresses: values.Networks(n.NodePortAddresses),
+		ServiceNetworks:   values.Networks(n.ServiceNetworks),
 	}
 	for _, ip := range n.IPs {
 		out.Ips = append(out.Ips, ip.AsSlice())
-	}
-	return out
-}
-
-func toProblems(list []localsink.Problem) []*kpng.Problem {
-	var out []*kpng.Problem
-	for _, p := range list {
-		out = append(out, &kpng.Problem{Object: valid(p.Object), Field: valid(p.Field), Message: valid(p.Message)})
 	}
 	return out
 }
@@ -235,13 +206,5 @@ func toNetworks(list []netip.Prefix) *kpng.Networks {
 	if list == nil {
 		return nil
 	}
-	return &kpng.Networks{Networks: networks(list)}
-}
-
-func networks(list []netip.Prefix) []*kpng.Network {
-	var out []*kpng.Network
-	for _, p := range list {
-		out = append(out, &kpng.Network{Address: p.Addr().AsSlice(), Length: uint32(p.Bits())})
-	}
-	return out
+	return &kpng.Networks{Networks: values.Networks(list)}
 }

@@ -12,6 +12,7 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/session"
+	"sigs.k8s.io/kpng/internal/values"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/plan"
 )
@@ -83,8 +84,8 @@ func (s *Server) nodes(st *state, now time.Time) []*kpng.NodeStatus {
 func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
 	s := n.status()
 	out := &kpng.NodeStatus{
-		Name: n.name, Connected: true, Peer: n.peer, Client: valid(n.client), ConnectedUnixNs: n.since.UnixNano(),
-		SentRevision: s.Sent, AppliedRevision: s.Applied, LastError: valid(s.LastError),
+		Name: n.name, Connected: true, Peer: n.peer, Client: values.Text(n.client), ConnectedUnixNs: n.since.UnixNano(),
+		SentRevision: s.Sent, AppliedRevision: s.Applied, LastError: values.Text(s.LastError),
 		ApplyDurationNs: uint64(s.Took), Failures: s.Failures,
 	}
 	if node := st.Extra.facts.Node(n.name); node != nil {
@@ -249,7 +250,7 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	if x == nil {
 		return nil, status.Errorf(codes.NotFound, "there is no Service %s", name)
 	}
-	out := &kpng.ExplainServiceResponse{Text: valid(x.Text()), Unmatched: x.Unmatched}
+	out := &kpng.ExplainServiceResponse{Text: values.Text(x.Text()), Unmatched: x.Unmatched}
 	for _, e := range x.Endpoints {
 		out.Endpoints = append(out.Endpoints, &kpng.EndpointExplanation{
 			Port: e.Port, Address: e.Address.String(), Slice: e.Slice, Node: e.Node, Anywhere: e.Anywhere, Here: e.Here, Why: e.Why,
@@ -325,7 +326,7 @@ func (i inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpn
 
 func toServiceState(svc *localsink.Service) *kpng.ServiceState {
 	out := &kpng.ServiceState{
-		Namespace: svc.Name.Namespace, Name: svc.Name.Name, Problems: toProblems(svc.Problems), Text: valid(svc.Text()),
+		Namespace: svc.Name.Namespace, Name: svc.Name.Name, Problems: values.Problems(svc.Problems), Text: values.Text(svc.Text()),
 	}
 	if svc.HealthCheck != nil {
 		out.HealthCheckPort, out.LocalEndpoints = uint32(svc.HealthCheck.Port), uint32(svc.HealthCheck.LocalEndpoints)

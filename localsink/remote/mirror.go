@@ -1,12 +1,13 @@
 package remote
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"time"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/session"
+	"sigs.k8s.io/kpng/internal/values"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/feed"
 	"sigs.k8s.io/kpng/localsink/plan"
@@ -36,8 +37,7 @@ type mirror struct {
 	newer      chan struct{}                      // closed when something is dirty
 	acking     bool                               // there is a stream, and it has begun
 	passed     uint64                             // the revision that the feed stands for
-	ack        *kpng.Ack                          // waits to be sent
-	hasAck     chan struct{}
+	acks       *session.Acks
 	ackDone    uint64 // the revision that was acknowledged as applied last
 }
 
@@ -62,7 +62,7 @@ func newMirror(node string) *mirror {
 		complete: make(chan struct{}),
 		dirty:    map[localsink.ServiceName]struct{}{},
 		newer:    make(chan struct{}),
-		hasAck:   make(chan struct{}, 1),
+		acks:     session.NewAcks(),
 	}
 	m.said.node = &localsink.Node{Name: node}
 	m.said.clear()
@@ -91,8 +91,8 @@ func (s *said) set(name localsink.ServiceName, k *known) {
 	s.byDigest[k.digest] = name
 }
 
-// held returns what the client tells a server that it holds.
-func (m *mirror) held() (root uint64, count uint32) {
+// Held implements session.Memory.
+func (m *mirror) Held() (root uint64, count uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.distrusted {
@@ -101,7 +101,8 @@ func (m *mirror) held() (root uint64, count uint32) {
 	return m.said.root, uint32(len(m.said.services))
 }
 
-func (m *mirror) digests() []uint64 {
+// Digests implements session.Memory.
+func (m *mirror) Digests() []uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := make([]uint64, 0, len(m.said.byDigest))
@@ -118,8 +119,8 @@ func (m *mirror) present() *localsink.Node {
 	return m.said.node
 }
 
-// begin prepares for a new stream.
-func (m *mirror) begin(startOver bool) {
+// Begin implements session.Memory.
+func (m *mirror) Begin(startOver bool) {
 	m.startOver = startOver
 	m.forgetHeard()
 	m.mu.Lock()
@@ -128,7 +129,8 @@ func (m *mirror) begin(startOver bool) {
 	for name := range m.said.owns {
 		m.owns[name] = nil
 	}
-	m.acking, m.passed, m.ackDone, m.ack = false, 0, 0, nil
+	m.acking, m.passed, m.ackDone = false, 0, 0
+	m.acks.Put(nil)
 }
 
 func (m *mirror) forgetHeard() {
@@ -137,17 +139,15 @@ func (m *mirror) forgetHeard() {
 	m.node, m.unwanted, m.triggered = nil, nil, nil
 }
 
-// distrust makes the next stream start over, as if the client held nothing. What is
-// programmed stays.
-func (m *mirror) distrust() {
+// Distrust implements session.Memory. What is programmed stays.
+func (m *mirror) Distrust() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.distrusted = true
 }
 
-// hear takes in a message; with a commit, all since the last one takes effect. After an
-// error nothing of it has.
-func (m *mirror) hear(in *kpng.WatchNodeResponse) error {
+// Hear implements session.Memory.
+func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 	for _, c := range in.GetServices() {
 		if err := m.hearService(c); err != nil {
 			return err
@@ -330,33 +330,12 @@ func (m *mirror) done(err error, took time.Duration) {
 	if !m.acking || m.passed == 0 || err == nil && m.passed == m.ackDone {
 		return
 	}
-	m.ack = &kpng.Ack{Revision: m.passed, DurationNs: uint64(took)}
+	ack := &kpng.Ack{Revision: m.passed, DurationNs: uint64(took)}
 	if err != nil {
-		m.ack.Error = valid(err.Error())
+		ack.Error = values.Text(err.Error())
 		m.ackDone = 0
 	} else {
 		m.ackDone = m.passed
 	}
-	select {
-	case m.hasAck <- struct{}{}:
-	default:
-	}
-}
-
-// nextAck waits for what the server must be told, and returns false when ctx is done.
-func (m *mirror) nextAck(ctx context.Context) (*kpng.Ack, bool) {
-	for {
-		m.mu.Lock()
-		ack := m.ack
-		m.ack = nil
-		m.mu.Unlock()
-		if ack != nil {
-			return ack, true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, false
-		case <-m.hasAck:
-		}
-	}
+	m.acks.Put(ack)
 }

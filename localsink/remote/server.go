@@ -161,47 +161,22 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Nodes hear nothing before the facts are complete. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.ended)
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() { defer close(ended); s.hub.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	for facts := s.store.Snapshot(); !facts.Synced(); facts = s.store.Snapshot() {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-facts.Newer():
+	s.hub.Follow(ctx, s.cfg.Meaning.MinInterval, func() <-chan struct{} {
+		if facts := s.store.Snapshot(); !facts.Synced() {
+			return facts.Newer()
 		}
-	}
-	for {
-		facts, published := s.refresh(time.Now())
-		if published == 1 {
+		first := s.hub.State().Revision == 0
+		facts := s.refresh(time.Now())
+		if first {
 			close(s.ready)
 		}
-		if !sleep(ctx, s.cfg.Meaning.MinInterval) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-facts.Newer():
-		}
-	}
+		return facts.Newer()
+	})
+	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// refresh publishes what has changed, and returns the facts that it stands for and the
-// number of the state.
-func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
+// refresh publishes what has changed, and returns the facts that it stands for.
+func (s *Server) refresh(now time.Time) watchers.Snapshot {
 	first := s.hub.State().Revision == 0
 	n := s.fleet.Refresh()
 	if len(n.Nodes) > 0 {
@@ -211,7 +186,7 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 		s.networks++
 	}
 	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
-		return n.Facts, s.hub.State().Revision
+		return n.Facts
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
@@ -227,7 +202,7 @@ func (s *Server) refresh(now time.Time) (watchers.Snapshot, uint64) {
 			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
 		}
 	})
-	return n.Facts, revision
+	return n.Facts
 }
 
 func (s *Server) remember(p publication) {

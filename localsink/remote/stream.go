@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -38,41 +37,38 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	if hello.GetNodeName() == "" {
 		return status.Error(codes.InvalidArgument, "hello.node_name: required")
 	}
+	var until time.Time
 	if n.s.cfg.Authorize != nil {
-		until, err := n.s.cfg.Authorize(ctx, hello.GetNodeName())
-		if err != nil {
+		if until, err = n.s.cfg.Authorize(ctx, hello.GetNodeName()); err != nil {
 			return err
 		}
-		if !until.IsZero() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadlineCause(ctx, until, session.ErrExpired)
-			defer cancel()
+	}
+	return session.Serve(ctx, until, n.s.ready, func(ctx context.Context) error {
+		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
+		s := &nodeStream{
+			words: words{
+				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
+				UnwantedField: fieldUnwanted,
+			},
+			server: n.s, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
+			client: hello.GetHello().GetClient(), since: time.Now(),
 		}
-	}
-	select {
-	case <-n.s.ready:
-	case <-n.s.ended:
-		return session.Status(context.Canceled)
-	case <-ctx.Done():
-		return session.Status(context.Cause(ctx))
-	}
-	s := &nodeStream{
-		server: n.s, grpc: grpcStream, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
-		client: hello.GetHello().GetClient(), since: time.Now(),
-		capabilities: session.Common(hello.GetHello().GetCapabilities()),
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		s.peer = p.Addr.String()
-	}
-	defer n.s.forget(s)
-	err = n.s.hub.Serve(ctx, session.Peer(hello.GetHello()), s, func(status func() fanout.Status) {
-		s.status = status
-		n.s.meet(s)
+		if p, ok := peer.FromContext(ctx); ok {
+			s.peer = p.Addr.String()
+		}
+		defer n.s.forget(s)
+		return n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
+			s.status = status
+			n.s.meet(s)
+		})
 	})
-	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
-		err = cause
+}
+
+// capabilities are those of this package's servers and clients.
+func capabilities() []kpng.Capability {
+	return []kpng.Capability{
+		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
 	}
-	return session.Status(err)
 }
 
 func (s *Server) meet(n *nodeStream) {
@@ -93,14 +89,16 @@ func (s *Server) forget(n *nodeStream) {
 	}
 }
 
+// words are those of node.proto that other protocols have as well.
+type words = session.Words[*kpng.NodeHello, *kpng.WatchNodeRequest]
+
 // A nodeStream is one node's stream, in the words of node.proto.
 type nodeStream struct {
+	words
 	server       *Server
-	grpc         kpng.NodeService_WatchNodeServer
 	name         string
 	peer, client string
 	lacks        localsink.Features
-	capabilities []kpng.Capability
 	since        time.Time
 	status       func() fanout.Status
 
@@ -129,19 +127,12 @@ func (n *nodeStream) see(s *state) {
 	}
 }
 
-// Welcome implements fanout.Wire.
-func (n *nodeStream) Welcome(sendHeld, startOver bool) error {
-	return n.grpc.Send(&kpng.WatchNodeResponse{Welcome: &kpng.Welcome{
-		Server: n.server.cfg.Name, Capabilities: n.capabilities, SendHeld: sendHeld, StartOver: startOver,
-	}})
-}
-
 // Own implements fanout.Wire.
 func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	n.see(new)
 	if n.told != n.node {
 		n.told = n.node
-		pieces = append(pieces, piece(fieldNode, toNode(n.node)))
+		pieces = append(pieces, wire.Piece(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
 		index, _ := b.Memo(func() any { return index(new) }).(map[string][]*item)
@@ -204,9 +195,9 @@ func (s *Server) end(old, new *state) []byte {
 			}
 		}
 	}
-	b := piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	b := wire.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
 	if len(times) > 0 {
-		b = append(fixed(fieldTriggered, times), b...)
+		b = append(wire.Fixed(fieldTriggered, times), b...)
 	}
 	return b
 }
@@ -216,31 +207,6 @@ func nodesOf(i fanout.Item) map[string]*plan.Own {
 		return it.meaning.Nodes()
 	}
 	return nil
-}
-
-// Unwanted implements fanout.Wire.
-func (n *nodeStream) Unwanted(digests []uint64) []byte { return fixed(fieldUnwanted, digests) }
-
-// Send implements fanout.Wire.
-func (n *nodeStream) Send(pieces [][]byte) error {
-	n.server.traffic.count(pieces)
-	return n.grpc.SendMsg(&wire.Frame{Pieces: pieces})
-}
-
-// Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (n *nodeStream) Receive() (fanout.Message, error) {
-	for {
-		in, err := n.grpc.Recv()
-		switch {
-		case err != nil:
-			return fanout.Message{}, err
-		case in.GetHello() != nil:
-			return fanout.Message{}, fanout.ErrUnexpected
-		}
-		if m, ok := session.Message(in.GetHeld(), in.GetAck()); ok {
-			return m, nil
-		}
-	}
 }
 
 // Acknowledged implements fanout.Wire.
@@ -253,4 +219,10 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 		out.Stored, out.Requested = p[0].at, slices.Clone(p[0].requested)
 	}
 	n.server.cfg.Observe(out)
+}
+
+// Send implements fanout.Wire.
+func (n *nodeStream) Send(pieces [][]byte) error {
+	n.server.traffic.count(pieces)
+	return n.words.Send(pieces)
 }

@@ -460,6 +460,9 @@ apiVersion: apps/v1
 		require.Len(t, e.Ports, 1, "a port without a name has the empty one")
 		require.Len(t, e.Endpoints, 1)
 	}
+	all := run(t, dir, Config{Poll: time.Hour, Filter: kubeapi.Filter{AllProxies: true}})
+	all.stop()
+	require.Equal(t, "x", *all.store.Snapshot().Service(id("theirs")).ProxyName)
 	require.Equal(t, 1, r.logged("kind=ConfigMap"), "once for each kind")
 	require.Equal(t, 1, r.logged("kind=Deployment"))
 }

@@ -256,6 +256,15 @@ func TestSelectorsOfOthers(t *testing.T) {
 	require.NotEmpty(t, s.seen("/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices"))
 
 	s = newAPIServer(t)
+	s.set(svc("web"), svc("theirs", func(o *corev1.Service) { o.Labels = map[string]string{kubeapi.LabelProxyName: "other"} }))
+	store = watchers.NewStore()
+	run(t, s.client(t), Config{Nodes: NoNodes, Filter: kubeapi.Filter{AllProxies: true}}, store)
+	facts := await(t, store, "everybody's Services", synced)
+	require.Empty(t, s.seen(servicesPath)[0].Get("labelSelector"))
+	require.Nil(t, facts.Service(id("web")).ProxyName)
+	require.Equal(t, "other", *facts.Service(id("theirs")).ProxyName)
+
+	s = newAPIServer(t)
 	s.set(node("n1"), node("n2"))
 	store = watchers.NewStore()
 	run(t, s.client(t), Config{Nodes: AllNodes}, store)

@@ -16,17 +16,23 @@ import (
 // takes it from the proxy that has none.
 const LabelProxyName = "service.kubernetes.io/service-proxy-name"
 
-// A Filter says which Services and EndpointSlices concern one proxy. The zero
-// Filter is that of a cluster's ordinary proxy.
+// A Filter says which Services and EndpointSlices concern one proxy, or a server of
+// several. The zero Filter is that of a cluster's ordinary proxy.
 type Filter struct {
 	// ProxyName is the value of [LabelProxyName] that the Services of this proxy
 	// have; "" stands for Services without that label.
 	ProxyName string
+	// AllProxies takes in the Services of all proxies, for servers that serve several;
+	// each Service says whose it is. ProxyName must be empty then.
+	AllProxies bool
 }
 
 // ServiceLabels returns the label selector for Services.
 func (f Filter) ServiceLabels() string {
-	if f.ProxyName == "" {
+	switch {
+	case f.AllProxies:
+		return ""
+	case f.ProxyName == "":
 		return "!" + LabelProxyName
 	}
 	return LabelProxyName + "=" + f.ProxyName
@@ -42,8 +48,12 @@ func (f Filter) EndpointSliceLabels() string { return "!" + corev1.IsHeadlessSer
 // NodeFields returns the field selector for one node.
 func NodeFields(name string) string { return metav1.ObjectNameField + "=" + name }
 
-// Validate returns an error when no Service could have such a ProxyName.
+// Validate returns an error when no Service could have such a ProxyName, or when it
+// stands beside AllProxies.
 func (f Filter) Validate() error {
+	if f.AllProxies && f.ProxyName != "" {
+		return fmt.Errorf("proxy name %q: all proxies are wanted", f.ProxyName)
+	}
 	set := labels.Set{LabelProxyName: f.ProxyName}
 	if _, err := labels.ValidatedSelectorFromSet(set); err != nil {
 		return fmt.Errorf("proxy name %q cannot be a label's value: %w", f.ProxyName, err)
@@ -54,8 +64,8 @@ func (f Filter) Validate() error {
 // Service reports whether a Service concerns the proxy: what the selectors for
 // Services let through.
 func (f Filter) Service(s *corev1.Service) bool {
-	name, labelled := s.Labels[LabelProxyName]
-	if f.ProxyName == "" && labelled || f.ProxyName != "" && name != f.ProxyName {
+	fact := watchers.Service{ProxyName: proxyName(s)}
+	if !f.AllProxies && !fact.IsFor(f.ProxyName) {
 		return false
 	}
 	return s.Spec.ClusterIP != corev1.ClusterIPNone

@@ -25,7 +25,7 @@ func TestFilter(t *testing.T) {
 	const proxyName, headless = kubeapi.LabelProxyName, corev1.IsHeadlessService
 	services := []struct {
 		id        string
-		proxyName string
+		proxyName string // "*" for all
 		labels    map[string]string
 		clusterIP string
 		want      bool
@@ -39,12 +39,22 @@ func TestFilter(t *testing.T) {
 		{"IN-01 ours, headless", "mine", map[string]string{proxyName: "mine"}, "None", false},
 		{"IN-01 of another", "mine", map[string]string{proxyName: "other"}, "10.0.0.1", false},
 		{"IN-01 of the ordinary proxy", "mine", nil, "10.0.0.1", false},
+		{"IN-01 all, ordinary", "*", nil, "10.0.0.1", true},
+		{"IN-01 all, labelled", "*", map[string]string{proxyName: "other"}, "10.0.0.1", true},
+		{"IN-01 all, labelled empty", "*", map[string]string{proxyName: ""}, "10.0.0.1", true},
+		{"IN-01 all, headless", "*", nil, "None", false},
 	}
 	for _, c := range services {
 		t.Run(c.id, func(t *testing.T) {
 			f := kubeapi.Filter{ProxyName: c.proxyName}
+			if c.proxyName == "*" {
+				f = kubeapi.Filter{AllProxies: true}
+			}
 			s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}, Spec: corev1.ServiceSpec{ClusterIP: c.clusterIP}}
 			require.Equal(t, c.want, f.Service(s))
+			if c.clusterIP != "None" && !f.AllProxies {
+				require.Equal(t, c.want, kubeapi.Service(s).IsFor(c.proxyName), "the fact says the same as the filter")
+			}
 
 			byLabel, err := labels.Parse(f.ServiceLabels())
 			require.NoError(t, err)
@@ -72,6 +82,8 @@ func TestFilter(t *testing.T) {
 	}
 	require.NoError(t, kubeapi.Filter{ProxyName: "mine"}.Validate())
 	require.ErrorContains(t, kubeapi.Filter{ProxyName: "not, one"}.Validate(), `"not, one"`)
+	require.NoError(t, kubeapi.Filter{AllProxies: true}.Validate())
+	require.ErrorContains(t, kubeapi.Filter{ProxyName: "mine", AllProxies: true}.Validate(), `"mine"`)
 }
 
 func TestFact(t *testing.T) {

@@ -31,6 +31,7 @@ func Service(s *corev1.Service) *watchers.Service {
 		HealthCheckNodePort: r.optionalPort(spec.HealthCheckNodePort, "spec.healthCheckNodePort"),
 		Affinity:            r.affinity(spec),
 		Ports:               r.servicePorts(spec.Ports),
+		ProxyName:           proxyName(s),
 	}
 	ranges := notBlank(spec.LoadBalancerSourceRanges)
 	out.Restricted, out.RangesUnread = ranges > 0, ranges > len(out.SourceRanges)
@@ -43,6 +44,15 @@ func Service(s *corev1.Service) *watchers.Service {
 	r.pairs(spec)
 	out.Problems = r.problems
 	return out
+}
+
+func proxyName(s *corev1.Service) *string {
+	name, labelled := s.Labels[LabelProxyName]
+	if !labelled {
+		return nil
+	}
+	name = intern(name)
+	return &name
 }
 
 // pairs checks that cluster IPs and families come in pairs. Headless Services may have

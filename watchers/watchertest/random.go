@@ -16,11 +16,13 @@ type Random struct {
 	*rand.Rand
 	// Nodes and Services are how many there are at most.
 	Nodes, Services int
+	// Namespaces is how many namespaces the Services are in, beside "ns".
+	Namespaces int
 }
 
 // NewRandom returns a Random that makes the same facts for the same seed.
 func NewRandom(seed uint64, nodes, services int) Random {
-	return Random{rand.New(rand.NewPCG(seed, seed)), nodes, services}
+	return Random{Rand: rand.New(rand.NewPCG(seed, seed)), Nodes: nodes, Services: services}
 }
 
 // Step returns a transaction that changes a few facts.
@@ -40,7 +42,8 @@ func (r Random) Step() func(*watchers.Tx) {
 					tx.DeleteNode(r.node())
 				}
 			case 5:
-				tx.DeleteEndpointSlice("ns", fmt.Sprintf("%s-%d", r.name().Name, r.IntN(3)))
+				name := r.name()
+				tx.DeleteEndpointSlice(name.Namespace, fmt.Sprintf("%s-%d", name.Name, r.IntN(3)))
 			case 6:
 				if r.IntN(4) == 0 {
 					tx.SetServiceCIDR(&watchers.ServiceCIDR{Name: "default", Networks: []netip.Prefix{netip.PrefixFrom(r.ip("10.96.0."), 16+r.IntN(4)).Masked()}})
@@ -53,7 +56,11 @@ func (r Random) Step() func(*watchers.Tx) {
 }
 
 func (r Random) name() watchers.ServiceName {
-	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", r.IntN(r.Services))}
+	name := watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", r.IntN(r.Services))}
+	if n := r.IntN(r.Namespaces + 1); n > 0 {
+		name.Namespace = fmt.Sprint("ns-", n)
+	}
+	return name
 }
 
 func (r Random) node() string { return fmt.Sprint("node-", r.IntN(r.Nodes)) }
@@ -94,6 +101,10 @@ func (r Random) Service() *watchers.Service {
 			Port: uint16(80 + r.IntN(3)), NodePort: uint16(r.IntN(2) * (30000 + r.IntN(4))),
 		})
 	}
+	if r.IntN(6) == 0 {
+		proxy := []string{"", "other"}[r.IntN(2)]
+		s.ProxyName = &proxy
+	}
 	if r.IntN(8) == 0 {
 		s.Problems = []watchers.Problem{{Object: "Service " + s.Name.String(), Field: "spec.externalIPs[0]", Message: "is odd"}}
 	}
@@ -104,7 +115,7 @@ func (r Random) Service() *watchers.Service {
 func (r Random) EndpointSlice() *watchers.EndpointSlice {
 	name, protocols := r.name(), []watchers.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}
 	s := &watchers.EndpointSlice{
-		Namespace: "ns", Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
+		Namespace: name.Namespace, Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
 		Triggered: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
 	}
 	network := "10.244.0."

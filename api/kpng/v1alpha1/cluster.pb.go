@@ -248,14 +248,17 @@ type ClusterHello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What all streams begin with.
 	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
-	// Only Services and EndpointSlices of these namespaces; all when empty.
+	// Only Services and EndpointSlices of these namespaces; all when empty. At most 1,000.
 	Namespaces []string `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// Only Services that are labelled for this proxy
 	// (service.kubernetes.io/service-proxy-name), and their slices; those without the
-	// label when empty.
+	// label when empty. Slices of Services that are not there go to everybody.
 	ServiceProxyName string `protobuf:"bytes,3,opt,name=service_proxy_name,json=serviceProxyName,proto3" json:"service_proxy_name,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The Services of all proxies: for relays that serve several. service_proxy_name is
+	// empty then.
+	AllProxies    bool `protobuf:"varint,4,opt,name=all_proxies,json=allProxies,proto3" json:"all_proxies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterHello) Reset() {
@@ -307,6 +310,13 @@ func (x *ClusterHello) GetServiceProxyName() string {
 		return x.ServiceProxyName
 	}
 	return ""
+}
+
+func (x *ClusterHello) GetAllProxies() bool {
+	if x != nil {
+		return x.AllProxies
+	}
+	return false
 }
 
 // WatchClusterResponse is a part of an update.
@@ -382,12 +392,14 @@ func (x *WatchClusterResponse) GetCommit() *Commit {
 	return nil
 }
 
-// FactChange is a change of one fact.
+// FactChange is a change of one fact. A client ignores facts of kinds that it does not
+// know, but holds their digests like any others.
 type FactChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The fact's key.
 	Key *FactKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The digest of the fact. 0 if it is gone.
+	// The digest of the fact, which does not cover when its change was asked for. 0 if the
+	// fact is gone.
 	Digest uint64 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// The fact; without one, it is gone.
 	//
@@ -1350,13 +1362,15 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.kpng.v1alpha1.ClusterHelloH\x00R\x05hello\x12)\n" +
 	"\x04held\x18\x02 \x01(\v2\x13.kpng.v1alpha1.HeldH\x00R\x04held\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.kpng.v1alpha1.AckH\x00R\x03ackB\t\n" +
-	"\amessage\"\x88\x01\n" +
+	"\amessage\"\xa9\x01\n" +
 	"\fClusterHello\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.kpng.v1alpha1.HelloR\x05hello\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\tR\n" +
 	"namespaces\x12,\n" +
-	"\x12service_proxy_name\x18\x03 \x01(\tR\x10serviceProxyName\"\xc4\x01\n" +
+	"\x12service_proxy_name\x18\x03 \x01(\tR\x10serviceProxyName\x12\x1f\n" +
+	"\vall_proxies\x18\x04 \x01(\bR\n" +
+	"allProxies\"\xc4\x01\n" +
 	"\x14WatchClusterResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.kpng.v1alpha1.WelcomeR\awelcome\x12/\n" +
 	"\x05facts\x18\x02 \x03(\v2\x19.kpng.v1alpha1.FactChangeR\x05facts\x12\x1a\n" +

@@ -36,7 +36,7 @@ func build(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(bin)
-	commands := []string{"state-server", "node-agent", "kpngctl"}
+	commands := []string{"state-server", "node-agent", "relay", "kpngctl"}
 	args := []string{"build", "-buildvcs=false", "-o", bin + "/"}
 	for _, c := range commands {
 		args = append(args, "../../"+c)

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/kpng/localsink/remote"
 	"sigs.k8s.io/kpng/localsink/remote/remotemetrics"
 	"sigs.k8s.io/kpng/watchers"
+	factsremote "sigs.k8s.io/kpng/watchers/remote"
 )
 
 // A Tier is what flags say of a server of the endpoints.
@@ -51,6 +52,11 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 		return err
 	}
 	defer nodes.Close()
+	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: endpoint.AllowFacts, Name: name, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer facts.Close()
 	listener, guard, certificates, err := t.listen.open(ctx, client, log)
 	if err != nil {
 		return err
@@ -59,7 +65,7 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 		certificates,
 		func(ctx context.Context) error { return watcher.Run(ctx, store) },
 		func(ctx context.Context) error {
-			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes)
+			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
 		},
 		func(ctx context.Context) error {
 			return observe(ctx, t.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())

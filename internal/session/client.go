@@ -1,0 +1,169 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+)
+
+// An Answer is what servers of a protocol say.
+type Answer interface {
+	GetWelcome() *kpng.Welcome
+	GetCommit() *kpng.Commit
+}
+
+// A Memory is what a client knows: what servers have said up to the last commit, and,
+// apart from it, what one has said since. One goroutine calls it.
+type Memory[A any] interface {
+	// Held returns what is said in hello of what the client holds.
+	Held() (root uint64, count uint32)
+	// Digests returns the digests of all that the client holds.
+	Digests() []uint64
+	// Begin forgets what was heard since the last commit: there is a new stream. With
+	// startOver, what is held ends with the first commit.
+	Begin(startOver bool)
+	// Hear takes in a message; with a commit, all since the last one takes effect. After
+	// an error nothing of it has.
+	Hear(in A) error
+	// Distrust makes the next stream start over, as if the client held nothing.
+	Distrust()
+}
+
+// A Client follows servers in a protocol whose clients say Q and whose servers say A.
+type Client[Q any, A Answer] struct {
+	// Name is what the client calls itself.
+	Name         string
+	Capabilities []kpng.Capability
+	// Servers are all of one cluster. MaxReconnect bounds the pause between attempts.
+	Servers      []grpc.ClientConnInterface
+	MaxReconnect time.Duration
+	// Open begins a stream; the others put words into the protocol.
+	Open  func(context.Context, grpc.ClientConnInterface) (Stream[Q, A], error)
+	Hello func(*kpng.Hello) Q
+	Held  func(*kpng.Held) Q
+	Ack   func(*kpng.Ack) Q
+
+	Memory Memory[A]
+	Acks   *Acks
+	Logger *slog.Logger
+	// Lost is what to log when a server is lost.
+	Lost string
+}
+
+// A Stream is a stream of gRPC.
+type Stream[Q, A any] interface {
+	Send(Q) error
+	Recv() (A, error)
+}
+
+// Run watches one server after the other until ctx is done.
+func (c *Client[Q, A]) Run(ctx context.Context) {
+	retry := Retry{Max: c.MaxReconnect, Servers: len(c.Servers)}
+	retry.Run(ctx, func(server int) (progress bool) {
+		progress, err := c.watch(ctx, c.Servers[server])
+		if ctx.Err() == nil {
+			c.Logger.WarnContext(ctx, c.Lost, "server", server, "err", err)
+		}
+		return progress
+	})
+}
+
+// welcomeTimeout is how long a server may take to answer when there are others: it does
+// not before it knows everything. One that is alone is waited for.
+const welcomeTimeout = 10 * time.Second
+
+var errNoWelcome = errors.New("the server does not answer; it may not know everything yet")
+
+// watch is one stream. It reports whether the server has said anything of use.
+func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterface) (progress bool, err error) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	cancel := func() { giveUp(nil) }
+	defer cancel()
+	answered := func() bool { return true }
+	if len(c.Servers) > 1 {
+		answered = time.AfterFunc(welcomeTimeout, func() { giveUp(errNoWelcome) }).Stop
+	}
+	stream, err := c.greet(ctx, server)
+	if !answered() {
+		return false, errNoWelcome
+	}
+	if err != nil {
+		return false, err
+	}
+	acks := make(chan struct{})
+	go func() { defer close(acks); c.acknowledge(ctx, stream) }()
+	defer func() { cancel(); <-acks }()
+	for {
+		in, err := stream.Recv()
+		if err != nil {
+			return progress, err
+		}
+		if err := c.Memory.Hear(in); err != nil {
+			c.Memory.Distrust()
+			return progress, fmt.Errorf("the server's words make no sense, will start over: %w", err)
+		}
+		progress = progress || in.GetCommit() != nil
+	}
+}
+
+// greet begins a stream, to the point where the server tells what is new.
+func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (Stream[Q, A], error) {
+	stream, err := c.Open(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	root, count := c.Memory.Held()
+	hello := &kpng.Hello{Client: c.Name, HeldRoot: root, HeldCount: count, Capabilities: c.Capabilities}
+	if stream.Send(c.Hello(hello)) != nil {
+		_, err = stream.Recv() // says why
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	welcome := first.GetWelcome()
+	if welcome == nil {
+		return nil, errors.New("the server does not begin with welcome")
+	}
+	if welcome.GetSendHeld() {
+		if err := c.sayHeld(stream); err != nil {
+			return nil, err
+		}
+	}
+	// Who has said that it holds nothing is told everything.
+	c.Memory.Begin(welcome.GetStartOver() || count == 0)
+	return stream, nil
+}
+
+// heldChunk is how many digests a message has.
+const heldChunk = 8192
+
+func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
+	digests := c.Memory.Digests()
+	for last := false; !last; {
+		n := min(len(digests), heldChunk)
+		last = n == len(digests)
+		if err := stream.Send(c.Held(&kpng.Held{Digests: digests[:n], Last: last})); err != nil {
+			return err
+		}
+		digests = digests[n:]
+	}
+	return nil
+}
+
+// acknowledge tells the server what has been applied, the newest only.
+func (c *Client[Q, A]) acknowledge(ctx context.Context, stream Stream[Q, A]) {
+	for {
+		ack, ok := c.Acks.Next(ctx)
+		if !ok || stream.Send(c.Ack(ack)) != nil {
+			return // the receiver hears why
+		}
+	}
+}
