@@ -24,11 +24,11 @@ lint: ## formatting, vet, and a tidy go.mod
 	cd test && $(GO) vet ./... && $(GO) mod tidy -diff
 
 proto: ## the protocol in api/: lint, compatibility, and whether the Go code is of it
-	@./test/tools.sh npm
+	@./test/tools.sh
 	@./test/proto/proto.sh check
 
 generate: ## compile the protocol in api/
-	@./test/tools.sh npm
+	@./test/tools.sh
 	@./test/proto/proto.sh generate
 
 cross: ## the module builds for other systems, and with newer Kubernetes libraries

@@ -5,6 +5,7 @@
 //	netns         network namespaces without names, and processes in them
 //	controlplane  a real etcd and a real kube-apiserver
 //	cluster       one node with pods, another node, and a client outside
+//	deploy        the manifests of examples/deploy, and what they run
 //	e2e           proxies, ours and the real kube-proxy, against all of these
 //
 // The tests need root. Without it they are skipped, or fail when

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need beside Go: make, certificates to fetch modules with, a C
-# compiler for the race detector, the stock tools that tests look at the kernel with,
-# and iptables, without which the real kube-proxy has but one mode. Further tools may be
-# named: npm.
+# compiler for the race detector, Node.js for the client in another language and for the
+# protocol's tools, the stock tools that tests look at the kernel with, and iptables,
+# without which the real kube-proxy has but one mode.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -15,7 +15,8 @@ need nft nftables
 need ip iproute2
 need conntrack conntrack
 need iptables iptables
-for tool in "$@"; do need "$tool" "$tool"; done
+need node nodejs
+need npm npm
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "tests need these packages:$missing" >&2

@@ -88,7 +88,7 @@ func TestTextsArePutToSize(t *testing.T) {
 		require.True(t, utf8.ValidString(cut))
 	}
 	require.Equal(t, "as it is", Cut("as it is", 8))
-	m, ok := Message(nil, &kpng.Ack{Error: long, DurationNs: 1 << 63})
+	m, ok := message(nil, &kpng.Ack{Error: long, DurationNs: 1 << 63})
 	require.True(t, ok)
 	require.LessOrEqual(t, len(m.Ack.Error), 1024)
 	require.Equal(t, 24*time.Hour, m.Ack.Took)

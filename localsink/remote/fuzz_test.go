@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -192,7 +193,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
 		m := newMirror("n")
 		fd := feed.New(m.present())
-		m.begin(startOver)
+		m.Begin(startOver)
 		for len(b) > 0 {
 			one, n := protowire.ConsumeBytes(b)
 			if n < 0 {
@@ -203,15 +204,15 @@ func FuzzServer(f *testing.F) {
 			if proto.Unmarshal(one, &in) != nil {
 				return
 			}
-			_, before := m.held()
-			if err := m.hear(&in); err != nil {
-				_, after := m.held()
+			_, before := m.Held()
+			if err := m.Hear(&in); err != nil {
+				_, after := m.Held()
 				require.Equal(t, before, after)
-				m.distrust()
-				root, count := m.held()
+				m.Distrust()
+				root, count := m.Held()
 				require.Zero(t, root)
 				require.Zero(t, count)
-				m.begin(false)
+				m.Begin(false)
 				continue
 			}
 			m.Refresh(fd)
@@ -243,17 +244,33 @@ func FuzzClient(f *testing.F) {
 		if proto.Unmarshal(b, &in) != nil {
 			return
 		}
-		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello()).HeldCount, 0)
-		require.LessOrEqual(t, len(session.Common(in.GetHello().GetHello().GetCapabilities())), 3)
+		common := session.Common(in.GetHello().GetHello().GetCapabilities(), capabilities())
+		require.LessOrEqual(t, len(common), 3)
+		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
 		require.Less(t, fromFeatures(in.GetHello().GetLacks()), localsink.Features(1<<11))
-		m, ok := session.Message(in.GetHeld(), in.GetAck())
-		require.Equal(t, in.GetHeld() != nil || in.GetAck() != nil, ok)
+		heard := words{Stream: &once{in: &in}}
+		m, err := heard.Receive()
+		require.Equal(t, in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
 		if m.Ack != nil {
 			require.LessOrEqual(t, len(m.Ack.Error), 1024)
 			require.GreaterOrEqual(t, m.Ack.Took, time.Duration(0))
 		}
 	})
 }
+
+// once is a stream that says one thing.
+type once struct{ in *kpng.WatchNodeRequest }
+
+func (o *once) Recv() (*kpng.WatchNodeRequest, error) {
+	if o.in == nil {
+		return nil, io.EOF
+	}
+	in := o.in
+	o.in = nil
+	return in, nil
+}
+
+func (o *once) SendMsg(any) error { return nil }
 
 // TestEveryFieldTravels: what one end writes the other reads.
 func TestEveryFieldTravels(t *testing.T) {
@@ -277,14 +294,14 @@ func TestEveryFieldTravels(t *testing.T) {
 func TestAnAckSaysTheNewest(t *testing.T) {
 	m := newMirror("n")
 	fd := feed.New(m.present())
-	m.begin(true)
+	m.Begin(true)
 	commit := func(revision uint64) {
-		require.NoError(t, m.hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
+		require.NoError(t, m.Hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
 	}
 	next := func() *kpng.Ack {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		ack, _ := m.nextAck(ctx)
+		ack, _ := m.acks.Next(ctx)
 		return ack
 	}
 	commit(1)
@@ -302,7 +319,7 @@ func TestAnAckSaysTheNewest(t *testing.T) {
 	require.Equal(t, uint64(3), next().GetRevision())
 	m.done(nil, 0)
 	require.Nil(t, next(), "once is enough")
-	m.begin(true)
+	m.Begin(true)
 	m.done(nil, 0)
 	require.Nil(t, next(), "that was another stream's")
 	commit(1)

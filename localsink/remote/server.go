@@ -72,6 +72,8 @@ type Server struct {
 	ready chan struct{} // closed with the first state
 	ended chan struct{} // closed when Run has ended
 
+	traffic traffic
+
 	// Only Run touches these.
 	sequence uint64
 	nodesGen uint64

@@ -229,3 +229,9 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 	}
 	n.server.cfg.Observe(out)
 }
+
+// Send implements fanout.Wire.
+func (n *nodeStream) Send(pieces [][]byte) error {
+	n.server.traffic.count(pieces)
+	return n.words.Send(pieces)
+}

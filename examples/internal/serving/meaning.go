@@ -1,0 +1,38 @@
+package serving
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+
+	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/localsink/nodelocal"
+)
+
+// A meaning is what flags say of how Services are understood.
+type meaning struct {
+	clusterCIDR, nodePorts string
+	nodeCIDR, masquerade   bool
+}
+
+// define defines the flags.
+func (m *meaning) define(fs *flag.FlagSet) {
+	fs.StringVar(&m.clusterCIDR, "cluster-cidr", "", "the pods' `networks`, comma separated, one of each family")
+	fs.BoolVar(&m.nodeCIDR, "node-cidr", false, "tell local pods by the networks of their Node (spec.podCIDRs)")
+	fs.StringVar(&m.nodePorts, "nodeport-addresses", "", "`networks` and keywords (primary, localhost, all), comma separated, that answer on node ports")
+	fs.BoolVar(&m.masquerade, "masquerade-all", false, "masquerade all clients of cluster IPs")
+}
+
+// config returns it.
+func (m *meaning) config() (nodelocal.Config, error) {
+	cfg := nodelocal.Config{NodePortAddresses: cli.List(m.nodePorts), MasqueradeAll: m.masquerade}
+	cfg.LocalPods.NodeCIDR = m.nodeCIDR
+	for _, s := range cli.List(m.clusterCIDR) {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", cli.ErrUsage, s)
+		}
+		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, p)
+	}
+	return cfg, nil
+}

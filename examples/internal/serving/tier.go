@@ -1,0 +1,73 @@
+package serving
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+
+	"sigs.k8s.io/kpng/endpoint"
+	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/localsink/remote"
+	"sigs.k8s.io/kpng/localsink/remote/remotemetrics"
+	"sigs.k8s.io/kpng/watchers"
+	factsremote "sigs.k8s.io/kpng/watchers/remote"
+)
+
+// A Tier is what flags say of a server of the endpoints.
+type Tier struct {
+	// Verbose asks for a longer log.
+	Verbose bool
+	metrics string
+	meaning meaning
+	listen  listener
+}
+
+// Define defines the flags.
+func (t *Tier) Define(fs *flag.FlagSet) {
+	fs.StringVar(&t.metrics, "metrics", "", "the `address` to serve /metrics, /livez and /readyz on, over HTTP")
+	fs.BoolVar(&t.Verbose, "v", false, "log more")
+	t.meaning.define(fs)
+	t.listen.define(fs)
+}
+
+// TokenReview says whether the API server is needed to know clients.
+func (t *Tier) TokenReview() bool { return t.listen.tokenReview }
+
+// Run serves what watcher brings until ctx is done. client reviews tokens; it may be nil
+// when they are not reviewed. name is for people.
+func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger) error {
+	meaning, err := t.meaning.config()
+	if err != nil {
+		return err
+	}
+	store, latencies, name := watchers.NewStore(), remotemetrics.NewLatencies(), name+" "+cli.Version()
+	nodes, err := remote.NewServer(store, remote.ServerConfig{
+		Meaning: meaning, Authorize: endpoint.AllowNode, AuthorizeInspect: endpoint.AllowInspect,
+		Observe: latencies.Observe, Name: name, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer nodes.Close()
+	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: endpoint.AllowFacts, Name: name, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer facts.Close()
+	listener, guard, certificates, err := t.listen.open(ctx, client, log)
+	if err != nil {
+		return err
+	}
+	return cli.Together(ctx,
+		certificates,
+		func(ctx context.Context) error { return watcher.Run(ctx, store) },
+		func(ctx context.Context) error {
+			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
+		},
+		func(ctx context.Context) error {
+			return observe(ctx, t.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())
+		})
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/examples/internal/cli"
+)
+
+func (c *ctl) nodes(ctx context.Context, prefix string) error {
+	answer, err := c.client.ListNodes(ctx, &kpng.ListNodesRequest{Prefix: prefix})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(answer)
+	}
+	return c.printNodes(answer.GetNodes())
+}
+
+// state asks for one Service, or watches until all is told: that comes in parts, and
+// may be more than a message can have.
+func (c *ctl) state(ctx context.Context, node, namespace, name string) error {
+	ask := c.whole
+	if name != "" {
+		ask = func(ctx context.Context, node string) (*kpng.GetNodeStateResponse, error) {
+			return c.client.GetNodeState(ctx, &kpng.GetNodeStateRequest{NodeName: node, Namespace: namespace, Name: name})
+		}
+	}
+	state, err := ask(ctx, node)
+	switch {
+	case err != nil:
+		return err
+	case name != "" && len(state.GetServices()) == 0:
+		return fmt.Errorf("node %s does nothing for Service %s/%s; is there such a Service?", node, namespace, name)
+	case c.json:
+		return c.printJSON(state)
+	}
+	c.printNode(state.GetNode())
+	for _, svc := range state.GetServices() {
+		fmt.Fprint(c.out, svc.GetText())
+	}
+	return nil
+}
+
+func (c *ctl) whole(ctx context.Context, node string) (*kpng.GetNodeStateResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.client.WatchNodeState(ctx, &kpng.WatchNodeStateRequest{NodeName: node})
+	if err != nil {
+		return nil, err
+	}
+	state := &kpng.GetNodeStateResponse{}
+	for {
+		part, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		if part.GetNode() != nil {
+			state.Node = part.GetNode()
+		}
+		state.Services, state.Revision = append(state.Services, part.GetChanged()...), part.GetRevision()
+		if part.GetComplete() {
+			return state, nil
+		}
+	}
+}
+
+func (c *ctl) watch(ctx context.Context, node string) error {
+	stream, err := c.client.WatchNodeState(ctx, &kpng.WatchNodeStateRequest{NodeName: node})
+	if err != nil {
+		return err
+	}
+	for {
+		part, err := stream.Recv()
+		switch {
+		case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+			return nil // the user has seen enough
+		case err != nil:
+			return err
+		case c.json:
+			err = c.printLine(part)
+		default:
+			c.printChanges(part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *ctl) explain(ctx context.Context, node, namespace, name string) error {
+	answer, err := c.client.ExplainService(ctx, &kpng.ExplainServiceRequest{NodeName: node, Namespace: namespace, Name: name})
+	switch {
+	case err != nil:
+		return err
+	case c.json:
+		return c.printJSON(answer)
+	}
+	_, err = io.WriteString(c.out, answer.GetText())
+	return err
+}
+
+func (c *ctl) progress(ctx context.Context, namespace, name string) error {
+	answer, err := c.client.GetServiceProgress(ctx, &kpng.GetServiceProgressRequest{Namespace: namespace, Name: name})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		err = c.printJSON(answer)
+	} else {
+		err = c.printProgress(answer)
+	}
+	// Nodes that are absent here may be connected to another server.
+	if err == nil && len(answer.GetBehind()) > 0 {
+		err = cli.ErrUnfinished
+	}
+	return err
+}
+
+func (c *ctl) lag(ctx context.Context) error {
+	answer, err := c.client.GetLag(ctx, &kpng.GetLagRequest{})
+	switch {
+	case err != nil:
+		return err
+	case c.json:
+		return c.printJSON(answer)
+	}
+	return c.printLag(answer)
+}
+
+// tell puts errors of gRPC in words for people.
+func tell(err error) error {
+	s, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	switch s.Code() {
+	case codes.Unavailable:
+		return fmt.Errorf("the server cannot be reached or is not ready: %s", s.Message())
+	case codes.Unauthenticated:
+		return fmt.Errorf("the server does not know who is asking: %s", s.Message())
+	case codes.PermissionDenied:
+		return fmt.Errorf("not allowed: %s", s.Message())
+	case codes.DeadlineExceeded:
+		return errors.New("the server took too long to answer")
+	case codes.Unimplemented:
+		return fmt.Errorf("the server has no inspection service, or an older one: %s", s.Message())
+	}
+	return errors.New(s.Message())
+}
+
+func unreachable(err error) bool { return status.Code(err) == codes.Unavailable }

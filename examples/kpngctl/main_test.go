@@ -1,0 +1,56 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/examples/internal/cli"
+)
+
+// TestUsage: a command line that makes no sense says which word does not, and asks
+// nobody.
+func TestUsage(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                              "which command?",
+		"pods":                          `there is no command "pods"`,
+		"state":                         "state takes other arguments",
+		"state node-1 web":              `"web" is not NAMESPACE/NAME`,
+		"explain node-1 /web":           `"/web" is not NAMESPACE/NAME`,
+		"progress":                      "progress takes other arguments",
+		"lag now":                       "lag takes other arguments",
+		"lag -o yaml":                   "there are table and json",
+		"lag -server ,":                 "there is no server",
+		"lag -colour":                   "flag provided but not defined: -colour",
+		"watch node-1 ns/a -server x:1": "watch takes other arguments",
+	} {
+		err := run(t.Context(), strings.Fields(line), io.Discard, io.Discard)
+		require.ErrorIs(t, err, cli.ErrUsage, line)
+		require.ErrorContains(t, err, want, line)
+	}
+	var help strings.Builder
+	require.ErrorIs(t, run(t.Context(), []string{"-h"}, io.Discard, &help), flag.ErrHelp)
+	for _, word := range []string{"nodes", "state NODE", "watch", "explain", "progress", "lag", "-token-file", "Exit codes"} {
+		require.Contains(t, help.String(), word)
+	}
+}
+
+// TestUnreachable: the error says which server, and that it is the server.
+func TestUnreachable(t *testing.T) {
+	var stderr strings.Builder
+	err := run(t.Context(), []string{"lag", "-server", "unix:///nowhere/a,unix:///nowhere/b"}, io.Discard, &stderr)
+	require.ErrorContains(t, err, "the server cannot be reached or is not ready")
+	require.Contains(t, stderr.String(), "unix:///nowhere/a")
+	require.Contains(t, stderr.String(), "asking the next")
+}
+
+func TestDurations(t *testing.T) {
+	for ns, want := range map[uint64]string{
+		0: "0", 999: "999ns", 12_345: "12µs", 1_234_567: "1.235ms", 12_345_678: "12ms", 1_234_567_890: "1.235s", 90_400_000_000: "1m30s",
+	} {
+		require.Equal(t, want, duration(ns))
+	}
+}
