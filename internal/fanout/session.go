@@ -298,12 +298,15 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 			own = append(own, s.wire.Unwanted(unwanted))
 		}
 	}
-	defer s.turn()()
+	if len(rest.chunks) > 0 {
+		defer s.turn()()
+	}
 	return b.state, class, s.update(rest, own, b.state.Revision)
 }
 
-// maxTurn is how long a peer keeps others from their turn.
-const maxTurn = 5 * time.Second
+// maxTurn is how long a peer keeps others from their turn: long enough for a healthy one,
+// short enough that a thousand that do not read keep nobody waiting for long.
+const maxTurn = time.Second
 
 // turn waits for the peer's turn; the result ends it.
 func (s *session[K, X]) turn() (end func()) {
