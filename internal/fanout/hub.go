@@ -14,7 +14,7 @@ import (
 // Limits of what a peer may cost. Zero fields mean the default.
 type Limits struct {
 	// Unacknowledged is how many updates a peer that acknowledges is sent ahead of its
-	// acknowledgements. Default 4.
+	// acknowledgements. Default 16.
 	Unacknowledged int
 	// AckTimeout is how long a peer may owe an acknowledgement. Default one minute.
 	AckTimeout time.Duration
@@ -32,7 +32,7 @@ type Limits struct {
 }
 
 func (l *Limits) complete() {
-	l.Unacknowledged = cmp.Or(l.Unacknowledged, 4)
+	l.Unacknowledged = cmp.Or(l.Unacknowledged, 16)
 	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
 	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
 	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)

@@ -172,7 +172,7 @@ func ordered(said []string, a, b uint64) []string {
 // waits for him.
 func TestSlowPeersAreToldTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
+		at := newPlace(Limits{Unacknowledged: 4})
 		ctx, cancel := context.WithCancel(context.Background())
 		fast := newPlayer("fast", Peer{Diffs: true, Acknowledges: true}, 1)
 		var living sync.WaitGroup

@@ -36,8 +36,8 @@ type Ack struct {
 	Revision uint64
 	// Error is why it could not be applied, empty when it is.
 	Error string
-	// Took is how long applying took.
-	Took time.Duration
+	// Took is how long applying took, and Age how long ago it ended.
+	Took, Age time.Duration
 }
 
 // A Wire is a stream in its own words. Send, Welcome and Own are called by one

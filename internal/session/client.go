@@ -76,7 +76,7 @@ func (c *Client[Q, A]) Run(ctx context.Context) {
 
 // welcomeTimeout is how long a server may take to welcome a client, and to hear what it
 // holds. One that waits for its own facts takes as long; another may have them.
-const welcomeTimeout = 30 * time.Second
+const welcomeTimeout = 10 * time.Second
 
 var errNoWelcome = errors.New("the server does not answer; it may not know everything yet")
 
@@ -86,7 +86,7 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 	cancel := func() { giveUp(nil) }
 	defer cancel()
 	answered := time.AfterFunc(welcomeTimeout, func() { giveUp(errNoWelcome) }).Stop
-	stream, err := c.greet(ctx, server)
+	stream, within, err := c.greet(ctx, server)
 	if !answered() {
 		return false, errNoWelcome
 	}
@@ -94,7 +94,7 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 		return false, err
 	}
 	acks := make(chan struct{})
-	go func() { defer close(acks); c.acknowledge(ctx, stream) }()
+	go func() { defer close(acks); c.acknowledge(ctx, stream, within) }()
 	defer func() { cancel(); <-acks }()
 	for {
 		in, err := stream.Recv()
@@ -110,34 +110,39 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 	}
 }
 
-// greet begins a stream, to the point where the server tells what is new.
-func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (Stream[Q, A], error) {
+// maxAckWithin is how long a client keeps acknowledgements to itself, whatever the server
+// says.
+const maxAckWithin = 10 * time.Second
+
+// greet begins a stream, to the point where the server tells what is new. It returns also
+// within which time the server wants acknowledgements.
+func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (_ Stream[Q, A], within time.Duration, err error) {
 	stream, err := c.Open(ctx, server)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	root, count := c.Memory.Held()
 	hello := &kpng.Hello{Client: c.Name, HeldRoot: root, HeldCount: count, Capabilities: c.Capabilities}
 	if stream.Send(c.Hello(hello)) != nil {
 		_, err = stream.Recv() // says why
-		return nil, err
+		return nil, 0, err
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return nil, errors.New("the server does not begin with welcome")
+		return nil, 0, errors.New("the server does not begin with welcome")
 	}
 	if welcome.GetSendHeld() {
 		if err := c.sayHeld(stream); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	// Who has said that it holds nothing is told everything.
 	c.Memory.Begin(welcome.GetStartOver() || count == 0)
-	return stream, nil
+	return stream, time.Duration(min(welcome.GetAckWithinNs(), uint64(maxAckWithin))), nil
 }
 
 // heldChunk is how many digests a message has.
@@ -156,10 +161,10 @@ func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
 	return nil
 }
 
-// acknowledge tells the server what has been applied, the newest only.
-func (c *Client[Q, A]) acknowledge(ctx context.Context, stream Stream[Q, A]) {
+// acknowledge tells the server what has been applied.
+func (c *Client[Q, A]) acknowledge(ctx context.Context, stream Stream[Q, A], within time.Duration) {
 	for {
-		ack, ok := c.Acks.Next(ctx)
+		ack, ok := c.Acks.Next(ctx, within)
 		if !ok || stream.Send(c.Ack(ack)) != nil {
 			return // the receiver hears why
 		}

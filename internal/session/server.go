@@ -37,12 +37,16 @@ type Words[H comparable, Q Request[H]] struct {
 	Capabilities []kpng.Capability
 	// UnwantedField is a field of what the server says.
 	UnwantedField protowire.Number
+	// AckWithin is how long clients may wait with acknowledging, to do it together.
+	AckWithin time.Duration
+
+	heard []fanout.Message // in one message with what was returned last
 }
 
 // Welcome implements fanout.Wire.
 func (w *Words[H, Q]) Welcome(sendHeld, startOver bool) error {
 	return w.Send([][]byte{wire.Piece(fieldWelcome, &kpng.Welcome{
-		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, StartOver: startOver,
+		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, StartOver: startOver, AckWithinNs: uint64(w.AckWithin),
 	})})
 }
 
@@ -58,6 +62,11 @@ func (w *Words[H, Q]) Send(pieces [][]byte) error {
 func (w *Words[H, Q]) Receive() (fanout.Message, error) {
 	var none H
 	for {
+		if len(w.heard) > 0 {
+			m := w.heard[0]
+			w.heard = w.heard[1:]
+			return m, nil
+		}
 		in, err := w.Stream.Recv()
 		switch {
 		case err != nil:
@@ -65,9 +74,7 @@ func (w *Words[H, Q]) Receive() (fanout.Message, error) {
 		case in.GetHello() != none:
 			return fanout.Message{}, fanout.ErrUnexpected
 		}
-		if m, ok := message(in.GetHeld(), in.GetAck()); ok {
-			return m, nil
-		}
+		w.heard = messages(in.GetHeld(), in.GetAck())
 	}
 }
 

@@ -54,17 +54,23 @@ func Cut(text string, size int) string {
 	return strings.Clone(strings.ToValidUTF8(text[:size], ""))
 }
 
-// message returns what a client says after hello, and false when both arguments are nil.
-func message(held *kpng.Held, ack *kpng.Ack) (fanout.Message, bool) {
-	switch {
-	case held != nil:
-		return fanout.Message{Held: held.GetDigests(), Last: held.GetLast()}, true
-	case ack != nil:
-		return fanout.Message{Ack: &fanout.Ack{
-			Revision: ack.GetRevision(), Error: Cut(ack.GetError(), maxErrorText), Took: time.Duration(min(ack.GetDurationNs(), uint64(24*time.Hour))),
-		}}, true
+// messages returns what a client says after hello, nothing when both arguments are nil.
+func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Message) {
+	if held != nil {
+		return []fanout.Message{{Held: held.GetDigests(), Last: held.GetLast()}}
 	}
-	return fanout.Message{}, false
+	if ack == nil {
+		return nil
+	}
+	earlier := ack.GetEarlier()
+	for _, e := range append(earlier[:min(len(earlier), maxTogether):min(len(earlier), maxTogether)], ack) {
+		bounded := func(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
+		all = append(all, fanout.Message{Ack: &fanout.Ack{
+			Revision: e.GetRevision(), Error: Cut(e.GetError(), maxErrorText),
+			Took: bounded(e.GetDurationNs()), Age: bounded(e.GetAgeNs()),
+		}})
+	}
+	return all
 }
 
 // Status returns the error of gRPC for the end of a stream.

@@ -88,8 +88,15 @@ func TestTextsArePutToSize(t *testing.T) {
 		require.True(t, utf8.ValidString(cut))
 	}
 	require.Equal(t, "as it is", Cut("as it is", 8))
-	m, ok := message(nil, &kpng.Ack{Error: long, DurationNs: 1 << 63})
-	require.True(t, ok)
-	require.LessOrEqual(t, len(m.Ack.Error), 1024)
-	require.Equal(t, 24*time.Hour, m.Ack.Took)
+	earlier := make([]*kpng.Ack, 1000)
+	for i := range earlier {
+		earlier[i] = &kpng.Ack{Revision: uint64(i)}
+	}
+	all := messages(nil, &kpng.Ack{Revision: 7, Error: long, DurationNs: 1 << 63, Earlier: earlier})
+	require.Len(t, all, maxTogether+1)
+	last := all[maxTogether].Ack
+	require.Equal(t, uint64(7), last.Revision)
+	require.LessOrEqual(t, len(last.Error), 1024)
+	require.Equal(t, 24*time.Hour, last.Took)
+	require.Empty(t, messages(nil, nil))
 }

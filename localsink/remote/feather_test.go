@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
@@ -29,6 +28,8 @@ type feather struct {
 	out    []byte // what the server has written and was not understood yet
 	data   []byte // the gRPC messages within
 	closed bool
+
+	commits []uint64 // not acknowledged
 }
 
 // A flight is many feathers.
@@ -39,6 +40,7 @@ type flight struct {
 	counts   map[uint64]int
 	reached  chan reached
 	conns    chan net.Conn
+	all      []*feather
 	once     sync.Once
 	closing  chan struct{}
 }
@@ -68,7 +70,7 @@ type featherAddr struct{}
 func (featherAddr) Network() string { return "feather" }
 func (featherAddr) String() string  { return "feather" }
 
-// takeOff connects one node after the other.
+// takeOff connects one node after the other, and then lets them acknowledge.
 func (f *flight) takeOff(name func(int) string) {
 	for i := range f.size {
 		c := &feather{flock: f}
@@ -78,6 +80,21 @@ func (f *flight) takeOff(name func(int) string) {
 		case f.conns <- c:
 		case <-f.closing:
 			return
+		}
+		f.all = append(f.all, c)
+	}
+	ticker := time.NewTicker(featherAcks)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-f.closing:
+			return
+		case <-ticker.C:
+			for _, c := range f.all {
+				c.mu.Lock()
+				c.flush()
+				c.mu.Unlock()
+			}
 		}
 	}
 }
@@ -132,9 +149,7 @@ func (c *feather) Read(b []byte) (int, error) {
 		c.ready.Wait()
 	}
 	n := copy(b, c.in)
-	if c.in = c.in[n:]; len(c.in) == 0 {
-		c.in = nil
-	}
+	c.in = append(c.in[:0], c.in[n:]...)
 	c.flock.up.Add(int64(n))
 	return n, nil
 }
@@ -147,25 +162,26 @@ func (c *feather) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	c.flock.down.Add(int64(len(b)))
-	c.out = append(c.out, b...)
-	rest := c.out
-	for len(rest) >= 9 {
-		size := int(rest[0])<<16 | int(rest[1])<<8 | int(rest[2])
-		if len(rest) < 9+size {
+	n := len(b)
+	if len(c.out) > 0 { // seldom: frames come whole
+		c.out = append(c.out, b...)
+		b = c.out
+	}
+	for len(b) >= 9 {
+		size := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+		if len(b) < 9+size {
 			break
 		}
-		c.frame(http2.FrameType(rest[3]), rest[4], rest[9:9+size])
-		rest = rest[9+size:]
+		c.frame(http2.FrameType(b[3]), b[4], b[9:9+size])
+		b = b[9+size:]
 	}
-	if len(rest) == 0 {
-		c.out = nil
-	} else {
-		c.out = append([]byte(nil), rest...)
+	if c.out = nil; len(b) > 0 {
+		c.out = append(c.out, b...)
 	}
 	if len(c.in) > 0 {
 		c.ready.Signal()
 	}
-	return len(b), nil
+	return n, nil
 }
 
 func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
@@ -179,40 +195,60 @@ func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
 			c.in = append(append(c.in, 0, 0, 8, byte(http2.FramePing), 1, 0, 0, 0, 0), payload...)
 		}
 	case http2.FrameData:
-		c.data = append(c.data, payload...)
-		c.messages()
+		if len(c.data) > 0 {
+			c.data = append(c.data, payload...)
+			payload = c.data
+		}
+		rest := c.messages(payload)
+		if c.data = nil; len(rest) > 0 {
+			c.data = append(c.data, rest...)
+		}
 	}
 }
 
-// messages acknowledges the commits among what has come.
-func (c *feather) messages() {
-	rest := c.data
-	for len(rest) >= 5 {
-		size := int(binary.BigEndian.Uint32(rest[1:]))
-		if len(rest) < 5+size {
+// messages acknowledges the commits among what has come, and returns what is no whole
+// message yet.
+func (c *feather) messages(b []byte) (rest []byte) {
+	for len(b) >= 5 {
+		size := int(binary.BigEndian.Uint32(b[1:]))
+		if len(b) < 5+size {
 			break
 		}
-		if revision := raw(rest[5 : 5+size]).revision(); revision != 0 {
+		if revision := raw(b[5 : 5+size]).revision(); revision != 0 {
 			c.acknowledge(revision)
 		}
-		rest = rest[5+size:]
+		b = b[5+size:]
 	}
-	if len(rest) == 0 {
-		c.data = nil
-	} else {
-		c.data = append([]byte(nil), rest...)
-	}
+	return b
 }
 
+// featherAcks is within which time feathers acknowledge, as clients do.
+const featherAcks = 500 * time.Millisecond
+
+// acknowledge keeps a commit, to acknowledge several together.
 func (c *feather) acknowledge(revision uint64) {
-	ack := protowire.AppendTag(nil, 1, protowire.VarintType)
-	ack = protowire.AppendVarint(ack, revision)
-	ack = protowire.AppendTag(ack, 3, protowire.VarintType)
-	ack = protowire.AppendVarint(ack, 50_000)
-	m := grpcMessage(append(protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.BytesType), uint64(len(ack))), ack...))
-	c.in = append(c.in, byte(len(m)>>16), byte(len(m)>>8), byte(len(m)), byte(http2.FrameData), 0, 0, 0, 0, 1)
-	c.in = append(c.in, m...)
+	if c.commits = append(c.commits, revision); len(c.commits) >= 8 {
+		c.flush()
+	}
 	c.flock.arrived(revision)
+}
+
+// flush acknowledges what was kept.
+func (c *feather) flush() {
+	n := len(c.commits)
+	if n == 0 {
+		return
+	}
+	ack := &kpng.Ack{Revision: c.commits[n-1], DurationNs: 50_000}
+	for _, r := range c.commits[:n-1] {
+		ack.Earlier = append(ack.Earlier, &kpng.Ack{Revision: r, DurationNs: 50_000, AgeNs: 100_000_000})
+	}
+	m, _ := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}})
+	m = grpcMessage(m)
+	c.in = append(c.in, 0, byte(len(m)>>8), byte(len(m)), byte(http2.FrameData), 0, 0, 0, 0, 1)
+	c.in = append(c.in, m...)
+	c.commits = c.commits[:0]
+	c.ready.Signal()
 }
 
 // Close ends the connection.

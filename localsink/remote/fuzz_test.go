@@ -301,7 +301,7 @@ func TestAnAckSaysTheNewest(t *testing.T) {
 	next := func() *kpng.Ack {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		ack, _ := m.acks.Next(ctx)
+		ack, _ := m.acks.Next(ctx, 0)
 		return ack
 	}
 	commit(1)

@@ -135,7 +135,7 @@ func (m *mirror) Begin(startOver bool) {
 		m.owns[name] = nil
 	}
 	m.acking, m.passed, m.ackDone = false, 0, 0
-	m.acks.Put(nil)
+	m.acks.Clear()
 }
 
 func (m *mirror) forgetHeard() {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -206,6 +207,12 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
+
 // resident is the memory of this process without garbage.
 func resident() int64 {
 	debug.FreeOSMemory()
@@ -243,7 +250,7 @@ func BenchmarkFanout(b *testing.B) {
 			revision, last, n := uint64(1), first, 0
 			var worst, sum time.Duration
 			b.ResetTimer()
-			begin := cpu()
+			begin, allocs := cpu(), mallocs()
 			for b.Loop() {
 				n++
 				revision++
@@ -255,8 +262,10 @@ func BenchmarkFanout(b *testing.B) {
 				worst, sum = max(worst, took), sum+took
 			}
 			used := cpu() - begin
+			allocs = mallocs() - allocs
 			per := func(v float64) float64 { return v / float64(n) / float64(nodes) }
 			b.ReportMetric(per(float64(used.Nanoseconds()))/1000, "server-us/node")
+			b.ReportMetric(per(float64(allocs)), "allocs/node")
 			b.ReportMetric(per(float64(last.down-first.down)), "B-down/node")
 			b.ReportMetric(per(float64(last.up-first.up)), "B-up/node")
 			b.ReportMetric(float64(sum.Milliseconds())/float64(n), "ms-to-last")

@@ -38,6 +38,10 @@ type ServerConfig struct {
 	AuthorizeInspect func(ctx context.Context, node string) error
 	// Limits are what a node may cost.
 	Limits Limits
+	// AckWithin is for how long nodes may keep to themselves that they have applied
+	// something, to say it of several updates together: hearing each is a third of what an
+	// update costs. Failures are said at once. Zero means 500 ms, negative not at all.
+	AckWithin time.Duration
 	// Name is what the server calls itself to its clients; it is for people.
 	Name string
 	// Observe, when not nil, is told of each acknowledgement. It must not block.
@@ -54,7 +58,7 @@ type Applied struct {
 	Error string
 	// Requested are when changes were written to the Kubernetes API, as far as that is
 	// known; Stored is when this server had computed the first of them, Sent when the update
-	// was sent, Acknowledged when the node's answer came. Took is how long the node says
+	// was sent, Acknowledged when the node had applied it, by the age that its answer gives. Took is how long the node says
 	// that applying took.
 	Requested    []time.Time
 	Stored, Sent time.Time
@@ -109,6 +113,8 @@ const (
 	maxHistory = 4096
 	// maxRequested bounds the times that go with one state.
 	maxRequested = 64
+	// defaultAckWithin is for acknowledgements.
+	defaultAckWithin = 500 * time.Millisecond
 	// defaultInterval is between two states.
 	defaultInterval = 10 * time.Millisecond
 )
@@ -124,6 +130,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
+	cfg.AckWithin = cmp.Or(cfg.AckWithin, defaultAckWithin)
 	s := &Server{
 		cfg:     cfg,
 		store:   store,

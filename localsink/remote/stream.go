@@ -50,7 +50,7 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		s := &nodeStream{
 			words: words{
 				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
-				UnwantedField: fieldUnwanted,
+				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.AckWithin, 0),
 			},
 			server: n.s, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
 			client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
@@ -223,7 +223,7 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 	if n.server.cfg.Observe == nil || sent.IsZero() {
 		return
 	}
-	out := Applied{Node: n.name, Error: a.Error, Sent: sent, Acknowledged: time.Now(), Took: a.Took}
+	out := Applied{Node: n.name, Error: a.Error, Sent: sent, Acknowledged: time.Now().Add(-a.Age), Took: a.Took}
 	if p := n.server.since(a.Revision-1, a.Revision); len(p) > 0 {
 		out.Stored, out.Requested = p[0].at, slices.Clone(p[0].requested)
 	}

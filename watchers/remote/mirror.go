@@ -55,7 +55,7 @@ func (m *mirror) Digests() []uint64 {
 func (m *mirror) Begin(startOver bool) {
 	m.startOver = startOver
 	m.forgetHeard()
-	m.acks.Put(nil)
+	m.acks.Clear()
 }
 
 func (m *mirror) forgetHeard() {

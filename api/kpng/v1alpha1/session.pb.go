@@ -217,7 +217,12 @@ type Ack struct {
 	// acknowledges again when it succeeds.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	// How long it took to apply, in nanoseconds.
-	DurationNs    uint64 `protobuf:"varint,3,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	DurationNs uint64 `protobuf:"varint,3,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	// How long ago that was, in nanoseconds.
+	AgeNs uint64 `protobuf:"varint,4,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
+	// What became of Commits before this one, the oldest first, as far as the server was not
+	// told of them in time. They have none of their own.
+	Earlier       []*Ack `protobuf:"bytes,5,rep,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +278,20 @@ func (x *Ack) GetDurationNs() uint64 {
 	return 0
 }
 
+func (x *Ack) GetAgeNs() uint64 {
+	if x != nil {
+		return x.AgeNs
+	}
+	return 0
+}
+
+func (x *Ack) GetEarlier() []*Ack {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
 // Welcome answers Hello.
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -284,7 +303,10 @@ type Welcome struct {
 	SendHeld bool `protobuf:"varint,3,opt,name=send_held,json=sendHeld,proto3" json:"send_held,omitempty"`
 	// The client forgets what it holds when the first Commit takes effect; all that is
 	// still wanted comes before it. What the client has programmed stays as it is until then.
-	StartOver     bool `protobuf:"varint,4,opt,name=start_over,json=startOver,proto3" json:"start_over,omitempty"`
+	StartOver bool `protobuf:"varint,4,opt,name=start_over,json=startOver,proto3" json:"start_over,omitempty"`
+	// For how long the client may keep acknowledgements of success to itself, to send several
+	// together, in nanoseconds. A failure is said at once.
+	AckWithinNs   uint64 `protobuf:"varint,5,opt,name=ack_within_ns,json=ackWithinNs,proto3" json:"ack_within_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +369,13 @@ func (x *Welcome) GetStartOver() bool {
 	return false
 }
 
+func (x *Welcome) GetAckWithinNs() uint64 {
+	if x != nil {
+		return x.AckWithinNs
+	}
+	return 0
+}
+
 // Commit ends an update.
 type Commit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -407,18 +436,21 @@ const file_kpng_v1alpha1_session_proto_rawDesc = "" +
 	"held_count\x18\x04 \x01(\rR\theldCount\"4\n" +
 	"\x04Held\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\x06R\adigests\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"X\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\x9d\x01\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x1f\n" +
 	"\vduration_ns\x18\x03 \x01(\x04R\n" +
-	"durationNs\"\x9c\x01\n" +
+	"durationNs\x12\x15\n" +
+	"\x06age_ns\x18\x04 \x01(\x04R\x05ageNs\x12,\n" +
+	"\aearlier\x18\x05 \x03(\v2\x12.kpng.v1alpha1.AckR\aearlier\"\xc0\x01\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12=\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x1b\n" +
 	"\tsend_held\x18\x03 \x01(\bR\bsendHeld\x12\x1d\n" +
 	"\n" +
-	"start_over\x18\x04 \x01(\bR\tstartOver\"$\n" +
+	"start_over\x18\x04 \x01(\bR\tstartOver\x12\"\n" +
+	"\rack_within_ns\x18\x05 \x01(\x04R\vackWithinNs\"$\n" +
 	"\x06Commit\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision*r\n" +
 	"\n" +
@@ -452,12 +484,13 @@ var file_kpng_v1alpha1_session_proto_goTypes = []any{
 }
 var file_kpng_v1alpha1_session_proto_depIdxs = []int32{
 	0, // 0: kpng.v1alpha1.Hello.capabilities:type_name -> kpng.v1alpha1.Capability
-	0, // 1: kpng.v1alpha1.Welcome.capabilities:type_name -> kpng.v1alpha1.Capability
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 1: kpng.v1alpha1.Ack.earlier:type_name -> kpng.v1alpha1.Ack
+	0, // 2: kpng.v1alpha1.Welcome.capabilities:type_name -> kpng.v1alpha1.Capability
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_session_proto_init() }
