@@ -217,7 +217,8 @@ func (m *mirror) renew(s *sticky, timeout time.Duration) {
 		m.doomedSets = append(m.doomedSets, s.pins)
 		s.endpoints, _ = slotsOf(nil, s.source)
 	}
-	for number, p := range s.pools {
+	for _, number := range slices.Sorted(maps.Keys(s.pools)) {
+		p := s.pools[number]
 		c.pools = max(c.pools, number)
 		m.doomSets(p)
 		p.slots, p.list, p.draws = nil, nil, nil
@@ -323,9 +324,9 @@ func (m *mirror) unstick(id string) {
 		m.hairpinFor(e, false)
 	}
 	m.doomedSets = append(m.doomedSets, s.pins)
-	for _, p := range s.pools {
-		m.doomSets(p)
-		m.doomChain(p.chain)
+	for _, number := range slices.Sorted(maps.Keys(s.pools)) {
+		m.doomSets(s.pools[number])
+		m.doomChain(s.pools[number].chain)
 	}
 }
 

@@ -175,7 +175,7 @@ func TestSlotsOf(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
 		all := g.endpoints(false)
-		pools := []localsink.Pool{{Endpoints: all}, {Endpoints: all[:g.IntN(len(all)+1)]}}
+		pools := []localsink.Pool{{Endpoints: all}, {Endpoints: all[g.IntN(len(all)+1):]}}
 		held, left := slotsOf(nil, pools)
 		require.False(t, left)
 		require.Equal(t, all, append([]localsink.Endpoint(nil), inOrder(slices.Clone(held))...))

@@ -62,7 +62,13 @@ func (a attrs) number(kind uint16) (n int64) { return number(a.get(kind)) }
 func (a attrs) hex(kind uint16) string       { return words(a.get(kind)) }
 func (a attrs) reg(kind uint16) string       { return register(a.number(kind)) }
 
+// missing stands for a number that is not there.
+const missing = -1 << 40
+
 func number(data []byte) int64 {
+	if data == nil {
+		return missing
+	}
 	switch len(data) {
 	case 1:
 		return int64(data[0])
@@ -84,8 +90,11 @@ func words(data []byte) string {
 }
 
 func register(n int64) string {
-	if n == nfnl.RegVerdict {
+	switch n {
+	case nfnl.RegVerdict:
 		return "verdict"
+	case missing:
+		return "nowhere"
 	}
 	return fmt.Sprint("r", n-nfnl.Reg32)
 }
@@ -119,7 +128,10 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		text := fmt.Sprintf("%snew set %s %s id %d size %d key %x/%d", head, a.text(nfnl.SetTable), a.text(nfnl.SetName),
 			a.number(nfnl.SetID), a.nest(nfnl.SetDesc).number(nfnl.SetDescSize), uint32(a.number(nfnl.SetKeyType)), a.number(nfnl.SetKeyLen))
 		if a.has(nfnl.SetFlags) {
-			text += fmt.Sprintf(" flags %x data %x/%d", a.number(nfnl.SetFlags), uint32(a.number(nfnl.SetDataType)), a.number(nfnl.SetDataLen))
+			text += fmt.Sprintf(" flags %x data %x", a.number(nfnl.SetFlags), uint32(a.number(nfnl.SetDataType)))
+		}
+		if a.has(nfnl.SetDataLen) {
+			text += fmt.Sprintf("/%d", a.number(nfnl.SetDataLen))
 		}
 		if a.has(nfnl.SetTimeout) {
 			text += fmt.Sprintf(" timeout %d", a.number(nfnl.SetTimeout))

@@ -291,6 +291,14 @@ func TestGoldenAffinity(t *testing.T) {
 		serve("another time", 90*time.Minute, a.pool(2, 3))
 		serve("two pools that share one endpoint", 90*time.Minute, a.pool(2, 3), a.pool(3, 5))
 		serve("the second pool is empty", 90*time.Minute, a.pool(2, 3), localsink.Pool{})
+		serve("two pools again", 90*time.Minute, a.pool(2, 3), a.pool(5, 7))
+		a.kernel.sets = map[string][]nfnl.Element{
+			pinsName(id, 1):    {pin(203, 0, time.Minute), pin(204, 3, time.Minute)},
+			listName(id, 1, 1): {leads(0, 2), leads(1, 3)},
+			listName(id, 2, 1): {leads(2, 5), leads(3, 7)},
+		}
+		serve("the first pool is gone", 90*time.Minute, a.pool(5, 7))
+		a.kernel.sets = nil
 		serve("it is turned off", 0, a.pool(2, 3))
 		serve("and on, for the shortest time", time.Nanosecond, a.pool(2, 3))
 		a.must("the Service is gone")
