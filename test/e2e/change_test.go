@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/kpng/test/controlplane"
 )
 
 // testServiceCIDRs adds a network of Services to the running cluster and serves from
@@ -83,4 +85,38 @@ func testDeletedRules(t *testing.T, w *world, p *proxyUnderTest) {
 	expect(t, w, addresses, "deleted", "pod3,node cluster:80 = pod1\nclient nodeport:80 = pod1")
 	w.apply(t, services, nil)
 	w.barrier(t, syncLimit)
+}
+
+// testLocalhost asks for node ports on loopback addresses, which nftables modes open
+// only then, and for TCP only.
+func testLocalhost(t *testing.T, w *world, p *proxyUnderTest) {
+	if p.mode == "iptables" {
+		t.Skip("it opens them unasked, see DP-60")
+	}
+	restart := func(extra ...string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, p.process.Stop(ctx))
+		p.extra = extra
+		p.startAgain(t, w)
+		w.barrier(t, syncLimit)
+	}
+	extra := []string{"--nodeport-addresses=primary,localhost"}
+	if p.pkg == controlplane.KubeProxyPackage {
+		extra = append(extra, "--feature-gates=KubeProxyNFTablesLocalhostNodePorts=true")
+	}
+	services := []service{
+		of(nodePort, plain("looped", "pod1", "rpod1")),
+		edited(of(nodePort, plain("looped-sticky", "pod1", "pod2", "rpod1")), affinity),
+	}
+	addresses := book{}
+	for _, o := range w.apply(t, nil, services) {
+		addresses.add(w, o)
+	}
+	restart(extra...)
+	expect(t, w, addresses, "looped", "node loop:80/tcp = pod1 rpod1\nclient nodeport:80 = pod1 rpod1\nclient inner:80 = refused")
+	expect(t, w, addresses, "looped-sticky", "node loop:80/tcp = one pod1 pod2 rpod1")
+	restart()
+	expect(t, w, addresses, "looped", "node loop:80/tcp = refused")
+	w.apply(t, services, nil)
 }

@@ -32,6 +32,7 @@ func liveTests() []liveTest {
 		{"should create Services and serve on different Service CIDRs", testServiceCIDRs},
 		{"should not have connectivity disruption during rolling update", testRollingUpdate},
 		{"should recreate its rules if they are deleted", testDeletedRules},
+		{"should proxy localhost NodePort traffic to backends across nodes", testLocalhost},
 		{"should work after restarting kube-proxy", testRestart},
 		{"should work after restarting apiserver", testAPIServer},
 		{"should check kube-proxy urls", testHTTP},

@@ -21,6 +21,8 @@ type proxyUnderTest struct {
 	name, pkg, mode string
 	// differences are what it does otherwise than the cases say, on purpose.
 	differences []difference
+	// extra are arguments for one story.
+	extra []string
 	// heals says that it notices when somebody removes its rules.
 	heals   bool
 	path    string
@@ -43,7 +45,7 @@ func (p *proxyUnderTest) build(t testing.TB, w *world) {
 }
 
 func (p *proxyUnderTest) args(w *world) []string {
-	return []string{
+	return append([]string{
 		"--kubeconfig=" + w.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=" + p.mode,
 		"--cluster-cidr=" + cluster.PodCIDR4 + "," + cluster.PodCIDR6, "--detect-local-mode=ClusterCIDR",
 		"--healthz-bind-address=0.0.0.0:10256", "--metrics-bind-address=127.0.0.1:10249",
@@ -51,7 +53,7 @@ func (p *proxyUnderTest) args(w *world) []string {
 		"--conntrack-max-per-core=0", "--v=2",
 		// How often that mode looks whether its rules are still there.
 		"--iptables-sync-period=5s",
-	}
+	}, p.extra...)
 }
 
 // start starts the proxy on the node; it is killed at the end of the test.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -64,6 +65,10 @@ func openPackets(name string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("packet socket: %w", err)
 	}
+	// The kernel says when a packet came: whoever reads it may be late.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return -1, fmt.Errorf("time stamps: %w", err)
+	}
 	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: device.Index})
 }
 
@@ -92,8 +97,7 @@ func carries(b []byte, from netip.AddrPort) bool {
 func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time) {
 	buffer := make([]byte, 1<<16)
 	for {
-		n, err := f.Read(buffer)
-		now := time.Now()
+		n, at, err := receive(f, buffer)
 		if err != nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -104,13 +108,38 @@ func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time
 			continue
 		}
 		s.mu.Lock()
-		*into = append(*into, now)
+		*into = append(*into, at)
 		s.mu.Unlock()
 		select {
 		case s.changed <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// receive reads a message and when it came, if the kernel tells; otherwise that is now.
+func receive(f *os.File, buffer []byte) (n int, at time.Time, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, at, err
+	}
+	control := make([]byte, 256)
+	more, failed := 0, error(nil)
+	err = conn.Read(func(fd uintptr) bool {
+		n, more, _, _, failed = unix.Recvmsg(int(fd), buffer, control, 0)
+		return failed != unix.EAGAIN
+	})
+	at = time.Now()
+	if err = errors.Join(err, failed); err != nil {
+		return 0, at, err
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:more])
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			at = time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+		}
+	}
+	return n, at, err
 }
 
 // time runs a write and returns how long after the packet that told of it the kernel
