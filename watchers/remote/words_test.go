@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -263,6 +265,32 @@ func TestUnknownKindsAreHeld(t *testing.T) {
 	require.Zero(t, root)
 	require.Zero(t, count)
 	require.Equal(t, 1, m.store.Snapshot().Len(), "but for the mark that it is complete")
+
+	require.NoError(t, m.Hear(facts(4, nodeFact("n", 3))))
+	m.Begin(true)
+	require.NoError(t, m.Hear(facts(5, nodeFact("o", 5))))
+	root, count = m.Held()
+	require.Equal(t, uint64(5), root, "who starts over forgets what it held")
+	require.Equal(t, uint32(1), count)
+}
+
+// TestSliceMovesInAnyOrder: that a slice is gone from one Service and has come to another
+// is one change, in whatever order a store lists both.
+func TestSliceMovesInAnyOrder(t *testing.T) {
+	store := watchers.NewStore()
+	moved := slice(1, 1)
+	snap := store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(moved) })
+	s, err := NewServer(store, ServerConfig{})
+	require.NoError(t, err)
+	defer s.Close()
+	key := watchers.Key{Kind: watchers.KindEndpointSlice, Namespace: "default", Slice: moved.Name}
+	before, after := key, key
+	before.Name, after.Name = name(0).Name, name(1).Name
+	gone := diffstore.Change[watchers.Key, watchers.Fact]{Key: before, Deleted: true}
+	come := diffstore.Change[watchers.Key, watchers.Fact]{Key: after, Value: moved}
+	for _, order := range [][]diffstore.Change[watchers.Key, watchers.Fact]{{gone, come}, {come, gone}} {
+		require.Equal(t, map[factKey]watchers.Fact{{sliceKind, "default", moved.Name}: moved}, s.changed(snap, slices.Values(order)))
+	}
 }
 
 // TestEveryFieldIsTold has facts in which no field is zero: nothing is lost on the way,
