@@ -269,6 +269,26 @@ func TestAffinityChanges(t *testing.T) {
 		apply(0, many[:2]...)
 	}
 	require.Len(t, m.sets, sets)
+
+	// Two frontends exchange what is done with their clients: both plans lose a reference
+	// and get another.
+	exchange := func(masqueraded int) *localsink.Service {
+		fronts := []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.0.1:80"), frontend(localsink.ExternalIP, "198.51.100.1:80")}
+		fronts[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
+		return serviceOf("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{poolOf("10.0.0.1:80")}, Frontends: fronts})
+	}
+	for i := range 4 {
+		svc := exchange(i % 2)
+		m.change([]change{{name: svc.Name, want: svc}}, nil)
+		k.commit(m)
+		k.verify(m, slices.Values([]*localsink.Service{svc}))
+		require.Empty(t, m.idle)
+	}
+	m.change([]change{{name: exchange(0).Name}}, nil)
+	k.commit(m)
+	for c := range m.unused {
+		require.False(t, c.own(), "%s is deleted already", c.name)
+	}
 }
 
 // After a restart pins are found under either name, with whatever endpoints they

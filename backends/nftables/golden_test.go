@@ -371,6 +371,7 @@ func TestGoldenRefused(t *testing.T) {
 	told.WriteString(brief(func() { require.ErrorIs(t, a.step("everything is refused", all[1:]...), syscall.EINVAL) }))
 	require.Empty(t, a.table.refused)
 	require.Nil(t, a.table.mirror)
+	require.Contains(t, a.table.stats.LastError, "an empty table is refused as well")
 	refuse("", errors.New("the kernel is away"))
 	told.WriteString(brief(func() { require.ErrorContains(t, a.step("nobody knows", all[1:]...), "the kernel is away") }))
 	a.kernel.fault = nil

@@ -74,6 +74,8 @@ func TestPlansAreShared(t *testing.T) {
 	m.collect()
 	k.commit(m)
 	require.Equal(t, before, m.chains)
+	require.Empty(t, m.records)
+	require.Empty(t, m.hairpinRefs)
 	fe := frontend(localsink.ExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true})
 	fe.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	var p localsink.Pool

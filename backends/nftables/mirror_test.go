@@ -153,6 +153,7 @@ func TestContestedKey(t *testing.T) {
 	k.verify(m, slices.Values([]*localsink.Service{a}))
 	require.Len(t, m.problems[b.Name], 1)
 	require.Contains(t, m.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
+	require.Len(t, m.records, 1, "only one is served")
 
 	// The one that lost may change meanwhile.
 	moved := make("b", "10.0.0.3:80")
@@ -169,6 +170,7 @@ func TestContestedKey(t *testing.T) {
 	k.verify(m, slices.Values([]*localsink.Service{b}))
 	require.Empty(t, m.problems)
 	require.Empty(t, m.contested)
+	require.Len(t, m.records, 1)
 
 	// A key may pass from one Service to another in one step, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
@@ -195,6 +197,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
 			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP makes no sense", 1},
+		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
+			"makes no sense", 1},
 		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
 		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
 		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown makes no sense", 0},
@@ -203,6 +207,9 @@ func TestBadInput(t *testing.T) {
 		{"key twice", localsink.Port{Frontends: []localsink.Frontend{good, good}}, "10.96.0.1:80/TCP belongs to Service test/a", 1},
 		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
 			"pools[0] holds 1 endpoints that are not ip addresses", 1},
+		{"only endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
+			"pools[0] holds 1 endpoints that are not ip addresses", 1},
+		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "[fd00:96::1]:80")}}, "", 1},
 		{"pool out of order", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
 		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
 		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
