@@ -115,8 +115,8 @@ func (m *mirror) commit(revision uint64) {
 	m.acks.Put(&kpng.Ack{Revision: revision, DurationNs: uint64(time.Since(began))})
 }
 
-// dropUnwanted removes what the server does not have any more; what it has in another
-// form was heard.
+// dropUnwanted removes what the server does not have any more, or has in another form,
+// which was heard.
 func (m *mirror) dropUnwanted(tx *watchers.Tx) {
 	if len(m.unwanted) == 0 {
 		return
@@ -126,9 +126,7 @@ func (m *mirror) dropUnwanted(tx *watchers.Tx) {
 			continue
 		}
 		m.hold(key, 0)
-		if _, again := m.heard[key]; !again {
-			remove(tx, key)
-		}
+		remove(tx, key)
 	}
 }
 
