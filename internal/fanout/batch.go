@@ -24,6 +24,7 @@ type Batch[K any] struct {
 
 	once    sync.Once
 	chunks  [][]byte // all messages but the last
+	tail    []byte   // the last without the end
 	last    [][]byte // the pieces of the last, with the end
 	empty   bool     // there is nothing but the end
 	changed []Changed[K]
@@ -94,7 +95,7 @@ func (h *Hub[K, X]) batch(old, new *State[K, X], oldClass, newClass string, diff
 // the usual message is one piece, which all streams share.
 func (b *Batch[K]) close(c chunker, end []byte) {
 	b.empty = len(c.done) == 0 && len(c.open) == 0
-	b.chunks, b.last = c.done, [][]byte{append(c.open, end...)}
+	b.chunks, b.tail, b.last = c.done, c.open[:len(c.open):len(c.open)], [][]byte{append(c.open, end...)}
 }
 
 func (h *Hub[K, X]) findBatch(key batchKey) *Batch[K] {
@@ -158,16 +159,18 @@ type base[K, X any] struct {
 	born  time.Time
 
 	once  sync.Once
-	batch Batch[K]
 	root  uint64
 	count int
+
+	wholeOnce sync.Once
+	batch     Batch[K]
 }
 
-// base returns a recent state with its encoding for a class.
-func (h *Hub[K, X]) base(class string) *base[K, X] {
+// base returns a recent state as a class sees it; with exact, the present one.
+func (h *Hub[K, X]) base(class string, exact bool) *base[K, X] {
 	h.mu.Lock()
 	b := h.bases[class]
-	if now := h.state.Load(); b == nil || b.state != now && time.Since(b.born) > baseLife {
+	if now := h.state.Load(); b == nil || b.state != now && (exact || time.Since(b.born) > baseLife) {
 		b = &base[K, X]{state: now, born: time.Now()}
 		if len(h.bases) >= maxBases {
 			clear(h.bases)
@@ -176,17 +179,28 @@ func (h *Hub[K, X]) base(class string) *base[K, X] {
 	}
 	h.mu.Unlock()
 	b.once.Do(func() {
-		var c chunker
 		for _, i := range b.state.Items.All() {
 			if e := i.For(class); e != nil {
 				b.root ^= e.Digest
 				b.count++
+			}
+		}
+	})
+	return b
+}
+
+// whole returns all of the state, without an end.
+func (b *base[K, X]) whole(class string) *Batch[K] {
+	b.wholeOnce.Do(func() {
+		var c chunker
+		for _, i := range b.state.Items.All() {
+			if e := i.For(class); e != nil {
 				c.add(e.Whole)
 			}
 		}
-		b.batch.close(c, h.end(nil, b.state))
+		b.batch.close(c, nil)
 	})
-	return b
+	return &b.batch
 }
 
 // forgetBases lets go of states that no stream will begin with.
@@ -202,7 +216,7 @@ func (h *Hub[K, X]) forgetBases() {
 
 // missing returns what a peer lacks that holds the items with the given digests, and
 // the digests that it holds in vain.
-func (b *base[K, X]) missing(class string, held map[uint64]struct{}, end []byte) (rest *Batch[K], unwanted []uint64) {
+func (b *base[K, X]) missing(class string, held map[uint64]struct{}) (rest *Batch[K], unwanted []uint64) {
 	var c chunker
 	for _, i := range b.state.Items.All() {
 		e := i.For(class)
@@ -219,6 +233,6 @@ func (b *base[K, X]) missing(class string, held map[uint64]struct{}, end []byte)
 		unwanted = append(unwanted, d)
 	}
 	rest = &Batch[K]{}
-	rest.close(c, end)
+	rest.close(c, nil)
 	return rest, unwanted
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -197,7 +198,7 @@ func TestSlowPeersAreToldTheNewest(t *testing.T) {
 			heard = append(heard, join(<-sleeper.sent))
 			synctest.Wait()
 		}
-		require.Equal(t, []string{"welcome false true;", "own ;commit 1;", "key=999;commit 1001;"}, heard)
+		require.Equal(t, []string{"welcome false true;", "own ;", "key=999;commit 1001;"}, heard, "nothing old takes effect")
 		cancel()
 		living.Wait()
 		at.stop()
@@ -248,5 +249,39 @@ func TestPeersOfAClassShareBytes(t *testing.T) {
 		for _, l := range links {
 			<-l.gone
 		}
+	})
+}
+
+// TestNobodyIsSetBack: the first commit of a stream is the present state, also when others
+// have begun with an older one a moment ago.
+func TestNobodyIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{})
+		at.set("key", map[string]string{"": "old"})
+		first := connect(at.present(), "first", Peer{}, 10) // makes a state to begin with
+		synctest.Wait()
+		at.set("key", map[string]string{"": "new"})
+		for _, hello := range []Peer{
+			{}, {Diffs: true}, {Resumes: true, HeldCount: 1, HeldRoot: digest("key", "new")},
+		} {
+			l := connect(at.present(), "peer", hello, 10)
+			synctest.Wait()
+			said := ""
+			for len(l.sent) > 0 {
+				said += join(<-l.sent)
+			}
+			require.Equal(t, 1, strings.Count(said, "commit"), said)
+			require.True(t, strings.HasSuffix(said, "commit 3;"), said)
+			if hello.Resumes {
+				require.NotContains(t, said, "key", "it holds what is there")
+			} else {
+				require.Contains(t, said, "new", said)
+			}
+			l.stop()
+			<-l.gone
+		}
+		first.stop()
+		<-first.gone
+		at.stop()
 	})
 }

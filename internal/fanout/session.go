@@ -271,37 +271,64 @@ func (s *session[K, X]) send() error {
 	return nil
 }
 
-// begin brings the peer to a recent state, whatever it holds.
+// begin brings the peer to the present state, whatever it holds. Nothing takes effect
+// before all of it has been said: a peer that comes back is not set back to an older state.
 func (s *session[K, X]) begin() (*State[K, X], string, error) {
 	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.Held {
 		return nil, "", ErrHeldTooMuch
 	}
 	class := s.wire.Class(s.hub.State())
-	b := s.hub.base(class)
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
+	b := s.hub.base(class, resumes)
 	same := resumes && s.peer.HeldRoot == b.root && s.peer.HeldCount == b.count
 	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
 		return nil, "", err
 	}
-	rest, own := &b.batch, s.wire.Own(nil, b.state, &b.batch)
+	first, own := &Batch[K]{}, s.wire.Own(nil, b.state, &b.batch)
 	switch {
-	case same:
-		rest = &Batch[K]{last: [][]byte{s.hub.end(nil, b.state)}}
-	case resumes:
+	case resumes && !same:
 		held, err := s.hear()
 		if err != nil {
 			return nil, "", err
 		}
-		missing, unwanted := b.missing(class, held, s.hub.end(nil, b.state))
-		rest = missing
+		missing, unwanted := b.missing(class, held)
+		first = missing
 		if len(unwanted) > 0 {
 			own = append(own, s.wire.Unwanted(unwanted))
 		}
+	case !resumes:
+		first = b.whole(class)
 	}
-	if len(rest.chunks) > 0 {
+	if len(first.chunks) > 0 {
 		defer s.turn()()
+		for _, c := range first.chunks {
+			if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
+				return nil, "", err
+			}
+		}
 	}
-	return b.state, class, s.update(rest, own, b.state.Revision)
+	if len(first.tail) > 0 {
+		own = append(own, first.tail)
+	}
+	return s.catchUp(b.state, class, own)
+}
+
+// catchUp goes from the state that a peer began with to the present one, which is the
+// first that takes effect. pieces are sent before.
+func (s *session[K, X]) catchUp(state *State[K, X], class string, pieces [][]byte) (*State[K, X], string, error) {
+	now := s.hub.State()
+	nowClass := s.wire.Class(now)
+	if now == state && nowClass == class {
+		rest := &Batch[K]{last: [][]byte{s.hub.end(nil, now)}}
+		return now, class, s.update(rest, pieces, now.Revision)
+	}
+	if len(pieces) > 0 {
+		if err := s.guard(func() error { return s.wire.Send(pieces) }); err != nil {
+			return nil, "", err
+		}
+	}
+	b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
+	return now, nowClass, s.update(b, s.wire.Own(state, now, b), now.Revision)
 }
 
 // maxTurn is how long a peer keeps others from their turn: long enough for a healthy one,
