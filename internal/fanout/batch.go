@@ -218,6 +218,7 @@ func (h *Hub[K, X]) forgetBases() {
 // the digests that it holds in vain.
 func (b *base[K, X]) missing(class string, held map[uint64]struct{}) (rest *Batch[K], unwanted []uint64) {
 	var c chunker
+	said := len(held)
 	for _, i := range b.state.Items.All() {
 		e := i.For(class)
 		if e == nil {
@@ -231,6 +232,9 @@ func (b *base[K, X]) missing(class string, held map[uint64]struct{}) (rest *Batc
 	}
 	for d := range held {
 		unwanted = append(unwanted, d)
+	}
+	if said > 0 && len(unwanted) == said {
+		return b.whole(class), unwanted // nothing fits: this at least is everybody's
 	}
 	rest = &Batch[K]{}
 	rest.close(c, nil)

@@ -140,6 +140,7 @@ func (h *Hub[K, X]) Run(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			h.each(func(s *session[K, X]) { s.check(now) })
+			h.forgetBases()
 		}
 	}
 }

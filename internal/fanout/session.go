@@ -280,6 +280,9 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 	class := s.wire.Class(s.hub.State())
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
 	b := s.hub.base(class, resumes)
+	if s.peer.HeldCount > 2*b.count+maxForeign {
+		resumes = false // what it holds is mostly nothing of ours, or it lies
+	}
 	same := resumes && s.peer.HeldRoot == b.root && s.peer.HeldCount == b.count
 	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
 		return nil, "", err
@@ -291,20 +294,20 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		missing, unwanted := b.missing(class, held)
-		first = missing
-		if len(unwanted) > 0 {
+		defer s.turn()() // what differs is this peer's alone, and may be much
+		var unwanted []uint64
+		if first, unwanted = b.missing(class, held); len(unwanted) > 0 {
 			own = append(own, s.wire.Unwanted(unwanted))
 		}
 	case !resumes:
 		first = b.whole(class)
 	}
-	if len(first.chunks) > 0 {
+	if !resumes && len(first.chunks) > 0 {
 		defer s.turn()()
-		for _, c := range first.chunks {
-			if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
-				return nil, "", err
-			}
+	}
+	for _, c := range first.chunks {
+		if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
+			return nil, "", err
 		}
 	}
 	if len(first.tail) > 0 {
@@ -330,6 +333,10 @@ func (s *session[K, X]) catchUp(state *State[K, X], class string, pieces [][]byt
 	b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
 	return now, nowClass, s.update(b, s.wire.Own(state, now, b), now.Revision)
 }
+
+// maxForeign is how many items a peer may hold beyond twice what there is, to be asked
+// for them: after most have been deleted, to send what is left is less.
+const maxForeign = 1000
 
 // maxTurn is how long a peer keeps others from their turn: long enough for a healthy one,
 // short enough that a thousand that do not read keep nobody waiting for long.

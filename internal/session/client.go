@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -54,6 +55,8 @@ type Client[Q any, A Answer] struct {
 	Logger *slog.Logger
 	// Lost is what to log when a server is lost.
 	Lost string
+
+	lost bool // since the last commit
 }
 
 // A Stream is a stream of gRPC.
@@ -68,6 +71,7 @@ func (c *Client[Q, A]) Run(ctx context.Context) {
 	retry.Run(ctx, func(server int) (progress bool) {
 		progress, err := c.watch(ctx, c.Servers[server])
 		if ctx.Err() == nil {
+			c.lost = true
 			c.Logger.WarnContext(ctx, c.Lost, "server", server, "err", err)
 		}
 		return progress
@@ -94,12 +98,21 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 		return false, err
 	}
 	acks := make(chan struct{})
-	go func() { defer close(acks); c.acknowledge(ctx, stream, within) }()
+	go func() {
+		defer close(acks)
+		if within >= 0 {
+			c.acknowledge(ctx, stream, within)
+		}
+	}()
 	defer func() { cancel(); <-acks }()
 	for {
 		in, err := stream.Recv()
 		if err != nil {
 			return progress, err
+		}
+		if !progress && in.GetCommit() != nil && c.lost {
+			c.lost = false
+			c.Logger.InfoContext(ctx, "Hears a server again")
 		}
 		if err := c.Memory.Hear(in); err != nil {
 			c.Memory.Distrust()
@@ -115,7 +128,7 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 const maxAckWithin = 10 * time.Second
 
 // greet begins a stream, to the point where the server tells what is new. It returns also
-// within which time the server wants acknowledgements.
+// within which time the server wants acknowledgements, less than 0 if it wants none.
 func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (_ Stream[Q, A], within time.Duration, err error) {
 	stream, err := c.Open(ctx, server)
 	if err != nil {
@@ -136,13 +149,18 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 		return nil, 0, errors.New("the server does not begin with welcome")
 	}
 	if welcome.GetSendHeld() {
-		if err := c.sayHeld(stream); err != nil {
+		if c.sayHeld(stream) != nil {
+			_, err = stream.Recv() // says why
 			return nil, 0, err
 		}
 	}
 	// Who has said that it holds nothing is told everything.
 	c.Memory.Begin(welcome.GetStartOver() || count == 0)
-	return stream, time.Duration(min(welcome.GetAckWithinNs(), uint64(maxAckWithin))), nil
+	within = time.Duration(min(welcome.GetAckWithinNs(), uint64(maxAckWithin)))
+	if !slices.Contains(welcome.GetCapabilities(), kpng.Capability_CAPABILITY_ACKNOWLEDGE) {
+		within = -1
+	}
+	return stream, within, nil
 }
 
 // heldChunk is how many digests a message has.

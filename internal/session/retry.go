@@ -17,19 +17,25 @@ type Retry struct {
 	Servers int
 }
 
+// settled is how long a stream lives that has been of use: one that ends sooner, each
+// time, is a failure, however well it began.
+const settled = 5 * time.Second
+
 // Run calls fn with the numbers of servers, again and again, until ctx is done. When one
-// fails the next follows at once; after a round there is a pause with jitter, which is
-// short when one of them was of use.
+// fails without having been of use the next follows at once; otherwise, and after a round
+// of all, there is a pause with jitter, which grows until a stream has lived for a while.
 func (r Retry) Run(ctx context.Context, fn func(server int) (progress bool)) {
 	// A thousand clients do not all begin with the same server.
 	server, failed, pause := rand.IntN(r.Servers), 0, minRetry
 	for ctx.Err() == nil {
-		if fn(server) {
-			failed, pause = 0, minRetry
+		began := time.Now()
+		progress := fn(server)
+		if progress && time.Since(began) >= settled {
+			pause = minRetry
 		}
 		failed++
 		server = (server + 1) % r.Servers
-		if failed < r.Servers {
+		if failed < r.Servers && !progress {
 			continue
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))

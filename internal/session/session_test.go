@@ -19,30 +19,33 @@ import (
 	"sigs.k8s.io/kpng/internal/fanout"
 )
 
-// TestRetry: all servers in turn, then a pause that grows while none is of use.
+// TestRetry: all servers in turn, then a pause that grows until one has been of use for a
+// while. After one that was of use there is a pause too: it may end as soon each time.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var asked []int
-		limit, round, last := minRetry, 0, time.Now()
+		limit, round, ended := minRetry, 0, time.Now()
 		Retry{Max: 10 * time.Second, Servers: 3}.Run(ctx, func(server int) bool {
 			asked = append(asked, server)
-			pause := time.Since(last)
-			if round == 3 {
+			if pause := time.Since(ended); round == 3 {
 				require.GreaterOrEqual(t, pause, limit/2)
 				require.LessOrEqual(t, pause, limit)
 				limit, round = min(2*limit, 10*time.Second), 0
 			} else {
 				require.Zero(t, pause, "the next one at once")
 			}
-			last = time.Now()
-			useful := len(asked) == 31
-			if useful {
-				limit, round = minRetry, 0
-			}
-			if round++; len(asked) == 40 {
+			useful := false
+			switch round++; len(asked) {
+			case 10: // of use, and gone
+				useful, round = true, 3
+			case 31: // of use for a while
+				useful, round, limit = true, 3, minRetry
+				time.Sleep(settled)
+			case 40:
 				cancel()
 			}
+			ended = time.Now()
 			return useful
 		})
 		require.Equal(t, 8*minRetry, limit, "it grew, was short again, and grew")

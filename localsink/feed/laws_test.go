@@ -333,3 +333,26 @@ func TestConfig(t *testing.T) {
 		require.ErrorContains(t, feed.Run(t.Context(), feed.New(&localsink.Node{}), newBoard(), &flaky{}, cfg), "must not be negative")
 	}
 }
+
+// TestOP14FailuresAfterAnEarlySuccess: news may end a long pause early; the failure after
+// that is tried again like any other.
+func TestOP14FailuresAfterAnEarlySuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, sink := newBoard(), &flaky{}
+		sink.failures.Store(9)
+		stop := start(t, b, sink, feed.Config{})
+		time.Sleep(20 * time.Second) // the pauses are long by now
+		synctest.Wait()
+		sink.failures.Store(0)
+		b.set("a", 1)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		sink.failures.Store(1)
+		calls := sink.calls.Load()
+		b.set("a", 2)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, calls+2, sink.calls.Load(), "one fails, the next does not")
+		stop()
+	})
+}

@@ -196,6 +196,7 @@ func (l *loop) sync(ctx context.Context) {
 	case err == nil:
 		l.feed.Accept(u)
 		l.backoff, l.repair, l.failed = 0, false, ""
+		l.retryAt, l.hasteAt = time.Time{}, time.Time{}
 	case ctx.Err() == nil:
 		l.backOff(ctx, u, err)
 	default:

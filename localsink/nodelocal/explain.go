@@ -72,6 +72,9 @@ func Explain(facts watchers.Snapshot, cfg Config, name watchers.ServiceName) (*E
 	}
 	v, list := cfg.view(facts), slices.Collect(facts.EndpointSlices(name))
 	x := &Explanation{Service: v.compute(svc, list).Text()}
+	if len(list) == 0 {
+		x.Unmatched = append(x.Unmatched, "there is no EndpointSlice for it")
+	}
 	for i := range svc.Ports {
 		for _, slice := range list {
 			x.unmatched(slice, &svc.Ports[i])

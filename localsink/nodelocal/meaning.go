@@ -131,26 +131,6 @@ func (m *Meaning) Nodes() map[string]*plan.Own {
 	return m.own
 }
 
-// Mentions yields the names of the nodes that have something of their own, and perhaps
-// others; some come more than once.
-func (m *Meaning) Mentions(yield func(node string) bool) {
-	for i := range m.ports {
-		for j := range m.ports[i].reaches {
-			for k := range m.ports[i].reaches[j].all {
-				e := &m.ports[i].reaches[j].all[k]
-				if e.endpoint.Node != "" && !yield(e.endpoint.Node) {
-					return
-				}
-				for _, n := range hints(e).Nodes {
-					if n != e.endpoint.Node && !yield(n) {
-						return
-					}
-				}
-			}
-		}
-	}
-}
-
 // ownOf looks at all endpoints for the sake of one node.
 func (m *Meaning) ownOf(node string) *plan.Own {
 	var own plan.Own

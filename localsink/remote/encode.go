@@ -27,7 +27,7 @@ const (
 
 // encodeService encodes the common part of a Service for all who are told it.
 func encodeService(s *plan.Service) *fanout.Encoding {
-	name := s.Name
+	name := localsink.ServiceName{Namespace: values.Text(s.Name.Namespace), Name: values.Text(s.Name.Name)}
 	service := toService(s)
 	e := &fanout.Encoding{Value: s}
 	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(service)
@@ -71,7 +71,7 @@ func toService(s *plan.Service) *kpng.Service {
 
 func toPort(p *plan.Port) *kpng.Port {
 	out := &kpng.Port{
-		Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
+		Name: values.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
 		Endpoints: toEndpoints(p.Endpoints),
 	}
 	var first []*plan.Route // of each list of routes
@@ -173,7 +173,7 @@ func toDelta(d *plan.Delta) *kpng.ServiceDelta {
 
 // encodeOwn encodes what a node has of its own, nil for nothing.
 func encodeOwn(name localsink.ServiceName, own *plan.Own) []byte {
-	out := &kpng.OwnChange{Namespace: name.Namespace, Name: name.Name}
+	out := &kpng.OwnChange{Namespace: values.Text(name.Namespace), Name: values.Text(name.Name)}
 	if own != nil {
 		out.LocalEndpoints = uint32(own.LocalEndpoints)
 		for i := range own.Endpoints {
@@ -188,9 +188,9 @@ func encodeOwn(name localsink.ServiceName, own *plan.Own) []byte {
 
 func toNode(n *localsink.Node) *kpng.Node {
 	return &kpng.Node{
-		Name: n.Name,
+		Name: values.Text(n.Name),
 		LocalPods: &kpng.PodSources{
-			Networks: values.Networks(n.LocalPods.Networks), Interface: n.LocalPods.Interface, InterfacePrefix: n.LocalPods.InterfacePrefix,
+			Networks: values.Networks(n.LocalPods.Networks), Interface: values.Text(n.LocalPods.Interface), InterfacePrefix: values.Text(n.LocalPods.InterfacePrefix),
 		},
 		Ips:               addrs(n.IPs),
 		NodePortAddresses: values.Networks(n.NodePortAddresses),

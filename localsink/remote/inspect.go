@@ -197,7 +197,7 @@ func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateR
 	if !was.node.Equal(n.node) {
 		out.Node = toNode(n.node)
 	}
-	everything := out.Node != nil || was.zone != n.zone
+	everything := out.Node != nil || was.zone != n.zone || was.lacks != n.lacks
 	see := func(name localsink.ServiceName, a, b *item) {
 		switch {
 		case b == nil:
@@ -238,17 +238,24 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	if in.GetNodeName() == "" || in.GetNamespace() == "" || in.GetName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "node_name, namespace, name: required")
 	}
-	st, err := i.enter(ctx, in.GetNodeName())
-	if err != nil {
+	if _, err := i.enter(ctx, in.GetNodeName()); err != nil {
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
-	x, err := i.s.fleet.Explain(st.Extra.facts, in.GetNodeName(), name)
+	x, err := i.s.fleet.Explain(i.s.store.Snapshot(), in.GetNodeName(), name)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if x == nil {
 		return nil, status.Errorf(codes.NotFound, "there is no Service %s", name)
+	}
+	// What the node does: Explain alone hears of no other Service that claims an address.
+	st := i.s.hub.State()
+	if found, _ := st.Items.Get(name); found != nil {
+		if it, ok := found.(*item); ok {
+			n := i.s.nodeState(st, in.GetNodeName())
+			x.Service = n.service(it).GetText()
+		}
 	}
 	out := &kpng.ExplainServiceResponse{Text: values.Text(x.Text()), Unmatched: x.Unmatched}
 	for _, e := range x.Endpoints {

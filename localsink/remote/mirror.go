@@ -347,6 +347,9 @@ func (m *mirror) Refresh(f *feed.Feed) <-chan struct{} {
 	return m.newer
 }
 
+// maxErrorText is how much of an error a server is told; it keeps no more.
+const maxErrorText = 1024
+
 // done is told by the feed what became of the state of the last Refresh.
 func (m *mirror) done(err error, took time.Duration) {
 	m.mu.Lock()
@@ -356,7 +359,7 @@ func (m *mirror) done(err error, took time.Duration) {
 	}
 	ack := &kpng.Ack{Revision: m.passed, DurationNs: uint64(took)}
 	if err != nil {
-		ack.Error = values.Text(err.Error())
+		ack.Error = session.Cut(values.Text(err.Error()), maxErrorText)
 		m.ackDone = 0
 	} else {
 		m.ackDone = m.passed

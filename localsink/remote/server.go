@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -192,12 +193,18 @@ func (s *Server) refresh(now time.Time) watchers.Snapshot {
 	if n.AllNodes {
 		s.networks++
 	}
+	items := s.hub.State().Items
+	for name, m := range n.Services {
+		if _, was := items.Get(name); m == nil && !was {
+			delete(n.Services, name) // nobody was told of it, and nobody is
+		}
+	}
 	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
 		return n.Facts
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, n.Requested[:min(len(n.Requested), maxRequested)]})
+		s.remember(publication{revision, now, slices.Clone(n.Requested[:min(len(n.Requested), maxRequested)])})
 	}
 	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
 		for name, m := range n.Services {

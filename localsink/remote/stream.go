@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/kpng/internal/wire"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/plan"
+	"sigs.k8s.io/kpng/watchers"
 )
 
 // nodeService implements the service that nodes watch.
@@ -58,6 +59,8 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		if p, ok := peer.FromContext(ctx); ok {
 			s.peer = p.Addr.String()
 		}
+		ctx, s.end = context.WithCancelCause(ctx)
+		defer s.end(nil)
 		defer n.s.forget(s)
 		return n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
 			s.status = status
@@ -80,9 +83,27 @@ const (
 	maxClient = 256
 )
 
+// maxStreams is how many streams a node may have: an old one, of which the server does not
+// know yet that it is dead, and the present one. One more ends the oldest.
+const maxStreams = 2
+
+func errReplaced() error {
+	return status.Error(codes.Aborted, "later streams of this node have taken the place of this one")
+}
+
 func (s *Server) meet(n *nodeStream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for len(s.streams[n.name]) >= maxStreams {
+		var oldest *nodeStream
+		for o := range s.streams[n.name] {
+			if oldest == nil || o.since.Before(oldest.since) {
+				oldest = o
+			}
+		}
+		oldest.end(errReplaced())
+		delete(s.streams[n.name], oldest)
+	}
 	if s.streams[n.name] == nil {
 		s.streams[n.name] = map[*nodeStream]struct{}{}
 	}
@@ -110,10 +131,12 @@ type nodeStream struct {
 	lacks        localsink.Features
 	since        time.Time
 	status       func() fanout.Status
+	end          context.CancelCauseFunc
 
 	// Only the sender touches these.
 	told            *localsink.Node // what the node was told that it is
 	node            *localsink.Node // what it is
+	fact            *watchers.Node  // by which it is that
 	zone            string
 	nodes, networks uint64 // the generations that node and zone are of
 }
@@ -129,6 +152,13 @@ func (n *nodeStream) see(s *state) {
 	if n.node != nil && n.nodes == s.Extra.nodes && n.networks == s.Extra.networks {
 		return
 	}
+	// Of the nodes that change, nearly all are others.
+	fact := s.Extra.facts.Node(n.name)
+	if n.node != nil && n.fact == fact && n.networks == s.Extra.networks {
+		n.nodes = s.Extra.nodes
+		return
+	}
+	n.fact = fact
 	node, zone := n.server.fleet.Node(s.Extra.facts, n.name)
 	n.zone, n.nodes, n.networks = zone, s.Extra.nodes, s.Extra.networks
 	if n.node == nil || !n.node.Equal(node) {
@@ -144,33 +174,15 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 		pieces = append(pieces, wire.Piece(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
-		index, _ := b.Memo(func() any { return index(new) }).(map[string][]*item)
-		for _, i := range index[n.name] {
-			if own := i.meaning.Own(n.name); own != nil {
-				pieces = append(pieces, encodeOwn(i.meaning.Name(), own))
+		for name, i := range new.Items.All() {
+			if own := nodesOf(i)[n.name]; own != nil {
+				pieces = append(pieces, encodeOwn(name, own))
 			}
 		}
 		return pieces
 	}
 	memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte)
 	return append(pieces, memo[n.name]...)
-}
-
-// index returns which Services each node may have something of its own of.
-func index(s *state) map[string][]*item {
-	all := map[string][]*item{}
-	for _, i := range s.Items.All() {
-		it, ok := i.(*item)
-		if !ok {
-			continue
-		}
-		for node := range it.meaning.Mentions {
-			if list := all[node]; len(list) == 0 || list[len(list)-1] != it {
-				all[node] = append(list, it)
-			}
-		}
-	}
-	return all
 }
 
 // ownOf returns what single nodes are told with a batch, by node.

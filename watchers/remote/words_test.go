@@ -73,7 +73,7 @@ func (s *scripted) WatchCluster(stream kpng.ClusterService_WatchClusterServer) e
 }
 
 func welcome(startOver bool) *kpng.WatchClusterResponse {
-	return &kpng.WatchClusterResponse{Welcome: &kpng.Welcome{StartOver: startOver}}
+	return &kpng.WatchClusterResponse{Welcome: &kpng.Welcome{StartOver: startOver, Capabilities: capabilities()}}
 }
 
 func facts(commit uint64, changes ...*kpng.FactChange) *kpng.WatchClusterResponse {
