@@ -23,7 +23,7 @@ func TestUsage(t *testing.T) {
 		"progress":                      "progress takes other arguments",
 		"lag now":                       "lag takes other arguments",
 		"lag -o yaml":                   "there are table and json",
-		"lag -server ,":                 "there is no server",
+		"lag -server ,":                 "-server names no server",
 		"lag -colour":                   "flag provided but not defined: -colour",
 		"watch node-1 ns/a -server x:1": "watch takes other arguments",
 	} {

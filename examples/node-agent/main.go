@@ -56,6 +56,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if !slices.Contains([]string{"nftables", "print"}, o.backend) {
 		return nil, fmt.Errorf("%w: -backend %q: there are nftables and print", cli.ErrUsage, o.backend)
 	}
+	if o.backend == "print" && o.health != "" {
+		return nil, fmt.Errorf("%w: -health goes with -backend nftables: print programs nothing that could be healthy", cli.ErrUsage)
+	}
 	return o, nil
 }
 

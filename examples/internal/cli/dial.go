@@ -17,6 +17,7 @@ import (
 
 // A Dialer is what flags say of servers and of how to reach them.
 type Dialer struct {
+	flag                                          string // that names the servers
 	servers, ca, cert, key, tokenFile, serverName string
 	insecure                                      bool
 	certificates                                  *transport.Certificates
@@ -24,6 +25,7 @@ type Dialer struct {
 
 // Define defines the flags. Those beside name itself begin with prefix.
 func (d *Dialer) Define(fs *flag.FlagSet, name, prefix, address string) {
+	d.flag = name
 	fs.StringVar(&d.servers, name, address, "`addresses`, comma separated: host:port or unix:///path; when one fails the next is tried")
 	fs.StringVar(&d.ca, prefix+"ca", "", "`file` with the CA of the servers' certificates; the system's CAs without it")
 	fs.StringVar(&d.cert, prefix+"cert", "", "`file` with a certificate to show")
@@ -37,7 +39,7 @@ func (d *Dialer) Define(fs *flag.FlagSet, name, prefix, address string) {
 func (d *Dialer) Dial() ([]*grpc.ClientConn, error) {
 	addresses := List(d.servers)
 	if len(addresses) == 0 {
-		return nil, fmt.Errorf("%w: there is no server", ErrUsage)
+		return nil, fmt.Errorf("%w: -%s names no server", ErrUsage, d.flag)
 	}
 	var err error
 	files := transport.Files{CA: d.ca, Cert: d.cert, Key: d.key}
@@ -68,7 +70,7 @@ func (d *Dialer) credentials(address string) credentials.TransportCredentials {
 	switch {
 	case strings.HasPrefix(address, "unix:"):
 		return transport.SocketCredentials()
-	case d.insecure, d.ca == "" && loopback(address):
+	case d.insecure, d.ca == "" && d.cert == "" && d.tokenFile == "" && loopback(address):
 		return insecure.NewCredentials()
 	}
 	return d.certificates.Client(d.serverName)
