@@ -287,14 +287,16 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
 		return nil, "", err
 	}
-	first, own := &Batch[K]{}, s.wire.Own(nil, b.state, &b.batch)
+	first, own, read := &Batch[K]{}, s.wire.Own(nil, b.state, &b.batch), func() {}
 	switch {
 	case resumes && !same:
 		held, err := s.hear()
 		if err != nil {
 			return nil, "", err
 		}
-		defer s.turn()() // what differs is this peer's alone, and may be much
+		progress, end := s.turn() // what differs is this peer's alone, and may be much
+		defer end()
+		read = progress
 		var unwanted []uint64
 		if first, unwanted = b.missing(class, held); len(unwanted) > 0 {
 			own = append(own, s.wire.Unwanted(unwanted))
@@ -303,12 +305,15 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 		first = b.whole(class)
 	}
 	if !resumes && len(first.chunks) > 0 {
-		defer s.turn()()
+		progress, end := s.turn()
+		defer end()
+		read = progress
 	}
 	for _, c := range first.chunks {
 		if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
 			return nil, "", err
 		}
+		read()
 	}
 	if len(first.tail) > 0 {
 		own = append(own, first.tail)
@@ -338,20 +343,21 @@ func (s *session[K, X]) catchUp(state *State[K, X], class string, pieces [][]byt
 // for them: after most have been deleted, to send what is left is less.
 const maxForeign = 1000
 
-// maxTurn is how long a peer keeps others from their turn: long enough for a healthy one,
-// short enough that a thousand that do not read keep nobody waiting for long.
+// maxTurn is how long a peer that does not read keeps others from their turn: short enough
+// that a thousand of those keep nobody waiting for long.
 const maxTurn = time.Second
 
-// turn waits for the peer's turn; the result ends it.
-func (s *session[K, X]) turn() (end func()) {
+// turn waits for the peer's turn. It lasts until end is called, or until progress has not
+// been for a while.
+func (s *session[K, X]) turn() (progress, end func()) {
 	select {
 	case s.hub.turns <- struct{}{}:
 	case <-s.ended:
-		return func() {}
+		return func() {}, func() {}
 	}
 	over := sync.OnceFunc(func() { <-s.hub.turns })
 	timer := time.AfterFunc(maxTurn, over)
-	return func() { timer.Stop(); over() }
+	return func() { timer.Reset(maxTurn) }, func() { timer.Stop(); over() }
 }
 
 // hear waits until the peer has said what it holds.
