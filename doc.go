@@ -11,7 +11,11 @@
 //   - What the cluster said, and reading it from somewhere: package watchers and below.
 //   - What it means for one node (policies, readiness, topology, masquerading):
 //     package localsink/nodelocal, and nowhere else.
-//   - The shape in which a node is told: package localsink, standard library only.
+//   - The shape in which a node is told: package localsink, standard library only. Package
+//     localsink/plan puts it together from what nodes have in common and one node's own,
+//     package localsink/feed calls sinks and tries again.
+//   - The same between processes, over gRPC: packages localsink/remote and watchers/remote,
+//     with messages in api, and security in package transport.
 //   - How a kernel or another dataplane is told: package backends and below.
 //   - What changed since when: package diffstore, which knows no Services.
 //   - Whether somebody may send traffic here, over HTTP: package backends/healthcheck.
