@@ -408,3 +408,23 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 }
+
+// TestANodeHasTwoStreams: a third ends the oldest, and disturbs nobody else.
+func TestANodeHasTwoStreams(t *testing.T) {
+	s := newSite(t, newStore(1), remote.ServerConfig{})
+	conn := s.dial()
+	open := func(node string) *caller {
+		c := call(t, conn)
+		require.NoError(t, c.stream.Send(hello(node)))
+		c.commit()
+		return c
+	}
+	other, first, second := open("other"), open("n"), open("n")
+	third := open("n")
+	require.Equal(t, codes.Aborted, first.end())
+	s.stop()
+	for _, c := range []*caller{other, second, third} {
+		require.Equal(t, codes.Unavailable, c.end(), "it went on until the server stopped")
+	}
+	s.start()
+}

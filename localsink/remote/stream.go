@@ -62,10 +62,14 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		ctx, s.end = context.WithCancelCause(ctx)
 		defer s.end(nil)
 		defer n.s.forget(s)
-		return n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
+		err := n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
 			s.status = status
 			n.s.meet(s)
 		})
+		if cause := context.Cause(ctx); status.Code(cause) == codes.Aborted {
+			err = cause // replaced by a later stream
+		}
+		return err
 	})
 }
 
