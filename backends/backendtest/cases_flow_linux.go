@@ -16,6 +16,8 @@ func flowCases() []behaviour {
 	all := []behaviour{
 		{id: "DP-14", title: "established connections go on when their endpoint leaves the pool", protocols: tcp, check: endpointLeaves},
 		{id: "DP-14-update", title: "established connections go on while their Service and others change", check: serviceChanges},
+		{id: "DP-34", title: "established connections go on when their client is shut out later, and new ones get no answer",
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSources, check: shutOutLater},
 		{id: "CT-02", title: "UDP flows to an endpoint that is retained go on", protocols: udp, check: retained},
 		{id: "CT-03", title: "a UDP client that goes on sending reaches another endpoint when its own is gone", protocols: udp, check: udpMovesOn},
 		{id: "CT-03-first", title: "a UDP client that began before there was an endpoint reaches the first one", protocols: udp, check: udpBeganEarly},
@@ -123,6 +125,25 @@ func serviceChanges(c *checker) {
 			s.serve(v, "busy", localsink.Port{Name: "more" + v.protocol.String(), Pools: pools(pool(v.pod(1))), Frontends: []localsink.Frontend{more}})
 		})
 		c.alive("after a change of the Service", flows)
+	}
+}
+
+func shutOutLater(c *checker) {
+	serve := func(sources func(v variant) []netip.Prefix) func(s *step, v variant) {
+		return func(s *step, v variant) {
+			fe := v.front(localsink.LoadBalancer, 1)
+			fe.Sources = sources(v)
+			s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{fe}})
+			s.ask(v, []client{c.w.localPod(), c.w.remotePod(), c.w.external(0), c.w.external(1)}, fe.Addr)
+		}
+	}
+	flows, ok := c.begun(serve(func(variant) []netip.Prefix { return nil }))
+	defer closeAll(flows)
+	if ok && c.step(serve(func(v variant) []netip.Prefix { return []netip.Prefix{prefix(v.clientAddr(1), 32, 128)} })) {
+		c.alive("after all but one client were shut out", flows)
+	}
+	if ok && c.step(serve(func(variant) []netip.Prefix { return []netip.Prefix{} })) {
+		c.alive("after all clients were shut out", flows)
 	}
 }
 

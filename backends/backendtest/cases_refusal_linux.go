@@ -1,6 +1,8 @@
 package backendtest
 
 import (
+	"net/netip"
+
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -10,6 +12,8 @@ func refusalCases() []behaviour {
 		{id: "SEL-20-drop", title: "an empty pool that drops gives no answer, anywhere", check: emptyPool(localsink.Drop)},
 		{id: "SEL-20-both", title: "reject and drop change into each other, and end with the first endpoint",
 			needs: localsink.FeatureExternalIP, check: verdictChanges},
+		{id: "DP-10", title: "echo requests to Services' addresses reach no endpoint, and those to the node reach it",
+			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.TCP}, check: echoes},
 	}
 }
 
@@ -47,4 +51,36 @@ func verdictChanges(c *checker) {
 			return
 		}
 	}
+}
+
+func echoes(c *checker) {
+	addrs := map[variant][]netip.Addr{}
+	s := c.plan(func(s *step, v variant) {
+		for _, kind := range kinds() {
+			if c.lacks()&kindFeature(kind) != 0 {
+				continue
+			}
+			fe := v.front(kind, 1)
+			s.serve(v, kind.String(), localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{fe}})
+			if kind != localsink.NodePort { // whose addresses are the node's
+				addrs[v] = append(addrs[v], fe.Addr.Addr())
+			}
+		}
+	})
+	if !c.sync(s.state()) {
+		return
+	}
+	c.each(func(v variant) {
+		p, err := startPinger(c, v, c.w.endpointPod(0), c.w.remoteEndpoint(0))
+		if err != nil {
+			c.fail(v, "listening for echo requests: %v", err)
+			return
+		}
+		defer p.close()
+		for i, cl := range c.w.everyone() {
+			if err := p.ping(cl, uint16(1000+i), addrs[v], v.podAddr(0), v.nodeAddr()); err != nil {
+				c.fail(v, "%s: %v", cl.name, err)
+			}
+		}
+	})
 }

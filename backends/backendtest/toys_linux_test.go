@@ -259,6 +259,21 @@ func mistakes() []struct {
 			// What comes in the middle of a connection is then nobody's.
 			return errors.Join(nft("add table inet cut; add chain inet cut c { type filter hook prerouting priority -150; }; add rule inet cut c ct state established tcp flags & (syn|ack) == ack reject with tcp reset"))
 		}}, both, []string{"DP-14", "OP-05", "zero-resets"}},
+		{"asks endpoints for echoes too", toy{after: func(*localsink.Update) error {
+			return errors.Join(
+				nft("add table ip echo; add chain ip echo c { type nat hook prerouting priority -101; }; flush chain ip echo c; add rule ip echo c ip daddr 10.96.0.0/16 icmp type echo-request dnat to 10.244.0.10"),
+				nft("add table ip6 echo; add chain ip6 echo c { type nat hook output priority -101; }; flush chain ip6 echo c; add rule ip6 echo c ip6 daddr fd00:96::/64 icmpv6 type echo-request dnat to fd00:245::a"))
+		}}, both, []string{"DP-10"}},
+		{"looks at source ranges anew for each packet", toy{after: func(u *localsink.Update) error {
+			for _, svc := range u.Changed {
+				for _, p := range svc.Ports {
+					if p.Frontends[0].Sources != nil {
+						return netlink.ConntrackTableFlush(netlink.ConntrackTable)
+					}
+				}
+			}
+			return nil
+		}}, both, []string{"DP-34"}},
 		{"answers on loopback addresses unasked", toy{loopback: true, bend: func(n *localsink.Node, _ *localsink.Service) {
 			n.LoopbackNodePorts = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 		}}, both, []string{"DP-61", "DP-62"}},

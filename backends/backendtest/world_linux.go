@@ -174,6 +174,11 @@ func (w *world) endpointPod(i int) client {
 	return client{fmt.Sprint("endpoint ", i), w.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, w.ports}
 }
 
+// remoteEndpoint is the pod of a remote endpoint.
+func (w *world) remoteEndpoint(i int) client {
+	return client{fmt.Sprint("remote endpoint ", i), w.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, w.ports}
+}
+
 func (w *world) remotePod() client {
 	return client{"a remote pod", w.far, "far", variant.farPod, w.ports}
 }

@@ -1,0 +1,164 @@
+package backendtest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// The types of ICMP messages that ask for an echo, and that are one.
+func echoTypes(v variant) (request, reply byte) {
+	if v.v6 {
+		return 128, 129
+	}
+	return 8, 0
+}
+
+// listenICMP opens a socket that sees the ICMP messages that come to an address.
+func listenICMP(cl client, v variant) (c net.PacketConn, err error) {
+	network := "ip4:icmp"
+	if v.v6 {
+		network = "ip6:ipv6-icmp"
+	}
+	err = cl.ns.Run(func() (err error) {
+		c, err = net.ListenPacket(network, cl.addr(v).String())
+		return err
+	})
+	return c, err
+}
+
+// An echo is what names one request: who asks, and for what.
+type echo struct{ id, sequence uint16 }
+
+// request returns the message. The kernel fills in the checksum of ICMPv6 only.
+func (e echo) request(v variant) []byte {
+	kind, _ := echoTypes(v)
+	b := []byte{kind, 0, 0, 0}
+	b = binary.BigEndian.AppendUint16(b, e.id)
+	b = binary.BigEndian.AppendUint16(b, e.sequence)
+	if !v.v6 {
+		sum := uint32(kind)<<8 + uint32(e.id) + uint32(e.sequence)
+		for sum>>16 != 0 {
+			sum = sum&0xffff + sum>>16
+		}
+		binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
+	}
+	return b
+}
+
+// hearEchoes calls heard for each message of the kind, until c is closed.
+func hearEchoes(c net.PacketConn, kind byte, heard func(from netip.Addr, e echo)) {
+	b := make([]byte, 1500)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		if addr, ok := from.(*net.IPAddr); ok && n >= 8 && b[0] == kind {
+			a, _ := netip.AddrFromSlice(addr.IP)
+			heard(a.Unmap(), echo{binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])})
+		}
+	}
+}
+
+// A pinger asks for echoes and knows which endpoints were asked.
+type pinger struct {
+	c *checker
+	v variant
+
+	mu       sync.Mutex
+	arrived  map[echo]netip.Addr // at an endpoint
+	replied  map[echo]netip.Addr // at the client
+	news     chan struct{}
+	sockets  []net.PacketConn
+	running  sync.WaitGroup
+	sequence uint16
+}
+
+// startPinger listens at the endpoints.
+func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
+	p := &pinger{c: c, v: v, arrived: map[echo]netip.Addr{}, replied: map[echo]netip.Addr{}, news: make(chan struct{}, 1)}
+	request, _ := echoTypes(v)
+	for _, e := range endpoints {
+		if _, err := p.listen(e, request, p.arrived); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *pinger) listen(cl client, kind byte, into map[echo]netip.Addr) (net.PacketConn, error) {
+	s, err := listenICMP(cl, p.v)
+	if err != nil {
+		return nil, err
+	}
+	p.sockets = append(p.sockets, s)
+	p.running.Go(func() {
+		hearEchoes(s, kind, func(from netip.Addr, e echo) {
+			p.mu.Lock()
+			into[e] = from
+			p.mu.Unlock()
+			select {
+			case p.news <- struct{}{}:
+			default:
+			}
+		})
+	})
+	return s, nil
+}
+
+func (p *pinger) close() {
+	for _, s := range p.sockets {
+		s.Close()
+	}
+	p.running.Wait()
+}
+
+// in tells whether something was heard.
+func (p *pinger) in(heard map[echo]netip.Addr, e echo) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := heard[e]
+	return ok
+}
+
+// ping asks the addresses of Services, and then an endpoint itself and the node: those
+// must hear it, which shows that the endpoints would have heard what came before.
+func (p *pinger) ping(cl client, id uint16, services []netip.Addr, endpoint, node netip.Addr) error {
+	_, reply := echoTypes(p.v)
+	s, err := p.listen(cl, reply, p.replied)
+	if err != nil {
+		return err
+	}
+	send := func(to netip.Addr) echo {
+		p.sequence++
+		e := echo{id, p.sequence}
+		// A process of the node may be told at once that nobody wants it.
+		_, _ = s.WriteTo(e.request(p.v), &net.IPAddr{IP: to.AsSlice()})
+		return e
+	}
+	asked := map[echo]netip.Addr{}
+	for _, to := range services {
+		asked[send(to)] = to
+	}
+	own, direct := send(node), send(endpoint)
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for !p.in(p.replied, own) || !p.in(p.arrived, direct) {
+		select {
+		case <-p.news:
+		case <-deadline.C:
+			return fmt.Errorf("the node (%s) or endpoint %s has not answered", node, endpoint)
+		}
+	}
+	for e, to := range asked {
+		if p.in(p.arrived, e) {
+			p.c.fail(p.v, "%s asks %s for an echo: an endpoint is asked", cl.name, to)
+		}
+	}
+	return nil
+}
