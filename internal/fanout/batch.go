@@ -23,10 +23,10 @@ type Batch[K any] struct {
 	key batchKey
 
 	once    sync.Once
-	chunks  [][]byte // all messages but the last
-	tail    []byte   // the last without the end
-	last    [][]byte // the pieces of the last, with the end
-	empty   bool     // there is nothing but the end
+	chunks  []*Message // all but the last
+	tail    []byte     // the last without the end
+	last    *Message   // with the end
+	empty   bool       // there is nothing but the end
 	changed []Changed[K]
 
 	memoOnce sync.Once
@@ -95,7 +95,10 @@ func (h *Hub[K, X]) batch(old, new *State[K, X], oldClass, newClass string, diff
 // the usual message is one piece, which all streams share.
 func (b *Batch[K]) close(c chunker, end []byte) {
 	b.empty = len(c.done) == 0 && len(c.open) == 0
-	b.chunks, b.tail, b.last = c.done, c.open[:len(c.open):len(c.open)], [][]byte{append(c.open, end...)}
+	for _, piece := range c.done {
+		b.chunks = append(b.chunks, newMessage(piece))
+	}
+	b.tail, b.last = c.open[:len(c.open):len(c.open)], newMessage(append(c.open, end...))
 }
 
 func (h *Hub[K, X]) findBatch(key batchKey) *Batch[K] {

@@ -42,38 +42,41 @@ func TestHostilePeersAreEnded(t *testing.T) {
 		{"never acknowledges", Peer{Acknowledges: true}, read, ErrNotAcknowledged, limits.AckTimeout},
 		{"acknowledges what is older than all", Peer{Acknowledges: true}, func(l *link) {
 			go read(l)
-			for l.say(Message{Ack: &Ack{}}) {
+			for l.say(Heard{Ack: &Ack{}}) {
 				time.Sleep(time.Second)
 			}
 		}, ErrNotAcknowledged, limits.AckTimeout},
 		{"never says what it holds", asked, read, ErrNotSaid, limits.HelloTimeout},
 		{"says what it holds for ever", asked, func(l *link) {
+			<-l.sent // it is asked
 			go read(l)
-			for l.say(Message{}) {
+			for l.say(Heard{}) {
 				time.Sleep(time.Second)
 			}
 		}, ErrNotSaid, limits.HelloTimeout},
 		{"has no more to say when asked", asked, func(l *link) { close(l.eof); read(l) }, ErrNotSaid, limits.HelloTimeout},
 		{"holds more than it said", asked, func(l *link) {
+			<-l.sent // it is asked
 			go read(l)
 			for range 11 {
-				l.say(Message{Held: []uint64{7}})
+				l.say(Heard{Held: []uint64{7}})
 			}
 		}, ErrHeldTooMuch, 0},
 		{"holds more than anybody can", Peer{Resumes: true, HeldCount: 21}, func(*link) {}, ErrHeldTooMuch, 0},
 		{"says what it holds twice", asked, func(l *link) {
+			<-l.sent // it is asked
 			go read(l)
-			for l.say(Message{Held: []uint64{1, 2}, Last: true}) {
+			for l.say(Heard{Held: []uint64{1, 2}, Last: true}) {
 			}
 		}, ErrUnexpected, 0},
-		{"says what it was not asked", Peer{}, func(l *link) { go read(l); l.say(Message{Held: []uint64{1}}) }, ErrUnexpected, 0},
+		{"says what it was not asked", Peer{}, func(l *link) { go read(l); l.say(Heard{Held: []uint64{1}}) }, ErrUnexpected, 0},
 		{"says it before anything", Peer{Acknowledges: true}, func(l *link) {
-			l.say(Message{Last: true})
+			l.say(Heard{Last: true})
 			read(l)
 		}, ErrUnexpected, 0},
-		{"acknowledges the future", Peer{Acknowledges: true}, func(l *link) { go read(l); l.say(Message{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpected, 0},
-		{"acknowledges and said that it would not", Peer{}, func(l *link) { go read(l); l.say(Message{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
-		{"acknowledges what it was not even welcomed to", Peer{Acknowledges: true}, func(l *link) { l.say(Message{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
+		{"acknowledges the future", Peer{Acknowledges: true}, func(l *link) { go read(l); l.say(Heard{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpected, 0},
+		{"acknowledges and said that it would not", Peer{}, func(l *link) { go read(l); l.say(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
+		{"acknowledges what it was not even welcomed to", Peer{Acknowledges: true}, func(l *link) { l.say(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
 		{"leaves", Peer{Acknowledges: true}, func(l *link) { go read(l); close(l.eof) }, io.EOF, 0},
 	} {
 		t.Run(h.name, func(t *testing.T) {

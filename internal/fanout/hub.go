@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,7 @@ import (
 // Limits of what a peer may cost. Zero fields mean the default.
 type Limits struct {
 	// Unacknowledged is how many updates a peer that acknowledges is sent ahead of its
-	// acknowledgements. Default 16.
+	// acknowledgements. Default 64.
 	Unacknowledged int
 	// AckTimeout is how long a peer may owe an acknowledgement. Default one minute.
 	AckTimeout time.Duration
@@ -32,7 +33,7 @@ type Limits struct {
 }
 
 func (l *Limits) complete() {
-	l.Unacknowledged = cmp.Or(l.Unacknowledged, 16)
+	l.Unacknowledged = cmp.Or(l.Unacknowledged, 64)
 	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
 	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
 	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)
@@ -63,11 +64,14 @@ type Hub[K, X any] struct {
 	limits Limits
 	state  atomic.Pointer[State[K, X]]
 	turns  chan struct{} // who is being sent a whole state
+	// tellers is how many goroutines tell those at rest.
+	tellers int
 
 	mu       sync.Mutex
 	batches  []*Batch[K] // the newest last
 	bases    map[string]*base[K, X]
 	sessions map[*session[K, X]]struct{}
+	resting  []*session[K, X]
 	closed   bool // Run has ended, and nobody watches over sessions any more
 	senders  sync.WaitGroup
 }
@@ -96,6 +100,7 @@ func New[K, X any](compare func(a, b K) int, end func(old, new *State[K, X]) []b
 		items:    diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
 		limits:   limits,
 		turns:    make(chan struct{}, limits.Beginning),
+		tellers:  runtime.GOMAXPROCS(0),
 		bases:    map[string]*base[K, X]{},
 		sessions: map[*session[K, X]]struct{}{},
 	}
@@ -121,6 +126,7 @@ func (h *Hub[K, X]) Update(extra X, fn func(tx *diffstore.Tx[K, Item])) {
 		newer:    make(chan struct{}),
 	})
 	close(old.newer)
+	h.tell()
 }
 
 // Run ends streams whose peers are stuck, until ctx is done; then it ends all, also those

@@ -189,7 +189,7 @@ func TestSlowPeersAreToldTheNewest(t *testing.T) {
 		}
 		require.Equal(t, began, time.Now())
 		require.Len(t, quiet.sent, 1+4, "welcome, and what may be unacknowledged")
-		require.True(t, quiet.say(Message{Ack: &Ack{Revision: 4}}))
+		require.True(t, quiet.say(Heard{Ack: &Ack{Revision: 4}}))
 		synctest.Wait()
 		require.Len(t, quiet.sent, 1+4+1, "all that was missed at once")
 		require.Equal(t, "key=999;commit 1001;", join(last(quiet.sent)))

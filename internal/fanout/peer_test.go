@@ -146,8 +146,9 @@ func (p *place) wanted(name string) string {
 // A link is a stream to a peer that a test plays.
 type link struct {
 	name string
+	told string // what it alone was told last
 	sent chan [][]byte
-	said chan Message
+	said chan Heard
 	eof  chan struct{} // closed when the peer has no more to say
 	gone chan struct{} // closed when the stream has ended
 	err  error         // with which Serve has ended, after gone
@@ -159,7 +160,7 @@ var errGone = errors.New("the stream has ended")
 
 // connect begins a stream; window is how many messages it takes that nobody reads.
 func connect(hub *testHub, name string, peer Peer, window int) *link {
-	l := &link{name: name, sent: make(chan [][]byte, window), said: make(chan Message), eof: make(chan struct{}), gone: make(chan struct{})}
+	l := &link{name: name, sent: make(chan [][]byte, window), said: make(chan Heard), eof: make(chan struct{}), gone: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
 	go func() {
@@ -173,44 +174,45 @@ func connect(hub *testHub, name string, peer Peer, window int) *link {
 func (l *link) Class(s *testState) string { return s.Extra.class[l.name] }
 
 func (l *link) Welcome(sendHeld, startOver bool) error {
-	return l.Send([][]byte{fmt.Appendf(nil, "welcome %v %v;", sendHeld, startOver)})
+	return l.Send(newMessage(fmt.Appendf(nil, "welcome %v %v;", sendHeld, startOver)))
 }
 
 func (l *link) Own(old, new *testState, b *testBatch) [][]byte {
 	if b.Memo(func() any { return b }) != any(b) {
 		return [][]byte{[]byte("the memo is not the batch's own;")}
 	}
-	if old != nil && old.Extra.own[l.name] == new.Extra.own[l.name] {
+	if old != nil && l.told == new.Extra.own[l.name] {
 		return nil
 	}
-	return [][]byte{[]byte("own " + new.Extra.own[l.name] + ";")}
+	l.told = new.Extra.own[l.name]
+	return [][]byte{[]byte("own " + l.told + ";")}
 }
 
 func (l *link) Unwanted(digests []uint64) []byte { return fmt.Appendf(nil, "unwanted %v;", digests) }
 func (l *link) Acknowledged(Ack, time.Time)      {}
 
-func (l *link) Send(pieces [][]byte) error {
+func (l *link) Send(m *Message) error {
 	select {
 	case <-l.gone:
 		return errGone
-	case l.sent <- pieces:
+	case l.sent <- m.Pieces:
 		return nil
 	}
 }
 
-func (l *link) Receive() (Message, error) {
+func (l *link) Receive() (Heard, error) {
 	select {
 	case m := <-l.said:
 		return m, nil
 	case <-l.eof:
-		return Message{}, io.EOF
+		return Heard{}, io.EOF
 	case <-l.gone:
-		return Message{}, errGone
+		return Heard{}, errGone
 	}
 }
 
 // say returns false when the stream has ended.
-func (l *link) say(m Message) bool {
+func (l *link) say(m Heard) bool {
 	select {
 	case l.said <- m:
 		return true
@@ -365,18 +367,18 @@ func (p *player) commit(next map[string]string, own string) {
 
 func (p *player) acknowledge(l *link, revision uint64) bool {
 	if p.refuses > 0 && p.IntN(p.refuses) == 0 {
-		if !l.say(Message{Ack: &Ack{Revision: revision, Error: "not now"}}) {
+		if !l.say(Heard{Ack: &Ack{Revision: revision, Error: "not now"}}) {
 			return false
 		}
 	}
-	return l.say(Message{Ack: &Ack{Revision: revision}})
+	return l.say(Heard{Ack: &Ack{Revision: revision}})
 }
 
 func (p *player) sayHeld(l *link) bool {
 	for k, v := range p.held {
-		if !l.say(Message{Held: []uint64{digest(k, v)}}) {
+		if !l.say(Heard{Held: []uint64{digest(k, v)}}) {
 			return false
 		}
 	}
-	return l.say(Message{Last: true})
+	return l.say(Heard{Last: true})
 }

@@ -22,8 +22,8 @@ type Peer struct {
 	HeldCount int
 }
 
-// A Message is what a peer says after its hello: one of both.
-type Message struct {
+// Heard is what a peer says after its hello: one of both.
+type Heard struct {
 	// Held are digests of items that the peer holds; Last says that these were all.
 	Held []uint64
 	Last bool
@@ -40,8 +40,9 @@ type Ack struct {
 	Took, Age time.Duration
 }
 
-// A Wire is a stream in its own words. Send, Welcome and Own are called by one
-// goroutine, Receive and Acknowledged by another; all return soon after Serve has.
+// A Wire is a stream in its own words. Class, Welcome, Own, Unwanted and Send are called
+// by one goroutine at a time, Receive and Acknowledged by another; all return soon after
+// Serve has.
 type Wire[K, X any] interface {
 	// Class returns the class of the peer in a state.
 	Class(s *State[K, X]) string
@@ -49,14 +50,15 @@ type Wire[K, X any] interface {
 	Welcome(sendHeld, startOver bool) error
 	// Own returns what this peer alone is told when it goes from one state to another,
 	// nothing when that is nothing. b is the difference between them, and old is nil when
-	// the stream begins.
+	// the stream begins. It is called once for each step, and what it returns is sent.
 	Own(old, new *State[K, X], b *Batch[K]) [][]byte
 	// Unwanted tells which digests the peer holds in vain.
 	Unwanted(digests []uint64) []byte
-	// Send sends pieces as one message. They are shared: nobody may write to them.
-	Send(pieces [][]byte) error
+	// Send sends a message. It may wait for the peer to read, but not while what the peer
+	// has not acknowledged is less than 32 KiB with this message.
+	Send(m *Message) error
 	// Receive waits for what the peer says next. io.EOF means that it has no more to say.
-	Receive() (Message, error)
+	Receive() (Heard, error)
 	// Acknowledged is told of each acknowledgement, and when the commit was sent.
 	Acknowledged(a Ack, sent time.Time)
 }
@@ -78,6 +80,7 @@ type Status struct {
 type commit struct {
 	revision uint64
 	sent     time.Time
+	size     int // of all that was sent since the commit before
 }
 
 // A session is a stream that is being served.
@@ -86,11 +89,19 @@ type session[K, X any] struct {
 	peer Peer
 	wire Wire[K, X]
 
-	held  chan Message
+	held  chan Heard
 	acked chan struct{} // an acknowledgement has come
 	ended chan struct{}
 
+	// What the peer was told last. They belong to whoever tells it: the session's sender,
+	// or while it is at rest, and has none, the hub.
+	state *State[K, X]
+	class string
+	place int // among those at rest; under the hub's mutex
+
 	mu      sync.Mutex
+	unread  int       // the sum of the sizes of open
+	size    int       // of what was sent since the last commit
 	cause   error     // why it was ended
 	sending time.Time // since when a message is being sent; zero when none is
 	asked   time.Time // since when the peer has owed what it holds; zero when it does not
@@ -105,35 +116,18 @@ type session[K, X any] struct {
 func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, wire Wire[K, X], report func(status func() Status)) error {
 	s := &session[K, X]{
 		hub: h, peer: peer, wire: wire,
-		held: make(chan Message), acked: make(chan struct{}, 1), ended: make(chan struct{}),
+		held: make(chan Heard), acked: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if !h.enter(s) {
 		return context.Canceled
 	}
-	defer func() {
-		h.mu.Lock()
-		delete(h.sessions, s)
-		h.mu.Unlock()
-	}()
+	defer h.leave(s)
 	if report != nil {
 		report(s.Status)
 	}
-	done := make(chan error, 2)
-	go func() { defer h.senders.Done(); done <- s.receive() }()
-	go func() { defer h.senders.Done(); done <- s.send() }()
-	for {
-		select {
-		case <-ctx.Done():
-			s.end(ctx.Err())
-		case err := <-done:
-			if errors.Is(err, io.EOF) && !peer.Acknowledges {
-				continue // it has no more to say, but listens
-			}
-			s.end(err)
-		case <-s.ended:
-		}
-		return s.end(nil)
-	}
+	defer context.AfterFunc(ctx, func() { s.end(ctx.Err()) })()
+	<-s.ended
+	return s.end(nil)
 }
 
 // enter makes s one of the hub's sessions, with a receiver and a sender, and returns false
@@ -145,8 +139,22 @@ func (h *Hub[K, X]) enter(s *session[K, X]) bool {
 		return false
 	}
 	h.sessions[s] = struct{}{}
-	h.senders.Add(2)
+	h.senders.Go(s.receive)
+	h.senders.Go(func() {
+		if err := s.begin(); err != nil {
+			s.end(err)
+			return
+		}
+		s.send()
+	})
 	return true
+}
+
+func (h *Hub[K, X]) leave(s *session[K, X]) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sessions, s)
+	h.bury(s)
 }
 
 // end ends the session, and returns the first reason given.
@@ -195,24 +203,43 @@ func (s *session[K, X]) Status() Status {
 }
 
 // receive hears the peer.
-func (s *session[K, X]) receive() error {
+func (s *session[K, X]) receive() {
+	err := s.hearAll()
+	if errors.Is(err, io.EOF) && !s.peer.Acknowledges {
+		return // it has no more to say, but listens
+	}
+	s.end(err)
+}
+
+func (s *session[K, X]) hearAll() error {
+	said := false // all that it holds
 	for {
 		m, err := s.wire.Receive()
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if m.Ack != nil {
+		case m.Ack != nil:
 			if err := s.acknowledge(*m.Ack); err != nil {
 				return err
 			}
-			continue
-		}
-		select {
-		case s.held <- m:
-		case <-s.ended:
-			return nil
+		case said || !s.owes():
+			return ErrUnexpected
+		default:
+			said = m.Last
+			select {
+			case s.held <- m:
+			case <-s.ended:
+				return nil
+			}
 		}
 	}
+}
+
+// owes says that the peer was asked what it holds.
+func (s *session[K, X]) owes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.asked.IsZero()
 }
 
 func (s *session[K, X]) acknowledge(a Ack) error {
@@ -225,6 +252,7 @@ func (s *session[K, X]) acknowledge(a Ack) error {
 	n := 0
 	for n < len(s.open) && s.open[n].revision <= a.Revision {
 		sent = s.open[n].sent
+		s.unread -= s.open[n].size
 		n++
 	}
 	if n > 0 && a.Error != "" && s.failed.IsZero() {
@@ -250,32 +278,68 @@ func (s *session[K, X]) acknowledge(a Ack) error {
 	return nil
 }
 
-// send tells the peer everything, and then what is new.
-func (s *session[K, X]) send() error {
-	state, class, err := s.begin()
-	if err != nil {
-		return err
+// send tells the peer what is new, until the session is at rest or has ended.
+func (s *session[K, X]) send() {
+	if s.wait() {
+		s.tell(s.news())
 	}
-	for s.wait(state) {
-		now := s.hub.State()
-		nowClass := s.wire.Class(now)
-		b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
-		own := s.wire.Own(state, now, b)
-		if b.empty && len(own) == 0 {
-			s.covered(now.Revision)
-		} else if err := s.update(b, own, now.Revision); err != nil {
-			return err
+}
+
+// tell tells the peer news, and then is send.
+func (s *session[K, X]) tell(n news[K, X]) {
+	for {
+		if err := s.advance(n); err != nil {
+			s.end(err)
+			return
 		}
-		state, class = now, nowClass
+		if !s.wait() {
+			return
+		}
+		n = s.news()
 	}
-	return nil
+}
+
+// News are what leads to a newer state.
+type news[K, X any] struct {
+	state *State[K, X]
+	class string
+	batch *Batch[K]
+	own   [][]byte
+}
+
+// size is how much the last message takes.
+func (n *news[K, X]) size() int {
+	size := n.batch.last.Size
+	for _, p := range n.own {
+		size += len(p)
+	}
+	return size
+}
+
+// news returns what leads to the present state.
+func (s *session[K, X]) news() news[K, X] {
+	n := news[K, X]{state: s.hub.State()}
+	n.class = s.wire.Class(n.state)
+	n.batch = s.hub.batch(s.state, n.state, s.class, n.class, s.peer.Diffs)
+	n.own = s.wire.Own(s.state, n.state, n.batch)
+	return n
+}
+
+// advance tells the peer news.
+func (s *session[K, X]) advance(n news[K, X]) error {
+	s.state, s.class = n.state, n.class
+	if n.batch.empty && len(n.own) == 0 {
+		s.covered(n.state.Revision)
+		return nil
+	}
+	return s.update(n.batch, n.own, n.state.Revision)
 }
 
 // begin brings the peer to the present state, whatever it holds. Nothing takes effect
 // before all of it has been said: a peer that comes back is not set back to an older state.
-func (s *session[K, X]) begin() (*State[K, X], string, error) {
+func (s *session[K, X]) begin() error {
 	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.Held {
-		return nil, "", ErrHeldTooMuch
+		return ErrHeldTooMuch
 	}
 	class := s.wire.Class(s.hub.State())
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
@@ -284,15 +348,18 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 		resumes = false // what it holds is mostly nothing of ours, or it lies
 	}
 	same := resumes && s.peer.HeldRoot == b.root && s.peer.HeldCount == b.count
+	if resumes && !same {
+		s.locked(func() { s.asked = time.Now() })
+	}
 	if err := s.guard(func() error { return s.wire.Welcome(resumes && !same, !resumes) }); err != nil {
-		return nil, "", err
+		return err
 	}
 	first, own, read := &Batch[K]{}, s.wire.Own(nil, b.state, &b.batch), func() {}
 	switch {
 	case resumes && !same:
 		held, err := s.hear()
 		if err != nil {
-			return nil, "", err
+			return err
 		}
 		progress, end := s.turn() // what differs is this peer's alone, and may be much
 		defer end()
@@ -310,33 +377,32 @@ func (s *session[K, X]) begin() (*State[K, X], string, error) {
 		read = progress
 	}
 	for _, c := range first.chunks {
-		if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
-			return nil, "", err
+		if err := s.transmit(c); err != nil {
+			return err
 		}
 		read()
 	}
 	if len(first.tail) > 0 {
 		own = append(own, first.tail)
 	}
-	return s.catchUp(b.state, class, own)
+	s.state, s.class = b.state, class
+	return s.catchUp(own)
 }
 
 // catchUp goes from the state that a peer began with to the present one, which is the
 // first that takes effect. pieces are sent before.
-func (s *session[K, X]) catchUp(state *State[K, X], class string, pieces [][]byte) (*State[K, X], string, error) {
-	now := s.hub.State()
-	nowClass := s.wire.Class(now)
-	if now == state && nowClass == class {
-		rest := &Batch[K]{last: [][]byte{s.hub.end(nil, now)}}
-		return now, class, s.update(rest, pieces, now.Revision)
+func (s *session[K, X]) catchUp(pieces [][]byte) error {
+	if now := s.hub.State(); now == s.state && s.wire.Class(now) == s.class {
+		return s.update(&Batch[K]{last: newMessage(s.hub.end(nil, now))}, pieces, now.Revision)
 	}
 	if len(pieces) > 0 {
-		if err := s.guard(func() error { return s.wire.Send(pieces) }); err != nil {
-			return nil, "", err
+		if err := s.transmit(newMessage(pieces...)); err != nil {
+			return err
 		}
 	}
-	b := s.hub.batch(state, now, class, nowClass, s.peer.Diffs)
-	return now, nowClass, s.update(b, s.wire.Own(state, now, b), now.Revision)
+	n := s.news()
+	s.state, s.class = n.state, n.class
+	return s.update(n.batch, n.own, n.state.Revision)
 }
 
 // maxForeign is how many items a peer may hold beyond twice what there is, to be asked
@@ -362,7 +428,6 @@ func (s *session[K, X]) turn() (progress, end func()) {
 
 // hear waits until the peer has said what it holds.
 func (s *session[K, X]) hear() (map[uint64]struct{}, error) {
-	s.locked(func() { s.asked = time.Now() })
 	defer s.locked(func() { s.asked = time.Time{} })
 	held, said := map[uint64]struct{}{}, 0
 	for {
@@ -384,29 +449,22 @@ func (s *session[K, X]) hear() (map[uint64]struct{}, error) {
 }
 
 // wait returns true when there is a state that is newer and that the peer may be told,
-// and false when the session has ended.
-func (s *session[K, X]) wait(state *State[K, X]) bool {
-	for {
+// and false when the session is at rest or has ended.
+func (s *session[K, X]) wait() bool {
+	for !s.hub.rest(s) {
+		newer := s.state.newer
+		if s.full() {
+			newer = nil
+		}
 		select {
-		case <-state.newer:
-		case <-s.held:
-			s.end(ErrUnexpected)
-			return false
+		case <-newer:
+			return true
+		case <-s.acked:
 		case <-s.ended:
 			return false
 		}
-		for s.full() {
-			select {
-			case <-s.acked:
-			case <-s.held:
-				s.end(ErrUnexpected)
-				return false
-			case <-s.ended:
-				return false
-			}
-		}
-		return true
 	}
+	return false
 }
 
 // full says that the peer must first acknowledge what it has been sent.
@@ -420,23 +478,37 @@ func (s *session[K, X]) full() bool {
 // message.
 func (s *session[K, X]) update(b *Batch[K], own [][]byte, revision uint64) error {
 	for _, c := range b.chunks {
-		if err := s.guard(func() error { return s.wire.Send([][]byte{c}) }); err != nil {
+		if err := s.transmit(c); err != nil {
 			return err
 		}
 	}
 	last := b.last
 	if len(own) > 0 {
-		last = append(own, last...)
+		last = newMessage(append(own, last.Pieces...)...)
 	}
-	s.locked(func() {
-		s.status.Sent = revision
-		if s.peer.Acknowledges {
-			s.open = append(s.open, commit{revision, time.Now()})
-		} else {
-			s.status.Applied = revision
-		}
-	})
-	return s.guard(func() error { return s.wire.Send(last) })
+	if s.over() {
+		return nil
+	}
+	s.mu.Lock()
+	now := time.Now()
+	s.status.Sent = revision
+	s.size += last.Size
+	if s.peer.Acknowledges {
+		s.open = append(s.open, commit{revision, now, s.size})
+		s.unread += s.size
+	} else {
+		s.status.Applied = revision
+	}
+	s.size, s.sending = 0, now
+	s.mu.Unlock()
+	defer s.sent()
+	return s.wire.Send(last)
+}
+
+// transmit sends a message that is no commit.
+func (s *session[K, X]) transmit(m *Message) error {
+	s.locked(func() { s.size += m.Size })
+	return s.guard(func() error { return s.wire.Send(m) })
 }
 
 // covered notes a revision in which nothing is new to the peer.
@@ -451,14 +523,24 @@ func (s *session[K, X]) covered(revision uint64) {
 
 // guard notes that a message is on its way while fn sends it.
 func (s *session[K, X]) guard(fn func() error) error {
-	select {
-	case <-s.ended:
+	if s.over() {
 		return nil
-	default:
 	}
 	s.locked(func() { s.sending = time.Now() })
-	defer s.locked(func() { s.sending = time.Time{} })
+	defer s.sent()
 	return fn()
+}
+
+func (s *session[K, X]) sent() { s.locked(func() { s.sending = time.Time{} }) }
+
+// over says that the session has ended.
+func (s *session[K, X]) over() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *session[K, X]) locked(fn func()) {

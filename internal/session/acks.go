@@ -13,8 +13,8 @@ const (
 	// maxTogether is how many acknowledgements are sent in one message at most. Those
 	// before are forgotten: the later ones cover them.
 	maxTogether = 64
-	// manyAcks is how many do not wait for more.
-	manyAcks = 8
+	// manyAcks is how many do not wait for more: half of what servers let clients owe.
+	manyAcks = 32
 )
 
 // Acks hand acknowledgements to whoever sends them.

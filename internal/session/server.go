@@ -40,26 +40,28 @@ type Words[H comparable, Q Request[H]] struct {
 	// AckWithin is how long clients may wait with acknowledging, to do it together.
 	AckWithin time.Duration
 
-	heard []fanout.Message // in one message with what was returned last
+	heard []fanout.Heard // in one message with what was returned last
 }
 
 // Welcome implements fanout.Wire.
 func (w *Words[H, Q]) Welcome(sendHeld, startOver bool) error {
-	return w.Send([][]byte{wire.Piece(fieldWelcome, &kpng.Welcome{
+	return w.Stream.SendMsg(wire.NewFrame([][]byte{wire.Piece(fieldWelcome, &kpng.Welcome{
 		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, StartOver: startOver, AckWithinNs: uint64(w.AckWithin),
-	})})
+	})}))
 }
 
 // Unwanted implements fanout.Wire.
 func (w *Words[H, Q]) Unwanted(digests []uint64) []byte { return wire.Fixed(w.UnwantedField, digests) }
 
 // Send implements fanout.Wire.
-func (w *Words[H, Q]) Send(pieces [][]byte) error {
-	return w.Stream.SendMsg(&wire.Frame{Pieces: pieces})
+func (w *Words[H, Q]) Send(m *fanout.Message) error {
+	return w.Stream.SendMsg(m.Form(frame))
 }
 
+func frame(pieces [][]byte) any { return wire.NewFrame(pieces) }
+
 // Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (w *Words[H, Q]) Receive() (fanout.Message, error) {
+func (w *Words[H, Q]) Receive() (fanout.Heard, error) {
 	var none H
 	for {
 		if len(w.heard) > 0 {
@@ -70,9 +72,9 @@ func (w *Words[H, Q]) Receive() (fanout.Message, error) {
 		in, err := w.Stream.Recv()
 		switch {
 		case err != nil:
-			return fanout.Message{}, err
+			return fanout.Heard{}, err
 		case in.GetHello() != none:
-			return fanout.Message{}, fanout.ErrUnexpected
+			return fanout.Heard{}, fanout.ErrUnexpected
 		}
 		w.heard = messages(in.GetHeld(), in.GetAck())
 	}

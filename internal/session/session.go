@@ -55,9 +55,9 @@ func Cut(text string, size int) string {
 }
 
 // messages returns what a client says after hello, nothing when both arguments are nil.
-func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Message) {
+func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Heard) {
 	if held != nil {
-		return []fanout.Message{{Held: held.GetDigests(), Last: held.GetLast()}}
+		return []fanout.Heard{{Held: held.GetDigests(), Last: held.GetLast()}}
 	}
 	if ack == nil {
 		return nil
@@ -65,7 +65,7 @@ func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Message) {
 	earlier := ack.GetEarlier()
 	for _, e := range append(earlier[:min(len(earlier), maxTogether):min(len(earlier), maxTogether)], ack) {
 		bounded := func(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
-		all = append(all, fanout.Message{Ack: &fanout.Ack{
+		all = append(all, fanout.Heard{Ack: &fanout.Ack{
 			Revision: e.GetRevision(), Error: Cut(e.GetError(), maxErrorText),
 			Took: bounded(e.GetDurationNs()), Age: bounded(e.GetAgeNs()),
 		}})

@@ -11,47 +11,38 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// A Frame is a message that is encoded already, in pieces: protobuf concatenates. The
-// pieces are shared, and nobody may write to them.
-type Frame struct{ Pieces [][]byte }
-
-// Len is the size of the message.
-func (f *Frame) Len() int {
-	n := 0
-	for _, p := range f.Pieces {
-		n += len(p)
-	}
-	return n
-}
+// A Frame is a message that is encoded already. Any number of streams may send one at the
+// same time.
+type Frame struct{ buffers mem.BufferSlice }
 
 // smallPiece is what is cheaper to copy than to pass on by itself.
 const smallPiece = 1024
 
-// buffers returns the pieces without a copy of any that is large. SliceBuffers belong
-// to no pool, so many streams may send one at the same time.
-func (f *Frame) buffers() mem.BufferSlice {
-	if len(f.Pieces) == 1 {
-		return mem.BufferSlice{mem.SliceBuffer(f.Pieces[0])}
-	}
-	var out mem.BufferSlice
+// NewFrame returns the message that is made of pieces: protobuf concatenates. Nobody may
+// write to them any more, and none that is large is copied.
+func NewFrame(pieces [][]byte) *Frame {
+	f := &Frame{}
 	var small []byte
 	flush := func() {
 		if len(small) > 0 {
-			out = append(out, mem.SliceBuffer(small))
+			f.add(small)
 			small = nil
 		}
 	}
-	for _, p := range f.Pieces {
-		if len(p) < smallPiece {
+	for _, p := range pieces {
+		if len(p) < smallPiece && len(pieces) > 1 {
 			small = append(small, p...)
 			continue
 		}
 		flush()
-		out = append(out, mem.SliceBuffer(p))
+		f.add(p)
 	}
 	flush()
-	return out
+	return f
 }
+
+// add adds a piece. SliceBuffers belong to no pool, so they may be shared.
+func (f *Frame) add(piece []byte) { f.buffers = append(f.buffers, mem.SliceBuffer(piece)) }
 
 // codec is the protobuf codec that passes Frames through.
 type codec struct{ encoding.CodecV2 }
@@ -59,7 +50,7 @@ type codec struct{ encoding.CodecV2 }
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*Frame); ok {
-		return f.buffers(), nil
+		return f.buffers, nil
 	}
 	return c.CodecV2.Marshal(v)
 }

@@ -255,7 +255,7 @@ func BenchmarkFanout(b *testing.B) {
 				n++
 				revision++
 				at := time.Now()
-				slice := scaleSlice(n%services, endpoints, nodes, 1+n/services)
+				slice := scaleSlice((n-1)%services, endpoints, nodes, 1+(n-1)/services)
 				st.store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice) })
 				last = st.wait(revision)
 				took := last.last.Sub(at)

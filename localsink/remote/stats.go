@@ -51,11 +51,7 @@ func (s *Server) Stats() Stats {
 // traffic counts what nodes are sent.
 type traffic struct{ messages, bytes atomic.Uint64 }
 
-func (t *traffic) count(pieces [][]byte) {
-	size := 0
-	for _, p := range pieces {
-		size += len(p)
-	}
+func (t *traffic) count(size int) {
 	t.messages.Add(1)
 	t.bytes.Add(uint64(size))
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -178,15 +179,42 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 		pieces = append(pieces, wire.Piece(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
-		for name, i := range new.Items.All() {
-			if own := nodesOf(i)[n.name]; own != nil {
+		return append(pieces, b.Memo(newOwns).(*owns).of(new, n.name)...)
+	}
+	memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte)
+	return append(pieces, memo[n.name]...)
+}
+
+// owns are what single nodes are told as they begin with one state. The first is looked
+// for; when there are more, all are found at once.
+type owns struct {
+	mu    sync.Mutex
+	asked int
+	all   map[string][][]byte
+}
+
+func newOwns() any { return &owns{} }
+
+func (o *owns) of(s *state, node string) (pieces [][]byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.asked++; o.asked == 1 {
+		for name, i := range s.Items.All() {
+			if own := nodesOf(i)[node]; own != nil {
 				pieces = append(pieces, encodeOwn(name, own))
 			}
 		}
 		return pieces
 	}
-	memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte)
-	return append(pieces, memo[n.name]...)
+	if o.all == nil {
+		o.all = map[string][][]byte{}
+		for name, i := range s.Items.All() {
+			for node, own := range nodesOf(i) {
+				o.all[node] = append(o.all[node], encodeOwn(name, own))
+			}
+		}
+	}
+	return o.all[node]
 }
 
 // ownOf returns what single nodes are told with a batch, by node.
@@ -247,7 +275,7 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 }
 
 // Send implements fanout.Wire.
-func (n *nodeStream) Send(pieces [][]byte) error {
-	n.server.traffic.count(pieces)
-	return n.words.Send(pieces)
+func (n *nodeStream) Send(m *fanout.Message) error {
+	n.server.traffic.count(m.Size)
+	return n.words.Send(m)
 }
