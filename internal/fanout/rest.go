@@ -72,14 +72,25 @@ func (h *Hub[K, X]) tell() {
 	r := &round[K, X]{sessions: h.resting}
 	h.resting = make([]*session[K, X], 0, len(r.sessions))
 	for range min(h.tellers, 1+len(r.sessions)/fewSessions) {
-		h.senders.Go(func() {
-			for i := r.next.Add(1) - 1; i < int64(len(r.sessions)); i = r.next.Add(1) - 1 {
-				r.sessions[i].follow()
-				// What is sent is written by goroutines of the connection: let them do so now,
-				// while all that they need is in the processor's caches.
-				runtime.Gosched()
-			}
-		})
+		h.senders.Go(r.run)
+	}
+}
+
+// yieldEvery is after how many streams a teller lets others run. What is sent is written by
+// goroutines of the connections: they do it best while all that they need is still in the
+// processor's caches.
+const yieldEvery = 8
+
+func (r *round[K, X]) run() {
+	for told := 1; ; told++ {
+		i := int(r.next.Add(1)) - 1
+		if i >= len(r.sessions) {
+			return
+		}
+		r.sessions[i].follow()
+		if told%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -89,7 +100,7 @@ func (s *session[K, X]) follow() {
 	for s.light(0) {
 		n := s.news()
 		if len(n.batch.chunks) > 0 || n.class != s.class || !s.light(n.size()) {
-			s.hub.senders.Go(func() { s.tell(n) })
+			s.handOver(n)
 			return
 		}
 		if err := s.advance(n); err != nil {
@@ -105,3 +116,6 @@ func (s *session[K, X]) follow() {
 	}
 	s.hub.senders.Go(s.send)
 }
+
+// handOver has a sender tell n.
+func (s *session[K, X]) handOver(n news[K, X]) { s.hub.senders.Go(func() { s.tell(n) }) }

@@ -102,7 +102,8 @@ type session[K, X any] struct {
 	mu      sync.Mutex
 	unread  int       // the sum of the sizes of open
 	size    int       // of what was sent since the last commit
-	cause   error     // why it was ended
+	over    bool      // it has ended
+	cause   error     // why
 	sending time.Time // since when a message is being sent; zero when none is
 	asked   time.Time // since when the peer has owed what it holds; zero when it does not
 	open    []commit  // not acknowledged, the oldest first
@@ -161,10 +162,8 @@ func (h *Hub[K, X]) leave(s *session[K, X]) {
 func (s *session[K, X]) end(cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.ended:
-	default:
-		s.cause = cause
+	if !s.over {
+		s.over, s.cause = true, cause
 		close(s.ended)
 	}
 	return s.cause
@@ -486,10 +485,11 @@ func (s *session[K, X]) update(b *Batch[K], own [][]byte, revision uint64) error
 	if len(own) > 0 {
 		last = newMessage(append(own, last.Pieces...)...)
 	}
-	if s.over() {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
 		return nil
 	}
-	s.mu.Lock()
 	now := time.Now()
 	s.status.Sent = revision
 	s.size += last.Size
@@ -523,25 +523,18 @@ func (s *session[K, X]) covered(revision uint64) {
 
 // guard notes that a message is on its way while fn sends it.
 func (s *session[K, X]) guard(fn func() error) error {
-	if s.over() {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
 		return nil
 	}
-	s.locked(func() { s.sending = time.Now() })
+	s.sending = time.Now()
+	s.mu.Unlock()
 	defer s.sent()
 	return fn()
 }
 
 func (s *session[K, X]) sent() { s.locked(func() { s.sending = time.Time{} }) }
-
-// over says that the session has ended.
-func (s *session[K, X]) over() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
-	}
-}
 
 func (s *session[K, X]) locked(fn func()) {
 	s.mu.Lock()

@@ -63,12 +63,16 @@ func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Heard) {
 		return nil
 	}
 	earlier := ack.GetEarlier()
-	for _, e := range append(earlier[:min(len(earlier), maxTogether):min(len(earlier), maxTogether)], ack) {
+	earlier = earlier[:min(len(earlier), maxTogether)]
+	acks := make([]fanout.Ack, len(earlier)+1)
+	all = make([]fanout.Heard, len(acks))
+	for i, e := range append(earlier[:len(earlier):len(earlier)], ack) {
 		bounded := func(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
-		all = append(all, fanout.Heard{Ack: &fanout.Ack{
+		acks[i] = fanout.Ack{
 			Revision: e.GetRevision(), Error: Cut(e.GetError(), maxErrorText),
 			Took: bounded(e.GetDurationNs()), Age: bounded(e.GetAgeNs()),
-		}})
+		}
+		all[i].Ack = &acks[i]
 	}
 	return all
 }

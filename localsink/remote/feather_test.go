@@ -26,12 +26,41 @@ type feather struct {
 	mu     sync.Mutex
 	ready  sync.Cond
 	in     []byte // for the server to read
-	out    []byte // what the server has written and was not understood yet
-	data   []byte // the gRPC messages within
+	out    rest   // what the server has written and was not understood yet
+	data   rest   // the gRPC messages within
 	closed bool
 
 	commits []uint64 // not acknowledged
 	ack     []byte   // room for an acknowledgement
+}
+
+// A rest is the beginning of something whose end has not come. Its memory is used again
+// and again by all feathers, so that there is no garbage but the server's.
+type rest struct{ b *[]byte }
+
+var rests = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
+
+// with returns the rest with more after it.
+func (r *rest) with(more []byte) []byte {
+	if r.b == nil {
+		return more
+	}
+	*r.b = append(*r.b, more...)
+	return *r.b
+}
+
+// keep keeps the end of what with has returned.
+func (r *rest) keep(end []byte) {
+	switch {
+	case len(end) > 0 && r.b == nil:
+		r.b, _ = rests.Get().(*[]byte)
+		*r.b = append((*r.b)[:0], end...)
+	case len(end) > 0:
+		*r.b = append((*r.b)[:0], end...)
+	case r.b != nil:
+		rests.Put(r.b)
+		r.b = nil
+	}
 }
 
 // A flight is many feathers.
@@ -165,10 +194,7 @@ func (c *feather) Write(b []byte) (int, error) {
 	}
 	c.flock.down.Add(int64(len(b)))
 	n := len(b)
-	if len(c.out) > 0 { // seldom: frames come whole
-		c.out = append(c.out, b...)
-		b = c.out
-	}
+	b = c.out.with(b)
 	for len(b) >= 9 {
 		size := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
 		if len(b) < 9+size {
@@ -177,9 +203,7 @@ func (c *feather) Write(b []byte) (int, error) {
 		c.frame(http2.FrameType(b[3]), b[4], b[9:9+size])
 		b = b[9+size:]
 	}
-	if c.out = nil; len(b) > 0 {
-		c.out = append(c.out, b...)
-	}
+	c.out.keep(b)
 	if len(c.in) > 0 {
 		c.ready.Signal()
 	}
@@ -197,14 +221,7 @@ func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
 			c.in = append(append(c.in, 0, 0, 8, byte(http2.FramePing), 1, 0, 0, 0, 0), payload...)
 		}
 	case http2.FrameData:
-		if len(c.data) > 0 {
-			c.data = append(c.data, payload...)
-			payload = c.data
-		}
-		rest := c.messages(payload)
-		if c.data = nil; len(rest) > 0 {
-			c.data = append(c.data, rest...)
-		}
+		c.data.keep(c.messages(c.data.with(payload)))
 	}
 }
 
@@ -245,11 +262,10 @@ func (c *feather) flush() {
 	begin := len(c.in)
 	c.in = append(c.in, 0, 0, 0, byte(http2.FrameData), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
 	ack := c.ack[:0]
+	var room [32]byte
 	for _, r := range c.commits[:n-1] {
-		const age = 100_000_000
 		ack = protowire.AppendTag(ack, 5, protowire.BytesType)
-		ack = protowire.AppendVarint(ack, uint64(len(appendAck(nil, r, age))))
-		ack = appendAck(ack, r, age)
+		ack = protowire.AppendBytes(ack, appendAck(room[:0], r, 100_000_000))
 	}
 	c.ack = appendAck(ack, c.commits[n-1], 0)
 	c.in = protowire.AppendTag(c.in, 3, protowire.BytesType)

@@ -111,6 +111,8 @@ type stage struct {
 }
 
 func newStage(b *testing.B, services, endpoints, nodes int) *stage {
+	percent := debug.SetGCPercent(400) // as examples/state-server does
+	b.Cleanup(func() { debug.SetGCPercent(percent) })
 	s := &stage{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
 	server, err := remote.NewServer(s.store, remote.ServerConfig{Name: "bench"})
 	require.NoError(b, err)
@@ -213,6 +215,18 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
+// peak is the most memory that this process ever had, with all garbage.
+func peak() int64 {
+	data, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(data), "VmHWM:")
+	f := strings.Fields(rest)
+	if len(f) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(f[0], 10, 64)
+	return kib << 10
+}
+
 // resident is the memory of this process without garbage.
 func resident() int64 {
 	debug.FreeOSMemory()
@@ -271,6 +285,7 @@ func BenchmarkFanout(b *testing.B) {
 			b.ReportMetric(float64(sum.Milliseconds())/float64(n), "ms-to-last")
 			b.ReportMetric(float64(worst.Milliseconds()), "ms-to-last-worst")
 			b.ReportMetric(float64(resident()>>20), "MiB-server")
+			b.ReportMetric(float64(peak()>>20), "MiB-peak")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

@@ -181,8 +181,10 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	if old == nil {
 		return append(pieces, b.Memo(newOwns).(*owns).of(new, n.name)...)
 	}
-	memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte)
-	return append(pieces, memo[n.name]...)
+	if memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte); len(memo) > 0 {
+		pieces = append(pieces, memo[n.name]...)
+	}
+	return pieces
 }
 
 // owns are what single nodes are told as they begin with one state. The first is looked

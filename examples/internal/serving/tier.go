@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
@@ -36,9 +38,18 @@ func (t *Tier) Define(fs *flag.FlagSet) {
 // TokenReview says whether the API server is needed to know clients.
 func (t *Tier) TokenReview() bool { return t.listen.tokenReview }
 
+// collectLess makes collecting garbage, which visits the stacks of every stream, a quarter
+// of the work, for memory that is free when thousands connect at once. GOGC wins.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+}
+
 // Run serves what watcher brings until ctx is done. client reviews tokens; it may be nil
 // when they are not reviewed. name is for people.
 func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger) error {
+	collectLess()
 	meaning, err := t.meaning.config()
 	if err != nil {
 		return err
