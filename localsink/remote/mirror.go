@@ -2,6 +2,8 @@ package remote
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -328,7 +330,8 @@ func (m *mirror) Refresh(f *feed.Feed) <-chan struct{} {
 	m.times, m.noticed = nil, time.Time{}
 	if len(m.dirty) > 0 {
 		f.Update(func(tx *feed.Tx) {
-			for name := range m.dirty {
+			// In order, what is set next is near what was set last.
+			for _, name := range slices.SortedFunc(maps.Keys(m.dirty), localsink.ServiceName.Compare) {
 				k := m.said.services[name]
 				if k == nil {
 					tx.Delete(name)

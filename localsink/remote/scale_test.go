@@ -111,8 +111,7 @@ type stage struct {
 }
 
 func newStage(b *testing.B, services, endpoints, nodes int) *stage {
-	percent := debug.SetGCPercent(400) // as examples/state-server does
-	b.Cleanup(func() { debug.SetGCPercent(percent) })
+	collectLess(b)
 	s := &stage{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
 	server, err := remote.NewServer(s.store, remote.ServerConfig{Name: "bench"})
 	require.NoError(b, err)
@@ -154,6 +153,12 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 	require.NoError(b, err)
 	s.said = bufio.NewScanner(out)
 	return s
+}
+
+// collectLess is what examples/state-server does, too.
+func collectLess(b *testing.B) {
+	percent := debug.SetGCPercent(400)
+	b.Cleanup(func() { debug.SetGCPercent(percent) })
 }
 
 func serverOptions() []grpc.ServerOption {

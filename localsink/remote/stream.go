@@ -187,20 +187,29 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	return pieces
 }
 
-// owns are what single nodes are told as they begin with one state. The first is looked
-// for; when there are more, all are found at once.
+// owns are what single nodes are told as they begin with one state. For the first few,
+// each is looked for; when there are more, all are found at once.
 type owns struct {
 	mu    sync.Mutex
 	asked int
-	all   map[string][][]byte
+	all   map[string][]owned
 }
+
+type owned struct {
+	service localsink.ServiceName
+	own     *plan.Own
+}
+
+// fewOwns is how many are looked for in the time that it takes to find all.
+const fewOwns = 8
 
 func newOwns() any { return &owns{} }
 
 func (o *owns) of(s *state, node string) (pieces [][]byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.asked++; o.asked == 1 {
+	o.asked++
+	if o.asked <= fewOwns {
+		o.mu.Unlock()
 		for name, i := range s.Items.All() {
 			if own := nodesOf(i)[node]; own != nil {
 				pieces = append(pieces, encodeOwn(name, own))
@@ -209,14 +218,19 @@ func (o *owns) of(s *state, node string) (pieces [][]byte) {
 		return pieces
 	}
 	if o.all == nil {
-		o.all = map[string][][]byte{}
+		o.all = map[string][]owned{}
 		for name, i := range s.Items.All() {
 			for node, own := range nodesOf(i) {
-				o.all[node] = append(o.all[node], encodeOwn(name, own))
+				o.all[node] = append(o.all[node], owned{name, own})
 			}
 		}
 	}
-	return o.all[node]
+	all := o.all[node]
+	o.mu.Unlock()
+	for _, o := range all {
+		pieces = append(pieces, encodeOwn(o.service, o.own))
+	}
+	return pieces
 }
 
 // ownOf returns what single nodes are told with a batch, by node.

@@ -29,6 +29,7 @@ func BenchmarkRelayTree(b *testing.B) {
 		require.NoError(b, err)
 	}
 	const services, endpoints = 1000, 10
+	collectLess(b)
 	store := scaleStore(services, endpoints, nodes)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
