@@ -92,10 +92,11 @@ type flow struct {
 	server, seen netip.AddrPort
 }
 
-// dial opens a socket in the client's namespace. But for TCP, which knows where a
-// connection begins, no two of a world have one port: no flow is taken for an older one.
+// dial opens a socket in the client's namespace. No two of a world have one port: no flow
+// is taken for an older one, nor a connection for one to the same address that nobody
+// answered, which the kernel remembers for two minutes as going nowhere.
 func (p *probe) dial(wait time.Duration) (net.Conn, error) {
-	if p.port != 0 || p.v.protocol == localsink.TCP {
+	if p.port != 0 {
 		return p.dialFrom(wait)
 	}
 	for {
