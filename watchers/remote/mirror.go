@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"fmt"
 	"time"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
@@ -22,6 +23,7 @@ type mirror struct {
 	startOver bool
 	heard     map[factKey]heard
 	unwanted  map[uint64]struct{}
+	committed uint64 // the revision of the stream's last commit
 }
 
 // heard is a fact as a server has told of it; the digest is 0 when it is gone.
@@ -53,7 +55,7 @@ func (m *mirror) Digests() []uint64 {
 
 // Begin implements session.Memory.
 func (m *mirror) Begin(startOver bool) {
-	m.startOver = startOver
+	m.startOver, m.committed = startOver, 0
 	m.forgetHeard()
 	m.acks.Clear()
 }
@@ -77,8 +79,16 @@ func (m *mirror) Hear(in *kpng.WatchClusterResponse) error {
 	for _, d := range in.GetUnwanted() {
 		m.unwanted[d] = struct{}{}
 	}
+	if len(m.unwanted) > len(m.held) {
+		return fmt.Errorf("unwanted: %d digests, of %d facts", len(m.unwanted), len(m.held))
+	}
 	if in.GetCommit() != nil {
-		m.commit(in.GetCommit().GetRevision())
+		revision := in.GetCommit().GetRevision()
+		if revision <= m.committed {
+			return fmt.Errorf("commit: revision %d after %d", revision, m.committed)
+		}
+		m.committed = revision
+		m.commit(revision)
 	}
 	return nil
 }

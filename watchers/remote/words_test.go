@@ -156,10 +156,24 @@ func badChanges() map[string]*kpng.FactChange {
 	}
 }
 
+// badWords are what makes no sense after commit 7 and two facts.
+func badWords() map[string]*kpng.WatchClusterResponse {
+	early := nodeFact("too early", 9)
+	out := map[string]*kpng.WatchClusterResponse{
+		"commit: revision 7 after 7":      facts(7, early),
+		"commit: revision 6 after 7":      facts(6, early),
+		"unwanted: 3 digests, of 2 facts": {Facts: []*kpng.FactChange{early}, Unwanted: []uint64{5, 6, 7}, Commit: &kpng.Commit{Revision: 8}},
+	}
+	for want, bad := range badChanges() {
+		out[want] = facts(8, early, bad)
+	}
+	return out
+}
+
 // TestBadWords: a client that does not understand its server says what is wrong, keeps
 // the facts that it has, and starts over.
 func TestBadWords(t *testing.T) {
-	for want, bad := range badChanges() {
+	for want, bad := range badWords() {
 		t.Run(want, func(t *testing.T) {
 			s, conn := newScripted(t)
 			log := newLogbook()
@@ -168,7 +182,7 @@ func TestBadWords(t *testing.T) {
 			start(t, newClient(t, ClientConfig{Logger: log.logger()}, conn), store)
 			require.Zero(t, (<-s.hellos).GetHello().GetHeldCount())
 			s.scripts <- []*kpng.WatchClusterResponse{
-				welcome(true), facts(7, nodeFact("stays", 3), nodeFact("goes", 5)), facts(8, nodeFact("too early", 9), bad),
+				welcome(true), facts(7, nodeFact("stays", 3), nodeFact("goes", 5)), bad,
 			}
 			await(t, store, "facts", watchers.Snapshot.Synced)
 			log.await(t, "will start over: "+want)
