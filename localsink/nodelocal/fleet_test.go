@@ -1,0 +1,83 @@
+package nodelocal
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink/plan"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// TestNodesIsWhatEachOwns: what all nodes have of their own, which is found at once, is what
+// each has that is looked for alone.
+func TestNodesIsWhatEachOwns(t *testing.T) {
+	some := 0
+	for seed := range uint64(300) {
+		w := world{rand.New(rand.NewPCG(seed, 3))}
+		store := watchers.NewStore()
+		fleet, err := NewFleet(store, Config{})
+		require.NoError(t, err)
+		store.Update(func(tx *watchers.Tx) {
+			for range 10 {
+				svc := w.service()
+				if w.IntN(2) == 0 {
+					svc.Type, svc.ExternalPolicy = watchers.TypeLoadBalancer, watchers.PolicyLocal
+				}
+				tx.SetService(svc)
+			}
+			for range 30 {
+				tx.SetEndpointSlice(w.mixed())
+			}
+			tx.SetSynced()
+		})
+		for _, m := range fleet.Refresh().Services {
+			if m == nil {
+				continue
+			}
+			want := map[string]*plan.Own{}
+			for i := range 5 {
+				node := fmt.Sprint("node-", i)
+				if own := m.Own(node); own != nil {
+					want[node] = own
+				}
+			}
+			all := m.Nodes()
+			require.Equal(t, len(want), len(all), "seed %d", seed)
+			for node, own := range want {
+				require.True(t, own.Equal(all[node]), "seed %d: %s: wanted\n%+v, is\n%+v", seed, node, own, all[node])
+				require.Same(t, all[node], m.Own(node))
+				some++
+			}
+		}
+		fleet.Close()
+	}
+	require.Greater(t, some, 500)
+}
+
+// mixed is slice of either family, with hints for nodes, too.
+func (w world) mixed() *watchers.EndpointSlice {
+	s := w.slice()
+	if w.IntN(2) == 0 {
+		s.Family = watchers.IPv6
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if s.Family == watchers.IPv6 {
+			e.Addr = netip.MustParseAddr(fmt.Sprint("fd00:1::", 1+w.IntN(6)))
+		}
+		if w.IntN(3) > 0 {
+			e.Hints = &watchers.Hints{}
+			for range w.IntN(3) {
+				e.Hints.Nodes = append(e.Hints.Nodes, fmt.Sprint("node-", w.IntN(5)))
+			}
+		}
+		if w.IntN(5) == 0 {
+			e.Node = ""
+		}
+	}
+	return s
+}
