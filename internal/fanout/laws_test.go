@@ -252,6 +252,24 @@ func TestPeersOfAClassShareBytes(t *testing.T) {
 	})
 }
 
+// TestOneWhoHoldsMuchElseStartsOver: to ask it for all that is more than to tell it all.
+func TestOneWhoHoldsMuchElseStartsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{})
+		at.set("key", map[string]string{"": "1"})
+		for held, want := range map[int]string{
+			2 + maxForeign: "welcome true false;", 3 + maxForeign: "welcome false true;",
+		} {
+			l := connect(at.present(), "peer", Peer{Resumes: true, HeldCount: held}, 10)
+			synctest.Wait()
+			require.Equal(t, want, join(<-l.sent))
+			l.stop()
+			<-l.gone
+		}
+		at.stop()
+	})
+}
+
 // TestNobodyIsSetBack: the first commit of a stream is the present state, also when others
 // have begun with an older one a moment ago.
 func TestNobodyIsSetBack(t *testing.T) {

@@ -194,6 +194,7 @@ func TestBadWords(t *testing.T) {
 			s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(0, nodeFact("stays", 3)), facts(1, nodeFact("new", 6))}
 			await(t, store, "a node", func(s watchers.Snapshot) bool { return s.Node("new") != nil })
 			require.Equal(t, "Node new\nNode stays\n", nodes(store))
+			log.await(t, "Hears a server again")
 		})
 	}
 }
