@@ -12,9 +12,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestNodesIsWhatEachOwns: what all nodes have of their own, which is found at once, is what
-// each has that is looked for alone.
-func TestNodesIsWhatEachOwns(t *testing.T) {
+// TestAllAtOnceIsEachAlone: what all nodes have of their own, and what zones have in common,
+// is the same whether it is found at once and remembered, or looked for alone.
+func TestAllAtOnceIsEachAlone(t *testing.T) {
 	some := 0
 	for seed := range uint64(300) {
 		w := world{rand.New(rand.NewPCG(seed, 3))}
@@ -52,6 +52,11 @@ func TestNodesIsWhatEachOwns(t *testing.T) {
 				require.Same(t, all[node], m.Own(node))
 				some++
 			}
+			for _, zone := range []string{"", "zone-0", "zone-1", "elsewhere"} {
+				require.Equal(t, m.of(zone), m.Common(zone), "seed %d: a zone that nothing tells apart is like no zone", seed)
+				require.Same(t, m.Common(zone), m.Common(zone))
+			}
+			require.Same(t, m.Common(""), m.Common("elsewhere"))
 		}
 		fleet.Close()
 	}
@@ -69,7 +74,7 @@ func (w world) mixed() *watchers.EndpointSlice {
 		if s.Family == watchers.IPv6 {
 			e.Addr = netip.MustParseAddr(fmt.Sprint("fd00:1::", 1+w.IntN(6)))
 		}
-		if w.IntN(3) > 0 {
+		if w.IntN(3) == 0 {
 			e.Hints = &watchers.Hints{}
 			for range w.IntN(3) {
 				e.Hints.Nodes = append(e.Hints.Nodes, fmt.Sprint("node-", w.IntN(5)))
