@@ -172,24 +172,44 @@ type base[K, X any] struct {
 // base returns a recent state as a class sees it; with exact, the present one.
 func (h *Hub[K, X]) base(class string, exact bool) *base[K, X] {
 	h.mu.Lock()
-	b := h.bases[class]
-	if now := h.state.Load(); b == nil || b.state != now && (exact || time.Since(b.born) > baseLife) {
-		b = &base[K, X]{state: now, born: time.Now()}
+	b, now := h.bases[class], h.state.Load()
+	var last *base[K, X]
+	if b == nil || b.state != now && (exact || time.Since(b.born) > baseLife) {
+		last, b = b, &base[K, X]{state: now, born: time.Now()}
 		if len(h.bases) >= maxBases {
 			clear(h.bases)
 		}
 		h.bases[class] = b
 	}
 	h.mu.Unlock()
+	b.sum(class, last)
+	return b
+}
+
+// sum adds up what there is: from what there was in the last base, when there is one, since
+// when many come back while everything changes each asks for another state.
+func (b *base[K, X]) sum(class string, last *base[K, X]) {
 	b.once.Do(func() {
-		for _, i := range b.state.Items.All() {
-			if e := i.For(class); e != nil {
+		add := func(i Item, n int) {
+			if e := encoding(i, class); e != nil {
 				b.root ^= e.Digest
-				b.count++
+				b.count += n
 			}
 		}
+		if last == nil {
+			for _, i := range b.state.Items.All() {
+				add(i, 1)
+			}
+			return
+		}
+		last.sum(class, nil)
+		b.root, b.count = last.root, last.count
+		for d := range b.state.Items.Diff(last.state.Items) {
+			was, _ := last.state.Items.Get(d.Key)
+			add(was, -1)
+			add(d.Value, 1)
+		}
 	})
-	return b
 }
 
 // whole returns all of the state, without an end.

@@ -252,6 +252,31 @@ func TestPeersOfAClassShareBytes(t *testing.T) {
 	})
 }
 
+// TestSumsAreOfWhatThereIs: also when they are made from those of an older state.
+func TestSumsAreOfWhatThereIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, at := rand.New(rand.NewPCG(1, 8)), newPlace(Limits{})
+		for range 500 {
+			for range r.IntN(4) {
+				key := fmt.Sprint("key-", r.IntN(20))
+				if r.IntN(3) == 0 {
+					at.set(key, nil)
+				} else {
+					at.set(key, values(r))
+				}
+			}
+			for _, class := range []string{"", "a", "b"}[:1+r.IntN(3)] {
+				b := at.present().base(class, r.IntN(2) == 0)
+				fresh := base[string, *around]{state: b.state}
+				fresh.sum(class, nil)
+				require.Equal(t, fresh.root, b.root)
+				require.Equal(t, fresh.count, b.count)
+			}
+		}
+		at.stop()
+	})
+}
+
 // TestOneWhoHoldsMuchElseStartsOver: to ask it for all that is more than to tell it all.
 func TestOneWhoHoldsMuchElseStartsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
