@@ -64,7 +64,7 @@ type Hub[K, X any] struct {
 	limits Limits
 	state  atomic.Pointer[State[K, X]]
 	turns  chan struct{} // who is being sent a whole state
-	// tellers is how many goroutines tell those at rest.
+	// tellers is how many goroutines at most tell those that are due.
 	tellers int
 
 	mu       sync.Mutex
@@ -72,7 +72,9 @@ type Hub[K, X any] struct {
 	bases    map[string]*base[K, X]
 	sessions map[*session[K, X]]struct{}
 	resting  []*session[K, X]
-	closed   bool // Run has ended, and nobody watches over sessions any more
+	due      []*session[K, X] // for news, the first first
+	telling  int              // how many tellers there are
+	closed   bool             // Run has ended, and nobody watches over sessions any more
 	senders  sync.WaitGroup
 }
 

@@ -33,11 +33,18 @@ type around struct{ class, own map[string]string }
 // A thing is an item; classes that it does not name are told nothing of it.
 type thing struct {
 	sequence uint64
-	told     map[string]*Encoding // by class
+	told     map[string]*Encoding     // by class
+	slow     map[string]time.Duration // how long that takes to find
 }
 
-func (t *thing) Sequence() uint64           { return t.sequence }
-func (t *thing) For(class string) *Encoding { return t.told[class] }
+func (t *thing) Sequence() uint64 { return t.sequence }
+
+func (t *thing) For(class string) *Encoding {
+	if d := t.slow[class]; d > 0 {
+		time.Sleep(d)
+	}
+	return t.told[class]
+}
 
 func digest(key, value string) uint64 {
 	h := fnv.New64a()
@@ -48,7 +55,7 @@ func digest(key, value string) uint64 {
 // newThing returns an item with a value for each class, empty for nothing. Classes that
 // see the same share it.
 func newThing(sequence uint64, key string, values map[string]string) *thing {
-	t, shared := &thing{sequence, map[string]*Encoding{}}, map[string]*Encoding{}
+	t, shared := &thing{sequence: sequence, told: map[string]*Encoding{}}, map[string]*Encoding{}
 	for class, value := range values {
 		if value == "" {
 			continue

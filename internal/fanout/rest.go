@@ -2,19 +2,37 @@ package fanout
 
 import (
 	"runtime"
-	"sync/atomic"
+	"time"
 )
 
 // Most streams have been told everything, and wait. A goroutine for each of thousands
 // costs memory, and waking it more than what it then does; so those that wait are at
-// rest, in a list of the hub, and a few goroutines tell all of them what is new.
+// rest, in a list of the hub. With a new state they are due, in the order in which they
+// came to rest, and a few tellers tell one after the other.
 
-// maxUnread is how much a peer may not have acknowledged for its stream to be at rest:
-// so much can be sent without waiting for the peer.
-const maxUnread = 32 << 10
+const (
+	// maxUnread is how much a peer may not have acknowledged for its stream to be at rest:
+	// so much can be sent without waiting for a peer that reads what it acknowledges.
+	maxUnread = 32 << 10
+	// maxTelling is how long a teller may need for a few streams. One whose peer turns out
+	// to acknowledge what it has not read keeps its teller, and others get a new one; it is
+	// not at rest for a while then.
+	maxTelling = 100 * time.Millisecond
+	// yieldEvery is after how many streams a teller lets others run. What is sent is written
+	// by goroutines of the connections: they do it best while all that they need is still
+	// in the processor's caches.
+	yieldEvery = 8
+	// fewSessions are too few for one more teller.
+	fewSessions = 64
+	// gone is the place of a session that has ended.
+	gone = -1
+)
 
-// gone is the place of a session that has ended.
-const gone = -1
+// A teller tells those that are due. Its fields are under the hub's mutex.
+type teller struct {
+	ended    bool
+	replaced bool // it took too long
+}
 
 // rest lets the hub tell the session what is new, in place of the caller. It returns false
 // when that cannot be: there is news already, or the peer must first acknowledge what it
@@ -28,9 +46,14 @@ func (h *Hub[K, X]) rest(s *session[K, X]) bool {
 	if h.closed || s.place == gone || h.state.Load() != s.state {
 		return false
 	}
+	h.lay(s)
+	return true
+}
+
+// lay adds s to those at rest.
+func (h *Hub[K, X]) lay(s *session[K, X]) {
 	s.place = len(h.resting)
 	h.resting = append(h.resting, s)
-	return true
 }
 
 // bury takes a session that has ended from those at rest, if it is one of them, for good.
@@ -49,72 +72,113 @@ func (h *Hub[K, X]) bury(s *session[K, X]) {
 func (s *session[K, X]) light(bytes int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.peer.Acknowledges && len(s.open) < s.hub.limits.Unacknowledged && s.unread+bytes <= maxUnread
+	return s.peer.Acknowledges && !s.over && (s.barred.IsZero() || time.Now().After(s.barred)) &&
+		len(s.open) < s.hub.limits.Unacknowledged && s.unread+bytes <= maxUnread
 }
 
-// A round is those that were at rest when there was a new state.
-type round[K, X any] struct {
-	sessions []*session[K, X]
-	next     atomic.Int64
-}
-
-// fewSessions are too few for another goroutine.
-const fewSessions = 64
-
-// tell tells those at rest that there is a new state. They are told by goroutines which
-// end when all have been.
+// tell makes all that are at rest due: there is a new state.
 func (h *Hub[K, X]) tell() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || len(h.resting) == 0 {
-		return
-	}
-	r := &round[K, X]{sessions: h.resting}
-	h.resting = make([]*session[K, X], 0, len(r.sessions))
-	for range min(h.tellers, 1+len(r.sessions)/fewSessions) {
-		h.senders.Go(r.run)
+	h.due = append(h.due, h.resting...)
+	clear(h.resting)
+	h.resting = h.resting[:0]
+	h.engage()
+}
+
+// engage starts tellers, if there are too few for those that are due.
+func (h *Hub[K, X]) engage() {
+	for !h.closed && len(h.due) > 0 && h.telling < min(h.tellers, 1+len(h.due)/fewSessions) {
+		h.telling++
+		h.senders.Go(h.tellDue)
 	}
 }
 
-// yieldEvery is after how many streams a teller lets others run. What is sent is written by
-// goroutines of the connections: they do it best while all that they need is still in the
-// processor's caches.
-const yieldEvery = 8
-
-func (r *round[K, X]) run() {
-	for told := 1; ; told++ {
-		i := int(r.next.Add(1)) - 1
-		if i >= len(r.sessions) {
+// tellDue is a teller.
+func (h *Hub[K, X]) tellDue() {
+	t := &teller{}
+	late := time.AfterFunc(maxTelling, func() { h.replace(t) })
+	defer late.Stop()
+	var told *session[K, X]
+	for n := 1; ; n++ {
+		s := h.next(t, told)
+		if s == nil {
 			return
 		}
-		r.sessions[i].follow()
-		if told%yieldEvery == 0 {
+		if told = nil; s.follow() {
+			told = s
+		}
+		if n%yieldEvery == 0 {
+			late.Reset(maxTelling)
 			runtime.Gosched()
 		}
 	}
 }
 
-// follow tells the peer of a session at rest what is new. Where that may take long, the
-// session gets a sender of its own.
-func (s *session[K, X]) follow() {
-	for s.light(0) {
-		n := s.news()
-		if len(n.batch.chunks) > 0 || n.class != s.class || !s.light(n.size()) {
-			s.handOver(n)
-			return
-		}
-		if err := s.advance(n); err != nil {
-			s.end(err)
-			return
-		}
-		if s.hub.rest(s) {
-			return
-		}
-		if s.hub.State() == s.state {
-			break // its peer must acknowledge first, or it has ended
-		}
+// next returns who is due first, nil when there is nobody for this teller. Who was told
+// last is at rest, or due again when others have been.
+func (h *Hub[K, X]) next(t *teller, told *session[K, X]) *session[K, X] {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case told == nil || told.place == gone:
+	case t.replaced:
+		told.locked(func() { told.barred = time.Now().Add(h.limits.SendTimeout) })
+		h.senders.Go(told.send)
+	case h.state.Load() == told.state:
+		h.lay(told)
+	default:
+		h.due = append(h.due, told)
 	}
-	s.hub.senders.Go(s.send)
+	if t.replaced || h.closed || len(h.due) == 0 {
+		h.dismiss(t)
+		return nil
+	}
+	s := h.due[0]
+	h.due[0], h.due = nil, h.due[1:]
+	return s
+}
+
+func (h *Hub[K, X]) dismiss(t *teller) {
+	if !t.replaced {
+		h.telling--
+	}
+	t.ended = true
+}
+
+// replace has others told by another teller.
+func (h *Hub[K, X]) replace(t *teller) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !t.ended && !t.replaced {
+		h.telling--
+		t.replaced = true
+		h.engage()
+	}
+}
+
+// follow tells the peer of a session that is due what is new, and returns whether the
+// session may be at rest. If not, or where telling it may take long, it has a sender of
+// its own.
+func (s *session[K, X]) follow() bool {
+	if !s.light(0) || s.wire.Class(s.hub.State()) != s.class {
+		s.hub.senders.Go(s.send)
+		return false
+	}
+	n := s.news()
+	if len(n.batch.chunks) > 0 || n.class != s.class || !s.light(n.size()) {
+		s.handOver(n)
+		return false
+	}
+	if err := s.advance(n); err != nil {
+		s.end(err)
+		return false
+	}
+	if !s.light(0) {
+		s.hub.senders.Go(s.send)
+		return false
+	}
+	return true
 }
 
 // handOver has a sender tell n.

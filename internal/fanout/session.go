@@ -54,8 +54,8 @@ type Wire[K, X any] interface {
 	Own(old, new *State[K, X], b *Batch[K]) [][]byte
 	// Unwanted tells which digests the peer holds in vain.
 	Unwanted(digests []uint64) []byte
-	// Send sends a message. It may wait for the peer to read, but not while what the peer
-	// has not acknowledged is less than 32 KiB with this message.
+	// Send sends a message. It may wait for the peer to read, but not while what an honest
+	// peer has not acknowledged is less than 32 KiB with this message.
 	Send(m *Message) error
 	// Receive waits for what the peer says next. io.EOF means that it has no more to say.
 	Receive() (Heard, error)
@@ -102,6 +102,7 @@ type session[K, X any] struct {
 	mu      sync.Mutex
 	unread  int       // the sum of the sizes of open
 	size    int       // of what was sent since the last commit
+	barred  time.Time // until when it may not be at rest, when it once took long
 	over    bool      // it has ended
 	cause   error     // why
 	sending time.Time // since when a message is being sent; zero when none is

@@ -41,7 +41,8 @@ type ServerConfig struct {
 	Limits Limits
 	// AckWithin is for how long nodes may keep to themselves that they have applied
 	// something, to say it of several updates together: hearing each is a third of what an
-	// update costs. Failures are said at once. Zero means 500 ms, negative not at all.
+	// update costs. Failures are said at once. Zero means 500 ms, negative not at all; Limits
+	// that let nodes owe less than 64 updates, or for less than four times as long, have less.
 	AckWithin time.Duration
 	// Name is what the server calls itself to its clients; it is for people.
 	Name string
@@ -116,6 +117,9 @@ const (
 	maxRequested = 64
 	// defaultAckWithin is for acknowledgements.
 	defaultAckWithin = 500 * time.Millisecond
+	// fewAcks is how many updates a client must be allowed to owe for it to acknowledge
+	// several together.
+	fewAcks = 64
 	// defaultInterval is between two states.
 	defaultInterval = 10 * time.Millisecond
 )
@@ -141,6 +145,12 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		streams: map[string]map[*nodeStream]struct{}{},
 	}
 	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
+	// Who may owe little, or not for long, has no time to collect.
+	if limits := s.hub.Limits(); limits.Unacknowledged < fewAcks {
+		s.cfg.AckWithin = -1
+	} else {
+		s.cfg.AckWithin = min(s.cfg.AckWithin, limits.AckTimeout/4)
+	}
 	return s, nil
 }
 

@@ -78,3 +78,26 @@ func TestWhatNobodyIsToldOfIsNoState(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+// TestTightLimitsLeaveNoTimeToCollect: nodes that may owe little are told to acknowledge at
+// once, and nobody is given up for what he was told to do.
+func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
+	for _, c := range []struct {
+		cfg  remote.ServerConfig
+		want time.Duration
+	}{
+		{remote.ServerConfig{}, 500 * time.Millisecond},
+		{remote.ServerConfig{AckWithin: 2 * time.Second}, 2 * time.Second},
+		{remote.ServerConfig{AckWithin: -1}, 0},
+		{remote.ServerConfig{Limits: remote.Limits{Unacknowledged: 63}}, 0},
+		{remote.ServerConfig{Limits: remote.Limits{Unacknowledged: 64}}, 500 * time.Millisecond},
+		{remote.ServerConfig{Limits: remote.Limits{AckTimeout: time.Second}}, 250 * time.Millisecond},
+	} {
+		s := newSite(t, newStore(1), c.cfg)
+		stream := call(t, s.dial()).stream
+		require.NoError(t, stream.Send(hello("n", kpng.Capability_CAPABILITY_ACKNOWLEDGE)))
+		first, err := stream.Recv()
+		require.NoError(t, err)
+		require.Equal(t, c.want, time.Duration(first.GetWelcome().GetAckWithinNs()))
+	}
+}

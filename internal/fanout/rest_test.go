@@ -1,0 +1,165 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// crowd connects honest peers that live until the test ends.
+func crowd(t *testing.T, at *place, n int) []*player {
+	ctx, cancel := context.WithCancel(context.Background())
+	var living sync.WaitGroup
+	var players []*player
+	for i := range n {
+		p := newPlayer(fmt.Sprint("peer-", i), Peer{Diffs: true, Acknowledges: true}, uint64(i))
+		players = append(players, p)
+		living.Go(func() { p.live(ctx, at) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		living.Wait()
+	})
+	synctest.Wait()
+	return players
+}
+
+// TestWhoAcknowledgesUnreadDelaysNobody for long: it holds up one teller, once.
+func TestWhoAcknowledgesUnreadDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{})
+		defer at.stop()
+		hub := at.present()
+		hub.tellers = 2
+		var hostile []*link
+		for i := range 6 {
+			l := connect(hub, fmt.Sprint("hostile-", i), Peer{Acknowledges: true}, 4+i%2)
+			hostile = append(hostile, l)
+			go func() {
+				// It acknowledges all that it is sent, until it takes no more; some then read
+				// a little.
+				for i%2 == 0 || len(l.sent) < cap(l.sent) {
+					time.Sleep(time.Millisecond)
+					if len(l.sent) == cap(l.sent) {
+						time.Sleep(maxTelling * 3 / 2)
+						<-l.sent
+					}
+					if !l.say(Heard{Ack: &Ack{Revision: hub.State().Revision - 1}}) {
+						return
+					}
+				}
+			}()
+		}
+		friends := crowd(t, at, 50)
+		began := time.Now()
+		for i := range 200 {
+			at.set("key", map[string]string{"": fmt.Sprint(i)})
+			for !done(at, friends) {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, time.Since(began), 200*12*time.Millisecond+6*maxTelling, "each delays once")
+		for i, l := range hostile {
+			if i%2 == 0 {
+				l.stop()
+				<-l.gone
+				continue
+			}
+			<-l.gone
+			require.ErrorIs(t, l.err, ErrNotRead)
+		}
+		require.Equal(t, 0, hub.telling)
+	})
+}
+
+// A sleepy link takes its time for each message.
+type sleepy struct {
+	*link
+	mu   sync.Mutex
+	told []time.Time
+}
+
+func (s *sleepy) Welcome(bool, bool) error { return nil }
+
+func (s *sleepy) Send(*Message) error {
+	time.Sleep(time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, time.Now())
+	return nil
+}
+
+// TestAllAreToldEquallyOften while states come faster than all can be told.
+func TestAllAreToldEquallyOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{Unacknowledged: 1000})
+		hub := at.present()
+		hub.tellers = 2
+		var peers []*sleepy
+		var serving sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 200 {
+			s := &sleepy{link: &link{name: fmt.Sprint(i), gone: make(chan struct{})}}
+			peers = append(peers, s)
+			serving.Go(func() { _ = hub.Serve(ctx, Peer{Acknowledges: true}, s, nil) })
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		for i := range 500 {
+			at.set("key", map[string]string{"": fmt.Sprint(i)})
+			time.Sleep(10 * time.Millisecond)
+		}
+		least, most, longest := 1000, 0, time.Duration(0)
+		for _, s := range peers {
+			s.mu.Lock()
+			n, last := 0, began
+			for _, at := range s.told {
+				if at.After(began) {
+					n, longest, last = n+1, max(longest, at.Sub(last)), at
+				}
+			}
+			s.mu.Unlock()
+			least, most = min(least, n), max(most, n)
+		}
+		// One round of two tellers takes 100 ms.
+		require.GreaterOrEqual(t, least, 45)
+		require.LessOrEqual(t, most-least, 2)
+		require.LessOrEqual(t, longest, 150*time.Millisecond)
+		cancel()
+		for _, s := range peers {
+			close(s.gone)
+		}
+		serving.Wait()
+		at.stop()
+	})
+}
+
+// TestOneThatChangesItsClassDelaysNobody: what it is told is computed by its own sender.
+func TestOneThatChangesItsClassDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{})
+		defer at.stop()
+		at.present().tellers = 1
+		at.set("slow", map[string]string{"": "1"})
+		at.things["slow"].slow = map[string]time.Duration{"moved": 5 * time.Second}
+		l := connect(at.present(), "mover", Peer{Acknowledges: true}, 100)
+		synctest.Wait()
+		require.True(t, l.say(Heard{Ack: &Ack{Revision: at.present().State().Revision}}))
+		synctest.Wait()
+		friends := crowd(t, at, 20)
+		at.around = &around{class: map[string]string{"mover": "moved"}}
+		began := time.Now()
+		at.set("key", map[string]string{"": "2"})
+		synctest.Wait()
+		require.True(t, done(at, friends))
+		require.Equal(t, began, time.Now())
+		l.stop()
+		<-l.gone
+	})
+}
