@@ -57,6 +57,6 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	return cli.Together(ctx, upstream.Run, func(ctx context.Context) error {
-		return tier.Run(ctx, "relay", watcher, client, log)
+		return tier.Run(ctx, "relay", watcher, client, log, upstreamMetrics(watcher.Contact)...)
 	})
 }

@@ -47,8 +47,8 @@ func collectLess() {
 }
 
 // Run serves what watcher brings until ctx is done. client reviews tokens; it may be nil
-// when they are not reviewed. name is for people.
-func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger) error {
+// when they are not reviewed. name is for people. metrics are served beside the tier's own.
+func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger, metrics ...prometheus.Collector) error {
 	collectLess()
 	meaning, err := t.meaning.config()
 	if err != nil {
@@ -79,6 +79,6 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
 		},
 		func(ctx context.Context) error {
-			return observe(ctx, t.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())
+			return observe(ctx, t.metrics, log, append(metrics, latencies, remotemetrics.NewNodes(nodes)), nodes.Ready())
 		})
 }
