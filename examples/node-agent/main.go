@@ -101,14 +101,14 @@ func (o *options) program(ctx context.Context, client *remote.Client, log *slog.
 	}
 	defer flows.Close()
 	health := healthcheck.NewProxy(rules, time.Minute)
+	node := &node{inner: health}
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
 	mux := http.NewServeMux()
-	// Servers do not tell a node that it is about to go.
-	mux.Handle("/healthz", health.Healthz(func() bool { return true }))
+	mux.Handle("/healthz", health.Healthz(node.eligible))
 	mux.Handle("/livez", health.Livez())
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	return o.follow(ctx, client, localsink.Chain(health, checks, flows), mux, log)
+	return o.follow(ctx, client, localsink.Chain(node, checks, flows), mux, log)
 }
 
 // follow feeds sink until ctx is done.
