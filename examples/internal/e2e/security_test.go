@@ -46,7 +46,7 @@ func TestPlaintextIsAskedFor(t *testing.T) {
 	refused := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0")
 	require.Error(t, <-refused.done)
 	refused.done = nil
-	require.Contains(t, refused.stderr.text(), "can be reached from the network, and there is no TLS")
+	require.Contains(t, refused.stderr.text(), "can be reached from the network, and there is no TLS: give -cert and -key, listen on loopback or a unix socket, or give -insecure")
 
 	open := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0", "-insecure")
 	open.address("Serving")

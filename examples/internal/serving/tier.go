@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -33,6 +34,18 @@ func (t *Tier) Define(fs *flag.FlagSet) {
 	fs.BoolVar(&t.Verbose, "v", false, "log more")
 	t.meaning.define(fs)
 	t.listen.define(fs)
+}
+
+// Parse is cli.ParseAll, and refuses flags of the tier that make no sense.
+func (t *Tier) Parse(fs *flag.FlagSet, args []string, stderr io.Writer) error {
+	if err := cli.ParseAll(fs, args, stderr); err != nil {
+		return err
+	}
+	if err := t.listen.check(); err != nil {
+		return err
+	}
+	_, err := t.meaning.config()
+	return err
 }
 
 // TokenReview says whether the API server is needed to know clients.
