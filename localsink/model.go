@@ -198,13 +198,17 @@ type Node struct {
 	// an address there that no frontend has is dropped without an answer, unless the
 	// node itself has the address.
 	ServiceNetworks []netip.Prefix
+	// Leaving says that there is no such Node, or that it is being deleted or marked for
+	// it: load balancers should send it nothing new. It says nothing to a dataplane, for
+	// what still comes is served.
+	Leaving bool
 }
 
 // Equal reports whether n and o are the same in every respect.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && slices.Equal(n.IPs, o.IPs) && n.LocalPods.Equal(&o.LocalPods) &&
 		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.LoopbackNodePorts, o.LoopbackNodePorts) &&
-		slices.Equal(n.ServiceNetworks, o.ServiceNetworks)
+		slices.Equal(n.ServiceNetworks, o.ServiceNetworks) && n.Leaving == o.Leaving
 }
 
 // PodSources describes packets that come from pods of a node: one match is

@@ -124,7 +124,7 @@ func TestNodeEqual(t *testing.T) {
 		p := netip.MustParsePrefix("192.0.2.0/24")
 		return &localsink.Node{
 			Name: "node", IPs: []netip.Addr{p.Addr()}, NodePortAddresses: []netip.Prefix{p},
-			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p},
+			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p}, Leaving: true,
 			LocalPods: localsink.PodSources{Networks: []netip.Prefix{p}, Interface: "a", InterfacePrefix: "b"},
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -26,13 +27,16 @@ type Guard struct {
 	// Open lists services ("grpc.health.v1.Health") and methods
 	// ("/grpc.health.v1.Health/Check") that everybody may call.
 	Open []string
-	// Logger tells, at level debug, who was turned away. nil is silent.
+	// Logger is told who was turned away: at level warn each peer once in ten minutes for
+	// the same reason, and at level debug again. nil is silent.
 	Logger *slog.Logger
+
+	refusals *refusals
 }
 
 // ServerOptions returns what makes a server heed the guard.
 func (g Guard) ServerOptions() []grpc.ServerOption {
-	g.Logger = silentIfNil(g.Logger)
+	g.Logger, g.refusals = silentIfNil(g.Logger), newRefusals(g.Logger)
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream)}
 }
 
@@ -44,7 +48,6 @@ func Allow(ctx context.Context, access Access) error {
 		return refuse("the server does not ask who its peers are")
 	}
 	if err := c.authorize(ctx, c.identity, access); err != nil {
-		c.logger.DebugContext(ctx, "denied", "identity", c.identity.Name, "verb", access.Verb, "node", access.Node, "err", err)
 		return err
 	}
 	c.allowed.Store(true)
@@ -66,7 +69,6 @@ type callKey struct{}
 type call struct {
 	identity  Identity
 	authorize Authorizer
-	logger    *slog.Logger
 	expired   error // the cause of the end of its context when the credential expires
 	allowed   atomic.Bool
 	withheld  atomic.Bool // something was sent before anything was allowed
@@ -76,10 +78,9 @@ type call struct {
 func (g Guard) enter(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
 	identity, err := g.authenticate(ctx)
 	if err != nil {
-		g.Logger.DebugContext(ctx, "not authenticated", "err", err)
 		return nil, nil, nil, err
 	}
-	c := &call{identity: identity, authorize: g.Authorize, logger: g.Logger,
+	c := &call{identity: identity, authorize: g.Authorize,
 		expired: refuse("the credential of %q has expired", identity.Name)}
 	if c.authorize == nil {
 		c.authorize = denyAll
@@ -140,14 +141,14 @@ func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInf
 	if g.isOpen(info.FullMethod) {
 		return handler(ctx, request)
 	}
-	ctx, c, cancel, err := g.enter(ctx)
+	inner, c, cancel, err := g.enter(ctx)
 	if err != nil {
-		return nil, err
+		return nil, g.told(ctx, nil, info.FullMethod, err)
 	}
 	defer cancel()
-	response, err := handler(ctx, request)
-	if err = c.ended(ctx, err); err != nil {
-		return nil, err
+	response, err := handler(inner, request)
+	if err = c.ended(inner, err); err != nil {
+		return nil, g.told(inner, c, info.FullMethod, err)
 	}
 	return response, nil
 }
@@ -158,10 +159,31 @@ func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamSer
 	}
 	ctx, c, cancel, err := g.enter(stream.Context())
 	if err != nil {
-		return err
+		return g.told(stream.Context(), nil, info.FullMethod, err)
 	}
 	defer cancel()
-	return c.ended(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c}))
+	return g.told(ctx, c, info.FullMethod, c.ended(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c})))
+}
+
+// told returns what a call ends with, and tells operators if it is the peer's fault. c is
+// nil if it was not let in.
+func (g Guard) told(ctx context.Context, c *call, method string, err error) error {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument:
+	default:
+		return err
+	}
+	identity := ""
+	if c != nil {
+		if context.Cause(ctx) == c.expired {
+			return err // the peer comes back with a new credential
+		}
+		identity = c.identity.Name
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		g.refusals.tell(ctx, p.Addr, identity, method, err)
+	}
+	return err
 }
 
 // A guarded stream ends with its peer's credential, and sends nothing unasked.

@@ -35,7 +35,8 @@ type ListenConfig struct {
 	Plaintext Plaintext
 	// Connections limits how many there are.
 	Connections ConnectionLimits
-	// Logger is told of refused connections. nil is silent.
+	// Logger is told of refused connections, and of peers that TLS turns away: each once
+	// in ten minutes. nil is silent.
 	Logger *slog.Logger
 }
 
@@ -69,6 +70,7 @@ func Listen(ctx context.Context, address string, config ListenConfig) (*Listener
 		_ = inner.Close()
 		return nil, fmt.Errorf("transport: will not listen on %q: %w", address, err)
 	}
+	creds = telling{creds, newRefusals(config.Logger)}
 	return &Listener{LimitConnections(inner, config.Connections, config.Logger), creds}, nil
 }
 

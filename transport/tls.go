@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -130,6 +131,25 @@ func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 
 func (e expiring) Clone() credentials.TransportCredentials {
 	return expiring{e.TransportCredentials.Clone(), e.grace}
+}
+
+// telling tells who is turned away before any call: without a certificate, say.
+type telling struct {
+	credentials.TransportCredentials
+	refusals *refusals
+}
+
+func (l telling) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
+	// A peer that goes away, as probes of TCP do, was not refused.
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		l.refusals.tell(context.Background(), raw.RemoteAddr(), "", "handshake", err)
+	}
+	return conn, info, err
+}
+
+func (l telling) Clone() credentials.TransportCredentials {
+	return telling{l.TransportCredentials.Clone(), l.refusals}
 }
 
 // A mortalConn is closed at a set time.

@@ -38,15 +38,26 @@ func (c *ctl) state(ctx context.Context, node, namespace, name string) error {
 	case err != nil:
 		return err
 	case name != "" && len(state.GetServices()) == 0:
-		return fmt.Errorf("node %s does nothing for Service %s/%s; is there such a Service?", node, namespace, name)
+		return errors.Join(unknown(node, state.GetNodeUnknown()),
+			fmt.Errorf("node %s does nothing for Service %s/%s; is there such a Service?", node, namespace, name))
 	case c.json:
-		return c.printJSON(state)
+		err = c.printJSON(state)
+	default:
+		c.printNode(state.GetNode())
+		for _, svc := range state.GetServices() {
+			fmt.Fprint(c.out, svc.GetText())
+		}
 	}
-	c.printNode(state.GetNode())
-	for _, svc := range state.GetServices() {
-		fmt.Fprint(c.out, svc.GetText())
+	return errors.Join(err, unknown(node, state.GetNodeUnknown()))
+}
+
+// unknown returns what is to be said of an answer about a node that nobody has heard of: it
+// looks like any other.
+func unknown(node string, is bool) error {
+	if !is {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("there is no Node %q among the facts; what is said of it is what a node of that name would do", node)
 }
 
 func (c *ctl) whole(ctx context.Context, node string) (*kpng.GetNodeStateResponse, error) {
@@ -63,7 +74,7 @@ func (c *ctl) whole(ctx context.Context, node string) (*kpng.GetNodeStateRespons
 			return nil, err
 		}
 		if part.GetNode() != nil {
-			state.Node = part.GetNode()
+			state.Node, state.NodeUnknown = part.GetNode(), part.GetNodeUnknown()
 		}
 		state.Services, state.Revision = append(state.Services, part.GetChanged()...), part.GetRevision()
 		if part.GetComplete() {
@@ -84,12 +95,14 @@ func (c *ctl) watch(ctx context.Context, node string) error {
 			return nil // the user has seen enough
 		case err != nil:
 			return err
-		case c.json:
-			err = c.printLine(part)
-		default:
-			c.printChanges(part)
 		}
-		if err != nil {
+		// It may come yet.
+		if err := unknown(node, part.GetNodeUnknown()); err != nil {
+			fmt.Fprintln(c.errs, "kpngctl:", err)
+		}
+		if !c.json {
+			c.printChanges(part)
+		} else if err := c.printLine(part); err != nil {
 			return err
 		}
 	}
@@ -101,10 +114,11 @@ func (c *ctl) explain(ctx context.Context, node, namespace, name string) error {
 	case err != nil:
 		return err
 	case c.json:
-		return c.printJSON(answer)
+		err = c.printJSON(answer)
+	default:
+		_, err = io.WriteString(c.out, answer.GetText())
 	}
-	_, err = io.WriteString(c.out, answer.GetText())
-	return err
+	return errors.Join(err, unknown(node, answer.GetNodeUnknown()))
 }
 
 func (c *ctl) progress(ctx context.Context, namespace, name string) error {

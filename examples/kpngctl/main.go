@@ -26,7 +26,8 @@ Commands:
   progress NS/NAME         which nodes have not applied the last change of a Service
   lag                      how far nodes are behind, in all
 
-Exit codes: 0 done; 1 failed; 2 used wrongly; 3 (progress) nodes are behind that are
+Exit codes: 0 done; 1 failed, or there is no such Node, of which the answer is what one of
+that name would do; 2 used wrongly; 3 (progress) nodes are behind that are
 connected to the server.
 
 Flags:
@@ -34,9 +35,9 @@ Flags:
 
 // A ctl is one invocation.
 type ctl struct {
-	client kpng.InspectServiceClient
-	out    io.Writer
-	json   bool
+	client    kpng.InspectServiceClient
+	out, errs io.Writer
+	json      bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	// The first server that answers will do.
 	for i, conn := range conns {
-		c := &ctl{client: kpng.NewInspectServiceClient(conn), out: stdout, json: *format == "json"}
+		c := &ctl{client: kpng.NewInspectServiceClient(conn), out: stdout, errs: stderr, json: *format == "json"}
 		if err = do(ctx, c); !unreachable(err) || i == len(conns)-1 {
 			break
 		}

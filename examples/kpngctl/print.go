@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/examples/internal/cli"
 )
 
 // printJSON prints a message as protojson. Its spaces are left to chance on purpose, so
@@ -92,12 +93,11 @@ func (c *ctl) printLag(l *kpng.GetLagResponse) error {
 }
 
 func (c *ctl) printNode(n *kpng.Node) {
-	words := make([]string, 0, len(n.GetIps()))
-	for _, raw := range n.GetIps() {
-		ip, _ := netip.AddrFromSlice(raw)
-		words = append(words, ip.String())
+	ips := make([]netip.Addr, len(n.GetIps()))
+	for i, raw := range n.GetIps() {
+		ips[i], _ = netip.AddrFromSlice(raw)
 	}
-	fmt.Fprintf(c.out, "# node %s %v\n", n.GetName(), words)
+	fmt.Fprintln(c.out, cli.NodeText(n.GetName(), ips, n.GetLeaving()))
 }
 
 func (c *ctl) printChanges(part *kpng.WatchNodeStateResponse) {

@@ -56,10 +56,11 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if !slices.Contains([]string{"nftables", "print"}, o.backend) {
 		return nil, fmt.Errorf("%w: -backend %q: there are nftables and print", cli.ErrUsage, o.backend)
 	}
-	if o.backend == "print" && o.health != "" {
-		return nil, fmt.Errorf("%w: -health goes with -backend nftables: print programs nothing that could be healthy", cli.ErrUsage)
-	}
-	return o, nil
+	return o, cli.Refuse(map[string]bool{
+		"-node: required": o.node == "",
+		"-health goes with -backend nftables: print programs nothing that could be healthy": o.backend == "print" && o.health != "",
+		"-cleanup goes with -backend nftables: print leaves nothing to remove":              o.backend == "print" && o.cleanup,
+	})
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -101,14 +102,14 @@ func (o *options) program(ctx context.Context, client *remote.Client, log *slog.
 	}
 	defer flows.Close()
 	health := healthcheck.NewProxy(rules, time.Minute)
+	node := &node{inner: health}
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
 	mux := http.NewServeMux()
-	// Servers do not tell a node that it is about to go.
-	mux.Handle("/healthz", health.Healthz(func() bool { return true }))
+	mux.Handle("/healthz", health.Healthz(node.eligible))
 	mux.Handle("/livez", health.Livez())
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	return o.follow(ctx, client, localsink.Chain(health, checks, flows), mux, log)
+	return o.follow(ctx, client, localsink.Chain(node, checks, flows), mux, log)
 }
 
 // follow feeds sink until ctx is done.
@@ -119,6 +120,6 @@ func (o *options) follow(ctx context.Context, client *remote.Client, sink locals
 			if o.health == "" || h == nil {
 				return nil
 			}
-			return cli.ServeHTTP(ctx, o.health, h, log)
+			return cli.ServeHTTP(ctx, "health", o.health, h, log)
 		})
 }

@@ -108,7 +108,7 @@ function commit(heard, startOver) {
 
 // apply is where a dataplane would be programmed; a failure goes into ack.error.
 function apply() {
-  let out = `# node ${said.node.name} [${said.node.ips.map(ip).join(' ')}]\n`;
+  let out = `# node ${said.node.name} [${said.node.ips.map(ip).join(' ')}]${said.node.leaving ? ' leaving' : ''}\n`;
   const byName = ([, a], [, b]) => compare(a.namespace, b.namespace) || compare(a.name, b.name);
   for (const [name, s] of [...said.services].sort(byName)) {
     out += text(name, assemble(s.service, said.own.get(name), said.node));

@@ -37,7 +37,10 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 	kubeconfig := fs.String("kubeconfig", "", "a kubeconfig `file`, for -token-review only; without it, the pod's service account")
 	upstream.Define(fs, "upstream", "upstream-", "")
 	tier.Define(fs)
-	err := cli.ParseAll(fs, args, stderr)
+	err := tier.Parse(fs, args, stderr)
+	if err == nil {
+		err = cli.Refuse(map[string]bool{"-kubeconfig without -token-review": *kubeconfig != "" && !tier.TokenReview()})
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,6 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	return cli.Together(ctx, upstream.Run, func(ctx context.Context) error {
-		return tier.Run(ctx, "relay", watcher, client, log)
+		return tier.Run(ctx, "relay", watcher, client, log, upstreamMetrics(watcher.Contact)...)
 	})
 }

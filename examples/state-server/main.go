@@ -41,7 +41,12 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&o.manifests, "manifests", "", "a `directory` of manifests to follow, instead of an API server")
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`; without it, the pod's service account")
 	o.tier.Define(fs)
-	return o, cli.ParseAll(fs, args, stderr)
+	if err := o.tier.Parse(fs, args, stderr); err != nil {
+		return nil, err
+	}
+	return o, cli.Refuse(map[string]bool{
+		"-kubeconfig and -manifests, and no -token-review to use it for": o.kubeconfig != "" && o.manifests != "" && !o.tier.TokenReview(),
+	})
 }
 
 func run(ctx context.Context, args []string, _, stderr io.Writer) error {

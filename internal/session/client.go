@@ -55,6 +55,9 @@ type Client[Q any, A Answer] struct {
 	Logger *slog.Logger
 	// Lost is what to log when a server is lost.
 	Lost string
+	// Contact, when not nil, is told with the first commit of a stream that a server is
+	// heard, and with the end of the stream that none is.
+	Contact func(heard bool)
 
 	lost bool // since the last commit
 }
@@ -110,7 +113,8 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 		if err != nil {
 			return progress, err
 		}
-		if !progress && in.GetCommit() != nil && c.lost {
+		first := !progress && in.GetCommit() != nil
+		if first && c.lost {
 			c.lost = false
 			c.Logger.InfoContext(ctx, "Hears a server again")
 		}
@@ -119,7 +123,17 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 			// Not progress, whatever came before: the next attempt may be as vain.
 			return false, fmt.Errorf("the server's words make no sense, will start over: %w", err)
 		}
-		progress = progress || in.GetCommit() != nil
+		if first {
+			progress = true
+			c.contact(true)
+			defer c.contact(false)
+		}
+	}
+}
+
+func (c *Client[Q, A]) contact(heard bool) {
+	if c.Contact != nil {
+		c.Contact(heard)
 	}
 }
 

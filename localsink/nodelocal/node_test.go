@@ -246,13 +246,17 @@ func TestNodeChangesAtOnce(t *testing.T) {
 		{"6.7 NodeManager IN-63 a second address of the family", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.1 192.0.2.7"), PodCIDRs: networks("10.1.0.0/24")}, false},
 		{"6.7 NodeManager IN-63 another address", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.1.0.0/24")}, true},
 		{"6.7 NodeManager IN-63 another pod network", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, true},
-		{"6.7 NodeManager IN-63 leaving is for load balancers", &watchers.Node{Name: "node-1", Leaving: true, IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, false},
+		{"6.7 NodeManager IN-63 leaving is for load balancers", &watchers.Node{Name: "node-1", Leaving: true, IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, true},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			n.set(row.fact)
 			u := n.update()
 			require.Equal(t, row.changed, u != nil)
 			require.True(t, u == nil || u.NodeChanged)
+			if row.fact.Leaving {
+				require.True(t, u.Node.Leaving)
+				require.Empty(t, u.Changed, "dataplanes go on")
+			}
 		})
 	}
 	t.Run("6.7 NodeManager IN-63 the Node goes", func(t *testing.T) {

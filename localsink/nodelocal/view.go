@@ -197,6 +197,7 @@ func (cfg *Config) view(facts watchers.Snapshot) *view {
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
 		LoopbackNodePorts: cfg.nodePorts.loopback(),
 		ServiceNetworks:   serviceNetworks(facts),
+		Leaving:           node == nil || node.Leaving,
 	}}
 	if node != nil {
 		v.zone = node.Zone

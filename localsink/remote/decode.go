@@ -226,7 +226,7 @@ func fromOwn(in *kpng.OwnChange) (*plan.Own, error) {
 }
 
 func fromNode(in *kpng.Node) (*localsink.Node, error) {
-	out := &localsink.Node{Name: in.GetName()}
+	out := &localsink.Node{Name: in.GetName(), Leaving: in.GetLeaving()}
 	for _, list := range []struct {
 		name string
 		from [][]byte

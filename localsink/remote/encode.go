@@ -196,6 +196,7 @@ func toNode(n *localsink.Node) *kpng.Node {
 		NodePortAddresses: values.Networks(n.NodePortAddresses),
 		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
 		ServiceNetworks:   values.Networks(n.ServiceNetworks),
+		Leaving:           n.Leaving,
 	}
 }
 

@@ -99,13 +99,14 @@ func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
 
 // nodeState is what one node must do, put together.
 type nodeState struct {
-	node  *localsink.Node
-	zone  string
-	lacks localsink.Features
+	node    *localsink.Node
+	zone    string
+	lacks   localsink.Features
+	unknown bool // there is no such Node
 }
 
 func (s *Server) nodeState(st *state, name string) nodeState {
-	n := nodeState{}
+	n := nodeState{unknown: st.Extra.facts.Node(name) == nil}
 	n.node, n.zone = s.fleet.Node(st.Extra.facts, name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +132,7 @@ func (i inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateR
 		return nil, err
 	}
 	n := i.s.nodeState(st, in.GetNodeName())
-	out := &kpng.GetNodeStateResponse{Node: toNode(n.node), Revision: st.Revision}
+	out := &kpng.GetNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
 	for name, it := range st.Items.All() {
 		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name {
 			continue
@@ -157,7 +158,7 @@ func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 		return err
 	}
 	n := i.s.nodeState(st, in.GetNodeName())
-	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision}
+	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
 	for _, it := range st.Items.All() {
 		if len(out.Changed) == maxStates {
 			if err := stream.Send(out); err != nil {
@@ -194,8 +195,8 @@ func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateR
 	was := *n
 	*n = s.nodeState(new, n.node.Name)
 	out := &kpng.WatchNodeStateResponse{Revision: new.Revision}
-	if !was.node.Equal(n.node) {
-		out.Node = toNode(n.node)
+	if !was.node.Equal(n.node) || was.unknown != n.unknown {
+		out.Node, out.NodeUnknown = toNode(n.node), n.unknown
 	}
 	everything := out.Node != nil || was.zone != n.zone || was.lacks != n.lacks
 	see := func(name localsink.ServiceName, a, b *item) {
@@ -251,13 +252,14 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	}
 	// What the node does: Explain alone hears of no other Service that claims an address.
 	st := i.s.hub.State()
-	if found, _ := st.Items.Get(name); found != nil {
-		if it, ok := found.(*item); ok {
-			n := i.s.nodeState(st, in.GetNodeName())
-			x.Service = n.service(it).GetText()
-		}
+	n := i.s.nodeState(st, in.GetNodeName())
+	out := &kpng.ExplainServiceResponse{Unmatched: x.Unmatched, NodeUnknown: n.unknown}
+	found, _ := st.Items.Get(name)
+	if it, ok := found.(*item); ok {
+		state := n.service(it)
+		x.Service, out.Problems = state.GetText(), state.GetProblems()
 	}
-	out := &kpng.ExplainServiceResponse{Text: values.Text(x.Text()), Unmatched: x.Unmatched}
+	out.Text = values.Text(x.Text())
 	for _, e := range x.Endpoints {
 		out.Endpoints = append(out.Endpoints, &kpng.EndpointExplanation{
 			Port: e.Port, Address: e.Address.String(), Slice: e.Slice, Node: e.Node, Anywhere: e.Anywhere, Here: e.Here, Why: e.Why,

@@ -221,6 +221,9 @@ func text(u *localsink.Update) string {
 	if len(n.LoopbackNodePorts) > 0 { // the recorded version has none
 		b.WriteString(" | " + join(n.LoopbackNodePorts))
 	}
+	if n.Leaving {
+		b.WriteString(" | leaving")
+	}
 	b.WriteString("\n")
 	for svc := range u.All.All() {
 		b.WriteString(svc.Text())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,6 +42,17 @@ type Client struct {
 	hello   *kpng.ClusterHello // without what all streams begin with
 	servers []grpc.ClientConnInterface
 	mirror  *mirror // of the store of the last Run
+	contact atomic.Pointer[Contact]
+}
+
+// Contact is whether a client hears a server. Facts are as new as a server's while it
+// does, and as old as Since when it does not.
+type Contact struct {
+	// Heard says that there is a stream, and that the server has said everything on it.
+	Heard bool
+	// Since is when that became so: for a client that has never heard any server, when it
+	// was made.
+	Since time.Time
 }
 
 var _ watchers.Watcher = (*Client)(nil)
@@ -69,8 +81,15 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{cfg: cfg, hello: hello, servers: servers}, nil
+	c := &Client{cfg: cfg, hello: hello, servers: servers}
+	c.setContact(false)
+	return c, nil
 }
+
+// Contact returns whether a server is heard now. It may be called from any goroutine.
+func (c *Client) Contact() Contact { return *c.contact.Load() }
+
+func (c *Client) setContact(heard bool) { c.contact.Store(&Contact{Heard: heard, Since: time.Now()}) }
 
 // Run keeps store in line with what servers say until ctx is done, and then returns nil.
 // The store is synced when a server has said everything. Each update of a server is one
@@ -103,6 +122,7 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
 		Memory: c.mirror, Acks: c.mirror.acks,
 		Logger: c.cfg.Logger, Lost: "Lost the server, will try again; facts stay as they are",
+		Contact: c.setContact,
 	}
 	client.Run(ctx)
 	return nil

@@ -307,3 +307,29 @@ func TestServerThatIsNotReady(t *testing.T) {
 		require.Less(t, time.Since(begin), time.Second)
 	})
 }
+
+// TestContact: a client says whether it hears a server, and since when it does not. The
+// facts stay.
+func TestContact(t *testing.T) {
+	store := watchers.NewStore()
+	site := newSite(t, store, ServerConfig{})
+	client := newClient(t, ClientConfig{}, site.dial())
+	made := client.Contact()
+	require.False(t, made.Heard, "no server has said anything")
+	is := func(heard bool) Contact {
+		t.Helper()
+		require.Eventually(t, func() bool { return client.Contact().Heard == heard }, patience, time.Millisecond)
+		return client.Contact()
+	}
+	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "n"}); tx.SetSynced() })
+	facts := watchers.NewStore()
+	start(t, client, facts)
+	heard := is(true)
+	require.True(t, heard.Since.After(made.Since))
+	site.stop()
+	lost := is(false)
+	require.True(t, lost.Since.After(heard.Since))
+	require.NotNil(t, facts.Snapshot().Node("n"))
+	site.start()
+	require.True(t, is(true).Since.After(lost.Since))
+}

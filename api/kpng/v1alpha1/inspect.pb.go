@@ -348,7 +348,9 @@ type GetNodeStateResponse struct {
 	// What it must do for each Service, by name.
 	Services []*ServiceState `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	// The revision of the server that this is.
-	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// There is no such Node among the facts: the answer is what one of that name would do.
+	NodeUnknown   bool `protobuf:"varint,4,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *GetNodeStateResponse) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *GetNodeStateResponse) GetNodeUnknown() bool {
+	if x != nil {
+		return x.NodeUnknown
+	}
+	return false
 }
 
 // ServiceState is what a node must do for one Service: everything is put together.
@@ -918,7 +927,10 @@ type WatchNodeStateResponse struct {
 	// The revision of the server that this is.
 	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	// All up to here is one update; when false, more of it follows.
-	Complete      bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	// Where node is said: there is no such Node among the facts, and node is what one of
+	// that name would be.
+	NodeUnknown   bool `protobuf:"varint,6,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -984,6 +996,13 @@ func (x *WatchNodeStateResponse) GetRevision() uint64 {
 func (x *WatchNodeStateResponse) GetComplete() bool {
 	if x != nil {
 		return x.Complete
+	}
+	return false
+}
+
+func (x *WatchNodeStateResponse) GetNodeUnknown() bool {
+	if x != nil {
+		return x.NodeUnknown
 	}
 	return false
 }
@@ -1060,7 +1079,11 @@ type ExplainServiceResponse struct {
 	// Each endpoint of the Service.
 	Endpoints []*EndpointExplanation `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Slices that have no port for one of the Service's ports.
-	Unmatched     []string `protobuf:"bytes,3,rep,name=unmatched,proto3" json:"unmatched,omitempty"`
+	Unmatched []string `protobuf:"bytes,3,rep,name=unmatched,proto3" json:"unmatched,omitempty"`
+	// What was wrong with the input and is not served.
+	Problems []*Problem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	// There is no such Node among the facts: the answer is what one of that name would do.
+	NodeUnknown   bool `protobuf:"varint,5,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,6 +1137,20 @@ func (x *ExplainServiceResponse) GetUnmatched() []string {
 		return x.Unmatched
 	}
 	return nil
+}
+
+func (x *ExplainServiceResponse) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *ExplainServiceResponse) GetNodeUnknown() bool {
+	if x != nil {
+		return x.NodeUnknown
+	}
+	return false
 }
 
 // EndpointExplanation says what becomes of one endpoint.
@@ -1538,11 +1575,12 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\x13GetNodeStateRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x94\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xb7\x01\n" +
 	"\x14GetNodeStateResponse\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x127\n" +
 	"\bservices\x18\x02 \x03(\v2\x1b.kpng.v1alpha1.ServiceStateR\bservices\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"\x8d\x02\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12!\n" +
+	"\fnode_unknown\x18\x04 \x01(\bR\vnodeUnknown\"\x8d\x02\n" +
 	"\fServiceState\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12.\n" +
@@ -1580,21 +1618,24 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
 	"\x05local\x18\x03 \x01(\bR\x05local\"4\n" +
 	"\x15WatchNodeStateRequest\x12\x1b\n" +
-	"\tnode_name\x18\x01 \x01(\tR\bnodeName\"\xca\x01\n" +
+	"\tnode_name\x18\x01 \x01(\tR\bnodeName\"\xed\x01\n" +
 	"\x16WatchNodeStateResponse\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x125\n" +
 	"\achanged\x18\x02 \x03(\v2\x1b.kpng.v1alpha1.ServiceStateR\achanged\x12\x18\n" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"f\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x12!\n" +
+	"\fnode_unknown\x18\x06 \x01(\bR\vnodeUnknown\"f\n" +
 	"\x15ExplainServiceRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x8c\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xe3\x01\n" +
 	"\x16ExplainServiceResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12@\n" +
 	"\tendpoints\x18\x02 \x03(\v2\".kpng.v1alpha1.EndpointExplanationR\tendpoints\x12\x1c\n" +
-	"\tunmatched\x18\x03 \x03(\tR\tunmatched\"\xaf\x01\n" +
+	"\tunmatched\x18\x03 \x03(\tR\tunmatched\x122\n" +
+	"\bproblems\x18\x04 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12!\n" +
+	"\fnode_unknown\x18\x05 \x01(\bR\vnodeUnknown\"\xaf\x01\n" +
 	"\x13EndpointExplanation\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -1696,25 +1737,26 @@ var file_kpng_v1alpha1_inspect_proto_depIdxs = []int32{
 	20, // 15: kpng.v1alpha1.WatchNodeStateResponse.node:type_name -> kpng.v1alpha1.Node
 	5,  // 16: kpng.v1alpha1.WatchNodeStateResponse.changed:type_name -> kpng.v1alpha1.ServiceState
 	15, // 17: kpng.v1alpha1.ExplainServiceResponse.endpoints:type_name -> kpng.v1alpha1.EndpointExplanation
-	2,  // 18: kpng.v1alpha1.GetServiceProgressResponse.behind:type_name -> kpng.v1alpha1.NodeStatus
-	2,  // 19: kpng.v1alpha1.GetLagResponse.worst:type_name -> kpng.v1alpha1.NodeStatus
-	0,  // 20: kpng.v1alpha1.InspectService.ListNodes:input_type -> kpng.v1alpha1.ListNodesRequest
-	3,  // 21: kpng.v1alpha1.InspectService.GetNodeState:input_type -> kpng.v1alpha1.GetNodeStateRequest
-	11, // 22: kpng.v1alpha1.InspectService.WatchNodeState:input_type -> kpng.v1alpha1.WatchNodeStateRequest
-	13, // 23: kpng.v1alpha1.InspectService.ExplainService:input_type -> kpng.v1alpha1.ExplainServiceRequest
-	16, // 24: kpng.v1alpha1.InspectService.GetServiceProgress:input_type -> kpng.v1alpha1.GetServiceProgressRequest
-	18, // 25: kpng.v1alpha1.InspectService.GetLag:input_type -> kpng.v1alpha1.GetLagRequest
-	1,  // 26: kpng.v1alpha1.InspectService.ListNodes:output_type -> kpng.v1alpha1.ListNodesResponse
-	4,  // 27: kpng.v1alpha1.InspectService.GetNodeState:output_type -> kpng.v1alpha1.GetNodeStateResponse
-	12, // 28: kpng.v1alpha1.InspectService.WatchNodeState:output_type -> kpng.v1alpha1.WatchNodeStateResponse
-	14, // 29: kpng.v1alpha1.InspectService.ExplainService:output_type -> kpng.v1alpha1.ExplainServiceResponse
-	17, // 30: kpng.v1alpha1.InspectService.GetServiceProgress:output_type -> kpng.v1alpha1.GetServiceProgressResponse
-	19, // 31: kpng.v1alpha1.InspectService.GetLag:output_type -> kpng.v1alpha1.GetLagResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	21, // 18: kpng.v1alpha1.ExplainServiceResponse.problems:type_name -> kpng.v1alpha1.Problem
+	2,  // 19: kpng.v1alpha1.GetServiceProgressResponse.behind:type_name -> kpng.v1alpha1.NodeStatus
+	2,  // 20: kpng.v1alpha1.GetLagResponse.worst:type_name -> kpng.v1alpha1.NodeStatus
+	0,  // 21: kpng.v1alpha1.InspectService.ListNodes:input_type -> kpng.v1alpha1.ListNodesRequest
+	3,  // 22: kpng.v1alpha1.InspectService.GetNodeState:input_type -> kpng.v1alpha1.GetNodeStateRequest
+	11, // 23: kpng.v1alpha1.InspectService.WatchNodeState:input_type -> kpng.v1alpha1.WatchNodeStateRequest
+	13, // 24: kpng.v1alpha1.InspectService.ExplainService:input_type -> kpng.v1alpha1.ExplainServiceRequest
+	16, // 25: kpng.v1alpha1.InspectService.GetServiceProgress:input_type -> kpng.v1alpha1.GetServiceProgressRequest
+	18, // 26: kpng.v1alpha1.InspectService.GetLag:input_type -> kpng.v1alpha1.GetLagRequest
+	1,  // 27: kpng.v1alpha1.InspectService.ListNodes:output_type -> kpng.v1alpha1.ListNodesResponse
+	4,  // 28: kpng.v1alpha1.InspectService.GetNodeState:output_type -> kpng.v1alpha1.GetNodeStateResponse
+	12, // 29: kpng.v1alpha1.InspectService.WatchNodeState:output_type -> kpng.v1alpha1.WatchNodeStateResponse
+	14, // 30: kpng.v1alpha1.InspectService.ExplainService:output_type -> kpng.v1alpha1.ExplainServiceResponse
+	17, // 31: kpng.v1alpha1.InspectService.GetServiceProgress:output_type -> kpng.v1alpha1.GetServiceProgressResponse
+	19, // 32: kpng.v1alpha1.InspectService.GetLag:output_type -> kpng.v1alpha1.GetLagResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_inspect_proto_init() }

@@ -1648,8 +1648,11 @@ type Node struct {
 	// Loopback addresses, at most one of each family, that answer on TCP node ports as
 	// well; 4 or 16 bytes each.
 	LoopbackNodePorts [][]byte `protobuf:"bytes,6,rep,name=loopback_node_ports,json=loopbackNodePorts,proto3" json:"loopback_node_ports,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// There is no such Node, or it is being deleted or marked for it: load balancers
+	// should send nothing new. What the node does for Services is the same.
+	Leaving       bool `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -1722,6 +1725,13 @@ func (x *Node) GetLoopbackNodePorts() [][]byte {
 		return x.LoopbackNodePorts
 	}
 	return nil
+}
+
+func (x *Node) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 // PodSources describes packets that come from pods of a node.
@@ -1875,7 +1885,7 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\aProblem\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xa1\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xbb\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\fR\x03ips\x128\n" +
@@ -1883,7 +1893,8 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"local_pods\x18\x03 \x01(\v2\x19.kpng.v1alpha1.PodSourcesR\tlocalPods\x12F\n" +
 	"\x13node_port_addresses\x18\x04 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x11nodePortAddresses\x12A\n" +
 	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\x12.\n" +
-	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\"\x89\x01\n" +
+	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\x12\x18\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving\"\x89\x01\n" +
 	"\n" +
 	"PodSources\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x12\x1c\n" +

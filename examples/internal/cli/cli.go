@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,6 +74,27 @@ func ParseAll(fs *flag.FlagSet, args []string, stderr io.Writer) error {
 		return fmt.Errorf("%w: unexpected argument %q", ErrUsage, others[0])
 	}
 	return err
+}
+
+// Refuse returns an error that lists what is wrong with a command line, if anything is.
+func Refuse(wrong map[string]bool) error {
+	var all []string
+	for what, is := range wrong {
+		if is {
+			all = append(all, what)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.Sort(all)
+	return fmt.Errorf("%w: %s", ErrUsage, strings.Join(all, "; "))
+}
+
+// InFlags puts an error of the library, which names fields, in words of flags: a word of the
+// error and what stands for it take turns.
+func InFlags(err error, words ...string) error {
+	return errors.New(strings.NewReplacer(words...).Replace(err.Error()))
 }
 
 // Together runs fns until all have ended. When one fails, the others are told to stop.

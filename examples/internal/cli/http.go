@@ -3,17 +3,18 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 )
 
-// ServeHTTP answers on addr until ctx is done.
-func ServeHTTP(ctx context.Context, addr string, h http.Handler, log *slog.Logger) error {
+// ServeHTTP answers on addr, which a flag says, until ctx is done.
+func ServeHTTP(ctx context.Context, flag, addr string, h http.Handler, log *slog.Logger) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("-%s: %w", flag, err)
 	}
 	log.InfoContext(ctx, "Serving HTTP", "address", listener.Addr().String())
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}

@@ -33,3 +33,18 @@ func TestRelay(t *testing.T) {
 	applied()
 	require.Equal(t, state(t, again, "node-2"), state(t, second, "node-2"))
 }
+
+// TestRelayWithoutUpstream: it stays ready with what it knows, and says that this ages.
+func TestRelayWithoutUpstream(t *testing.T) {
+	server, address, _ := serve(t, manifests(t))
+	relay := start(t, "relay", "-upstream", address, "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0")
+	ready(t, dial(t, relay.address("Serving")))
+	at := "http://" + relay.address("Serving HTTP")
+	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, at+"/metrics"))
+	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, at+"/metrics"))
+	server.terminate()
+	relay.stderr.wait(t, "Lost the server, will try again; facts stay as they are")
+	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, at+"/metrics"))
+	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, at+"/metrics"))
+	require.Equal(t, "ok\n", get(t, at+"/readyz"))
+}

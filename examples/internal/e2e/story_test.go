@@ -122,3 +122,43 @@ func TestServersComeAndGo(t *testing.T) {
 	require.Equal(t, 2, strings.Count(text, "+ kube-system/dns\n"), text)
 	require.NotContains(t, text, "\n- ")
 }
+
+// TestNodeThatNobodyKnows: a misspelt name gets no answer that passes for an ordinary one.
+func TestNodeThatNobodyKnows(t *testing.T) {
+	dir := manifests(t)
+	_, address, _ := serve(t, dir)
+	const says = `kpngctl: there is no Node "nodd-1" among the facts`
+	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
+		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
+		require.Equal(t, 1, code, line)
+		require.Contains(t, stderr, says, line)
+		require.Contains(t, out, "10.96.0.10:80", line)
+		if strings.Contains(line, "json") {
+			require.Contains(t, out, `"nodeUnknown": true`, line)
+		}
+	}
+	_, stderr, code := kpngctl(t, "state", "nodd-1", "shop/wab", "-server", address)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, says)
+	require.Contains(t, stderr, "is there such a Service?")
+
+	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
+	watch.stderr.wait(t, says)
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] leaving\n`)
+	edit(t, dir, "name: node-1\n", "name: nodd-1\n")
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
+	require.Equal(t, 1, strings.Count(watch.stderr.text(), says))
+}
+
+// TestANodeLeaves: its agent is told, for those who ask whether to send it traffic.
+func TestANodeLeaves(t *testing.T) {
+	dir := manifests(t)
+	_, address, _ := serve(t, dir)
+	agent := start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
+	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]
+  podCIDRs: [10.244.1.0/24`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] leaving\n`)
+	edit(t, dir, "name: node-1\n", "name: node-9\n")
+	agent.stdout.wait(t, `(?m)^# node node-1 \[\] leaving\n`)
+}

@@ -37,6 +37,23 @@ func (l *listener) define(fs *flag.FlagSet) {
 	fs.BoolVar(&l.insecure, "insecure", false, "serve without TLS wherever it listens, and let everybody do everything; without this flag that is so on loopback and unix sockets only, and only without a certificate")
 }
 
+// check refuses flags that contradict each other, or would be passed over in silence:
+// whoever names clients must not be served without knowing any.
+func (l *listener) check() error {
+	plaintext := l.cert == ""
+	return cli.Refuse(map[string]bool{
+		"-insecure and -cert":                                              l.insecure && !plaintext,
+		"one of -cert and -key without the other":                          plaintext != (l.key == ""),
+		"-client-ca without -cert":                                         plaintext && l.clientCA != "",
+		"-token-review without -cert":                                      plaintext && l.tokenReview,
+		"-relays without -cert":                                            plaintext && l.relays != "",
+		"-inspectors without -cert":                                        plaintext && l.readers != "",
+		"-agents without -token-review":                                    l.agents != "" && !l.tokenReview,
+		"-token-review without -audiences":                                 l.tokenReview && len(cli.List(l.audiences)) == 0,
+		"-cert without -client-ca or -token-review: nobody could be known": !plaintext && l.clientCA == "" && !l.tokenReview,
+	})
+}
+
 // open begins to listen, and returns who may do what. client may be nil when tokens
 // are not reviewed. certificates follows certificates until its context is done.
 func (l *listener) open(ctx context.Context, client kubernetes.Interface, log *slog.Logger) (
@@ -45,15 +62,12 @@ func (l *listener) open(ctx context.Context, client kubernetes.Interface, log *s
 	cfg := transport.ListenConfig{Logger: log}
 	guard.Logger = log
 	certificates = func(context.Context) error { return nil }
-	switch {
-	case l.cert == "":
+	if l.cert == "" {
 		guard.Authenticate, guard.Authorize = l.everybody(), transport.Rules{Allow: everything(anonymous)}.Authorize
 		if l.insecure {
 			cfg.Plaintext = transport.PlaintextEverywhere
 		}
-	case l.insecure:
-		return nil, guard, nil, fmt.Errorf("%w: -insecure and -cert", cli.ErrUsage)
-	default:
+	} else {
 		if guard.Authenticate, err = l.authenticator(client, log); err != nil {
 			return nil, guard, nil, err
 		}
@@ -68,7 +82,10 @@ func (l *listener) open(ctx context.Context, client kubernetes.Interface, log *s
 			return nil, guard, nil, err
 		}
 	}
-	socket, err = transport.Listen(ctx, l.address, cfg)
+	if socket, err = transport.Listen(ctx, l.address, cfg); err != nil {
+		err = fmt.Errorf("-listen: %w", cli.InFlags(err,
+			"set ListenConfig.Credentials", "give -cert and -key", "set ListenConfig.Plaintext to PlaintextEverywhere", "give -insecure"))
+	}
 	return socket, guard, certificates, err
 }
 
@@ -104,9 +121,6 @@ func (l *listener) authenticator(client kubernetes.Interface, log *slog.Logger) 
 			return nil, err
 		}
 		all = append(all, tokens.Authenticate)
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%w: -cert without -client-ca or -token-review: nobody could be known", cli.ErrUsage)
 	}
 	return transport.FirstOf(all...), nil
 }

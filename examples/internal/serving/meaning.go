@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/watchers"
 )
 
 // A meaning is what flags say of how Services are understood.
@@ -23,16 +24,31 @@ func (m *meaning) define(fs *flag.FlagSet) {
 	fs.BoolVar(&m.masquerade, "masquerade-all", false, "masquerade all clients of cluster IPs")
 }
 
-// config returns it.
+// config returns it. The error names the flags that are wrong.
 func (m *meaning) config() (nodelocal.Config, error) {
 	cfg := nodelocal.Config{NodePortAddresses: cli.List(m.nodePorts), MasqueradeAll: m.masquerade}
 	cfg.LocalPods.NodeCIDR = m.nodeCIDR
+	families := map[bool]int{}
 	for _, s := range cli.List(m.clusterCIDR) {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", cli.ErrUsage, s)
 		}
 		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, p)
+		families[p.Addr().Is4()]++
 	}
+	if err := cli.Refuse(map[string]bool{
+		"-cluster-cidr and -node-cidr":              m.nodeCIDR && len(families) > 0,
+		"-cluster-cidr: more than one IPv4 network": families[true] > 1,
+		"-cluster-cidr: more than one IPv6 network": families[false] > 1,
+	}); err != nil {
+		return cfg, err
+	}
+	// Only the library knows what it takes.
+	fleet, err := nodelocal.NewFleet(watchers.NewStore(), cfg)
+	if err != nil {
+		return cfg, fmt.Errorf("%w: %w", cli.ErrUsage, cli.InFlags(err, "nodelocal: bad Config\n", "", "NodePortAddresses", "-nodeport-addresses"))
+	}
+	fleet.Close()
 	return cfg, nil
 }

@@ -36,5 +36,5 @@ func observe(ctx context.Context, addr string, log *slog.Logger, metrics []prome
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	})
-	return cli.ServeHTTP(ctx, addr, mux, log)
+	return cli.ServeHTTP(ctx, "metrics", addr, mux, log)
 }

@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -35,6 +36,18 @@ func (t *Tier) Define(fs *flag.FlagSet) {
 	t.listen.define(fs)
 }
 
+// Parse is cli.ParseAll, and refuses flags of the tier that make no sense.
+func (t *Tier) Parse(fs *flag.FlagSet, args []string, stderr io.Writer) error {
+	if err := cli.ParseAll(fs, args, stderr); err != nil {
+		return err
+	}
+	if err := t.listen.check(); err != nil {
+		return err
+	}
+	_, err := t.meaning.config()
+	return err
+}
+
 // TokenReview says whether the API server is needed to know clients.
 func (t *Tier) TokenReview() bool { return t.listen.tokenReview }
 
@@ -47,8 +60,8 @@ func collectLess() {
 }
 
 // Run serves what watcher brings until ctx is done. client reviews tokens; it may be nil
-// when they are not reviewed. name is for people.
-func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger) error {
+// when they are not reviewed. name is for people. metrics are served beside the tier's own.
+func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, client kubernetes.Interface, log *slog.Logger, metrics ...prometheus.Collector) error {
 	collectLess()
 	meaning, err := t.meaning.config()
 	if err != nil {
@@ -79,6 +92,6 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
 		},
 		func(ctx context.Context) error {
-			return observe(ctx, t.metrics, log, []prometheus.Collector{latencies, remotemetrics.NewNodes(nodes)}, nodes.Ready())
+			return observe(ctx, t.metrics, log, append(metrics, latencies, remotemetrics.NewNodes(nodes)), nodes.Ready())
 		})
 }

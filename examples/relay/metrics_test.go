@@ -1,0 +1,27 @@
+package main
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/watchers/remote"
+)
+
+// TestUpstreamMetrics: they tell a relay whose facts age from one that is told of changes.
+func TestUpstreamMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		contact := remote.Contact{Since: time.Now()}
+		all := upstreamMetrics(func() remote.Contact { return contact })
+		connected, lost := all[0], all[1]
+		time.Sleep(time.Minute)
+		require.Zero(t, testutil.ToFloat64(connected))
+		require.EqualValues(t, 60, testutil.ToFloat64(lost))
+		contact.Heard = true
+		require.EqualValues(t, 1, testutil.ToFloat64(connected))
+		require.Zero(t, testutil.ToFloat64(lost))
+	})
+}

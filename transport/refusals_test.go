@@ -1,0 +1,111 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// TestRefusalsAreTold: at a level that everybody has, who was refused and why; again only
+// for those who debug.
+func TestRefusalsAreTold(t *testing.T) {
+	var log logbook
+	authenticate := func(ctx context.Context) (Identity, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		if len(md.Get("name")) == 0 {
+			return Identity{}, ErrNoCredentials
+		}
+		return Identity{Name: md.Get("name")[0]}, nil
+	}
+	guard := Guard{Authenticate: authenticate, Authorize: Rules{}.Authorize, Logger: log.logger()}
+	client := dial(t, serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard), insecure.NewCredentials())
+	ask := func(name string) error {
+		ctx := t.Context()
+		if name != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "name", name)
+		}
+		stream, err := client.Watch(ctx, &healthpb.HealthCheckRequest{Service: "n1"})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		return err
+	}
+	for range 3 {
+		require.Equal(t, codes.Unauthenticated, status.Code(ask("")))
+		require.Equal(t, codes.PermissionDenied, status.Code(ask("mallory")))
+	}
+	require.Equal(t, codes.PermissionDenied, status.Code(ask("trudy")))
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	require.Len(t, lines, 3, log.String())
+	require.Contains(t, lines[0], "level=WARN msg=refused peer=127.0.0.1:")
+	require.Contains(t, lines[0], "the peer shows no credentials")
+	require.Contains(t, lines[1], "identity=mallory what=/grpc.health.v1.Health/Watch")
+	require.Contains(t, lines[1], `may not watch-node`)
+	require.Contains(t, lines[2], "identity=trudy")
+	require.Contains(t, lines[2], "untold=4")
+}
+
+// TestRefusedHandshakesAreTold: a peer without a certificate never gets to the guard.
+func TestRefusedHandshakesAreTold(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
+	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	creds, err := certificates.Server(RequireClientCertificate)
+	require.NoError(t, err)
+	var log logbook
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds, Logger: log.logger()}, ServerLimits{},
+		Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+	probe, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	require.NoError(t, probe.Close())
+	stranger := load(t, Files{CA: newVolume(t, cert, key, ca.pem).files().CA})
+	require.Error(t, check(t, dial(t, address, stranger.Client("kpng.test")), "n1"))
+	require.Eventually(t, func() bool { return log.String() != "" }, 20*time.Second, time.Millisecond)
+	require.Contains(t, log.String(), "client didn't provide a certificate")
+	require.NoError(t, check(t, dial(t, address, certificates.Client("kpng.test")), "n1"))
+	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+}
+
+// TestRefusalsAreBounded: whoever has many names and much to say does not fill the log.
+func TestRefusalsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		r := newRefusals(log.logger())
+		tell := func(ip byte, err error) {
+			r.tell(t.Context(), &net.TCPAddr{IP: net.IPv4(10, 0, 0, ip), Port: 1}, "", "m", err)
+		}
+		for range 3 {
+			for ip := range byte(200) {
+				tell(ip, errors.New(strings.Repeat("x", 10_000)))
+			}
+		}
+		require.Equal(t, maxRefusals, strings.Count(log.String(), "\n"))
+		require.Less(t, len(log.String()), maxRefusals*2*maxReason)
+		time.Sleep(refusalPeriod)
+		tell(1, errors.New("again"))
+		require.Contains(t, log.String(), "err=again untold=500")
+		require.LessOrEqual(t, len(r.told), maxRefusals)
+	})
+}
+
+// TestRefusalsAgain: those who debug see each.
+func TestRefusalsAgain(t *testing.T) {
+	var log logbook
+	r := newRefusals(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for range 2 {
+		r.tell(t.Context(), &net.UnixAddr{}, "me", "m", errors.New("no"))
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"))
+	require.Equal(t, 1, strings.Count(log.String(), "level=DEBUG"))
+}
