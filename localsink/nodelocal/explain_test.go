@@ -46,6 +46,9 @@ func TestExplain(t *testing.T) {
   endpoint [fd00::1]:8080 for port "http" (slice six, node "elsewhere"): not used: the Service has no IPv6 cluster IP
   slice named has no port "http"/TCP; it has "web"/TCP
 `, x.Text())
+	there, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-2"}, name)
+	require.NoError(t, err)
+	require.Contains(t, there.Text(), `10.0.0.2:8080 for port "http" (slice good, node "elsewhere"): used`+"\n", "a node of no zone")
 	none, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, watchers.ServiceName{})
 	require.NoError(t, err)
 	require.Nil(t, none)

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/plan"
 	"sigs.k8s.io/kpng/watchers"
 )
@@ -61,6 +64,31 @@ func TestAllAtOnceIsEachAlone(t *testing.T) {
 		fleet.Close()
 	}
 	require.Greater(t, some, 500)
+}
+
+// TestAFleetIsOfNoNode: the error names the fields that are one node's.
+func TestAFleetIsOfNoNode(t *testing.T) {
+	for _, cfg := range []Config{{NodeName: "n"}, {NodeIP: netip.MustParseAddr("192.0.2.1")}, {Lacks: localsink.FeatureUDP}} {
+		_, err := NewFleet(watchers.NewStore(), cfg)
+		require.ErrorContains(t, err, "NodeName, NodeIP, Lacks: a fleet has many nodes")
+	}
+}
+
+// TestAFleetSaysWhenChangesWereAskedFor, except for what was there before it.
+func TestAFleetSaysWhenChangesWereAskedFor(t *testing.T) {
+	store := watchers.NewStore()
+	fleet, err := NewFleet(store, Config{})
+	require.NoError(t, err)
+	defer fleet.Close()
+	slice := world{rand.New(rand.NewPCG(1, 3))}.mixed()
+	now := time.Now()
+	for ago, counts := range map[time.Duration]bool{-time.Second: true, time.Hour: false} {
+		next := *slice
+		next.Triggered = now.Add(-ago)
+		next.Ports = append(slices.Clone(slice.Ports), watchers.EndpointPort{Name: ago.String(), Protocol: localsink.TCP, Port: 1})
+		store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(&next) })
+		require.Equal(t, counts, len(fleet.Refresh().Requested) == 1, ago)
+	}
 }
 
 // mixed is slice of either family, with hints for nodes, too.
