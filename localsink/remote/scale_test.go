@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/session"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/remote"
 	"sigs.k8s.io/kpng/watchers"
@@ -418,19 +419,23 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 	if err := stream.SendMsg(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: hello}}); err != nil {
 		return err
 	}
+	acks := session.NewAcks() // they are sent together, as real clients do
+	go func() {
+		for {
+			ack, ok := acks.Next(ctx, 500*time.Millisecond)
+			if !ok || stream.SendMsg(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}}) != nil {
+				return
+			}
+		}
+	}()
 	for {
 		var in raw
 		if err := stream.RecvMsg(&in); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		revision := in.revision()
-		if revision == 0 {
-			continue
+		if revision := in.revision(); revision != 0 {
+			acks.Put(&kpng.Ack{Revision: revision, DurationNs: 50_000})
+			arrived <- revision
 		}
-		ack := &kpng.Ack{Revision: revision, DurationNs: 50_000}
-		if err := stream.SendMsg(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}}); err != nil {
-			return err
-		}
-		arrived <- revision
 	}
 }
