@@ -14,6 +14,7 @@
 //	            └─ find-nodeport: protocol . port  @nodeport-sources, @nodeports ── goto a plan
 //
 //	prerouting-rest, output-rest (nat, later)
+//	  └─ find-service, once more: the rules may have changed under a packet's way
 //	  address  @cluster-ips                           ── reject: a port that nobody has
 //	  address in a network of Services                ── drop: an address that nobody has
 //

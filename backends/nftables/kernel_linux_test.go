@@ -205,7 +205,7 @@ func TestListing(t *testing.T) {
 		"ip daddr . meta l4proto . th dport vmap @sources ip daddr . meta l4proto . th dport vmap @services " +
 			"ip daddr != 127.0.0.0/8 fib daddr type local jump find-nodeport " +
 			"ip daddr 192.0.2.1 fib daddr type local jump find-nodeport }",
-		"chain prerouting-rest { type nat hook prerouting priority dstnat + 10; policy accept; ip daddr @cluster-ips goto reject-new }",
+		"chain prerouting-rest { type nat hook prerouting priority dstnat + 10; policy accept; jump find-service ip daddr @cluster-ips goto reject-new }",
 		"ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
 		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
 	} {

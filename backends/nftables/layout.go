@@ -461,7 +461,9 @@ type chainSpec struct {
 // skeleton returns the chains that every table has, those first that others
 // refer to. Their rules refer to sets by the names above.
 func skeleton(f *family, n *nodeView, mark uint32) []chainSpec {
-	refuse := []rule{{loadDaddr(f, word(0)), inSet(setClusterIPs), goTo(chainReject)}}
+	// A packet that was sent to a balancer may not have found the slot that it drew: see
+	// [mirror.trim]. It is found a Service once more before it is refused.
+	refuse := []rule{{jump(chainServices)}, {loadDaddr(f, word(0)), inSet(setClusterIPs), goTo(chainReject)}}
 	for _, p := range n.serviceNetworks {
 		r := within(f, f.daddrOffset, p, nfnl.CmpEq)
 		refuse = append(refuse, r.then(addrType(nfnl.FibDaddr, nfnl.CmpNeq)...).then(goTo(chainDrop)))

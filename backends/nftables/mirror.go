@@ -269,9 +269,11 @@ func (m *mirror) change(changes []change, get func(localsink.ServiceName) *local
 }
 
 // trim removes the slots that are no longer in use, and the chains and sets of ports
-// that have no affinity any more, which takes a script of its own. Each lookup of a packet sees the rules as they are at that moment: one that
-// has been sent to a balancer must still find the slot that it draws, though the
-// verdict may have changed meanwhile.
+// that have no affinity any more, which takes a script of its own. Each lookup of a
+// packet sees the rules as they are at that moment: one that has been sent to a balancer
+// must still find the slot that it draws, though the verdict may have changed meanwhile.
+// A packet whose processor was taken away for longer than both scripts take finds none;
+// the chains that refuse give it another chance.
 func (m *mirror) trim() {
 	for _, op := range m.later {
 		m.out.remove(op.set, op.e)

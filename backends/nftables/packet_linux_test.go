@@ -355,6 +355,33 @@ func (tr *traffic) undisturbed() {
 	}
 }
 
+// A packet whose way through the rules was overtaken by two changes, so that it found no
+// endpoint, is not refused: it is found a Service once more. Here the rules that look for
+// the first time are gone altogether.
+func TestOvertakenPacketsAreNotRefused(t *testing.T) {
+	for _, ip := range ipFamilies() {
+		t.Run(ip.name, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			w.serve(w.pods, ip.pod(0))
+			vip, port := ip.vip(1, 80), net.JoinHostPort(ip.node, "30080")
+			w.sync(serviceOf("a", localsink.Port{Pools: []localsink.Pool{poolOf(ip.pod(0))}, Frontends: []localsink.Frontend{
+				frontend(localsink.ClusterIP, vip, localsink.Route{}),
+				frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true}),
+			}}))
+			for _, chain := range []string{"prerouting", "output"} {
+				_, err := w.node.Command("nft", "flush", "chain", map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name], DefaultTable, chain)
+				require.NoError(t, err)
+			}
+			for _, from := range []*netnstest.Namespace{w.client, w.node} {
+				for _, to := range []string{vip, port} {
+					_, err := w.ask(from, "tcp", "", to)
+					require.NoError(t, err, to)
+				}
+			}
+		})
+	}
+}
+
 // Connections outlive their endpoint's place in the pool, rewriting of all rules,
 // and the backend itself; and new ones never fail meanwhile.
 func TestTrafficUndisturbed(t *testing.T) {
