@@ -2,6 +2,8 @@ package backendtest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -51,6 +53,9 @@ func Main(m *testing.M) int { return netnstest.Main(m) }
 // two, and less with a higher -parallel.
 func Run(t *testing.T, b Backend) *Report {
 	t.Helper()
+	if err := b.validate(nil); err != nil {
+		t.Fatal(err)
+	}
 	all := behaviours()
 	results := make([]Result, len(all))
 	t.Run(b.Name, func(t *testing.T) {
@@ -73,6 +78,9 @@ func Run(t *testing.T, b Backend) *Report {
 // only in the report, and do not fail t.
 func Try(t testing.TB, b Backend, ids ...string) *Report {
 	t.Helper()
+	if err := b.validate(ids); err != nil {
+		t.Fatal(err)
+	}
 	var results []Result
 	for _, what := range behaviours() {
 		if len(ids) == 0 || slices.Contains(ids, what.id) {
@@ -80,6 +88,19 @@ func Try(t testing.TB, b Backend, ids ...string) *Report {
 		}
 	}
 	return report(t, b, results)
+}
+
+// validate says what is wrong with a backend, or with the behaviours that it is asked for.
+func (b Backend) validate(ids []string) error {
+	if b.New == nil {
+		return errors.New("backendtest: Backend.New: required")
+	}
+	for _, id := range ids {
+		if !slices.Contains(IDs(), id) {
+			return fmt.Errorf("backendtest: there is no behaviour %q, see IDs", id)
+		}
+	}
+	return nil
 }
 
 // IDs returns the IDs of all behaviours, in the order of reports.
@@ -133,7 +154,9 @@ func check(t testing.TB, b Backend, what behaviour) Result {
 	}
 	c.w = w
 	if c.begin() {
-		what.check(c)
+		if len(c.variants) > 0 { // otherwise it lacks all
+			what.check(c)
+		}
 		c.end()
 	}
 	for _, v := range allVariants() {

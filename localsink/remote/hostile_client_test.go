@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -411,7 +412,10 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 
 // TestANodeHasTwoStreams: a third ends the oldest, and disturbs nobody else.
 func TestANodeHasTwoStreams(t *testing.T) {
-	s := newSite(t, newStore(1), remote.ServerConfig{})
+	var log bytes.Buffer
+	store := newStore(1)
+	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "other"}) })
+	s := newSite(t, store, remote.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := s.dial()
 	open := func(node string) *caller {
 		c := call(t, conn)
@@ -426,5 +430,7 @@ func TestANodeHasTwoStreams(t *testing.T) {
 	for _, c := range []*caller{other, second, third} {
 		require.Equal(t, codes.Unavailable, c.end(), "it went on until the server stopped")
 	}
+	require.Equal(t, 3, strings.Count(log.String(), "nobody has heard"), "and not for a Node that there is:\n%s", &log)
+	require.Equal(t, 1, strings.Count(log.String(), "watched by more than two clients"), "%s", &log)
 	s.start()
 }

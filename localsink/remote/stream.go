@@ -97,6 +97,9 @@ func errReplaced() error {
 }
 
 func (s *Server) meet(n *nodeStream) {
+	if s.hub.State().Extra.facts.Node(n.name) == nil {
+		s.cfg.Logger.Warn("A client watches a node of which nobody has heard", "node", n.name, "peer", n.peer)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.streams[n.name]) >= maxStreams {
@@ -107,6 +110,7 @@ func (s *Server) meet(n *nodeStream) {
 			}
 		}
 		oldest.end(errReplaced())
+		s.cfg.Logger.Warn("A node is watched by more than two clients; the oldest has to go", "node", n.name, "peer", n.peer, "oldest", oldest.peer)
 		delete(s.streams[n.name], oldest)
 	}
 	if s.streams[n.name] == nil {

@@ -1,0 +1,38 @@
+package backendtest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// TestWhoLacksAllIsAskedNothing: every behaviour ends, though no variant of it is left.
+func TestWhoLacksAllIsAskedNothing(t *testing.T) {
+	netnstest.New(t) // skips where there are none
+	nothing := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
+	report := Try(t, Backend{
+		Name: "nothing", Lacks: localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP,
+		New: func(context.Context, Namespace) (localsink.Sink, error) { return nothing, nil },
+	}, "DP-01", "DP-45", "zero-resets", "churn")
+	require.Len(t, report.Results, 4)
+	require.Empty(t, report.Failed())
+	for _, r := range report.Results {
+		for _, c := range r.Cells {
+			require.Contains(t, []Outcome{Lacking, Untested}, c.Outcome, "%s %s", r.ID, c.Variant)
+		}
+	}
+}
+
+// TestWhatCannotBeTried: a name that nobody knows tests nothing, which must not look like a
+// success.
+func TestWhatCannotBeTried(t *testing.T) {
+	b := Backend{New: func(context.Context, Namespace) (localsink.Sink, error) { return nil, nil }}
+	require.NoError(t, b.validate([]string{"DP-01"}))
+	require.NoError(t, b.validate(nil))
+	require.ErrorContains(t, b.validate([]string{"DP-01", "dp-01"}), `"dp-01"`)
+	require.ErrorContains(t, Backend{}.validate(nil), "Backend.New: required")
+}
