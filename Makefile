@@ -18,7 +18,7 @@ bench: tools ## benchmarks; as root also those against the real kernel
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 
 lint: ## formatting, vet, and a tidy go.mod
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) vet ./... && $(GO) mod tidy -diff
