@@ -78,7 +78,7 @@ func echoes(c *checker) {
 		}
 		defer p.close()
 		for i, cl := range c.w.everyone() {
-			if err := p.ping(cl, uint16(1000+i), addrs[v], v.podAddr(0), v.nodeAddr()); err != nil {
+			if err := p.ping(cl, uint16(1000+i), addrs[v], []netip.Addr{v.podAddr(0), v.remoteAddr(0)}, v.nodeAddr()); err != nil {
 				c.fail(v, "%s: %v", cl.name, err)
 			}
 		}

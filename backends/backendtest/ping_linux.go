@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -50,16 +51,15 @@ func (e echo) request(v variant) []byte {
 }
 
 // hearEchoes calls heard for each message of the kind, until c is closed.
-func hearEchoes(c net.PacketConn, kind byte, heard func(from netip.Addr, e echo)) {
+func hearEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
 	b := make([]byte, 1500)
 	for {
-		n, from, err := c.ReadFrom(b)
+		n, _, err := c.ReadFrom(b)
 		if err != nil {
 			return
 		}
-		if addr, ok := from.(*net.IPAddr); ok && n >= 8 && b[0] == kind {
-			a, _ := netip.AddrFromSlice(addr.IP)
-			heard(a.Unmap(), echo{binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])})
+		if n >= 8 && b[0] == kind {
+			heard(echo{binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])})
 		}
 	}
 }
@@ -70,8 +70,8 @@ type pinger struct {
 	v variant
 
 	mu       sync.Mutex
-	arrived  map[echo]netip.Addr // at an endpoint
-	replied  map[echo]netip.Addr // at the client
+	arrived  map[echo]bool // at an endpoint
+	replied  map[echo]bool // at the client
 	news     chan struct{}
 	sockets  []net.PacketConn
 	running  sync.WaitGroup
@@ -80,7 +80,7 @@ type pinger struct {
 
 // startPinger listens at the endpoints.
 func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
-	p := &pinger{c: c, v: v, arrived: map[echo]netip.Addr{}, replied: map[echo]netip.Addr{}, news: make(chan struct{}, 1)}
+	p := &pinger{c: c, v: v, arrived: map[echo]bool{}, replied: map[echo]bool{}, news: make(chan struct{}, 1)}
 	request, _ := echoTypes(v)
 	for _, e := range endpoints {
 		if _, err := p.listen(e, request, p.arrived); err != nil {
@@ -91,16 +91,16 @@ func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
 	return p, nil
 }
 
-func (p *pinger) listen(cl client, kind byte, into map[echo]netip.Addr) (net.PacketConn, error) {
+func (p *pinger) listen(cl client, kind byte, into map[echo]bool) (net.PacketConn, error) {
 	s, err := listenICMP(cl, p.v)
 	if err != nil {
 		return nil, err
 	}
 	p.sockets = append(p.sockets, s)
 	p.running.Go(func() {
-		hearEchoes(s, kind, func(from netip.Addr, e echo) {
+		hearEchoes(s, kind, func(e echo) {
 			p.mu.Lock()
-			into[e] = from
+			into[e] = true
 			p.mu.Unlock()
 			select {
 			case p.news <- struct{}{}:
@@ -119,16 +119,15 @@ func (p *pinger) close() {
 }
 
 // in tells whether something was heard.
-func (p *pinger) in(heard map[echo]netip.Addr, e echo) bool {
+func (p *pinger) in(heard map[echo]bool, e echo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := heard[e]
-	return ok
+	return heard[e]
 }
 
-// ping asks the addresses of Services, and then an endpoint itself and the node: those
+// ping asks the addresses of Services, and then the node and the endpoints themselves: those
 // must hear it, which shows that the endpoints would have heard what came before.
-func (p *pinger) ping(cl client, id uint16, services []netip.Addr, endpoint, node netip.Addr) error {
+func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, node netip.Addr) error {
 	_, reply := echoTypes(p.v)
 	s, err := p.listen(cl, reply, p.replied)
 	if err != nil {
@@ -145,14 +144,18 @@ func (p *pinger) ping(cl client, id uint16, services []netip.Addr, endpoint, nod
 	for _, to := range services {
 		asked[send(to)] = to
 	}
-	own, direct := send(node), send(endpoint)
+	own, direct := send(node), []echo{}
+	for _, e := range endpoints {
+		direct = append(direct, send(e))
+	}
+	unheard := func(e echo) bool { return !p.in(p.arrived, e) }
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	for !p.in(p.replied, own) || !p.in(p.arrived, direct) {
+	for !p.in(p.replied, own) || slices.ContainsFunc(direct, unheard) {
 		select {
 		case <-p.news:
 		case <-deadline.C:
-			return fmt.Errorf("the node (%s) or endpoint %s has not answered", node, endpoint)
+			return fmt.Errorf("the node (%s), or one of the endpoints %v, was not reached", node, endpoints)
 		}
 	}
 	for e, to := range asked {
