@@ -107,6 +107,14 @@ func (c *caller) commit() uint64 {
 	}
 }
 
+// asked reads the welcome, which asks what the caller holds: who answers before is told
+// that nobody asked.
+func (c *caller) asked() {
+	in, err := c.stream.Recv()
+	require.NoError(c.t, err)
+	require.True(c.t, in.GetWelcome().GetSendHeld())
+}
+
 // end reads until the stream ends, and returns its code.
 func (c *caller) end() codes.Code {
 	for {
@@ -195,10 +203,12 @@ func TestHostileClients(t *testing.T) {
 		{"does not say what it holds", func(c *caller) { _ = c.stream.Send(held(7)) }, codes.DeadlineExceeded},
 		{"holds more than it said", func(c *caller) {
 			_ = c.stream.Send(held(7))
+			c.asked()
 			_ = c.stream.Send(holds(make([]uint64, 8), false))
 		}, codes.ResourceExhausted},
 		{"says twice what it holds", func(c *caller) {
 			_ = c.stream.Send(held(7))
+			c.asked()
 			_ = c.stream.Send(holds([]uint64{1, 2}, true))
 			_ = c.stream.Send(holds([]uint64{1, 2}, true))
 		}, codes.InvalidArgument},
