@@ -59,7 +59,7 @@ type Client[Q any, A Answer] struct {
 	// heard, and with the end of the stream that none is.
 	Contact func(heard bool)
 
-	lost bool // since the last commit
+	outage outage
 }
 
 // A Stream is a stream of gRPC.
@@ -70,12 +70,12 @@ type Stream[Q, A any] interface {
 
 // Run watches one server after the other until ctx is done.
 func (c *Client[Q, A]) Run(ctx context.Context) {
+	c.outage = outage{logger: c.Logger, lost: c.Lost}
 	retry := Retry{Max: c.MaxReconnect, Servers: len(c.Servers)}
 	retry.Run(ctx, func(server int) (progress bool) {
-		progress, err := c.watch(ctx, c.Servers[server])
+		progress, err := c.watch(ctx, server)
 		if ctx.Err() == nil {
-			c.lost = true
-			c.Logger.WarnContext(ctx, c.Lost, "server", server, "err", err)
+			c.outage.begin(ctx, name(c.Servers, server), err)
 		}
 		return progress
 	})
@@ -88,12 +88,12 @@ const welcomeTimeout = 10 * time.Second
 var errNoWelcome = errors.New("the server does not answer; it may not know everything yet")
 
 // watch is one stream. It reports whether the server has said anything of use.
-func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterface) (progress bool, err error) {
+func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, err error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	cancel := func() { giveUp(nil) }
 	defer cancel()
 	answered := time.AfterFunc(welcomeTimeout, func() { giveUp(errNoWelcome) }).Stop
-	stream, within, err := c.greet(ctx, server)
+	stream, within, err := c.greet(ctx, c.Servers[server])
 	if !answered() {
 		return false, errNoWelcome
 	}
@@ -114,9 +114,8 @@ func (c *Client[Q, A]) watch(ctx context.Context, server grpc.ClientConnInterfac
 			return progress, err
 		}
 		first := !progress && in.GetCommit() != nil
-		if first && c.lost {
-			c.lost = false
-			c.Logger.InfoContext(ctx, "Hears a server again")
+		if first {
+			c.outage.end(ctx, name(c.Servers, server))
 		}
 		if err := c.Memory.Hear(in); err != nil {
 			c.Memory.Distrust()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -102,4 +104,50 @@ func TestTextsArePutToSize(t *testing.T) {
 	require.LessOrEqual(t, len(last.Error), 1024)
 	require.Equal(t, 24*time.Hour, last.Took)
 	require.Empty(t, messages(nil, nil))
+}
+
+// TestOutage: each server and each reason is told once until a server is heard.
+func TestOutage(t *testing.T) {
+	var log strings.Builder
+	o := outage{lost: "Lost", logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))}
+	gone := status.Error(codes.Unavailable, "gone")
+	o.end(t.Context(), "a") // there was none
+	for range 3 {
+		o.begin(t.Context(), "a", gone)
+		o.begin(t.Context(), "b", gone)
+	}
+	o.begin(t.Context(), "a", status.Error(codes.Unavailable, "gone for a while"))
+	o.begin(t.Context(), "a", status.Error(codes.PermissionDenied, "no"))
+	o.begin(t.Context(), "b", errors.New("nonsense"))
+	o.begin(t.Context(), "b", errors.New("nonsense"))
+	o.begin(t.Context(), "b", errors.New("more nonsense"))
+	o.end(t.Context(), "b")
+	o.end(t.Context(), "b")
+	o.begin(t.Context(), "a", gone)
+	require.Equal(t, `level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
+level=WARN msg=Lost server=b err="rpc error: code = Unavailable desc = gone"
+level=WARN msg=Lost server=a err="rpc error: code = PermissionDenied desc = no"
+level=WARN msg=Lost server=b err=nonsense
+level=WARN msg=Lost server=b err="more nonsense"
+level=INFO msg="Hears a server again" server=b
+level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
+`, log.String())
+}
+
+// dialled is a connection that knows where it leads.
+type dialled struct{ grpc.ClientConnInterface }
+
+func (dialled) Target() string { return "there:1" }
+
+func TestServersHaveNames(t *testing.T) {
+	servers := []grpc.ClientConnInterface{dialled{}, struct{ grpc.ClientConnInterface }{}}
+	require.Equal(t, "there:1", name(servers, 0))
+	require.Equal(t, "number 2", name(servers, 1))
 }

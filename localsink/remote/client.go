@@ -109,7 +109,7 @@ func (c *Client) follow(ctx context.Context) {
 		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchNodeRequest_Held{Held: h}} },
 		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
 		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Lost the server, will try again; Services stay as they are",
+		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; Services stay as they are",
 	}
 	client.Run(ctx)
 }

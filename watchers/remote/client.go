@@ -121,7 +121,7 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchClusterRequest_Held{Held: h}} },
 		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
 		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Lost the server, will try again; facts stay as they are",
+		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; facts stay as they are",
 		Contact: c.setContact,
 	}
 	client.Run(ctx)

@@ -43,7 +43,7 @@ func TestRelayWithoutUpstream(t *testing.T) {
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, at+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, at+"/metrics"))
 	server.terminate()
-	relay.stderr.wait(t, "Lost the server, will try again; facts stay as they are")
+	relay.stderr.wait(t, "Not heard from the server, will try again; facts stay as they are")
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, at+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, at+"/metrics"))
 	require.Equal(t, "ok\n", get(t, at+"/readyz"))

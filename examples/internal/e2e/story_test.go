@@ -113,7 +113,7 @@ func TestServersComeAndGo(t *testing.T) {
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", "unix:///nowhere,"+socket)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	first.terminate()
-	agent.stderr.wait(t, "Lost the server, will try again; Services stay as they are")
+	agent.stderr.wait(t, "Not heard from the server, will try again; Services stay as they are")
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
 	server()
 	agent.stdout.wait(t, `10\.244\.1\.4`)
