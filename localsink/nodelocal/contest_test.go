@@ -60,6 +60,8 @@ func TestDP12Contests(t *testing.T) {
 			hasFrontend(localsink.ExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 whom a cluster IP was assigned to wins", []*watchers.Service{contestant("w", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
 			func(s *localsink.Service) bool { return claims(s, shared) }, "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+		{"DP-12 and again among those who wait", []*watchers.Service{contestant("w", 8, assigned), contestant("c", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
+			func(s *localsink.Service) bool { return claims(s, shared) }, "192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 load balancers", []*watchers.Service{contestant("w", 1, balanced), contestant("b", 2, balanced), contestant("a", 3, balanced)},
 			hasFrontend(localsink.LoadBalancer), "status.loadBalancer.ingress: LoadBalancer 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 UDP", []*watchers.Service{contestant("w", 1, udp), contestant("b", 2, udp)},
