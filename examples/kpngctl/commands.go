@@ -18,6 +18,9 @@ func (c *ctl) nodes(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
+	if prefix != "" && len(answer.GetNodes()) == 0 {
+		return fmt.Errorf("no node that is known or connected has a name that begins with %q", prefix)
+	}
 	if c.json {
 		return c.printJSON(answer)
 	}

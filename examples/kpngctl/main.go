@@ -27,8 +27,8 @@ Commands:
   lag                      how far nodes are behind, in all
 
 Exit codes: 0 done; 1 failed, or there is no such Node, of which the answer is what one of
-that name would do; 2 used wrongly; 3 (progress) nodes are behind that are
-connected to the server.
+that name would do, or no Node with that prefix; 2 used wrongly; 3 (progress) nodes are
+behind that are connected to the server.
 
 Flags:
 `
@@ -53,6 +53,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	case *format != "table" && *format != "json":
 		return fmt.Errorf("%w: -o %q: there are table and json", cli.ErrUsage, *format)
+	case *timeout <= 0:
+		return fmt.Errorf("%w: -timeout %v: there is no time for an answer", cli.ErrUsage, *timeout)
 	case len(words) == 0:
 		return fmt.Errorf("%w: which command? kpngctl -h tells", cli.ErrUsage)
 	}

@@ -24,6 +24,7 @@ func TestUsage(t *testing.T) {
 		"lag now":                       "lag takes other arguments",
 		"lag -o yaml":                   "there are table and json",
 		"lag -server ,":                 "-server names no server",
+		"lag -timeout 0":                "-timeout 0s: there is no time for an answer",
 		"lag -colour":                   "flag provided but not defined: -colour",
 		"watch node-1 ns/a -server x:1": "watch takes other arguments",
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -46,7 +47,12 @@ func (d *Dialer) Dial() ([]*grpc.ClientConn, error) {
 	}
 	files := transport.Files{CA: d.ca, Cert: d.cert, Key: d.key}
 	if d.certificates, err = transport.NewCertificates(files, transport.CertificatesConfig{}); err != nil {
-		return nil, err
+		return nil, InFlags(err, "transport: ", "", "Files.CA", "-"+d.prefix+"ca", "Files.Cert", "-"+d.prefix+"cert", "Files.Key", "-"+d.prefix+"key")
+	}
+	if d.tokenFile != "" {
+		if _, err := os.ReadFile(d.tokenFile); err != nil { // it is read again for each call
+			return nil, fmt.Errorf("-%stoken-file: %w", d.prefix, err)
+		}
 	}
 	conns := make([]*grpc.ClientConn, 0, len(addresses))
 	for _, a := range addresses {

@@ -33,6 +33,16 @@ func TestDialFlags(t *testing.T) {
 		require.ErrorIs(t, err, ErrUsage, line)
 		require.ErrorContains(t, err, want, line)
 	}
+	for line, want := range map[string]string{
+		"-upstream-ca nope":                      "-upstream-ca: open nope",
+		"-upstream-cert nope -upstream-key nope": "-upstream-cert: open nope",
+		"-upstream-ca dial_test.go":              "-upstream-ca dial_test.go: ",
+		"-upstream-token-file nope":              "-upstream-token-file: open nope",
+	} {
+		err := dial(line)
+		require.ErrorContains(t, err, want, line)
+		require.NotContains(t, err.Error(), "Files", line)
+	}
 	require.NoError(t, dial("-upstream-insecure"))
 	for line, want := range map[string]string{"": "insecure", "-server-name a": "tls"} {
 		var d Dialer

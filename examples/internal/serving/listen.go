@@ -75,7 +75,7 @@ func (l *listener) open(ctx context.Context, client kubernetes.Interface, log *s
 		files, err := transport.NewCertificates(transport.Files{Cert: l.cert, Key: l.key, CA: l.clientCA},
 			transport.CertificatesConfig{Logger: log})
 		if err != nil {
-			return nil, guard, nil, err
+			return nil, guard, nil, cli.InFlags(err, "transport: ", "", "Files.CA", "-client-ca", "Files.Cert", "-cert", "Files.Key", "-key")
 		}
 		certificates = files.Run
 		if cfg.Credentials, err = files.Server(l.clientCertificate()); err != nil {
