@@ -1,6 +1,7 @@
 package nodelocal_test
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 )
 
 // A choice is which endpoints of a port a node uses, as its routes tell: "-" when no
-// traffic is ever sent to such a list.
+// traffic is ever sent to such a list. For local ones that are none it is what happens.
 type choice struct {
 	cluster, local, reachable string
 	// any says that somebody, somewhere, takes connections.
@@ -62,7 +63,7 @@ func readChoice(t *testing.T, port localsink.Port, externalLocal, internalLocal 
 			internal := fe.Kind == localsink.ClusterIP
 			stays := internal && internalLocal || !internal && externalLocal && r.From == localsink.Anyone
 			if stays {
-				note(&c.local, last(endpoints))
+				note(&c.local, cmp.Or(last(endpoints), strings.ToLower(r.Empty.String())))
 			} else {
 				note(&c.cluster, last(endpoints))
 			}
@@ -121,7 +122,7 @@ func TestCategorizeEndpoints(t *testing.T) {
 		{"6.1 row 14 SEL-02 no hint for this node", "", "A", others, ".3.6", "-", ".3.6", false},
 		{"6.1 row 15 SEL-06 hinted away but local", "en", "A", []string{"10.0.0.0 R zA L", "10.0.0.1 R zB L", "10.0.0.2 R zA", "10.0.0.3 R zB"}, ".0.2", ".0.1", ".0.1.2", false},
 		{"6.1 row 16 SEL-01 SEL-07 nothing", "i", "", []string{}, "-", "", "", true},
-		{"6.1 row 17 SEL-05 SEL-07 all elsewhere", "i", "", []string{"10.0.0.0 R", "10.0.0.1 R"}, "-", "", "", false},
+		{"6.1 row 17 SEL-05 SEL-07 all elsewhere", "i", "", []string{"10.0.0.0 R", "10.0.0.1 R"}, "-", "drop", "", false},
 		{"6.1 row 18 SEL-04 all local", "i", "", []string{"10.0.0.0 R L", "10.0.0.1 R L"}, "-", ".0.1", ".0.1", false},
 		{"6.1 row 19 SEL-04 one local", "i", "", oneLocal, "-", ".0", ".0", false},
 		{"6.1 row 20 SEL-05 all unready", "", "", []string{"10.0.0.0 U", "10.0.0.1 U"}, "", "-", "", true},
@@ -130,8 +131,8 @@ func TestCategorizeEndpoints(t *testing.T) {
 		{"6.1 row 23 SEL-06 internal policy Local with a node port", "in", "", oneLocal, ".0.1", ".0", ".0.1", false},
 		{"6.1 row 24 SEL-06 external policy Local with a node port", "en", "", oneLocal, ".0.1", ".0", ".0.1", false},
 		{"6.1 row 25 SEL-06 both policies Local", "ein", "", oneLocal, ".0.1", ".0", ".0.1", false},
-		{"6.1 row 26 SEL-05 both policies Local, all elsewhere", "ein", "", []string{"10.0.0.0 R", "10.0.0.1 R"}, ".0.1", "", ".0.1", false},
-		{"6.1 row 27 SEL-05 both policies Local, all terminating elsewhere", "ein", "", []string{"10.0.0.0 ST", "10.0.0.1 ST"}, ".0.1", "", ".0.1", false},
+		{"6.1 row 26 SEL-05 both policies Local, all elsewhere", "ein", "", []string{"10.0.0.0 R", "10.0.0.1 R"}, ".0.1", "drop", ".0.1", false},
+		{"6.1 row 27 SEL-05 both policies Local, all terminating elsewhere", "ein", "", []string{"10.0.0.0 ST", "10.0.0.1 ST"}, ".0.1", "drop", ".0.1", false},
 		{"6.1 row 28 SEL-04 local ones terminate while others are ready", "en", "", []string{"10.0.0.0 R", "10.0.0.1 U L", "10.0.0.2 ST L", "10.0.0.3 ST"}, ".0", ".2", ".0.2", false},
 		{"6.1 row 29 SEL-07 IN-35 external policy Local that nobody outside can use", "e", "", []string{"10.0.0.0 R", "10.0.0.1 R L"}, ".0.1", "-", ".0.1", false},
 		{"6.1 row 30 SEL-07 IN-35 internal policy Local without other addresses", "i", "", []string{"10.0.0.0 R", "10.0.0.1 R L"}, "-", ".1", ".1", false},
@@ -139,6 +140,8 @@ func TestCategorizeEndpoints(t *testing.T) {
 		{"6.1 row 32 SEL-02 one unready without hints", "", "A", []string{"10.0.0.0 U"}, "", "-", "", true},
 
 		{"6.1 gap SEL-02 unready without hint disables nothing", "", "A", s("", "", "10.1.2.5 U"), ".3.6", "-", ".3.6", false},
+		{"6.1 gap SEL-02 a node hint of an unready one does not count", "", "A", []string{"10.0.0.1 U nnode-1", "10.0.0.2 R nnode-1", "10.0.0.3 R nnode-2"}, ".2", "-", ".2", false},
+		{"6.1 gap SEL-05 all elsewhere, and the last unready", "en", "", []string{"10.0.0.1 R", "10.0.0.2 U"}, ".1", "drop", ".1", false},
 		{"6.1 gap SEL-02 node hints complete, zone hints not", "", "A", []string{"10.0.0.1 R zA nnode-1", "10.0.0.2 R nnode-2"}, ".1", "-", ".1", false},
 		{"6.1 gap SEL-02 zone hints complete, node hints not", "", "A", []string{"10.0.0.1 R zA nnode-1", "10.0.0.2 R zA", "10.0.0.3 R zB"}, ".1.2", "-", ".1.2", false},
 		{"6.1 gap SEL-02 neither is complete", "", "A", []string{"10.0.0.1 R zA", "10.0.0.2 R nnode-1"}, ".1.2", "-", ".1.2", false},
