@@ -113,7 +113,7 @@ func (x *Explanation) explain(v *view, svc *watchers.Service, list []*watchers.E
 			out.Why = append(out.Why, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
 		}
 		if !anywhere(e) {
-			out.Why = append(out.Why, v.why(e, r.anyReady)...)
+			out.Why = append(out.Why, v.why(e)...)
 		}
 		x.Endpoints = append(x.Endpoints, out)
 	}
@@ -128,12 +128,12 @@ func (v *view) anywhere(r *reach) func(*candidate) bool {
 }
 
 // why says what keeps an endpoint from serving traffic that may go anywhere.
-func (v *view) why(e *candidate, anyReady bool) []string {
+func (v *view) why(e *candidate) []string {
 	switch {
 	case e.ready():
 		return []string{fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
 			hints(e).Zones, hints(e).Nodes, v.node.Name, v.zone)}
-	case e.draining() && anyReady:
+	case e.draining():
 		return []string{"it is terminating, and others are ready"}
 	case e.endpoint.Terminating:
 		return []string{"it is terminating and does not serve"}

@@ -53,3 +53,48 @@ func TestExplain(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, none)
 }
+
+// TestExplainPorts has what keeps whole slices, and traffic of one kind, from an endpoint.
+func TestExplainPorts(t *testing.T) {
+	udp := slice(t, "udp", "10.0.0.9 R")
+	udp.Ports[0].Protocol = localsink.UDP
+	explain := func(cfg nodelocal.Config, facts ...watchers.Fact) string {
+		store := watchers.NewStore()
+		store.Update(func(tx *watchers.Tx) {
+			for _, f := range append(facts, service(), &watchers.Node{Name: "node-1", Zone: "A"}) {
+				tx.Set(f)
+			}
+		})
+		x, err := nodelocal.Explain(store.Snapshot(), cfg, name())
+		require.NoError(t, err)
+		return x.Text()
+	}
+	cfg := nodelocal.Config{NodeName: "node-1"}
+	require.Contains(t, explain(cfg), "  there is no EndpointSlice for it\n")
+
+	text := explain(cfg, udp, slice(t, "zones", "10.0.0.1 R zB L", "10.0.0.2 R zA"))
+	require.Contains(t, text, "10.0.0.1:80 for port \"\" (slice zones, node \"node-1\"): used only by traffic that must stay on this node: its hints")
+	require.Contains(t, text, "  slice udp has no port \"\"/TCP; it has \"\"/UDP\n")
+	require.NotContains(t, text, "there is no EndpointSlice")
+	require.NotContains(t, text, "slice zones has no port")
+
+	text = explain(cfg, slice(t, "nodes", "10.0.0.1 R zA nnode-2", "10.0.0.2 R zA nnode-1", "10.0.0.3 ST L"))
+	require.Contains(t, text, "10.0.0.1:80 for port \"\" (slice nodes, node \"elsewhere\"): not used: its hints are for zones [A] and nodes [node-2]; this is node \"node-1\"")
+	require.Contains(t, text, "10.0.0.2:80 for port \"\" (slice nodes, node \"elsewhere\"): used\n")
+	require.Contains(t, text, "10.0.0.3:80 for port \"\" (slice nodes, node \"node-1\"): used only by traffic that must stay on this node: it is terminating, and others are ready\n")
+}
+
+// TestExplainForAnother: what another proxy serves is not explained, and a Config that
+// makes no sense is an error.
+func TestExplainForAnother(t *testing.T) {
+	store, other := watchers.NewStore(), "other"
+	store.Update(func(tx *watchers.Tx) { tx.SetService(service(func(s *watchers.Service) { s.ProxyName = &other })) })
+	x, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, name())
+	require.NoError(t, err)
+	require.Nil(t, x)
+	x, err = nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1", ProxyName: "other"}, name())
+	require.NoError(t, err)
+	require.NotNil(t, x)
+	_, err = nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1", NodePortAddresses: []string{"nowhere"}}, name())
+	require.ErrorContains(t, err, "nodelocal: bad Config")
+}
