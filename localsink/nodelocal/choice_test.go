@@ -173,6 +173,11 @@ func TestIN44Local(t *testing.T) {
 		local = append(local, e.Local)
 	}
 	require.Equal(t, []bool{true, false, false, false}, local)
+
+	draining := slice(t, "a", "10.0.0.1 ST L", "10.0.0.2 ST")
+	got = newNode(t, nodelocal.Config{}, service(), draining).get(name())
+	require.True(t, got.Ports[0].Pools[0].Endpoints[0].Local, "though it only drains")
+	require.False(t, got.Ports[0].Pools[0].Endpoints[1].Local)
 }
 
 // TestIN49Duplicates: of several reports of one address and port the best counts, in
