@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -160,7 +161,7 @@ func tell(err error) error {
 	}
 	switch s.Code() {
 	case codes.Unavailable:
-		return fmt.Errorf("the server cannot be reached or is not ready: %s", s.Message())
+		return fmt.Errorf("the server cannot be reached or is not ready: %s%s", s.Message(), hint(s.Message()))
 	case codes.Unauthenticated:
 		return fmt.Errorf("the server does not know who is asking: %s", s.Message())
 	case codes.PermissionDenied:
@@ -171,6 +172,17 @@ func tell(err error) error {
 		return fmt.Errorf("the server has no inspection service, or an older one: %s", s.Message())
 	}
 	return errors.New(s.Message())
+}
+
+// hint says what flags may be wrong when two ends do not agree on TLS.
+func hint(message string) string {
+	switch {
+	case strings.Contains(message, "error reading server preface"):
+		return " (is it a server with TLS? then give -ca)"
+	case strings.Contains(message, "first record does not look like a TLS handshake"):
+		return " (it is a server without TLS; -insecure asks for that)"
+	}
+	return ""
 }
 
 func unreachable(err error) bool { return status.Code(err) == codes.Unavailable }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"crypto/tls"
 	"flag"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
 )
@@ -46,6 +50,24 @@ func TestUnreachable(t *testing.T) {
 	require.ErrorContains(t, err, "the server cannot be reached or is not ready")
 	require.Contains(t, stderr.String(), "unix:///nowhere/a")
 	require.Contains(t, stderr.String(), "asking the next")
+}
+
+// TestHints: the two ways of not agreeing on TLS, with servers that only know one.
+func TestHints(t *testing.T) {
+	listen := func(options ...grpc.ServerOption) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		s := grpc.NewServer(options...)
+		done := make(chan struct{})
+		go func() { defer close(done); _ = s.Serve(l) }()
+		t.Cleanup(func() { s.Stop(); <-done })
+		return l.Addr().String()
+	}
+	// A server that has no certificate gets as far as the handshake.
+	secure := listen(grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})))
+	require.ErrorContains(t, run(t.Context(), []string{"lag", "-server", secure}, io.Discard, io.Discard), "then give -ca")
+	plain := listen()
+	require.ErrorContains(t, run(t.Context(), []string{"lag", "-server", plain, "-server-name", "x"}, io.Discard, io.Discard), "-insecure asks for that")
 }
 
 func TestDurations(t *testing.T) {
