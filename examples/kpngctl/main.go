@@ -26,6 +26,10 @@ Commands:
   progress NS/NAME         which nodes have not applied the last change of a Service
   lag                      how far nodes are behind, in all
 
+Columns: SENT and APPLIED are revisions, BEHIND is for how long a node has not applied what
+is newest; of the nodes CONNECTED to this server, CURRENT have applied the newest revision
+and FAILING could not apply what they were sent; ABSENT ones exist and are not connected.
+
 Exit codes: 0 done; 1 failed, or there is no such Node, of which the answer is what one of
 that name would do, or no Node with that prefix; 2 used wrongly; 3 (progress) nodes are
 behind that are connected to the server.
