@@ -193,11 +193,11 @@ func TestRunner(t *testing.T) {
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 OP-14 a failure is tried again until it succeeds", func(t *testing.T) {
-		follow(t, nodelocal.Config{MaxBackoff: 30 * time.Second}, &slow{diary: diary{failures: 12}}, func(l *loop) {
+		follow(t, nodelocal.Config{MaxBackoff: 5 * time.Second}, &slow{diary: diary{failures: 12}}, func(l *loop) {
 			l.synced()
 			require.Len(t, l.diary().begun, 13)
 			for i, gap := range l.diary().gaps() {
-				require.LessOrEqual(t, gap, 30*time.Second, "attempt %d", i)
+				require.LessOrEqual(t, gap, 5*time.Second, "attempt %d", i)
 				require.GreaterOrEqual(t, gap, 50*time.Millisecond, "attempt %d", i)
 			}
 		})
@@ -223,5 +223,79 @@ func TestRunner(t *testing.T) {
 			require.Zero(t, l.diary().failures)
 			require.Equal(t, 1, l.diary().seen[len(l.diary().seen)-1])
 		})
+	})
+}
+
+// A watcherFunc is a function that is a watcher.
+type watcherFunc func(ctx context.Context, store *watchers.Store) error
+
+func (f watcherFunc) Run(ctx context.Context, store *watchers.Store) error { return f(ctx, store) }
+
+// TestRunEnds: how a watcher ends decides how Run does.
+func TestRunEnds(t *testing.T) {
+	sync := func(store *watchers.Store) { store.Update((*watchers.Tx).SetSynced) }
+	boom := errors.New("boom")
+	for id, row := range map[string]struct {
+		watch watcherFunc
+		alone bool // it ends before anybody cancels
+		want  string
+	}{
+		"it has said all there is": {func(_ context.Context, store *watchers.Store) error { sync(store); return nil }, false, ""},
+		"it ends without all":      {func(context.Context, *watchers.Store) error { return nil }, true, "nodelocal: watcher: ended before the facts were complete"},
+		"it fails":                 {func(context.Context, *watchers.Store) error { return boom }, true, "nodelocal: watcher: boom"},
+		"it fails later":           {func(_ context.Context, store *watchers.Store) error { sync(store); return boom }, true, "nodelocal: watcher: boom"},
+		"it is told to stop":       {func(ctx context.Context, store *watchers.Store) error { sync(store); <-ctx.Done(); return ctx.Err() }, false, ""},
+		"it stops before all":      {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return nil }, false, ""},
+		"it fails to stop":         {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return boom }, false, "nodelocal: watcher: boom"},
+	} {
+		t.Run(id, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- nodelocal.Run(ctx, row.watch, &slow{}, nodelocal.Config{NodeName: "node-1"}) }()
+				synctest.Wait()
+				require.Equal(t, row.alone, len(done) == 1)
+				cancel()
+				if err := <-done; row.want != "" {
+					require.EqualError(t, err, row.want)
+				} else {
+					require.NoError(t, err)
+				}
+			})
+		})
+	}
+}
+
+// A limited sink can do less than others.
+type limited struct{ localsink.Func }
+
+func (limited) Lacks() localsink.Features { return localsink.FeatureUDP }
+
+// TestSinksThatLack: what a sink cannot do is a problem of the Services that need it,
+// and so is what the configuration says that nobody can.
+func TestSinksThatLack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		store, text := watchers.NewStore(), ""
+		store.Update(func(tx *watchers.Tx) {
+			tx.SetService(service(func(s *watchers.Service) { s.Ports[0].Protocol = localsink.UDP }))
+			tx.SetSynced()
+		})
+		sink := limited{func(_ context.Context, u *localsink.Update) error {
+			for _, svc := range u.Changed {
+				text += svc.Text()
+			}
+			return nil
+		}}
+		done := make(chan error, 1)
+		go func() {
+			done <- nodelocal.Follow(ctx, store, localsink.Tee(&slow{}, sink), nodelocal.Config{NodeName: "node-1"})
+		}()
+		synctest.Wait()
+		cancel()
+		require.NoError(t, <-done)
+		require.Contains(t, text, "UDP")
+		require.Contains(t, text, "problem: ")
 	})
 }
