@@ -71,6 +71,7 @@ func TestExplainPorts(t *testing.T) {
 	}
 	cfg := nodelocal.Config{NodeName: "node-1"}
 	require.Contains(t, explain(cfg), "  there is no EndpointSlice for it\n")
+	require.Contains(t, explain(nodelocal.Config{NodeName: "node-1", MasqueradeAll: true}, slice(t, "a", "10.0.0.1 R")), "Anyone -> 10.0.0.1:80 masqueraded")
 
 	text := explain(cfg, udp, slice(t, "zones", "10.0.0.1 R zB L", "10.0.0.2 R zA"))
 	require.Contains(t, text, "10.0.0.1:80 for port \"\" (slice zones, node \"node-1\"): used only by traffic that must stay on this node: its hints")

@@ -51,4 +51,6 @@ func TestProblemsAreHeard(t *testing.T) {
 	n.set(changed)
 	n.update()
 	require.Empty(t, heard(), "the Service tells of it")
+
+	newNode(t, nodelocal.Config{}, orphan()) // nobody hears of it, and nothing breaks
 }

@@ -232,3 +232,26 @@ func TestIN55Triggers(t *testing.T) {
 		})
 	}
 }
+
+// TestNodesThatMeanTheSame: what a write of the own Node, or of another, costs does not grow
+// with the number of Services when nothing in it matters to them.
+func TestNodesThatMeanTheSame(t *testing.T) {
+	const services = 1000
+	own := func(generation int) watchers.Fact {
+		return &watchers.Node{Name: "node-1", Zone: "A", Problems: []watchers.Problem{{Message: fmt.Sprint(generation)}}}
+	}
+	facts := []watchers.Fact{own(0)}
+	for i := range services {
+		facts = append(facts, service(func(s *watchers.Service) {
+			s.Name.Name, s.ClusterIP = fmt.Sprint(i), netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
+		}))
+	}
+	n := newNode(t, nodelocal.Config{}, facts...)
+	generation := 0
+	cost := testing.AllocsPerRun(10, func() {
+		generation++
+		n.set(own(generation), &watchers.Node{Name: "node-2", Zone: fmt.Sprint(generation)})
+		require.Nil(t, n.update())
+	})
+	require.Less(t, cost, float64(services/2))
+}
