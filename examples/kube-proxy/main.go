@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -29,6 +28,7 @@ import (
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/backends/nftables"
+	"sigs.k8s.io/kpng/examples/internal/modest"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
@@ -129,7 +129,7 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 // inOrder lets nothing run ahead of the rules: health checks, other listeners, and what
 // cleans up behind.
 func inOrder(report, rules, checks, loopback, flows localsink.Sink) localsink.Sink {
-	return localsink.Chain(report, rules, checks, loopback, flows, predecessor{}, modest{})
+	return localsink.Chain(report, rules, checks, loopback, flows, predecessor{}, modest.NewSink())
 }
 
 // eligible says whether load balancers should send anything to a node.
@@ -206,19 +206,6 @@ func (predecessor) Sync(_ context.Context, u *localsink.Update) error {
 		return nil
 	}
 	return nftables.Cleanup(leftBehind)
-}
-
-// A modest is a sink that leaves the node's processors to others once the first state is
-// in place. What is left to do is little at a time, and handing it from one processor to
-// another costs a quarter of it. Operators decide otherwise by GOMAXPROCS.
-type modest struct{}
-
-// Sync implements localsink.Sink.
-func (modest) Sync(context.Context, *localsink.Update) error {
-	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > 1 {
-		runtime.GOMAXPROCS(1)
-	}
-	return nil
 }
 
 func cleanup() error {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/examples/internal/modest"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/remote"
 )
@@ -109,7 +110,7 @@ func (o *options) program(ctx context.Context, client *remote.Client, log *slog.
 	mux.Handle("/healthz", health.Healthz(node.eligible))
 	mux.Handle("/livez", health.Livez())
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	return o.follow(ctx, client, localsink.Chain(node, checks, flows), mux, log)
+	return o.follow(ctx, client, localsink.Chain(node, checks, flows, modest.NewSink()), mux, log)
 }
 
 // follow feeds sink until ctx is done.
