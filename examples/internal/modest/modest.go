@@ -38,8 +38,8 @@ const slack = "1000000"
 
 // relaxTimers lets the kernel wake the process's threads, and those that they begin, a
 // little late. The runtime's own monitor sleeps for 20 µs at a time while there is work,
-// and its waking is a fifth of what a change of one endpoint costs; that late it is woken
-// once. Timers of the program are late by as much, which nobody notices here. It takes
+// and its waking is a fifth of the samples of a profile of changes; that late it is woken
+// once, which saves two of the six context switches of a change. Timers of the program are late by as much, which nobody notices here. It takes
 // CAP_SYS_NICE, which the privileged have; without it, or elsewhere than on Linux, all
 // stays as it is.
 func relaxTimers(proc string) {
