@@ -276,7 +276,27 @@ func TestApplyRefusesNonsense(t *testing.T) {
 			continue
 		}
 		applied++
-		for _, p := range got.Ports {
+		for i, p := range got.Ports {
+			want := map[netip.AddrPort]Endpoint{}
+			for _, e := range s.Ports[i].Endpoints {
+				want[e.Addr] = e
+			}
+			for _, change := range d.Ports {
+				if change.Port != i {
+					continue
+				}
+				for _, a := range change.Removed {
+					require.Contains(t, want, a, "what is not there cannot go")
+					delete(want, a)
+				}
+				for _, e := range change.Set {
+					want[e.Addr] = e
+				}
+			}
+			require.Len(t, p.Endpoints, len(want))
+			for _, e := range p.Endpoints {
+				require.Equal(t, want[e.Addr], e)
+			}
 			require.True(t, slices.IsSortedFunc(p.Endpoints, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) }))
 			require.Len(t, slices.CompactFunc(slices.Clone(p.Endpoints), func(a, b Endpoint) bool { return a.Addr == b.Addr }), len(p.Endpoints))
 		}
