@@ -29,6 +29,7 @@ func TestPlan(t *testing.T) {
 		{"service.pods-1-of-3.node-2-of-10.any-3-of-10",
 			[]route{{From: localsink.LocalPods, Pool: 1}, {From: localsink.ThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
 		{"service.pods-drop.any-1-of-10", []route{{From: localsink.LocalPods, Pool: 2, Empty: localsink.Drop}, {}}, [3]int{0, -1, -1}},
+		{"service.pods-1-of-10", []route{{From: localsink.LocalPods}}, [3]int{0, -1, -1}}, // and nobody else
 		{"service.node-reject.any-1-of-10", []route{{From: localsink.ThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
 		{"service-1-of-10", []route{{}, {From: localsink.LocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
 		{"service.pods-1-of-10.any-2-of-3",
@@ -124,4 +125,29 @@ func TestNodeView(t *testing.T) {
 	require.True(t, v4.equal(viewOf(ipv4(), n)))
 	require.False(t, v4.equal(v6))
 	require.False(t, v4.equal(viewOf(ipv4(), nil)))
+	require.False(t, (*nodeView)(nil).equal(v4), "nothing was known")
+	for field, change := range map[string]func(n *localsink.Node){
+		"pod networks":     func(n *localsink.Node) { n.LocalPods.Networks = nil },
+		"pod interface":    func(n *localsink.Node) { n.LocalPods.Interface = "br0" },
+		"pod prefix":       func(n *localsink.Node) { n.LocalPods.InterfacePrefix = "veth" },
+		"node ports":       func(n *localsink.Node) { n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} },
+		"service networks": func(n *localsink.Node) { n.ServiceNetworks = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")} },
+	} {
+		other := *n
+		change(&other)
+		require.False(t, v4.equal(viewOf(ipv4(), &other)), field)
+	}
+}
+
+// TestFamilies: an address is of one family, and of none when a packet cannot have it.
+func TestFamilies(t *testing.T) {
+	for addr, want := range map[string][2]bool{
+		"10.0.0.1": {true, false}, "fd00::1": {false, true}, "::": {false, true}, "0.0.0.0": {true, false},
+		"::ffff:10.0.0.1": {false, false}, "fe80::1%eth0": {false, false},
+	} {
+		a := netip.MustParseAddr(addr)
+		require.Equal(t, want, [2]bool{ipv4().has(a), ipv6().has(a)}, addr)
+	}
+	require.False(t, ipv4().has(netip.Addr{}))
+	require.False(t, ipv6().has(netip.Addr{}))
 }
