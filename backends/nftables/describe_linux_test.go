@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,4 +37,44 @@ func TestDescribe(t *testing.T) {
 `, text)
 	_, err = Describe(Config{Table: "1"}, firstUpdate(testNode(), s))
 	require.ErrorContains(t, err, "Config.Table")
+}
+
+// TestDescribeAffinity: which endpoint has which slot, and what is drawn when nothing is
+// remembered.
+func TestDescribeAffinity(t *testing.T) {
+	s := serviceOf("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.10:8080", "10.244.0.11:8080"), poolOf("10.244.0.9:8080", "10.244.0.11:8080")},
+		Frontends: []localsink.Frontend{
+			frontend(localsink.ClusterIP, "10.96.0.1:80"),
+			frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{From: localsink.LocalPods, Pool: 2}, localsink.Route{Pool: 1}),
+		}})
+	text, err := Describe(Config{}, firstUpdate(testNode(), s))
+	require.NoError(t, err)
+	require.Equal(t, `table ip kpng {
+  services
+    10.96.0.1 . tcp . 80 : goto service.web-0ce5f153508a1c09.any-1
+  nodeports
+    tcp . 30080 : goto nodeport.web-0ce5f153508a1c09.pods-3.any-2
+  cluster-ips
+    10.96.0.1
+  hairpin
+    10.244.0.10
+    10.244.0.11
+    10.244.0.9
+  endpoints-web-0ce5f153508a1c09-1-a
+    slot 0 : 10.244.0.9:8080
+    slot 1 : 10.244.0.10:8080
+  endpoints-web-0ce5f153508a1c09-2-a
+    slot 1 : 10.244.0.10:8080
+    slot 2 : 10.244.0.11:8080
+  draws-web-0ce5f153508a1c09-2-a
+    0 : slot 1
+    1 : slot 2
+  endpoints-web-0ce5f153508a1c09-3-a
+    slot 0 : 10.244.0.9:8080
+    slot 2 : 10.244.0.11:8080
+  draws-web-0ce5f153508a1c09-3-a
+    0 : slot 0
+    1 : slot 2
+}
+`, text)
 }
