@@ -20,6 +20,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/sources"
 )
 
 // patience is how long anything may take.
@@ -60,6 +61,7 @@ func start(t *testing.T, name string, args ...string) *process {
 	if !strings.Contains(name, "/") {
 		name = filepath.Join(bin, name)
 	}
+	require.NoError(t, sources.Depend("../../.."))
 	p := &process{t: t, cmd: exec.Command(name, args...), stdout: newOutput(), stderr: newOutput(), done: make(chan error, 1)}
 	stdout, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
