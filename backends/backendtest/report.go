@@ -145,7 +145,25 @@ func (r *Report) Text() string {
 			}
 		}
 	}
+	fmt.Fprintln(&b, r.summary())
 	return b.String()
+}
+
+// summary counts: it ends a report that may be longer than a screen.
+func (r *Report) summary() string {
+	count, text := map[Outcome]int{}, fmt.Sprintf("%d behaviours, in their variants", len(r.Results))
+	for _, res := range r.Results {
+		for _, c := range res.Cells {
+			count[c.Outcome]++
+		}
+	}
+	for i, o := range []Outcome{Passed, Failed, Lacking, Untested} {
+		text += fmt.Sprintf("%c %d %s", ":,,,"[i], count[o], o)
+	}
+	if failed := r.Failed(); len(failed) > 0 {
+		text += "; failed: " + strings.Join(failed, ", ")
+	}
+	return text
 }
 
 // reasons writes why some outcomes are neither pass nor failure, one line for each

@@ -45,6 +45,7 @@ func TestReport(t *testing.T) {
 	} {
 		require.Contains(t, text, part)
 	}
+	require.True(t, strings.HasSuffix(text, "\n2 behaviours, in their variants: 1 pass, 1 FAIL, 2 lacking, 1 untested; failed: A-1\n"), text)
 	row := text[strings.Index(text, "A-1 "):]
 	row = row[:strings.Index(row, "\n")]
 	require.Equal(t, "A-1 pass FAIL - - lacking - 1s 2ms it works", strings.Join(strings.Fields(row), " "))
