@@ -167,6 +167,12 @@ func TestStickyNames(t *testing.T) {
 	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 0))
 	require.Empty(t, stickyIDOf(&s, 1))
 	require.Equal(t, stickyID(name, &p, 1), stickyIDOf(&s, 2))
+	// Ports that differ in something are no twins, and are called what they are without
+	// each other.
+	udp, other := p, p
+	udp.Protocol, other.Name = localsink.UDP, "other"
+	s.Ports = []localsink.Port{udp, other, p}
+	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 2))
 }
 
 // Those who stay keep their slots as long as nobody leaves, and a pool that is part

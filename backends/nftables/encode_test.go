@@ -41,3 +41,15 @@ func TestElementPieces(t *testing.T) {
 		}
 	}
 }
+
+// TestDetached: what is only checked is never attached to a hook.
+func TestDetached(t *testing.T) {
+	script := func(detached bool) string {
+		t := transaction{family: ipv4(), table: "checked", detached: detached}
+		newMirror(t.family, viewOf(t.family, nil), 1, &t).finish()
+		return decode(t.encode())
+	}
+	require.Contains(t, script(false), "hook")
+	require.NotContains(t, script(true), "hook")
+	require.Contains(t, script(true), "prerouting")
+}
