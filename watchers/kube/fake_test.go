@@ -6,6 +6,7 @@ import (
 	"log"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -46,9 +47,11 @@ func web(labels map[string]string) *corev1.Service {
 func TestFakeClientset(t *testing.T) {
 	headless := web(nil)
 	headless.Name, headless.Spec.ClusterIP = "headless", "None"
-	client, watching := newFake(3, web(nil), headless)
+	// Services, EndpointSlices, the Node, ServiceCIDRs.
+	client, watching := newFake(4, web(nil), headless)
 	store := watchers.NewStore()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- kube.New(client, kube.Config{NodeName: "n1"}).Run(ctx, store) }()
 	<-watching
@@ -58,7 +61,7 @@ func TestFakeClientset(t *testing.T) {
 		for snap := store.Snapshot(); !ok(snap); snap = store.Snapshot() {
 			select {
 			case <-snap.Newer():
-			case <-t.Context().Done():
+			case <-ctx.Done():
 				require.FailNow(t, "no change")
 			}
 		}
