@@ -114,9 +114,6 @@ func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, er
 			return progress, err
 		}
 		first := !progress && in.GetCommit() != nil
-		if first {
-			c.outage.end(ctx, name(c.Servers, server))
-		}
 		if err := c.Memory.Hear(in); err != nil {
 			c.Memory.Distrust()
 			// Not progress, whatever came before: the next attempt may be as vain.
@@ -124,6 +121,7 @@ func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, er
 		}
 		if first {
 			progress = true
+			c.outage.end(ctx, name(c.Servers, server))
 			c.contact(true)
 			defer c.contact(false)
 		}

@@ -13,7 +13,7 @@ import (
 // TestDepend has go test run a test of another module, which depends on a file that no
 // package has.
 func TestDepend(t *testing.T) {
-	dir, source := t.TempDir(), ""
+	dir := t.TempDir()
 	write := func(name, text string) {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -23,9 +23,8 @@ func TestDepend(t *testing.T) {
 	}
 	data, err := os.ReadFile("sources.go")
 	require.NoError(t, err)
-	source = string(data)
 	write("go.mod", "module example.com/m\n\ngo 1.26.0\n")
-	write("sources/sources.go", source)
+	write("sources/sources.go", string(data))
 	write("asks/asks_test.go", `package asks
 
 import (

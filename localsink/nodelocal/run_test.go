@@ -272,8 +272,7 @@ type limited struct{ localsink.Func }
 
 func (limited) Lacks() localsink.Features { return localsink.FeatureUDP }
 
-// TestSinksThatLack: what a sink cannot do is a problem of the Services that need it,
-// and so is what the configuration says that nobody can.
+// TestSinksThatLack: what a sink cannot do is a problem of the Services that need it.
 func TestSinksThatLack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

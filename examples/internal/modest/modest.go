@@ -26,7 +26,7 @@ func (s Sink) Sync(context.Context, *localsink.Update) error {
 	}
 	*s.quiet = true
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > 1 {
-		// To hand work from one processor to another costs a quarter of it.
+		// Handing little work from one processor to another costs more than it saves.
 		runtime.GOMAXPROCS(1)
 	}
 	relaxTimers("/proc")
@@ -39,7 +39,8 @@ const slack = "1000000"
 // relaxTimers lets the kernel wake the process's threads, and those that they begin, a
 // little late. The runtime's own monitor sleeps for 20 µs at a time while there is work,
 // and its waking is a fifth of the samples of a profile of changes; that late it is woken
-// once, which saves two of the six context switches of a change. Timers of the program are late by as much, which nobody notices here. It takes
+// once, which saves two of the six context switches of a change (docs/performance.md).
+// Timers of the program are late by as much, which nobody notices here. It takes
 // CAP_SYS_NICE, which the privileged have; without it, or elsewhere than on Linux, all
 // stays as it is.
 func relaxTimers(proc string) {
