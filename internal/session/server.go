@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/fanout"
@@ -20,6 +21,7 @@ const fieldWelcome protowire.Number = 1
 
 // A Request is what clients of a protocol say; H is its hello.
 type Request[H comparable] interface {
+	proto.Message
 	GetHello() H
 	GetHeld() *kpng.Held
 	GetAck() *kpng.Ack
@@ -29,7 +31,8 @@ type Request[H comparable] interface {
 // greater part of a fanout.Wire.
 type Words[H comparable, Q Request[H]] struct {
 	Stream interface {
-		Recv() (Q, error)
+		Context() context.Context
+		RecvMsg(m any) error
 		SendMsg(m any) error
 	}
 	// Server is what the server calls itself, Capabilities what both sides understand.
@@ -40,8 +43,12 @@ type Words[H comparable, Q Request[H]] struct {
 	// AckWithin is how long clients may wait with acknowledging, to do it together.
 	AckWithin time.Duration
 
-	heard []fanout.Heard // in one message with what was returned last
+	heard heard[H, Q]  // the last message
+	acks  []fanout.Ack // in it, not yet returned
 }
+
+// Context implements fanout.Wire.
+func (w *Words[H, Q]) Context() context.Context { return w.Stream.Context() }
 
 // Welcome implements fanout.Wire.
 func (w *Words[H, Q]) Welcome(sendHeld, startOver bool) error {
@@ -62,22 +69,21 @@ func frame(pieces [][]byte) any { return wire.NewFrame(pieces) }
 
 // Receive implements fanout.Wire. What a newer client says beside all this is ignored.
 func (w *Words[H, Q]) Receive() (fanout.Heard, error) {
-	var none H
-	for {
-		if len(w.heard) > 0 {
-			m := w.heard[0]
-			w.heard = w.heard[1:]
-			return m, nil
-		}
-		in, err := w.Stream.Recv()
+	for len(w.acks) == 0 {
+		err := w.Stream.RecvMsg(&w.heard)
 		switch {
 		case err != nil:
 			return fanout.Heard{}, err
-		case in.GetHello() != none:
+		case w.heard.hello:
 			return fanout.Heard{}, fanout.ErrUnexpected
+		case w.heard.held != nil:
+			return fanout.Heard{Held: w.heard.held.GetDigests(), Last: w.heard.held.GetLast()}, nil
 		}
-		w.heard = messages(in.GetHeld(), in.GetAck())
+		w.acks = w.heard.acks
 	}
+	ack := &w.acks[0]
+	w.acks = w.acks[1:]
+	return fanout.Heard{Ack: ack}, nil
 }
 
 // First waits for the first message of a stream, but not for ever, and not when the server

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -52,29 +51,6 @@ func Cut(text string, size int) string {
 		return text
 	}
 	return strings.Clone(strings.ToValidUTF8(text[:size], ""))
-}
-
-// messages returns what a client says after hello, nothing when both arguments are nil.
-func messages(held *kpng.Held, ack *kpng.Ack) (all []fanout.Heard) {
-	if held != nil {
-		return []fanout.Heard{{Held: held.GetDigests(), Last: held.GetLast()}}
-	}
-	if ack == nil {
-		return nil
-	}
-	earlier := ack.GetEarlier()
-	earlier = earlier[:min(len(earlier), maxTogether)]
-	acks := make([]fanout.Ack, len(earlier)+1)
-	all = make([]fanout.Heard, len(acks))
-	for i, e := range append(earlier[:len(earlier):len(earlier)], ack) {
-		bounded := func(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
-		acks[i] = fanout.Ack{
-			Revision: e.GetRevision(), Error: Cut(e.GetError(), maxErrorText),
-			Took: bounded(e.GetDurationNs()), Age: bounded(e.GetAgeNs()),
-		}
-		all[i].Ack = &acks[i]
-	}
-	return all
 }
 
 // Status returns the error of gRPC for the end of a stream.

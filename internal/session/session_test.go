@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/fanout"
 )
 
@@ -93,17 +92,6 @@ func TestTextsArePutToSize(t *testing.T) {
 		require.True(t, utf8.ValidString(cut))
 	}
 	require.Equal(t, "as it is", Cut("as it is", 8))
-	earlier := make([]*kpng.Ack, 1000)
-	for i := range earlier {
-		earlier[i] = &kpng.Ack{Revision: uint64(i)}
-	}
-	all := messages(nil, &kpng.Ack{Revision: 7, Error: long, DurationNs: 1 << 63, Earlier: earlier})
-	require.Len(t, all, maxTogether+1)
-	last := all[maxTogether].Ack
-	require.Equal(t, uint64(7), last.Revision)
-	require.LessOrEqual(t, len(last.Error), 1024)
-	require.Equal(t, 24*time.Hour, last.Took)
-	require.Empty(t, messages(nil, nil))
 }
 
 // TestOutage: each server and each reason is told once until a server is heard.

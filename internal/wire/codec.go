@@ -44,7 +44,10 @@ func NewFrame(pieces [][]byte) *Frame {
 // add adds a piece. SliceBuffers belong to no pool, so they may be shared.
 func (f *Frame) add(piece []byte) { f.buffers = append(f.buffers, mem.SliceBuffer(piece)) }
 
-// codec is the protobuf codec that passes Frames through.
+// A Decoder is a message that decodes itself. Decode does not keep b.
+type Decoder interface{ Decode(b []byte) error }
+
+// codec is the protobuf codec that passes Frames through, and bytes to Decoders.
 type codec struct{ encoding.CodecV2 }
 
 // Marshal implements encoding.CodecV2.
@@ -55,7 +58,18 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// ServerOption lets a server send Frames. All other messages are encoded as ever; the
+// Unmarshal implements encoding.CodecV2.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	d, ok := v.(Decoder)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer b.Free()
+	return d.Decode(b.ReadOnlyData())
+}
+
+// ServerOption lets a server send Frames and hear Decoders. All other messages are encoded as ever; the
 // codec is this server's alone, and keeps the name "proto".
 func ServerOption() grpc.ServerOption {
 	return grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})

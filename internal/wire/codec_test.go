@@ -2,11 +2,13 @@ package wire
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
@@ -56,4 +58,27 @@ func TestOtherMessagesAreEncodedAsEver(t *testing.T) {
 	require.Equal(t, "proto", c.Name())
 	_, err = c.Marshal("no message")
 	require.Error(t, err)
+}
+
+// keeper is a Decoder.
+type keeper struct {
+	b   []byte
+	err error
+}
+
+func (k *keeper) Decode(b []byte) error { k.b = bytes.Clone(b); return k.err }
+
+// TestDecodersGetAllBytes: of however many buffers, and what they return is returned.
+func TestDecodersGetAllBytes(t *testing.T) {
+	c := codec{encoding.GetCodecV2("proto")}
+	for want, data := range map[string]mem.BufferSlice{
+		"":       nil,
+		"abc":    {mem.SliceBuffer("abc")},
+		"abcdef": {mem.SliceBuffer("abc"), mem.SliceBuffer(""), mem.SliceBuffer("def")},
+	} {
+		k := &keeper{}
+		require.NoError(t, c.Unmarshal(data, k))
+		require.Equal(t, want, string(k.b))
+	}
+	require.ErrorIs(t, c.Unmarshal(nil, &keeper{err: io.ErrUnexpectedEOF}), io.ErrUnexpectedEOF)
 }

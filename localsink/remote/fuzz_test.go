@@ -12,7 +12,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/fanout"
 	"sigs.k8s.io/kpng/internal/session"
+	"sigs.k8s.io/kpng/internal/wire"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/feed"
 	"sigs.k8s.io/kpng/localsink/plan"
@@ -234,43 +236,59 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-// FuzzClient: whatever clients say, it is refused or understood.
+// FuzzClient: whatever clients say, it is refused or understood as the library does.
 func FuzzClient(f *testing.F) {
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 		NodeName: "n", Lacks: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: []uint64{1, 2}, Last: true}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 7, DurationNs: 1<<64 - 1,
+		Earlier: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, Earlier: []*kpng.Ack{{}}}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, Earlier: make([]*kpng.Ack, 100)}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.WatchNodeRequest
-		if proto.Unmarshal(b, &in) != nil {
-			return
-		}
+		wrong := proto.Unmarshal(b, &in) != nil
 		common := session.Common(in.GetHello().GetHello().GetCapabilities(), capabilities())
 		require.LessOrEqual(t, len(common), 3)
 		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
 		require.Less(t, fromFeatures(in.GetHello().GetLacks()), localsink.Features(1<<11))
-		heard := words{Stream: &once{in: &in}}
-		m, err := heard.Receive()
-		require.Equal(t, in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
-		if m.Ack != nil {
-			require.LessOrEqual(t, len(m.Ack.Error), 1024)
-			require.GreaterOrEqual(t, m.Ack.Took, time.Duration(0))
+		stream := words{Stream: &once{says: b}}
+		m, err := stream.Receive()
+		require.Equal(t, !wrong && in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
+		switch ack := in.GetAck(); {
+		case err != nil:
+		case ack == nil:
+			require.Equal(t, fanout.Heard{Held: in.GetHeld().GetDigests(), Last: in.GetHeld().GetLast()}, m)
+		default:
+			for _, e := range append(ack.GetEarlier()[:min(len(ack.GetEarlier()), 64)], ack) {
+				require.NoError(t, err)
+				require.Equal(t, e.GetRevision(), m.Ack.Revision)
+				require.Equal(t, session.Cut(e.GetError(), 1024), m.Ack.Error)
+				require.Equal(t, time.Duration(min(e.GetDurationNs(), uint64(24*time.Hour))), m.Ack.Took)
+				require.Equal(t, time.Duration(min(e.GetAgeNs(), uint64(24*time.Hour))), m.Ack.Age)
+				m, err = stream.Receive()
+			}
+			require.ErrorIs(t, err, io.EOF)
 		}
 	})
 }
 
 // once is a stream that says one thing.
-type once struct{ in *kpng.WatchNodeRequest }
-
-func (o *once) Recv() (*kpng.WatchNodeRequest, error) {
-	if o.in == nil {
-		return nil, io.EOF
-	}
-	in := o.in
-	o.in = nil
-	return in, nil
+type once struct {
+	says []byte
+	said bool
 }
 
-func (o *once) SendMsg(any) error { return nil }
+func (o *once) RecvMsg(m any) error {
+	if o.said {
+		return io.EOF
+	}
+	o.said = true
+	return m.(wire.Decoder).Decode(o.says)
+}
+
+func (o *once) SendMsg(any) error        { return nil }
+func (o *once) Context() context.Context { return context.Background() }
 
 // TestEveryFieldTravels: what one end writes the other reads.
 func TestEveryFieldTravels(t *testing.T) {
