@@ -159,6 +159,7 @@ type link struct {
 	eof  chan struct{} // closed when the peer has no more to say
 	gone chan struct{} // closed when the stream has ended
 	err  error         // with which Serve has ended, after gone
+	ctx  context.Context
 	stop context.CancelFunc
 }
 
@@ -169,7 +170,7 @@ var errGone = errors.New("the stream has ended")
 func connect(hub *testHub, name string, peer Peer, window int) *link {
 	l := &link{name: name, sent: make(chan [][]byte, window), said: make(chan Heard), eof: make(chan struct{}), gone: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	l.stop = cancel
+	l.ctx, l.stop = ctx, cancel
 	go func() {
 		defer close(l.gone)
 		defer cancel()
@@ -177,6 +178,8 @@ func connect(hub *testHub, name string, peer Peer, window int) *link {
 	}()
 	return l
 }
+
+func (l *link) Context() context.Context { return l.ctx }
 
 func (l *link) Class(s *testState) string { return s.Extra.class[l.name] }
 

@@ -18,9 +18,9 @@ const (
 	// to acknowledge what it has not read keeps its teller, and others get a new one; it is
 	// not at rest for a while then.
 	maxTelling = 100 * time.Millisecond
-	// yieldEvery is after how many streams a teller lets others run. What is sent is written
-	// by goroutines of the connections: they do it best while all that they need is still
-	// in the processor's caches.
+	// yieldEvery is how many streams a teller takes at once; then it lets others run. What
+	// is sent is written by goroutines of the connections: they do it best while all that
+	// they need is still in the processor's caches.
 	yieldEvery = 8
 	// fewSessions are too few for one more teller.
 	fewSessions = 64
@@ -29,7 +29,8 @@ const (
 )
 
 // A teller tells those that are due. Its fields are under the hub's mutex.
-type teller struct {
+type teller[K, X any] struct {
+	mine     []*session[K, X] // those that it tells next
 	ended    bool
 	replaced bool // it took too long
 }
@@ -96,7 +97,7 @@ func (h *Hub[K, X]) engage() {
 
 // tellDue is a teller.
 func (h *Hub[K, X]) tellDue() {
-	t := &teller{}
+	t := &teller[K, X]{}
 	late := time.AfterFunc(maxTelling, func() { h.replace(t) })
 	defer late.Stop()
 	var told *session[K, X]
@@ -117,7 +118,7 @@ func (h *Hub[K, X]) tellDue() {
 
 // next returns who is due first, nil when there is nobody for this teller. Who was told
 // last is at rest, or due again when others have been.
-func (h *Hub[K, X]) next(t *teller, told *session[K, X]) *session[K, X] {
+func (h *Hub[K, X]) next(t *teller[K, X], told *session[K, X]) *session[K, X] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -130,16 +131,30 @@ func (h *Hub[K, X]) next(t *teller, told *session[K, X]) *session[K, X] {
 	default:
 		h.due = append(h.due, told)
 	}
-	if t.replaced || h.closed || len(h.due) == 0 {
+	if len(t.mine) == 0 && !t.replaced {
+		h.take(t)
+	}
+	if t.replaced || h.closed || len(t.mine) == 0 {
 		h.dismiss(t)
 		return nil
 	}
-	s := h.due[0]
-	h.due[0], h.due = nil, h.due[1:]
+	s := t.mine[0]
+	t.mine[0], t.mine = nil, t.mine[1:]
 	return s
 }
 
-func (h *Hub[K, X]) dismiss(t *teller) {
+// take gives the teller those that are due first. It looks at each before any is told:
+// nothing of thousands is in the processor's caches, so it waits for the memory of several
+// at the same time, and not of one after the other.
+func (h *Hub[K, X]) take(t *teller[K, X]) {
+	n := min(yieldEvery, len(h.due))
+	t.mine, h.due = h.due[:n:n], h.due[n:]
+	for _, s := range t.mine {
+		s.wire.Context()
+	}
+}
+
+func (h *Hub[K, X]) dismiss(t *teller[K, X]) {
 	if !t.replaced {
 		h.telling--
 	}
@@ -147,12 +162,13 @@ func (h *Hub[K, X]) dismiss(t *teller) {
 }
 
 // replace has others told by another teller.
-func (h *Hub[K, X]) replace(t *teller) {
+func (h *Hub[K, X]) replace(t *teller[K, X]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !t.ended && !t.replaced {
 		h.telling--
 		t.replaced = true
+		h.due, t.mine = append(h.due, t.mine...), nil
 		h.engage()
 	}
 }
@@ -161,7 +177,7 @@ func (h *Hub[K, X]) replace(t *teller) {
 // session may be at rest. If not, or where telling it may take long, it has a sender of
 // its own.
 func (s *session[K, X]) follow() bool {
-	if !s.light(0) || s.wire.Class(s.hub.State()) != s.class {
+	if s.wire.Class(s.hub.State()) != s.class || !s.light(0) {
 		s.hub.senders.Go(s.send)
 		return false
 	}

@@ -27,7 +27,7 @@ type Heard struct {
 	// Held are digests of items that the peer holds; Last says that these were all.
 	Held []uint64
 	Last bool
-	// Ack is not nil when the peer acknowledges.
+	// Ack is not nil when the peer acknowledges. It is good until Receive is called again.
 	Ack *Ack
 }
 
@@ -41,9 +41,11 @@ type Ack struct {
 }
 
 // A Wire is a stream in its own words. Class, Welcome, Own, Unwanted and Send are called
-// by one goroutine at a time, Receive and Acknowledged by another; all return soon after
-// Serve has.
+// by one goroutine at a time, Receive and Acknowledged by another, Context by any; all
+// return soon after Serve has.
 type Wire[K, X any] interface {
+	// Context returns the context of the stream.
+	Context() context.Context
 	// Class returns the class of the peer in a state.
 	Class(s *State[K, X]) string
 	// Welcome answers the peer's hello.
@@ -83,33 +85,35 @@ type commit struct {
 	size     int // of all that was sent since the commit before
 }
 
-// A session is a stream that is being served.
+// A session is a stream that is being served. What each update needs comes first, close
+// together: there are thousands of sessions, and none is in the processor's caches.
 type session[K, X any] struct {
 	hub  *Hub[K, X]
-	peer Peer
 	wire Wire[K, X]
-
-	held  chan Heard
-	acked chan struct{} // an acknowledgement has come
-	ended chan struct{}
 
 	// What the peer was told last. They belong to whoever tells it: the session's sender,
 	// or while it is at rest, and has none, the hub.
 	state *State[K, X]
 	class string
-	place int // among those at rest; under the hub's mutex
 
 	mu      sync.Mutex
+	open    []commit  // not acknowledged, the oldest first
+	sending time.Time // since when a message is being sent; zero when none is
 	unread  int       // the sum of the sizes of open
 	size    int       // of what was sent since the last commit
-	barred  time.Time // until when it may not be at rest, when it once took long
 	over    bool      // it has ended
-	cause   error     // why
-	sending time.Time // since when a message is being sent; zero when none is
-	asked   time.Time // since when the peer has owed what it holds; zero when it does not
-	open    []commit  // not acknowledged, the oldest first
-	failed  time.Time // when the oldest was sent that failed and was not applied since
+	barred  time.Time // until when it may not be at rest, when it once took long
 	status  Status
+	cause   error     // why it has ended
+	asked   time.Time // since when the peer has owed what it holds; zero when it does not
+	failed  time.Time // when the oldest was sent that failed and was not applied since
+
+	place int // among those at rest; under the hub's mutex
+	peer  Peer
+
+	held  chan Heard
+	acked chan struct{} // an acknowledgement has come
+	ended chan struct{}
 }
 
 // Serve serves one stream until ctx is done, the peer leaves or is given up. report,

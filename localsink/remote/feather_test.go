@@ -21,17 +21,17 @@ import (
 // end speaks just enough HTTP/2 to be a gRPC client that receives and acknowledges. So
 // what a process with a server and thousands of feathers costs is what the server costs.
 type feather struct {
-	flock *flight
-
-	mu     sync.Mutex
-	ready  sync.Cond
-	in     []byte // for the server to read
-	out    rest   // what the server has written and was not understood yet
-	data   rest   // the gRPC messages within
-	closed bool
-
+	// What each update needs is close together.
+	flock   *flight
+	mu      sync.Mutex
+	out     rest     // what the server has written and was not understood yet
+	data    rest     // the gRPC messages within
 	commits []uint64 // not acknowledged
-	ack     []byte   // room for an acknowledgement
+	closed  bool
+
+	in    []byte // for the server to read
+	ready sync.Cond
+	ack   []byte // room for an acknowledgement
 }
 
 // A rest is the beginning of something whose end has not come. Its memory is used again
@@ -204,9 +204,6 @@ func (c *feather) Write(b []byte) (int, error) {
 		b = b[9+size:]
 	}
 	c.out.keep(b)
-	if len(c.in) > 0 {
-		c.ready.Signal()
-	}
 	return n, nil
 }
 
@@ -215,10 +212,12 @@ func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
 	case http2.FrameSettings:
 		if flags&1 == 0 {
 			c.in = append(c.in, 0, 0, 0, byte(http2.FrameSettings), 1, 0, 0, 0, 0)
+			c.ready.Signal()
 		}
 	case http2.FramePing:
 		if flags&1 == 0 {
 			c.in = append(append(c.in, 0, 0, 8, byte(http2.FramePing), 1, 0, 0, 0, 0), payload...)
+			c.ready.Signal()
 		}
 	case http2.FrameData:
 		c.data.keep(c.messages(c.data.with(payload)))

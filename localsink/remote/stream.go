@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -54,7 +55,7 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
 				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.AckWithin, 0),
 			},
-			server: n.s, name: hello.GetNodeName(), lacks: fromFeatures(hello.GetLacks()),
+			server: n.s, name: hello.GetNodeName(), mark: markOf(hello.GetNodeName()), lacks: fromFeatures(hello.GetLacks()),
 			client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
 		}
 		if p, ok := peer.FromContext(ctx); ok {
@@ -131,23 +132,26 @@ func (s *Server) forget(n *nodeStream) {
 // words are those of node.proto that other protocols have as well.
 type words = session.Words[*kpng.NodeHello, *kpng.WatchNodeRequest]
 
-// A nodeStream is one node's stream, in the words of node.proto.
+// A nodeStream is one node's stream, in the words of node.proto. What each update needs
+// comes first.
 type nodeStream struct {
-	words
-	server       *Server
-	name         string
-	peer, client string
-	lacks        localsink.Features
-	since        time.Time
-	status       func() fanout.Status
-	end          context.CancelCauseFunc
-
 	// Only the sender touches these.
 	told            *localsink.Node // what the node was told that it is
 	node            *localsink.Node // what it is
 	fact            *watchers.Node  // by which it is that
 	zone            string
 	nodes, networks uint64 // the generations that node and zone are of
+
+	mark   uint64 // of the name
+	server *Server
+	words
+
+	name         string
+	peer, client string
+	lacks        localsink.Features
+	since        time.Time
+	status       func() fanout.Status
+	end          context.CancelCauseFunc
 }
 
 // Class implements fanout.Wire: nodes of a zone are told the same.
@@ -185,11 +189,14 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	if old == nil {
 		return append(pieces, b.Memo(newOwns).(*owns).of(new, n.name)...)
 	}
-	if memo, _ := b.Memo(func() any { return ownOf(b) }).(map[string][][]byte); len(memo) > 0 {
-		pieces = append(pieces, memo[n.name]...)
+	if memo, _ := b.Memo(func() any { return newNews(b) }).(*news); memo.marks&n.mark != 0 {
+		pieces = append(pieces, memo.of[n.name]...)
 	}
 	return pieces
 }
+
+// markOf returns a number with one bit set, which stands for a name and for a few others.
+func markOf(name string) uint64 { return 1 << (xxhash.Sum64String(name) % 64) }
 
 // owns are what single nodes are told as they begin with one state. For the first few,
 // each is looked for; when there are more, all are found at once.
@@ -237,8 +244,14 @@ func (o *owns) of(s *state, node string) (pieces [][]byte) {
 	return pieces
 }
 
-// ownOf returns what single nodes are told with a batch, by node.
-func ownOf(b *batch) map[string][][]byte {
+// news are what single nodes are told with a batch, by node. Nearly all are told nothing,
+// and see by marks that they need not look.
+type news struct {
+	of    map[string][][]byte
+	marks uint64
+}
+
+func newNews(b *batch) *news {
 	out := map[string][][]byte{}
 	for _, c := range b.Changed() {
 		was, is := nodesOf(c.Old), nodesOf(c.New)
@@ -253,7 +266,11 @@ func ownOf(b *batch) map[string][][]byte {
 			}
 		}
 	}
-	return out
+	n := &news{of: out}
+	for node := range out {
+		n.marks |= markOf(node)
+	}
+	return n
 }
 
 // end encodes what ends an update: when its causes were asked for, and its revision.
