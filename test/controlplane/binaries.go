@@ -16,6 +16,7 @@ const (
 	APIServerPackage = "k8s.io/kubernetes/cmd/kube-apiserver"
 	KubeProxyPackage = "k8s.io/kubernetes/cmd/kube-proxy"
 	OurProxyPackage  = "sigs.k8s.io/kpng/examples/kube-proxy"
+	WatchOnlyPackage = "sigs.k8s.io/kpng/test/watchonly"
 )
 
 // Binaries is a folder of built programs.

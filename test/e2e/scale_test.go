@@ -19,13 +19,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kpng/test/cluster"
 	"sigs.k8s.io/kpng/test/controlplane"
+	"sigs.k8s.io/kpng/test/netns"
 )
 
 // scaleLimit is how long a proxy may take for all objects.
 const scaleLimit = 20 * time.Minute
 
+// writers is how many clients write at the same time where one is not enough.
+const writers = 32
+
 // A scale is the size of the measurement.
-type scale struct{ services, endpoints, changes, flips, burst int }
+type scale struct{ services, endpoints, changes, flips, burst, rush int }
 
 // TestScale measures each proxy with many Services. It runs when KPNG_SCALE says
 // how many: "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the
@@ -35,7 +39,7 @@ func TestScale(t *testing.T) {
 	if size == "" {
 		t.Skip("measures for minutes: set KPNG_SCALE=10000x10")
 	}
-	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50, burst: 2000}
+	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50, burst: 2000, rush: 4000}
 	if size != "1" {
 		_, err := fmt.Sscanf(size, "%dx%d", &s.services, &s.endpoints)
 		require.NoError(t, err, "KPNG_SCALE")
@@ -95,35 +99,43 @@ func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
 
 // load writes all objects, and one more Service with a single endpoint.
 func (s scale) load(t *testing.T, w *world) {
+	s.write(t, w, s.services+1, func(ctx context.Context, i int) error {
+		policy := corev1.IPFamilyPolicySingleStack
+		_, err := w.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
+			Spec: corev1.ServiceSpec{
+				ClusterIP: vip(i).Addr().String(), IPFamilyPolicy: &policy,
+				Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		endpoints := s.endpoints
+		if i == s.services {
+			endpoints = 1
+		}
+		_, err = w.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
+		return err
+	})
+}
+
+// write has many clients write the objects from 0 to n.
+func (s scale) write(t *testing.T, w *world, n int, one func(ctx context.Context, i int) error) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	next := make(chan int)
 	var group sync.WaitGroup
-	for range 32 {
+	for range writers {
 		group.Go(func() {
 			for i := range next {
-				policy := corev1.IPFamilyPolicySingleStack
-				_, err := w.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
-					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
-					Spec: corev1.ServiceSpec{
-						ClusterIP: vip(i).Addr().String(), IPFamilyPolicy: &policy,
-						Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
-					},
-				}, metav1.CreateOptions{})
-				if err == nil {
-					endpoints := s.endpoints
-					if i == s.services {
-						endpoints = 1
-					}
-					_, err = w.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
-				}
-				if err != nil {
+				if err := one(ctx, i); err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
-	for i := range s.services + 1 {
+	for i := range n {
 		next <- i
 	}
 	close(next)
@@ -140,9 +152,13 @@ type figures struct {
 	flip50, flip90, most time.Duration
 	react50, react99     time.Duration
 	inside50, inside99   time.Duration
-	changeCPU, burstCPU  time.Duration
+	churn, hurry, rush   cost
 	settled              time.Duration
 }
+
+// A cost is the processor time of a change: the proxy's, and that of a client which only
+// watches, beside it.
+type cost struct{ proxy, watch time.Duration }
 
 func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
 	f := figures{name: p.name}
@@ -163,14 +179,17 @@ func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
 	}
 	f.start = time.Since(begin)
 	w.barrier(t, scaleLimit)
-	f.startCPU = cpu(t, p)
+	f.startCPU = cpu(t, p.process)
 	if seconds, err := w.metric(t.Context(), "kubeproxy_sync_proxy_rules_duration_seconds_sum"); err == nil {
 		f.syncs = time.Duration(seconds * float64(time.Second))
 	}
 	s.flip(t, w, p, &f)
 	s.react(t, w, p, &f)
-	s.churn(t, w, p, &f)
-	s.hurry(t, w, p, &f)
+	bystander := s.watchOnly(t, w)
+	f.churn = s.cost(t, p.process, bystander, s.changes, func() { s.churn(t, w, &f) })
+	f.hurry = s.cost(t, p.process, bystander, s.burst, func() { s.hurry(t, w) })
+	f.rush = s.cost(t, p.process, bystander, s.rush, func() { s.rushed(t, w) })
+	require.NoError(t, bystander.Kill())
 	if p.pkg == controlplane.OurProxyPackage {
 		f.inside50, f.inside99 = w.quantiles(t, "kpng_reaction_duration_seconds")
 	}
@@ -181,9 +200,36 @@ func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
 	return f
 }
 
-func cpu(t *testing.T, p *proxyUnderTest) time.Duration {
+// watchOnly starts a client that does nothing but watch. It ends with the test.
+func (s scale) watchOnly(t *testing.T, w *world) *netns.Process {
+	paths, err := w.binaries.Build(t.Context(), controlplane.WatchOnlyPackage)
+	require.NoError(t, err)
+	process, err := w.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{w.kubeconfig}, Dir: w.dir})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, process.Kill()) })
+	for last := time.Duration(-1); ; pause(time.Second) { // until it has all, and rests
+		require.NoError(t, process.Exited())
+		if now := cpu(t, process); now == last && now > 0 {
+			return process
+		} else {
+			last = now
+		}
+	}
+}
+
+// cost measures what each of n changes costs that fn makes and waits for.
+func (s scale) cost(t *testing.T, proxy, watch *netns.Process, n int, fn func()) cost {
 	t.Helper()
-	used, err := p.process.CPU()
+	before := cost{cpu(t, proxy), cpu(t, watch)}
+	fn()
+	require.NoError(t, watch.Exited())
+	per := func(d time.Duration) time.Duration { return d / time.Duration(max(1, n)) }
+	return cost{per(cpu(t, proxy) - before.proxy), per(cpu(t, watch) - before.watch)}
+}
+
+func cpu(t *testing.T, p *netns.Process) time.Duration {
+	t.Helper()
+	used, err := p.CPU()
 	require.NoError(t, err)
 	return used
 }
@@ -235,21 +281,9 @@ func (s scale) react(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
 	f.react50, f.react99 = took[len(took)/2], took[(len(took)*99-1)/100]
 }
 
-// hurry is churn as fast as one client can write.
-func (s scale) hurry(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
-	before := cpu(t, p)
-	chosen := rand.Perm(s.services)
-	for n := range s.burst {
-		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
-	}
-	w.barrier(t, scaleLimit)
-	f.burstCPU = (cpu(t, p) - before) / time.Duration(s.burst)
-}
-
-// churn changes one endpoint of one Service after another, ten a second, and
-// measures what the changes cost and when the last one is in force.
-func (s scale) churn(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
-	before := cpu(t, p)
+// churn changes one endpoint of one Service after another, ten a second, and measures
+// when the last one is in force.
+func (s scale) churn(t *testing.T, w *world, f *figures) {
 	ticks := time.NewTicker(100 * time.Millisecond)
 	defer ticks.Stop()
 	chosen := rand.Perm(s.services)
@@ -260,7 +294,29 @@ func (s scale) churn(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
 	begin := time.Now()
 	w.barrier(t, scaleLimit)
 	f.settled = time.Since(begin)
-	f.changeCPU = (cpu(t, p) - before) / time.Duration(max(1, s.changes))
+}
+
+// hurry is churn as fast as one client can write.
+func (s scale) hurry(t *testing.T, w *world) {
+	chosen := rand.Perm(s.services)
+	for n := range s.burst {
+		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
+	}
+	w.barrier(t, scaleLimit)
+}
+
+// rushed changes an endpoint of many Services, and changes it back, as fast as many
+// clients can write.
+func (s scale) rushed(t *testing.T, w *world) {
+	chosen := rand.Perm(s.services)
+	many := min(s.rush/2, s.services)
+	for _, second := range []bool{true, false} {
+		s.write(t, w, many, func(ctx context.Context, n int) error {
+			_, err := w.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s.slice(chosen[n], s.endpoints, second), metav1.UpdateOptions{})
+			return err
+		})
+	}
+	w.barrier(t, scaleLimit)
 }
 
 // show compares the proxies: the last column is how many times more the second
@@ -294,8 +350,13 @@ func show(all []figures) string {
 	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.react99) }, "%.2f")
 	row("fact stored to rules accepted, by its own metric, median, ms", func(f figures) float64 { return ms(f.inside50) }, "%.2f")
 	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.inside99) }, "%.2f")
-	row("processor time per endpoint change, ten a second, ms", func(f figures) float64 { return ms(f.changeCPU) }, "%.2f")
-	row("processor time per endpoint change, one after another, ms", func(f figures) float64 { return ms(f.burstCPU) }, "%.2f")
+	costs := func(how string, value func(figures) cost) {
+		row("processor time per endpoint change, "+how+", ms", func(f figures) float64 { return ms(value(f).proxy) }, "%.2f")
+		row("the same of a client that only watches, ms", func(f figures) float64 { return ms(value(f).watch) }, "%.2f")
+	}
+	costs("ten a second", func(f figures) cost { return f.churn })
+	costs("one after another", func(f figures) cost { return f.hurry })
+	costs(fmt.Sprint("from ", writers, " clients at once"), func(f figures) cost { return f.rush })
 	row("last of the changes in force after, ms", func(f figures) float64 { return ms(f.settled) }, "%.0f")
 	row("resident memory, MB", func(f figures) float64 { return float64(f.memory) / 1e6 }, "%.0f")
 	row("highest resident memory, MB", func(f figures) float64 { return float64(f.peak) / 1e6 }, "%.0f")
