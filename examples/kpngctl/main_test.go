@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/examples/internal/cli"
 )
 
@@ -76,4 +79,24 @@ func TestDurations(t *testing.T) {
 	} {
 		require.Equal(t, want, duration(ns))
 	}
+}
+
+// TestJSONHasAddresses: as people write them, wherever they are, and the rest is protojson.
+func TestJSONHasAddresses(t *testing.T) {
+	m := &kpng.GetNodeStateResponse{Revision: 1 << 60, Node: &kpng.Node{
+		Name: "node-1", Ips: [][]byte{{192, 168, 0, 1}, {15: 1}}, LoopbackNodePorts: [][]byte{{127, 0, 0, 1}},
+	}}
+	out := func(m proto.Message) string {
+		var b strings.Builder
+		require.NoError(t, (&ctl{out: &b}).printLine(m))
+		return b.String()
+	}
+	raw, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
+	require.NoError(t, err)
+	want := strings.NewReplacer("wKgAAQ==", "192.168.0.1", "AAAAAAAAAAAAAAAAAAAAAQ==", "::1", "fwAAAQ==", "127.0.0.1").Replace(string(raw))
+	require.JSONEq(t, want, out(m))
+	require.Contains(t, out(m), `["192.168.0.1","::1"]`)
+	require.Less(t, strings.Index(out(m), "ips"), strings.Index(out(m), "revision"), "in the protocol's order")
+	require.Contains(t, out(&kpng.Endpoint{Address: []byte{1, 2, 3}}), `"AQID"`, "what is no address stays as it is")
+	require.Contains(t, out(&kpng.Endpoint{}), `"address":""`)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -11,35 +9,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/examples/internal/cli"
 )
-
-// printJSON prints a message as protojson. Its spaces are left to chance on purpose, so
-// they are made anew: the same answer is the same bytes.
-func (c *ctl) printJSON(m proto.Message) error {
-	return c.printSpaced(m, func(b *bytes.Buffer, raw []byte) error { return json.Indent(b, raw, "", "  ") })
-}
-
-// printLine prints a message on one line.
-func (c *ctl) printLine(m proto.Message) error { return c.printSpaced(m, json.Compact) }
-
-func (c *ctl) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []byte) error) error {
-	raw, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	if err := space(&b, raw); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	_, err = c.out.Write(b.Bytes())
-	return err
-}
 
 // A table prints rows whose columns are aligned.
 func (c *ctl) table(header string, rows [][]string) error {
