@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,6 +269,11 @@ func TestHostileServers(t *testing.T) {
 			_, before := k.count()
 			met := len(f.log())
 			streams := f.streams()
+			again := func() int { return strings.Count(f.log()[met:], "Hears a server again") }
+			heard := 1 // when there is an honest server
+			if h.says[0] == honest {
+				heard++ // and before, as long as it seemed to be one
+			}
 			f.once(func(n int, in *response) []any {
 				if n != 1 {
 					return []any{in}
@@ -282,6 +288,8 @@ func TestHostileServers(t *testing.T) {
 			f.cut()
 			within(t, func() bool { return f.streams() >= streams+2 && s.applied("node-1") })
 			require.Contains(t, f.log()[met:], h.error)
+			within(t, func() bool { return again() >= heard })
+			require.Equal(t, heard, again(), f.log()[met:])
 			require.Equal(t, h.keeps, f.lastHello().GetHello().GetHeldCount() > 0, "holds something")
 			text, after := k.count()
 			require.Equal(t, before, after, "the sink is not bothered")
