@@ -153,12 +153,15 @@ func TestNodeThatNobodyKnows(t *testing.T) {
 // TestANodeLeaves: its agent is told, for those who ask whether to send it traffic.
 func TestANodeLeaves(t *testing.T) {
 	dir := manifests(t)
-	_, address, _ := serve(t, dir)
+	server, address, _ := serve(t, dir, "-metrics", "127.0.0.1:0")
+	metrics := func() string { return get(t, "http://"+server.address("Serving HTTP")+"/metrics") }
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
 	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
+	require.Contains(t, metrics(), "kpng_server_nodes_unknown 0")
 	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]
   podCIDRs: [10.244.1.0/24`)
 	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] leaving\n`)
 	edit(t, dir, "name: node-1\n", "name: node-9\n")
 	agent.stdout.wait(t, `(?m)^# node node-1 \[\] leaving\n`)
+	require.Contains(t, metrics(), "kpng_server_nodes_unknown 1")
 }

@@ -25,7 +25,7 @@ func TestNodes(t *testing.T) {
 		lags = append(lags, time.Duration(i)*time.Second)
 	}
 	got := remotemetrics.NewNodes(stats{
-		Revision: 7, Connected: 100, Current: 1, Failing: 2, Absent: 3, Lags: lags, Messages: 4, Bytes: 5,
+		Revision: 7, Connected: 100, Current: 1, Failing: 2, Absent: 3, Unknown: 6, Lags: lags, Messages: 4, Bytes: 5,
 	})
 	require.NoError(t, testutil.CollectAndCompare(got, strings.NewReader(`
 # HELP kpng_server_node_lag_max_seconds The same for the node that is most behind.
@@ -48,6 +48,9 @@ kpng_server_nodes_current 1
 # HELP kpng_server_nodes_failing Connected nodes that could not apply what they tried last.
 # TYPE kpng_server_nodes_failing gauge
 kpng_server_nodes_failing 2
+# HELP kpng_server_nodes_unknown Connected nodes of whose name there is no Node.
+# TYPE kpng_server_nodes_unknown gauge
+kpng_server_nodes_unknown 6
 # HELP kpng_server_ready Whether the facts are complete and nodes are told.
 # TYPE kpng_server_ready gauge
 kpng_server_ready 1

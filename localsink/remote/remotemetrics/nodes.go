@@ -13,9 +13,9 @@ type Server interface{ Stats() remote.Stats }
 
 // Nodes is a collector of how a server and its nodes stand.
 type Nodes struct {
-	server                             Server
-	revision, nodes, current, failing  *prometheus.Desc
-	lag, messages, bytes, worst, ready *prometheus.Desc
+	server                                     Server
+	revision, nodes, unknown, current, failing *prometheus.Desc
+	lag, messages, bytes, worst, ready         *prometheus.Desc
 }
 
 // NewNodes returns a collector of server.
@@ -28,6 +28,7 @@ func NewNodes(server Server) *Nodes {
 		ready:    desc("ready", "Whether the facts are complete and nodes are told."),
 		revision: desc("revision", "The number of the newest state; another server's has nothing to do with it."),
 		nodes:    desc("nodes", "Nodes, by whether they are connected to this server.", "state"),
+		unknown:  desc("nodes_unknown", "Connected nodes of whose name there is no Node."),
 		current:  desc("nodes_current", "Connected nodes that have applied the newest state."),
 		failing:  desc("nodes_failing", "Connected nodes that could not apply what they tried last."),
 		lag:      desc("node_lag_seconds", "For how long connected nodes have not applied what is newest."),
@@ -40,7 +41,7 @@ func NewNodes(server Server) *Nodes {
 // Describe implements prometheus.Collector.
 func (n *Nodes) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		n.ready, n.revision, n.nodes, n.current, n.failing, n.lag, n.worst, n.messages, n.bytes,
+		n.ready, n.revision, n.nodes, n.unknown, n.current, n.failing, n.lag, n.worst, n.messages, n.bytes,
 	} {
 		out <- d
 	}
@@ -60,6 +61,7 @@ func (n *Nodes) Collect(out chan<- prometheus.Metric) {
 	gauge(n.revision, float64(s.Revision))
 	gauge(n.nodes, float64(s.Connected), "connected")
 	gauge(n.nodes, float64(s.Absent), "absent")
+	gauge(n.unknown, float64(s.Unknown))
 	gauge(n.current, float64(s.Current))
 	gauge(n.failing, float64(s.Failing))
 	out <- prometheus.MustNewConstSummary(n.lag, uint64(len(s.Lags)), total(s.Lags), map[float64]float64{
