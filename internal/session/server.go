@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/fanout"
@@ -19,17 +18,9 @@ import (
 // fieldWelcome is the field of welcome in what the servers of all protocols say.
 const fieldWelcome protowire.Number = 1
 
-// A Request is what clients of a protocol say; H is its hello.
-type Request[H comparable] interface {
-	proto.Message
-	GetHello() H
-	GetHeld() *kpng.Held
-	GetAck() *kpng.Ack
-}
-
 // Words are what a server's streams say and hear in the same way in all protocols: the
 // greater part of a fanout.Wire.
-type Words[H comparable, Q Request[H]] struct {
+type Words struct {
 	Stream interface {
 		Context() context.Context
 		RecvMsg(m any) error
@@ -43,33 +34,34 @@ type Words[H comparable, Q Request[H]] struct {
 	// AckWithin is how long clients may wait with acknowledging, to do it together.
 	AckWithin time.Duration
 
-	heard heard[H, Q]  // the last message
+	heard heard        // the last message
 	acks  []fanout.Ack // in it, not yet returned
 }
 
 // Context implements fanout.Wire.
-func (w *Words[H, Q]) Context() context.Context { return w.Stream.Context() }
+func (w *Words) Context() context.Context { return w.Stream.Context() }
 
 // Welcome implements fanout.Wire.
-func (w *Words[H, Q]) Welcome(sendHeld, startOver bool) error {
+func (w *Words) Welcome(sendHeld, startOver bool) error {
 	return w.Stream.SendMsg(wire.NewFrame([][]byte{wire.Piece(fieldWelcome, &kpng.Welcome{
 		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, StartOver: startOver, AckWithinNs: uint64(w.AckWithin),
 	})}))
 }
 
 // Unwanted implements fanout.Wire.
-func (w *Words[H, Q]) Unwanted(digests []uint64) []byte { return wire.Fixed(w.UnwantedField, digests) }
+func (w *Words) Unwanted(digests []uint64) []byte { return wire.Fixed(w.UnwantedField, digests) }
 
 // Send implements fanout.Wire.
-func (w *Words[H, Q]) Send(m *fanout.Message) error {
+func (w *Words) Send(m *fanout.Message) error {
 	return w.Stream.SendMsg(m.Form(frame))
 }
 
 func frame(pieces [][]byte) any { return wire.NewFrame(pieces) }
 
 // Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (w *Words[H, Q]) Receive() (fanout.Heard, error) {
+func (w *Words) Receive() (fanout.Heard, error) {
 	for len(w.acks) == 0 {
+		w.heard.forget()
 		err := w.Stream.RecvMsg(&w.heard)
 		switch {
 		case err != nil:
@@ -77,7 +69,7 @@ func (w *Words[H, Q]) Receive() (fanout.Heard, error) {
 		case w.heard.hello:
 			return fanout.Heard{}, fanout.ErrUnexpected
 		case w.heard.held != nil:
-			return fanout.Heard{Held: w.heard.held.GetDigests(), Last: w.heard.held.GetLast()}, nil
+			return *w.heard.held, nil
 		}
 		w.acks = w.heard.acks
 	}

@@ -16,8 +16,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/internal/fanout"
+	"sigs.k8s.io/kpng/internal/wire"
 )
 
 // TestRetry: all servers in turn, then a pause that grows until one has been of use for a
@@ -139,3 +144,72 @@ func TestServersHaveNames(t *testing.T) {
 	require.Equal(t, "there:1", name(servers, 0))
 	require.Equal(t, "number 2", name(servers, 1))
 }
+
+// TestFieldsAreThoseOfAllProtocols: what clients say is decoded by number.
+func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
+	for _, m := range []proto.Message{&kpng.WatchNodeRequest{}, &kpng.WatchClusterRequest{}} {
+		fields := m.ProtoReflect().Descriptor().Fields()
+		require.Equal(t, 3, fields.Len())
+		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeld: "held", fieldAck: "ack"} {
+			require.Equal(t, name, fields.ByNumber(number).Name())
+		}
+	}
+	fields := (&kpng.Ack{}).ProtoReflect().Descriptor().Fields()
+	require.Equal(t, 5, fields.Len())
+	for number, name := range map[protowire.Number]protoreflect.Name{
+		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackEarlier: "earlier",
+	} {
+		require.Equal(t, name, fields.ByNumber(number).Name())
+	}
+}
+
+// TestLittleIsKeptOfWhatWasSaid: neither texts nor digests stay with a stream.
+func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
+	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", maxErrorText)}
+	for range maxTogether {
+		long.Earlier = append(long.Earlier, &kpng.Ack{Error: long.Error})
+	}
+	w := Words{Stream: says(t,
+		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: long}},
+		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: make([]uint64, 1000), Last: true}}},
+	)}
+	for range maxTogether + 1 {
+		m, err := w.Receive()
+		require.NoError(t, err)
+		require.Equal(t, long.Error, m.Ack.Error)
+	}
+	m, err := w.Receive()
+	require.NoError(t, err)
+	require.Len(t, m.Held, 1000)
+	_, err = w.Receive()
+	require.ErrorIs(t, err, io.EOF)
+	require.Nil(t, w.heard.held)
+	for _, a := range w.heard.acks[:cap(w.heard.acks)] {
+		require.Zero(t, a)
+	}
+}
+
+// says returns a stream on which a client says all of it.
+func says(t *testing.T, all ...proto.Message) *script {
+	s := &script{}
+	for _, m := range all {
+		b, err := proto.Marshal(m)
+		require.NoError(t, err)
+		s.messages = append(s.messages, b)
+	}
+	return s
+}
+
+type script struct{ messages [][]byte }
+
+func (s *script) RecvMsg(m any) error {
+	if len(s.messages) == 0 {
+		return io.EOF
+	}
+	b := s.messages[0]
+	s.messages = s.messages[1:]
+	return m.(wire.Decoder).DecodeFrame(b)
+}
+
+func (s *script) SendMsg(any) error        { return nil }
+func (s *script) Context() context.Context { return context.Background() }

@@ -44,8 +44,8 @@ func NewFrame(pieces [][]byte) *Frame {
 // add adds a piece. SliceBuffers belong to no pool, so they may be shared.
 func (f *Frame) add(piece []byte) { f.buffers = append(f.buffers, mem.SliceBuffer(piece)) }
 
-// A Decoder is a message that decodes itself. Decode does not keep b.
-type Decoder interface{ Decode(b []byte) error }
+// A Decoder is a message that decodes itself. DecodeFrame does not keep b.
+type Decoder interface{ DecodeFrame(b []byte) error }
 
 // codec is the protobuf codec that passes Frames through, and bytes to Decoders.
 type codec struct{ encoding.CodecV2 }
@@ -66,11 +66,12 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer b.Free()
-	return d.Decode(b.ReadOnlyData())
+	return d.DecodeFrame(b.ReadOnlyData())
 }
 
-// ServerOption lets a server send Frames and hear Decoders. All other messages are encoded as ever; the
-// codec is this server's alone, and keeps the name "proto".
+// ServerOption lets a server send Frames and hear Decoders, which is what interceptors of
+// their streams see instead of messages. All other messages are encoded as ever; the codec
+// is this server's alone, and keeps the name "proto".
 func ServerOption() grpc.ServerOption {
 	return grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})
 }

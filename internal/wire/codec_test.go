@@ -66,7 +66,7 @@ type keeper struct {
 	err error
 }
 
-func (k *keeper) Decode(b []byte) error { k.b = bytes.Clone(b); return k.err }
+func (k *keeper) DecodeFrame(b []byte) error { k.b = bytes.Clone(b); return k.err }
 
 // TestDecodersGetAllBytes: of however many buffers, and what they return is returned.
 func TestDecodersGetAllBytes(t *testing.T) {

@@ -158,7 +158,8 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 func (s *Server) Close() { s.fleet.Close() }
 
 // ServerOption is what a gRPC server must be made with that a [Server] or its like is
-// registered with: it lets one encoding reach many streams. Other services are not
+// registered with: it lets one encoding reach many streams. Interceptors see other types
+// than the protocol's in SendMsg and RecvMsg of these streams. Other services are not
 // affected.
 func ServerOption() grpc.ServerOption { return wire.ServerOption() }
 

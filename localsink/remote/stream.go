@@ -51,7 +51,7 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	return session.Serve(ctx, until, n.s.ready, n.s.ended, func(ctx context.Context) error {
 		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
 		s := &nodeStream{
-			words: words{
+			Words: session.Words{
 				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
 				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.AckWithin, 0),
 			},
@@ -129,13 +129,10 @@ func (s *Server) forget(n *nodeStream) {
 	}
 }
 
-// words are those of node.proto that other protocols have as well.
-type words = session.Words[*kpng.NodeHello, *kpng.WatchNodeRequest]
-
 // A nodeStream is one node's stream, in the words of node.proto. What each update needs
 // comes first.
 type nodeStream struct {
-	// Only the sender touches these.
+	// Only who tells the node touches these.
 	told            *localsink.Node // what the node was told that it is
 	node            *localsink.Node // what it is
 	fact            *watchers.Node  // by which it is that
@@ -144,7 +141,7 @@ type nodeStream struct {
 
 	mark   uint64 // of the name
 	server *Server
-	words
+	session.Words
 
 	name         string
 	peer, client string
@@ -189,7 +186,7 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	if old == nil {
 		return append(pieces, b.Memo(newOwns).(*owns).of(new, n.name)...)
 	}
-	if memo, _ := b.Memo(func() any { return newNews(b) }).(*news); memo.marks&n.mark != 0 {
+	if memo := b.Memo(func() any { return newNews(b) }).(*news); memo.marks&n.mark != 0 {
 		pieces = append(pieces, memo.of[n.name]...)
 	}
 	return pieces
@@ -314,5 +311,5 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 // Send implements fanout.Wire.
 func (n *nodeStream) Send(m *fanout.Message) error {
 	n.server.traffic.count(m.Size)
-	return n.words.Send(m)
+	return n.Words.Send(m)
 }

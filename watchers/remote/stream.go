@@ -54,7 +54,7 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 		}
 		log.DebugContext(ctx, "A client watches the facts")
 		err := c.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
-			words: words{
+			Words: session.Words{
 				Stream: grpcStream, Server: c.s.cfg.Name, Capabilities: common, UnwantedField: fieldUnwanted,
 			},
 			class: class,
@@ -67,12 +67,9 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 // maxClient is how much is kept of what a client calls itself.
 const maxClient = 256
 
-// words are those of cluster.proto that other protocols have as well.
-type words = session.Words[*kpng.ClusterHello, *kpng.WatchClusterRequest]
-
 // A stream is one client's, in the words of cluster.proto.
 type stream struct {
-	words
+	session.Words
 	class string
 }
 
