@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -101,24 +102,24 @@ func (h *Hub[K, X]) tellDue() {
 	late := time.AfterFunc(maxTelling, func() { h.replace(t) })
 	defer late.Stop()
 	var told *session[K, X]
-	for n := 1; ; n++ {
-		s := h.next(t, told)
+	for {
+		s, more := h.next(t, told)
 		if s == nil {
 			return
 		}
 		if told = nil; s.follow() {
 			told = s
 		}
-		if n%yieldEvery == 0 {
+		if !more {
 			late.Reset(maxTelling)
 			runtime.Gosched()
 		}
 	}
 }
 
-// next returns who is due first, nil when there is nobody for this teller. Who was told
-// last is at rest, or due again when others have been.
-func (h *Hub[K, X]) next(t *teller[K, X], told *session[K, X]) *session[K, X] {
+// next returns who is due first, nil when there is nobody for this teller, and whether the
+// teller has taken more. Who was told last is at rest, or due again when others have been.
+func (h *Hub[K, X]) next(t *teller[K, X], told *session[K, X]) (_ *session[K, X], more bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -136,11 +137,11 @@ func (h *Hub[K, X]) next(t *teller[K, X], told *session[K, X]) *session[K, X] {
 	}
 	if t.replaced || h.closed || len(t.mine) == 0 {
 		h.dismiss(t)
-		return nil
+		return nil, false
 	}
 	s := t.mine[0]
 	t.mine[0], t.mine = nil, t.mine[1:]
-	return s
+	return s, len(t.mine) > 0
 }
 
 // take gives the teller those that are due first. It looks at each before any is told:
@@ -168,7 +169,7 @@ func (h *Hub[K, X]) replace(t *teller[K, X]) {
 	if !t.ended && !t.replaced {
 		h.telling--
 		t.replaced = true
-		h.due, t.mine = append(h.due, t.mine...), nil
+		h.due, t.mine = slices.Concat(t.mine, h.due), nil // they have waited the longest
 		h.engage()
 	}
 }

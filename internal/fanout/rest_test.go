@@ -140,6 +140,75 @@ func TestAllAreToldEquallyOften(t *testing.T) {
 	})
 }
 
+// A stuck link takes one message until the test lets it go on.
+type stuck struct {
+	*sleepy
+	hold chan struct{}
+	once sync.Once
+}
+
+func (s *stuck) Send(m *Message) error {
+	if s.state() > 1 {
+		s.once.Do(func() { <-s.hold })
+	}
+	return s.sleepy.Send(m)
+}
+
+func (s *stuck) state() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.told)
+}
+
+// TestNeighboursOfOneThatIsStuckAreNext: the teller that is stuck has taken them, but they
+// are not told later than those behind them. When they have gone, nothing is left of them.
+func TestNeighboursOfOneThatIsStuckAreNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := newPlace(Limits{Unacknowledged: 1000})
+		hub := at.present()
+		hub.tellers = 1
+		hold, gone := make(chan struct{}), make(chan struct{})
+		var peers []*sleepy
+		var serving sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 1000 {
+			s := &sleepy{link: &link{name: fmt.Sprint(i), gone: gone}}
+			peers = append(peers, s)
+			var wire Wire[string, *around] = s
+			if i == 0 {
+				wire = &stuck{sleepy: s, hold: hold}
+			}
+			serving.Go(func() { _ = hub.Serve(ctx, Peer{Acknowledges: true}, wire, nil) })
+			synctest.Wait()
+			time.Sleep(2 * time.Millisecond) // they come to rest one after the other
+		}
+		at.set("key", map[string]string{"": "1"})
+		time.Sleep(5 * time.Second)
+		began := time.Now()
+		at.set("key", map[string]string{"": "2"})
+		time.Sleep(5 * time.Second)
+		for i, s := range peers[1:] {
+			s.mu.Lock()
+			took := s.told[len(s.told)-1].Sub(began)
+			s.mu.Unlock()
+			require.Positive(t, took, i)
+			require.LessOrEqual(t, took, maxTelling+time.Duration(i+2)*time.Millisecond, i)
+		}
+		close(hold)
+		cancel()
+		close(gone)
+		serving.Wait()
+		hub.mu.Lock()
+		for _, left := range [][]*session[string, *around]{hub.due[:cap(hub.due)], hub.resting[:cap(hub.resting)]} {
+			for _, s := range left {
+				require.Nil(t, s)
+			}
+		}
+		hub.mu.Unlock()
+		at.stop()
+	})
+}
+
 // TestOneThatChangesItsClassDelaysNobody: what it is told is computed by its own sender.
 func TestOneThatChangesItsClassDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -95,6 +95,8 @@ type session[K, X any] struct {
 	// or while it is at rest, and has none, the hub.
 	state *State[K, X]
 	class string
+	place int // among those at rest; under the hub's mutex
+	peer  Peer
 
 	mu      sync.Mutex
 	open    []commit  // not acknowledged, the oldest first
@@ -107,9 +109,6 @@ type session[K, X any] struct {
 	cause   error     // why it has ended
 	asked   time.Time // since when the peer has owed what it holds; zero when it does not
 	failed  time.Time // when the oldest was sent that failed and was not applied since
-
-	place int // among those at rest; under the hub's mutex
-	peer  Peer
 
 	held  chan Heard
 	acked chan struct{} // an acknowledgement has come
