@@ -48,6 +48,7 @@ func TestScale(t *testing.T) {
 		_, err := fmt.Sscan(changes, &s.changes)
 		require.NoError(t, err, "KPNG_SCALE_CHANGES")
 	}
+	s.rush = min(s.rush, 2*s.services)
 	require.LessOrEqual(t, s.services*s.endpoints, 1<<17, "the endpoints have addresses in half of %s", cluster.ManyCIDR4)
 	w := newWorld(t)
 	begin := time.Now()
@@ -207,14 +208,13 @@ func (s scale) watchOnly(t *testing.T, w *world) *netns.Process {
 	process, err := w.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{w.kubeconfig}, Dir: w.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, process.Kill()) })
-	for last := time.Duration(-1); ; pause(time.Second) { // until it has all, and rests
+	begin := time.Now()
+	for !strings.Contains(process.Tail(100), "received everything") {
 		require.NoError(t, process.Exited())
-		if now := cpu(t, process); now == last && now > 0 {
-			return process
-		} else {
-			last = now
-		}
+		require.Less(t, time.Since(begin), scaleLimit)
+		pause(100 * time.Millisecond)
 	}
+	return process
 }
 
 // cost measures what each of n changes costs that fn makes and waits for.
@@ -309,9 +309,8 @@ func (s scale) hurry(t *testing.T, w *world) {
 // clients can write.
 func (s scale) rushed(t *testing.T, w *world) {
 	chosen := rand.Perm(s.services)
-	many := min(s.rush/2, s.services)
 	for _, second := range []bool{true, false} {
-		s.write(t, w, many, func(ctx context.Context, n int) error {
+		s.write(t, w, s.rush/2, func(ctx context.Context, n int) error {
 			_, err := w.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s.slice(chosen[n], s.endpoints, second), metav1.UpdateOptions{})
 			return err
 		})

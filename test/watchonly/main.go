@@ -1,5 +1,6 @@
-// Command watchonly watches what a proxy must watch, with client-go's reflectors, and
-// forgets it at once. What it costs, no proxy that is built on them can do without.
+// Command watchonly watches Services, EndpointSlices and Nodes with client-go's reflectors,
+// and forgets them at once: what a proxy that is built on them costs before it does anything.
+// It says on its output when it has received everything.
 package main
 
 import (
@@ -21,14 +22,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// nowhere is a store that keeps nothing.
-type nowhere struct{}
+// nowhere is a store that keeps nothing. It calls full whenever it has been filled.
+type nowhere struct{ full func() }
 
-func (nowhere) Add(any) error               { return nil }
-func (nowhere) Update(any) error            { return nil }
-func (nowhere) Delete(any) error            { return nil }
-func (nowhere) Replace([]any, string) error { return nil }
-func (nowhere) Resync() error               { return nil }
+func (nowhere) Add(any) error                 { return nil }
+func (nowhere) Update(any) error              { return nil }
+func (nowhere) Delete(any) error              { return nil }
+func (n nowhere) Replace([]any, string) error { n.full(); return nil }
+func (nowhere) Resync() error                 { return nil }
 
 func main() {
 	if len(os.Args) != 2 {
@@ -54,15 +55,20 @@ func run(ctx context.Context, kubeconfig string) error {
 		return err
 	}
 	runtime.GOMAXPROCS(1) // as our proxy
-	var watching sync.WaitGroup
+	var filling sync.WaitGroup
 	watch := func(c rest.Interface, resource string, object apiruntime.Object) {
 		source := cache.NewListWatchFromClient(c, resource, "", fields.Everything())
-		r := cache.NewReflector(source, object, nowhere{}, 0)
-		watching.Go(func() { r.RunWithContext(ctx) })
+		filling.Add(1)
+		r := cache.NewReflector(source, object, nowhere{sync.OnceFunc(filling.Done)}, 0)
+		go r.RunWithContext(ctx)
 	}
 	watch(client.CoreV1().RESTClient(), "services", &corev1.Service{})
 	watch(client.CoreV1().RESTClient(), "nodes", &corev1.Node{})
 	watch(client.DiscoveryV1().RESTClient(), "endpointslices", &discoveryv1.EndpointSlice{})
-	watching.Wait()
-	return nil
+	go func() {
+		filling.Wait()
+		fmt.Println("received everything")
+	}()
+	<-ctx.Done()
+	return nil // the process ends, and all that it does
 }
