@@ -37,10 +37,11 @@ func TestWhoAcknowledgesUnreadDelaysNobody(t *testing.T) {
 		hub := at.present()
 		hub.tellers = 2
 		var hostile []*link
+		var acting sync.WaitGroup
 		for i := range 6 {
 			l := connect(hub, fmt.Sprint("hostile-", i), Peer{Acknowledges: true}, 4+i%2)
 			hostile = append(hostile, l)
-			go func() {
+			acting.Go(func() {
 				// It acknowledges all that it is sent, until it takes no more; some then read
 				// a little.
 				for i%2 == 0 || len(l.sent) < cap(l.sent) {
@@ -49,11 +50,11 @@ func TestWhoAcknowledgesUnreadDelaysNobody(t *testing.T) {
 						time.Sleep(maxTelling * 3 / 2)
 						<-l.sent
 					}
-					if !l.say(Heard{Ack: &Ack{Revision: hub.State().Revision - 1}}) {
+					if !l.say(Heard{Ack: &Ack{Revision: sentTo(hub, l)}}) {
 						return
 					}
 				}
-			}()
+			})
 		}
 		friends := crowd(t, at, 50)
 		began := time.Now()
@@ -74,8 +75,21 @@ func TestWhoAcknowledgesUnreadDelaysNobody(t *testing.T) {
 			<-l.gone
 			require.ErrorIs(t, l.err, ErrNotRead)
 		}
+		acting.Wait()
 		require.Equal(t, 0, hub.telling)
 	})
+}
+
+// sentTo is the newest revision that the stream was sent.
+func sentTo(hub *testHub, l *link) uint64 {
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	for s := range hub.sessions {
+		if s.wire == Wire[string, *around](l) {
+			return s.Status().Sent
+		}
+	}
+	return 0
 }
 
 // A sleepy link takes its time for each message.
