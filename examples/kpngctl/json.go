@@ -39,7 +39,7 @@ func (c *ctl) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []byt
 }
 
 // readable returns a message in JSON with addresses for bytes, which are all the bytes that
-// the protocol has, and everything else as it was.
+// the protocol has, and everything else byte by byte as it was.
 func readable(message json.RawMessage, kind protoreflect.MessageDescriptor) (json.RawMessage, error) {
 	in := json.NewDecoder(bytes.NewReader(message))
 	if _, err := in.Token(); err != nil { // the bracket
@@ -81,13 +81,14 @@ func readableField(value json.RawMessage, field protoreflect.FieldDescriptor) (j
 	if err := json.Unmarshal(value, &list); err != nil {
 		return nil, err
 	}
+	parts := make([][]byte, len(list))
 	for i, v := range list {
 		var err error
-		if list[i], err = one(v); err != nil {
+		if parts[i], err = one(v); err != nil {
 			return nil, err
 		}
 	}
-	return json.Marshal(list)
+	return slices.Concat([]byte("["), bytes.Join(parts, []byte(",")), []byte("]")), nil
 }
 
 func readableAddress(value json.RawMessage) (json.RawMessage, error) {

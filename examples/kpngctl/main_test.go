@@ -99,4 +99,6 @@ func TestJSONHasAddresses(t *testing.T) {
 	require.Less(t, strings.Index(out(m), "ips"), strings.Index(out(m), "revision"), "in the protocol's order")
 	require.Contains(t, out(&kpng.Endpoint{Address: []byte{1, 2, 3}}), `"AQID"`, "what is no address stays as it is")
 	require.Contains(t, out(&kpng.Endpoint{}), `"address":""`)
+	text := &kpng.GetNodeStateResponse{Services: []*kpng.ServiceState{{Text: "Anyone -> <reject> & more"}}}
+	require.Contains(t, out(text), "Anyone -> <reject> & more")
 }

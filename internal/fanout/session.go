@@ -44,7 +44,7 @@ type Ack struct {
 // by one goroutine at a time, Receive and Acknowledged by another, Context by any; all
 // return soon after Serve has.
 type Wire[K, X any] interface {
-	// Context returns the context of the stream.
+	// Context returns the context of the stream. It does not wait.
 	Context() context.Context
 	// Class returns the class of the peer in a state.
 	Class(s *State[K, X]) string

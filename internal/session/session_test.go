@@ -189,6 +189,19 @@ func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
 	}
 }
 
+// TestAcknowledgementsLeaveNoGarbage: whatever is in them, as long as they are of success.
+func TestAcknowledgementsLeaveNoGarbage(t *testing.T) {
+	ack := &kpng.Ack{Revision: 1, Earlier: make([]*kpng.Ack, 1<<18)}
+	ack.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
+	b, err := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}})
+	require.NoError(t, err)
+	require.Greater(t, len(b), 1<<19)
+	var h heard
+	require.Zero(t, testing.AllocsPerRun(10, func() { err = h.DecodeFrame(b) }))
+	require.NoError(t, err)
+	require.Len(t, h.acks, maxTogether+1)
+}
+
 // says returns a stream on which a client says all of it.
 func says(t *testing.T, all ...proto.Message) *script {
 	s := &script{}
