@@ -2,7 +2,7 @@
 // Kubernetes service proxy. It holds no code of its own, only the map:
 //
 //	watchers/kube ─┐
-//	watchers/file ─┼─> watchers.Store ──> localsink/nodelocal ──> localsink.Sink
+//	watchers/file ─┼─> watchers.Store ──> nodelocal ──> localsink.Sink
 //	your watcher  ─┘   facts about the    what this one node      backends/nftables,
 //	                   cluster            must do about them      or your own
 //
@@ -10,11 +10,11 @@
 //
 //   - What the cluster said, and reading it from somewhere: package watchers and below.
 //   - What it means for one node (policies, readiness, topology, masquerading):
-//     package localsink/nodelocal, and nowhere else.
+//     package nodelocal, and nowhere else.
 //   - The shape in which a node is told: package localsink, standard library only. Package
-//     localsink/plan puts it together from what nodes have in common and one node's own,
-//     package localsink/feed calls sinks and tries again.
-//   - The same between processes, over gRPC: packages localsink/remote and watchers/remote,
+//     nodelocal/overlay puts it together from what nodes have in common and one node's own,
+//     package localsink/reconciler calls sinks and tries again.
+//   - The same between processes, over gRPC: packages remote/node and remote/cluster,
 //     with messages in api, and security in package transport.
 //   - How a kernel or another dataplane is told: package backends and below.
 //   - What changed since when: package diffstore, which knows no Services.

@@ -6,7 +6,7 @@ import (
 	"log"
 
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/watchers/file"
 )
 

@@ -8,128 +8,165 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"sigs.k8s.io/kpng/internal/sources"
 )
 
 const module = "sigs.k8s.io/kpng"
 
-// allowed lists what each package of the library may import directly beside the
-// standard library, by prefix; docs/dependencies.md says why. A package that is not
-// listed may import nothing.
-func allowed() map[string][]string {
-	api := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
+// folders lists the top-level folders in dependency order: a package imports only
+// packages of its own folder and of folders before it.
+func folders() []string {
+	return []string{"api", "diffstore", "localsink", "watchers", "nodelocal", "backends", "remote", "nodeproxy", "examples"}
+}
+
+// allowedImports lists what each package of the library may import directly beside the
+// standard library. An entry that ends in "/" is a prefix. docs/dependencies.md has the
+// reason for each third-party module.
+func allowedImports() map[string][]string {
 	own := func(paths ...string) []string {
 		for i, p := range paths {
 			paths[i] = module + "/" + p
 		}
 		return paths
 	}
+	kubernetesAPI := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
+	grpc := []string{"google.golang.org/grpc", "google.golang.org/grpc/"}
+	grpcAndProto := append(slices.Clone(grpc), "google.golang.org/protobuf/")
+	remote := slices.Concat(grpcAndProto, []string{"github.com/cespare/xxhash/v2"}, own("api/kpng/v1alpha1", "diffstore", "localsink", "watchers",
+		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec"))
 	return map[string][]string{
-		"":                     nil,
-		"localsink":            nil,
-		"localsink/sinktest":   own("localsink"),
-		"diffstore":            {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
-		"watchers":             own("diffstore", "localsink"),
-		"watchers/kubeapi":     append(own("watchers", "localsink"), api...),
-		"watchers/kube":        append(own("watchers", "watchers/kubeapi"), append(api, "k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock")...),
-		"watchers/file":        append(own("watchers", "watchers/kubeapi"), append(api, "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify")...),
-		"watchers/watchertest": append(own("localsink", "watchers", "watchers/kubeapi"), append(api, "github.com/stretchr/testify/require", "go.uber.org/goleak")...),
-		"localsink/feed":       own("localsink", "diffstore"),
-		"localsink/plan":       own("localsink"),
-		"localsink/nodelocal":  own("localsink", "localsink/feed", "localsink/plan", "watchers", "diffstore"),
-		"localsink/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
-			"localsink/feed", "localsink/nodelocal", "localsink/plan", "watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
-		"localsink/remote/remotemetrics": append(own("localsink/remote"), "github.com/prometheus/client_golang/"),
-		"endpoint":                       append(own("transport", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/"),
-		"watchers/remote": append(own("api/kpng/v1alpha1", "internal/fanout", "internal/session", "internal/values", "internal/wire", "diffstore", "localsink",
-			"watchers"), "github.com/cespare/xxhash/v2", "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
-		"api/kpng/v1alpha1":               {"google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"},
-		"internal/fanout":                 own("diffstore"),
-		"internal/session":                append(own("api/kpng/v1alpha1", "internal/fanout", "internal/wire"), "google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"),
-		"internal/sources":                nil,
-		"internal/values":                 own("api/kpng/v1alpha1", "localsink"),
-		"internal/wire":                   {"google.golang.org/grpc", "google.golang.org/grpc/", "google.golang.org/protobuf/"},
+		"":                                nil,
+		"api/kpng/v1alpha1":               grpcAndProto,
 		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
 		"backends/localhost":              own("localsink"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
-		"transport":                       {"google.golang.org/grpc", "google.golang.org/grpc/", "golang.org/x/sys/unix"},
-		"transport/kubetoken":             append(own("transport"), append(api, "k8s.io/client-go/kubernetes/typed/authentication/v1")...),
+		"diffstore":                       {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
+		"localsink":                       nil,
+		"localsink/reconciler":            own("localsink", "diffstore"),
+		"localsink/sinktest":              own("localsink"),
+		"nodelocal":                       own("localsink", "localsink/reconciler", "nodelocal/overlay", "watchers", "diffstore"),
+		"nodelocal/overlay":               own("localsink"),
+		"remote/cluster":                  remote,
+		"remote/internal/codec":           grpcAndProto,
+		"remote/internal/fanout":          own("diffstore"),
+		"remote/internal/protoconv":       own("api/kpng/v1alpha1", "localsink"),
+		"remote/internal/session":         append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), grpcAndProto...),
+		"remote/node":                     append(own("localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
+		"remote/node/nodemetrics":         append(own("remote/node"), "github.com/prometheus/client_golang/"),
+		"remote/transport":                slices.Concat(own("remote/internal/codec"), grpc, []string{"golang.org/x/sys/unix"}),
+		"remote/transport/kubetoken":      slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
+		"watchers":                        own("diffstore", "localsink"),
+		"watchers/file":                   slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
+		"watchers/kube":                   slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"}),
+		"watchers/kubeapi":                append(own("watchers", "localsink"), kubernetesAPI...),
+		"watchers/watchertest":            slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),
 	}
 }
 
-// TestImports holds every package of the library to its allowed imports.
-func TestImports(t *testing.T) {
-	require.NoError(t, sources.Depend("."))
+// listPackages returns the imports of every package of the module by its path inside
+// the module.
+func listPackages(t *testing.T) map[string][]string {
+	dependOnModuleFiles(t)
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
 	require.NoError(t, err)
-	decoder, seen := json.NewDecoder(strings.NewReader(string(out))), 0
-	for decoder.More() {
+	packages := map[string][]string{}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
 		var pkg struct {
 			ImportPath string
 			Imports    []string
 		}
 		require.NoError(t, decoder.Decode(&pkg))
-		path := strings.TrimPrefix(strings.TrimPrefix(pkg.ImportPath, module), "/")
+		packages[pathInModule(pkg.ImportPath)] = pkg.Imports
+	}
+	return packages
+}
+
+func pathInModule(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// TestImports checks the direct imports of every package of the library.
+func TestImports(t *testing.T) {
+	seen := 0
+	for path, imports := range listPackages(t) {
 		if strings.HasPrefix(path, "examples/") || strings.HasSuffix(path, "test") && strings.Contains(path, "internal/") {
 			continue
 		}
 		seen++
-		list, known := allowed()[path]
-		require.True(t, known, "%s is not in the list of packages: which imports may it have?", path)
-		for _, imported := range pkg.Imports {
+		allowed, listed := allowedImports()[path]
+		require.True(t, listed, "package %s is not in allowedImports", path)
+		for _, imported := range imports {
 			if !strings.Contains(strings.Split(imported, "/")[0], ".") {
 				continue // standard library
 			}
-			require.True(t, slices.ContainsFunc(list, func(a string) bool {
+			require.True(t, slices.ContainsFunc(allowed, func(a string) bool {
 				return imported == a || strings.HasSuffix(a, "/") && strings.HasPrefix(imported, a)
-			}), "%s imports %s, which is not allowed there", path, imported)
+			}), "%s imports %s, which allowedImports does not permit", path, imported)
 		}
 	}
-	require.Equal(t, len(allowed()), seen, "a package in the list does not exist")
+	require.Equal(t, len(allowedImports()), seen, "allowedImports has a package that does not exist")
 }
 
-// TestContractReachesOnlyTheStandardLibrary looks behind the direct imports.
+// TestFoldersImportOneWay checks the order of the top-level folders.
+func TestFoldersImportOneWay(t *testing.T) {
+	for path, imports := range listPackages(t) {
+		if path == "" {
+			continue // the root package has only documentation
+		}
+		own := slices.Index(folders(), strings.Split(path, "/")[0])
+		require.GreaterOrEqual(t, own, 0, "the folder of %s is not in the list", path)
+		for _, imported := range imports {
+			if !strings.HasPrefix(imported, module+"/") {
+				continue
+			}
+			other := slices.Index(folders(), strings.Split(pathInModule(imported), "/")[0])
+			require.LessOrEqual(t, other, own, "%s imports %s, whose folder comes later", path, imported)
+		}
+	}
+}
+
+// TestContractReachesOnlyTheStandardLibrary checks the transitive imports of localsink.
 func TestContractReachesOnlyTheStandardLibrary(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./localsink").Output()
 	require.NoError(t, err)
 	require.Equal(t, module+"/localsink", strings.TrimSpace(string(out)))
 }
 
-// TestUsersGetNoHeavyModules: nobody who builds a backend compiles a client, and
-// nobody at all compiles Kubernetes by importing the library, nor Prometheus without
-// asking for it.
+// TestUsersGetNoHeavyModules checks the transitive imports of every package: a backend
+// compiles no Kubernetes client, and only packages that need them compile gRPC,
+// Prometheus or client-go.
 func TestUsersGetNoHeavyModules(t *testing.T) {
 	reaches := func(pkg string) string {
 		out, err := exec.Command("go", "list", "-deps", "./"+pkg).Output()
 		require.NoError(t, err)
 		return string(out)
 	}
-	for pkg := range allowed() {
+	usesAny := func(pkg string, prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) })
+	}
+	for pkg := range allowedImports() {
 		deps := reaches(pkg)
 		for _, heavy := range []string{"k8s.io/kubernetes/", "k8s.io/apiserver/", "k8s.io/component-base/", "github.com/spf13/cobra"} {
 			require.NotContains(t, deps, heavy, pkg)
 		}
-		if !strings.HasSuffix(pkg, "metrics") {
+		if !usesAny(pkg, "nodeproxy") && !strings.HasSuffix(pkg, "metrics") {
 			require.NotContains(t, deps, "github.com/prometheus/", pkg)
 		}
-		if pkg != "watchers/kube" && pkg != "transport/kubetoken" {
+		if !usesAny(pkg, "watchers/kube", "remote/transport/kubetoken", "nodeproxy") || pkg == "watchers/kubeapi" {
 			require.NotContains(t, deps, "k8s.io/client-go/", pkg)
 		}
-		speaksGRPC := []string{"api/", "endpoint", "internal/session", "internal/values", "internal/wire", "localsink/remote", "transport", "watchers/remote"}
-		if !slices.ContainsFunc(speaksGRPC, func(prefix string) bool { return strings.HasPrefix(pkg, prefix) }) {
+		if !usesAny(pkg, "api/", "remote", "nodeproxy") {
 			require.NotContains(t, deps, "google.golang.org/grpc", pkg)
 		}
 	}
-	t.Run("OP-24 every proxy is independent: nobody elects a leader", func(t *testing.T) {
+	t.Run("OP-24 every proxy is independent: there is no leader election", func(t *testing.T) {
 		for _, pkg := range []string{"examples/kube-proxy", "watchers/kube"} {
 			require.NotContains(t, reaches(pkg), "k8s.io/client-go/tools/leaderelection\n")
 		}
 	})
-	require.NotContains(t, reaches("backends/nftables"), "k8s.io/api")
-	require.NotContains(t, reaches("localsink/nodelocal"), "k8s.io/api")
-	require.NotContains(t, reaches("transport"), "k8s.io/api")
+	for _, pkg := range []string{"backends/nftables", "nodelocal", "remote/transport"} {
+		require.NotContains(t, reaches(pkg), "k8s.io/api", pkg)
+	}
 }

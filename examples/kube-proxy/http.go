@@ -15,7 +15,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 )
 
 // healthHandler serves /healthz, for load balancers and others who ask whether to

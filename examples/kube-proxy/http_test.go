@@ -14,8 +14,8 @@ import (
 
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
 )
 

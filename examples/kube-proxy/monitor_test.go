@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
 	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 )
 
 // TestFlags: kube-proxy's flags are read as users of kube-proxy write them.

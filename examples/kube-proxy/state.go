@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 )
 
 // statePages show what is wanted, what is applied, and what went wrong: as text, or as

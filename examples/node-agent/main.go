@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/examples/internal/modest"
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/remote"
+	"sigs.k8s.io/kpng/remote/node"
 )
 
 func main() { cli.Main("node-agent", run) }
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer cli.Close(conns)
-	client, err := remote.NewClient(remote.ClientConfig{
+	client, err := node.NewClient(node.ClientConfig{
 		NodeName: o.node, Client: "node-agent " + cli.Version(), Logger: log,
 	}, cli.Interfaces(conns)...)
 	if err != nil {
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // program makes the node do what client hears.
-func (o *options) program(ctx context.Context, client *remote.Client, log *slog.Logger) error {
+func (o *options) program(ctx context.Context, client *node.Client, log *slog.Logger) error {
 	rules, err := nftables.New(nftables.Config{Logger: log})
 	if err != nil {
 		return err
@@ -103,18 +103,18 @@ func (o *options) program(ctx context.Context, client *remote.Client, log *slog.
 	}
 	defer flows.Close()
 	health := healthcheck.NewProxy(rules, time.Minute)
-	node := &node{inner: health}
+	n := &eligibility{inner: health}
 	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
 	defer checks.Close()
 	mux := http.NewServeMux()
-	mux.Handle("/healthz", health.Healthz(node.eligible))
+	mux.Handle("/healthz", health.Healthz(n.eligible))
 	mux.Handle("/livez", health.Livez())
 	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	return o.follow(ctx, client, localsink.Chain(node, checks, flows, modest.NewSink()), mux, log)
+	return o.follow(ctx, client, localsink.Chain(n, checks, flows, modest.NewSink()), mux, log)
 }
 
 // follow feeds sink until ctx is done.
-func (o *options) follow(ctx context.Context, client *remote.Client, sink localsink.Sink, h http.Handler, log *slog.Logger) error {
+func (o *options) follow(ctx context.Context, client *node.Client, sink localsink.Sink, h http.Handler, log *slog.Logger) error {
 	return cli.Together(ctx, o.dialer.Run,
 		func(ctx context.Context) error { return client.Run(ctx, sink) },
 		func(ctx context.Context) error {

@@ -9,17 +9,17 @@ import (
 
 // A node is a sink around a sink: it knows whether load balancers should send anything
 // to this node.
-type node struct {
+type eligibility struct {
 	inner            localsink.Sink
 	applied, leaving atomic.Bool
 }
 
 // Sinks lets localsink.Walk see inside.
-func (n *node) Sinks() []localsink.Sink { return []localsink.Sink{n.inner} }
+func (n *eligibility) Sinks() []localsink.Sink { return []localsink.Sink{n.inner} }
 
 // Sync implements localsink.Sink. That the node is leaving counts at once, whatever
 // becomes of the rules.
-func (n *node) Sync(ctx context.Context, u *localsink.Update) error {
+func (n *eligibility) Sync(ctx context.Context, u *localsink.Update) error {
 	n.leaving.Store(u.Node.Leaving)
 	err := n.inner.Sync(ctx, u)
 	if err == nil {
@@ -30,4 +30,4 @@ func (n *node) Sync(ctx context.Context, u *localsink.Update) error {
 
 // eligible says whether the node was ever brought in line with what a server says, and is
 // not about to vanish. Before the first state nobody has said that there is such a Node.
-func (n *node) eligible() bool { return n.applied.Load() && !n.leaving.Load() }
+func (n *eligibility) eligible() bool { return n.applied.Load() && !n.leaving.Load() }

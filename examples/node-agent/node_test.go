@@ -22,15 +22,15 @@ func TestHC03HC04Health(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
 		health := healthcheck.NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fails }), time.Minute)
-		node := &node{inner: health}
+		n := &eligibility{inner: health}
 		expect := func(healthz, livez int) {
 			t.Helper()
-			require.Equal(t, healthz, ask(health.Healthz(node.eligible)), "healthz")
+			require.Equal(t, healthz, ask(health.Healthz(n.eligible)), "healthz")
 			require.Equal(t, livez, ask(health.Livez()), "livez")
 		}
 		sync := func(leaving bool) {
 			t.Helper()
-			require.ErrorIs(t, node.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{Leaving: leaving}}), fails)
+			require.ErrorIs(t, n.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{Leaving: leaving}}), fails)
 		}
 		expect(503, 200) // no server has said anything
 		fails = errors.New("no")

@@ -15,7 +15,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/file"
 )

@@ -13,7 +13,7 @@ import (
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/examples/internal/serving"
-	"sigs.k8s.io/kpng/watchers/remote"
+	"sigs.k8s.io/kpng/remote/cluster"
 )
 
 func main() { cli.Main("relay", run) }
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	defer cli.Close(conns)
-	watcher, err := remote.NewClient(remote.ClientConfig{Client: "relay " + cli.Version(), Logger: log}, cli.Interfaces(conns)...)
+	watcher, err := cluster.NewClient(cluster.ClientConfig{Client: "relay " + cli.Version(), Logger: log}, cli.Interfaces(conns)...)
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	"sigs.k8s.io/kpng/watchers/remote"
+	"sigs.k8s.io/kpng/remote/cluster"
 )
 
 // TestUpstreamMetrics: they tell a relay whose facts age from one that is told of changes.
 func TestUpstreamMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		contact := remote.Contact{Since: time.Now()}
-		all := upstreamMetrics(func() remote.Contact { return contact })
+		contact := cluster.Contact{Since: time.Now()}
+		all := upstreamMetrics(func() cluster.Contact { return contact })
 		connected, lost := all[0], all[1]
 		time.Sleep(time.Minute)
 		require.Zero(t, testutil.ToFloat64(connected))

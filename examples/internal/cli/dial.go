@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"sigs.k8s.io/kpng/transport"
+	"sigs.k8s.io/kpng/remote/transport"
 )
 
 // A Dialer is what flags say of servers and of how to reach them.

@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/transport"
-	"sigs.k8s.io/kpng/transport/kubetoken"
+	"sigs.k8s.io/kpng/remote/transport"
+	"sigs.k8s.io/kpng/remote/transport/kubetoken"
 )
 
 // A listener is what flags say of where to listen, and who may do what.

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/localsink/nodelocal"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/watchers"
 )
 

@@ -11,12 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 
-	"sigs.k8s.io/kpng/endpoint"
 	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/localsink/remote"
-	"sigs.k8s.io/kpng/localsink/remote/remotemetrics"
+	factsremote "sigs.k8s.io/kpng/remote/cluster"
+	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/remote/node/nodemetrics"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
-	factsremote "sigs.k8s.io/kpng/watchers/remote"
 )
 
 // A Tier is what flags say of a server of the endpoints.
@@ -67,16 +67,16 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 	if err != nil {
 		return err
 	}
-	store, latencies, name := watchers.NewStore(), remotemetrics.NewLatencies(), name+" "+cli.Version()
-	nodes, err := remote.NewServer(store, remote.ServerConfig{
-		Meaning: meaning, Authorize: endpoint.AllowNode, AuthorizeInspect: endpoint.AllowInspect,
+	store, latencies, name := watchers.NewStore(), nodemetrics.NewLatencies(), name+" "+cli.Version()
+	nodes, err := node.NewServer(store, node.ServerConfig{
+		Meaning: meaning, Authorize: transport.AllowNode, AuthorizeInspect: transport.AllowInspect,
 		Observe: latencies.Observe, Name: name, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer nodes.Close()
-	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: endpoint.AllowFacts, Name: name, Logger: log})
+	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: transport.AllowFacts, Name: name, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -89,9 +89,9 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 		certificates,
 		func(ctx context.Context) error { return watcher.Run(ctx, store) },
 		func(ctx context.Context) error {
-			return endpoint.Serve(ctx, listener, endpoint.Config{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
+			return transport.Serve(ctx, listener, transport.ServeConfig{Guard: guard, Register: nodes.RegisterInspect, Logger: log}, nodes, facts)
 		},
 		func(ctx context.Context) error {
-			return observe(ctx, t.metrics, log, append(metrics, latencies, remotemetrics.NewNodes(nodes)), nodes.Ready())
+			return observe(ctx, t.metrics, log, append(metrics, latencies, nodemetrics.NewNodes(nodes)), nodes.Ready())
 		})
 }

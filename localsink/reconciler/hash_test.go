@@ -1,0 +1,102 @@
+package reconciler
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// TestHashCoversEveryField changes each field of a Service in turn; the content
+// hash must see it.
+func TestHashCoversEveryField(t *testing.T) {
+	svc := func() *localsink.Service {
+		return &localsink.Service{
+			Ports: []localsink.Port{{
+				Frontends: []localsink.Frontend{{Sources: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
+				Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{}}}},
+				Retained:  []netip.AddrPort{{}},
+			}},
+			HealthCheck: &localsink.HealthCheck{},
+			Problems:    []localsink.Problem{{}},
+		}
+	}
+	n := 0
+	mutate(reflect.ValueOf(svc()), func(path []int) {
+		n++
+		store := diffstore.New(localsink.ServiceName.Compare, hashService)
+		changed := svc()
+		before := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
+			tx.Set(localsink.ServiceName{}, svc())
+		})
+		name := change(reflect.ValueOf(changed), path)
+		after := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
+			tx.Set(localsink.ServiceName{}, changed)
+		})
+		require.NotEqual(t, before.Revision(), after.Revision(), "%s is not hashed", name)
+	}, nil)
+	require.GreaterOrEqual(t, n, 20)
+}
+
+// mutate visits the path of each leaf in v: indexes of fields, pointers and first
+// elements.
+func mutate(v reflect.Value, visit func(path []int), path []int) {
+	switch v.Type() {
+	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
+		visit(path)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		mutate(v.Elem(), visit, append(path, -1))
+	case reflect.Slice:
+		mutate(v.Index(0), visit, append(path, -2))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			mutate(v.Field(i), visit, append(path[:len(path):len(path)], i))
+		}
+	default:
+		visit(path)
+	}
+}
+
+// change alters the leaf at path and returns its name.
+func change(v reflect.Value, path []int) string {
+	name := ""
+	for _, i := range path {
+		switch i {
+		case -1:
+			v = v.Elem()
+		case -2:
+			v = v.Index(0)
+		default:
+			name += "." + v.Type().Field(i).Name
+			v = v.Field(i)
+		}
+	}
+	switch v.Interface().(type) {
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("10.0.0.1:80")))
+		return name
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.0/8")))
+		return name
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Uint8, reflect.Uint16:
+		v.SetUint(1)
+	default:
+		panic(name + ": " + v.Kind().String())
+	}
+	return name
+}

@@ -1,0 +1,242 @@
+package nodelocal_test
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
+)
+
+// TestStories runs testdata/*.txtar; docs/vectors.md describes the format. Each
+// expectation is a subtest of its name. With UPDATE_STORIES=1 they are rewritten.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { tell(t, file) })
+	}
+}
+
+type story struct {
+	cfg     nodelocal.Config
+	host    sinktest.Host
+	clients map[string]sinktest.Packet
+	store   *watchers.Store
+	table   *nodelocal.Table
+}
+
+func tell(t *testing.T, file string) {
+	archive, err := txtar.ParseFile(file)
+	require.NoError(t, err)
+	s := &story{clients: map[string]sinktest.Packet{}, store: watchers.NewStore()}
+	for i := range archive.Files {
+		f := &archive.Files[i]
+		where, before := file+": "+f.Name, string(f.Data)
+		name := strings.TrimSuffix(f.Name, filepath.Ext(f.Name))
+		switch filepath.Ext(f.Name) {
+		case ".config":
+			s.configure(t, where, f.Data)
+		case ".yaml":
+			s.apply(t, where, f.Data)
+		case ".delete":
+			s.remove(t, where, f.Data)
+		case ".state":
+			f.Data = []byte(s.state())
+		case ".probes":
+			f.Data = s.probe(t, where, f.Data)
+		default:
+			t.Fatalf("%s: unknown kind of file", where)
+		}
+		if os.Getenv("UPDATE_STORIES") == "" && expects(f.Name) {
+			t.Run(name, func(t *testing.T) { require.Equal(t, before, string(f.Data)) })
+		}
+	}
+	if os.Getenv("UPDATE_STORIES") != "" {
+		require.NoError(t, os.WriteFile(file, txtar.Format(archive), 0o644))
+	}
+}
+
+// expects says whether a file of a story holds an expectation.
+func expects(name string) bool {
+	return filepath.Ext(name) == ".state" || filepath.Ext(name) == ".probes"
+}
+
+func lines(data []byte) [][]string {
+	var all [][]string
+	for line := range strings.Lines(string(data)) {
+		if words := strings.Fields(line); len(words) > 0 && !strings.HasPrefix(words[0], "#") {
+			all = append(all, words)
+		}
+	}
+	return all
+}
+
+func (s *story) configure(t *testing.T, where string, data []byte) {
+	if s.table != nil {
+		s.table.Close()
+		s.table = nil
+	}
+	s.cfg = nodelocal.Config{}
+	for _, w := range lines(data) {
+		switch w[0] {
+		case "node":
+			s.cfg.NodeName = w[1]
+		case "node-ip":
+			s.cfg.NodeIP = netip.MustParseAddr(w[1])
+		case "cluster-cidr":
+			for _, c := range w[1:] {
+				s.cfg.LocalPods.ClusterCIDRs = append(s.cfg.LocalPods.ClusterCIDRs, netip.MustParsePrefix(c))
+			}
+		case "proxy-name":
+			s.cfg.ProxyName = w[1]
+		case "node-cidr":
+			s.cfg.LocalPods.NodeCIDR = true
+		case "pod-interface":
+			s.cfg.LocalPods.Interface = w[1]
+		case "pod-interface-prefix":
+			s.cfg.LocalPods.InterfacePrefix = w[1]
+		case "masquerade-all":
+			s.cfg.MasqueradeAll = true
+		case "nodeport-addresses":
+			s.cfg.NodePortAddresses = w[1:]
+		case "host":
+			s.host = sinktest.Host{}
+			for _, a := range w[1:] {
+				s.host.Addrs = append(s.host.Addrs, netip.MustParseAddr(a))
+			}
+		case "client": // client NAME ADDRESS [INTERFACE]
+			p := sinktest.Packet{From: netip.MustParseAddr(w[2])}
+			if len(w) > 3 {
+				p.Interface = w[3]
+			}
+			s.clients[w[1]] = p
+		default:
+			t.Fatalf("%s: unknown setting %q", where, w[0])
+		}
+	}
+	table, err := nodelocal.NewTable(s.store, s.cfg)
+	require.NoError(t, err, where)
+	t.Cleanup(table.Close)
+	s.table = table
+}
+
+func (s *story) apply(t *testing.T, where string, data []byte) {
+	s.store.Update(func(tx *watchers.Tx) {
+		for _, doc := range bytes.Split(data, []byte("\n---\n")) {
+			applyDocument(t, where, tx, doc)
+		}
+	})
+}
+
+// applyDocument adds or replaces one object; one that does not concern the proxy is
+// gone, as it is for whoever watches with the selectors of the filter.
+func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
+	var head struct{ Kind string }
+	require.NoError(t, yaml.Unmarshal(doc, &head), where)
+	var object metav1.Object
+	switch head.Kind {
+	case "Service":
+		object = &corev1.Service{}
+	case "EndpointSlice":
+		object = &discoveryv1.EndpointSlice{}
+	case "ServiceCIDR":
+		object = &networkingv1.ServiceCIDR{}
+	case "Node":
+		object = &corev1.Node{}
+	default:
+		t.Fatalf("%s: unknown kind %q", where, head.Kind)
+	}
+	require.NoError(t, yaml.UnmarshalStrict(doc, object), where)
+	if head.Kind == "Service" || head.Kind == "EndpointSlice" {
+		object.SetNamespace(cmp.Or(object.GetNamespace(), "default"))
+	}
+	fact, err := kubeapi.Filter{AllProxies: true}.Fact(object)
+	if unusable := (*kubeapi.Unusable)(nil); err != nil {
+		require.ErrorAs(t, err, &unusable, where)
+	}
+	if fact == nil {
+		remove(tx, head.Kind, object.GetNamespace(), object.GetName())
+		return
+	}
+	tx.Set(fact)
+}
+
+// remove handles lines "KIND NAMESPACE/NAME", or "Node NAME".
+func (s *story) remove(t *testing.T, where string, data []byte) {
+	s.store.Update(func(tx *watchers.Tx) {
+		for _, w := range lines(data) {
+			namespace, name, namespaced := strings.Cut(w[1], "/")
+			if !namespaced {
+				namespace, name = "", w[1]
+			}
+			require.True(t, remove(tx, w[0], namespace, name), "%s: unknown kind %q", where, w[0])
+		}
+	})
+}
+
+func remove(tx *watchers.Tx, kind, namespace, name string) (known bool) {
+	switch kind {
+	case "Service":
+		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name})
+	case "EndpointSlice":
+		tx.DeleteEndpointSlice(namespace, name)
+	case "Node":
+		tx.DeleteNode(name)
+	case "ServiceCIDR":
+		tx.DeleteServiceCIDR(name)
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *story) state() string {
+	s.table.Refresh()
+	var b strings.Builder
+	for svc := range s.table.Current().All.All() {
+		b.WriteString(svc.Text())
+	}
+	return b.String()
+}
+
+// probe handles lines "CLIENT PROTOCOL ADDRESS:PORT -> ANSWER" and fills in answers.
+func (s *story) probe(t *testing.T, where string, data []byte) []byte {
+	s.table.Refresh()
+	u := s.table.Current()
+	protocols := map[string]localsink.Protocol{"tcp": localsink.TCP, "udp": localsink.UDP, "sctp": localsink.SCTP}
+	var b strings.Builder
+	for line := range strings.Lines(string(data)) {
+		w := strings.Fields(line)
+		if len(w) == 0 || w[0] == "#" {
+			b.WriteString(line)
+			continue
+		}
+		p, known := s.clients[w[0]]
+		require.True(t, known, "%s: no client %q among %v", where, w[0], slices.Sorted(maps.Keys(s.clients)))
+		p.Protocol, p.To = protocols[w[1]], netip.MustParseAddrPort(w[2])
+		require.NotZero(t, p.Protocol, "%s: protocol %q", where, w[1])
+		fmt.Fprintf(&b, "%s %s %s -> %s\n", w[0], w[1], w[2], sinktest.Trace(u.Node, u.All, s.host, p))
+	}
+	return []byte(b.String())
+}

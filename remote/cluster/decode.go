@@ -1,0 +1,312 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+	"unique"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/remote/internal/protoconv"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A decoder makes facts of what a server says: it collects the problems of one object.
+type decoder struct {
+	object   string
+	problems []watchers.Problem
+}
+
+// unknown reports what a newer server may say and this client does not know.
+func (d *decoder) unknown(what, consequence, field string, args ...any) {
+	d.problems = append(d.problems, watchers.Problem{
+		Object: d.object, Field: fmt.Sprintf(field, args...),
+		Message: what + " is not known to this client, which is older than its server; " + consequence,
+	})
+}
+
+// decode reads a change. fact is nil when it is gone, and when this client does not know
+// its kind: then there is a digest to remember. The error is about what no server may
+// say, and names object and field.
+func decode(c *kpng.FactChange) (key factKey, fact watchers.Fact, err error) {
+	k := c.GetKey()
+	key = factKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
+	if key.name == "" {
+		return key, nil, fmt.Errorf("%s: key.name: required", key)
+	}
+	d := &decoder{object: key.String()}
+	if fact, err = d.fact(key, c); err != nil {
+		return key, nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return key, fact, nil
+}
+
+func (d *decoder) fact(key factKey, c *kpng.FactChange) (watchers.Fact, error) {
+	namespaced, known := true, true
+	switch key.kind {
+	case kpng.FactKind_FACT_KIND_UNSPECIFIED:
+		return nil, errors.New("key.kind: required")
+	case kpng.FactKind_FACT_KIND_SERVICE, kpng.FactKind_FACT_KIND_ENDPOINT_SLICE:
+	case kpng.FactKind_FACT_KIND_NODE, kpng.FactKind_FACT_KIND_SERVICE_CIDR:
+		namespaced = false
+	default:
+		known = false
+	}
+	switch {
+	case known && namespaced != (key.namespace != ""):
+		return nil, errors.New("key.namespace: required of Services and EndpointSlices, and of no others")
+	case c.GetFact() == nil && (c.GetDigest() == 0 || !known):
+		return nil, nil
+	case c.GetFact() == nil:
+		return nil, errors.New("digest: there is no fact that it could be of")
+	case c.GetDigest() == 0:
+		return nil, errors.New("digest: required of what is there")
+	}
+	var fact watchers.Fact
+	var kind kpng.FactKind
+	var err error
+	switch in := c.GetFact().(type) {
+	case *kpng.FactChange_Service:
+		kind = kpng.FactKind_FACT_KIND_SERVICE
+		fact, err = d.service(key, in.Service)
+	case *kpng.FactChange_EndpointSlice:
+		kind = kpng.FactKind_FACT_KIND_ENDPOINT_SLICE
+		fact, err = d.slice(key, in.EndpointSlice)
+	case *kpng.FactChange_Node:
+		kind = kpng.FactKind_FACT_KIND_NODE
+		fact, err = d.node(key, in.Node)
+	case *kpng.FactChange_ServiceCidr:
+		kind = kpng.FactKind_FACT_KIND_SERVICE_CIDR
+		fact, err = d.serviceCIDR(key, in.ServiceCidr)
+	}
+	if kind != key.kind {
+		return nil, fmt.Errorf("fact: is of another kind, %s", kind)
+	}
+	return fact, err
+}
+
+func (d *decoder) service(key factKey, in *kpng.ServiceFact) (*watchers.Service, error) {
+	out := &watchers.Service{
+		Name:           watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
+		Restricted:     in.GetRestricted(),
+		RangesUnread:   in.GetRangesUnread(),
+		InternalPolicy: policy(in.GetInternalLocal()),
+		ExternalPolicy: policy(in.GetExternalLocal()),
+		Affinity:       time.Duration(min(in.GetAffinityNs(), math.MaxInt64)),
+	}
+	d.problems = protoconv.FromProblems(in.GetProblems())
+	if in.CreatedUnixNs != nil {
+		out.Created = time.Unix(0, in.GetCreatedUnixNs())
+	}
+	if in.ProxyName != nil {
+		name := intern(in.GetProxyName())
+		out.ProxyName = &name
+	}
+	if t := in.GetType(); t >= kpng.ServiceType_SERVICE_TYPE_UNSPECIFIED && t <= kpng.ServiceType_SERVICE_TYPE_EXTERNAL_NAME {
+		out.Type = watchers.ServiceType(t)
+	} else {
+		d.unknown(fmt.Sprintf("type %d", t), "taken as ClusterIP", "type")
+	}
+	var err error
+	if out.ClusterIP, err = optionalAddr(in.GetClusterIp()); err != nil {
+		return nil, fmt.Errorf("cluster_ip: %w", err)
+	}
+	for i, b := range in.GetClusterIps() {
+		a, err := optionalAddr(b)
+		if err != nil {
+			return nil, fmt.Errorf("cluster_ips[%d]: %w", i, err)
+		}
+		out.ClusterIPs = append(out.ClusterIPs, a)
+	}
+	for _, f := range in.GetIpFamilies() {
+		out.IPFamilies = append(out.IPFamilies, family(f))
+	}
+	if out.ExternalIPs, err = fromAddrs(in.GetExternalIps()); err != nil {
+		return nil, fmt.Errorf("external_ips%w", err)
+	}
+	for i, g := range in.GetIngress() {
+		a, err := protoconv.Addr(g.GetIp())
+		if err != nil {
+			return nil, fmt.Errorf("ingress[%d].ip: %w", i, err)
+		}
+		out.Ingress = append(out.Ingress, watchers.Ingress{IP: a, Proxy: g.GetProxy()})
+	}
+	if out.SourceRanges, err = protoconv.Prefixes(in.GetSourceRanges()); err != nil {
+		return nil, fmt.Errorf("source_ranges%w", err)
+	}
+	if out.HealthCheckNodePort, err = protoconv.Port(in.GetHealthCheckNodePort()); err != nil {
+		return nil, fmt.Errorf("health_check_node_port: %w", err)
+	}
+	if out.Ports, err = d.servicePorts(in.GetPorts()); err != nil {
+		return nil, err
+	}
+	out.Problems = d.problems
+	return out, nil
+}
+
+func (d *decoder) servicePorts(in []*kpng.ServiceFactPort) (out []watchers.ServicePort, err error) {
+	for i, p := range in {
+		port := watchers.ServicePort{Name: intern(p.GetName())}
+		if port.Port, err = protoconv.Port(p.GetPort()); err != nil {
+			return nil, fmt.Errorf("ports[%d].port: %w", i, err)
+		}
+		if port.NodePort, err = protoconv.Port(p.GetNodePort()); err != nil {
+			return nil, fmt.Errorf("ports[%d].node_port: %w", i, err)
+		}
+		var known bool
+		if port.Protocol, known = d.protocol(p.GetProtocol(), i); known {
+			out = append(out, port)
+		}
+	}
+	return out, nil
+}
+
+// protocol reads the protocol of a port, which is left out when it is not known.
+func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool) {
+	switch p {
+	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
+		return localsink.Protocol(p), true
+	}
+	d.unknown(fmt.Sprintf("protocol %d", p), "the port is ignored", "ports[%d].protocol", index)
+	return 0, false
+}
+
+func (d *decoder) slice(key factKey, in *kpng.EndpointSliceFact) (*watchers.EndpointSlice, error) {
+	if in.GetService() == "" {
+		return nil, errors.New("service: required")
+	}
+	out := &watchers.EndpointSlice{
+		Namespace: key.namespace, Name: key.name,
+		Service: watchers.ServiceName{Namespace: key.namespace, Name: intern(in.GetService())},
+		Family:  family(in.GetFamily()),
+	}
+	d.problems = protoconv.FromProblems(in.GetProblems())
+	if in.TriggeredUnixNs != nil {
+		out.Triggered = time.Unix(0, in.GetTriggeredUnixNs())
+	}
+	if uint32(out.Family) != in.GetFamily() {
+		d.unknown(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "family")
+		out.Problems = d.problems
+		return out, nil
+	}
+	for i, p := range in.GetPorts() {
+		number, err := protoconv.Port(p.GetPort())
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].port: %w", i, err)
+		}
+		if protocol, known := d.protocol(p.GetProtocol(), i); known {
+			out.Ports = append(out.Ports, watchers.EndpointPort{Name: intern(p.GetName()), Protocol: protocol, Port: number})
+		}
+	}
+	var err error
+	if out.Endpoints, err = endpoints(in.GetEndpoints(), out.Family); err != nil {
+		return nil, err
+	}
+	out.Problems = d.problems
+	return out, nil
+}
+
+func endpoints(in []*kpng.EndpointFact, family watchers.IPFamily) ([]watchers.Endpoint, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := make([]watchers.Endpoint, len(in))
+	var last *watchers.Hints // endpoints that follow each other often have the same
+	for i, e := range in {
+		a, err := protoconv.Addr(e.GetAddress())
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("endpoints[%d].address: %w", i, err)
+		case watchers.FamilyOf(a) != family:
+			return nil, fmt.Errorf("endpoints[%d].address: %s is not of the slice's family", i, a)
+		}
+		out[i] = watchers.Endpoint{
+			Addr: a, Node: intern(e.GetNode()), Ready: e.GetReady(), Serving: e.GetServing(), Terminating: e.GetTerminating(),
+		}
+		if h := e.GetHints(); h != nil {
+			if last == nil || !slices.Equal(last.Zones, h.GetZones()) || !slices.Equal(last.Nodes, h.GetNodes()) {
+				last = &watchers.Hints{Zones: interned(h.GetZones()), Nodes: interned(h.GetNodes())}
+			}
+			out[i].Hints = last
+		}
+	}
+	return out, nil
+}
+
+func (d *decoder) node(key factKey, in *kpng.NodeFact) (*watchers.Node, error) {
+	out := &watchers.Node{
+		Name: intern(key.name), Zone: intern(in.GetZone()), Leaving: in.GetLeaving(), Problems: protoconv.FromProblems(in.GetProblems()),
+	}
+	var err error
+	if out.IPs, err = fromAddrs(in.GetIps()); err != nil {
+		return nil, fmt.Errorf("ips%w", err)
+	}
+	if out.PodCIDRs, err = protoconv.Prefixes(in.GetPodCidrs()); err != nil {
+		return nil, fmt.Errorf("pod_cidrs%w", err)
+	}
+	return out, nil
+}
+
+func (d *decoder) serviceCIDR(key factKey, in *kpng.ServiceCidrFact) (*watchers.ServiceCIDR, error) {
+	out := &watchers.ServiceCIDR{Name: key.name, Problems: protoconv.FromProblems(in.GetProblems())}
+	var err error
+	if out.Networks, err = protoconv.Prefixes(in.GetNetworks()); err != nil {
+		return nil, fmt.Errorf("networks%w", err)
+	}
+	return out, nil
+}
+
+func policy(local bool) watchers.TrafficPolicy {
+	if local {
+		return watchers.PolicyLocal
+	}
+	return watchers.PolicyCluster
+}
+
+// family reads a family; all but two are none.
+func family(f uint32) watchers.IPFamily {
+	if f == 4 || f == 6 {
+		return watchers.IPFamily(f)
+	}
+	return 0
+}
+
+// optionalAddr reads an address; nothing is the zero one.
+func optionalAddr(b []byte) (netip.Addr, error) {
+	if len(b) == 0 {
+		return netip.Addr{}, nil
+	}
+	return protoconv.Addr(b)
+}
+
+func fromAddrs(in [][]byte) (out []netip.Addr, err error) {
+	for i, b := range in {
+		a, err := protoconv.Addr(b)
+		if err != nil {
+			return nil, fmt.Errorf("[%d]: %w", i, err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// intern returns s, sharing memory with equal strings: the same few names are in
+// thousands of facts.
+func intern(s string) string {
+	if s == "" {
+		return ""
+	}
+	return unique.Make(s).Value()
+}
+
+func interned(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, intern(s))
+	}
+	return out
+}

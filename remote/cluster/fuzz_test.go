@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/watchertest"
+)
+
+// fullFacts returns facts in which no field is zero.
+func fullFacts() []watchers.Fact {
+	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")
+	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
+	proxy := "mine"
+	problems := []watchers.Problem{{Object: "Service ns/web", Field: "spec", Message: "is odd"}}
+	return []watchers.Fact{
+		&watchers.Service{
+			Name: watchers.ServiceName{Namespace: "ns", Name: "web"}, Created: time.Unix(1, 2), Type: watchers.TypeExternalName,
+			ClusterIP: v4, ClusterIPs: []netip.Addr{v4, v6, {}}, IPFamilies: []watchers.IPFamily{4, 6, 0}, ExternalIPs: []netip.Addr{v6, v4},
+			Ingress: []watchers.Ingress{{IP: v4, Proxy: true}, {IP: v6}}, SourceRanges: networks, Restricted: true, RangesUnread: true,
+			InternalPolicy: watchers.PolicyLocal, ExternalPolicy: watchers.PolicyLocal, HealthCheckNodePort: 65535, Affinity: time.Hour,
+			Ports: []watchers.ServicePort{
+				{Name: "a", Protocol: 6, Port: 80, NodePort: 30000}, {Protocol: 17, Port: 80}, {Name: "c", Protocol: 132, Port: 65535},
+			},
+			ProxyName: &proxy, Problems: problems,
+		},
+		&watchers.EndpointSlice{
+			Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: watchers.IPv6,
+			Ports: []watchers.EndpointPort{{Name: "a", Protocol: 6, Port: 8080}, {Protocol: 17, Port: 1}},
+			Endpoints: []watchers.Endpoint{
+				{
+					Addr: v6, Node: "n", Ready: true, Serving: true, Terminating: true,
+					Hints: &watchers.Hints{Zones: []string{"a", "b"}, Nodes: []string{"n"}},
+				},
+				{Addr: v6.Next(), Hints: &watchers.Hints{}},
+				{Addr: v6.Next().Next(), Serving: true},
+			},
+			Problems: problems, Triggered: time.Unix(3, 4),
+		},
+		&watchers.Node{
+			Name: "n", IPs: []netip.Addr{v4, v6}, PodCIDRs: networks, Zone: "z", Leaving: true, Problems: problems,
+		},
+		&watchers.ServiceCIDR{Name: "c", Networks: networks, Problems: problems},
+	}
+}
+
+// FuzzRoundTrip: a client makes of a fact what it was.
+func FuzzRoundTrip(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(seed, "x")
+	}
+	f.Add(uint64(1), "\xff")
+	f.Fuzz(func(t *testing.T, seed uint64, label string) {
+		r := watchertest.NewRandom(seed, 3, 3)
+		svc := r.Service()
+		svc.ProxyName = &label
+		for _, fact := range []watchers.Fact{svc, r.Service(), r.EndpointSlice(), r.Node()} {
+			got := roundTrip(t, fact)
+			if s, ok := got.(*watchers.Service); ok && s.ProxyName != nil && fact == watchers.Fact(svc) {
+				label := *s.ProxyName // valid
+				svc.ProxyName = &label
+			}
+			require.Equal(t, text(fact), text(got))
+		}
+	})
+}
+
+// FuzzDecode: whatever a server says, there is a fact that can be told on, or an error
+// that names the object.
+func FuzzDecode(f *testing.F) {
+	for _, fact := range fullFacts() {
+		f.Add(encode(keyOfFact(fact), fact).Whole)
+	}
+	for _, c := range badChanges() {
+		data, err := proto.Marshal(facts(1, c))
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Add([]byte("garbage"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m kpng.WatchClusterResponse
+		if proto.Unmarshal(data, &m) != nil {
+			return // gRPC ends the stream
+		}
+		for _, c := range m.GetFacts() {
+			key, fact, err := decode(c)
+			if err != nil {
+				require.ErrorContains(t, err, key.String()+": ")
+				continue
+			}
+			if fact == nil {
+				continue
+			}
+			require.Equal(t, key, keyOfFact(fact))
+			require.Equal(t, text(fact), text(roundTrip(t, fact)))
+		}
+		mirror := newMirror(watchers.NewStore())
+		mirror.Begin(len(data)%2 == 0)
+		_ = mirror.Hear(&m)
+	})
+}

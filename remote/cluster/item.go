@@ -1,0 +1,86 @@
+package cluster
+
+import (
+	"cmp"
+	"strings"
+	"sync"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// A factKey names a fact as the protocol does: a slice by its own name only, so that one
+// which moves to another Service is one change.
+type factKey struct {
+	kind            kpng.FactKind
+	namespace, name string
+}
+
+func (k factKey) compare(o factKey) int {
+	return cmp.Or(cmp.Compare(k.kind, o.kind), strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
+}
+
+// String names the object as Problems do.
+func (k factKey) String() string {
+	kind := map[kpng.FactKind]string{
+		kpng.FactKind_FACT_KIND_NODE: "Node", kpng.FactKind_FACT_KIND_SERVICE: "Service",
+		kpng.FactKind_FACT_KIND_ENDPOINT_SLICE: "EndpointSlice", kpng.FactKind_FACT_KIND_SERVICE_CIDR: "ServiceCIDR",
+	}[k.kind]
+	if kind == "" {
+		kind = k.kind.String()
+	}
+	if k.namespace != "" {
+		return kind + " " + k.namespace + "/" + k.name
+	}
+	return kind + " " + k.name
+}
+
+// keyOf returns the key of a fact, and false for what is none.
+func keyOf(k watchers.Key) (factKey, bool) {
+	switch k.Kind {
+	case watchers.KindNode:
+		return factKey{kpng.FactKind_FACT_KIND_NODE, "", k.Name}, true
+	case watchers.KindService:
+		return factKey{kpng.FactKind_FACT_KIND_SERVICE, k.Namespace, k.Name}, true
+	case watchers.KindEndpointSlice:
+		return factKey{kpng.FactKind_FACT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
+	case watchers.KindServiceCIDR:
+		return factKey{kpng.FactKind_FACT_KIND_SERVICE_CIDR, "", k.Name}, true
+	}
+	return factKey{}, false
+}
+
+// named says that a fact has all its names; who makes others makes no sense to anybody.
+func named(k watchers.Key) bool {
+	namespaced := k.Kind == watchers.KindService || k.Kind == watchers.KindEndpointSlice
+	return k.Name != "" && (k.Namespace != "") == namespaced && (k.Slice != "") == (k.Kind == watchers.KindEndpointSlice)
+}
+
+// An item is a fact as streams are told of it. Whose a slice is depends on its Service,
+// so there may be several items of one value of a fact; they share what is told.
+type item struct {
+	key      factKey
+	sequence uint64
+	owner    string
+	told     *told
+}
+
+// told is a fact with its encoding, which is made when somebody is told of it.
+type told struct {
+	fact     watchers.Fact
+	once     sync.Once
+	encoding *fanout.Encoding
+}
+
+// Sequence implements fanout.Item.
+func (i *item) Sequence() uint64 { return i.sequence }
+
+// For implements fanout.Item.
+func (i *item) For(class string) *fanout.Encoding {
+	if !concerns(class, i.owner, i.key.namespace) {
+		return nil
+	}
+	i.told.once.Do(func() { i.told.encoding = encode(i.key, i.told.fact) })
+	return i.told.encoding
+}

@@ -1,0 +1,28 @@
+package codec
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Piece returns m as a field of a message. Marshalling fails for nothing but strings that
+// are no UTF-8, and the caller has made those valid.
+func Piece(field protowire.Number, m proto.Message) []byte {
+	options := proto.MarshalOptions{Deterministic: true}
+	size := options.Size(m)
+	b := make([]byte, 0, protowire.SizeTag(field)+protowire.SizeBytes(size))
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	b, _ = options.MarshalAppend(b, m)
+	return b
+}
+
+// Fixed returns numbers as a packed field of a message.
+func Fixed(field protowire.Number, numbers []uint64) []byte {
+	b := protowire.AppendTag(nil, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(8*len(numbers)))
+	for _, n := range numbers {
+		b = protowire.AppendFixed64(b, n)
+	}
+	return b
+}

@@ -1,0 +1,134 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/remote/internal/codec"
+	"sigs.k8s.io/kpng/remote/internal/fanout"
+)
+
+// fieldWelcome is the field of welcome in what the servers of all protocols say.
+const fieldWelcome protowire.Number = 1
+
+// Words are what a server's streams say and hear in the same way in all protocols: the
+// greater part of a fanout.Wire.
+type Words struct {
+	Stream interface {
+		Context() context.Context
+		RecvMsg(m any) error
+		SendMsg(m any) error
+	}
+	// Server is what the server calls itself, Capabilities what both sides understand.
+	Server       string
+	Capabilities []kpng.Capability
+	// UnwantedField is a field of what the server says.
+	UnwantedField protowire.Number
+	// AckWithin is how long clients may wait with acknowledging, to do it together.
+	AckWithin time.Duration
+
+	heard heard        // the last message
+	acks  []fanout.Ack // in it, not yet returned
+}
+
+// Context implements fanout.Wire.
+func (w *Words) Context() context.Context { return w.Stream.Context() }
+
+// Welcome implements fanout.Wire.
+func (w *Words) Welcome(sendHeld, startOver bool) error {
+	return w.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
+		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, StartOver: startOver, AckWithinNs: uint64(w.AckWithin),
+	})}))
+}
+
+// Unwanted implements fanout.Wire.
+func (w *Words) Unwanted(digests []uint64) []byte { return codec.Fixed(w.UnwantedField, digests) }
+
+// Send implements fanout.Wire.
+func (w *Words) Send(m *fanout.Message) error {
+	return w.Stream.SendMsg(m.Form(frame))
+}
+
+func frame(pieces [][]byte) any { return codec.NewFrame(pieces) }
+
+// Receive implements fanout.Wire. What a newer client says beside all this is ignored.
+func (w *Words) Receive() (fanout.Heard, error) {
+	for len(w.acks) == 0 {
+		w.heard.forget()
+		err := w.Stream.RecvMsg(&w.heard)
+		switch {
+		case err != nil:
+			return fanout.Heard{}, err
+		case w.heard.hello:
+			return fanout.Heard{}, fanout.ErrUnexpected
+		case w.heard.held != nil:
+			return *w.heard.held, nil
+		}
+		w.acks = w.heard.acks
+	}
+	ack := &w.acks[0]
+	w.acks = w.acks[1:]
+	return fanout.Heard{Ack: ack}, nil
+}
+
+// First waits for the first message of a stream, but not for ever, and not when the server
+// has ended. The error is one of gRPC's.
+func First[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan struct{}) (in Q, err error) {
+	type first struct {
+		in  Q
+		err error
+	}
+	heard := make(chan first, 1)
+	go func() { // ends with the stream
+		in, err := receive()
+		heard <- first{in, err}
+	}()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return in, status.Error(codes.DeadlineExceeded, "there was no hello")
+	case <-ended:
+		return in, Status(context.Canceled)
+	case f := <-heard:
+		if errors.Is(f.err, io.EOF) {
+			return f.in, ErrNoHello()
+		}
+		return f.in, f.err
+	}
+}
+
+// ErrNoHello is the error of gRPC for a stream that does not begin as it must.
+func ErrNoHello() error {
+	return status.Error(codes.InvalidArgument, "the first message must be hello")
+}
+
+// Serve calls fn when the server is ready, with a context that ends with the peer's
+// permission, if until is not zero. It returns the error of gRPC for the end of the
+// stream.
+func Serve(ctx context.Context, until time.Time, ready, ended <-chan struct{}, fn func(context.Context) error) error {
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, until, ErrExpired)
+		defer cancel()
+	}
+	select {
+	case <-ready:
+	case <-ended:
+		return Status(context.Canceled)
+	case <-ctx.Done():
+		return Status(context.Cause(ctx))
+	}
+	err := fn(ctx)
+	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
+		err = cause
+	}
+	return Status(err)
+}

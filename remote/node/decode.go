@@ -1,0 +1,305 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/remote/internal/protoconv"
+)
+
+// fromService reads the common part of a Service. What a newer server may say and this
+// client does not know is left out and becomes a problem of the Service; what no server
+// may say is an error.
+func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Service, error) {
+	out := &overlay.Service{Name: name}
+	port, err := protoconv.Port(in.GetHealthCheckPort())
+	if err != nil {
+		return nil, fmt.Errorf("health_check_port: %w", err)
+	}
+	out.HealthCheckPort = port
+	out.Problems = protoconv.FromProblems(in.GetProblems())
+	for i, p := range in.GetPorts() {
+		port, unknown, err := fromPort(p)
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].%w", i, err)
+		}
+		for _, u := range unknown {
+			out.Problems = append(out.Problems, localsink.Problem{
+				Object: "Service " + name.String(), Field: fmt.Sprintf("ports[%d]", i),
+				Message: u + " is not known to this client, which is older than its server; ignored",
+			})
+		}
+		// The port stays even without frontends: others are numbered by it.
+		out.Ports = append(out.Ports, port)
+	}
+	return out, nil
+}
+
+func fromPort(in *kpng.Port) (out overlay.Port, unknown []string, err error) {
+	out = overlay.Port{Name: in.GetName(), Affinity: time.Duration(min(in.GetAffinityNs(), math.MaxInt64))}
+	if out.Endpoints, err = fromEndpoints(in.GetEndpoints()); err != nil {
+		return out, nil, fmt.Errorf("endpoints: %w", err)
+	}
+	switch in.GetProtocol() {
+	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
+		out.Protocol = localsink.Protocol(in.GetProtocol())
+	default:
+		return out, []string{fmt.Sprintf("protocol %d", in.GetProtocol())}, nil
+	}
+	lists := make([][]overlay.Route, 0, len(in.GetRouteLists()))
+	strange := make([]string, len(in.GetRouteLists()))
+	for i, l := range in.GetRouteLists() {
+		routes, u, err := fromRoutes(l)
+		if err != nil {
+			return out, nil, fmt.Errorf("route_lists[%d].%w", i, err)
+		}
+		lists, strange[i] = append(lists, routes), u
+	}
+	for i, f := range in.GetFrontends() {
+		fe, u, err := fromFrontend(f)
+		if err != nil {
+			return out, nil, fmt.Errorf("frontends[%d].%w", i, err)
+		}
+		at := int(f.GetRoutes())
+		if at >= len(lists) {
+			return out, nil, fmt.Errorf("frontends[%d].routes: there is no route list %d", i, at)
+		}
+		if u == "" {
+			u = strange[at]
+		}
+		if u != "" {
+			unknown = append(unknown, u)
+			continue
+		}
+		fe.Routes = lists[at]
+		out.Frontends = append(out.Frontends, fe)
+	}
+	return out, unknown, nil
+}
+
+func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unknown string, err error) {
+	if out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort()); err != nil {
+		return out, "", err
+	}
+	if out.Sources, err = fromNetworks(in.GetSources()); err != nil {
+		return out, "", fmt.Errorf("sources: %w", err)
+	}
+	if out.NodeSources, err = fromNetworks(in.GetNodeSources()); err != nil {
+		return out, "", fmt.Errorf("node_sources: %w", err)
+	}
+	switch in.GetKind() {
+	case kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP:
+		out.Kind = localsink.ClusterIP
+	case kpng.FrontendKind_FRONTEND_KIND_NODE_PORT:
+		out.Kind = localsink.NodePort
+	case kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP:
+		out.Kind = localsink.ExternalIP
+	case kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER:
+		out.Kind = localsink.LoadBalancer
+	default:
+		return out, fmt.Sprintf("frontend kind %d", in.GetKind()), nil
+	}
+	return out, "", nil
+}
+
+// fromRoutes reads a list of routes. Where any of it is unknown, nobody can say where a
+// connection goes.
+func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err error) {
+	for i, r := range in.GetRoutes() {
+		route := overlay.Route{Masquerade: r.GetMasquerade()}
+		switch r.GetFrom() {
+		case kpng.From_FROM_UNSPECIFIED:
+		case kpng.From_FROM_LOCAL_PODS:
+			route.From = localsink.LocalPods
+		case kpng.From_FROM_THIS_NODE:
+			route.From = localsink.ThisNode
+		default:
+			unknown = fmt.Sprintf("route from %d", r.GetFrom())
+		}
+		switch r.GetEmpty() {
+		case kpng.Verdict_VERDICT_UNSPECIFIED:
+		case kpng.Verdict_VERDICT_DROP:
+			route.Empty = localsink.Drop
+		default:
+			unknown = fmt.Sprintf("verdict %d", r.GetEmpty())
+		}
+		switch r.GetOnly() {
+		case kpng.Condition_CONDITION_UNSPECIFIED, kpng.Condition_CONDITION_PODS_KNOWN, kpng.Condition_CONDITION_PODS_UNKNOWN:
+			route.Only = overlay.Condition(r.GetOnly())
+		default:
+			unknown = fmt.Sprintf("route condition %d", r.GetOnly())
+		}
+		if len(r.GetPools()) == 0 {
+			return nil, "", fmt.Errorf("routes[%d].pools: there is none", i)
+		}
+		for _, p := range r.GetPools() {
+			if p > uint32(overlay.MaxPool) {
+				return nil, "", fmt.Errorf("routes[%d].pools: there is no pool %d", i, p)
+			}
+			route.Pools = append(route.Pools, overlay.Pool(p))
+		}
+		out = append(out, route)
+	}
+	if unknown == "" && !(decided(out, overlay.PodsKnown) && decided(out, overlay.PodsUnknown)) {
+		return out, "", errors.New("routes: the last one is not for everybody")
+	}
+	return out, unknown, nil
+}
+
+// decided says whether the last route is for everybody on nodes of one kind: backends
+// rely on it.
+func decided(routes []overlay.Route, node overlay.Condition) bool {
+	for i := len(routes) - 1; i >= 0; i-- {
+		if routes[i].Only == overlay.Always || routes[i].Only == node {
+			return routes[i].From == localsink.Anyone
+		}
+	}
+	return false
+}
+
+func fromEndpoints(in []*kpng.Endpoint) ([]overlay.Endpoint, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := make([]overlay.Endpoint, len(in))
+	for i, e := range in {
+		if err := fromEndpoint(&out[i], e); err != nil {
+			return nil, err
+		}
+		if i > 0 && out[i-1].Addr.Compare(out[i].Addr) >= 0 {
+			return nil, fmt.Errorf("%s is out of order", out[i].Addr)
+		}
+	}
+	return out, nil
+}
+
+func fromEndpoint(out *overlay.Endpoint, in *kpng.Endpoint) (err error) {
+	out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort())
+	out.Pools, out.Keep = overlay.Pools(in.GetPools()), !in.GetNoRetain()
+	return err
+}
+
+func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
+	out := &overlay.Delta{}
+	for i, p := range in.GetPorts() {
+		set, err := fromEndpoints(p.GetSet())
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].set: %w", i, err)
+		}
+		gone, err := fromEndpoints(p.GetRemoved())
+		if err != nil {
+			return nil, fmt.Errorf("ports[%d].removed: %w", i, err)
+		}
+		delta := overlay.PortDelta{Port: int(p.GetPort()), Set: set}
+		for _, e := range gone {
+			delta.Removed = append(delta.Removed, e.Addr)
+		}
+		out.Ports = append(out.Ports, delta)
+	}
+	return out, nil
+}
+
+func fromOwn(in *kpng.OwnChange) (*overlay.Own, error) {
+	out := &overlay.Own{LocalEndpoints: int(in.GetLocalEndpoints())}
+	for i, e := range in.GetEndpoints() {
+		own := overlay.OwnEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
+		if err := fromEndpoint(&own.Endpoint, e.GetEndpoint()); err != nil {
+			return nil, fmt.Errorf("endpoints[%d].%w", i, err)
+		}
+		if n := len(out.Endpoints); n > 0 && (own.Port < out.Endpoints[n-1].Port ||
+			own.Port == out.Endpoints[n-1].Port && own.Addr.Compare(out.Endpoints[n-1].Addr) <= 0) {
+			return nil, fmt.Errorf("endpoints[%d]: %s is out of order", i, own.Addr)
+		}
+		out.Endpoints = append(out.Endpoints, own)
+	}
+	if out.Equal(nil) {
+		return nil, nil
+	}
+	return out, nil
+}
+
+func fromNode(in *kpng.Node) (*localsink.Node, error) {
+	out := &localsink.Node{Name: in.GetName(), Leaving: in.GetLeaving()}
+	for _, list := range []struct {
+		name string
+		from [][]byte
+		to   *[]netip.Addr
+	}{
+		{"ips", in.GetIps(), &out.IPs},
+		{"loopback_node_ports", in.GetLoopbackNodePorts(), &out.LoopbackNodePorts},
+	} {
+		for i, b := range list.from {
+			a, err := protoconv.Addr(b)
+			if err != nil {
+				return nil, fmt.Errorf("%s[%d]: %w", list.name, i, err)
+			}
+			*list.to = append(*list.to, a)
+		}
+	}
+	pods := in.GetLocalPods()
+	out.LocalPods.Interface, out.LocalPods.InterfacePrefix = pods.GetInterface(), pods.GetInterfacePrefix()
+	for _, list := range []struct {
+		name string
+		from []*kpng.Network
+		to   *[]netip.Prefix
+	}{
+		{"local_pods.networks", pods.GetNetworks(), &out.LocalPods.Networks},
+		{"node_port_addresses", in.GetNodePortAddresses(), &out.NodePortAddresses},
+		{"service_networks", in.GetServiceNetworks(), &out.ServiceNetworks},
+	} {
+		var err error
+		if *list.to, err = protoconv.Prefixes(list.from); err != nil {
+			return nil, fmt.Errorf("%s%w", list.name, err)
+		}
+	}
+	return out, nil
+}
+
+func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {
+	if in == nil {
+		return nil, nil
+	}
+	list, err := protoconv.Prefixes(in.GetNetworks())
+	if err != nil {
+		return nil, fmt.Errorf("networks%w", err)
+	}
+	if list == nil {
+		list = []netip.Prefix{}
+	}
+	return list, nil
+}
+
+// fromFeatures reads a list of features; unknown ones are ignored.
+func fromFeatures(in []kpng.Feature) (f localsink.Features) {
+	for i := range features() {
+		if slices.Contains(in, features()[i]) {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func toFeatures(f localsink.Features) (out []kpng.Feature) {
+	for i, name := range features() {
+		if f&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// features are in the order of the bits of localsink.Features.
+func features() []kpng.Feature {
+	return []kpng.Feature{
+		kpng.Feature_FEATURE_IPV4, kpng.Feature_FEATURE_IPV6, kpng.Feature_FEATURE_TCP, kpng.Feature_FEATURE_UDP,
+		kpng.Feature_FEATURE_SCTP, kpng.Feature_FEATURE_AFFINITY, kpng.Feature_FEATURE_SOURCES, kpng.Feature_FEATURE_CLUSTER_IP,
+		kpng.Feature_FEATURE_NODE_PORT, kpng.Feature_FEATURE_EXTERNAL_IP, kpng.Feature_FEATURE_LOAD_BALANCER,
+	}
+}

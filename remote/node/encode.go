@@ -1,0 +1,217 @@
+package node
+
+import (
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/remote/internal/codec"
+	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/protoconv"
+)
+
+// Fields of WatchNodeResponse; pieces are encoded as parts of one.
+const (
+	fieldServices  protowire.Number = 2
+	fieldOwn       protowire.Number = 3
+	fieldNode      protowire.Number = 4
+	fieldUnwanted  protowire.Number = 5
+	fieldTriggered protowire.Number = 6
+	fieldCommit    protowire.Number = 7
+)
+
+// encodeService encodes the common part of a Service for all who are told it.
+func encodeService(s *overlay.Service) *fanout.Encoding {
+	name := localsink.ServiceName{Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name)}
+	service := toService(s)
+	e := &fanout.Encoding{Value: s}
+	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(service)
+	d := xxhash.New()
+	for _, part := range []string{name.Namespace, "/", name.Name, "/"} {
+		_, _ = d.WriteString(part)
+	}
+	_, _ = d.Write(content)
+	e.Digest = max(d.Sum64(), 1)
+	change := func(c *kpng.ServiceChange) []byte {
+		c.Namespace, c.Name = name.Namespace, name.Name
+		return codec.Piece(fieldServices, c)
+	}
+	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
+	e.Gone = change(&kpng.ServiceChange{})
+	e.Diff = func(old *fanout.Encoding) []byte {
+		was, ok := old.Value.(*overlay.Service)
+		if !ok {
+			return nil
+		}
+		delta, ok := overlay.Diff(was, s)
+		if !ok {
+			return nil
+		}
+		b := change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Delta{Delta: toDelta(delta)}})
+		if len(b) >= len(e.Whole) {
+			return nil
+		}
+		return b
+	}
+	return e
+}
+
+func toService(s *overlay.Service) *kpng.Service {
+	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: protoconv.Problems(s.Problems)}
+	for i := range s.Ports {
+		out.Ports = append(out.Ports, toPort(&s.Ports[i]))
+	}
+	return out
+}
+
+func toPort(p *overlay.Port) *kpng.Port {
+	out := &kpng.Port{
+		Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
+		Endpoints: toEndpoints(p.Endpoints),
+	}
+	var first []*overlay.Route // of each list of routes
+	for i := range p.Frontends {
+		fe := &p.Frontends[i]
+		f := &kpng.Frontend{
+			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
+			Sources: toNetworks(fe.Sources), NodeSources: toNetworks(fe.NodeSources),
+		}
+		at := 0
+		for at < len(first) && (len(fe.Routes) == 0 || first[at] != &fe.Routes[0]) {
+			at++
+		}
+		if at == len(first) && len(fe.Routes) > 0 {
+			first = append(first, &fe.Routes[0])
+			out.RouteLists = append(out.RouteLists, toRoutes(fe.Routes))
+		}
+		f.Routes = uint32(at)
+		out.Frontends = append(out.Frontends, f)
+	}
+	return out
+}
+
+func toRoutes(routes []overlay.Route) *kpng.RouteList {
+	out := &kpng.RouteList{}
+	for i := range routes {
+		r := &routes[i]
+		route := &kpng.Route{
+			From: toFrom(r.From), Masquerade: r.Masquerade, Empty: toVerdict(r.Empty), Only: kpng.Condition(r.Only),
+		}
+		for _, p := range r.Pools {
+			route.Pools = append(route.Pools, uint32(p))
+		}
+		out.Routes = append(out.Routes, route)
+	}
+	return out
+}
+
+func toKind(k localsink.FrontendKind) kpng.FrontendKind {
+	switch k {
+	case localsink.ClusterIP:
+		return kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP
+	case localsink.NodePort:
+		return kpng.FrontendKind_FRONTEND_KIND_NODE_PORT
+	case localsink.ExternalIP:
+		return kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP
+	case localsink.LoadBalancer:
+		return kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER
+	}
+	return kpng.FrontendKind_FRONTEND_KIND_UNSPECIFIED
+}
+
+func toFrom(f localsink.From) kpng.From {
+	switch f {
+	case localsink.LocalPods:
+		return kpng.From_FROM_LOCAL_PODS
+	case localsink.ThisNode:
+		return kpng.From_FROM_THIS_NODE
+	}
+	return kpng.From_FROM_UNSPECIFIED
+}
+
+func toVerdict(v localsink.Verdict) kpng.Verdict {
+	if v == localsink.Drop {
+		return kpng.Verdict_VERDICT_DROP
+	}
+	return kpng.Verdict_VERDICT_UNSPECIFIED
+}
+
+func toEndpoints(all []overlay.Endpoint) []*kpng.Endpoint {
+	if len(all) == 0 {
+		return nil
+	}
+	out, values := make([]*kpng.Endpoint, len(all)), make([]kpng.Endpoint, len(all))
+	for i := range all {
+		out[i] = &values[i]
+		setEndpoint(out[i], &all[i])
+	}
+	return out
+}
+
+func setEndpoint(out *kpng.Endpoint, e *overlay.Endpoint) {
+	out.Address, out.Port = e.Addr.Addr().AsSlice(), uint32(e.Addr.Port())
+	out.Pools, out.NoRetain = uint32(e.Pools), !e.Keep
+}
+
+func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
+	out := &kpng.ServiceDelta{}
+	for i := range d.Ports {
+		p := &d.Ports[i]
+		port := &kpng.PortDelta{Port: uint32(p.Port), Set: toEndpoints(p.Set)}
+		for _, a := range p.Removed {
+			port.Removed = append(port.Removed, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
+		}
+		out.Ports = append(out.Ports, port)
+	}
+	return out
+}
+
+// encodeOwn encodes what a node has of its own, nil for nothing.
+func encodeOwn(name localsink.ServiceName, own *overlay.Own) []byte {
+	out := &kpng.OwnChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
+	if own != nil {
+		out.LocalEndpoints = uint32(own.LocalEndpoints)
+		for i := range own.Endpoints {
+			e := &own.Endpoints[i]
+			o := &kpng.OwnEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
+			setEndpoint(o.Endpoint, &e.Endpoint)
+			out.Endpoints = append(out.Endpoints, o)
+		}
+	}
+	return codec.Piece(fieldOwn, out)
+}
+
+func toNode(n *localsink.Node) *kpng.Node {
+	return &kpng.Node{
+		Name: protoconv.Text(n.Name),
+		LocalPods: &kpng.PodSources{
+			Networks: protoconv.Networks(n.LocalPods.Networks), Interface: protoconv.Text(n.LocalPods.Interface), InterfacePrefix: protoconv.Text(n.LocalPods.InterfacePrefix),
+		},
+		Ips:               addrs(n.IPs),
+		NodePortAddresses: protoconv.Networks(n.NodePortAddresses),
+		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
+		ServiceNetworks:   protoconv.Networks(n.ServiceNetworks),
+		Leaving:           n.Leaving,
+	}
+}
+
+func addrs(list []netip.Addr) [][]byte {
+	var out [][]byte
+	for _, a := range list {
+		out = append(out, a.AsSlice())
+	}
+	return out
+}
+
+// toNetworks tells nil, which lets in everybody, from empty, which lets in nobody.
+func toNetworks(list []netip.Prefix) *kpng.Networks {
+	if list == nil {
+		return nil
+	}
+	return &kpng.Networks{Networks: protoconv.Networks(list)}
+}

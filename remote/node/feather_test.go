@@ -1,0 +1,304 @@
+package node_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+)
+
+// A feather is a node that weighs next to nothing: a connection in memory whose other
+// end speaks just enough HTTP/2 to be a gRPC client that receives and acknowledges. So
+// what a process with a server and thousands of feathers costs is what the server costs.
+type feather struct {
+	// What each update needs is close together.
+	flock   *flight
+	mu      sync.Mutex
+	out     rest     // what the server has written and was not understood yet
+	data    rest     // the gRPC messages within
+	commits []uint64 // not acknowledged
+	closed  bool
+
+	in    []byte // for the server to read
+	ready sync.Cond
+	ack   []byte // room for an acknowledgement
+}
+
+// A rest is the beginning of something whose end has not come. Its memory is used again
+// and again by all feathers, so that there is no garbage but the server's.
+type rest struct{ b *[]byte }
+
+var rests = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
+
+// with returns the rest with more after it.
+func (r *rest) with(more []byte) []byte {
+	if r.b == nil {
+		return more
+	}
+	*r.b = append(*r.b, more...)
+	return *r.b
+}
+
+// keep keeps the end of what with has returned.
+func (r *rest) keep(end []byte) {
+	switch {
+	case len(end) > 0 && r.b == nil:
+		r.b, _ = rests.Get().(*[]byte)
+		*r.b = append((*r.b)[:0], end...)
+	case len(end) > 0:
+		*r.b = append((*r.b)[:0], end...)
+	case r.b != nil:
+		rests.Put(r.b)
+		r.b = nil
+	}
+}
+
+// A flight is many feathers.
+type flight struct {
+	size     int
+	down, up atomic.Int64
+	mu       sync.Mutex
+	counts   map[uint64]int
+	reached  chan reached
+	conns    chan net.Conn
+	all      []*feather
+	once     sync.Once
+	closing  chan struct{}
+}
+
+func newFlight(size int) *flight {
+	return &flight{
+		size: size, counts: map[uint64]int{}, reached: make(chan reached, 1024),
+		conns: make(chan net.Conn), closing: make(chan struct{}),
+	}
+}
+
+// Accept, Close and Addr make a flight a net.Listener.
+func (f *flight) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.closing:
+		return nil, net.ErrClosed
+	}
+}
+
+func (f *flight) Close() error   { f.once.Do(func() { close(f.closing) }); return nil }
+func (f *flight) Addr() net.Addr { return featherAddr{} }
+
+type featherAddr struct{}
+
+func (featherAddr) Network() string { return "feather" }
+func (featherAddr) String() string  { return "feather" }
+
+// takeOff connects one node after the other, and then lets them acknowledge.
+func (f *flight) takeOff(name func(int) string) {
+	for i := range f.size {
+		c := &feather{flock: f}
+		c.ready.L = &c.mu
+		c.hello(name(i))
+		select {
+		case f.conns <- c:
+		case <-f.closing:
+			return
+		}
+		f.all = append(f.all, c)
+	}
+	ticker := time.NewTicker(featherAcks)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-f.closing:
+			return
+		case <-ticker.C:
+			for _, c := range f.all {
+				c.mu.Lock()
+				c.flush()
+				c.mu.Unlock()
+			}
+		}
+	}
+}
+
+// arrived counts the nodes that have a revision.
+func (f *flight) arrived(revision uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counts[revision]++; f.counts[revision] == f.size {
+		delete(f.counts, revision)
+		f.reached <- reached{revision, time.Now(), f.down.Load(), f.up.Load()}
+	}
+}
+
+// hello writes what a client says at first.
+func (c *feather) hello(node string) {
+	var b bytes.Buffer
+	b.WriteString(http2.ClientPreface)
+	framer := http2.NewFramer(&b, nil)
+	_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	_ = framer.WriteWindowUpdate(0, 1<<31-1-65535)
+	var block bytes.Buffer
+	h := hpack.NewEncoder(&block)
+	for _, field := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", kpng.NodeService_WatchNode_FullMethodName},
+		{":authority", "feather"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+	} {
+		_ = h.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
+	hello, _ := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
+		NodeName: node, Hello: &kpng.Hello{Client: "feather", Capabilities: []kpng.Capability{
+			kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
+		}},
+	}}})
+	_ = framer.WriteData(1, false, grpcMessage(hello))
+	c.in = b.Bytes()
+}
+
+func grpcMessage(m []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)
+}
+
+// Read gives the server what the node says.
+func (c *feather) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.in) == 0 {
+		if c.closed {
+			return 0, io.EOF
+		}
+		c.ready.Wait()
+	}
+	n := copy(b, c.in)
+	c.in = append(c.in[:0], c.in[n:]...)
+	c.flock.up.Add(int64(n))
+	return n, nil
+}
+
+// Write takes what the server says, and answers at once.
+func (c *feather) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, net.ErrClosed
+	}
+	c.flock.down.Add(int64(len(b)))
+	n := len(b)
+	b = c.out.with(b)
+	for len(b) >= 9 {
+		size := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+		if len(b) < 9+size {
+			break
+		}
+		c.frame(http2.FrameType(b[3]), b[4], b[9:9+size])
+		b = b[9+size:]
+	}
+	c.out.keep(b)
+	return n, nil
+}
+
+func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
+	switch kind {
+	case http2.FrameSettings:
+		if flags&1 == 0 {
+			c.in = append(c.in, 0, 0, 0, byte(http2.FrameSettings), 1, 0, 0, 0, 0)
+			c.ready.Signal()
+		}
+	case http2.FramePing:
+		if flags&1 == 0 {
+			c.in = append(append(c.in, 0, 0, 8, byte(http2.FramePing), 1, 0, 0, 0, 0), payload...)
+			c.ready.Signal()
+		}
+	case http2.FrameData:
+		c.data.keep(c.messages(c.data.with(payload)))
+	}
+}
+
+// messages acknowledges the commits among what has come, and returns what is no whole
+// message yet.
+func (c *feather) messages(b []byte) (rest []byte) {
+	for len(b) >= 5 {
+		size := int(binary.BigEndian.Uint32(b[1:]))
+		if len(b) < 5+size {
+			break
+		}
+		if revision := raw(b[5 : 5+size]).revision(); revision != 0 {
+			c.acknowledge(revision)
+		}
+		b = b[5+size:]
+	}
+	return b
+}
+
+// featherAcks is within which time feathers acknowledge, as clients do.
+const featherAcks = 500 * time.Millisecond
+
+// acknowledge keeps a commit, to acknowledge several together.
+func (c *feather) acknowledge(revision uint64) {
+	if c.commits = append(c.commits, revision); len(c.commits) >= 32 {
+		c.flush()
+	}
+	c.flock.arrived(revision)
+}
+
+// flush acknowledges what was kept.
+func (c *feather) flush() {
+	n := len(c.commits)
+	if n == 0 {
+		return
+	}
+	// As [kpng.WatchNodeRequest] by hand: what the nodes cost is not what is measured.
+	begin := len(c.in)
+	c.in = append(c.in, 0, 0, 0, byte(http2.FrameData), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+	ack := c.ack[:0]
+	var room [32]byte
+	for _, r := range c.commits[:n-1] {
+		ack = protowire.AppendTag(ack, 5, protowire.BytesType)
+		ack = protowire.AppendBytes(ack, appendAck(room[:0], r, 100_000_000))
+	}
+	c.ack = appendAck(ack, c.commits[n-1], 0)
+	c.in = protowire.AppendTag(c.in, 3, protowire.BytesType)
+	c.in = protowire.AppendBytes(c.in, c.ack)
+	size := len(c.in) - begin - 9
+	c.in[begin+1], c.in[begin+2] = byte(size>>8), byte(size)
+	binary.BigEndian.PutUint32(c.in[begin+10:], uint32(size-5))
+	c.commits = c.commits[:0]
+	c.ready.Signal()
+}
+
+func appendAck(b []byte, revision, age uint64) []byte {
+	b = protowire.AppendTag(b, 1, protowire.VarintType)
+	b = protowire.AppendVarint(b, revision)
+	b = protowire.AppendTag(b, 3, protowire.VarintType)
+	b = protowire.AppendVarint(b, 50_000)
+	if age > 0 {
+		b = protowire.AppendTag(b, 4, protowire.VarintType)
+		b = protowire.AppendVarint(b, age)
+	}
+	return b
+}
+
+// Close ends the connection.
+func (c *feather) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.ready.Broadcast()
+	return nil
+}
+
+func (c *feather) LocalAddr() net.Addr              { return featherAddr{} }
+func (c *feather) RemoteAddr() net.Addr             { return featherAddr{} }
+func (c *feather) SetDeadline(time.Time) error      { return nil }
+func (c *feather) SetReadDeadline(time.Time) error  { return nil }
+func (c *feather) SetWriteDeadline(time.Time) error { return nil }

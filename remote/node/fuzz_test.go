@@ -1,0 +1,365 @@
+package node
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/reconciler"
+	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/remote/internal/codec"
+	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/session"
+)
+
+// sample is a common part with something in every field.
+func sample() *overlay.Service {
+	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	routes := []overlay.Route{
+		{From: localsink.LocalPods, Pools: []overlay.Pool{0, 1}, Only: overlay.PodsKnown},
+		{Pools: []overlay.Pool{2}, Masquerade: true, Empty: localsink.Drop},
+	}
+	return &overlay.Service{
+		Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: 32000,
+		Problems: []localsink.Problem{{Object: "Service ns/svc", Field: "spec", Message: "no"}},
+		Ports: []overlay.Port{{Name: "p", Protocol: localsink.UDP, Affinity: time.Hour,
+			Frontends: []overlay.Frontend{
+				{Kind: localsink.ClusterIP, Addr: port("10.96.0.1:80"), Routes: routes},
+				{Kind: localsink.NodePort, Addr: port("[::]:30000"), Sources: nets("fd00::/64"), NodeSources: nets("fd01::/64"), Routes: routes},
+				{Kind: localsink.LoadBalancer, Addr: port("192.0.2.1:80"), Sources: []netip.Prefix{}, Routes: routes[1:]},
+			},
+			Endpoints: []overlay.Endpoint{
+				{Addr: port("10.1.0.1:80"), Pools: overlay.In(1), Keep: true}, {Addr: port("10.1.0.2:80"), Pools: overlay.In(1, 2)},
+				{Addr: port("[fd02::1]:80"), Pools: overlay.In(0)},
+			},
+		}},
+	}
+}
+
+func sampleOwn() *overlay.Own {
+	return &overlay.Own{LocalEndpoints: 1, Endpoints: []overlay.OwnEndpoint{
+		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.In(0)}, Local: true},
+		{Port: 1, Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
+	}}
+}
+
+func sampleNode() *localsink.Node {
+	return &localsink.Node{
+		Name: "n", IPs: []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("192.0.2.1")},
+		LocalPods:         localsink.PodSources{Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, Interface: "a", InterfacePrefix: "b"},
+		NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, ServiceNetworks: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+	}
+}
+
+func marshal(t require.TestingT, m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	require.NoError(t, err)
+	return b
+}
+
+// sound checks what backends rely on.
+func sound(t *testing.T, svc *localsink.Service) {
+	for _, p := range svc.Ports {
+		require.NotEmpty(t, p.Frontends)
+		for _, fe := range p.Frontends {
+			require.NotEmpty(t, fe.Routes)
+			require.Equal(t, localsink.Anyone, fe.Routes[len(fe.Routes)-1].From)
+			for _, r := range fe.Routes {
+				require.Less(t, r.Pool, len(p.Pools))
+			}
+		}
+		for _, pool := range p.Pools {
+			for i := range pool.Endpoints {
+				require.True(t, i == 0 || pool.Endpoints[i-1].Addr.Compare(pool.Endpoints[i].Addr) < 0)
+				require.Equal(t, pool.Endpoints[0].Addr.Addr().Is4(), pool.Endpoints[i].Addr.Addr().Is4())
+			}
+		}
+	}
+	_ = svc.Text()
+}
+
+// FuzzService: whatever bytes come, a Service is refused or is sound on every node, and
+// is read again as it was written.
+func FuzzService(f *testing.F) {
+	f.Add(marshal(f, toService(sample())))
+	f.Add(marshal(f, &kpng.Service{Ports: []*kpng.Port{{Protocol: 99, RouteLists: []*kpng.RouteList{{}}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.Service
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		svc, err := fromService(sample().Name, &in)
+		if err != nil {
+			require.Nil(t, svc)
+			return
+		}
+		for _, node := range []*localsink.Node{{Name: "n"}, sampleNode()} {
+			for _, own := range []*overlay.Own{nil, sampleOwn()} {
+				sound(t, overlay.Assemble(svc, own, node))
+			}
+		}
+		if len(svc.Problems) > len(in.GetProblems()) {
+			return // something was left out
+		}
+		again, err := fromService(svc.Name, toService(svc))
+		require.NoError(t, err)
+		require.True(t, svc.Equal(again), "%+v\n%+v", svc, again)
+		require.Equal(t, encodeService(svc).Digest, encodeService(again).Digest)
+	})
+}
+
+// FuzzDelta: whatever bytes come, a difference is refused or leads to something sound.
+func FuzzDelta(f *testing.F) {
+	next := sample()
+	next.Ports[0].Endpoints = next.Ports[0].Endpoints[1:]
+	delta, ok := overlay.Diff(sample(), next)
+	require.True(f, ok)
+	f.Add(marshal(f, toDelta(delta)))
+	f.Add(marshal(f, &kpng.ServiceDelta{Ports: []*kpng.PortDelta{{Port: 1<<32 - 1}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.ServiceDelta
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		delta, err := fromDelta(&in)
+		if err != nil {
+			return
+		}
+		if svc, err := sample().Apply(delta); err == nil {
+			sound(t, overlay.Assemble(svc, sampleOwn(), sampleNode()))
+		}
+	})
+}
+
+// FuzzOwn: the same for a node's own part.
+func FuzzOwn(f *testing.F) {
+	own := encodeOwn(sample().Name, sampleOwn())
+	_, _, n := protowire.ConsumeTag(own)
+	own, _ = protowire.ConsumeBytes(own[n:])
+	f.Add(own)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.OwnChange
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		if own, err := fromOwn(&in); err == nil {
+			sound(t, overlay.Assemble(sample(), own, sampleNode()))
+		}
+	})
+}
+
+// FuzzNode: a node is refused, or read again as it was written.
+func FuzzNode(f *testing.F) {
+	f.Add(marshal(f, toNode(sampleNode())))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.Node
+		if proto.Unmarshal(b, &in) != nil {
+			return
+		}
+		if node, err := fromNode(&in); err == nil {
+			again, err := fromNode(toNode(node))
+			require.NoError(t, err)
+			require.True(t, node.Equal(again))
+			sound(t, overlay.Assemble(sample(), sampleOwn(), node))
+		}
+	})
+}
+
+// FuzzServer: whatever a server says, message by message, what the client knows stays
+// consistent, and nothing of a message that makes no sense takes effect.
+func FuzzServer(f *testing.F) {
+	say := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
+		for _, m := range messages {
+			b = protowire.AppendBytes(b, marshal(f, m))
+		}
+		return b
+	}
+	change := func(digest uint64, name string) *kpng.ServiceChange {
+		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sample())}}
+	}
+	f.Add(say(
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
+		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
+		&kpng.WatchNodeResponse{Unwanted: []uint64{1}, TriggeredUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
+	), true)
+	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
+		m := newMirror("n")
+		fd := reconciler.New(m.present())
+		m.Begin(startOver)
+		for len(b) > 0 {
+			one, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return
+			}
+			b = b[n:]
+			var in kpng.WatchNodeResponse
+			if proto.Unmarshal(one, &in) != nil {
+				return
+			}
+			_, before := m.Held()
+			if err := m.Hear(&in); err != nil {
+				_, after := m.Held()
+				require.Equal(t, before, after)
+				m.Distrust()
+				root, count := m.Held()
+				require.Zero(t, root)
+				require.Zero(t, count)
+				m.Begin(false)
+				continue
+			}
+			m.Refresh(fd)
+			if u := fd.Pending(); u != nil {
+				for svc := range u.All.All() {
+					sound(t, svc)
+				}
+				fd.Accept(u)
+			}
+			m.done(nil, 0)
+			require.Equal(t, len(m.said.services), fd.Current().All.Len())
+			root, xor := m.said.root, uint64(0)
+			for name, k := range m.said.services {
+				xor ^= k.digest
+				require.Contains(t, m.said.services, m.said.byDigest[k.digest], name)
+			}
+			require.Equal(t, xor, root)
+		}
+	})
+}
+
+// FuzzClient: whatever clients say, it is refused or understood as the library does.
+func FuzzClient(f *testing.F) {
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
+		NodeName: "n", Lacks: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: []uint64{1, 2}, Last: true}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 7, DurationNs: 1<<64 - 1,
+		Earlier: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, Earlier: []*kpng.Ack{{}}}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, Earlier: make([]*kpng.Ack, 100)}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 3, Error: strings.Repeat("ü", 1000),
+		Earlier: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in kpng.WatchNodeRequest
+		wrong := proto.Unmarshal(b, &in) != nil
+		common := session.Common(in.GetHello().GetHello().GetCapabilities(), capabilities())
+		require.LessOrEqual(t, len(common), 3)
+		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
+		require.Less(t, fromFeatures(in.GetHello().GetLacks()), localsink.Features(1<<11))
+		stream := session.Words{Stream: &repeater{says: b}}
+		if wrong {
+			m, err := stream.Receive()
+			require.True(t, err != nil || m.Ack != nil, "what is ignored need not make sense")
+			return
+		}
+		for range 2 { // what was said before is not heard again
+			hears(t, &stream, &in)
+		}
+	})
+}
+
+// A repeater is a stream that says the same twice.
+type repeater struct {
+	says []byte
+	said int
+}
+
+func (r *repeater) RecvMsg(m any) error {
+	if r.said++; r.said > 2 {
+		return io.EOF
+	}
+	return m.(codec.Decoder).DecodeFrame(r.says)
+}
+
+func (r *repeater) SendMsg(any) error        { return nil }
+func (r *repeater) Context() context.Context { return context.Background() }
+
+// hears requires of a stream what the library understands.
+func hears(t *testing.T, stream *session.Words, in *kpng.WatchNodeRequest) {
+	m, err := stream.Receive()
+	require.Equal(t, in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
+	switch ack := in.GetAck(); {
+	case err != nil:
+	case ack == nil:
+		require.Equal(t, fanout.Heard{Held: in.GetHeld().GetDigests(), Last: in.GetHeld().GetLast()}, m)
+	default:
+		earlier := ack.GetEarlier()
+		for i, e := range slices.Concat(earlier[:min(len(earlier), 64)], []*kpng.Ack{ack}) {
+			if i > 0 {
+				m, err = stream.Receive()
+			}
+			require.NoError(t, err)
+			require.Equal(t, fanout.Ack{
+				Revision: e.GetRevision(), Error: session.Cut(e.GetError(), 1024),
+				Took: time.Duration(min(e.GetDurationNs(), uint64(24*time.Hour))),
+				Age:  time.Duration(min(e.GetAgeNs(), uint64(24*time.Hour))),
+			}, *m.Ack)
+		}
+	}
+}
+
+// TestEveryFieldTravels: what one end writes the other reads.
+func TestEveryFieldTravels(t *testing.T) {
+	svc, err := fromService(sample().Name, toService(sample()))
+	require.NoError(t, err)
+	require.Equal(t, sample(), svc)
+	node, err := fromNode(toNode(sampleNode()))
+	require.NoError(t, err)
+	require.Equal(t, sampleNode(), node)
+	all := localsink.Features(1<<11 - 1)
+	require.Equal(t, all, fromFeatures(toFeatures(all)))
+	require.Equal(t, len(features()), len(toFeatures(all)))
+	var in kpng.WatchNodeResponse
+	require.NoError(t, proto.Unmarshal(encodeOwn(sample().Name, sampleOwn()), &in))
+	own, err := fromOwn(in.GetOwn()[0])
+	require.NoError(t, err)
+	require.Equal(t, sampleOwn(), own)
+}
+
+// TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
+func TestAnAckSaysTheNewest(t *testing.T) {
+	m := newMirror("n")
+	fd := reconciler.New(m.present())
+	m.Begin(true)
+	commit := func(revision uint64) {
+		require.NoError(t, m.Hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
+	}
+	next := func() *kpng.Ack {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		ack, _ := m.acks.Next(ctx, 0)
+		return ack
+	}
+	commit(1)
+	m.done(nil, 0)
+	require.Nil(t, next(), "the feed has not seen it yet")
+	m.Refresh(fd)
+	m.done(context.Canceled, time.Second)
+	require.Equal(t, "context canceled", next().GetError())
+	commit(2)
+	commit(3)
+	m.done(nil, 0)
+	require.Equal(t, uint64(1), next().GetRevision(), "of what was refreshed")
+	m.Refresh(fd)
+	m.done(nil, 0)
+	require.Equal(t, uint64(3), next().GetRevision())
+	m.done(nil, 0)
+	require.Nil(t, next(), "once is enough")
+	m.Begin(true)
+	m.done(nil, 0)
+	require.Nil(t, next(), "that was another stream's")
+	commit(1)
+	m.Refresh(fd)
+	m.done(nil, 0)
+	require.Equal(t, uint64(1), next().GetRevision())
+}

@@ -1,0 +1,123 @@
+package nodemetrics_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/remote/node/nodemetrics"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+type stats node.Stats
+
+func (s stats) Stats() node.Stats { return node.Stats(s) }
+
+func TestNodes(t *testing.T) {
+	var lags []time.Duration
+	for i := range 100 {
+		lags = append(lags, time.Duration(i)*time.Second)
+	}
+	got := nodemetrics.NewNodes(stats{
+		Revision: 7, Connected: 100, Current: 1, Failing: 2, Absent: 3, Unknown: 6, Lags: lags, Messages: 4, Bytes: 5,
+	})
+	require.NoError(t, testutil.CollectAndCompare(got, strings.NewReader(`
+# HELP kpng_server_node_lag_max_seconds The same for the node that is most behind.
+# TYPE kpng_server_node_lag_max_seconds gauge
+kpng_server_node_lag_max_seconds 99
+# HELP kpng_server_node_lag_seconds For how long connected nodes have not applied what is newest.
+# TYPE kpng_server_node_lag_seconds summary
+kpng_server_node_lag_seconds{quantile="0.5"} 49
+kpng_server_node_lag_seconds{quantile="0.9"} 89
+kpng_server_node_lag_seconds{quantile="0.99"} 98
+kpng_server_node_lag_seconds_sum 4950
+kpng_server_node_lag_seconds_count 100
+# HELP kpng_server_nodes Nodes, by whether they are connected to this server.
+# TYPE kpng_server_nodes gauge
+kpng_server_nodes{state="absent"} 3
+kpng_server_nodes{state="connected"} 100
+# HELP kpng_server_nodes_current Connected nodes that have applied the newest state.
+# TYPE kpng_server_nodes_current gauge
+kpng_server_nodes_current 1
+# HELP kpng_server_nodes_failing Connected nodes that could not apply what they tried last.
+# TYPE kpng_server_nodes_failing gauge
+kpng_server_nodes_failing 2
+# HELP kpng_server_nodes_unknown Connected nodes of whose name there is no Node.
+# TYPE kpng_server_nodes_unknown gauge
+kpng_server_nodes_unknown 6
+# HELP kpng_server_ready Whether the facts are complete and nodes are told.
+# TYPE kpng_server_ready gauge
+kpng_server_ready 1
+# HELP kpng_server_revision The number of the newest state; another server's has nothing to do with it.
+# TYPE kpng_server_revision gauge
+kpng_server_revision 7
+# HELP kpng_server_sent_bytes_total Bytes that nodes were sent, before compression and framing.
+# TYPE kpng_server_sent_bytes_total counter
+kpng_server_sent_bytes_total 5
+# HELP kpng_server_sent_messages_total Messages that nodes were sent.
+# TYPE kpng_server_sent_messages_total counter
+kpng_server_sent_messages_total 4
+`)))
+}
+
+// TestStages: each stage counts what it takes, and what is unknown counts nowhere.
+func TestStages(t *testing.T) {
+	l := nodemetrics.NewLatencies()
+	start := time.Unix(1_000_000, 0)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	l.Observe(node.Applied{
+		Requested: []time.Time{at(0), at(1)}, Stored: at(2), Sent: at(4), Acknowledged: at(8), Took: time.Second,
+	})
+	l.Observe(node.Applied{Sent: at(4), Acknowledged: at(3)}) // clocks are not that good
+	l.Observe(node.Applied{Error: "no", Sent: at(4), Acknowledged: at(8)})
+	require.Equal(t, map[string]string{
+		"whole": "2 15", "store": "2 3", "send": "1 2", "answer": "2 4", "apply": "2 1", "applied": "2", "failed": "1",
+	}, sums(t, l))
+}
+
+// sums returns how many samples of which sum there are.
+func sums(t *testing.T, c prometheus.Collector) map[string]string {
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(c))
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := "whole"
+			for _, l := range m.GetLabel() {
+				name = l.GetValue()
+			}
+			if h := m.GetHistogram(); h != nil {
+				out[name] = number(float64(h.GetSampleCount())) + " " + number(h.GetSampleSum())
+			} else {
+				out[name] = number(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return out
+}
+
+func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// TestLint: names and units are as Prometheus wants them, also of a server that has
+// told nothing yet.
+func TestLint(t *testing.T) {
+	server, err := node.NewServer(watchers.NewStore(), node.ServerConfig{})
+	require.NoError(t, err)
+	defer server.Close()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(nodemetrics.NewNodes(server), nodemetrics.NewLatencies())
+	problems, err := testutil.GatherAndLint(registry)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	n, err := testutil.GatherAndCount(registry, "kpng_server_ready", "kpng_network_programming_duration_seconds")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+}

@@ -1,0 +1,284 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/remote/internal/codec"
+	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// Limits are what a peer may cost. Zero fields mean the default.
+type Limits = fanout.Limits
+
+// A ServerConfig says how a server works. The zero value is ready for use behind a
+// listener that only friends reach.
+type ServerConfig struct {
+	// Meaning is how Services are understood; NodeName, NodeIP and Lacks are nodes' own
+	// and not set. Its MinInterval is the least time between two states that nodes are
+	// told; changes in between are taken together. Zero means 10 ms, and a change that
+	// comes alone does not wait.
+	Meaning nodelocal.Config
+	// Authorize says whether the peer of ctx may watch a node; nil lets everybody. Its
+	// error goes to the peer, and should be one of gRPC's. The time, if it is not zero, is
+	// when the permission ends, and the stream with it.
+	Authorize func(ctx context.Context, node string) (until time.Time, err error)
+	// AuthorizeInspect says whether the peer of ctx may ask the inspection service; nil
+	// lets everybody. node is the node that it asks about, or empty for all.
+	AuthorizeInspect func(ctx context.Context, node string) error
+	// Limits are what a node may cost.
+	Limits Limits
+	// AckWithin is for how long nodes may keep to themselves that they have applied
+	// something, to say it of several updates together: hearing each is a third of what an
+	// update costs. Failures are said at once. Zero means 500 ms, negative not at all; Limits
+	// that let nodes owe less than 64 updates, or for less than four times as long, have less.
+	AckWithin time.Duration
+	// Name is what the server calls itself to its clients; it is for people.
+	Name string
+	// Observe, when not nil, is told of each acknowledgement. It must not block.
+	Observe func(Applied)
+	// Logger hears what is of interest to operators; nil is silent.
+	Logger *slog.Logger
+}
+
+// Applied is what a node has said of an update.
+type Applied struct {
+	// Node is the node's name, Peer its address.
+	Node string
+	// Error is why it could not apply the update; empty when it could.
+	Error string
+	// Requested are when changes were written to the Kubernetes API, as far as that is
+	// known; Stored is when this server had computed the first of them, Sent when the update
+	// was sent, Acknowledged when the node had applied it, by the age that its answer gives. Took is how long the node says
+	// that applying took.
+	Requested    []time.Time
+	Stored, Sent time.Time
+	Acknowledged time.Time
+	Took         time.Duration
+}
+
+// A Server tells nodes what they must do for Services. Any number may live in a
+// process, also on one store.
+type Server struct {
+	cfg   ServerConfig
+	store *watchers.Store
+	fleet *nodelocal.Fleet
+	hub   *hub
+	ready chan struct{} // closed with the first state
+	ended chan struct{} // closed when Run has ended
+
+	traffic traffic
+
+	// Only Run touches these.
+	sequence uint64
+	nodesGen uint64
+	networks uint64
+
+	mu      sync.Mutex
+	streams map[string]map[*nodeStream]struct{} // by node
+	history []publication                       // the newest last
+}
+
+type (
+	hub   = fanout.Hub[localsink.ServiceName, extra]
+	state = fanout.State[localsink.ServiceName, extra]
+	batch = fanout.Batch[localsink.ServiceName]
+)
+
+// extra is what belongs to a state beside Services.
+type extra struct {
+	facts watchers.Snapshot
+	// nodes and networks count the changes of Nodes and of what all nodes have in common.
+	nodes, networks uint64
+}
+
+// A publication is when a state was made, and when its causes were asked for.
+type publication struct {
+	revision  uint64
+	at        time.Time
+	requested []time.Time
+}
+
+const (
+	// maxHistory is how many publications a server remembers, for latencies.
+	maxHistory = 4096
+	// maxRequested bounds the times that go with one state.
+	maxRequested = 64
+	// defaultAckWithin is for acknowledgements.
+	defaultAckWithin = 500 * time.Millisecond
+	// fewAcks is how many updates a client must be allowed to owe for it to acknowledge
+	// several together.
+	fewAcks = 64
+	// defaultInterval is between two states.
+	defaultInterval = 10 * time.Millisecond
+)
+
+// NewServer returns a server of the nodes of store. The error names the field of cfg
+// that is wrong. The server tells nothing before [Server.Run], and must be closed.
+func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
+	fleet, err := nodelocal.NewFleet(store, cfg.Meaning)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
+	cfg.AckWithin = cmp.Or(cfg.AckWithin, defaultAckWithin)
+	s := &Server{
+		cfg:     cfg,
+		store:   store,
+		fleet:   fleet,
+		ready:   make(chan struct{}),
+		ended:   make(chan struct{}),
+		streams: map[string]map[*nodeStream]struct{}{},
+	}
+	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
+	// Who may owe little, or not for long, has no time to collect.
+	if limits := s.hub.Limits(); limits.Unacknowledged < fewAcks {
+		s.cfg.AckWithin = -1
+	} else {
+		s.cfg.AckWithin = min(s.cfg.AckWithin, limits.AckTimeout/4)
+	}
+	return s, nil
+}
+
+// Close lets go of the store.
+func (s *Server) Close() { s.fleet.Close() }
+
+// ServerOption is what a gRPC server must be made with that a [Server] or its like is
+// registered with: it lets one encoding reach many streams. Interceptors see other types
+// than the protocol's in SendMsg and RecvMsg of these streams. Other services are not
+// affected.
+func ServerOption() grpc.ServerOption { return codec.ServerOption() }
+
+// Register registers the service that nodes watch.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	kpng.RegisterNodeServiceServer(r, nodeService{s: s})
+}
+
+// RegisterInspect registers the service that answers people's questions.
+func (s *Server) RegisterInspect(r grpc.ServiceRegistrar) {
+	kpng.RegisterInspectServiceServer(r, inspectService{s: s})
+}
+
+// Ready returns a channel that is closed when the facts are complete and nodes are told.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run follows the store until ctx is done; then it ends all streams and returns nil.
+// Nodes hear nothing before the facts are complete. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.ended)
+	s.hub.Follow(ctx, s.cfg.Meaning.MinInterval, func() <-chan struct{} {
+		if facts := s.store.Snapshot(); !facts.Synced() {
+			return facts.Newer()
+		}
+		first := s.hub.State().Revision == 0
+		facts := s.refresh(time.Now())
+		if first {
+			close(s.ready)
+		}
+		return facts.Newer()
+	})
+	return nil
+}
+
+// refresh publishes what has changed, and returns the facts that it stands for.
+func (s *Server) refresh(now time.Time) watchers.Snapshot {
+	first := s.hub.State().Revision == 0
+	n := s.fleet.Refresh()
+	if len(n.Nodes) > 0 {
+		s.nodesGen++
+	}
+	if n.AllNodes {
+		s.networks++
+	}
+	items := s.hub.State().Items
+	for name, m := range n.Services {
+		if _, was := items.Get(name); m == nil && !was {
+			delete(n.Services, name) // nobody was told of it, and nobody is
+		}
+	}
+	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
+		return n.Facts
+	}
+	revision := s.hub.State().Revision + 1
+	if !first {
+		s.remember(publication{revision, now, slices.Clone(n.Requested[:min(len(n.Requested), maxRequested)])})
+	}
+	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
+		for name, m := range n.Services {
+			if m == nil {
+				tx.Delete(name)
+				continue
+			}
+			s.sequence++
+			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
+		}
+	})
+	return n.Facts
+}
+
+func (s *Server) remember(p publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.history) >= 2*maxHistory {
+		s.history = append(s.history[:0], s.history[maxHistory:]...)
+	}
+	s.history = append(s.history, p)
+}
+
+// since returns the publications after one revision and up to another.
+func (s *Server) since(old, new uint64) []publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := len(s.history)
+	for end > 0 && s.history[end-1].revision > new {
+		end--
+	}
+	begin := end
+	for begin > 0 && s.history[begin-1].revision > old {
+		begin--
+	}
+	return append([]publication(nil), s.history[begin:end]...)
+}
+
+// An item is a Service as nodes are told of it.
+type item struct {
+	meaning  *nodelocal.Meaning
+	sequence uint64
+	revision uint64 // of the first state that has it
+	at       time.Time
+
+	mu        sync.Mutex
+	encodings []*fanout.Encoding // as many as there are different common parts
+}
+
+// Sequence implements fanout.Item.
+func (i *item) Sequence() uint64 { return i.sequence }
+
+// For implements fanout.Item; a class is a zone.
+func (i *item) For(zone string) *fanout.Encoding {
+	common := i.meaning.Common(zone)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.encodings {
+		if e.Value == any(common) {
+			return e
+		}
+	}
+	e := encodeService(common)
+	i.encodings = append(i.encodings, e)
+	return e
+}

@@ -1,0 +1,108 @@
+// Command compat is a server or an agent, for a test that builds it with one version of
+// the library and lets it talk to one built with another. It uses as little of the
+// library as it can, so that one source builds with many versions.
+//
+//	compat serve ADDRESS: changes facts at random for each line that it reads, and writes
+//	  the address that it listens on, and after each line what node-1 must do, computed
+//	  by itself.
+//	compat watch ADDRESS: writes what node-1 must do, as it is told, for each change.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/watchertest"
+)
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "serve":
+		err = serve(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "watch":
+		err = watch(os.Args[2])
+	default:
+		err = fmt.Errorf("usage: compat serve|watch ADDRESS")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func print(u *localsink.Update) error {
+	var services []*localsink.Service
+	for svc := range u.All.All() {
+		services = append(services, svc)
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"node": u.Node, "services": services})
+}
+
+func serve(address string) error {
+	store := watchers.NewStore()
+	random := watchertest.NewRandom(1, 3, 20)
+	change := func(n int) {
+		for range n {
+			store.Update(random.Step())
+		}
+	}
+	change(50)
+	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
+	server, err := remote.NewServer(store, remote.ServerConfig{})
+	if err != nil {
+		return err
+	}
+	g := grpc.NewServer(remote.ServerOption())
+	server.Register(g)
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	go server.Run(context.Background())
+	go g.Serve(listener)
+	fmt.Println(listener.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		change(20)
+		table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "node-1"})
+		if err != nil {
+			return err
+		}
+		table.Refresh()
+		if err := print(table.Current()); err != nil {
+			return err
+		}
+		table.Close()
+	}
+	return nil // killed without a word to anybody
+}
+
+func watch(address string) error {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
+	if err != nil {
+		return err
+	}
+	client, err := remote.NewClient(remote.ClientConfig{NodeName: "node-1", MaxReconnect: 100 * time.Millisecond}, conn)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // until the test closes its end
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		cancel()
+	}()
+	return client.Run(ctx, localsink.Func(func(_ context.Context, u *localsink.Update) error { return print(u) }))
+}

@@ -1,0 +1,103 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// TestTextThatIsNone: names that are no UTF-8, which no message may have, keep no node from
+// the rest; nor does an error without end keep the server from hearing of it.
+func TestTextThatIsNone(t *testing.T) {
+	store := newStore(3)
+	store.Update(func(tx *watchers.Tx) {
+		bad := newService(0, "bad")
+		bad.Name.Name = "svc-\xff"
+		bad.ClusterIP = netip.MustParseAddr("10.96.0.99")
+		bad.ClusterIPs = []netip.Addr{bad.ClusterIP}
+		bad.Ports[0].Name = "\xfe"
+		tx.SetService(bad)
+	})
+	s := newSite(t, store, node.ServerConfig{})
+	k := newKeeper()
+	refuses := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+		_ = k.Sync(ctx, u)
+		return errors.New("no: \xff" + strings.Repeat("x", 100_000))
+	})
+	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, s.dial())
+	require.NoError(t, err)
+	run(t, c, refuses)
+	state := text(k.some(t))
+	require.Contains(t, state, "svc-\uFFFD")
+	require.Contains(t, state, "svc-2")
+	said := func() string {
+		list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(t.Context(), &kpng.ListNodesRequest{Prefix: "node-1"})
+		require.NoError(t, err)
+		require.Len(t, list.GetNodes(), 1)
+		return list.GetNodes()[0].GetLastError()
+	}
+	within(t, func() bool { return said() != "" })
+	require.Contains(t, said(), "no: \uFFFDxxx")
+	require.LessOrEqual(t, len(said()), 1024)
+}
+
+// TestWhatNobodyIsToldOfIsNoState: there is no new revision for a Service without anything
+// to do, nor for its end.
+func TestWhatNobodyIsToldOfIsNoState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(1)
+		server, err := node.NewServer(store, node.ServerConfig{})
+		require.NoError(t, err)
+		defer server.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- server.Run(ctx) }()
+		after := func(change func(tx *watchers.Tx)) uint64 {
+			store.Update(change)
+			time.Sleep(time.Second)
+			return server.Stats().Revision
+		}
+		quiet := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "elsewhere"}, Type: watchers.TypeExternalName}
+		first := after(func(*watchers.Tx) {})
+		require.NotZero(t, first)
+		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.SetService(quiet) }))
+		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.DeleteService(quiet.Name) }))
+		require.Equal(t, first+1, after(func(tx *watchers.Tx) { tx.SetService(newService(0, "told")) }))
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// TestTightLimitsLeaveNoTimeToCollect: nodes that may owe little are told to acknowledge at
+// once, and nobody is given up for what he was told to do.
+func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
+	for _, c := range []struct {
+		cfg  node.ServerConfig
+		want time.Duration
+	}{
+		{node.ServerConfig{}, 500 * time.Millisecond},
+		{node.ServerConfig{AckWithin: 2 * time.Second}, 2 * time.Second},
+		{node.ServerConfig{AckWithin: -1}, 0},
+		{node.ServerConfig{Limits: node.Limits{Unacknowledged: 63}}, 0},
+		{node.ServerConfig{Limits: node.Limits{Unacknowledged: 64}}, 500 * time.Millisecond},
+		{node.ServerConfig{Limits: node.Limits{AckTimeout: time.Second}}, 250 * time.Millisecond},
+	} {
+		s := newSite(t, newStore(1), c.cfg)
+		stream := call(t, s.dial()).stream
+		require.NoError(t, stream.Send(hello("n", kpng.Capability_CAPABILITY_ACKNOWLEDGE)))
+		first, err := stream.Recv()
+		require.NoError(t, err)
+		require.Equal(t, c.want, time.Duration(first.GetWelcome().GetAckWithinNs()))
+	}
+}

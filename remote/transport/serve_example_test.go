@@ -1,0 +1,91 @@
+package transport_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/remote/transport"
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/file"
+)
+
+// serve is a server of nodes: a watcher, a store, and who may watch what.
+func serve(ctx context.Context, address string, watcher watchers.Watcher) error {
+	store := watchers.NewStore()
+	nodes, err := node.NewServer(store, node.ServerConfig{
+		Authorize: transport.AllowNode, AuthorizeInspect: transport.AllowInspect,
+	})
+	if err != nil {
+		return err
+	}
+	defer nodes.Close()
+	// Without TLS, nobody but this machine gets a connection.
+	listener, err := transport.Listen(ctx, address, transport.ListenConfig{})
+	if err != nil {
+		return err
+	}
+	guard := transport.Guard{
+		Authenticate: transport.AnonymousLocal("node-1"),
+		Authorize:    transport.Rules{OwnNode: transport.Subjects{Names: []string{"system:anonymous"}}}.Authorize,
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { _ = watcher.Run(ctx, store) })
+	defer watching.Wait()
+	return transport.Serve(ctx, listener, transport.ServeConfig{Guard: guard, Register: nodes.RegisterInspect}, nodes)
+}
+
+// follow is one node's end: any sink, fed by any of the servers.
+func follow(ctx context.Context, address string, sink localsink.Sink) error {
+	conn, err := grpc.NewClient(address, append(transport.ClientOptions(transport.ClientLimits{}),
+		grpc.WithTransportCredentials(transport.SocketCredentials()))...)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	client, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, conn)
+	if err != nil {
+		return err
+	}
+	return client.Run(ctx, sink)
+}
+
+// A server of manifests on a unix socket, and a node that prints what it must do.
+func ExampleServe() {
+	dir, err := os.MkdirTemp("", "kpng")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	address := "unix://" + filepath.Join(dir, "kpng.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	printer := localsink.Func(func(_ context.Context, u *localsink.Update) error {
+		for _, svc := range u.Changed {
+			fmt.Print(svc.Text())
+		}
+		cancel() // one state is enough for an example
+		return nil
+	})
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		if err := serve(ctx, address, file.New("../testdata/example", file.Config{})); err != nil {
+			log.Fatal(err)
+		}
+	})
+	if err := follow(ctx, address, printer); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// default/web
+	//   port "http" TCP
+	//     ClusterIP 10.96.0.10:80
+	//       Anyone -> 10.244.1.4:8080(local) 10.244.2.7:8080
+}

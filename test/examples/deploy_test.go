@@ -1,0 +1,43 @@
+package examples
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+// TestManifestsUseFlagsThatExist: -h at the end is reached when all before it is known.
+func TestManifestsUseFlagsThatExist(t *testing.T) {
+	seen := 0
+	for _, name := range []string{"state-server", "node-agent"} {
+		data, err := os.ReadFile("../../examples/deploy/" + name + ".yaml")
+		require.NoError(t, err)
+		for document := range bytes.SplitSeq(data, []byte("\n---\n")) {
+			var workload struct {
+				Spec struct {
+					Template struct {
+						Spec struct {
+							Containers []struct{ Command, Args []string }
+						}
+					}
+				}
+			}
+			require.NoError(t, yaml.Unmarshal(document, &workload))
+			for _, c := range workload.Spec.Template.Spec.Containers {
+				seen++
+				require.Equal(t, []string{"/" + name}, c.Command)
+				out, err := exec.Command(filepath.Join(bin, name), slices.Concat(c.Args, []string{"-h"})...).CombinedOutput()
+				require.NoError(t, err, string(out))
+				out, err = exec.Command(filepath.Join(bin, name), slices.Concat(c.Args, []string{"-no-such-flag", "-h"})...).CombinedOutput()
+				require.Error(t, err, string(out))
+			}
+		}
+	}
+	require.Equal(t, 2, seen)
+}

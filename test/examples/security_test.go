@@ -1,0 +1,54 @@
+package examples
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestCertificates: a node watches itself, and an inspector inspects; nobody does more.
+func TestCertificates(t *testing.T) {
+	a := newAuthority(t)
+	server := start(t, "state-server", slices.Concat(
+		[]string{"-manifests", "testdata/manifests", "-listen", "127.0.0.1:0", "-client-ca", a.ca(), "-inspectors", "group:admins"},
+		a.issue("server", "state-server"))...)
+	to := []string{"-server", server.address("Serving"), "-ca", a.ca()}
+	node := a.issue("node-1", "system:node:node-1", "system:nodes")
+	admin := a.issue("admin", "alice", "admins")
+
+	agent := start(t, "node-agent", slices.Concat([]string{"-backend", "print", "-node", "node-1"}, to, node)...)
+	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
+	other := start(t, "node-agent", slices.Concat([]string{"-backend", "print", "-node", "node-2"}, to, node)...)
+	other.stderr.wait(t, "PermissionDenied")
+	require.Empty(t, other.stdout.text())
+	server.stderr.wait(t, `level=WARN msg=refused peer=\S+ identity=system:node:node-1 what=\S+WatchNode err=.*may not watch-node`)
+
+	ctl := func(flags ...string) (string, string, int) {
+		return kpngctl(t, slices.Concat([]string{"nodes"}, to, flags)...)
+	}
+	out, stderr, code := ctl(admin...)
+	require.Zero(t, code, stderr)
+	require.Regexp(t, `(?m)^node-1 +zone-a +yes`, out)
+	_, stderr, code = ctl(node...)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "kpngctl: not allowed: ")
+	_, stderr, code = ctl()
+	require.Equal(t, 1, code)
+	server.stderr.wait(t, `level=WARN msg=refused .* what=handshake err=.*certificate`)
+	require.Contains(t, stderr, "kpngctl: the server cannot be reached or is not ready: ")
+	_, _, code = kpngctl(t, "nodes", "-server", to[1]) // in plaintext
+	require.Equal(t, 1, code)
+}
+
+// TestPlaintextIsAskedFor: nothing is open to the network by accident.
+func TestPlaintextIsAskedFor(t *testing.T) {
+	refused := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0")
+	require.Error(t, <-refused.done)
+	refused.done = nil
+	require.Contains(t, refused.stderr.text(), "can be reached from the network, and there is no TLS: give -cert and -key, listen on loopback or a unix socket, or give -insecure")
+
+	open := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0", "-insecure")
+	open.address("Serving")
+	open.terminate()
+}

@@ -1,0 +1,167 @@
+package examples
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
+)
+
+// TestAnswers: what kpngctl prints, as text. KPNG_UPDATE=1 writes the answers anew.
+func TestAnswers(t *testing.T) {
+	_, address, conn := serve(t, "testdata/manifests")
+	start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+	current(t, conn, 1)
+	const path = "testdata/answers.txtar"
+	archive, err := txtar.ParseFile(path)
+	require.NoError(t, err)
+	for i := range archive.Files {
+		f := &archive.Files[i]
+		stdout, stderr, code := kpngctl(t, append([]string{"-server", address}, strings.Fields(f.Name)...)...)
+		require.Zero(t, code, "%s: %s", f.Name, stderr)
+		got := stable(stdout)
+		if os.Getenv("KPNG_UPDATE") != "" {
+			f.Data = []byte(got)
+		}
+		require.Equal(t, string(f.Data), got, f.Name)
+		again, _, _ := kpngctl(t, append([]string{"-server", address}, strings.Fields(f.Name)...)...)
+		require.Equal(t, got, stable(again), "the same answer is the same bytes")
+	}
+	if os.Getenv("KPNG_UPDATE") != "" {
+		require.NoError(t, os.WriteFile(path, txtar.Format(archive), 0o644))
+	}
+}
+
+// stable leaves out what is never the same twice.
+func stable(s string) string {
+	for pattern, with := range map[string]string{
+		`\d{4}-\d\d-\d\dT[\d:.]+Z`:           "TIME",
+		`127\.0\.0\.1:\d+`:                   "PEER",
+		`"(connected|changed)UnixNs": "\d+"`: `"${1}UnixNs": "N"`,
+		`"applyDurationNs": "\d+"`:           `"applyDurationNs": "N"`,
+		`node-agent \S+?(["\s])`:             "node-agent VERSION$1",
+	} {
+		s = regexp.MustCompile(pattern).ReplaceAllString(s, with)
+	}
+	return s
+}
+
+// TestAChangeReachesAll: those who watch, and the node.
+func TestAChangeReachesAll(t *testing.T) {
+	dir := manifests(t)
+	server, address, conn := serve(t, dir, "-metrics", "127.0.0.1:0")
+	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", address)
+	watch := start(t, "kpngctl", "watch", "node-2", "-server", address)
+	lines := start(t, "kpngctl", "watch", "node-2", "-server", address, "-o", "json")
+	watch.stdout.wait(t, `(?m)^\+ shop/web\n`)
+	lines.stdout.wait(t, `"complete":true`)
+	current(t, conn, 1)
+
+	edit(t, dir, "10.244.1.3", "10.244.1.4")
+	const want = `(?m)^\+ kube-system/dns\n  port "dns" UDP\n    retained: \[10\.244\.3\.3:53\]\n    ClusterIP 10\.96\.0\.2:53\n      LocalPods -> 10\.244\.1\.4:53\n`
+	watch.stdout.wait(t, want)
+	agent.stdout.wait(t, want)
+	lines.stdout.wait(t, `10\.244\.1\.4`)
+	for line := range strings.Lines(lines.stdout.text()) {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
+	edit(t, dir, "name: dns, namespace", "name: dns2, namespace")
+	agent.stdout.wait(t, `(?m)^- kube-system/dns\n`)
+	watch.stdout.wait(t, `(?m)^- kube-system/dns\n`)
+	current(t, conn, 1)
+	out, _, code := kpngctl(t, "progress", "kube-system/dns2", "-server", address)
+	require.Zero(t, code, out)
+	require.Regexp(t, `^revision \d+ of \S+: applied by 1, behind 0, not connected 2\n`, out)
+
+	metrics := get(t, "http://"+server.address("Serving HTTP")+"/metrics")
+	require.Contains(t, metrics, `kpng_server_nodes{state="connected"} 1`)
+	require.Contains(t, metrics, `kpng_server_nodes_current 1`)
+	require.Regexp(t, `kpng_network_programming_stage_duration_seconds_count\{stage="answer"\} [3-9]`, metrics)
+	require.Equal(t, "ok\n", get(t, "http://"+server.address("Serving HTTP")+"/readyz"))
+	watch.stop(os.Interrupt)
+	agent.terminate()
+	server.terminate()
+}
+
+func get(t *testing.T, url string) string {
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, 200, resp.StatusCode)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(body)
+}
+
+// TestServersComeAndGo: a node keeps what it has, and is told only what is new.
+func TestServersComeAndGo(t *testing.T) {
+	dir := manifests(t)
+	socket := "unix://" + filepath.Join(t.TempDir(), "kpng.sock")
+	server := func() *process {
+		p := start(t, "state-server", "-manifests", dir, "-node-cidr", "-listen", socket)
+		p.address("Serving")
+		return p
+	}
+	first := server()
+	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", "unix:///nowhere,"+socket)
+	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
+	first.terminate()
+	agent.stderr.wait(t, "Not heard from the server, will try again; Services stay as they are")
+	edit(t, dir, "10.244.1.3", "10.244.1.4")
+	server()
+	agent.stdout.wait(t, `10\.244\.1\.4`)
+	text := agent.stdout.text()
+	require.Equal(t, 1, strings.Count(text, "+ shop/web\n"), text)
+	require.Equal(t, 2, strings.Count(text, "+ kube-system/dns\n"), text)
+	require.NotContains(t, text, "\n- ")
+}
+
+// TestNodeThatNobodyKnows: a misspelt name gets no answer that passes for an ordinary one.
+func TestNodeThatNobodyKnows(t *testing.T) {
+	dir := manifests(t)
+	_, address, _ := serve(t, dir)
+	const says = `kpngctl: there is no Node "nodd-1" among the facts`
+	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
+		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
+		require.Equal(t, 1, code, line)
+		require.Contains(t, stderr, says, line)
+		require.Contains(t, out, "10.96.0.10:80", line)
+		if strings.Contains(line, "json") {
+			require.Contains(t, out, `"nodeUnknown": true`, line)
+		}
+	}
+	_, stderr, code := kpngctl(t, "state", "nodd-1", "shop/wab", "-server", address)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, says)
+	require.Contains(t, stderr, "is there such a Service?")
+
+	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
+	watch.stderr.wait(t, says)
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] leaving\n`)
+	edit(t, dir, "name: node-1\n", "name: nodd-1\n")
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
+	require.Equal(t, 1, strings.Count(watch.stderr.text(), says))
+}
+
+// TestANodeLeaves: its agent is told, for those who ask whether to send it traffic.
+func TestANodeLeaves(t *testing.T) {
+	dir := manifests(t)
+	server, address, _ := serve(t, dir, "-metrics", "127.0.0.1:0")
+	metrics := func() string { return get(t, "http://"+server.address("Serving HTTP")+"/metrics") }
+	agent := start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
+	require.Contains(t, metrics(), "kpng_server_nodes_unknown 0")
+	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]
+  podCIDRs: [10.244.1.0/24`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] leaving\n`)
+	edit(t, dir, "name: node-1\n", "name: node-9\n")
+	agent.stdout.wait(t, `(?m)^# node node-1 \[\] leaving\n`)
+	require.Contains(t, metrics(), "kpng_server_nodes_unknown 1")
+}

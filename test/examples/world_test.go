@@ -1,0 +1,234 @@
+package examples
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+)
+
+// patience is how long anything may take.
+const patience = time.Minute
+
+// bin is where the commands are.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(build(m)) }
+
+func build(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "kpng-e2e-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(bin)
+	commands := []string{"state-server", "node-agent", "relay", "kpngctl"}
+	args := []string{"build", "-C", "../..", "-buildvcs=false", "-o", bin + "/"}
+	for _, c := range commands {
+		args = append(args, "./examples/"+c)
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		panic(err.Error() + "\n" + string(out))
+	}
+	return m.Run()
+}
+
+// A process is a command that runs.
+type process struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr *output
+	done           chan error
+}
+
+// start runs a command of this module, or any other, until the test ends.
+func start(t *testing.T, name string, args ...string) *process {
+	if !strings.Contains(name, "/") {
+		name = filepath.Join(bin, name)
+	}
+	p := &process{t: t, cmd: exec.Command(name, args...), stdout: newOutput(), stderr: newOutput(), done: make(chan error, 1)}
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	stderr, err := p.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		var reading sync.WaitGroup
+		reading.Go(func() { p.stdout.follow(stdout) })
+		reading.Go(func() { p.stderr.follow(stderr) })
+		reading.Wait()
+		p.done <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		if p.done != nil {
+			<-p.done
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s%s", filepath.Base(name), p.stdout.text(), p.stderr.text())
+		}
+	})
+	return p
+}
+
+// stop tells the process to stop; it must end well, and soon.
+func (p *process) stop(signal os.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(signal))
+	select {
+	case err := <-p.done:
+		p.done = nil
+		require.NoError(p.t, err, p.stderr.text())
+	case <-time.After(patience):
+		p.t.Fatal("does not stop:", p.cmd, p.stderr.text())
+	}
+}
+
+func (p *process) terminate() { p.t.Helper(); p.stop(syscall.SIGTERM) }
+
+// address is where the process says that it serves.
+func (p *process) address(what string) string {
+	p.t.Helper()
+	return p.stderr.wait(p.t, `msg="?`+what+`"? address=(\S+)`)[1]
+}
+
+// An output is what a process has printed.
+type output struct {
+	mu      sync.Mutex
+	b       strings.Builder
+	changed chan struct{}
+}
+
+func newOutput() *output { return &output{changed: make(chan struct{})} }
+
+func (o *output) follow(r io.Reader) {
+	for lines := bufio.NewReader(r); ; {
+		line, err := lines.ReadString('\n')
+		o.mu.Lock()
+		o.b.WriteString(line)
+		close(o.changed)
+		o.changed = make(chan struct{})
+		o.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (o *output) look() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String(), o.changed
+}
+
+func (o *output) text() string { s, _ := o.look(); return s }
+
+// wait returns when the output has a match.
+func (o *output) wait(t *testing.T, pattern string) []string {
+	t.Helper()
+	late := time.After(patience)
+	for re := regexp.MustCompile(pattern); ; {
+		text, changed := o.look()
+		if m := re.FindStringSubmatch(text); m != nil {
+			return m
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("%s does not come in:\n%s", pattern, text)
+		}
+	}
+}
+
+// kpngctl runs it to its end.
+func kpngctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var out, errs strings.Builder
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kpngctl"), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		require.IsType(t, &exec.ExitError{}, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func dial(t *testing.T, address string) *grpc.ClientConn {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// ready returns when the server is.
+func ready(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	watch, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	require.NoError(t, err)
+	for {
+		got, err := watch.Recv()
+		require.NoError(t, err)
+		if got.GetStatus() == healthpb.HealthCheckResponse_SERVING {
+			return
+		}
+	}
+}
+
+// current returns when so many nodes have applied the newest state of a server.
+func current(t *testing.T, conn *grpc.ClientConn, nodes int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		lag, err := kpng.NewInspectServiceClient(conn).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
+		require.NoError(t, err)
+		if int(lag.GetCurrent()) == nodes {
+			return
+		}
+	}
+}
+
+// manifests returns a copy of the manifests, which a test may change.
+func manifests(t *testing.T) string {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata/manifests")))
+	return dir
+}
+
+// edit replaces text in a manifest, at once.
+func edit(t *testing.T, dir, old, new string) {
+	path := filepath.Join(dir, "cluster.yaml")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(data), old)
+	temporary := filepath.Join(t.TempDir(), "cluster.yaml")
+	require.NoError(t, os.WriteFile(temporary, []byte(strings.ReplaceAll(string(data), old, new)), 0o644))
+	require.NoError(t, os.Rename(temporary, path))
+}
+
+// serve starts a server of the manifests in dir, and returns it when it is ready.
+func serve(t *testing.T, dir string, args ...string) (*process, string, *grpc.ClientConn) {
+	t.Helper()
+	p := start(t, "state-server", append([]string{"-manifests", dir, "-node-cidr", "-listen", "127.0.0.1:0"}, args...)...)
+	address := p.address("Serving")
+	conn := dial(t, address)
+	ready(t, conn)
+	return p, address, conn
+}
