@@ -14,7 +14,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-const vectors = "../../docs/vectors.md"
+const vectors = "../docs/vectors.md"
 
 // A vector is one story as index.json lists it.
 type vector struct {

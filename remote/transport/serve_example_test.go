@@ -76,7 +76,7 @@ func ExampleServe() {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() {
-		if err := serve(ctx, address, file.New("../testdata/example", file.Config{})); err != nil {
+		if err := serve(ctx, address, file.New("../../testdata/example", file.Config{})); err != nil {
 			log.Fatal(err)
 		}
 	})
