@@ -1,3 +1,6 @@
+# Copyright 2026 The Kubernetes Authors.
+# SPDX-License-Identifier: Apache-2.0
+
 # Everything that people and CI do here, by name. `make help` lists it.
 GO ?= go
 export CGO_ENABLED ?= 0

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kpng is the root of Kubernetes Proxy NG: a kit of parts for building a
 // Kubernetes service proxy. It holds no code of its own, only the map:
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package diffstore keeps an ordered set of values and knows what changed since
 // when; it knows no Services, no nodes and no network.
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localsink is the contract between what a node must do for its
 // Services and whatever programs the node; it knows no Kubernetes API, no policy
 // and no kernel, and imports only the standard library.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nodelocal computes what one node must do for its Services from the
 // facts of a cluster: the only home of the meaning of Services. It knows no
 // kernel, no Kubernetes client and no wire format.

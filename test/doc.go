@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package test is the root of the end-to-end tests, a module of its own so that
 // their dependencies never reach users of the library. It holds no code, only
 // the map:

@@ -1,4 +1,6 @@
 #!/bin/sh
+# Copyright 2026 The Kubernetes Authors.
+# SPDX-License-Identifier: Apache-2.0
 # Vets the module with the newest Kubernetes libraries it is tested with, without
 # touching go.mod: go.mod holds the floor.
 set -eu

@@ -1,4 +1,6 @@
 #!/bin/sh
+# Copyright 2026 The Kubernetes Authors.
+# SPDX-License-Identifier: Apache-2.0
 # Installs what the tests need beside Go: make, certificates to fetch modules with, a C
 # compiler for the race detector, Node.js for the client in another language and for the
 # protocol's tools, the stock tools that tests look at the kernel with, and iptables,

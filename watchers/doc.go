@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package watchers holds what a cluster says about its Services: facts, the
 // versioned [Store] that keeps them, and the [Watcher] that brings them. It knows
 // no Kubernetes client, no node of its own and no policy: what the facts mean is

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package backendtest is packets in, endpoints out: it shows with real packets that a
 // [localsink.Sink] does what the contract says. It knows no Kubernetes API, no policy,
 // and nothing of how a backend works.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package conntrack is a sink that makes UDP flows follow their Services: flows to
 // endpoints that are gone, and flows that began before a Service could serve them,
 // are removed from the kernel's connection tracking, so that their next packet is

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package healthcheck answers load balancers and supervisors over HTTP: whether this
 // node has endpoints of its own for a Service ([Services], one port per Service), and
 // whether the proxy keeps the node in line ([Proxy], /healthz and /livez). It programs

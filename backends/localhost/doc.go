@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localhost is a sink that lets TCP node ports answer on loopback addresses, where
 // the node asks for it: it listens there, and passes the bytes of each connection on to an
 // endpoint and back. It programs no kernel, knows no policy, and does nothing for other

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nftables is a [localsink.Sink] that programs Services into the kernel's
 // nf_tables over netlink; it knows no Kubernetes policy, and runs no nft command.
 //

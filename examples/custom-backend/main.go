@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command custom-backend shows how little a vendor writes: a sink of its own, here one
 // that keeps a load balancer's configuration file, and the library's watcher and
 // meaning around it.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kpngctl asks a server of nodes how far its nodes are, and why they do what
 // they do. It knows flags and tables; the answers are the server's.
 package main

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kube-proxy is a drop-in replacement of kube-proxy, assembled from the
 // packages of this module: an example of a complete distribution. It knows flags,
 // files, signals and ports; what Services mean it does not know.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command node-agent is one node's end of the gRPC endpoint: it programs the node with
 // what servers say. It knows flags, files, signals and ports; what Services mean it does
 // not know, and Kubernetes it does not reach.

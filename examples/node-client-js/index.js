@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // A node's end of the gRPC endpoint: prints what the node must do, and prints it again
 // whenever that changes.
 //

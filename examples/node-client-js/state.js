@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // What a node must do, put together from the common part of Services and the node's own,
 // as node.proto says. Nothing here knows gRPC.
 

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command print-state prints what a node must do, and every change of it, as the
 // manifests in a directory change. It programs nothing.
 //

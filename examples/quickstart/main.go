@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command quickstart serves real connections without a cluster: sample manifests, a
 // network namespace of its own, real servers and the nftables backend. It needs only
 // Go, ends by itself, and leaves nothing behind.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command relay takes the facts of a cluster from servers above it, and serves both
 // endpoints from them again, as state-server does: for more nodes than a few servers
 // should have, and for zones that are far away.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command state-server watches a cluster, or manifests, and tells nodes over gRPC what
 // they must do, and relays the facts. It answers kpngctl, and serves health and
 // reflection beside it. It knows flags and signals; all else is in the library.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package feed keeps a sink in line with a state that changes; it knows nothing of
 // where the state comes from, of Kubernetes or of a wire.
 //

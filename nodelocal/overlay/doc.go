@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package plan divides what a node must do for a Service into what many nodes have in
 // common and the little that is one node's own; it knows no policy, no wire format and
 // no kernel.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package remote carries what nodes must do from a server to the nodes, over gRPC; it
 // knows no policy, no Kubernetes client and no kernel.
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package transport secures the gRPC endpoints: TLS with reload, who a peer is, and
 // what it may watch; it knows no Services.
 //

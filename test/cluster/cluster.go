@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cluster lays out, in network namespaces, what a service proxy meets:
 // the node it runs on with pods, another node with pods, and a client outside.
 // It knows nothing of the API server nor of proxies.

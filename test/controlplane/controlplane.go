@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controlplane runs a real etcd and a real kube-apiserver for tests; it
 // knows nothing of proxies and nodes.
 package controlplane

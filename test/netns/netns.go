@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package netns makes network namespaces that have no name and that die with
 // their maker; it knows nothing of what they are for.
 package netns

@@ -1,4 +1,6 @@
 #!/bin/sh
+# Copyright 2026 The Kubernetes Authors.
+# SPDX-License-Identifier: Apache-2.0
 # Lints, compares and compiles the protocol in api/, with tools of fixed versions that
 # live in .tools. `check` changes nothing; `generate` writes the Go code; `baseline`
 # declares that the protocol as it is has been published, and may not break any more.

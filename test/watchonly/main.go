@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command watchonly watches Services, EndpointSlices and Nodes with client-go's reflectors,
 // and forgets them at once: what a proxy that is built on them costs before it does anything.
 // It says on its output when it has received everything.

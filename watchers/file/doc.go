@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package file brings facts from manifests on disk into a [watchers.Store]; it knows
 // no API server and no policy.
 //

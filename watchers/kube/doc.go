@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kube brings the facts of a Kubernetes API server into a [watchers.Store];
 // it knows no policy and keeps no copy of API objects.
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubeapi makes facts of Kubernetes API objects; it knows no client.
 //
 // It fills in the defaults of the API and decides nothing else: what cannot be parsed is

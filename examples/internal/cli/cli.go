@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cli has what the commands of the gRPC endpoints share: flags, signals and
 // ports. What they do is in the packages of the library.
 package cli

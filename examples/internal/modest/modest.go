@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package modest makes a process cheap that programs a node: little is to do at a time, and
 // what a process costs that is woken for it is most of it. It knows the Go runtime, and
 // nothing of Services.

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package serving has what the commands that serve the gRPC endpoints share: flags, and
 // what they lead to.
 package serving

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire hands bytes that were encoded once to any number of gRPC streams; it
 // knows no message of its own.
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fanout tells thousands of streams about one ordered set as it changes; it
 // knows nothing of what the items are, of gRPC, or of a wire format.
 //

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package values translates addresses, networks, ports, problems and text into what
 // messages have for them, and back; it knows neither Services nor facts.
 package protoconv

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package session translates between the words of session.proto and those of package
 // fanout; it knows neither Services nor facts.
 package session

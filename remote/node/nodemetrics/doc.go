@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package remotemetrics tells Prometheus how a server of nodes stands; it serves no HTTP
 // and registers nothing by itself.
 //

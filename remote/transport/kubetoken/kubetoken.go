@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubetoken has bearer tokens reviewed by an API server, for package
 // transport; it knows no gRPC.
 package kubetoken

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package nfnl
 
 // What follows is the part of the kernel's interface that this module uses,

@@ -1,3 +1,6 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command compat is a server or an agent, for a test that builds it with one version of
 // the library and lets it talk to one built with another. It uses as little of the
 // library as it can, so that one source builds with many versions.
