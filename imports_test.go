@@ -34,7 +34,7 @@ func allowedImports() map[string][]string {
 	kubernetesAPI := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
 	grpc := []string{"google.golang.org/grpc", "google.golang.org/grpc/"}
 	grpcAndProto := append(slices.Clone(grpc), "google.golang.org/protobuf/")
-	remote := slices.Concat(grpcAndProto, []string{"github.com/cespare/xxhash/v2"}, own("api/kpng/v1alpha1", "diffstore", "localsink", "watchers",
+	remote := slices.Concat(grpcAndProto, []string{"github.com/cespare/xxhash/v2"}, own("api/kpng/v1alpha1", "diffstore", "localsink", "watchers", "remote/transport",
 		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec"))
 	return map[string][]string{
 		"":                                nil,

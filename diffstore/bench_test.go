@@ -99,7 +99,7 @@ func BenchmarkOneChange(b *testing.B) {
 	sizes(b, func(b *testing.B, c *cluster) {
 		s := c.store()
 		r := s.Reader()
-		r.Accept(s.Snapshot())
+		r.Acknowledge(s.Snapshot())
 		i := 0
 		for b.Loop() {
 			k := i * 7919 % len(c.keys)
@@ -112,7 +112,7 @@ func BenchmarkOneChange(b *testing.B) {
 			if n := count(changes); n != 1 {
 				b.Fatal(n, "changes")
 			}
-			r.Accept(snap)
+			r.Acknowledge(snap)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func ExampleReader() {
 		}
 		fmt.Println(outcome)
 		if accept {
-			r.Accept(snap)
+			r.Acknowledge(snap)
 		}
 	}
 	s.Update(func(tx *diffstore.Tx[string, string]) { tx.Set("apple", "green") })

@@ -21,7 +21,7 @@ type Fill[K, V any] struct {
 	set    int             // keys that have round; outside of a round, all
 }
 
-// NewFill returns an empty fill; the arguments are those of [New].
+// NewFill returns an empty fill; the arguments are those of [NewTracker].
 func NewFill[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Fill[K, V] {
 	s := New(compare, hash)
 	// Entries are born with round 0, which must not look like the present one.
@@ -58,14 +58,14 @@ func (f *Fill[K, V]) Changes() iter.Seq[Change[K, V]] {
 			tx.sweep(f.round)
 		}
 	})
-	return f.last.Diff(f.reader.Accepted())
+	return f.last.Diff(f.reader.Acknowledged())
 }
 
 // Commit declares what the last call of Changes yielded applied.
-func (f *Fill[K, V]) Commit() { f.reader.Accept(f.last) }
+func (f *Fill[K, V]) Commit() { f.reader.Acknowledge(f.last) }
 
-// Wanted returns the state of the last call of Changes, or the empty state.
-func (f *Fill[K, V]) Wanted() *Snapshot[K, V] { return f.last }
+// Desired returns the state of the last call of Changes, or the empty state.
+func (f *Fill[K, V]) Desired() *Snapshot[K, V] { return f.last }
 
 // sweep deletes what round has not set.
 func (tx *Tx[K, V]) sweep(round uint64) {

@@ -60,12 +60,12 @@ func TestFill(t *testing.T) {
 
 			c.do(f)
 			require.Equal(t, c.want, slices.Collect(f.Changes()))
-			require.Equal(t, c.wanted, maps.Collect(f.Wanted().All()))
+			require.Equal(t, c.wanted, maps.Collect(f.Desired().All()))
 			require.Equal(t, c.want, slices.Collect(f.Changes()), "again, as nothing was committed")
 
 			f.Commit()
 			require.Empty(t, slices.Collect(f.Changes()), "nothing, as all was committed")
-			require.Equal(t, c.wanted, maps.Collect(f.Wanted().All()))
+			require.Equal(t, c.wanted, maps.Collect(f.Desired().All()))
 		})
 	}
 }
@@ -73,11 +73,11 @@ func TestFill(t *testing.T) {
 func TestFillCommitsWhatChangesYielded(t *testing.T) {
 	f := diffstore.NewFill(cmp.Compare[int], hashInt)
 	f.Commit() // nothing yet, so nothing happens
-	require.Zero(t, f.Wanted().Len())
+	require.Zero(t, f.Desired().Len())
 	round(f, 1, 10)
 	changes := f.Changes()
 	f.Set(2, 20)
-	require.Equal(t, map[int]int{1: 10}, maps.Collect(f.Wanted().All()))
+	require.Equal(t, map[int]int{1: 10}, maps.Collect(f.Desired().All()))
 	f.Commit()
 	require.Equal(t, []change{{Key: 1, Value: 10}}, slices.Collect(changes), "an iterator stays what it was")
 	require.Equal(t, []change{{Key: 2, Value: 20}}, slices.Collect(f.Changes()))
@@ -127,7 +127,7 @@ func TestWantedIsReadDuringRounds(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 100 {
 		round(f, 1, 10, 2, i)
-		changes, wanted := f.Changes(), f.Wanted()
+		changes, wanted := f.Changes(), f.Desired()
 		f.Commit()
 		wg.Go(func() {
 			if !maps.Equal(map[int]int{1: 10, 2: i}, maps.Collect(wanted.All())) {

@@ -226,7 +226,7 @@ func (m *storeModel) pending(s *script) {
 	case 1, 2:
 		m.accepted[i] = m.now.clone()
 	}
-	m.readers[i].Accept(m.accepted[i].snap)
+	m.readers[i].Acknowledge(m.accepted[i].snap)
 }
 
 func (m *storeModel) checkSnapshot(at *moment) {
@@ -338,7 +338,7 @@ func (m *fillModel) step(s *script, keys int) {
 			m.set[key] = true
 		}
 	}
-	same(m.t, len(m.wanted), m.fill.Wanted().Len(), "Wanted")
+	same(m.t, len(m.wanted), m.fill.Desired().Len(), "Wanted")
 }
 
 func (m *fillModel) changes() {
@@ -350,7 +350,7 @@ func (m *fillModel) changes() {
 	m.wanted = maps.Clone(m.present)
 	checkDiff(m.t, m.committed, m.wanted, changes)
 	checkDiff(m.t, m.committed, m.wanted, m.fill.Changes())
-	same(m.t, true, maps.Equal(m.wanted, maps.Collect(m.fill.Wanted().All())), "Wanted")
+	same(m.t, true, maps.Equal(m.wanted, maps.Collect(m.fill.Desired().All())), "Wanted")
 }
 
 func FuzzFill(f *testing.F) {

@@ -27,8 +27,8 @@ func (s *Store[K, V]) Reader() *Reader[K, V] {
 	return r
 }
 
-// Accepted returns the snapshot that was accepted last.
-func (r *Reader[K, V]) Accepted() *Snapshot[K, V] { return r.accepted.Load() }
+// Acknowledged returns the snapshot that was accepted last.
+func (r *Reader[K, V]) Acknowledged() *Snapshot[K, V] { return r.accepted.Load() }
 
 // Pending returns the store's present snapshot and its net difference from the
 // accepted one.
@@ -37,9 +37,9 @@ func (r *Reader[K, V]) Pending() (*Snapshot[K, V], iter.Seq[Change[K, V]]) {
 	return now, now.Diff(r.accepted.Load())
 }
 
-// Accept declares that the consumer has everything in snap, a snapshot of the
+// Acknowledge declares that the consumer has everything in snap, a snapshot of the
 // reader's store; what it differs in from later ones is pending.
-func (r *Reader[K, V]) Accept(snap *Snapshot[K, V]) { r.accepted.Store(snap) }
+func (r *Reader[K, V]) Acknowledge(snap *Snapshot[K, V]) { r.accepted.Store(snap) }
 
 // Close ends the reader; closing twice does nothing.
 func (r *Reader[K, V]) Close() {

@@ -35,8 +35,8 @@ func (s *Snapshot[K, V]) Revision() Revision { return s.rev }
 // Newer returns a channel that is closed when the store has a newer snapshot.
 func (s *Snapshot[K, V]) Newer() <-chan struct{} { return s.newer }
 
-// Replaced returns when the store got a newer snapshot, and false when it has none.
-func (s *Snapshot[K, V]) Replaced() (at time.Time, ok bool) {
+// ReplacedAt returns when the store got a newer snapshot, and false when it has none.
+func (s *Snapshot[K, V]) ReplacedAt() (at time.Time, ok bool) {
 	select {
 	case <-s.newer:
 		return s.replaced, true

@@ -131,7 +131,7 @@ func (s *Store[K, V]) compact() {
 	if len(s.readers) > 0 {
 		accepted = s.rev
 		for r := range s.readers {
-			accepted = min(accepted, r.Accepted().rev)
+			accepted = min(accepted, r.Acknowledged().rev)
 		}
 	}
 	excess := s.graves.Len() - max(minTombstones, s.items.Len())

@@ -167,7 +167,7 @@ func TestCompactedRevision(t *testing.T) {
 	defer r.Close()
 	set(s, 1, 1, 2, 2)
 	del(s, 1) // revision 3
-	r.Accept(s.Snapshot())
+	r.Acknowledge(s.Snapshot())
 	old := s.Snapshot()
 	snap := set(s, 3, 3)
 	_, err := snap.Changes(2)
@@ -200,7 +200,7 @@ func TestDiffIsNet(t *testing.T) {
 
 	r := s.Reader()
 	defer r.Close()
-	r.Accept(s.Snapshot())
+	r.Acknowledge(s.Snapshot())
 	set(s, 7, 70)
 	_, err := s.Snapshot().Changes(old.Revision())
 	require.ErrorIs(t, err, diffstore.ErrCompacted)
@@ -230,7 +230,7 @@ func TestStoppingEarly(t *testing.T) {
 	}
 	r := s.Reader()
 	defer r.Close()
-	r.Accept(s.Snapshot())
+	r.Acknowledge(s.Snapshot())
 	all["Diff without a memory"] = set(s, 6, 6).Diff(old)
 	for name, seq := range all {
 		whole := slices.Collect(seq)
@@ -251,8 +251,8 @@ func TestReader(t *testing.T) {
 	s := newStore()
 	set(s, 1, 1, 2, 2)
 	r := s.Reader()
-	require.Zero(t, r.Accepted().Len())
-	require.True(t, isClosed(r.Accepted().Newer()), "there is something newer than nothing")
+	require.Zero(t, r.Acknowledged().Len())
+	require.True(t, isClosed(r.Acknowledged().Newer()), "there is something newer than nothing")
 
 	snap, changes := r.Pending()
 	require.Equal(t, []change{{Key: 1, Value: 1}, {Key: 2, Value: 2}}, slices.Collect(changes), "at first, everything")
@@ -260,19 +260,19 @@ func TestReader(t *testing.T) {
 	_, changes = r.Pending()
 	require.Len(t, slices.Collect(changes), 3, "again, as nothing was accepted")
 
-	r.Accept(snap)
-	require.Same(t, snap, r.Accepted())
+	r.Acknowledge(snap)
+	require.Same(t, snap, r.Acknowledged())
 	_, changes = r.Pending()
 	require.Equal(t, []change{{Key: 3, Value: 3}}, slices.Collect(changes), "what came after the accepted one")
 
 	now := del(s, 1, 3)
 	_, changes = r.Pending()
 	require.Equal(t, []change{{Key: 1, Deleted: true}}, slices.Collect(changes))
-	r.Accept(now)
+	r.Acknowledge(now)
 	_, changes = r.Pending()
 	require.Empty(t, slices.Collect(changes))
 
-	r.Accept(snap)
+	r.Acknowledge(snap)
 	_, changes = r.Pending()
 	require.Equal(t, []change{{Key: 1, Deleted: true}}, slices.Collect(changes), "one can go back")
 	r.Close()
@@ -313,7 +313,7 @@ func TestTombstones(t *testing.T) {
 		set(s, -1, -1)
 		r := s.Reader()
 		defer r.Close()
-		r.Accept(s.Snapshot())
+		r.Acknowledge(s.Snapshot())
 		require.Equal(t, diffstore.MinTombstones, churn(s, rounds, func() {}))
 		del(s, -1)
 		_, changes := r.Pending()
@@ -323,25 +323,25 @@ func TestTombstones(t *testing.T) {
 		s := newStore()
 		r := s.Reader()
 		defer r.Close()
-		require.LessOrEqual(t, churn(s, rounds, func() { r.Accept(s.Snapshot()) }), 2)
+		require.LessOrEqual(t, churn(s, rounds, func() { r.Acknowledge(s.Snapshot()) }), 2)
 	})
 	t.Run("what a reader has not accepted is remembered", func(t *testing.T) {
 		s := newStore()
 		r := s.Reader()
 		defer r.Close()
 		set(s, 1, 1, 2, 2)
-		r.Accept(s.Snapshot())
+		r.Acknowledge(s.Snapshot())
 		del(s, 1)
 		set(s, 3, 3)
 		require.Equal(t, 1, s.Tombstones())
-		_, err := s.Snapshot().Changes(r.Accepted().Revision())
+		_, err := s.Snapshot().Changes(r.Acknowledged().Revision())
 		require.NoError(t, err)
 	})
 	t.Run("the slowest reader counts", func(t *testing.T) {
 		s := newStore()
 		fast, slow := s.Reader(), s.Reader()
 		defer fast.Close()
-		require.Equal(t, 100, churn(s, 100, func() { fast.Accept(s.Snapshot()) }))
+		require.Equal(t, 100, churn(s, 100, func() { fast.Acknowledge(s.Snapshot()) }))
 		slow.Close()
 		set(s, 1, 1)
 		require.Zero(t, s.Tombstones(), "but not when it is closed")
@@ -391,7 +391,7 @@ func TestConcurrentReaders(t *testing.T) {
 					t.Error("the differences do not add up to the snapshot")
 					return
 				}
-				r.Accept(snap)
+				r.Acknowledge(snap)
 				if _, done := snap.Get(last); done {
 					return
 				}

@@ -11,6 +11,6 @@
 // masquerading, which of two Services owns a contested address) are already
 // taken: they arrive as data, as the [Route]s of each [Frontend].
 //
-// Every value reachable from an [Update] is immutable: a sink may keep it for
+// Every value reachable from an [NewUpdate] is immutable: a sink may keep it for
 // ever and must never write to it. Equal lists may share memory.
 package localsink

@@ -51,38 +51,38 @@ type Port struct {
 	// Pools are the sets of endpoints that Routes point into. A pool's endpoints
 	// are all of one address family.
 	Pools []Pool
-	// Retained are endpoints in no pool, ordered by address and port: they get no new
+	// Draining are endpoints in no pool, ordered by address and port: they get no new
 	// connections, but those that they have go on. A backend for which a flow ends only
 	// when it is cut (UDP) cuts flows to endpoints that are neither here nor in a pool.
-	Retained []netip.AddrPort
+	Draining []netip.AddrPort
 }
 
 // A FrontendKind says where a frontend's address comes from.
 type FrontendKind uint8
 
 const (
-	// ClusterIP is an address that was given to the Service alone: traffic for any
+	// KindClusterIP is an address that was given to the Service alone: traffic for any
 	// port of it that no frontend has must be refused.
-	ClusterIP FrontendKind = iota + 1
-	// NodePort is a port on each address of [Node.NodePortAddresses].
-	NodePort
-	// ExternalIP is an address that is routed to this node from outside.
-	ExternalIP
-	// LoadBalancer is an address of a load balancer that passes packets
+	KindClusterIP FrontendKind = iota + 1
+	// KindNodePort is a port on each address of [Node.NodePortAddresses].
+	KindNodePort
+	// KindExternalIP is an address that is routed to this node from outside.
+	KindExternalIP
+	// KindLoadBalancer is an address of a load balancer that passes packets
 	// unchanged.
-	LoadBalancer
+	KindLoadBalancer
 )
 
 // String returns the kind's name as written in Go.
 func (k FrontendKind) String() string {
 	switch k {
-	case ClusterIP:
+	case KindClusterIP:
 		return "ClusterIP"
-	case NodePort:
+	case KindNodePort:
 		return "NodePort"
-	case ExternalIP:
+	case KindExternalIP:
 		return "ExternalIP"
-	case LoadBalancer:
+	case KindLoadBalancer:
 		return "LoadBalancer"
 	}
 	return "unknown"
@@ -96,11 +96,11 @@ type Frontend struct {
 	// address of its family (0.0.0.0 or ::) and stands for every address that
 	// [Node.NodePortAddresses] permits in that family.
 	Addr netip.AddrPort
-	// Sources are the client addresses that are let in; packets from others are
+	// SourceRanges are the client addresses that are let in; packets from others are
 	// dropped without an answer. nil lets in everybody.
-	Sources []netip.Prefix
+	SourceRanges []netip.Prefix
 	// Routes say what happens with a connection: the first route whose From
-	// matches decides. The last route matches [Anyone].
+	// matches decides. The last route matches [FromAny].
 	Routes []Route
 }
 
@@ -108,22 +108,22 @@ type Frontend struct {
 type From uint8
 
 const (
-	// Anyone matches every client.
-	Anyone From = iota
-	// LocalPods matches clients that [Node.LocalPods] describes.
-	LocalPods
-	// ThisNode matches clients whose source address is an address of this node.
-	ThisNode
+	// FromAny matches every client.
+	FromAny From = iota
+	// FromLocalPods matches clients that [Node.LocalPods] describes.
+	FromLocalPods
+	// FromThisNode matches clients whose source address is an address of this node.
+	FromThisNode
 )
 
 // String returns the name as written in Go.
 func (f From) String() string {
 	switch f {
-	case Anyone:
+	case FromAny:
 		return "Anyone"
-	case LocalPods:
+	case FromLocalPods:
 		return "LocalPods"
-	case ThisNode:
+	case FromThisNode:
 		return "ThisNode"
 	}
 	return "unknown"
@@ -133,15 +133,15 @@ func (f From) String() string {
 type Verdict uint8
 
 const (
-	// Reject answers at once: a TCP reset, or ICMP port unreachable.
-	Reject Verdict = iota
-	// Drop leaves the client without an answer.
-	Drop
+	// VerdictReject answers at once: a TCP reset, or ICMP port unreachable.
+	VerdictReject Verdict = iota
+	// VerdictDrop leaves the client without an answer.
+	VerdictDrop
 )
 
 // String returns the name as written in Go.
 func (v Verdict) String() string {
-	if v == Drop {
+	if v == VerdictDrop {
 		return "Drop"
 	}
 	return "Reject"
@@ -156,8 +156,8 @@ type Route struct {
 	Pool int
 	// Masquerade replaces the client's address by one of this node's.
 	Masquerade bool
-	// Empty is the answer when the pool has no endpoints.
-	Empty Verdict
+	// EmptyVerdict is the answer when the pool has no endpoints.
+	EmptyVerdict Verdict
 }
 
 // A Pool is a set of endpoints, ordered by address and port, without duplicates.
@@ -193,7 +193,7 @@ type Node struct {
 	NodePortAddresses []netip.Prefix
 	// LoopbackNodePorts are the loopback addresses, at most one of each family, that
 	// answer on TCP node ports as well: to processes of the node, as to any client that
-	// is [ThisNode], and refusing whatever the pool's verdict is when there is no
+	// is [FromThisNode], and refusing whatever the pool's verdict is when there is no
 	// endpoint. Kernels route such packets badly, so this is often the task of a sink of
 	// its own; without one, node ports are refused there.
 	LoopbackNodePorts []netip.Addr
@@ -201,17 +201,17 @@ type Node struct {
 	// an address there that no frontend has is dropped without an answer, unless the
 	// node itself has the address.
 	ServiceNetworks []netip.Prefix
-	// Leaving says that there is no such Node, or that it is being deleted or marked for
+	// Deleting says that there is no such Node, or that it is being deleted or marked for
 	// it: load balancers should send it nothing new. It says nothing to a dataplane, for
 	// what still comes is served.
-	Leaving bool
+	Deleting bool
 }
 
 // Equal reports whether n and o are the same in every respect.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && slices.Equal(n.IPs, o.IPs) && n.LocalPods.Equal(&o.LocalPods) &&
 		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.LoopbackNodePorts, o.LoopbackNodePorts) &&
-		slices.Equal(n.ServiceNetworks, o.ServiceNetworks) && n.Leaving == o.Leaving
+		slices.Equal(n.ServiceNetworks, o.ServiceNetworks) && n.Deleting == o.Deleting
 }
 
 // PodSources describes packets that come from pods of a node: one match is
@@ -235,19 +235,19 @@ type Protocol uint8
 
 // The protocols that Services may have.
 const (
-	TCP  Protocol = 6
-	UDP  Protocol = 17
-	SCTP Protocol = 132
+	ProtocolTCP  Protocol = 6
+	ProtocolUDP  Protocol = 17
+	ProtocolSCTP Protocol = 132
 )
 
 // String returns the protocol's name as Kubernetes writes it.
 func (p Protocol) String() string {
 	switch p {
-	case TCP:
+	case ProtocolTCP:
 		return "TCP"
-	case UDP:
+	case ProtocolUDP:
 		return "UDP"
-	case SCTP:
+	case ProtocolSCTP:
 		return "SCTP"
 	}
 	return "unknown"
@@ -278,7 +278,7 @@ const (
 	FeatureUDP
 	FeatureSCTP
 	FeatureAffinity
-	FeatureSources
+	FeatureSourceRanges
 	FeatureClusterIP
 	FeatureNodePort
 	FeatureExternalIP
@@ -298,16 +298,16 @@ func (f Features) String() string {
 	return strings.Join(on, ", ")
 }
 
-// Needs returns the features that serving s takes.
-func (s *Service) Needs() Features {
+// RequiredFeatures returns the features that serving s takes.
+func (s *Service) RequiredFeatures() Features {
 	var f Features
 	for _, p := range s.Ports {
 		switch p.Protocol {
-		case TCP:
+		case ProtocolTCP:
 			f |= FeatureTCP
-		case UDP:
+		case ProtocolUDP:
 			f |= FeatureUDP
-		case SCTP:
+		case ProtocolSCTP:
 			f |= FeatureSCTP
 		}
 		if p.Affinity > 0 {
@@ -325,30 +325,35 @@ func (fe *Frontend) needs() Features {
 	if fe.Addr.Addr().Is4() {
 		f = FeatureIPv4
 	}
-	if fe.Sources != nil {
-		f |= FeatureSources
+	if fe.SourceRanges != nil {
+		f |= FeatureSourceRanges
 	}
 	switch fe.Kind {
-	case ClusterIP:
+	case KindClusterIP:
 		f |= FeatureClusterIP
-	case NodePort:
+	case KindNodePort:
 		f |= FeatureNodePort
-	case ExternalIP:
+	case KindExternalIP:
 		f |= FeatureExternalIP
-	case LoadBalancer:
+	case KindLoadBalancer:
 		f |= FeatureLoadBalancer
 	}
 	return f
 }
 
-// ReportLacking adds to the problems of s what of its needs a backend lacks. s must not
-// be shared yet, but for the memory of its lists.
-func (s *Service) ReportLacking(lacks Features) {
-	if missing := s.Needs() & lacks; missing != 0 {
-		s.Problems = append(slices.Clip(s.Problems), Problem{
-			Object:  "Service " + s.Name.String(),
-			Field:   "spec",
-			Message: "the backend of this node does not support " + missing.String(),
-		})
+// WithUnsupported returns s if a backend without the given features supports it, and
+// otherwise a copy of s with a Problem that names the required features that are missing.
+// The copy shares its lists with s.
+func (s *Service) WithUnsupported(unsupported Features) *Service {
+	missing := s.RequiredFeatures() & unsupported
+	if missing == 0 {
+		return s
 	}
+	out := *s
+	out.Problems = append(slices.Clip(s.Problems), Problem{
+		Object:  "Service " + s.Name.String(),
+		Field:   "spec",
+		Message: "the backend of this node does not support " + missing.String(),
+	})
+	return &out
 }

@@ -32,11 +32,11 @@ func TestNeeds(t *testing.T) {
 	port := func(protocol localsink.Protocol, frontends ...localsink.Frontend) localsink.Port {
 		return localsink.Port{Protocol: protocol, Frontends: frontends}
 	}
-	restricted := frontend(localsink.LoadBalancer, "192.0.2.1:80")
-	restricted.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-	closed := frontend(localsink.LoadBalancer, "192.0.2.1:80")
-	closed.Sources = []netip.Prefix{}
-	sticky := port(localsink.TCP)
+	restricted := frontend(localsink.KindLoadBalancer, "192.0.2.1:80")
+	restricted.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	closed := frontend(localsink.KindLoadBalancer, "192.0.2.1:80")
+	closed.SourceRanges = []netip.Prefix{}
+	sticky := port(localsink.ProtocolTCP)
 	sticky.Affinity = time.Second
 
 	for _, c := range []struct {
@@ -46,36 +46,36 @@ func TestNeeds(t *testing.T) {
 		text  string
 	}{
 		{"nothing", nil, 0, ""},
-		{"only a port", []localsink.Port{port(localsink.TCP)}, localsink.FeatureTCP, "TCP"},
-		{"UDP", []localsink.Port{port(localsink.UDP)}, localsink.FeatureUDP, "UDP"},
-		{"SCTP", []localsink.Port{port(localsink.SCTP)}, localsink.FeatureSCTP, "SCTP"},
+		{"only a port", []localsink.Port{port(localsink.ProtocolTCP)}, localsink.FeatureTCP, "TCP"},
+		{"UDP", []localsink.Port{port(localsink.ProtocolUDP)}, localsink.FeatureUDP, "UDP"},
+		{"SCTP", []localsink.Port{port(localsink.ProtocolSCTP)}, localsink.FeatureSCTP, "SCTP"},
 		{"affinity", []localsink.Port{sticky}, localsink.FeatureTCP | localsink.FeatureAffinity, "TCP, session affinity"},
 		{
-			"a cluster IP", []localsink.Port{port(localsink.TCP, frontend(localsink.ClusterIP, "10.0.0.1:80"))},
+			"a cluster IP", []localsink.Port{port(localsink.ProtocolTCP, frontend(localsink.KindClusterIP, "10.0.0.1:80"))},
 			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureClusterIP, "IPv4, TCP, ClusterIP",
 		},
 		{
-			"a node port", []localsink.Port{port(localsink.TCP, frontend(localsink.NodePort, "[::]:30080"))},
+			"a node port", []localsink.Port{port(localsink.ProtocolTCP, frontend(localsink.KindNodePort, "[::]:30080"))},
 			localsink.FeatureTCP | localsink.FeatureIPv6 | localsink.FeatureNodePort, "IPv6, TCP, NodePort",
 		},
 		{
-			"an external IP", []localsink.Port{port(localsink.UDP, frontend(localsink.ExternalIP, "192.0.2.1:53"))},
+			"an external IP", []localsink.Port{port(localsink.ProtocolUDP, frontend(localsink.KindExternalIP, "192.0.2.1:53"))},
 			localsink.FeatureUDP | localsink.FeatureIPv4 | localsink.FeatureExternalIP, "IPv4, UDP, ExternalIP",
 		},
 		{
-			"source ranges", []localsink.Port{port(localsink.TCP, restricted)},
-			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSources,
+			"source ranges", []localsink.Port{port(localsink.ProtocolTCP, restricted)},
+			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges,
 			"IPv4, TCP, source ranges, LoadBalancer",
 		},
 		{
-			"source ranges that let in nobody", []localsink.Port{port(localsink.TCP, closed)},
-			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSources,
+			"source ranges that let in nobody", []localsink.Port{port(localsink.ProtocolTCP, closed)},
+			localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges,
 			"IPv4, TCP, source ranges, LoadBalancer",
 		},
 		{
 			"all ports and frontends count", []localsink.Port{
-				port(localsink.TCP, frontend(localsink.ClusterIP, "10.0.0.1:80"), frontend(localsink.ClusterIP, "[fd00::1]:80")),
-				port(localsink.SCTP, frontend(localsink.ExternalIP, "192.0.2.1:80")),
+				port(localsink.ProtocolTCP, frontend(localsink.KindClusterIP, "10.0.0.1:80"), frontend(localsink.KindClusterIP, "[fd00::1]:80")),
+				port(localsink.ProtocolSCTP, frontend(localsink.KindExternalIP, "192.0.2.1:80")),
 			},
 			localsink.FeatureTCP | localsink.FeatureSCTP | localsink.FeatureIPv4 | localsink.FeatureIPv6 |
 				localsink.FeatureClusterIP | localsink.FeatureExternalIP,
@@ -83,8 +83,8 @@ func TestNeeds(t *testing.T) {
 		},
 	} {
 		s := &localsink.Service{Ports: c.ports}
-		require.Equal(t, c.want, s.Needs(), c.name)
-		require.Equal(t, c.text, s.Needs().String(), c.name)
+		require.Equal(t, c.want, s.RequiredFeatures(), c.name)
+		require.Equal(t, c.text, s.RequiredFeatures().String(), c.name)
 	}
 }
 
@@ -99,20 +99,20 @@ func TestNames(t *testing.T) {
 		value interface{ String() string }
 		want  string
 	}{
-		{localsink.ClusterIP, "ClusterIP"},
-		{localsink.NodePort, "NodePort"},
-		{localsink.ExternalIP, "ExternalIP"},
-		{localsink.LoadBalancer, "LoadBalancer"},
+		{localsink.KindClusterIP, "ClusterIP"},
+		{localsink.KindNodePort, "NodePort"},
+		{localsink.KindExternalIP, "ExternalIP"},
+		{localsink.KindLoadBalancer, "LoadBalancer"},
 		{localsink.FrontendKind(0), "unknown"},
-		{localsink.Anyone, "Anyone"},
-		{localsink.LocalPods, "LocalPods"},
-		{localsink.ThisNode, "ThisNode"},
+		{localsink.FromAny, "Anyone"},
+		{localsink.FromLocalPods, "LocalPods"},
+		{localsink.FromThisNode, "ThisNode"},
 		{localsink.From(99), "unknown"},
-		{localsink.Reject, "Reject"},
-		{localsink.Drop, "Drop"},
-		{localsink.TCP, "TCP"},
-		{localsink.UDP, "UDP"},
-		{localsink.SCTP, "SCTP"},
+		{localsink.VerdictReject, "Reject"},
+		{localsink.VerdictDrop, "Drop"},
+		{localsink.ProtocolTCP, "TCP"},
+		{localsink.ProtocolUDP, "UDP"},
+		{localsink.ProtocolSCTP, "SCTP"},
 		{localsink.Protocol(1), "unknown"},
 		{localsink.Problem{Object: "Service a/b", Field: "spec.type", Message: "is odd"}, "Service a/b: spec.type: is odd"},
 	} {
@@ -127,7 +127,7 @@ func TestNodeEqual(t *testing.T) {
 		p := netip.MustParsePrefix("192.0.2.0/24")
 		return &localsink.Node{
 			Name: "node", IPs: []netip.Addr{p.Addr()}, NodePortAddresses: []netip.Prefix{p},
-			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p}, Leaving: true,
+			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p}, Deleting: true,
 			LocalPods: localsink.PodSources{Networks: []netip.Prefix{p}, Interface: "a", InterfacePrefix: "b"},
 		}
 	}

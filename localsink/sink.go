@@ -46,13 +46,13 @@ type Update struct {
 	// update since, in name order, with the value that was accepted if one was.
 	Removed []*Service
 
-	// Triggered lists when the causes of this update were written to the API
+	// TriggerTimes lists when the causes of this update were written to the API
 	// server, as far as that is known: the start of the network programming
 	// latency. It may be empty.
-	Triggered []time.Time
-	// Noticed is when the first of the causes of this update reached this process; the
+	TriggerTimes []time.Time
+	// ObservedTime is when the first of the causes of this update reached this process; the
 	// zero time when none is known, as in a first update or a repair.
-	Noticed time.Time
+	ObservedTime time.Time
 }
 
 // A State is an immutable set of Services, ordered by name.
@@ -65,31 +65,31 @@ type State interface {
 	All() iter.Seq[*Service]
 }
 
-// A Repairer is a Sink whose target may change under it (somebody flushes its
+// A ResyncRequester is a Sink whose target may change under it (somebody flushes its
 // rules). Whoever drives the sink listens to Damaged, and calls Sync again when
 // it receives, with an update that may list no changes. A sink must not report its own
 // writes: each report costs a Sync, ten a second at most.
-type Repairer interface {
-	// Damaged returns a channel that receives after the target was found to
+type ResyncRequester interface {
+	// ResyncRequested returns a channel that receives after the target was found to
 	// differ from what was accepted. The channel is never closed.
-	Damaged() <-chan struct{}
+	ResyncRequested() <-chan struct{}
 }
 
-// Limited is a Sink that cannot do everything. Whoever drives the sink reports
+// FeatureReporter is a Sink that cannot do everything. Whoever drives the sink reports
 // each Service that needs what is lacking.
-type Limited interface {
-	// Lacks returns the features that the sink does not have. It may be called
+type FeatureReporter interface {
+	// Unsupported returns the features that the sink does not have. It may be called
 	// at any time and always answers the same.
-	Lacks() Features
+	Unsupported() Features
 }
 
-// Partial is a Sink that accepts an update even if it cannot bring single Services in
+// FailureReporter is a Sink that accepts an update even if it cannot bring single Services in
 // line, so that these do not keep others from being served. It goes on to try them.
-type Partial interface {
-	// Unserved returns the Services that are not, or not wholly, as was last wanted of
+type FailureReporter interface {
+	// NotProgrammed returns the Services that are not, or not wholly, as was last wanted of
 	// the sink, and why; nil or empty when all are. It may be called at any time, from
 	// any goroutine; the result belongs to the caller.
-	Unserved() map[ServiceName]error
+	NotProgrammed() map[ServiceName]error
 }
 
 // Func adapts a function to a [Sink].
@@ -132,7 +132,7 @@ func (g *group) Sinks() []Sink { return g.sinks }
 
 // Walk yields s and every sink that it is made of, as far as wrappers tell: a
 // wrapper has a method Sinks() []Sink. It is how optional interfaces such as
-// [Repairer] are found behind [Tee] and decorators.
+// [ResyncRequester] are found behind [Tee] and decorators.
 func Walk(s Sink) iter.Seq[Sink] {
 	return func(yield func(Sink) bool) { walk(s, yield) }
 }

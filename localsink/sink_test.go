@@ -114,7 +114,7 @@ func (d decorator) Sinks() []localsink.Sink { return []localsink.Sink{d.Sink} }
 // A healer is a sink with an optional interface.
 type healer struct{ recorder }
 
-func (*healer) Damaged() <-chan struct{} { return nil }
+func (*healer) ResyncRequested() <-chan struct{} { return nil }
 
 func TestWalk(t *testing.T) {
 	_, s := recorders(nil, nil)
@@ -137,13 +137,13 @@ func TestWalk(t *testing.T) {
 		require.Equal(t, all[:n+1], got, "one may stop anywhere")
 	}
 
-	var repairers []localsink.Repairer
+	var repairers []localsink.ResyncRequester
 	for sink := range localsink.Walk(tee) {
-		if r, ok := sink.(localsink.Repairer); ok {
+		if r, ok := sink.(localsink.ResyncRequester); ok {
 			repairers = append(repairers, r)
 		}
 	}
-	require.Equal(t, []localsink.Repairer{h}, repairers)
+	require.Equal(t, []localsink.ResyncRequester{h}, repairers)
 }
 
 // TestStandardLibraryOnly: whoever writes a backend takes on no dependencies.

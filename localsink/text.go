@@ -31,13 +31,13 @@ func (p *Port) write(b *strings.Builder) {
 		fmt.Fprintf(b, ", affinity %s", p.Affinity)
 	}
 	fmt.Fprintln(b)
-	if len(p.Retained) > 0 {
-		fmt.Fprintf(b, "    retained: %v\n", p.Retained)
+	if len(p.Draining) > 0 {
+		fmt.Fprintf(b, "    retained: %v\n", p.Draining)
 	}
 	for _, fe := range p.Frontends {
 		fmt.Fprintf(b, "    %s %s", fe.Kind, fe.Addr)
-		if fe.Sources != nil {
-			fmt.Fprintf(b, " for %v", fe.Sources)
+		if fe.SourceRanges != nil {
+			fmt.Fprintf(b, " for %v", fe.SourceRanges)
 		}
 		fmt.Fprintln(b)
 		for _, r := range fe.Routes {
@@ -53,7 +53,7 @@ func (p *Port) target(r Route) string {
 	}
 	endpoints := p.Pools[r.Pool].Endpoints
 	if len(endpoints) == 0 {
-		return strings.ToLower(r.Empty.String())
+		return strings.ToLower(r.EmptyVerdict.String())
 	}
 	words := make([]string, 0, len(endpoints)+1)
 	for _, e := range endpoints {

@@ -18,16 +18,16 @@ func TestText(t *testing.T) {
 	s := &localsink.Service{
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
 		Ports: []localsink.Port{{
-			Name: "http", Protocol: localsink.TCP, Affinity: time.Hour,
+			Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour,
 			Frontends: []localsink.Frontend{
-				{Kind: localsink.ClusterIP, Addr: addr("10.0.0.1:80"), Routes: []localsink.Route{
-					{From: localsink.LocalPods, Pool: 0},
-					{From: localsink.Anyone, Pool: 0, Masquerade: true},
+				{Kind: localsink.KindClusterIP, Addr: addr("10.0.0.1:80"), Routes: []localsink.Route{
+					{From: localsink.FromLocalPods, Pool: 0},
+					{From: localsink.FromAny, Pool: 0, Masquerade: true},
 				}},
 				{
-					Kind: localsink.LoadBalancer, Addr: addr("192.0.2.1:80"),
-					Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
-					Routes:  []localsink.Route{{Pool: 1, Empty: localsink.Drop}},
+					Kind: localsink.KindLoadBalancer, Addr: addr("192.0.2.1:80"),
+					SourceRanges: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+					Routes:       []localsink.Route{{Pool: 1, EmptyVerdict: localsink.VerdictDrop}},
 				},
 			},
 			Pools: []localsink.Pool{

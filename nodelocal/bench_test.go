@@ -22,7 +22,7 @@ func benchService(i int) *watchers.Service {
 	return &watchers.Service{
 		Name:      watchers.ServiceName{Namespace: "bench", Name: fmt.Sprintf("svc-%05d", i)},
 		ClusterIP: ip, ClusterIPs: []netip.Addr{ip}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
-		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.TCP, Port: 80}},
+		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
 
@@ -30,7 +30,7 @@ func benchSlice(i, generation int) *watchers.EndpointSlice {
 	name := fmt.Sprintf("svc-%05d", i)
 	s := &watchers.EndpointSlice{
 		Namespace: "bench", Name: name + "-a", Service: watchers.ServiceName{Namespace: "bench", Name: name},
-		Family: watchers.IPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.TCP, Port: 8080}},
+		Family: watchers.IPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
 	}
 	for j := range benchEndpoints {
 		n := i*benchEndpoints + j
@@ -43,7 +43,7 @@ func benchSlice(i, generation int) *watchers.EndpointSlice {
 	return s
 }
 
-func benchTable(b *testing.B) (*watchers.Store, *Table) {
+func benchTable(b *testing.B) (*watchers.Store, *Resolver) {
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) {
 		for i := range benchServices {
@@ -51,7 +51,7 @@ func benchTable(b *testing.B) (*watchers.Store, *Table) {
 			tx.SetEndpointSlice(benchSlice(i, 0))
 		}
 	})
-	table, err := NewTable(store, config())
+	table, err := NewResolver(store, config())
 	require.NoError(b, err)
 	b.Cleanup(table.Close)
 	return store, table
@@ -62,7 +62,7 @@ func benchTable(b *testing.B) (*watchers.Store, *Table) {
 func BenchmarkOneEndpointChange(b *testing.B) {
 	store, table := benchTable(b)
 	table.Refresh()
-	table.Accept(table.Pending())
+	table.Acknowledge(table.Pending())
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
@@ -74,7 +74,7 @@ func BenchmarkOneEndpointChange(b *testing.B) {
 		if u == nil || len(u.Changed) != 1 {
 			b.Fatalf("%+v", u)
 		}
-		table.Accept(u)
+		table.Acknowledge(u)
 	}
 }
 
@@ -82,7 +82,7 @@ func BenchmarkOneEndpointChange(b *testing.B) {
 func BenchmarkEqualWrite(b *testing.B) {
 	store, table := benchTable(b)
 	table.Refresh()
-	table.Accept(table.Pending())
+	table.Acknowledge(table.Pending())
 	slice := benchSlice(5, 0)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -99,10 +99,10 @@ func BenchmarkFirstState(b *testing.B) {
 	store, _ := benchTable(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		table, err := NewTable(store, config())
+		table, err := NewResolver(store, config())
 		require.NoError(b, err)
 		table.Refresh()
-		table.Accept(table.Pending())
+		table.Acknowledge(table.Pending())
 		table.Close()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchServices, "ns/Service")
@@ -115,7 +115,7 @@ func BenchmarkMemory(b *testing.B) {
 		store, table := benchTable(b)
 		facts := heap()
 		table.Refresh()
-		table.Accept(table.Pending())
+		table.Acknowledge(table.Pending())
 		state := heap()
 		b.ReportMetric(float64(facts-before)/(benchServices*benchEndpoints), "facts-B/endpoint")
 		b.ReportMetric(float64(state-facts)/(benchServices*benchEndpoints), "state-B/endpoint")

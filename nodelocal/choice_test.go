@@ -39,7 +39,7 @@ func choose(t *testing.T, flags, zone string, endpoints ...string) choice {
 			s.Type, s.Ports[0].NodePort = watchers.TypeNodePort, 30080
 		}
 	})
-	facts := []watchers.Fact{svc}
+	facts := []watchers.Object{svc}
 	if endpoints != nil {
 		facts = append(facts, slice(t, "a", endpoints...))
 	}
@@ -62,11 +62,11 @@ func readChoice(t *testing.T, port localsink.Port, externalLocal, internalLocal 
 		for _, r := range fe.Routes {
 			endpoints := port.Pools[r.Pool].Endpoints
 			all = append(all, endpoints...)
-			c.any = c.any || len(endpoints) > 0 || r.Empty == localsink.Drop
-			internal := fe.Kind == localsink.ClusterIP
-			stays := internal && internalLocal || !internal && externalLocal && r.From == localsink.Anyone
+			c.any = c.any || len(endpoints) > 0 || r.EmptyVerdict == localsink.VerdictDrop
+			internal := fe.Kind == localsink.KindClusterIP
+			stays := internal && internalLocal || !internal && externalLocal && r.From == localsink.FromAny
 			if stays {
-				note(&c.local, cmp.Or(last(endpoints), strings.ToLower(r.Empty.String())))
+				note(&c.local, cmp.Or(last(endpoints), strings.ToLower(r.EmptyVerdict.String())))
 			} else {
 				note(&c.cluster, last(endpoints))
 			}
@@ -204,7 +204,7 @@ func TestIN49Duplicates(t *testing.T) {
 				row.reports = append(row.reports[1:], row.reports[0])
 				for range 2 {
 					slices.Reverse(row.reports)
-					var facts []watchers.Fact
+					var facts []watchers.Object
 					for i, r := range row.reports {
 						facts = append(facts, slice(t, string(rune('a'+i)), r))
 					}

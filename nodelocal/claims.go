@@ -59,7 +59,7 @@ func newClaims() *claims {
 
 // set replaces all claims of a Service by those that want makes, nil for none, and
 // yields the other Services that win or lose an address by it.
-func (c *claims) set(name localsink.ServiceName, created time.Time, want *Meaning) []localsink.ServiceName {
+func (c *claims) set(name localsink.ServiceName, created time.Time, want *ResolvedService) []localsink.ServiceName {
 	var affected []localsink.ServiceName
 	old := c.made[name]
 	var now []claim
@@ -67,7 +67,7 @@ func (c *claims) set(name localsink.ServiceName, created time.Time, want *Meanin
 	if want != nil {
 		for key, fe := range frontends(want) {
 			now = append(now, key)
-			asked[key] = claimant{name, created, fe.Kind == localsink.ClusterIP}
+			asked[key] = claimant{name, created, fe.Kind == localsink.KindClusterIP}
 		}
 		for _, key := range listeners(want) {
 			if _, twice := asked[key]; !twice {
@@ -154,7 +154,7 @@ func names(line []claimant) []localsink.ServiceName {
 
 // settle takes from m the frontends that belong to others, and says so in its
 // problems. m must not be shared yet.
-func (c *claims) settle(m *Meaning) {
+func (c *claims) settle(m *ResolvedService) {
 	for i := range m.ports {
 		p := &m.ports[i]
 		p.Frontends = slices.DeleteFunc(p.Frontends, func(fe overlay.Frontend) bool {
@@ -180,7 +180,7 @@ func (c *claims) settle(m *Meaning) {
 
 // settleHealthCheck takes from m its health check when another Service has the port,
 // or when it is one of its own node ports: packets would go to the endpoints.
-func (c *claims) settleHealthCheck(m *Meaning) {
+func (c *claims) settleHealthCheck(m *ResolvedService) {
 	for _, key := range listeners(m) {
 		wrong := ""
 		if holder := c.holders[key].name; holder != m.name {
@@ -202,13 +202,13 @@ func (c *claims) settleHealthCheck(m *Meaning) {
 
 // listeners are the claims of a Service's health check: a port on the node's addresses
 // of both families, as node ports are.
-func listeners(m *Meaning) []claim {
+func listeners(m *ResolvedService) []claim {
 	if m.healthCheckPort == 0 {
 		return nil
 	}
 	var all []claim
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		all = append(all, claim{netip.AddrPortFrom(any, m.healthCheckPort), localsink.TCP})
+		all = append(all, claim{netip.AddrPortFrom(any, m.healthCheckPort), localsink.ProtocolTCP})
 	}
 	return all
 }
@@ -216,18 +216,18 @@ func listeners(m *Meaning) []claim {
 // field names where a Service asks for a frontend.
 func field(fe *overlay.Frontend, p *overlay.Port) string {
 	switch fe.Kind {
-	case localsink.NodePort:
+	case localsink.KindNodePort:
 		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
-	case localsink.ExternalIP:
+	case localsink.KindExternalIP:
 		return externalIPsField
-	case localsink.LoadBalancer:
+	case localsink.KindLoadBalancer:
 		return ingressField
 	}
 	return clusterIPsField
 }
 
 // frontends yields each frontend of a Service with the claim it makes.
-func frontends(m *Meaning) func(yield func(claim, *overlay.Frontend) bool) {
+func frontends(m *ResolvedService) func(yield func(claim, *overlay.Frontend) bool) {
 	return func(yield func(claim, *overlay.Frontend) bool) {
 		for i := range m.ports {
 			p := &m.ports[i]

@@ -50,7 +50,7 @@ func TestDP12Contests(t *testing.T) {
 	checked := func(s *watchers.Service) {
 		s.Type, s.ExternalPolicy, s.HealthCheckNodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 30080
 	}
-	udp := func(s *watchers.Service) { external(s); s.Ports[0].Protocol = localsink.UDP }
+	udp := func(s *watchers.Service) { external(s); s.Ports[0].Protocol = localsink.ProtocolUDP }
 	for _, contest := range []struct {
 		id          string
 		contestants []*watchers.Service
@@ -58,25 +58,25 @@ func TestDP12Contests(t *testing.T) {
 		problem     string // of whom loses to "w"
 	}{
 		{"DP-12 the older wins", []*watchers.Service{contestant("w", 1, external), contestant("b", 2, external), contestant("a", 3, external)},
-			hasFrontend(localsink.ExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 of one age, the smaller name wins", []*watchers.Service{contestant("w", 1, external), contestant("x", 1, external), contestant("y", 1, external)},
-			hasFrontend(localsink.ExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 whom a cluster IP was assigned to wins", []*watchers.Service{contestant("w", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
 			func(s *localsink.Service) bool { return claims(s, shared) }, "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 and again among those who wait", []*watchers.Service{contestant("w", 8, assigned), contestant("c", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
 			func(s *localsink.Service) bool { return claims(s, shared) }, "192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 load balancers", []*watchers.Service{contestant("w", 1, balanced), contestant("b", 2, balanced), contestant("a", 3, balanced)},
-			hasFrontend(localsink.LoadBalancer), "status.loadBalancer.ingress: LoadBalancer 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+			hasFrontend(localsink.KindLoadBalancer), "status.loadBalancer.ingress: LoadBalancer 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
 		{"DP-12 UDP", []*watchers.Service{contestant("w", 1, udp), contestant("b", 2, udp)},
-			hasFrontend(localsink.ExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 UDP belongs to Service ns/w; ignored"},
+			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 UDP belongs to Service ns/w; ignored"},
 		{"DP-12 node ports", []*watchers.Service{contestant("w", 1, nodePort), contestant("b", 2, nodePort), contestant("a", 3, nodePort)},
-			hasFrontend(localsink.NodePort), `spec.ports[name=""].nodePort: NodePort 0.0.0.0:30080 TCP belongs to Service ns/w; ignored`},
+			hasFrontend(localsink.KindNodePort), `spec.ports[name=""].nodePort: NodePort 0.0.0.0:30080 TCP belongs to Service ns/w; ignored`},
 		{"DP-12 health checks", []*watchers.Service{contestant("w", 1, checked), contestant("b", 2, checked), contestant("a", 3, checked)},
 			func(s *localsink.Service) bool { return s.HealthCheck != nil }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
 		{"DP-12 a health check and node ports", []*watchers.Service{contestant("w", 1, checked), contestant("b", 2, nodePort), contestant("a", 3, nodePort)},
-			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.NodePort)(s) }, "belongs to Service ns/w; ignored"},
+			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.KindNodePort)(s) }, "belongs to Service ns/w; ignored"},
 		{"DP-12 a node port and health checks", []*watchers.Service{contestant("w", 1, nodePort), contestant("b", 2, checked), contestant("a", 3, checked)},
-			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.NodePort)(s) }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
+			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.KindNodePort)(s) }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
 	} {
 		t.Run(contest.id, func(t *testing.T) {
 			for _, arrivals := range permutations(len(contest.contestants)) {
@@ -185,7 +185,7 @@ func TestDP12ClaimsChange(t *testing.T) {
 		for i := range 4 {
 			n.set(itself(i))
 			got := n.get(itself(0).Name)
-			require.True(t, hasFrontend(localsink.NodePort)(got), "%d", i)
+			require.True(t, hasFrontend(localsink.KindNodePort)(got), "%d", i)
 			require.Nil(t, got.HealthCheck)
 			require.Contains(t, got.Text(), "30080 is a node port of this Service")
 		}
@@ -197,9 +197,9 @@ func TestDP12ClaimsChange(t *testing.T) {
 func TestFactsOfOthers(t *testing.T) {
 	t.Run("IN-26 IN-42 ports without a number", func(t *testing.T) {
 		s := slice(t, "a", "10.0.0.1 R")
-		s.Ports = append(s.Ports, watchers.EndpointPort{Protocol: localsink.TCP})
+		s.Ports = append(s.Ports, watchers.EndpointPort{Protocol: localsink.ProtocolTCP})
 		svc := service(func(s *watchers.Service) {
-			s.Ports = append(s.Ports, watchers.ServicePort{Name: "none", Protocol: localsink.TCP})
+			s.Ports = append(s.Ports, watchers.ServicePort{Name: "none", Protocol: localsink.ProtocolTCP})
 		})
 		got := newNode(t, nodelocal.Config{}, svc, s).get(name())
 		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Anyone -> 10.0.0.1:80\n", got.Text())
@@ -213,10 +213,10 @@ func TestFactsOfOthers(t *testing.T) {
 	})
 	t.Run("IN-30 source ranges with bits behind their length, and twice", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {
-			s.Restricted, s.SourceRanges = true, networks("10.9.9.9/8 192.0.2.0/24 10.0.0.0/8")
+			s.HasSourceRanges, s.SourceRanges = true, networks("10.9.9.9/8 192.0.2.0/24 10.0.0.0/8")
 			s.Ingress = []watchers.Ingress{{IP: netip.MustParseAddr("192.0.2.9")}}
 		})).get(name())
-		require.Equal(t, networks("10.0.0.0/8 192.0.2.0/24"), got.Ports[0].Frontends[1].Sources)
+		require.Equal(t, networks("10.0.0.0/8 192.0.2.0/24"), got.Ports[0].Frontends[1].SourceRanges)
 	})
 	t.Run("IN-90 IN-91 networks of ServiceCIDRs", func(t *testing.T) {
 		n := newNode(t, nodelocal.Config{},
@@ -254,7 +254,7 @@ func TestEachPartOfTheNode(t *testing.T) {
 	} {
 		t.Run(id, func(t *testing.T) {
 			// Node ports answer on all addresses: their networks do not change along.
-			n := newNode(t, nodelocal.Config{LocalPods: nodelocal.Detection{NodeCIDR: true}, NodePortAddresses: []string{"all"}}, base())
+			n := newNode(t, nodelocal.Config{LocalPods: nodelocal.PodDetection{NodeCIDR: true}, NodePortAddresses: []string{"all"}}, base())
 			change(n)
 			u := n.update()
 			require.NotNil(t, u)
@@ -284,7 +284,7 @@ func TestExplainShowsNoMoreThanThereIs(t *testing.T) {
 	}
 	t.Run("IN-23 two ports that are one", func(t *testing.T) {
 		require.NotContains(t, explain(func(s *watchers.Service) {
-			s.Ports = append(s.Ports, watchers.ServicePort{Name: "twin", Protocol: localsink.TCP, Port: 80})
+			s.Ports = append(s.Ports, watchers.ServicePort{Name: "twin", Protocol: localsink.ProtocolTCP, Port: 80})
 		}), `port "twin" TCP`)
 	})
 	t.Run("IN-32 no port is served", func(t *testing.T) {

@@ -19,5 +19,5 @@
 //
 // The result for a Service depends on its own facts, on its slices, on the node,
 // and on who else claims its addresses: so one change costs one Service.
-// [Run] joins everything; [Table] is for callers with a loop of their own.
+// [Run] joins everything; [Resolver] is for callers with a loop of their own.
 package nodelocal

@@ -15,7 +15,7 @@ import (
 // An Explanation says what a node does for one Service, and why, endpoint by endpoint.
 // It is for people and has tags for JSON; programs read a localsink.Service.
 type Explanation struct {
-	// Service is what is wanted of the node as [localsink.Service.Text] writes it,
+	// Service is what is wanted of the node as [localsink.Base.Text] writes it,
 	// before other Services that claim the same addresses are heard.
 	Service   string                `json:"service"`
 	Endpoints []EndpointExplanation `json:"endpoints"`
@@ -29,12 +29,12 @@ type EndpointExplanation struct {
 	Address netip.AddrPort `json:"address"`
 	Slice   string         `json:"slice"`
 	Node    string         `json:"node,omitempty"`
-	// Anywhere says that traffic which may leave the node goes there, Here that
+	// ClusterTraffic says that traffic which may leave the node goes there, Here that
 	// traffic which may not does.
-	Anywhere bool `json:"anywhere"`
-	Here     bool `json:"here"`
-	// Why lists the reasons for what it does not serve.
-	Why []string `json:"why,omitempty"`
+	ClusterTraffic bool `json:"anywhere"`
+	LocalTraffic   bool `json:"here"`
+	// Reasons lists the reasons for what it does not serve.
+	Reasons []string `json:"why,omitempty"`
 }
 
 // Text returns the explanation for people.
@@ -44,16 +44,16 @@ func (x *Explanation) Text() string {
 	for _, e := range x.Endpoints {
 		use := "not used"
 		switch {
-		case e.Anywhere && e.Here:
+		case e.ClusterTraffic && e.LocalTraffic:
 			use = "used, also by traffic that must stay on this node"
-		case e.Anywhere:
+		case e.ClusterTraffic:
 			use = "used"
-		case e.Here:
+		case e.LocalTraffic:
 			use = "used only by traffic that must stay on this node"
 		}
 		fmt.Fprintf(&b, "  endpoint %s for port %q (slice %s, node %q): %s", e.Address, e.Port, e.Slice, e.Node, use)
-		if len(e.Why) > 0 {
-			fmt.Fprintf(&b, ": %s", strings.Join(e.Why, "; "))
+		if len(e.Reasons) > 0 {
+			fmt.Fprintf(&b, ": %s", strings.Join(e.Reasons, "; "))
 		}
 		b.WriteByte('\n')
 	}
@@ -109,14 +109,14 @@ func (x *Explanation) explain(v *view, svc *watchers.Service, list []*watchers.E
 		e := &r.all[i]
 		out := EndpointExplanation{
 			Port: port.Name, Address: e.addr, Slice: sliceOf(list, e.endpoint), Node: e.endpoint.Node,
-			Anywhere: anywhere(e), Here: here(e),
+			ClusterTraffic: anywhere(e), LocalTraffic: here(e),
 		}
 		if !clusterIP(svc, family).IsValid() {
-			out.Anywhere, out.Here = false, false
-			out.Why = append(out.Why, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
+			out.ClusterTraffic, out.LocalTraffic = false, false
+			out.Reasons = append(out.Reasons, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
 		}
 		if !anywhere(e) {
-			out.Why = append(out.Why, v.why(e)...)
+			out.Reasons = append(out.Reasons, v.why(e)...)
 		}
 		x.Endpoints = append(x.Endpoints, out)
 	}

@@ -20,7 +20,7 @@ func TestExplain(t *testing.T) {
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
 	slice := func(id string, family watchers.IPFamily, port string, endpoints ...string) *watchers.EndpointSlice {
 		s := &watchers.EndpointSlice{Namespace: "ns", Name: id, Service: name, Family: family,
-			Ports: []watchers.EndpointPort{{Name: port, Protocol: localsink.TCP, Port: 8080}}}
+			Ports: []watchers.EndpointPort{{Name: port, Protocol: localsink.ProtocolTCP, Port: 8080}}}
 		for _, e := range endpoints {
 			s.Endpoints = append(s.Endpoints, endpoint(t, e))
 		}
@@ -28,7 +28,7 @@ func TestExplain(t *testing.T) {
 	}
 	store.Update(func(tx *watchers.Tx) {
 		tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"),
-			Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.TCP, Port: 80}}})
+			Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}}})
 		tx.SetNode(&watchers.Node{Name: "node-1", Zone: "A"})
 		tx.SetEndpointSlice(slice("good", watchers.IPv4, "http", "10.0.0.1 R zA L", "10.0.0.2 R zB", "10.0.0.3 ST", "10.0.0.4 D", "10.0.0.5 U"))
 		tx.SetEndpointSlice(slice("named", watchers.IPv4, "web", "10.0.0.6 R"))
@@ -60,8 +60,8 @@ func TestExplain(t *testing.T) {
 // TestExplainPorts has what keeps whole slices, and traffic of one kind, from an endpoint.
 func TestExplainPorts(t *testing.T) {
 	udp := slice(t, "udp", "10.0.0.9 R")
-	udp.Ports[0].Protocol = localsink.UDP
-	explain := func(cfg nodelocal.Config, facts ...watchers.Fact) string {
+	udp.Ports[0].Protocol = localsink.ProtocolUDP
+	explain := func(cfg nodelocal.Config, facts ...watchers.Object) string {
 		store := watchers.NewStore()
 		store.Update(func(tx *watchers.Tx) {
 			for _, f := range append(facts, service(), &watchers.Node{Name: "node-1", Zone: "A"}) {
@@ -100,5 +100,5 @@ func TestExplainForAnother(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, x)
 	_, err = nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1", NodePortAddresses: []string{"nowhere"}}, name())
-	require.ErrorContains(t, err, "nodelocal: bad Config")
+	require.ErrorContains(t, err, "nodelocal: invalid Config")
 }

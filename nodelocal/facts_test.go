@@ -62,7 +62,7 @@ func name() watchers.ServiceName { return watchers.ServiceName{Namespace: "ns", 
 func service(change ...func(*watchers.Service)) *watchers.Service {
 	s := &watchers.Service{
 		Name: name(), ClusterIP: netip.MustParseAddr("10.96.0.1"),
-		Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}},
+		Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 	for _, c := range change {
 		c(s)
@@ -74,7 +74,7 @@ func service(change ...func(*watchers.Service)) *watchers.Service {
 func slice(t *testing.T, id string, endpoints ...string) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
 		Namespace: "ns", Name: id, Service: name(), Family: watchers.IPv4,
-		Ports: []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 80}},
+		Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 	for _, text := range endpoints {
 		s.Endpoints = append(s.Endpoints, endpoint(t, text))
@@ -87,16 +87,16 @@ func slice(t *testing.T, id string, endpoints ...string) *watchers.EndpointSlice
 type node struct {
 	t     *testing.T
 	store *watchers.Store
-	table *nodelocal.Table
+	table *nodelocal.Resolver
 }
 
-func newNode(t *testing.T, cfg nodelocal.Config, facts ...watchers.Fact) *node {
+func newNode(t *testing.T, cfg nodelocal.Config, facts ...watchers.Object) *node {
 	if cfg.NodeName == "" {
 		cfg.NodeName = "node-1"
 	}
 	n := &node{t: t, store: watchers.NewStore()}
 	var err error
-	n.table, err = nodelocal.NewTable(n.store, cfg)
+	n.table, err = nodelocal.NewResolver(n.store, cfg)
 	require.NoError(t, err)
 	t.Cleanup(n.table.Close)
 	n.set(facts...)
@@ -104,7 +104,7 @@ func newNode(t *testing.T, cfg nodelocal.Config, facts ...watchers.Fact) *node {
 	return n
 }
 
-func (n *node) set(facts ...watchers.Fact) {
+func (n *node) set(facts ...watchers.Object) {
 	n.store.Update(func(tx *watchers.Tx) {
 		for _, f := range facts {
 			tx.Set(f)
@@ -121,7 +121,7 @@ func (n *node) update() *localsink.Update {
 	n.table.Refresh()
 	u := n.table.Pending()
 	if u != nil {
-		n.table.Accept(u)
+		n.table.Acknowledge(u)
 	}
 	return u
 }
@@ -129,13 +129,13 @@ func (n *node) update() *localsink.Update {
 // get returns what the node does for a Service, nil for nothing.
 func (n *node) get(name watchers.ServiceName) *localsink.Service {
 	n.table.Refresh()
-	return n.table.Current().All.Get(name)
+	return n.table.FullUpdate().All.Get(name)
 }
 
 // node returns what the node is.
 func (n *node) node() *localsink.Node {
 	n.table.Refresh()
-	return n.table.Current().Node
+	return n.table.FullUpdate().Node
 }
 
 // last returns endpoints by the last byte of their addresses.

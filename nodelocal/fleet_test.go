@@ -25,7 +25,7 @@ func TestAllAtOnceIsEachAlone(t *testing.T) {
 	for seed := range uint64(300) {
 		w := world{rand.New(rand.NewPCG(seed, 3))}
 		store := watchers.NewStore()
-		fleet, err := NewFleet(store, Config{})
+		fleet, err := NewMultiNodeResolver(store, MultiNodeConfig{})
 		require.NoError(t, err)
 		store.Update(func(tx *watchers.Tx) {
 			for range 10 {
@@ -44,53 +44,45 @@ func TestAllAtOnceIsEachAlone(t *testing.T) {
 			if m == nil {
 				continue
 			}
-			want := map[string]*overlay.Own{}
+			want := map[string]*overlay.Overlay{}
 			for i := range 5 {
 				node := fmt.Sprint("node-", i)
-				if own := m.Own(node); own != nil {
+				if own := m.Overlay(node); own != nil {
 					want[node] = own
 				}
 			}
-			all := m.Nodes()
+			all := m.Overlays()
 			require.Equal(t, len(want), len(all), "seed %d", seed)
 			for node, own := range want {
 				require.True(t, own.Equal(all[node]), "seed %d: %s: wanted\n%+v, is\n%+v", seed, node, own, all[node])
-				require.Same(t, all[node], m.Own(node))
+				require.Same(t, all[node], m.Overlay(node))
 				some++
 			}
 			for _, zone := range []string{"", "zone-0", "zone-1", "elsewhere"} {
-				require.Equal(t, m.of(zone), m.Common(zone), "seed %d: a zone that nothing tells apart is like no zone", seed)
-				require.Same(t, m.Common(zone), m.Common(zone))
+				require.Equal(t, m.of(zone), m.Base(zone), "seed %d: a zone that nothing tells apart is like no zone", seed)
+				require.Same(t, m.Base(zone), m.Base(zone))
 			}
-			require.Same(t, m.Common(""), m.Common("elsewhere"))
+			require.Same(t, m.Base(""), m.Base("elsewhere"))
 		}
 		fleet.Close()
 	}
 	require.Greater(t, some, 500)
 }
 
-// TestAFleetIsOfNoNode: the error names the fields that are one node's.
-func TestAFleetIsOfNoNode(t *testing.T) {
-	for _, cfg := range []Config{{NodeName: "n"}, {NodeIP: netip.MustParseAddr("192.0.2.1")}, {Lacks: localsink.FeatureUDP}} {
-		_, err := NewFleet(watchers.NewStore(), cfg)
-		require.ErrorContains(t, err, "NodeName, NodeIP, Lacks: a fleet has many nodes")
-	}
-}
-
 // TestAFleetSaysWhenChangesWereAskedFor, except for what was there before it.
 func TestAFleetSaysWhenChangesWereAskedFor(t *testing.T) {
 	store := watchers.NewStore()
-	fleet, err := NewFleet(store, Config{})
+	fleet, err := NewMultiNodeResolver(store, MultiNodeConfig{})
 	require.NoError(t, err)
 	defer fleet.Close()
 	slice := world{rand.New(rand.NewPCG(1, 3))}.mixed()
 	now := time.Now()
 	for ago, counts := range map[time.Duration]bool{-time.Second: true, time.Hour: false} {
 		next := *slice
-		next.Triggered = now.Add(-ago)
-		next.Ports = append(slices.Clone(slice.Ports), watchers.EndpointPort{Name: ago.String(), Protocol: localsink.TCP, Port: 1})
+		next.TriggerTime = now.Add(-ago)
+		next.Ports = append(slices.Clone(slice.Ports), watchers.EndpointPort{Name: ago.String(), Protocol: localsink.ProtocolTCP, Port: 1})
 		store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(&next) })
-		require.Equal(t, counts, len(fleet.Refresh().Requested) == 1, ago)
+		require.Equal(t, counts, len(fleet.Refresh().TriggerTimes) == 1, ago)
 	}
 }
 

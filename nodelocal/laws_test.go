@@ -46,7 +46,7 @@ func (w world) service() *watchers.Service {
 	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
 	for i := range w.IntN(3) {
 		s.Ports = append(s.Ports, watchers.ServicePort{
-			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP}[w.IntN(2)],
+			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[w.IntN(2)],
 			Port: uint16(80 + w.IntN(2)), NodePort: uint16(30000 + w.IntN(4)),
 		})
 	}
@@ -55,7 +55,7 @@ func (w world) service() *watchers.Service {
 		s.Ingress = append(s.Ingress, watchers.Ingress{IP: w.ip("192.0.2."), Proxy: w.IntN(3) == 0})
 	}
 	if w.IntN(3) == 0 {
-		s.Restricted = true
+		s.HasSourceRanges = true
 		s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}
 	}
 	return s
@@ -66,7 +66,7 @@ func (w world) slice() *watchers.EndpointSlice {
 		Namespace: "ns", Name: fmt.Sprint("slice-", w.IntN(12)), Service: w.name(), Family: watchers.IPv4,
 	}
 	for i := range 2 {
-		s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: localsink.TCP, Port: uint16(8080 + i)})
+		s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: localsink.ProtocolTCP, Port: uint16(8080 + i)})
 	}
 	for range w.IntN(5) {
 		e := watchers.Endpoint{Addr: w.ip("10.1.0."), Node: fmt.Sprint("node-", w.IntN(3))}
@@ -107,12 +107,12 @@ func (w world) step() func(*watchers.Tx) {
 }
 
 func config() Config {
-	return Config{NodeName: "node-1", LocalPods: Detection{NodeCIDR: true}}
+	return Config{NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}}
 }
 
-func text(t *Table) string {
+func text(t *Resolver) string {
 	t.Refresh()
-	u := t.Current()
+	u := t.FullUpdate()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v\n", *u.Node)
 	for svc := range u.All.All() {
@@ -121,8 +121,8 @@ func text(t *Table) string {
 	return b.String()
 }
 
-func newTable(t *testing.T, store *watchers.Store) *Table {
-	table, err := NewTable(store, config())
+func newTable(t *testing.T, store *watchers.Store) *Resolver {
+	table, err := NewResolver(store, config())
 	require.NoError(t, err)
 	t.Cleanup(table.Close)
 	return table
@@ -191,7 +191,7 @@ func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 		store.Update(w.step())
 		table.Refresh()
 		owner := map[claim]localsink.ServiceName{}
-		for svc := range table.Current().All.All() {
+		for svc := range table.FullUpdate().All.All() {
 			contested += strings.Count(svc.Text(), "belongs to Service")
 			for _, p := range svc.Ports {
 				for _, fe := range p.Frontends {
@@ -204,7 +204,7 @@ func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 			if svc.HealthCheck == nil {
 				continue
 			}
-			for _, key := range listeners(&Meaning{healthCheckPort: svc.HealthCheck.Port}) {
+			for _, key := range listeners(&ResolvedService{healthCheckPort: svc.HealthCheck.Port}) {
 				other, taken := owner[key]
 				require.False(t, taken, "%v: %s and the health check of %s", key, other, svc.Name)
 				owner[key] = svc.Name
@@ -264,28 +264,28 @@ func TestIN55TriggersOfOneUpdate(t *testing.T) {
 	table := newTable(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
 	slice := func(addr string, ready bool, at time.Time) *watchers.EndpointSlice {
-		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.IPv4, Triggered: at,
-			Ports:     []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 80}},
+		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.IPv4, TriggerTime: at,
+			Ports:     []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 			Endpoints: []watchers.Endpoint{{Addr: netip.MustParseAddr(addr), Ready: ready}}}
 	}
 	set := func(s *watchers.EndpointSlice) *localsink.Update {
 		store.Update(func(tx *watchers.Tx) {
-			tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}}})
+			tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}}})
 			tx.SetEndpointSlice(s)
 		})
 		table.Refresh()
 		u := table.Pending()
 		if u != nil {
-			table.Accept(u)
+			table.Acknowledge(u)
 		}
 		return u
 	}
 	later := time.Now().Add(time.Hour)
-	require.Empty(t, set(slice("10.0.0.1", true, time.Now().Add(-time.Hour))).Triggered, "before the table")
-	require.Equal(t, []time.Time{later}, set(slice("10.0.0.2", true, later)).Triggered)
+	require.Empty(t, set(slice("10.0.0.1", true, time.Now().Add(-time.Hour))).TriggerTimes, "before the table")
+	require.Equal(t, []time.Time{later}, set(slice("10.0.0.2", true, later)).TriggerTimes)
 	require.NotNil(t, set(slice("10.0.0.3", false, later)))
 	require.Nil(t, set(slice("10.0.0.4", false, later)), "an endpoint that is not ready changes nothing")
-	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).Triggered)
+	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).TriggerTimes)
 }
 
 // TestRunEnds: cancelling ends everything, and a watcher that gives up is heard.
@@ -317,11 +317,11 @@ func TestLackingFeaturesAreReported(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(1, 1))}
 	svc := w.service()
 	svc.Type, svc.Affinity = watchers.TypeClusterIP, time.Hour
-	svc.Ports = []watchers.ServicePort{{Name: "p", Protocol: localsink.TCP, Port: 80}}
+	svc.Ports = []watchers.ServicePort{{Name: "p", Protocol: localsink.ProtocolTCP, Port: 80}}
 	store.Update(func(tx *watchers.Tx) { tx.SetService(svc) })
 	cfg := config()
-	cfg.Lacks = localsink.FeatureAffinity | localsink.FeatureSCTP
-	table, err := NewTable(store, cfg)
+	cfg.Unsupported = localsink.FeatureAffinity | localsink.FeatureSCTP
+	table, err := NewResolver(store, cfg)
 	require.NoError(t, err)
 	defer table.Close()
 	require.Contains(t, text(table), "does not support session affinity\n")

@@ -21,18 +21,18 @@ const (
 	poolLocal                       // on this node
 )
 
-// A Meaning is what one Service means, for every node of a cluster: what nodes of a
+// A ResolvedService is what one Service means, for every node of a cluster: what nodes of a
 // zone have in common, and what single nodes have of their own. It never changes, and
 // any number of goroutines may use one.
-type Meaning struct {
+type ResolvedService struct {
 	name            localsink.ServiceName
 	ports           []meaningPort
 	healthCheckPort uint16
 	problems        []localsink.Problem
 
 	mu     sync.Mutex
-	common map[string]*overlay.Service // by zone; those that no hint divides are under ""
-	own    map[string]*overlay.Own     // nil until somebody asks for all
+	common map[string]*overlay.Base    // by zone; those that no hint divides are under ""
+	own    map[string]*overlay.Overlay // nil until somebody asks for all
 }
 
 // A meaningPort is one port: what is said of it, and which endpoints it has.
@@ -43,14 +43,14 @@ type meaningPort struct {
 }
 
 // Name returns the Service's name.
-func (m *Meaning) Name() localsink.ServiceName { return m.name }
+func (m *ResolvedService) Name() localsink.ServiceName { return m.name }
 
 // silent says that there is nothing to serve and nothing to say.
-func (m *Meaning) silent() bool { return len(m.ports) == 0 && len(m.problems) == 0 }
+func (m *ResolvedService) silent() bool { return len(m.ports) == 0 && len(m.problems) == 0 }
 
-// Common returns what all nodes of a zone have in common; "" is nodes of no zone. Zones
+// Base returns what all nodes of a zone have in common; "" is nodes of no zone. Zones
 // that hints do not tell apart share one value.
-func (m *Meaning) Common(zone string) *overlay.Service {
+func (m *ResolvedService) Base(zone string) *overlay.Base {
 	zone = m.effective(zone)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +58,7 @@ func (m *Meaning) Common(zone string) *overlay.Service {
 	if s == nil {
 		s = m.of(zone)
 		if m.common == nil {
-			m.common = map[string]*overlay.Service{}
+			m.common = map[string]*overlay.Base{}
 		}
 		m.common[zone] = s
 	}
@@ -66,7 +66,7 @@ func (m *Meaning) Common(zone string) *overlay.Service {
 }
 
 // effective returns zone if some port treats its nodes in a way of their own.
-func (m *Meaning) effective(zone string) string {
+func (m *ResolvedService) effective(zone string) string {
 	for i := range m.ports {
 		for j := range m.ports[i].reaches {
 			if m.ports[i].reaches[j].divides(zone) {
@@ -78,8 +78,8 @@ func (m *Meaning) effective(zone string) string {
 }
 
 // of computes the common part for a zone.
-func (m *Meaning) of(zone string) *overlay.Service {
-	s := &overlay.Service{Name: m.name, HealthCheckPort: m.healthCheckPort, Problems: m.problems}
+func (m *ResolvedService) of(zone string) *overlay.Base {
+	s := &overlay.Base{Name: m.name, HealthCheckPort: m.healthCheckPort, Problems: m.problems}
 	if len(m.ports) > 0 {
 		s.Ports = make([]overlay.Port, len(m.ports))
 	}
@@ -102,19 +102,19 @@ func (m *Meaning) of(zone string) *overlay.Service {
 func (r *reach) common(zone string, to []overlay.Endpoint) []overlay.Endpoint {
 	cluster := r.cluster(zone)
 	for i := range r.all {
-		e := overlay.Endpoint{Addr: r.all[i].addr, Keep: r.all[i].endpoint.Serving}
+		e := overlay.Endpoint{Addr: r.all[i].addr, Drain: r.all[i].endpoint.Serving}
 		if cluster(&r.all[i]) {
-			e.Pools = overlay.In(poolCluster)
+			e.Pools = overlay.NewPoolSet(poolCluster)
 		}
-		if e.Keep || e.Pools != 0 {
+		if e.Drain || e.Pools != 0 {
 			to = append(to, e)
 		}
 	}
 	return to
 }
 
-// Own returns what one node has of its own, nil for nothing.
-func (m *Meaning) Own(node string) *overlay.Own {
+// Overlay returns what one node has of its own, nil for nothing.
+func (m *ResolvedService) Overlay(node string) *overlay.Overlay {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.own != nil {
@@ -123,9 +123,9 @@ func (m *Meaning) Own(node string) *overlay.Own {
 	return m.ownOf(node)
 }
 
-// Nodes returns every node that has something of its own, and what. It remembers them,
-// so that [Meaning.Own] costs a look from then on; nobody may write to the result.
-func (m *Meaning) Nodes() map[string]*overlay.Own {
+// Overlays returns every node that has something of its own, and what. It remembers them,
+// so that [ResolvedService.Own] costs a look from then on; nobody may write to the result.
+func (m *ResolvedService) Overlays() map[string]*overlay.Overlay {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.own == nil {
@@ -135,8 +135,8 @@ func (m *Meaning) Nodes() map[string]*overlay.Own {
 }
 
 // ownOf looks at all endpoints for the sake of one node.
-func (m *Meaning) ownOf(node string) *overlay.Own {
-	var own overlay.Own
+func (m *ResolvedService) ownOf(node string) *overlay.Overlay {
+	var own overlay.Overlay
 	var ready [2]map[netip.Addr]struct{}
 	for i := range m.ports {
 		p := &m.ports[i]
@@ -157,16 +157,16 @@ func (m *Meaning) ownOf(node string) *overlay.Own {
 
 // own adds what a port has for one node. Only some of all candidates need be given, if
 // all that are on the node or meant for it are among them.
-func (r *reach) own(node string, port int, usesLocal bool, some []candidate, to []overlay.OwnEndpoint) []overlay.OwnEndpoint {
+func (r *reach) own(node string, port int, usesLocal bool, some []candidate, to []overlay.OverlayEndpoint) []overlay.OverlayEndpoint {
 	near, local := r.near(node), localOf(node, some)
 	for i := range some {
 		e := &some[i]
-		o := overlay.OwnEndpoint{Port: port, Local: e.on(node), Endpoint: overlay.Endpoint{Addr: e.addr, Keep: e.endpoint.Serving}}
+		o := overlay.OverlayEndpoint{Port: port, Local: e.on(node), Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.endpoint.Serving}}
 		if near(e) {
-			o.Pools |= overlay.In(poolNear)
+			o.Pools |= overlay.NewPoolSet(poolNear)
 		}
 		if usesLocal && local(e) {
-			o.Pools |= overlay.In(poolLocal)
+			o.Pools |= overlay.NewPoolSet(poolLocal)
 		}
 		if o.Pools != 0 || o.Local && (e.ready() || e.endpoint.Serving) {
 			to = append(to, o)
@@ -194,7 +194,7 @@ func localReady(node string, some []candidate, addrs *[2]map[netip.Addr]struct{}
 
 // owns computes what every node has of its own, in time that does not grow with the
 // number of nodes: endpoints are sorted by whom they concern.
-func (m *Meaning) owns() map[string]*overlay.Own {
+func (m *ResolvedService) owns() map[string]*overlay.Overlay {
 	type place struct {
 		node        string
 		port, reach int
@@ -217,9 +217,9 @@ func (m *Meaning) owns() map[string]*overlay.Own {
 	}
 	// The sort is stable, so endpoints stay in order within a port.
 	slices.SortStableFunc(places, func(a, b place) int { return strings.Compare(a.node, b.node) })
-	all := map[string]*overlay.Own{}
+	all := map[string]*overlay.Overlay{}
 	for len(places) > 0 {
-		node, own := places[0].node, &overlay.Own{}
+		node, own := places[0].node, &overlay.Overlay{}
 		var ready [2]map[netip.Addr]struct{}
 		for len(places) > 0 && places[0].node == node {
 			p, some := places[0], []candidate(nil)
@@ -246,6 +246,6 @@ func (v *view) compute(svc *watchers.Service, list []*watchers.EndpointSlice) *l
 	return v.assemble(newMeaning(svc, list, v.masqueradeAll))
 }
 
-func (v *view) assemble(m *Meaning) *localsink.Service {
+func (v *view) assemble(m *ResolvedService) *localsink.Service {
 	return overlay.Assemble(m.of(m.effective(v.zone)), m.ownOf(v.node.Name), v.node)
 }

@@ -15,7 +15,7 @@ import (
 // meanings follow a store of facts: which Services mean something else than before, and
 // what.
 type meanings struct {
-	facts         *diffstore.Reader[watchers.Key, watchers.Fact]
+	facts         *diffstore.Reader[watchers.Key, watchers.Object]
 	claims        *claims
 	proxyName     string
 	masqueradeAll bool
@@ -29,9 +29,9 @@ func newMeanings(store *watchers.Store, cfg *Config) *meanings {
 type changed struct {
 	facts    watchers.Snapshot // as they are now
 	affected map[localsink.ServiceName]struct{}
-	set      []watchers.Fact // that are new or different
-	nodes    []string        // also those that are gone
-	networks bool            // some ServiceCIDR
+	set      []watchers.Object // that are new or different
+	nodes    []string          // also those that are gone
+	networks bool              // some ServiceCIDR
 }
 
 // look says what has changed. The caller passes the affected Services to mean, and then
@@ -55,14 +55,14 @@ func (m *meanings) look() changed {
 	return c
 }
 
-func (m *meanings) accept(facts watchers.Snapshot) { m.facts.Accept(facts.Snapshot) }
+func (m *meanings) accept(facts watchers.Snapshot) { m.facts.Acknowledge(facts.Snapshot) }
 
 // mean computes the named Services anew, and with them those that win or lose an
 // address by it. nil stands for a Service that is gone or has nothing to say. Whom an
 // address belongs to depends only on who asks for it, so addresses are settled when
 // all have asked.
-func (m *meanings) mean(facts watchers.Snapshot, names map[localsink.ServiceName]struct{}) map[localsink.ServiceName]*Meaning {
-	wanted := make(map[localsink.ServiceName]*Meaning, len(names))
+func (m *meanings) mean(facts watchers.Snapshot, names map[localsink.ServiceName]struct{}) map[localsink.ServiceName]*ResolvedService {
+	wanted := make(map[localsink.ServiceName]*ResolvedService, len(names))
 	for name := range names {
 		for todo := []localsink.ServiceName{name}; len(todo) > 0; {
 			next := todo[len(todo)-1]
@@ -86,7 +86,7 @@ func (m *meanings) mean(facts watchers.Snapshot, names map[localsink.ServiceName
 
 // ask computes one Service as if it got all it asks for, and returns the others
 // that win or lose an address by what it asks for now.
-func (m *meanings) ask(facts watchers.Snapshot, name localsink.ServiceName, wanted map[localsink.ServiceName]*Meaning) []localsink.ServiceName {
+func (m *meanings) ask(facts watchers.Snapshot, name localsink.ServiceName, wanted map[localsink.ServiceName]*ResolvedService) []localsink.ServiceName {
 	svc := facts.Service(name)
 	if svc == nil || !svc.IsFor(m.proxyName) {
 		wanted[name] = nil

@@ -61,7 +61,7 @@ func TestIN62NodeIPs(t *testing.T) {
 			if row.bind != "" {
 				cfg.NodeIP = netip.MustParseAddr(row.bind)
 			}
-			var facts []watchers.Fact
+			var facts []watchers.Object
 			if row.node != "" {
 				facts = append(facts, &watchers.Node{Name: "node-1", IPs: addrs(row.node)}, &watchers.Node{Name: "node-2", IPs: addrs("7.7.7.7")})
 			}
@@ -97,7 +97,7 @@ func TestIN80NodePortAddresses(t *testing.T) {
 		{"6.7 NodePortAddresses IN-80 primary beside a network", "primary 10.0.0.0/8", dual, "10.0.0.0/8 192.0.2.1/32 2001:db8::1/128"},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			var facts []watchers.Fact
+			var facts []watchers.Object
 			if row.node != "" {
 				facts = append(facts, &watchers.Node{Name: "node-1", IPs: addrs(row.node)})
 			}
@@ -113,7 +113,7 @@ func TestIN80NodePortAddresses(t *testing.T) {
 		"10.0.0.1":                   `NodePortAddresses[0]: "10.0.0.1" is neither`,
 	} {
 		t.Run("IN-80 wrong: "+entries, func(t *testing.T) {
-			_, err := nodelocal.NewTable(watchers.NewStore(), nodelocal.Config{NodeName: "n", NodePortAddresses: strings.Fields(entries)})
+			_, err := nodelocal.NewResolver(watchers.NewStore(), nodelocal.Config{NodeName: "n", NodePortAddresses: strings.Fields(entries)})
 			require.ErrorContains(t, err, want)
 		})
 	}
@@ -121,7 +121,7 @@ func TestIN80NodePortAddresses(t *testing.T) {
 
 // TestDetection: what describes packets of local pods.
 func TestDetection(t *testing.T) {
-	type d = nodelocal.Detection
+	type d = nodelocal.PodDetection
 	nets := func(list string) localsink.PodSources { return localsink.PodSources{Networks: networks(list)} }
 	const long = "an-interface-name-that-no-kernel-has"
 	for _, row := range []struct {
@@ -154,10 +154,10 @@ func TestDetection(t *testing.T) {
 		})
 	}
 	for _, wrong := range []d{{NodeCIDR: true, Interface: "x"}, {ClusterCIDRs: networks("10.0.0.0/8"), InterfacePrefix: "x"}, {Interface: "x", InterfacePrefix: "x"}} {
-		_, err := nodelocal.NewTable(watchers.NewStore(), nodelocal.Config{NodeName: "n", LocalPods: wrong})
+		_, err := nodelocal.NewResolver(watchers.NewStore(), nodelocal.Config{NodeName: "n", LocalPods: wrong})
 		require.ErrorContains(t, err, "LocalPods: more than one way of detection is set")
 	}
-	_, err := nodelocal.NewTable(watchers.NewStore(), nodelocal.Config{NodeName: "n", LocalPods: d{ClusterCIDRs: make([]netip.Prefix, 1)}})
+	_, err := nodelocal.NewResolver(watchers.NewStore(), nodelocal.Config{NodeName: "n", LocalPods: d{ClusterCIDRs: make([]netip.Prefix, 1)}})
 	require.ErrorContains(t, err, "LocalPods.ClusterCIDRs[0]: is no network")
 }
 
@@ -172,16 +172,16 @@ func TestIN70FamiliesApart(t *testing.T) {
 	six.Family = watchers.IPv6
 	for _, row := range []struct {
 		id       string
-		in       nodelocal.Detection
+		in       nodelocal.PodDetection
 		v4, v6   int // routes of the cluster IP: one where pods cannot be told apart
 		podCIDRs string
 	}{
-		{"IN-70 nothing", nodelocal.Detection{}, 1, 1, ""},
-		{"IN-70 IPv4", nodelocal.Detection{ClusterCIDRs: networks("10.0.0.0/8")}, 2, 1, ""},
-		{"IN-70 IPv6", nodelocal.Detection{NodeCIDR: true}, 1, 2, "fd00::/64"},
-		{"IN-70 both", nodelocal.Detection{NodeCIDR: true}, 2, 2, "fd00::/64 10.0.0.0/24"},
-		{"IN-70 interface", nodelocal.Detection{Interface: "cni0"}, 2, 2, ""},
-		{"IN-70 prefix", nodelocal.Detection{InterfacePrefix: "cali"}, 2, 2, ""},
+		{"IN-70 nothing", nodelocal.PodDetection{}, 1, 1, ""},
+		{"IN-70 IPv4", nodelocal.PodDetection{ClusterCIDRs: networks("10.0.0.0/8")}, 2, 1, ""},
+		{"IN-70 IPv6", nodelocal.PodDetection{NodeCIDR: true}, 1, 2, "fd00::/64"},
+		{"IN-70 both", nodelocal.PodDetection{NodeCIDR: true}, 2, 2, "fd00::/64 10.0.0.0/24"},
+		{"IN-70 interface", nodelocal.PodDetection{Interface: "cni0"}, 2, 2, ""},
+		{"IN-70 prefix", nodelocal.PodDetection{InterfacePrefix: "cali"}, 2, 2, ""},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			n := newNode(t, nodelocal.Config{LocalPods: row.in}, dual, slice(t, "four", "10.0.0.1 R"), six,
@@ -201,10 +201,10 @@ func TestIN70FamiliesApart(t *testing.T) {
 
 // TestIN64Zone: of a Node's labels only the zone means anything; other nodes mean nothing.
 func TestIN64Zone(t *testing.T) {
-	object := func(name string, labels map[string]string) watchers.Fact {
+	object := func(name string, labels map[string]string) watchers.Object {
 		o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: "InternalIP", Address: "192.0.2.1"}}}}
-		fact, err := kubeapi.Filter{}.Fact(o)
+		fact, err := kubeapi.Filter{}.Object(o)
 		require.NoError(t, err)
 		return fact
 	}
@@ -238,7 +238,7 @@ func TestIN64Zone(t *testing.T) {
 
 // TestNodeChangesAtOnce: what kube-proxy exits for takes effect with the next update.
 func TestNodeChangesAtOnce(t *testing.T) {
-	n := newNode(t, nodelocal.Config{LocalPods: nodelocal.Detection{NodeCIDR: true}}, service(), slice(t, "a", "10.0.0.1 R"))
+	n := newNode(t, nodelocal.Config{LocalPods: nodelocal.PodDetection{NodeCIDR: true}}, service(), slice(t, "a", "10.0.0.1 R"))
 	for _, row := range []struct {
 		id      string
 		fact    *watchers.Node
@@ -249,15 +249,15 @@ func TestNodeChangesAtOnce(t *testing.T) {
 		{"6.7 NodeManager IN-63 a second address of the family", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.1 192.0.2.7"), PodCIDRs: networks("10.1.0.0/24")}, false},
 		{"6.7 NodeManager IN-63 another address", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.1.0.0/24")}, true},
 		{"6.7 NodeManager IN-63 another pod network", &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, true},
-		{"6.7 NodeManager IN-63 leaving is for load balancers", &watchers.Node{Name: "node-1", Leaving: true, IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, true},
+		{"6.7 NodeManager IN-63 leaving is for load balancers", &watchers.Node{Name: "node-1", Deleting: true, IPs: addrs("192.0.2.2"), PodCIDRs: networks("10.2.0.0/24")}, true},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			n.set(row.fact)
 			u := n.update()
 			require.Equal(t, row.changed, u != nil)
 			require.True(t, u == nil || u.NodeChanged)
-			if row.fact.Leaving {
-				require.True(t, u.Node.Leaving)
+			if row.fact.Deleting {
+				require.True(t, u.Node.Deleting)
 				require.Empty(t, u.Changed, "dataplanes go on")
 			}
 		})

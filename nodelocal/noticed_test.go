@@ -31,8 +31,8 @@ func TestNoticed(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			since := time.Duration(-1)
-			if !u.Noticed.IsZero() {
-				since = u.Noticed.Sub(begun)
+			if !u.ObservedTime.IsZero() {
+				since = u.ObservedTime.Sub(begun)
 			}
 			noticed = append(noticed, since)
 			return fail
@@ -47,7 +47,7 @@ func TestNoticed(t *testing.T) {
 		set := func(name, clusterIP string) {
 			store.Update(func(tx *watchers.Tx) {
 				tx.SetService(&watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: name},
-					ClusterIP: netip.MustParseAddr(clusterIP), Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}}})
+					ClusterIP: netip.MustParseAddr(clusterIP), Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}}})
 			})
 		}
 		told := func() (out []time.Duration) {

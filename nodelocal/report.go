@@ -11,7 +11,7 @@ import (
 
 // report logs what is wrong with a fact when no Service is there to tell of it: with a
 // node that whose accepts, a ServiceCIDR, or a slice without a Service.
-func report(log *slog.Logger, facts watchers.Snapshot, f watchers.Fact, whose func(node string) bool) {
+func report(log *slog.Logger, facts watchers.Snapshot, f watchers.Object, whose func(node string) bool) {
 	var problems []watchers.Problem
 	switch f := f.(type) {
 	case *watchers.EndpointSlice:

@@ -52,8 +52,8 @@ func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg
 	if sink == nil {
 		return errors.New("nodelocal: no sink")
 	}
-	cfg.Lacks |= reconciler.Lacks(sink)
-	t, err := NewTable(store, cfg)
+	cfg.Unsupported |= reconciler.Unsupported(sink)
+	t, err := NewResolver(store, cfg)
 	if err != nil {
 		return err
 	}
@@ -68,21 +68,17 @@ func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg
 	return reconciler.Run(ctx, t.feed, &source{table: t}, sink, t.cfg.pace())
 }
 
-func (cfg *Config) pace() reconciler.Config {
-	return reconciler.Config{MinInterval: cfg.MinInterval, MaxBackoff: cfg.MaxBackoff, Logger: cfg.Logger}
-}
-
 // A source is a table as feed.Run sees it.
 type source struct {
-	table *Table
+	table *Resolver
 	facts watchers.Snapshot // of the last refresh
 }
 
 // Refresh implements feed.Source.
-func (s *source) Refresh(f *reconciler.Feed) <-chan struct{} {
+func (s *source) Refresh(f *reconciler.Tracker) <-chan struct{} {
 	if s.facts.Snapshot != nil { // else it is the first, which has no cause
-		if at, ok := s.facts.Replaced(); ok {
-			f.Notice(at)
+		if at, ok := s.facts.ReplacedAt(); ok {
+			f.Observe(at)
 		}
 	}
 	s.facts = s.table.Refresh()

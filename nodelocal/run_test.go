@@ -273,7 +273,7 @@ func TestRunEnds(t *testing.T) {
 // A limited sink can do less than others.
 type limited struct{ localsink.Func }
 
-func (limited) Lacks() localsink.Features { return localsink.FeatureUDP }
+func (limited) Unsupported() localsink.Features { return localsink.FeatureUDP }
 
 // TestSinksThatLack: what a sink cannot do is a problem of the Services that need it.
 func TestSinksThatLack(t *testing.T) {
@@ -281,7 +281,7 @@ func TestSinksThatLack(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		store, text := watchers.NewStore(), ""
 		store.Update(func(tx *watchers.Tx) {
-			tx.SetService(service(func(s *watchers.Service) { s.Ports[0].Protocol = localsink.UDP }))
+			tx.SetService(service(func(s *watchers.Service) { s.Ports[0].Protocol = localsink.ProtocolUDP }))
 			tx.SetSynced()
 		})
 		sink := limited{func(_ context.Context, u *localsink.Update) error {

@@ -23,8 +23,8 @@ const (
 // newMeaning says what one Service means, as if it got every address that it asks for;
 // who else holds them is settled later. It is a pure function: the result depends on
 // nothing but its arguments, and shares no memory with them that anybody writes to.
-func newMeaning(svc *watchers.Service, list []*watchers.EndpointSlice, masqueradeAll bool) *Meaning {
-	m := &Meaning{name: svc.Name, problems: slices.Clone(svc.Problems)}
+func newMeaning(svc *watchers.Service, list []*watchers.EndpointSlice, masqueradeAll bool) *ResolvedService {
+	m := &ResolvedService{name: svc.Name, problems: slices.Clone(svc.Problems)}
 	for _, slice := range list {
 		m.problems = append(m.problems, slice.Problems...)
 	}
@@ -82,7 +82,7 @@ func dropTwins(svc *watchers.Service, port *overlay.Port, taken map[claim]string
 
 // healthCheck is for load balancers whose packets must not leave the node again. A
 // pod with addresses of both families counts once.
-func (m *Meaning) healthCheck(svc *watchers.Service) {
+func (m *ResolvedService) healthCheck(svc *watchers.Service) {
 	if svc.Type != watchers.TypeLoadBalancer || svc.ExternalPolicy != watchers.PolicyLocal || len(m.ports) == 0 {
 		return
 	}
@@ -213,7 +213,7 @@ func externalLocal(svc *watchers.Service) bool {
 // everybody. Ranges that are all of the other family restrict nothing here; but where
 // one could not be read, it may have been of this family, and nobody is let in.
 func (f *family) admitted(svc *watchers.Service) []netip.Prefix {
-	if !svc.Restricted {
+	if !svc.HasSourceRanges {
 		return nil
 	}
 	var own []netip.Prefix
@@ -227,7 +227,7 @@ func (f *family) admitted(svc *watchers.Service) []netip.Prefix {
 		}
 	}
 	if own == nil {
-		if svc.RangesUnread {
+		if svc.HasInvalidSourceRanges {
 			return []netip.Prefix{}
 		}
 		return nil
@@ -245,30 +245,30 @@ func (f *family) addPort(port *overlay.Port, p *watchers.ServicePort, r *reach) 
 		if slices.ContainsFunc(port.Frontends, func(o overlay.Frontend) bool { return o.Addr == fe.Addr }) {
 			return
 		}
-		if kind != localsink.ClusterIP {
+		if kind != localsink.KindClusterIP {
 			if external == nil {
 				external = f.externalRoutes(r)
 			}
 			fe.Routes = external
 		}
-		if kind == localsink.LoadBalancer {
-			fe.Sources, fe.NodeSources = f.sources, f.nodeSources
+		if kind == localsink.KindLoadBalancer {
+			fe.SourceRanges, fe.NodeSourceRanges = f.sources, f.nodeSources
 		}
 		port.Frontends = append(port.Frontends, fe)
 	}
-	add(localsink.ClusterIP, f.clusterIP, p.Port)
+	add(localsink.KindClusterIP, f.clusterIP, p.Port)
 	for _, ip := range f.loadBalancers {
-		add(localsink.LoadBalancer, ip, p.Port)
+		add(localsink.KindLoadBalancer, ip, p.Port)
 	}
 	for _, ip := range f.externalIPs {
-		add(localsink.ExternalIP, ip, p.Port)
+		add(localsink.KindExternalIP, ip, p.Port)
 	}
 	if p.NodePort != 0 {
 		any := netip.IPv6Unspecified()
 		if f.version == watchers.IPv4 {
 			any = netip.IPv4Unspecified()
 		}
-		add(localsink.NodePort, any, p.NodePort)
+		add(localsink.KindNodePort, any, p.NodePort)
 	}
 }
 
@@ -286,7 +286,7 @@ func anywhere(r *reach) []overlay.Pool {
 func (f *family) internalRoutes(r *reach) []overlay.Route {
 	to := overlay.Route{Pools: anywhere(r)}
 	if f.internalLocal {
-		to.Pools, to.Empty = []overlay.Pool{poolLocal}, emptyLocal(r)
+		to.Pools, to.EmptyVerdict = []overlay.Pool{poolLocal}, emptyLocal(r)
 	}
 	masqueraded := to
 	masqueraded.Masquerade = true
@@ -297,8 +297,8 @@ func (f *family) internalRoutes(r *reach) []overlay.Route {
 		return []overlay.Route{masqueraded}
 	}
 	pods, others := to, masqueraded
-	pods.From, pods.Only = localsink.LocalPods, overlay.PodsKnown
-	others.Only, to.Only = overlay.PodsKnown, overlay.PodsUnknown
+	pods.From, pods.Condition = localsink.FromLocalPods, overlay.ConditionPodsKnown
+	others.Condition, to.Condition = overlay.ConditionPodsKnown, overlay.ConditionPodsUnknown
 	return []overlay.Route{pods, others, to}
 }
 
@@ -315,16 +315,16 @@ func (f *family) externalRoutes(r *reach) []overlay.Route {
 	if !f.externalLocal {
 		return []overlay.Route{node}
 	}
-	node.From = localsink.ThisNode
-	all.From, all.Only = localsink.LocalPods, overlay.PodsKnown
-	return []overlay.Route{all, node, {Pools: []overlay.Pool{poolLocal}, Empty: emptyLocal(r)}}
+	node.From = localsink.FromThisNode
+	all.From, all.Condition = localsink.FromLocalPods, overlay.ConditionPodsKnown
+	return []overlay.Route{all, node, {Pools: []overlay.Pool{poolLocal}, EmptyVerdict: emptyLocal(r)}}
 }
 
 // emptyLocal answers clients that may only reach this node's endpoints when there
 // is none: nobody says so while another node could help.
 func emptyLocal(r *reach) localsink.Verdict {
 	if r.any {
-		return localsink.Drop
+		return localsink.VerdictDrop
 	}
-	return localsink.Reject
+	return localsink.VerdictReject
 }

@@ -46,7 +46,7 @@ type story struct {
 	host    sinktest.Host
 	clients map[string]sinktest.Packet
 	store   *watchers.Store
-	table   *nodelocal.Table
+	table   *nodelocal.Resolver
 }
 
 func tell(t *testing.T, file string) {
@@ -138,7 +138,7 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			t.Fatalf("%s: unknown setting %q", where, w[0])
 		}
 	}
-	table, err := nodelocal.NewTable(s.store, s.cfg)
+	table, err := nodelocal.NewResolver(s.store, s.cfg)
 	require.NoError(t, err, where)
 	t.Cleanup(table.Close)
 	s.table = table
@@ -174,8 +174,8 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 	if head.Kind == "Service" || head.Kind == "EndpointSlice" {
 		object.SetNamespace(cmp.Or(object.GetNamespace(), "default"))
 	}
-	fact, err := kubeapi.Filter{AllProxies: true}.Fact(object)
-	if unusable := (*kubeapi.Unusable)(nil); err != nil {
+	fact, err := kubeapi.Filter{AllProxies: true}.Object(object)
+	if unusable := (*kubeapi.InvalidObjectError)(nil); err != nil {
 		require.ErrorAs(t, err, &unusable, where)
 	}
 	if fact == nil {
@@ -217,7 +217,7 @@ func remove(tx *watchers.Tx, kind, namespace, name string) (known bool) {
 func (s *story) state() string {
 	s.table.Refresh()
 	var b strings.Builder
-	for svc := range s.table.Current().All.All() {
+	for svc := range s.table.FullUpdate().All.All() {
 		b.WriteString(svc.Text())
 	}
 	return b.String()
@@ -226,8 +226,8 @@ func (s *story) state() string {
 // probe handles lines "CLIENT PROTOCOL ADDRESS:PORT -> ANSWER" and fills in answers.
 func (s *story) probe(t *testing.T, where string, data []byte) []byte {
 	s.table.Refresh()
-	u := s.table.Current()
-	protocols := map[string]localsink.Protocol{"tcp": localsink.TCP, "udp": localsink.UDP, "sctp": localsink.SCTP}
+	u := s.table.FullUpdate()
+	protocols := map[string]localsink.Protocol{"tcp": localsink.ProtocolTCP, "udp": localsink.ProtocolUDP, "sctp": localsink.ProtocolSCTP}
 	var b strings.Builder
 	for line := range strings.Lines(string(data)) {
 		w := strings.Fields(line)

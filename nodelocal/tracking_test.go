@@ -23,7 +23,7 @@ func TestWhatIsAChange(t *testing.T) {
 		return func(s *watchers.EndpointSlice) {
 			s.Ports = nil
 			for i, n := range numbers {
-				s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", n%10), Protocol: localsink.TCP, Port: numbers[i]})
+				s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", n%10), Protocol: localsink.ProtocolTCP, Port: numbers[i]})
 			}
 		}
 	}
@@ -31,7 +31,7 @@ func TestWhatIsAChange(t *testing.T) {
 		return func(s *watchers.EndpointSlice) { s.Endpoints = slice(t, "", list...).Endpoints }
 	}
 	svc := service(func(s *watchers.Service) {
-		s.Ports = []watchers.ServicePort{{Name: "p1", Protocol: localsink.TCP, Port: 80}, {Name: "p2", Protocol: localsink.TCP, Port: 81}}
+		s.Ports = []watchers.ServicePort{{Name: "p1", Protocol: localsink.ProtocolTCP, Port: 80}, {Name: "p2", Protocol: localsink.ProtocolTCP, Port: 81}}
 	})
 	for _, row := range []struct {
 		id      string
@@ -54,7 +54,7 @@ func TestWhatIsAChange(t *testing.T) {
 		{"6.6 TestEndpointSliceUpdate FQDN", func(s *watchers.EndpointSlice) { s.Family, s.Ports, s.Endpoints = 0, nil, nil }, true},
 		{"6.6 TestEndpointSliceUpdate endpoint moves to this node", ends("10.0.0.1 R", "10.0.0.2 R L"), true},
 		{"IN-47 hint that changes nothing", ends("10.0.0.1 R zA", "10.0.0.2 R"), false},
-		{"IN-55 another time", func(s *watchers.EndpointSlice) { s.Triggered = time.Now().Add(time.Hour) }, false},
+		{"IN-55 another time", func(s *watchers.EndpointSlice) { s.TriggerTime = time.Now().Add(time.Hour) }, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			make := func(change func(*watchers.EndpointSlice)) *watchers.EndpointSlice {
@@ -157,15 +157,15 @@ func TestHC12LocalEndpoints(t *testing.T) {
 		{"6.2 HealthCheckNodePortWhenTerminating after", [][]string{{"10.0.1.1 ST L", "10.0.1.2 ST L", "10.0.1.3 D L", "10.0.1.5 R"}}, 0},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			facts := []watchers.Fact{service(func(s *watchers.Service) {
+			facts := []watchers.Object{service(func(s *watchers.Service) {
 				s.Type, s.ExternalPolicy, s.HealthCheckNodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 31000
-				s.Ports = []watchers.ServicePort{{Name: "p0", Protocol: localsink.TCP, Port: 80}, {Name: "p1", Protocol: localsink.UDP, Port: 81}}
+				s.Ports = []watchers.ServicePort{{Name: "p0", Protocol: localsink.ProtocolTCP, Port: 80}, {Name: "p1", Protocol: localsink.ProtocolUDP, Port: 81}}
 			})}
 			for i, list := range row.byPort {
 				s := slice(t, fmt.Sprint(i), list...)
 				s.Ports[0].Name = fmt.Sprint("p", i)
 				if i == 1 {
-					s.Ports[0].Protocol = localsink.UDP
+					s.Ports[0].Protocol = localsink.ProtocolUDP
 				}
 				facts = append(facts, s)
 			}
@@ -193,7 +193,7 @@ func TestIN55Triggers(t *testing.T) {
 		addr := fmt.Sprintf("10.0.0.%d R", n)
 		return func(n *node) {
 			s := slice(n.t, id, addr)
-			s.Triggered = trigger
+			s.TriggerTime = trigger
 			n.set(s)
 		}
 	}
@@ -202,7 +202,7 @@ func TestIN55Triggers(t *testing.T) {
 	other := func(trigger time.Time) func(*node) {
 		return func(n *node) {
 			s := slice(n.t, "other", "10.0.0.99 R")
-			s.Service.Name, s.Triggered = "other", trigger
+			s.Service.Name, s.TriggerTime = "other", trigger
 			n.set(s, service(func(s *watchers.Service) { s.Name.Name, s.ClusterIP = "other", netip.MustParseAddr("10.96.0.9") }))
 		}
 	}
@@ -222,14 +222,14 @@ func TestIN55Triggers(t *testing.T) {
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			was := slice(t, "was", "10.0.0.77 R")
-			was.Triggered = t0
+			was.TriggerTime = t0
 			n := newNode(t, nodelocal.Config{}, service(), was)
 			for _, step := range row.steps {
 				step(n)
 			}
 			var got []time.Time
 			if u := n.update(); u != nil {
-				got = u.Triggered
+				got = u.TriggerTimes
 			}
 			require.True(t, slices.Equal(row.want, got), "%v", got)
 		})
@@ -240,10 +240,10 @@ func TestIN55Triggers(t *testing.T) {
 // with the number of Services when nothing in it matters to them.
 func TestNodesThatMeanTheSame(t *testing.T) {
 	const services = 1000
-	own := func(generation int) watchers.Fact {
+	own := func(generation int) watchers.Object {
 		return &watchers.Node{Name: "node-1", Zone: "A", Problems: []watchers.Problem{{Message: fmt.Sprint(generation)}}}
 	}
-	facts := []watchers.Fact{own(0)}
+	facts := []watchers.Object{own(0)}
 	for i := range services {
 		facts = append(facts, service(func(s *watchers.Service) {
 			s.Name.Name, s.ClusterIP = fmt.Sprint(i), netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})

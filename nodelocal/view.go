@@ -26,9 +26,9 @@ const (
 	KeywordAll = "all"
 )
 
-// A Detection says how to recognise packets that come from pods of this node. At
+// A PodDetection says how to recognise packets that come from pods of this node. At
 // most one field is set; the zero value recognises none.
-type Detection struct {
+type PodDetection struct {
 	// ClusterCIDRs are the networks of all pods; the first of each family counts.
 	// Pods of other nodes are recognised too when their packets arrive as sent.
 	ClusterCIDRs []netip.Prefix
@@ -40,7 +40,7 @@ type Detection struct {
 	InterfacePrefix string
 }
 
-func (d *Detection) validate() error {
+func (d *PodDetection) validate() error {
 	for i, p := range d.ClusterCIDRs {
 		if !p.IsValid() {
 			return fmt.Errorf("LocalPods.ClusterCIDRs[%d]: is no network", i)
@@ -59,7 +59,7 @@ func (d *Detection) validate() error {
 }
 
 // sources returns what d means on a node.
-func (d *Detection) sources(node *watchers.Node) localsink.PodSources {
+func (d *PodDetection) sources(node *watchers.Node) localsink.PodSources {
 	src := localsink.PodSources{Interface: d.Interface, InterfacePrefix: d.InterfacePrefix}
 	networks := d.ClusterCIDRs
 	if d.NodeCIDR && node != nil {
@@ -200,7 +200,7 @@ func (cfg *Config) view(facts watchers.Snapshot) *view {
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
 		LoopbackNodePorts: cfg.nodePorts.loopback(),
 		ServiceNetworks:   serviceNetworks(facts),
-		Leaving:           node == nil || node.Leaving,
+		Deleting:          node == nil || node.Deleting,
 	}}
 	if node != nil {
 		v.zone = node.Zone

@@ -41,9 +41,9 @@ type Service struct {
 	Ingress []Ingress
 	// SourceRanges are spec.loadBalancerSourceRanges, without what is unparsable.
 	SourceRanges []netip.Prefix
-	// Restricted says that spec.loadBalancerSourceRanges has entries, parsable or
+	// HasSourceRanges says that spec.loadBalancerSourceRanges has entries, parsable or
 	// not, and RangesUnread that some are not.
-	Restricted, RangesUnread bool
+	HasSourceRanges, HasInvalidSourceRanges bool
 
 	InternalPolicy TrafficPolicy
 	ExternalPolicy TrafficPolicy
@@ -53,7 +53,7 @@ type Service struct {
 	Affinity time.Duration
 	Ports    []ServicePort
 	// ProxyName is the label service.kubernetes.io/service-proxy-name; nil when the
-	// Service has none, which is not the same as an empty one. See [Service.IsFor].
+	// Service has none, which is not the same as an empty one. See [Base.IsFor].
 	ProxyName *string
 	Problems  []Problem
 }
@@ -136,10 +136,10 @@ type EndpointSlice struct {
 	Endpoints []Endpoint
 	Problems  []Problem
 
-	// Triggered is the annotation endpoints.kubernetes.io/last-change-trigger-time,
+	// TriggerTime is the annotation endpoints.kubernetes.io/last-change-trigger-time,
 	// or the zero time. It is no content: a slice that differs in nothing else is
 	// the same slice.
-	Triggered time.Time
+	TriggerTime time.Time
 }
 
 // An EndpointPort is one entry of a slice's ports: every endpoint of the slice
@@ -171,9 +171,9 @@ type Node struct {
 	PodCIDRs []netip.Prefix
 	// Zone is the label topology.kubernetes.io/zone.
 	Zone string
-	// Leaving says that the node is being deleted, or marked for deletion by the
+	// Deleting says that the node is being deleted, or marked for deletion by the
 	// cluster autoscaler: load balancers should send it nothing new.
-	Leaving  bool
+	Deleting bool
 	Problems []Problem
 }
 

@@ -23,8 +23,8 @@ func (s *Service) hash(h *diffstore.Hash) {
 	hashList(h, s.ExternalIPs, h.Addr)
 	hashList(h, s.Ingress, func(i Ingress) { h.Addr(i.IP); h.Bool(i.Proxy) })
 	hashList(h, s.SourceRanges, h.Prefix)
-	h.Bool(s.Restricted)
-	h.Bool(s.RangesUnread)
+	h.Bool(s.HasSourceRanges)
+	h.Bool(s.HasInvalidSourceRanges)
 	h.Uint(uint64(s.InternalPolicy))
 	h.Uint(uint64(s.ExternalPolicy))
 	h.Uint(uint64(s.HealthCheckNodePort))
@@ -78,7 +78,7 @@ func (n *Node) hash(h *diffstore.Hash) {
 	hashList(h, n.IPs, h.Addr)
 	hashList(h, n.PodCIDRs, h.Prefix)
 	h.String(n.Zone)
-	h.Bool(n.Leaving)
+	h.Bool(n.Deleting)
 	hashProblems(h, n.Problems)
 }
 

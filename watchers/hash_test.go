@@ -17,13 +17,13 @@ import (
 )
 
 // notContent are the fields that are documented to be no content.
-var notContent = map[string]bool{"EndpointSlice.Triggered": true}
+var notContent = map[string]bool{"EndpointSlice.TriggerTime": true}
 
 // TestHashCoversEveryField changes every field of every fact, one at a time: the
 // content must be another one, so that no change is lost.
 func TestHashCoversEveryField(t *testing.T) {
 	for _, c := range []struct {
-		zero   Fact
+		zero   Object
 		fields int // a lower bound, so that the walk cannot quietly become shorter
 	}{
 		{&Service{}, 28},
@@ -49,8 +49,8 @@ func TestHashCoversEveryField(t *testing.T) {
 func TestHashIsUnambiguous(t *testing.T) {
 	a := netip.MustParseAddr("10.0.0.1")
 	empty := ""
-	hints := func(h *Hints) Fact { return &EndpointSlice{Endpoints: []Endpoint{{Hints: h}}} }
-	for name, pair := range map[string][2]Fact{
+	hints := func(h *Hints) Object { return &EndpointSlice{Endpoints: []Endpoint{{Hints: h}}} }
+	for name, pair := range map[string][2]Object{
 		"no hints, empty hints":  {hints(nil), hints(&Hints{})},
 		"zones, nodes":           {hints(&Hints{Zones: []string{"x"}}), hints(&Hints{Nodes: []string{"x"}})},
 		"addresses":              {&Service{ClusterIPs: []netip.Addr{a}}, &Service{ExternalIPs: []netip.Addr{a}}},
@@ -63,9 +63,9 @@ func TestHashIsUnambiguous(t *testing.T) {
 }
 
 // sameContent asks a store of one key, which knows nothing but the hash.
-func sameContent(a, b Fact) (same bool) {
-	s := diffstore.New(cmp.Compare[int], func(h *diffstore.Hash, f Fact) { f.hash(h) })
-	s.Update(func(tx *diffstore.Tx[int, Fact]) {
+func sameContent(a, b Object) (same bool) {
+	s := diffstore.New(cmp.Compare[int], func(h *diffstore.Hash, f Object) { f.hash(h) })
+	s.Update(func(tx *diffstore.Tx[int, Object]) {
 		tx.Set(0, a)
 		same = !tx.Set(0, b)
 	})
@@ -74,10 +74,10 @@ func sameContent(a, b Fact) (same bool) {
 
 // filled returns a fact in which every list has one element and every pointer
 // points to something.
-func filled(typ reflect.Type) Fact {
+func filled(typ reflect.Type) Object {
 	v := reflect.New(typ)
 	fill(v.Elem())
-	return v.Interface().(Fact)
+	return v.Interface().(Object)
 }
 
 func fill(v reflect.Value) {

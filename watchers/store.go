@@ -72,9 +72,9 @@ func NodeKey(name string) Key { return Key{Kind: KindNode, Name: name} }
 // ServiceCIDRKey returns the key of a ServiceCIDR.
 func ServiceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
 
-// A Fact is a *Service, *EndpointSlice, *Node or *ServiceCIDR, or the marker of
+// A Object is a *Service, *EndpointSlice, *Node or *ServiceCIDR, or the marker of
 // completeness.
-type Fact interface{ hash(h *diffstore.Hash) }
+type Object interface{ hash(h *diffstore.Hash) }
 
 type synced struct{}
 
@@ -82,7 +82,7 @@ func (synced) hash(*diffstore.Hash) {}
 
 // A Store keeps the facts of one cluster. Any number of goroutines may use one.
 type Store struct {
-	facts *diffstore.Store[Key, Fact]
+	facts *diffstore.Store[Key, Object]
 	// owners tells which Service a slice was labelled with when it was set, by the
 	// slice's own name. Only transactions touch it.
 	owners map[sliceName]string
@@ -93,7 +93,7 @@ type sliceName struct{ namespace, name string }
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		facts:  diffstore.New(Key.Compare, func(h *diffstore.Hash, f Fact) { f.hash(h) }),
+		facts:  diffstore.New(Key.Compare, func(h *diffstore.Hash, f Object) { f.hash(h) }),
 		owners: map[sliceName]string{},
 	}
 }
@@ -101,18 +101,18 @@ func NewStore() *Store {
 // Update runs fn and publishes all its changes at once. Facts given to fn's
 // transaction belong to the store and must not be written to any more.
 func (s *Store) Update(fn func(tx *Tx)) Snapshot {
-	return Snapshot{s.facts.Update(func(tx *diffstore.Tx[Key, Fact]) { fn(&Tx{tx, s.owners}) })}
+	return Snapshot{s.facts.Update(func(tx *diffstore.Tx[Key, Object]) { fn(&Tx{tx, s.owners}) })}
 }
 
 // Snapshot returns the present facts, in constant time and without a lock.
 func (s *Store) Snapshot() Snapshot { return Snapshot{s.facts.Snapshot()} }
 
 // Reader returns a reader of what changes; see [diffstore.Reader].
-func (s *Store) Reader() *diffstore.Reader[Key, Fact] { return s.facts.Reader() }
+func (s *Store) Reader() *diffstore.Reader[Key, Object] { return s.facts.Reader() }
 
 // A Tx changes a store within [Store.Update].
 type Tx struct {
-	tx     *diffstore.Tx[Key, Fact]
+	tx     *diffstore.Tx[Key, Object]
 	owners map[sliceName]string
 }
 
@@ -163,7 +163,7 @@ func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(ServiceCIDRKey(name)
 
 // Set adds or replaces a fact of any kind, and returns its key. It does nothing for nil
 // and for the marker of completeness.
-func (tx *Tx) Set(fact Fact) Key {
+func (tx *Tx) Set(fact Object) Key {
 	switch f := fact.(type) {
 	case *Service:
 		tx.SetService(f)
@@ -206,7 +206,7 @@ func (tx *Tx) RetainAll(keep func(Key) bool) {
 // replacing all of them. keep must not write to the transaction.
 func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {
 	var gone []Key
-	tx.tx.Ascend(Key{Kind: kind}, func(k Key, _ Fact) bool {
+	tx.tx.Ascend(Key{Kind: kind}, func(k Key, _ Object) bool {
 		if k.Kind == kind && !keep(k) {
 			gone = append(gone, k)
 		}
@@ -222,7 +222,7 @@ func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {
 
 // A Snapshot is the facts of one moment. It never changes.
 type Snapshot struct {
-	*diffstore.Snapshot[Key, Fact]
+	*diffstore.Snapshot[Key, Object]
 }
 
 // Synced reports whether the facts were complete.

@@ -131,7 +131,7 @@ func TestTriggeredIsNoContent(t *testing.T) {
 	s := watchers.NewStore()
 	set := func(triggered time.Time, ready bool) watchers.Snapshot {
 		x := slice("default", "x", "web")
-		x.Triggered = triggered
+		x.TriggerTime = triggered
 		x.Endpoints = []watchers.Endpoint{{Addr: netip.MustParseAddr("10.0.0.1"), Ready: ready}}
 		return s.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(x) })
 	}

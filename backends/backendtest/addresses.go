@@ -62,9 +62,9 @@ func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
 // mistake about protocols goes unseen.
 func (v variant) targetPort() uint16 {
 	switch v.protocol {
-	case localsink.UDP:
+	case localsink.ProtocolUDP:
 		return 8081
-	case localsink.SCTP:
+	case localsink.ProtocolSCTP:
 		return 8082
 	}
 	return 8080
@@ -103,13 +103,13 @@ func (v variant) front(kind localsink.FrontendKind, i int, routes ...localsink.R
 	}
 	fe := localsink.Frontend{Kind: kind, Routes: routes}
 	switch kind {
-	case localsink.ClusterIP:
+	case localsink.KindClusterIP:
 		fe.Addr = netip.AddrPortFrom(v.clusterIP(i), 80)
-	case localsink.ExternalIP:
+	case localsink.KindExternalIP:
 		fe.Addr = netip.AddrPortFrom(v.externalIP(i), 80)
-	case localsink.LoadBalancer:
+	case localsink.KindLoadBalancer:
 		fe.Addr = netip.AddrPortFrom(v.balancerIP(i), 80)
-	case localsink.NodePort:
+	case localsink.KindNodePort:
 		fe.Addr = netip.AddrPortFrom(netip.IPv4Unspecified(), nodePort(i))
 		if v.v6 {
 			fe.Addr = netip.AddrPortFrom(netip.IPv6Unspecified(), nodePort(i))
@@ -120,7 +120,7 @@ func (v variant) front(kind localsink.FrontendKind, i int, routes ...localsink.R
 
 // dials returns what clients dial to reach a frontend.
 func (v variant) dials(fe localsink.Frontend) []netip.AddrPort {
-	if fe.Kind != localsink.NodePort {
+	if fe.Kind != localsink.KindNodePort {
 		return []netip.AddrPort{fe.Addr}
 	}
 	return []netip.AddrPort{
@@ -140,16 +140,16 @@ func (v variant) dialsAll(fronts ...localsink.Frontend) []netip.AddrPort {
 
 // kinds are the kinds of frontends with the features that they take.
 func kinds() []localsink.FrontendKind {
-	return []localsink.FrontendKind{localsink.ClusterIP, localsink.NodePort, localsink.ExternalIP, localsink.LoadBalancer}
+	return []localsink.FrontendKind{localsink.KindClusterIP, localsink.KindNodePort, localsink.KindExternalIP, localsink.KindLoadBalancer}
 }
 
 func kindFeature(k localsink.FrontendKind) localsink.Features {
 	switch k {
-	case localsink.ClusterIP:
+	case localsink.KindClusterIP:
 		return localsink.FeatureClusterIP
-	case localsink.NodePort:
+	case localsink.KindNodePort:
 		return localsink.FeatureNodePort
-	case localsink.ExternalIP:
+	case localsink.KindExternalIP:
 		return localsink.FeatureExternalIP
 	}
 	return localsink.FeatureLoadBalancer

@@ -35,15 +35,15 @@ type Backend struct {
 	// end, and where a behaviour is about a new start of the program: what serves
 	// Services must then stay in place until the next sink takes over.
 	New func(ctx context.Context, node Namespace) (localsink.Sink, error)
-	// Lacks is what the sink lacks beyond what it says itself, see localsink.Limited.
-	Lacks localsink.Features
+	// Unsupported is what the sink lacks beyond what it says itself, see localsink.Limited.
+	Unsupported localsink.Features
 	// LoopbackNodePorts says that TCP node ports answer on loopback addresses where
 	// Node.LoopbackNodePorts asks for it. Backends that do not say so are not asked.
 	LoopbackNodePorts bool
-	// Damage does what a stranger might do to the sink's target, such as flushing all
+	// Drift does what a stranger might do to the sink's target, such as flushing all
 	// rules. nil leaves out the behaviour that is about it. It also needs the sink to
 	// be a localsink.Repairer.
-	Damage func() error
+	Drift func() error
 }
 
 // Main runs the tests of a package as root: of a new user namespace, if they are run
@@ -118,7 +118,7 @@ func IDs() []string {
 func report(t testing.TB, b Backend, results []Result) *Report {
 	r := &Report{Backend: b.Name}
 	if lacks, err := lacking(t, b); err == nil {
-		r.Lacks = lacks.String()
+		r.Unsupported = lacks.String()
 	}
 	for _, res := range results {
 		if res.ID != "" { // skipped
@@ -133,7 +133,7 @@ func lacking(t testing.TB, b Backend) (localsink.Features, error) {
 	ns := netnstest.New(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	lacks := b.Lacks
+	lacks := b.Unsupported
 	return lacks, ns.Run(func() error {
 		sink, err := b.New(ctx, ns)
 		if err != nil {

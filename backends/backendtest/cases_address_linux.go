@@ -29,17 +29,17 @@ func toOne(kind localsink.FrontendKind) func(c *checker) {
 func addressCases() []behaviour {
 	return []behaviour{
 		{id: "DP-01", title: "a cluster IP leads to its endpoints from everywhere",
-			needs: localsink.FeatureClusterIP, check: toOne(localsink.ClusterIP)},
+			needs: localsink.FeatureClusterIP, check: toOne(localsink.KindClusterIP)},
 		{id: "DP-02", title: "ports of a cluster IP that no Service has are refused",
 			needs: localsink.FeatureClusterIP, check: undefinedPorts},
 		{id: "DP-04", title: "a node port leads to its endpoints on every permitted address of the node",
-			needs: localsink.FeatureNodePort, check: toOne(localsink.NodePort)},
+			needs: localsink.FeatureNodePort, check: toOne(localsink.KindNodePort)},
 		{id: "DP-05", title: "a node port does not answer on other addresses of the node",
 			needs: localsink.FeatureNodePort, check: forbiddenNodePorts},
 		{id: "DP-06", title: "an external IP leads to its endpoints from everywhere",
-			needs: localsink.FeatureExternalIP, check: toOne(localsink.ExternalIP)},
+			needs: localsink.FeatureExternalIP, check: toOne(localsink.KindExternalIP)},
 		{id: "DP-07", title: "a load balancer's address leads to its endpoints from everywhere",
-			needs: localsink.FeatureLoadBalancer, check: toOne(localsink.LoadBalancer)},
+			needs: localsink.FeatureLoadBalancer, check: toOne(localsink.KindLoadBalancer)},
 		{id: "DP-11", title: "an endpoint may be a process of the node itself",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: hostEndpoint},
 		{id: "DP-13", title: "a process that listens on a node port does not hide it",
@@ -55,13 +55,13 @@ func addressCases() []behaviour {
 
 func undefinedPorts(c *checker) {
 	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.ClusterIP, 1)
+		fe := v.front(localsink.KindClusterIP, 1)
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
 		// A port that only the other protocols have.
-		other := v.front(localsink.ClusterIP, 1)
+		other := v.front(localsink.KindClusterIP, 1)
 		other.Addr = netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(v.protocol))
 		s.serve(v, "a", localsink.Port{Name: "other" + v.protocol.String(), Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{other}})
-		for _, p := range []localsink.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP} {
+		for _, p := range []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP} {
 			s.ask(v, c.w.everyone(), netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(p)))
 		}
 		s.ask(v, c.w.everyone(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81), netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort()))
@@ -70,7 +70,7 @@ func undefinedPorts(c *checker) {
 
 // nodePortService serves node port i from endpoint 0.
 func nodePortService(s *step, v variant, i int) localsink.Frontend {
-	fe := v.front(localsink.NodePort, i, localsink.Route{Masquerade: true})
+	fe := v.front(localsink.KindNodePort, i, localsink.Route{Masquerade: true})
 	s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
 	return fe
 }
@@ -103,7 +103,7 @@ func loopbackNodePorts(c *checker) {
 
 func hostEndpoint(c *checker) {
 	c.step(func(s *step, v variant) {
-		ip, port := v.front(localsink.ClusterIP, 1), v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+		ip, port := v.front(localsink.KindClusterIP, 1), v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.host())), Frontends: []localsink.Frontend{ip, port}})
 		s.ask(v, c.w.everyone(), v.dialsAll(ip, port)...)
 	})
@@ -111,7 +111,7 @@ func hostEndpoint(c *checker) {
 
 func shadowed(c *checker) {
 	for _, v := range c.variants {
-		for _, to := range v.dials(v.front(localsink.NodePort, 1)) {
+		for _, to := range v.dials(v.front(localsink.KindNodePort, 1)) {
 			if err := c.w.servers.start(c.w.node, v.protocol, to); err != nil {
 				c.fail(v, "server of the test: %v", err)
 				return
@@ -135,10 +135,10 @@ func passingBy(c *checker) {
 		return
 	}
 	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+		fe := v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 		fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort())
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
-		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.ClusterIP, 1)}})
+		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 1)}})
 		s.ask(v, c.w.everyone(), v.dials(fe)...)
 		direct(s, v)
 	})
@@ -156,7 +156,7 @@ func largeMessages(c *checker) {
 		f, err := p.open(patience)
 		if err == nil {
 			size := 1 << 20
-			if p.v.protocol != localsink.TCP {
+			if p.v.protocol != localsink.ProtocolTCP {
 				size = 8000
 			}
 			err = f.exchange(size)

@@ -39,7 +39,7 @@ func (c *checker) stickyService(s *step, v variant, affinity time.Duration, endp
 	var fronts []localsink.Frontend
 	for _, kind := range kinds() {
 		if c.lacks()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.front(kind, 1, localsink.Route{Masquerade: kind == localsink.NodePort}))
+			fronts = append(fronts, v.front(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
 		}
 	}
 	s.serve(v, "a", localsink.Port{Affinity: affinity, Pools: pools(pool(endpoints...)), Frontends: fronts})
@@ -72,7 +72,7 @@ func (c *checker) choose(fronts func(v variant) netip.AddrPort) choice {
 }
 
 // clusterFront is the frontend at which clients choose.
-func clusterFront(v variant) netip.AddrPort { return v.front(localsink.ClusterIP, 1).Addr }
+func clusterFront(v variant) netip.AddrPort { return v.front(localsink.KindClusterIP, 1).Addr }
 
 // kept checks that a second choice is the first one.
 func (c *checker) kept(when string, first, second choice) {
@@ -201,8 +201,8 @@ func remembered(c *checker) {
 	if !c.step(func(s *step, v variant) {
 		c.stickyService(s, v, long, more(v)...)
 		s.serve(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: pools(pool(v.pod(0))),
-			Frontends: []localsink.Frontend{{Kind: localsink.ClusterIP, Addr: netip.AddrPortFrom(v.clusterIP(1), 81), Routes: []localsink.Route{{}}}}})
-		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.ClusterIP, 2)}})
+			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(v.clusterIP(1), 81), Routes: []localsink.Route{{}}}}})
+		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 2)}})
 	}) {
 		return
 	}

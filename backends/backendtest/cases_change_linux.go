@@ -29,7 +29,7 @@ func changeCases() []behaviour {
 
 // simple serves cluster IP i from endpoints.
 func (s *step) simple(v variant, i int, endpoints ...localsink.Endpoint) netip.AddrPort {
-	fe := v.front(localsink.ClusterIP, i)
+	fe := v.front(localsink.KindClusterIP, i)
 	s.serve(v, fmt.Sprint("s", i), localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{fe}})
 	return fe.Addr
 }
@@ -79,7 +79,7 @@ func (c *checker) full(s *step, v variant, name string, i int, endpoints ...loca
 	var fronts []localsink.Frontend
 	for _, kind := range kinds() {
 		if c.lacks()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.front(kind, i, localsink.Route{Masquerade: kind != localsink.ClusterIP}))
+			fronts = append(fronts, v.front(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
 		}
 	}
 	s.serve(v, name, localsink.Port{Pools: pools(pool(endpoints...)), Frontends: fronts})
@@ -130,7 +130,7 @@ func portsRenumbered(c *checker) {
 			if round.other {
 				e.Addr = netip.AddrPortFrom(e.Addr.Addr(), v.otherPort())
 			}
-			fe := v.front(localsink.ClusterIP, 1)
+			fe := v.front(localsink.KindClusterIP, 1)
 			fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), round.front)
 			s.serve(v, "a", localsink.Port{Pools: pools(pool(e)), Frontends: []localsink.Frontend{fe}})
 			for _, port := range []uint16{80, 81} {
@@ -182,7 +182,7 @@ func manyPorts(c *checker) {
 	for _, shift := range []int{0, 1, 3} {
 		if !c.step(func(s *step, v variant) {
 			for i := range 5 {
-				fe := v.front(localsink.ClusterIP, 1)
+				fe := v.front(localsink.KindClusterIP, 1)
 				fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), uint16(80+i))
 				s.serve(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, i), Pools: pools(pool(v.pod((i + shift) % 5))), Frontends: []localsink.Frontend{fe}})
 				s.ask(v, c.w.everyone(), fe.Addr)

@@ -29,7 +29,7 @@ func uniform(c *checker) {
 	for _, size := range []int{6, 5, 2} { // the second and the third come about by removal
 		var all []probe
 		s := c.plan(func(s *step, v variant) {
-			fe := v.front(localsink.ClusterIP, 1)
+			fe := v.front(localsink.KindClusterIP, 1)
 			endpoints := []localsink.Endpoint{v.pod(0), v.remote(0), v.pod(1), v.remote(1), v.pod(2), v.pod(3)}[6-size:]
 			s.serve(v, "a", localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{fe}})
 			for range rounds * size {
@@ -66,7 +66,7 @@ func uniform(c *checker) {
 
 func oneFlowOneEndpoint(c *checker) {
 	s := c.plan(func(s *step, v variant) {
-		fe := v.front(localsink.ClusterIP, 1)
+		fe := v.front(localsink.KindClusterIP, 1)
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.pod(1), v.pod(2), v.remote(0), v.remote(1))), Frontends: []localsink.Frontend{fe}})
 		s.ask(v, c.w.everyone(), fe.Addr)
 	})
@@ -95,9 +95,9 @@ func oneFlowOneEndpoint(c *checker) {
 // protocolsApart gives and takes one protocol at a time. Endpoints of different
 // protocols have different ports.
 func protocolsApart(c *checker) {
-	for round, only := range []localsink.Protocol{0, localsink.TCP, localsink.UDP, 0} {
+	for round, only := range []localsink.Protocol{0, localsink.ProtocolTCP, localsink.ProtocolUDP, 0} {
 		if !c.step(func(s *step, v variant) {
-			ip, port := v.front(localsink.ClusterIP, 1), v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+			ip, port := v.front(localsink.KindClusterIP, 1), v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 			if only == 0 || v.protocol == only {
 				s.serve(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, round), Pools: pools(pool(v.pod(int(v.protocol) % podCount))),
 					Frontends: []localsink.Frontend{ip, port}})

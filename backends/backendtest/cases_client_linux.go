@@ -19,9 +19,9 @@ func clientCases() []behaviour {
 		{id: "DP-23", title: "masqueraded clients with one and the same port do not disturb each other",
 			needs: localsink.FeatureNodePort, check: samePort},
 		{id: "DP-30", title: "source ranges let in whom they list, at their frontend only",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureExternalIP | localsink.FeatureSources, check: sourceRanges},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureExternalIP | localsink.FeatureSourceRanges, check: sourceRanges},
 		{id: "DP-31", title: "whom source ranges do not list gets no answer; an empty list lets in nobody",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureSources, check: shutOut},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: shutOut},
 		{id: "SEL-11", title: "each kind of client goes where the first matching route leads",
 			needs: localsink.FeatureExternalIP | localsink.FeatureNodePort, check: routesByClient},
 		{id: "SEL-11-order", title: "the order of routes decides, not the kind of client",
@@ -29,7 +29,7 @@ func clientCases() []behaviour {
 		{id: "SEL-11-pods", title: "pods are recognised by network, by interface, and by the interface's prefix",
 			needs: localsink.FeatureClusterIP, check: podSources},
 		{id: "SEL-22", title: "source ranges come before the answer of an empty pool",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureSources, check: rangesFirst},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: rangesFirst},
 		{id: "node-changed", title: "a change of the node's addresses for node ports takes effect",
 			needs: localsink.FeatureNodePort, check: nodeChanged},
 	}
@@ -37,13 +37,13 @@ func clientCases() []behaviour {
 
 func masquerading(c *checker) {
 	c.step(func(s *step, v variant) {
-		pods, node := localsink.Route{From: localsink.LocalPods}, localsink.Route{From: localsink.ThisNode}
+		pods, node := localsink.Route{From: localsink.FromLocalPods}, localsink.Route{From: localsink.FromThisNode}
 		for i, bits := range []int{0, 1, 2, 3, 4, 5, 6, 7} {
 			routes := []localsink.Route{pods, node, {}}
 			for j := range routes {
 				routes[j].Masquerade = bits>>j&1 == 1
 			}
-			fe := v.front(localsink.ExternalIP, i+1, routes...)
+			fe := v.front(localsink.KindExternalIP, i+1, routes...)
 			s.serve(v, fmt.Sprint("a", i), localsink.Port{Pools: pools(pool(v.pod(i%2), v.remote(i%2))), Frontends: []localsink.Frontend{fe}})
 			s.ask(v, c.w.everyone(), fe.Addr)
 		}
@@ -104,10 +104,10 @@ func listing(a netip.Addr) netip.Prefix { return prefix(a, 31, 127) }
 
 func sourceRanges(c *checker) {
 	c.step(func(s *step, v variant) {
-		open, some, several := v.front(localsink.LoadBalancer, 1), v.front(localsink.LoadBalancer, 2), v.front(localsink.LoadBalancer, 3)
-		some.Sources = []netip.Prefix{listing(v.clientAddr(0))}
-		several.Sources = []netip.Prefix{v.podNetwork(), prefix(v.clientAddr(5), 32, 128), prefix(v.nodeAddr(), 32, 128)}
-		beside := v.front(localsink.ExternalIP, 1)
+		open, some, several := v.front(localsink.KindLoadBalancer, 1), v.front(localsink.KindLoadBalancer, 2), v.front(localsink.KindLoadBalancer, 3)
+		some.SourceRanges = []netip.Prefix{listing(v.clientAddr(0))}
+		several.SourceRanges = []netip.Prefix{v.podNetwork(), prefix(v.clientAddr(5), 32, 128), prefix(v.nodeAddr(), 32, 128)}
+		beside := v.front(localsink.KindExternalIP, 1)
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{beside, open, some, several}})
 		clients := append(c.w.everyone(), c.w.externals()...)
 		s.ask(v, clients, open.Addr, some.Addr, several.Addr, beside.Addr)
@@ -118,8 +118,8 @@ func shutOut(c *checker) {
 	nobody := []netip.Prefix{}
 	for _, sources := range [][]netip.Prefix{nobody, nil, nobody} {
 		if !c.step(func(s *step, v variant) {
-			fe := v.front(localsink.LoadBalancer, 1)
-			fe.Sources = sources
+			fe := v.front(localsink.KindLoadBalancer, 1)
+			fe.SourceRanges = sources
 			s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
 			s.ask(v, c.w.everyone(), fe.Addr)
 		}) {
@@ -130,8 +130,8 @@ func shutOut(c *checker) {
 
 func rangesFirst(c *checker) {
 	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.LoadBalancer, 1, localsink.Route{Empty: localsink.Reject})
-		fe.Sources = []netip.Prefix{listing(v.clientAddr(0))}
+		fe := v.front(localsink.KindLoadBalancer, 1, localsink.Route{EmptyVerdict: localsink.VerdictReject})
+		fe.SourceRanges = []netip.Prefix{listing(v.clientAddr(0))}
 		s.serve(v, "a", localsink.Port{Pools: pools(pool()), Frontends: []localsink.Frontend{fe}})
 		s.ask(v, append(c.w.everyone(), c.w.external(4)), fe.Addr)
 	})
@@ -140,20 +140,20 @@ func rangesFirst(c *checker) {
 // threeWays are routes that lead each kind of client elsewhere.
 func threeWays() []localsink.Route {
 	return []localsink.Route{
-		{From: localsink.LocalPods, Pool: 0},
-		{From: localsink.ThisNode, Pool: 1, Masquerade: true},
+		{From: localsink.FromLocalPods, Pool: 0},
+		{From: localsink.FromThisNode, Pool: 1, Masquerade: true},
 		{Pool: 2},
 	}
 }
 
 func routesByClient(c *checker) {
 	c.step(func(s *step, v variant) {
-		all := v.front(localsink.ExternalIP, 1, threeWays()...)
-		port := v.front(localsink.NodePort, 1, threeWays()...)
-		local := v.front(localsink.NodePort, 2, threeWays()...)
-		local.Routes[2] = localsink.Route{Pool: 3, Empty: localsink.Drop}
-		refusing := v.front(localsink.ExternalIP, 2, threeWays()...)
-		refusing.Routes[0] = localsink.Route{From: localsink.LocalPods, Pool: 3, Empty: localsink.Reject}
+		all := v.front(localsink.KindExternalIP, 1, threeWays()...)
+		port := v.front(localsink.KindNodePort, 1, threeWays()...)
+		local := v.front(localsink.KindNodePort, 2, threeWays()...)
+		local.Routes[2] = localsink.Route{Pool: 3, EmptyVerdict: localsink.VerdictDrop}
+		refusing := v.front(localsink.KindExternalIP, 2, threeWays()...)
+		refusing.Routes[0] = localsink.Route{From: localsink.FromLocalPods, Pool: 3, EmptyVerdict: localsink.VerdictReject}
 		fronts := []localsink.Frontend{all, port, local, refusing}
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0)), pool(v.pod(1), v.remote(0)), pool(v.remote(1)), pool()), Frontends: fronts})
 		s.ask(v, c.w.everyone(), v.dialsAll(fronts...)...)
@@ -176,7 +176,7 @@ func routeOrder(c *checker) {
 			{ways[2]},
 			{ways[2], ways[0], ways[2]},
 		} {
-			fe := v.front(localsink.ExternalIP, i+1, routes...)
+			fe := v.front(localsink.KindExternalIP, i+1, routes...)
 			s.serve(v, fmt.Sprint("a", i), localsink.Port{Pools: pools(pool(v.pod(0)), pool(v.pod(1)), pool(v.remote(1))), Frontends: []localsink.Frontend{fe}})
 			s.ask(v, c.w.everyone(), fe.Addr)
 			// The node's address on the pods' network is of both kinds.
@@ -187,7 +187,7 @@ func routeOrder(c *checker) {
 
 func podSources(c *checker) {
 	probes := func(s *step, v variant) {
-		fe := v.front(localsink.ClusterIP, 1, localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1, Masquerade: true})
+		fe := v.front(localsink.KindClusterIP, 1, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true})
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.remote(0)), pool(v.remote(1))), Frontends: []localsink.Frontend{fe}})
 		s.ask(v, append(c.w.everyone(), c.w.endpointPod(3)), fe.Addr)
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 func flowCases() []behaviour {
-	tcp, udp := []localsink.Protocol{localsink.TCP}, []localsink.Protocol{localsink.UDP}
+	tcp, udp := []localsink.Protocol{localsink.ProtocolTCP}, []localsink.Protocol{localsink.ProtocolUDP}
 	all := []behaviour{
 		{id: "DP-14", title: "established connections go on when their endpoint leaves the pool", protocols: tcp, check: endpointLeaves},
 		{id: "DP-14-update", title: "established connections go on while their Service and others change", check: serviceChanges},
 		{id: "DP-34", title: "established connections go on when their client is shut out later, and new ones get no answer",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureSources, check: shutOutLater},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: shutOutLater},
 		{id: "CT-02", title: "UDP flows to an endpoint that is retained go on", protocols: udp, check: retained},
 		{id: "CT-03", title: "a UDP client that goes on sending reaches another endpoint when its own is gone", protocols: udp, check: udpMovesOn},
 		{id: "CT-03-first", title: "a UDP client that began before there was an endpoint reaches the first one", protocols: udp, check: udpBeganEarly},
@@ -36,10 +36,10 @@ func flowCases() []behaviour {
 
 // busy has a cluster IP and a node port, and clients everywhere.
 func (c *checker) busy(s *step, v variant, retained []localsink.Endpoint, endpoints ...localsink.Endpoint) {
-	ip, port := v.front(localsink.ClusterIP, 1), v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+	ip, port := v.front(localsink.KindClusterIP, 1), v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 	p := localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{ip, port}}
 	for _, e := range sorted(retained) {
-		p.Retained = append(p.Retained, e.Addr)
+		p.Draining = append(p.Draining, e.Addr)
 	}
 	s.serve(v, "busy", p)
 	s.ask(v, c.w.everyone(), v.dialsAll(ip, port)...)
@@ -123,7 +123,7 @@ func serviceChanges(c *checker) {
 			c.busy(s, v, nil, append([]localsink.Endpoint{v.pod(0), v.remote(0)}, v.endpoints()[1:1+i%3]...)...)
 			s.probes = nil
 			s.simple(v, 10+i, v.pod(i))
-			more := v.front(localsink.ClusterIP, 1)
+			more := v.front(localsink.KindClusterIP, 1)
 			more.Addr = netip.AddrPortFrom(more.Addr.Addr(), uint16(100+i))
 			s.serve(v, "busy", localsink.Port{Name: "more" + v.protocol.String(), Pools: pools(pool(v.pod(1))), Frontends: []localsink.Frontend{more}})
 		})
@@ -134,8 +134,8 @@ func serviceChanges(c *checker) {
 func shutOutLater(c *checker) {
 	serve := func(sources func(v variant) []netip.Prefix) func(s *step, v variant) {
 		return func(s *step, v variant) {
-			fe := v.front(localsink.LoadBalancer, 1)
-			fe.Sources = sources(v)
+			fe := v.front(localsink.KindLoadBalancer, 1)
+			fe.SourceRanges = sources(v)
 			s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{fe}})
 			s.ask(v, []client{c.w.localPod(), c.w.remotePod(), c.w.external(0), c.w.external(1)}, fe.Addr)
 		}
@@ -294,7 +294,7 @@ func restartUnderTraffic(c *checker) {
 	flows, ok := c.begun(func(s *step, v variant) {
 		c.busy(s, v, nil, v.pod(0), v.remote(0))
 		for i := range 100 { // so that it is not over at once
-			s.serve(v, fmt.Sprint("more", i), localsink.Port{Pools: pools(pool(v.pod(i%3), v.pod(4))), Frontends: []localsink.Frontend{v.front(localsink.ClusterIP, 100+i)}})
+			s.serve(v, fmt.Sprint("more", i), localsink.Port{Pools: pools(pool(v.pod(i%3), v.pod(4))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 100+i)}})
 		}
 	})
 	defer closeAll(flows)

@@ -12,8 +12,8 @@ import (
 )
 
 func loopbackCases() []behaviour {
-	tcp := []localsink.Protocol{localsink.TCP}
-	others := []localsink.Protocol{localsink.UDP, localsink.SCTP}
+	tcp := []localsink.Protocol{localsink.ProtocolTCP}
+	others := []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolSCTP}
 	all := []behaviour{
 		{id: "DP-62", title: "a TCP node port answers on loopback addresses that the node asks for", protocols: tcp, check: askedLoopback},
 		{id: "DP-62-changes", title: "on loopback addresses, endpoints come and go, and connections go on", protocols: tcp, check: loopbackChanges},
@@ -39,7 +39,7 @@ func asking(vs ...variant) *localsink.Node {
 
 // beginAsking tells the sink of a node that asks for both families, and no Services.
 func (c *checker) beginAsking() bool {
-	c.state = sinktest.State()
+	c.state = sinktest.NewState()
 	return c.change(asking(variant{v6: false}, variant{v6: true}))
 }
 
@@ -60,17 +60,17 @@ func askedLoopback(c *checker) {
 			{{Masquerade: true}},
 			{{Pool: 1, Masquerade: true}},
 			{{Pool: 2, Masquerade: true}},
-			{ways[0], ways[1], {Pool: 3, Empty: localsink.Drop}},
+			{ways[0], ways[1], {Pool: 3, EmptyVerdict: localsink.VerdictDrop}},
 			{ways[0], {Pool: 2}},
 			{{Pool: 3}},
-			{{Pool: 3, Empty: localsink.Drop}},
+			{{Pool: 3, EmptyVerdict: localsink.VerdictDrop}},
 		} {
-			fronts = append(fronts, v.front(localsink.NodePort, i+1, routes...))
+			fronts = append(fronts, v.front(localsink.KindNodePort, i+1, routes...))
 		}
 		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0)), pool(v.pod(1), v.remote(0)), pool(v.host()), pool()), Frontends: fronts})
 		s.askLoopback(c, v, fronts...)
 		s.ask(v, []client{c.w.nodeItself(), c.w.external(0)}, v.dials(fronts[1])...)
-		s.askLoopback(c, v, v.front(localsink.NodePort, 99))
+		s.askLoopback(c, v, v.front(localsink.KindNodePort, 99))
 	}
 	if !c.step(probes) {
 		return
@@ -90,7 +90,7 @@ func loopbackChanges(c *checker) {
 	}
 	serve := func(endpoints ...int) func(s *step, v variant) {
 		return func(s *step, v variant) {
-			fe := v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+			fe := v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 			var all []localsink.Endpoint
 			for _, i := range endpoints {
 				all = append(all, v.endpoints()[i])
@@ -120,7 +120,7 @@ func loopbackAffinity(c *checker) {
 		return
 	}
 	s := c.plan(func(s *step, v variant) {
-		fe := v.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})
+		fe := v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 		s.serve(v, "a", localsink.Port{Affinity: time.Hour, Pools: pools(pool(v.endpoints()...)), Frontends: []localsink.Frontend{fe}})
 		s.askLoopback(c, v, fe)
 	})

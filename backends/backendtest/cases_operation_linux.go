@@ -36,8 +36,8 @@ func toldTwice(c *checker) {
 	}
 	s := c.plan(probes)
 	for _, u := range []*localsink.Update{
-		sinktest.Update(c.node, nil, s.state()),
-		sinktest.Update(c.node, nil, s.state()),
+		sinktest.NewUpdate(c.node, nil, s.state()),
+		sinktest.NewUpdate(c.node, nil, s.state()),
 		{Node: c.node, All: s.state()},
 		{Node: c.node, All: s.state()},
 	} {
@@ -127,10 +127,10 @@ func leftovers(c *checker) {
 }
 
 // repairers are those in the sink that notice damage.
-func (c *checker) repairers() []localsink.Repairer {
-	var all []localsink.Repairer
+func (c *checker) repairers() []localsink.ResyncRequester {
+	var all []localsink.ResyncRequester
 	for s := range localsink.Walk(c.sink) {
-		if r, ok := s.(localsink.Repairer); ok {
+		if r, ok := s.(localsink.ResyncRequester); ok {
 			all = append(all, r)
 		}
 	}
@@ -145,7 +145,7 @@ func (c *checker) noticed() bool {
 	for _, r := range c.repairers() {
 		go func() {
 			select {
-			case <-r.Damaged():
+			case <-r.ResyncRequested():
 				heard <- struct{}{}
 			case <-ctx.Done():
 			}
@@ -160,9 +160,9 @@ func (c *checker) noticed() bool {
 }
 
 func healed(c *checker) {
-	if c.backend.Damage == nil || len(c.repairers()) == 0 {
+	if c.backend.Drift == nil || len(c.repairers()) == 0 {
 		for _, v := range c.variants {
-			c.cells[v].Outcome, c.cells[v].Why = Untested, "the backend is no Repairer, or its author gave no Damage"
+			c.cells[v].Outcome, c.cells[v].Reason = OutcomeUntested, "the backend is no Repairer, or its author gave no Damage"
 		}
 		return
 	}
@@ -175,7 +175,7 @@ func healed(c *checker) {
 	}
 	for range 2 {
 		began := time.Now()
-		if err := c.w.node.Run(c.backend.Damage); err != nil {
+		if err := c.w.node.Run(c.backend.Drift); err != nil {
 			c.failAll("Damage: %v", err)
 			return
 		}
@@ -198,7 +198,7 @@ func manyServices(c *checker) {
 	big := func(change int) func(s *step, v variant) {
 		return func(s *step, v variant) {
 			for i := range scale / 2 {
-				fe := v.front(localsink.ClusterIP, 1)
+				fe := v.front(localsink.KindClusterIP, 1)
 				fe.Addr = netip.AddrPortFrom(far(v, i), 80)
 				e := v.endpoints()
 				two := []localsink.Endpoint{e[i%6], e[(i+1)%6]}
@@ -222,7 +222,7 @@ func manyServices(c *checker) {
 	for i := range 3 {
 		s = c.plan(big(i + 1))
 		next := s.state()
-		u := sinktest.Update(c.node, c.state, next)
+		u := sinktest.NewUpdate(c.node, c.state, next)
 		began = time.Now()
 		c.state = next
 		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {

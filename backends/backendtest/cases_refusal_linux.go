@@ -11,12 +11,12 @@ import (
 
 func refusalCases() []behaviour {
 	return []behaviour{
-		{id: "SEL-20", title: "an empty pool that rejects is refused within a second, everywhere", check: emptyPool(localsink.Reject)},
-		{id: "SEL-20-drop", title: "an empty pool that drops gives no answer, anywhere", check: emptyPool(localsink.Drop)},
+		{id: "SEL-20", title: "an empty pool that rejects is refused within a second, everywhere", check: emptyPool(localsink.VerdictReject)},
+		{id: "SEL-20-drop", title: "an empty pool that drops gives no answer, anywhere", check: emptyPool(localsink.VerdictDrop)},
 		{id: "SEL-20-both", title: "reject and drop change into each other, and end with the first endpoint",
 			needs: localsink.FeatureExternalIP, check: verdictChanges},
 		{id: "DP-10", title: "echo requests to Services' addresses reach no endpoint, and those to the node reach it",
-			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.TCP}, check: echoes},
+			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP}, check: echoes},
 	}
 }
 
@@ -28,7 +28,7 @@ func emptyPool(verdict localsink.Verdict) func(c *checker) {
 				if c.lacks()&kindFeature(kind) != 0 {
 					continue
 				}
-				fe := v.front(kind, 1, localsink.Route{Pool: 1, Empty: verdict, Masquerade: true})
+				fe := v.front(kind, 1, localsink.Route{Pool: 1, EmptyVerdict: verdict, Masquerade: true})
 				s.serve(v, "a", localsink.Port{Name: v.protocol.String() + kind.String(),
 					Pools: pools(pool(v.pod(0)), pool()), Frontends: []localsink.Frontend{fe}})
 				s.ask(v, append(c.w.everyone(), c.w.endpointPod(0)), v.dials(fe)...)
@@ -41,9 +41,9 @@ func verdictChanges(c *checker) {
 	for _, round := range []struct {
 		verdict localsink.Verdict
 		full    bool
-	}{{localsink.Reject, false}, {localsink.Drop, false}, {localsink.Drop, true}, {localsink.Drop, false}, {localsink.Reject, false}, {localsink.Reject, true}} {
+	}{{localsink.VerdictReject, false}, {localsink.VerdictDrop, false}, {localsink.VerdictDrop, true}, {localsink.VerdictDrop, false}, {localsink.VerdictReject, false}, {localsink.VerdictReject, true}} {
 		if !c.step(func(s *step, v variant) {
-			fe := v.front(localsink.ExternalIP, 1, localsink.Route{Empty: round.verdict})
+			fe := v.front(localsink.KindExternalIP, 1, localsink.Route{EmptyVerdict: round.verdict})
 			p := pool()
 			if round.full {
 				p = pool(v.pod(0))
@@ -65,7 +65,7 @@ func echoes(c *checker) {
 			}
 			fe := v.front(kind, 1)
 			s.serve(v, kind.String(), localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{fe}})
-			if kind != localsink.NodePort { // whose addresses are the node's
+			if kind != localsink.KindNodePort { // whose addresses are the node's
 				addrs[v] = append(addrs[v], fe.Addr.Addr())
 			}
 		}

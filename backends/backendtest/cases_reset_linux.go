@@ -16,7 +16,7 @@ import (
 func resetCases() []behaviour {
 	return []behaviour{{
 		id: "zero-resets", title: "1,000 busy connections outlive endpoint removal, restarts and rebuilds, and not one is reset",
-		needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.TCP}, check: zeroResets,
+		needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP}, check: zeroResets,
 	}}
 }
 
@@ -74,7 +74,7 @@ func (c *checker) among(s *step, v variant, endpoints ...localsink.Endpoint) {
 	c.busy(s, v, nil, endpoints...)
 	for i := range 300 {
 		s.serve(v, fmt.Sprint("more", i), localsink.Port{Pools: pools(pool(v.pod(i%3), v.pod(4))),
-			Frontends: []localsink.Frontend{{Kind: localsink.ClusterIP, Addr: netip.AddrPortFrom(far(v, i), 80), Routes: []localsink.Route{{}}}}})
+			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(far(v, i), 80), Routes: []localsink.Route{{}}}}})
 	}
 }
 

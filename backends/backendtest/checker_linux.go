@@ -51,7 +51,7 @@ type checker struct {
 func (c *checker) begin() bool {
 	c.node = worldNode()
 	err := c.start()
-	lacks := c.backend.Lacks
+	lacks := c.backend.Unsupported
 	if err == nil {
 		lacks |= lacksOf(c.sink)
 	}
@@ -59,15 +59,15 @@ func (c *checker) begin() bool {
 		if c.what.protocols != nil && !slices.Contains(c.what.protocols, v.protocol) {
 			continue
 		}
-		cell := &Cell{Outcome: Passed}
+		cell := &Cell{Outcome: OutcomePassed}
 		c.cells[v] = cell
 		switch missing := (v.needs() | c.what.needs) & lacks; {
 		case missing != 0:
-			cell.Outcome, cell.Why = Lacking, "the backend lacks "+missing.String()
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend lacks "+missing.String()
 		case c.what.loopback && !c.backend.LoopbackNodePorts:
-			cell.Outcome, cell.Why = Lacking, "the backend does not say that node ports answer on loopback addresses"
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not say that node ports answer on loopback addresses"
 		case v.isSCTP() && untestedSCTP() != "":
-			cell.Outcome, cell.Why = Untested, untestedSCTP()
+			cell.Outcome, cell.Reason = OutcomeUntested, untestedSCTP()
 		default:
 			c.variants = append(c.variants, v)
 		}
@@ -143,8 +143,8 @@ func (c *checker) change(node *localsink.Node) bool {
 func lacksOf(sink localsink.Sink) localsink.Features {
 	var lacks localsink.Features
 	for s := range localsink.Walk(sink) {
-		if l, ok := s.(localsink.Limited); ok {
-			lacks |= l.Lacks()
+		if l, ok := s.(localsink.FeatureReporter); ok {
+			lacks |= l.Unsupported()
 		}
 	}
 	return lacks
@@ -168,14 +168,14 @@ func closeSink(sink localsink.Sink) error {
 }
 
 // lacks is what the backend says it lacks.
-func (c *checker) lacks() localsink.Features { return c.backend.Lacks | lacksOf(c.sink) }
+func (c *checker) lacks() localsink.Features { return c.backend.Unsupported | lacksOf(c.sink) }
 
 // fail notes that something was wrong in a variant.
 func (c *checker) fail(v variant, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cell := c.cells[v]
-	cell.Outcome = Failed
+	cell.Outcome = OutcomeFailed
 	if len(cell.Failures) < maxFailures {
 		cell.Failures = append(cell.Failures, fmt.Sprintf(format, args...))
 	}
@@ -247,7 +247,7 @@ func (s *step) state() localsink.State {
 	for _, svc := range s.services {
 		all = append(all, svc)
 	}
-	return sinktest.State(all...)
+	return sinktest.NewState(all...)
 }
 
 // step syncs the state of a step and tries its probes. It is false when there is no
@@ -260,7 +260,7 @@ func (c *checker) step(f func(s *step, v variant)) bool {
 	c.try(s.probes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.variants, func(v variant) bool { return c.cells[v].Outcome == Passed })
+	return slices.ContainsFunc(c.variants, func(v variant) bool { return c.cells[v].Outcome == OutcomePassed })
 }
 
 // unchanged is step that leaves the state as it is.

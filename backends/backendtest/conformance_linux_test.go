@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 			return localsink.Chain(rules, flows, localhost.New(localhost.Config{Dial: within(node)})), err
 		},
 		LoopbackNodePorts: true,
-		Damage:            func() error { return exec.Command("nft", "flush", "ruleset").Run() },
+		Drift:             func() error { return exec.Command("nft", "flush", "ruleset").Run() },
 	})
 	t.Log(report.Text())
 	document(t, report)

@@ -18,14 +18,14 @@ func TestWhoLacksAllIsAskedNothing(t *testing.T) {
 	netnstest.New(t) // skips where there are none
 	nothing := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
 	report := Try(t, Backend{
-		Name: "nothing", Lacks: localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP,
+		Name: "nothing", Unsupported: localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP,
 		New: func(context.Context, Namespace) (localsink.Sink, error) { return nothing, nil },
 	}, "zero-resets", "churn", "many-ports")
 	require.Len(t, report.Results, 3)
 	require.Empty(t, report.Failed())
 	for _, r := range report.Results {
 		for _, c := range r.Cells {
-			require.Contains(t, []Outcome{Lacking, Untested}, c.Outcome, "%s %s", r.ID, c.Variant)
+			require.Contains(t, []Outcome{OutcomeUnsupported, OutcomeUntested}, c.Outcome, "%s %s", r.ID, c.Variant)
 		}
 	}
 }

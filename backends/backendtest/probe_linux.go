@@ -121,7 +121,7 @@ func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 	}
 	d := net.Dialer{Timeout: wait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port))}
 	network := "tcp"
-	if p.v.protocol == localsink.UDP {
+	if p.v.protocol == localsink.ProtocolUDP {
 		d.LocalAddr, network = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port)), "udp"
 	}
 	err = p.client.ns.Run(func() (err error) {
@@ -151,9 +151,9 @@ const resend = time.Second
 // hello hears the greeting: over UDP whenever it is asked for.
 func (f *flow) hello(wait time.Duration) error {
 	switch f.v.protocol {
-	case localsink.TCP:
+	case localsink.ProtocolTCP:
 		return f.greeting(wait)
-	case localsink.SCTP:
+	case localsink.ProtocolSCTP:
 		return f.association(wait)
 	}
 	for {
@@ -194,9 +194,9 @@ func (f *flow) exchange(size int) error {
 	_ = f.conn.SetDeadline(time.Now().Add(patience))
 	sent := bytes.Repeat([]byte("kpng"), size/4)
 	switch f.v.protocol {
-	case localsink.UDP:
+	case localsink.ProtocolUDP:
 		return f.exchangePacket(sent)
-	case localsink.SCTP:
+	case localsink.ProtocolSCTP:
 		return f.exchangeHeartbeat(sent)
 	}
 	failed := make(chan error, 1)

@@ -19,12 +19,12 @@ type Outcome string
 
 // The outcomes. A variant for which a behaviour means nothing has no outcome.
 const (
-	Passed Outcome = "pass"
-	Failed Outcome = "FAIL"
-	// Lacking is what the backend says that it cannot do.
-	Lacking Outcome = "lacking"
-	// Untested is what could not be tested here; Cell.Why tells the reason.
-	Untested Outcome = "untested"
+	OutcomePassed Outcome = "pass"
+	OutcomeFailed Outcome = "FAIL"
+	// OutcomeUnsupported is what the backend says that it cannot do.
+	OutcomeUnsupported Outcome = "lacking"
+	// OutcomeUntested is what could not be tested here; Cell.Why tells the reason.
+	OutcomeUntested Outcome = "untested"
 )
 
 // A Cell is a behaviour in one variant.
@@ -32,8 +32,8 @@ type Cell struct {
 	// Variant is the address family and the protocol: "IPv4 TCP".
 	Variant string  `json:"variant"`
 	Outcome Outcome `json:"outcome"`
-	// Why tells what is lacking, or why it is untested.
-	Why string `json:"why,omitempty"`
+	// Reason tells what is lacking, or why it is untested.
+	Reason string `json:"why,omitempty"`
 	// Failures says what was wrong; it is cut off after a few.
 	Failures []string `json:"failures,omitempty"`
 	// Connections is how many were tried, and SlowestAnswer how long the slowest of
@@ -57,15 +57,15 @@ type Result struct {
 
 // Failed tells whether any variant failed.
 func (r *Result) Failed() bool {
-	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == Failed })
+	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == OutcomeFailed })
 }
 
 // A Report is what came of all behaviours.
 type Report struct {
 	Backend string `json:"backend"`
-	// Lacks names the features that the backend says it lacks.
-	Lacks   string   `json:"lacks,omitempty"`
-	Results []Result `json:"results"`
+	// Unsupported names the features that the backend says it lacks.
+	Unsupported string   `json:"lacks,omitempty"`
+	Results     []Result `json:"results"`
 }
 
 // Failed returns the IDs of the behaviours that failed in some variant.
@@ -119,8 +119,8 @@ func (r *Result) row() []string {
 func (r *Report) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "backend %s", r.Backend)
-	if r.Lacks != "" {
-		fmt.Fprintf(&b, ", which says that it lacks: %s", r.Lacks)
+	if r.Unsupported != "" {
+		fmt.Fprintf(&b, ", which says that it lacks: %s", r.Unsupported)
 	}
 	fmt.Fprintln(&b)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -160,7 +160,7 @@ func (r *Report) summary() string {
 			count[c.Outcome]++
 		}
 	}
-	for i, o := range []Outcome{Passed, Failed, Lacking, Untested} {
+	for i, o := range []Outcome{OutcomePassed, OutcomeFailed, OutcomeUnsupported, OutcomeUntested} {
 		text += fmt.Sprintf("%c %d %s", ":,,,"[i], count[o], o)
 	}
 	if failed := r.Failed(); len(failed) > 0 {
@@ -180,10 +180,10 @@ func (r *Report) reasons(b *strings.Builder, bullet string) {
 	where := map[reason][]string{}
 	for _, res := range r.Results {
 		for _, c := range res.Cells {
-			if c.Why == "" {
+			if c.Reason == "" {
 				continue
 			}
-			k := reason{c.Outcome, c.Why}
+			k := reason{c.Outcome, c.Reason}
 			if where[k] == nil {
 				order = append(order, k)
 			}
@@ -224,7 +224,7 @@ type variant struct {
 
 func allVariants() []variant {
 	var all []variant
-	for _, p := range []localsink.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP} {
+	for _, p := range []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP} {
 		all = append(all, variant{false, p}, variant{true, p})
 	}
 	return all
@@ -247,11 +247,11 @@ func (v variant) needs() localsink.Features {
 		f = localsink.FeatureIPv6
 	}
 	switch v.protocol {
-	case localsink.TCP:
+	case localsink.ProtocolTCP:
 		f |= localsink.FeatureTCP
-	case localsink.UDP:
+	case localsink.ProtocolUDP:
 		f |= localsink.FeatureUDP
-	case localsink.SCTP:
+	case localsink.ProtocolSCTP:
 		f |= localsink.FeatureSCTP
 	}
 	return f

@@ -14,15 +14,15 @@ import (
 
 // example is a report with every outcome.
 func example() *Report {
-	return &Report{Backend: "toy", Lacks: "SCTP", Results: []Result{
+	return &Report{Backend: "toy", Unsupported: "SCTP", Results: []Result{
 		{ID: "A-1", Title: "it works", Took: time.Second, Notes: []string{"fast"}, Cells: []Cell{
-			{Variant: "IPv4 TCP", Outcome: Passed, Connections: 3, SlowestAnswer: 2 * time.Millisecond},
-			{Variant: "IPv6 TCP", Outcome: Failed, Failures: []string{"one", "two"}},
-			{Variant: "IPv4 SCTP", Outcome: Lacking, Why: "the backend lacks SCTP"},
+			{Variant: "IPv4 TCP", Outcome: OutcomePassed, Connections: 3, SlowestAnswer: 2 * time.Millisecond},
+			{Variant: "IPv6 TCP", Outcome: OutcomeFailed, Failures: []string{"one", "two"}},
+			{Variant: "IPv4 SCTP", Outcome: OutcomeUnsupported, Reason: "the backend lacks SCTP"},
 		}},
 		{ID: "A-2", Title: "it heals", Cells: []Cell{
-			{Variant: "IPv4 TCP", Outcome: Untested, Why: "nobody knows how"},
-			{Variant: "IPv4 SCTP", Outcome: Lacking, Why: "the backend lacks SCTP"},
+			{Variant: "IPv4 TCP", Outcome: OutcomeUntested, Reason: "nobody knows how"},
+			{Variant: "IPv4 SCTP", Outcome: OutcomeUnsupported, Reason: "the backend lacks SCTP"},
 		}},
 	}}
 }

@@ -264,4 +264,4 @@ func listenSCTP(addr netip.AddrPort) (*net.IPConn, error) {
 }
 
 // isSCTP tells whether a variant is one of SCTP.
-func (v variant) isSCTP() bool { return v.protocol == localsink.SCTP }
+func (v variant) isSCTP() bool { return v.protocol == localsink.ProtocolSCTP }

@@ -31,7 +31,7 @@ type listening struct {
 
 // start listens at addresses in a namespace.
 func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, addrs ...netip.AddrPort) error {
-	if protocol == localsink.SCTP && untestedSCTP() != "" {
+	if protocol == localsink.ProtocolSCTP && untestedSCTP() != "" {
 		return nil
 	}
 	return ns.Run(func() error {
@@ -58,7 +58,7 @@ func (s *servers) has(protocol localsink.Protocol, addr netip.AddrPort) bool {
 }
 
 func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
-	if protocol == localsink.SCTP {
+	if protocol == localsink.ProtocolSCTP {
 		c, err := listenSCTP(addr)
 		if err != nil {
 			return err
@@ -67,7 +67,7 @@ func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
 		s.wg.Go(func() { answerSCTP(c, addr) })
 		return nil
 	}
-	if protocol == localsink.UDP {
+	if protocol == localsink.ProtocolUDP {
 		p, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
 		if err != nil {
 			return err

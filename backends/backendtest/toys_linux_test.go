@@ -48,7 +48,7 @@ var errNothing = errors.New("nothing is passed on")
 
 func (y *toy) Sinks() []localsink.Sink { return []localsink.Sink{y.right} }
 
-func (y *toy) Lacks() localsink.Features { return y.lacks }
+func (y *toy) Unsupported() localsink.Features { return y.lacks }
 
 func (y *toy) Close() error {
 	var errs []error
@@ -92,8 +92,8 @@ func (y *toy) Sync(ctx context.Context, u *localsink.Update) error {
 			y.bend(&node, svc)
 		}
 	}
-	next := sinktest.State(slices.Collect(maps.Values(y.all))...)
-	bent := sinktest.Update(&node, y.last, next)
+	next := sinktest.NewState(slices.Collect(maps.Values(y.all))...)
+	bent := sinktest.NewUpdate(&node, y.last, next)
 	bent.NodeChanged = u.NodeChanged
 	if err := y.right.Sync(ctx, bent); err != nil {
 		y.last = nil
@@ -147,7 +147,7 @@ func toyBackend(name string, right func() (localsink.Sink, error), mistake toy) 
 			return &y, err
 		},
 		LoopbackNodePorts: mistake.loopback,
-		Damage:            func() error { return exec.Command("nft", "flush", "ruleset").Run() },
+		Drift:             func() error { return exec.Command("nft", "flush", "ruleset").Run() },
 	}
 }
 
@@ -207,15 +207,15 @@ func mistakes() []struct {
 		{"never removes a Service", toy{hoards: true}, both, []string{"service-removed", "service-recreated"}},
 		bend("forgets to masquerade", eachRoute(func(r *localsink.Route) { r.Masquerade = false }), "DP-04", "DP-20"),
 		bend("masquerades always", eachRoute(func(r *localsink.Route) { r.Masquerade = true }), "DP-01", "DP-20"),
-		bend("ignores source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.Sources = nil }), "DP-30", "DP-31"),
+		bend("ignores source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.SourceRanges = nil }), "DP-30", "DP-31"),
 		bend("takes empty source ranges for none", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
-			if len(fe.Sources) == 0 {
-				fe.Sources = nil
+			if len(fe.SourceRanges) == 0 {
+				fe.SourceRanges = nil
 			}
 		}), "DP-31"),
 		bend("answers before it looks at source ranges", eachFrontend(func(p *localsink.Port, fe *localsink.Frontend) {
 			if len(p.Pools[fe.Routes[0].Pool].Endpoints) == 0 {
-				fe.Sources = nil
+				fe.SourceRanges = nil
 			}
 		}), "SEL-22"),
 		bend("picks the first endpoint", eachPort(func(_ *localsink.Service, p *localsink.Port) {
@@ -230,8 +230,8 @@ func mistakes() []struct {
 				}
 			}
 		}), "DP-15"),
-		bend("rejects what must be dropped", eachRoute(func(r *localsink.Route) { r.Empty = localsink.Reject }), "SEL-20-drop", "SEL-20-both"),
-		bend("drops what must be rejected", eachRoute(func(r *localsink.Route) { r.Empty = localsink.Drop }), "SEL-20", "SEL-20-both"),
+		bend("rejects what must be dropped", eachRoute(func(r *localsink.Route) { r.EmptyVerdict = localsink.VerdictReject }), "SEL-20-drop", "SEL-20-both"),
+		bend("drops what must be rejected", eachRoute(func(r *localsink.Route) { r.EmptyVerdict = localsink.VerdictDrop }), "SEL-20", "SEL-20-both"),
 		bend("ignores whom a route is for", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.Routes = fe.Routes[len(fe.Routes)-1:] }), "SEL-11", "SEL-11-pods"),
 		bend("puts routes in its own order", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
 			slices.SortStableFunc(fe.Routes[:len(fe.Routes)-1], func(a, b localsink.Route) int { return int(a.From) - int(b.From) })
@@ -245,11 +245,11 @@ func mistakes() []struct {
 		bend("serves node ports on every address", func(n *localsink.Node, _ *localsink.Service) {
 			n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 		}, "DP-05", "node-changed"),
-		bend("forgets external IPs", without(localsink.ExternalIP), "DP-06"),
-		bend("forgets load balancers", without(localsink.LoadBalancer), "DP-07"),
+		bend("forgets external IPs", without(localsink.KindExternalIP), "DP-06"),
+		bend("forgets load balancers", without(localsink.KindLoadBalancer), "DP-07"),
 		bend("lets other ports of a cluster IP pass", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
-			if fe.Kind == localsink.ClusterIP {
-				fe.Kind = localsink.ExternalIP
+			if fe.Kind == localsink.KindClusterIP {
+				fe.Kind = localsink.KindExternalIP
 			}
 		}), "DP-02"),
 		bend("remembers no client", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity = 0 }), "DP-40", "DP-43"),
@@ -270,7 +270,7 @@ func mistakes() []struct {
 		{"looks at source ranges anew for each packet", toy{after: func(u *localsink.Update) error {
 			for _, svc := range u.Changed {
 				for _, p := range svc.Ports {
-					if p.Frontends[0].Sources != nil {
+					if p.Frontends[0].SourceRanges != nil {
 						return netlink.ConntrackTableFlush(netlink.ConntrackTable)
 					}
 				}
@@ -287,14 +287,14 @@ func mistakes() []struct {
 			p.Affinity = 0
 		})}, both, []string{"DP-62-affinity"}},
 		{"sends loopback clients where pods go", toy{loopback: true, bend: eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
-			if fe.Routes[0].From == localsink.LocalPods {
-				fe.Routes[0].From = localsink.Anyone
+			if fe.Routes[0].From == localsink.FromLocalPods {
+				fe.Routes[0].From = localsink.FromAny
 			}
 		})}, both, []string{"DP-62"}},
 		{"takes its rules along when it ends", toy{close: func() error { return nftables.Cleanup("") }}, both, []string{"OP-05"}},
 		{"forgets flows when it ends", toy{close: func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }}, both, []string{"OP-05"}},
 		{"leaves UDP flows as they are", toy{}, rules, []string{"CT-03", "CT-08"}},
-		{"cuts UDP flows to retained endpoints", toy{bend: eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Retained = nil })}, both, []string{"CT-02"}},
+		{"cuts UDP flows to retained endpoints", toy{bend: eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Draining = nil })}, both, []string{"CT-02"}},
 		{"heals nothing", toy{before: func(u *localsink.Update) error {
 			if len(u.Changed)+len(u.Removed) > 0 || u.NodeChanged {
 				return nil

@@ -24,8 +24,8 @@ func openNode() *localsink.Node {
 
 // TestDumps: how often the kernel's table is read.
 func TestDumps(t *testing.T) {
-	full := sinktest.State(udp("dns", []string{vip}, []string{one, two}))
-	less := sinktest.State(udp("dns", []string{vip}, []string{one}))
+	full := sinktest.NewState(udp("dns", []string{vip}, []string{one, two}))
+	less := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
 	for _, row := range []struct {
 		id          string
 		interrupted int
@@ -62,12 +62,12 @@ func TestDumps(t *testing.T) {
 		d := &sinktest.Driver{Sink: b, Node: openNode()}
 		others := func(endpoints ...string) localsink.State {
 			svc := udp("web", []string{vip, nodePort}, endpoints)
-			svc.Ports[0].Protocol = localsink.SCTP
-			return sinktest.State(svc)
+			svc.Ports[0].Protocol = localsink.ProtocolSCTP
+			return sinktest.NewState(svc)
 		}
 		require.NoError(t, d.Sync(t.Context(), others(one, two)))
 		require.NoError(t, d.Sync(t.Context(), others()))
-		require.NoError(t, d.Sync(t.Context(), sinktest.State()))
+		require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 		require.Empty(t, k.dumps)
 	})
 }
@@ -78,7 +78,7 @@ func TestStaleEntries(t *testing.T) {
 	const serving, gone = "10.0.0.1:8080", "10.0.0.3:8080"
 	vips := []string{"10.96.0.1:80", "192.0.2.80:80", "198.51.100.80:80"}
 	b, k := faked()
-	state := sinktest.State(udp("svc", append(vips, "0.0.0.0:30080"), []string{serving}))
+	state := sinktest.NewState(udp("svc", append(vips, "0.0.0.0:30080"), []string{serving}))
 	kept := map[flow]bool{}
 	add := func(keep bool, dialled, answers string) {
 		f := flow{addr(dialled), addr(answers)}
@@ -98,7 +98,7 @@ func TestStaleEntries(t *testing.T) {
 		add(false, v, v)                                  // from before the rules
 		add(true, v[:len(v)-2]+"443", v[:len(v)-2]+"443") // nobody's
 	}
-	require.NoError(t, b.Sync(t.Context(), sinktest.Update(openNode(), nil, state)))
+	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(openNode(), nil, state)))
 	for f, keep := range kept {
 		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s answered by %s", f.dialled, f.answers), func(t *testing.T) {
 			require.Equal(t, keep, slices.Contains(k.flows, f))
@@ -109,7 +109,7 @@ func TestStaleEntries(t *testing.T) {
 		d := &sinktest.Driver{Sink: b, Node: openNode()}
 		require.NoError(t, d.Sync(t.Context(), state))
 		k.flows = []flow{{addr(vips[0]), addr(serving)}, {addr(vips[0]), addr(vips[0])}, {addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}
-		require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("svc", append(vips, "0.0.0.0:30080"), nil))))
+		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("svc", append(vips, "0.0.0.0:30080"), nil))))
 		require.Equal(t, []flow{{addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}, k.flows, "a program of the node")
 	})
 }
@@ -122,7 +122,7 @@ func TestUpdateEndpoints(t *testing.T) {
 		return &watchers.Service{
 			Name: watchers.ServiceName{Namespace: "ns", Name: name}, ClusterIP: netip.MustParseAddr(ip),
 			Type: watchers.TypeLoadBalancer, ExternalPolicy: watchers.PolicyLocal, HealthCheckNodePort: 30000 + uint16(netip.MustParseAddr(ip).As4()[3]),
-			Ports: []watchers.ServicePort{{Protocol: localsink.UDP, Port: 53}, {Name: "p11", Protocol: localsink.UDP, Port: 11}, {Name: "p12", Protocol: localsink.UDP, Port: 12}},
+			Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolUDP, Port: 53}, {Name: "p11", Protocol: localsink.ProtocolUDP, Port: 11}, {Name: "p12", Protocol: localsink.ProtocolUDP, Port: 12}},
 		}
 	}
 	for _, row := range []struct {
@@ -153,7 +153,7 @@ func TestUpdateEndpoints(t *testing.T) {
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			store := watchers.NewStore()
-			table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "here"})
+			table, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "here"})
 			require.NoError(t, err)
 			defer table.Close()
 			b, k := faked()
@@ -172,7 +172,7 @@ func TestUpdateEndpoints(t *testing.T) {
 					return nil
 				}
 				require.NoError(t, b.Sync(t.Context(), u))
-				table.Accept(u)
+				table.Acknowledge(u)
 				for _, svc := range u.Changed {
 					changed = append(changed, svc.Name.Name)
 				}
@@ -183,7 +183,7 @@ func TestUpdateEndpoints(t *testing.T) {
 			require.Equal(t, row.changed, strings.Join(move(row.to), " "))
 			require.Equal(t, row.dumps, len(k.dumps) > 0)
 			var ready []string
-			for svc := range table.Current().All.All() {
+			for svc := range table.FullUpdate().All.All() {
 				ready = append(ready, fmt.Sprintf("%s=%d", svc.Name.Name, svc.HealthCheck.LocalEndpoints))
 			}
 			require.Equal(t, row.ready, strings.Join(ready, " "))
@@ -199,7 +199,7 @@ func readSlice(t *testing.T, line string) *watchers.EndpointSlice {
 		name, rest, _ := strings.Cut(p, ":")
 		_, err := fmt.Sscan(rest, &number)
 		require.NoError(t, err)
-		s.Ports = append(s.Ports, watchers.EndpointPort{Name: name, Protocol: localsink.UDP, Port: number})
+		s.Ports = append(s.Ports, watchers.EndpointPort{Name: name, Protocol: localsink.ProtocolUDP, Port: number})
 	}
 	for _, e := range w[3:] {
 		terminating := strings.HasSuffix(e, "+")

@@ -132,7 +132,7 @@ const servicePort, nodePortNumber = 53, 30053
 // dns is the Service of the tests, for both families and for TCP too.
 func dns(endpoints func(f family) []netip.AddrPort) *localsink.Service {
 	svc := &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: "dns"}}
-	for _, protocol := range []localsink.Protocol{localsink.UDP, localsink.TCP} {
+	for _, protocol := range []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolTCP} {
 		for _, f := range families() {
 			var pool localsink.Pool
 			for _, e := range endpoints(f) {
@@ -141,8 +141,8 @@ func dns(endpoints func(f family) []netip.AddrPort) *localsink.Service {
 			svc.Ports = append(svc.Ports, localsink.Port{
 				Name: fmt.Sprint(protocol, f.vip), Protocol: protocol, Pools: []localsink.Pool{pool},
 				Frontends: []localsink.Frontend{
-					{Kind: localsink.ClusterIP, Addr: netip.AddrPortFrom(f.vip, servicePort), Routes: []localsink.Route{{}}},
-					{Kind: localsink.NodePort, Addr: netip.AddrPortFrom(f.unspecified, nodePortNumber), Routes: []localsink.Route{{Masquerade: true}}},
+					{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(f.vip, servicePort), Routes: []localsink.Route{{}}},
+					{Kind: localsink.KindNodePort, Addr: netip.AddrPortFrom(f.unspecified, nodePortNumber), Routes: []localsink.Route{{Masquerade: true}}},
 				},
 			})
 		}
@@ -199,22 +199,22 @@ func TestCT03CT05ExactlyTheWrongEntries(t *testing.T) {
 	ns := nodeIn(t)
 	b := backendIn(t, ns)
 	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(bothEndpoints))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(bothEndpoints))))
 	right, wrong := entriesOf()
 	create(t, ns, append(slices.Clone(right), wrong...)...)
 	require.Equal(t, texts(append(slices.Clone(right), wrong...)), table(t, ns))
 
 	before := b.Stats()
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(oneEndpoint))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(oneEndpoint))))
 	require.Equal(t, texts(right), table(t, ns))
 	require.Equal(t, Stats{Dumps: before.Dumps + 2, Removed: uint64(len(wrong))}, b.Stats(), "one dump for each family")
 
 	// A restart finds nothing more, and a Service that is removed takes its flows along.
 	again := backendIn(t, ns)
 	d = &sinktest.Driver{Sink: again, Node: kernelNode()}
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(dns(oneEndpoint))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(oneEndpoint))))
 	require.Equal(t, texts(right), table(t, ns), "CT-09")
-	require.NoError(t, d.Sync(t.Context(), sinktest.State()))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	left := slices.DeleteFunc(right, func(e entry) bool {
 		return e.protocol == unix.IPPROTO_UDP && slices.ContainsFunc(families(), func(f family) bool {
 			return e.dialled == netip.AddrPortFrom(f.vip, servicePort) || e.dialled == netip.AddrPortFrom(f.local, nodePortNumber)
@@ -229,7 +229,7 @@ func TestCT09RestartRemovesTheRest(t *testing.T) {
 	right, wrong := entriesOf()
 	create(t, ns, append(slices.Clone(right), wrong...)...)
 	b := backendIn(t, ns)
-	require.NoError(t, b.Sync(t.Context(), sinktest.Update(kernelNode(), nil, sinktest.State(dns(oneEndpoint)))))
+	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(kernelNode(), nil, sinktest.NewState(dns(oneEndpoint)))))
 	require.Equal(t, texts(right), table(t, ns))
 }
 
@@ -241,7 +241,7 @@ func TestCT04NodePortNetworks(t *testing.T) {
 	create(t, ns, append(slices.Clone(right), wrong...)...)
 	n := kernelNode()
 	n.NodePortAddresses = n.NodePortAddresses[1:] // IPv6 only
-	require.NoError(t, b.Sync(t.Context(), sinktest.Update(n, nil, sinktest.State(dns(oneEndpoint)))))
+	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(n, nil, sinktest.NewState(dns(oneEndpoint)))))
 	for _, e := range wrong {
 		if e.dialled == netip.AddrPortFrom(families()[0].local, nodePortNumber) {
 			right = append(right, e)
@@ -268,7 +268,7 @@ func TestCT06OneDump(t *testing.T) {
 	state := func(endpoints ...netip.AddrPort) localsink.State {
 		svc := dns(func(family) []netip.AddrPort { return endpoints })
 		svc.Ports = svc.Ports[:1]
-		return sinktest.State(svc)
+		return sinktest.NewState(svc)
 	}
 	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
 	require.NoError(t, d.Sync(t.Context(), state(f.one, f.two)))
@@ -390,7 +390,7 @@ func TestClientFollowsItsService(t *testing.T) {
 						}
 						return all
 					})
-					require.NoError(t, s.driver.Sync(context.Background(), sinktest.State(svc)))
+					require.NoError(t, s.driver.Sync(context.Background(), sinktest.NewState(svc)))
 				}
 				one := func(f family) netip.AddrPort { return f.one }
 				two := func(f family) netip.AddrPort { return f.two }
@@ -409,7 +409,7 @@ func TestClientFollowsItsService(t *testing.T) {
 				set(one)
 				require.Equal(t, f.one.String(), ask(c), "and the other")
 				require.NotZero(t, s.backend.Stats().Removed)
-				require.NoError(t, s.driver.Sync(context.Background(), sinktest.State()))
+				require.NoError(t, s.driver.Sync(context.Background(), sinktest.NewState()))
 				require.Empty(t, ask(c), "the Service is gone")
 			})
 		}

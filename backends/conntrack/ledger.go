@@ -26,7 +26,7 @@ func targets(svc *localsink.Service) []*target {
 	var all []*target
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		if p.Protocol != localsink.UDP {
+		if p.Protocol != localsink.ProtocolUDP {
 			continue
 		}
 		keep := map[netip.AddrPort]struct{}{}
@@ -35,7 +35,7 @@ func targets(svc *localsink.Service) []*target {
 				keep[e.Addr] = struct{}{}
 			}
 		}
-		for _, e := range p.Retained {
+		for _, e := range p.Draining {
 			keep[e] = struct{}{}
 		}
 		for _, fe := range p.Frontends {

@@ -16,7 +16,7 @@ import (
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func udp(name string, fronts []string, endpoints []string, retained ...string) *localsink.Service {
-	p := localsink.Port{Protocol: localsink.UDP}
+	p := localsink.Port{Protocol: localsink.ProtocolUDP}
 	for _, f := range fronts {
 		p.Frontends = append(p.Frontends, localsink.Frontend{Addr: addr(f)})
 	}
@@ -26,10 +26,10 @@ func udp(name string, fronts []string, endpoints []string, retained ...string) *
 	}
 	p.Pools = []localsink.Pool{pool}
 	for _, e := range retained {
-		p.Retained = append(p.Retained, addr(e))
+		p.Draining = append(p.Draining, addr(e))
 	}
 	tcp := p
-	tcp.Protocol = localsink.TCP
+	tcp.Protocol = localsink.ProtocolTCP
 	return &localsink.Service{Name: localsink.ServiceName{Name: name}, Ports: []localsink.Port{p, tcp}}
 }
 
@@ -42,7 +42,7 @@ const (
 
 // TestFlows says, step by step, which flows of a kernel's table are wrong.
 func TestFlows(t *testing.T) {
-	s := func(services ...*localsink.Service) localsink.State { return sinktest.State(services...) }
+	s := func(services ...*localsink.Service) localsink.State { return sinktest.NewState(services...) }
 	fronts := []string{vip, nodePort}
 	both := s(udp("dns", fronts, []string{one, two}))
 	for _, row := range []struct {
@@ -79,10 +79,10 @@ func TestFlows(t *testing.T) {
 		t.Run(row.id, func(t *testing.T) {
 			l, node := ledger{}, &localsink.Node{}
 			if row.from != nil {
-				l.accept(sinktest.Update(node, nil, row.from))
+				l.accept(sinktest.NewUpdate(node, nil, row.from))
 			}
 			from := row.from
-			suspects := l.suspect(sinktest.Update(node, from, row.to))
+			suspects := l.suspect(sinktest.NewUpdate(node, from, row.to))
 			local := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
 			require.Equal(t, row.wrong, suspects.wrong(flow{addr(row.dialled), addr(row.answers)}, local))
 		})
@@ -92,10 +92,10 @@ func TestFlows(t *testing.T) {
 // TestOneEndpointMoreReadsNoTable: the usual change must not cost a dump.
 func TestOneEndpointMoreReadsNoTable(t *testing.T) {
 	l, node := ledger{}, &localsink.Node{}
-	from := sinktest.State(udp("dns", []string{vip}, []string{one}))
-	l.accept(sinktest.Update(node, nil, from))
-	require.Empty(t, l.suspect(sinktest.Update(node, from, sinktest.State(udp("dns", []string{vip}, []string{one, two})))))
+	from := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
+	l.accept(sinktest.NewUpdate(node, nil, from))
+	require.Empty(t, l.suspect(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
 	tcpOnly := udp("web", []string{vip}, []string{one})
 	tcpOnly.Ports = tcpOnly.Ports[1:]
-	require.Empty(t, ledger{}.suspect(sinktest.Update(node, nil, sinktest.State(tcpOnly))))
+	require.Empty(t, ledger{}.suspect(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
 }

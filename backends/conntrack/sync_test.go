@@ -30,16 +30,16 @@ func TestSyncReadsWhatItMust(t *testing.T) {
 	d := sinktest.Driver{Sink: b, Node: node}
 	fronts := []string{vip, nodePort}
 
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("dns", fronts, []string{one, two}))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", fronts, []string{one, two}))))
 	require.Equal(t, []bool{true}, k.dumps, "nothing is of IPv6")
 	require.Len(t, k.flows, 6)
 	require.Equal(t, Stats{Dumps: 1}, b.Stats())
 	require.Empty(t, k.log.String())
 
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("dns", fronts, []string{one, two, old}))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", fronts, []string{one, two, old}))))
 	require.Len(t, k.dumps, 1, "one more endpoint is harmless")
 
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("dns", fronts, []string{one, old}), udp("six", []string{six}, []string{sixth}))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", fronts, []string{one, old}), udp("six", []string{six}, []string{sixth}))))
 	require.Equal(t, []bool{true, true, false}, k.dumps)
 	require.Equal(t, []flow{
 		{addr(vip), addr(one)}, {addr(elsewhere), addr(two)}, {addr("203.0.113.1:30053"), addr(two)}, {addr(six), addr(sixth)},
@@ -47,7 +47,7 @@ func TestSyncReadsWhatItMust(t *testing.T) {
 	require.Equal(t, Stats{Dumps: 3, Removed: 2}, b.Stats())
 	require.Contains(t, k.log.String(), "flows=2")
 
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(udp("dns", fronts, []string{one, old}))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", fronts, []string{one, old}))))
 	require.Equal(t, []bool{true, true, false, false}, k.dumps)
 	require.Len(t, k.flows, 3)
 	b.Close()
@@ -60,7 +60,7 @@ func TestOP14ErrorsAcceptNothing(t *testing.T) {
 	b, k := faked()
 	k.flows = []flow{{addr(vip), addr(old)}}
 	d := sinktest.Driver{Sink: b, Node: &localsink.Node{}}
-	state := sinktest.State(udp("dns", []string{vip}, []string{one}))
+	state := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
 
 	k.removeErr = injected
 	require.ErrorIs(t, d.Sync(t.Context(), state), injected)
@@ -78,10 +78,10 @@ func TestOP14ErrorsAcceptNothing(t *testing.T) {
 	require.NoError(t, d.Sync(t.Context(), state))
 	require.Empty(t, k.flows)
 	require.Len(t, b.ledger, 1)
-	require.NoError(t, d.Sync(t.Context(), sinktest.State()))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	require.Empty(t, b.ledger)
 	tcp := udp("web", []string{vip}, []string{one})
 	tcp.Ports = tcp.Ports[1:]
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(tcp)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(tcp)))
 	require.Empty(t, b.ledger, "Services without UDP take no place")
 }

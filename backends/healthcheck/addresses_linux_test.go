@@ -54,18 +54,18 @@ func TestHC10Addresses(t *testing.T) {
 		}
 		require.Equal(t, want, got)
 	}
-	three, four := sinktest.State(services(3)...), sinktest.State(services(4)...)
+	three, four := sinktest.NewState(services(3)...), sinktest.NewState(services(4)...)
 
-	sync(sinktest.Update(on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), nil, three))
+	sync(sinktest.NewUpdate(on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), nil, three))
 	for i := range 3 {
 		listens(i, "127.0.0.1", "192.0.2.1", "2001:db8::1")
 	}
 	ns.Address("lo", "192.0.2.2/32")
-	sync(sinktest.Update(on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), three, four))
+	sync(sinktest.NewUpdate(on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), three, four))
 	listens(0, "127.0.0.1", "192.0.2.1", "2001:db8::1")
 	listens(3, "127.0.0.1", "192.0.2.1", "2001:db8::1")
 	s.list.Reset(0)
-	<-s.Damaged()
+	<-s.ResyncRequested()
 	sync(&localsink.Update{Node: on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), All: four})
 	for i := range 4 {
 		listens(i, "127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1")
@@ -85,11 +85,11 @@ func TestHC10Addresses(t *testing.T) {
 	require.Len(t, s.addresses, 3, "each once: %v", s.addresses)
 
 	// While nobody asks for health checks, nothing is listed; who does gets what is there then.
-	sync(sinktest.Update(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), four, sinktest.State()))
+	sync(sinktest.NewUpdate(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), four, sinktest.NewState()))
 	require.Empty(t, s.checks)
 	require.False(t, s.list.Stop())
 	ns.Address("lo", "192.0.2.3/32")
-	sync(sinktest.Update(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), sinktest.State(), four))
+	sync(sinktest.NewUpdate(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), sinktest.NewState(), four))
 	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
 
 	// A list that cannot be had closes nothing.
@@ -100,7 +100,7 @@ func TestHC10Addresses(t *testing.T) {
 	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
 	require.True(t, s.list.Stop(), "it will try again")
 	s.interfaces = net.InterfaceAddrs
-	require.Empty(t, s.Unserved())
+	require.Empty(t, s.NotProgrammed())
 	sync(&localsink.Update{Node: on(), NodeChanged: true, All: four})
 	listens(0)
 }

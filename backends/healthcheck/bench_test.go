@@ -26,8 +26,8 @@ func BenchmarkOneChange(b *testing.B) {
 			for i := range n {
 				services = append(services, checked(fmt.Sprint(i), uint16(20000+i), 0))
 			}
-			state := sinktest.State(services...)
-			require.NoError(b, s.Sync(b.Context(), sinktest.Update(node, nil, state)))
+			state := sinktest.NewState(services...)
+			require.NoError(b, s.Sync(b.Context(), sinktest.NewUpdate(node, nil, state)))
 			local := 0
 			for b.Loop() {
 				local++

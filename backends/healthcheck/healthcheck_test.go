@@ -220,8 +220,8 @@ func newClinic(t *testing.T) *clinic {
 }
 
 func (c *clinic) move(services ...*localsink.Service) {
-	next := sinktest.State(services...)
-	require.NoError(c.t, c.sink.Sync(c.t.Context(), sinktest.Update(c.node, c.now, next)))
+	next := sinktest.NewState(services...)
+	require.NoError(c.t, c.sink.Sync(c.t.Context(), sinktest.NewUpdate(c.node, c.now, next)))
 	c.now = next
 }
 
@@ -295,7 +295,7 @@ func TestServiceHealth(t *testing.T) {
 			require.Equal(c.t, 200, c.code(a))
 			require.Equal(c.t, 503, c.code(b))
 			require.Empty(c.t, c.log.String())
-			require.Empty(c.t, c.sink.Unserved())
+			require.Empty(c.t, c.sink.NotProgrammed())
 		}},
 		{"6.8 service HC HC-14 Services that ask for nothing", func(c *clinic, a, _ uint16) {
 			plain := checked("a", a, 2)
@@ -336,24 +336,24 @@ func TestServiceHealth(t *testing.T) {
 			c.move(checked("a", a, 2), checked("b", b, 1))
 			c.move(checked("a", a, 3), checked("b", b, 1))
 			require.Equal(c.t, 1, bytes.Count(c.log.Bytes(), []byte("level=ERROR")), c.log.String())
-			require.Len(c.t, c.sink.Unserved(), 1)
-			require.ErrorContains(c.t, c.sink.Unserved()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
+			require.Len(c.t, c.sink.NotProgrammed(), 1)
+			require.ErrorContains(c.t, c.sink.NotProgrammed()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
 			require.Equal(c.t, 200, c.code(a), "others go on")
 			require.NoError(c.t, taken.Close())
 			c.sink.retry.Reset(0)
-			<-c.sink.Damaged()
+			<-c.sink.ResyncRequested()
 			require.NoError(c.t, c.sink.Sync(c.t.Context(), &localsink.Update{Node: c.node, All: c.now}))
 			require.Equal(c.t, 200, c.code(b))
-			require.Empty(c.t, c.sink.Unserved())
+			require.Empty(c.t, c.sink.NotProgrammed())
 		}},
 		{"HC-15 a port that is taken, and that nobody wants any more", func(c *clinic, a, _ uint16) {
 			taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a))
 			require.NoError(c.t, err)
 			defer taken.Close()
 			c.move(checked("a", a, 1))
-			require.Len(c.t, c.sink.Unserved(), 1)
+			require.Len(c.t, c.sink.NotProgrammed(), 1)
 			c.move()
-			require.Empty(c.t, c.sink.Unserved())
+			require.Empty(c.t, c.sink.NotProgrammed())
 		}},
 		{"HC-14 a port moves to a Service that had another", func(c *clinic, a, b uint16) {
 			c.move(checked("a", a, 2), checked("b", b, 1))

@@ -66,9 +66,9 @@ type Services struct {
 }
 
 var (
-	_ localsink.Sink     = (*Services)(nil)
-	_ localsink.Repairer = (*Services)(nil)
-	_ localsink.Partial  = (*Services)(nil)
+	_ localsink.Sink            = (*Services)(nil)
+	_ localsink.ResyncRequester = (*Services)(nil)
+	_ localsink.FailureReporter = (*Services)(nil)
 )
 
 // A check is one Service's health check port.
@@ -107,9 +107,9 @@ func NewServices(cfg Config) *Services {
 	return s
 }
 
-// Damaged implements localsink.Repairer: it asks for another attempt at ports that
+// ResyncRequested implements localsink.Repairer: it asks for another attempt at ports that
 // could not be opened, and for another look at the node's addresses.
-func (s *Services) Damaged() <-chan struct{} { return s.damaged }
+func (s *Services) ResyncRequested() <-chan struct{} { return s.damaged }
 
 func (s *Services) tryAgain() {
 	select {
@@ -118,9 +118,9 @@ func (s *Services) tryAgain() {
 	}
 }
 
-// Unserved implements localsink.Partial: it returns the Services whose health check ports
+// NotProgrammed implements localsink.Partial: it returns the Services whose health check ports
 // cannot be opened, all or some.
-func (s *Services) Unserved() map[localsink.ServiceName]error {
+func (s *Services) NotProgrammed() map[localsink.ServiceName]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.failing)

@@ -30,7 +30,7 @@ func TestTimers(t *testing.T) {
 		woken := func() bool {
 			synctest.Wait()
 			select {
-			case <-s.Damaged():
+			case <-s.ResyncRequested():
 				return true
 			default:
 				return false
@@ -38,8 +38,8 @@ func TestTimers(t *testing.T) {
 		}
 		time.Sleep(48 * time.Hour)
 		require.False(t, woken(), "there is nothing to do")
-		require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback(), nil, sinktest.State(checked("a", port, 1)))))
-		require.Len(t, s.Unserved(), 1)
+		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), nil, sinktest.NewState(checked("a", port, 1)))))
+		require.Len(t, s.NotProgrammed(), 1)
 		time.Sleep(retryAfter - time.Nanosecond)
 		require.False(t, woken())
 		time.Sleep(time.Nanosecond)
@@ -47,18 +47,18 @@ func TestTimers(t *testing.T) {
 
 		everywhere := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
 		s.interfaces = func() ([]net.Addr, error) { return nil, nil }
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.State(checked("a", port, 1))}))
-		require.Empty(t, s.Unserved())
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.NewState(checked("a", port, 1))}))
+		require.Empty(t, s.NotProgrammed())
 		time.Sleep(listAfter - time.Nanosecond)
 		require.False(t, woken())
 		time.Sleep(time.Nanosecond)
 		require.True(t, woken(), "addresses may have come")
 		s.interfaces = func() ([]net.Addr, error) { return nil, errors.New("injected") }
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.State()}))
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.NewState()}))
 		time.Sleep(retryAfter)
 		require.True(t, woken(), "they could not be listed")
 
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: sinktest.State()}))
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: sinktest.NewState()}))
 		s.list.Reset(time.Hour)
 		s.Close()
 		time.Sleep(48 * time.Hour)
@@ -77,13 +77,13 @@ func TestOnlyWhatHasChanged(t *testing.T) {
 		listed++
 		return net.InterfaceAddrs()
 	}
-	require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback, nil, sinktest.State(a, b))))
+	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback, nil, sinktest.NewState(a, b))))
 	require.False(t, s.retry.Stop(), "nothing is to be tried again")
 	code, _, _ := ask(t, a.HealthCheck.Port)
 	require.Equal(t, 200, code, "without Healthy, the proxy is healthy")
 	s.checks[a.Name].close(nil)
 	for range 3 {
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback, All: sinktest.State(a, b), Changed: []*localsink.Service{b}}))
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback, All: sinktest.NewState(a, b), Changed: []*localsink.Service{b}}))
 	}
 	require.Equal(t, 1, listed)
 	code, _, _ = ask(t, a.HealthCheck.Port)
@@ -98,9 +98,9 @@ func TestClosed(t *testing.T) {
 	defer s.Close()
 	port, now := freePort(t), localsink.State(nil)
 	for i := range 200 { // a listener that is closed late would be in the way of the next
-		next := sinktest.State(checked(fmt.Sprint(i%2), port, 1))
-		require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback(), now, next)))
-		require.Empty(t, s.Unserved())
+		next := sinktest.NewState(checked(fmt.Sprint(i%2), port, 1))
+		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), now, next)))
+		require.Empty(t, s.NotProgrammed())
 		now = next
 	}
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -113,7 +113,7 @@ func TestClosed(t *testing.T) {
 	n, err := c.Read(buf)
 	require.NoError(t, err)
 	require.Contains(t, string(buf[:n]), "200 OK")
-	require.NoError(t, s.Sync(t.Context(), sinktest.Update(loopback(), now, sinktest.State())))
+	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), now, sinktest.NewState())))
 	_, err = io.ReadAll(c)
 	require.NoError(t, err, "it ends, and not by the deadline")
 }

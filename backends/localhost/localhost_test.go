@@ -108,7 +108,7 @@ func newWorld(t *testing.T, cfg Config, node *localsink.Node) *world {
 
 // service is a node port of both families that leads to endpoints.
 func (w *world) service(name string, affinity time.Duration, endpoints ...*endpoint) *localsink.Service {
-	port := localsink.Port{Protocol: localsink.TCP, Affinity: affinity, Pools: []localsink.Pool{{}, {}}}
+	port := localsink.Port{Protocol: localsink.ProtocolTCP, Affinity: affinity, Pools: []localsink.Pool{{}, {}}}
 	for _, e := range endpoints {
 		pool := &port.Pools[0]
 		if e.addr.Addr().Is6() {
@@ -118,7 +118,7 @@ func (w *world) service(name string, affinity time.Duration, endpoints ...*endpo
 	}
 	for i, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		port.Frontends = append(port.Frontends, localsink.Frontend{
-			Kind: localsink.NodePort, Addr: netip.AddrPortFrom(any, w.port), Routes: []localsink.Route{{Pool: i, Masquerade: true}},
+			Kind: localsink.KindNodePort, Addr: netip.AddrPortFrom(any, w.port), Routes: []localsink.Route{{Pool: i, Masquerade: true}},
 		})
 	}
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: name}, Ports: []localsink.Port{port}}
@@ -126,7 +126,7 @@ func (w *world) service(name string, affinity time.Duration, endpoints ...*endpo
 
 func (w *world) sync(services ...*localsink.Service) {
 	w.t.Helper()
-	require.NoError(w.t, w.d.Sync(w.t.Context(), sinktest.State(services...)))
+	require.NoError(w.t, w.d.Sync(w.t.Context(), sinktest.NewState(services...)))
 }
 
 // connect returns a connection and who answered it.
@@ -201,7 +201,7 @@ func TestDP62(t *testing.T) {
 			four  bool
 			sixth bool
 		}{{v4, true, false}, {asking(), false, false}, {asking(loopback(true)), false, true}, {v6, true, true}} {
-			u := sinktest.Update(change.node, sinktest.State(state), sinktest.State(state))
+			u := sinktest.NewUpdate(change.node, sinktest.NewState(state), sinktest.NewState(state))
 			u.NodeChanged = true
 			require.NoError(t, w.sink.Sync(t.Context(), u))
 			for v6, open := range map[bool]bool{false: change.four, true: change.sixth} {
@@ -235,12 +235,12 @@ func TestDP62(t *testing.T) {
 		w.sync(w.service("web", 0))
 		w.refused(false)
 		dropping := w.service("web", 0)
-		dropping.Ports[0].Frontends[0].Routes[0].Empty = localsink.Drop
+		dropping.Ports[0].Frontends[0].Routes[0].EmptyVerdict = localsink.VerdictDrop
 		w.sync(dropping)
 		w.refused(false)
 	})
 
-	for _, protocol := range []localsink.Protocol{localsink.UDP, localsink.SCTP} {
+	for _, protocol := range []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolSCTP} {
 		t.Run("DP-63 is left alone: "+protocol.String(), func(t *testing.T) {
 			w := newWorld(t, Config{}, v4)
 			svc := w.service("dns", 0, newEndpoint(t, "a", false))
@@ -254,8 +254,8 @@ func TestDP62(t *testing.T) {
 	t.Run("only node ports", func(t *testing.T) {
 		w := newWorld(t, Config{}, v4)
 		svc := w.service("web", 0, newEndpoint(t, "a", false))
-		svc.Ports[0].Frontends[0].Kind = localsink.ExternalIP
-		svc.Ports[0].Frontends[1].Kind = localsink.ClusterIP
+		svc.Ports[0].Frontends[0].Kind = localsink.KindExternalIP
+		svc.Ports[0].Frontends[1].Kind = localsink.KindClusterIP
 		w.sync(svc)
 		require.Zero(t, w.sink.Stats())
 	})
@@ -274,24 +274,24 @@ func TestDP62(t *testing.T) {
 			svc = &next
 			w.sync(svc)
 		}
-		routes(localsink.Route{From: localsink.LocalPods}, localsink.Route{From: localsink.ThisNode, Pool: 2}, localsink.Route{})
+		routes(localsink.Route{From: localsink.FromLocalPods}, localsink.Route{From: localsink.FromThisNode, Pool: 2}, localsink.Route{})
 		w.answers(false, "b")
-		routes(localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 2})
+		routes(localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 2})
 		w.answers(false, "b")
-		routes(localsink.Route{From: localsink.ThisNode}, localsink.Route{Pool: 2})
+		routes(localsink.Route{From: localsink.FromThisNode}, localsink.Route{Pool: 2})
 		w.answers(false, "a")
-		routes(localsink.Route{From: localsink.ThisNode, Pool: 1, Empty: localsink.Drop}, localsink.Route{Pool: 2})
+		routes(localsink.Route{From: localsink.FromThisNode, Pool: 1, EmptyVerdict: localsink.VerdictDrop}, localsink.Route{Pool: 2})
 		w.refused(false)
 	})
 
 	t.Run("source ranges count", func(t *testing.T) {
 		w := newWorld(t, Config{}, v4)
 		svc := w.service("web", 0, newEndpoint(t, "a", false))
-		svc.Ports[0].Frontends[0].Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		svc.Ports[0].Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		w.sync(svc)
 		w.refused(false)
 		svc = w.service("web", 0, newEndpoint(t, "a", false))
-		svc.Ports[0].Frontends[0].Sources = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		svc.Ports[0].Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		w.sync(svc)
 		w.answers(false, "a")
 	})
@@ -457,7 +457,7 @@ func TestDP62BindFailure(t *testing.T) {
 	web := w.service("web", 0, a)
 	w.sync(web, other)
 	require.Equal(t, Stats{Listeners: 1, Unopened: 1, OpenFailures: 1}, w.sink.Stats())
-	unserved := w.sink.Unserved()
+	unserved := w.sink.NotProgrammed()
 	require.Len(t, unserved, 1)
 	require.ErrorIs(t, unserved[web.Name], syscall.EADDRINUSE)
 	require.ErrorContains(t, unserved[web.Name], fmt.Sprintf("localhost: Service ns/web: spec.ports[].nodePort %d: ", w.port))
@@ -465,16 +465,16 @@ func TestDP62BindFailure(t *testing.T) {
 	require.EqualValues(t, 2, w.sink.Stats().OpenFailures)
 	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "told once: %s", log.String())
 	w.sync(other)
-	require.Empty(t, w.sink.Unserved(), "nobody wants it any more")
+	require.Empty(t, w.sink.NotProgrammed(), "nobody wants it any more")
 	require.Zero(t, w.sink.Stats().Unopened)
 	w.sync(web, other)
-	require.Len(t, w.sink.Unserved(), 1)
+	require.Len(t, w.sink.NotProgrammed(), 1)
 	require.NoError(t, taken.Close())
 	w.sink.retry.Reset(0)
-	<-w.sink.Damaged()
-	require.NoError(t, w.sink.Sync(t.Context(), &localsink.Update{Node: w.node, All: sinktest.State(web, other)}))
+	<-w.sink.ResyncRequested()
+	require.NoError(t, w.sink.Sync(t.Context(), &localsink.Update{Node: w.node, All: sinktest.NewState(web, other)}))
 	w.answers(false, "a")
-	require.Empty(t, w.sink.Unserved())
+	require.Empty(t, w.sink.NotProgrammed())
 	require.Equal(t, 2, w.sink.Stats().Listeners)
 }
 
@@ -483,8 +483,8 @@ func TestCutOff(t *testing.T) {
 	w, a := newWorld(t, Config{}, asking(loopback(false))), newEndpoint(t, "a", false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, w.d.Sync(ctx, sinktest.State(w.service("web", 0, a))), context.Canceled)
-	require.Empty(t, w.sink.Unserved())
+	require.ErrorIs(t, w.d.Sync(ctx, sinktest.NewState(w.service("web", 0, a))), context.Canceled)
+	require.Empty(t, w.sink.NotProgrammed())
 	w.sync(w.service("web", 0, a))
 	w.answers(false, "a")
 }
@@ -511,20 +511,20 @@ func TestTimers(t *testing.T) {
 		woken := func() bool {
 			synctest.Wait()
 			select {
-			case <-s.Damaged():
+			case <-s.ResyncRequested():
 				return true
 			default:
 				return false
 			}
 		}
 		sync := func(n *localsink.Node) {
-			require.NoError(t, s.Sync(t.Context(), sinktest.Update(n, nil, sinktest.State(web))))
+			require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(n, nil, sinktest.NewState(web))))
 		}
 		sync(asking())
 		time.Sleep(48 * time.Hour)
 		require.False(t, woken(), "there is nothing to do")
 		sync(asking(loopback(false)))
-		require.Len(t, s.Unserved(), 1)
+		require.Len(t, s.NotProgrammed(), 1)
 		time.Sleep(retryAfter - time.Nanosecond)
 		require.False(t, woken())
 		time.Sleep(time.Nanosecond)

@@ -63,9 +63,9 @@ type Sink struct {
 }
 
 var (
-	_ localsink.Sink     = (*Sink)(nil)
-	_ localsink.Repairer = (*Sink)(nil)
-	_ localsink.Partial  = (*Sink)(nil)
+	_ localsink.Sink            = (*Sink)(nil)
+	_ localsink.ResyncRequester = (*Sink)(nil)
+	_ localsink.FailureReporter = (*Sink)(nil)
 )
 
 // New returns a sink that has no ports open yet. It must be closed.
@@ -89,9 +89,9 @@ func New(cfg Config) *Sink {
 	return s
 }
 
-// Damaged implements localsink.Repairer: it asks for another attempt at ports that could
+// ResyncRequested implements localsink.Repairer: it asks for another attempt at ports that could
 // not be opened.
-func (s *Sink) Damaged() <-chan struct{} { return s.damaged }
+func (s *Sink) ResyncRequested() <-chan struct{} { return s.damaged }
 
 func (s *Sink) tryAgain() {
 	select {
@@ -100,8 +100,8 @@ func (s *Sink) tryAgain() {
 	}
 }
 
-// Unserved implements localsink.Partial.
-func (s *Sink) Unserved() map[localsink.ServiceName]error {
+// NotProgrammed implements localsink.Partial.
+func (s *Sink) NotProgrammed() map[localsink.ServiceName]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make(map[localsink.ServiceName]error, len(s.shut))
@@ -172,12 +172,12 @@ func (s *Sink) targets(svc *localsink.Service) []target {
 	var all []target
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		if p.Protocol != localsink.TCP {
+		if p.Protocol != localsink.ProtocolTCP {
 			continue
 		}
 		for _, fe := range p.Frontends {
 			for _, a := range s.addresses {
-				if fe.Kind != localsink.NodePort || fe.Addr.Addr().Is4() != a.Is4() {
+				if fe.Kind != localsink.KindNodePort || fe.Addr.Addr().Is4() != a.Is4() {
 					continue
 				}
 				if to := endpoints(p, &fe, a); len(to) > 0 {
@@ -191,10 +191,10 @@ func (s *Sink) targets(svc *localsink.Service) []target {
 
 // endpoints returns where a client that is this node, and has the address, is sent.
 func endpoints(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []netip.AddrPort {
-	if fe.Sources != nil && !slices.ContainsFunc(fe.Sources, func(n netip.Prefix) bool { return n.Contains(client) }) {
+	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, func(n netip.Prefix) bool { return n.Contains(client) }) {
 		return nil
 	}
-	i := slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From != localsink.LocalPods })
+	i := slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From != localsink.FromLocalPods })
 	if i < 0 {
 		return nil
 	}

@@ -72,9 +72,9 @@ func stickyService(ip ipFamily, affinity time.Duration, pods ...int) *localsink.
 	pool := poolOf(addrs...)
 	pool.Endpoints = inOrder(pool.Endpoints)
 	s := servicesOf("sticky", []localsink.Pool{pool},
-		frontend(localsink.ClusterIP, ip.vip(1, 80)),
-		frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true}),
-		frontend(localsink.LoadBalancer, ip.vip(2, 80), localsink.Route{Masquerade: true}))
+		frontend(localsink.KindClusterIP, ip.vip(1, 80)),
+		frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
+		frontend(localsink.KindLoadBalancer, ip.vip(2, 80), localsink.Route{Masquerade: true}))
 	for i := range s.Ports {
 		s.Ports[i].Affinity = affinity
 	}
@@ -94,7 +94,7 @@ func (w *world) reaches(ns *netnstest.Namespace, network, source, addr string) s
 func (w *world) forgetFlows() {
 	w.t.Helper()
 	udp := &netlink.ConntrackFilter{}
-	require.NoError(w.t, udp.AddProtocol(uint8(localsink.UDP)))
+	require.NoError(w.t, udp.AddProtocol(uint8(localsink.ProtocolUDP)))
 	for _, family := range []netlink.InetFamily{syscall.AF_INET, syscall.AF_INET6} {
 		w.node.Do(func() error {
 			_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, udp)
@@ -188,8 +188,8 @@ func TestAffinityByPort(t *testing.T) {
 	}
 	clients := w.addClients()(ip)
 	s := stickyService(ip, time.Hour, 0, 1, 2, 3)
-	s.Ports[0].Name, s.Ports[1].Name, s.Ports[1].Protocol = "a", "b", localsink.TCP
-	s.Ports[1].Frontends = []localsink.Frontend{frontend(localsink.ClusterIP, ip.vip(1, 81))}
+	s.Ports[0].Name, s.Ports[1].Name, s.Ports[1].Protocol = "a", "b", localsink.ProtocolTCP
+	s.Ports[1].Frontends = []localsink.Frontend{frontend(localsink.KindClusterIP, ip.vip(1, 81))}
 	w.sync(s)
 	first, second := w.drawn("tcp", clients, ip.vip(1, 80)), w.drawn("tcp", clients, ip.vip(1, 81))
 	require.NotEqual(t, first, second)
@@ -321,7 +321,7 @@ func TestAffinitySurvives(t *testing.T) {
 	// Without its memory the backend goes on as well.
 	_, err = w.node.Command("nft", "flush", "ruleset")
 	require.NoError(t, err)
-	<-w.backend.Damaged()
+	<-w.backend.ResyncRequested()
 	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
 	held = drawn()
 	require.Equal(t, held, drawn())
@@ -372,7 +372,7 @@ func TestAffinityOfPools(t *testing.T) {
 			for i := range s.Ports {
 				s.Ports[i].Pools = append(slices.Clone(s.Ports[i].Pools), inner.Ports[i].Pools...)
 				for j := range s.Ports[i].Frontends[1:] {
-					s.Ports[i].Frontends[1+j].Routes = []localsink.Route{{From: localsink.LocalPods}, {Pool: 1, Masquerade: true}}
+					s.Ports[i].Frontends[1+j].Routes = []localsink.Route{{From: localsink.FromLocalPods}, {Pool: 1, Masquerade: true}}
 				}
 			}
 			return s

@@ -139,7 +139,7 @@ func (g generator) pin(k *modelKernel, m *mirror, all pinsOf) {
 // Names tell ports apart, are the same in every process, and can be read by nft.
 func TestStickyNames(t *testing.T) {
 	name := localsink.ServiceName{Namespace: "ns", Name: "web"}
-	p := localsink.Port{Name: "http", Protocol: localsink.TCP, Affinity: time.Hour}
+	p := localsink.Port{Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour}
 	require.Equal(t, "web-7a9262c9bcee7436", stickyID(name, &p, 0))
 	seen := map[string]bool{stickyID(name, &p, 0): true}
 	for _, other := range []struct {
@@ -147,14 +147,14 @@ func TestStickyNames(t *testing.T) {
 		proto                 localsink.Protocol
 		twin                  int
 	}{
-		{"ns2", "web", "http", localsink.TCP, 0},
-		{"ns", "web2", "http", localsink.TCP, 0},
-		{"ns", "web", "https", localsink.TCP, 0},
-		{"ns", "web", "http", localsink.UDP, 0},
-		{"ns", "web", "http", localsink.TCP, 1},
-		{"n", "sweb", "http", localsink.TCP, 0},
-		{"ns", strings.Repeat("long", 100), "http", localsink.TCP, 0},
-		{"ns", "we {b};\x00\"é", "http", localsink.TCP, 0},
+		{"ns2", "web", "http", localsink.ProtocolTCP, 0},
+		{"ns", "web2", "http", localsink.ProtocolTCP, 0},
+		{"ns", "web", "https", localsink.ProtocolTCP, 0},
+		{"ns", "web", "http", localsink.ProtocolUDP, 0},
+		{"ns", "web", "http", localsink.ProtocolTCP, 1},
+		{"n", "sweb", "http", localsink.ProtocolTCP, 0},
+		{"ns", strings.Repeat("long", 100), "http", localsink.ProtocolTCP, 0},
+		{"ns", "we {b};\x00\"é", "http", localsink.ProtocolTCP, 0},
 	} {
 		id := stickyID(localsink.ServiceName{Namespace: other.namespace, Name: other.name},
 			&localsink.Port{Name: other.port, Protocol: other.proto}, other.twin)
@@ -162,18 +162,18 @@ func TestStickyNames(t *testing.T) {
 		seen[id] = true
 		require.True(t, readable(drawsName(id, 10, 1)), id)
 		pl := plan{role: byNodePort, sticky: id, count: 3, branches: [maxPositions]branch{
-			{from: localsink.LocalPods, position: 10, masquerade: true}, {from: localsink.ThisNode, position: 11, masquerade: true}, {position: 12, masquerade: true}}}
+			{from: localsink.FromLocalPods, position: 10, masquerade: true}, {from: localsink.FromThisNode, position: 11, masquerade: true}, {position: 12, masquerade: true}}}
 		require.Less(t, len(pl.name()), 128)
 		require.True(t, readable(pl.name()), pl.name())
 	}
-	s := localsink.Service{Name: name, Ports: []localsink.Port{p, {Name: "http", Protocol: localsink.TCP}, p}}
+	s := localsink.Service{Name: name, Ports: []localsink.Port{p, {Name: "http", Protocol: localsink.ProtocolTCP}, p}}
 	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 0))
 	require.Empty(t, stickyIDOf(&s, 1))
 	require.Equal(t, stickyID(name, &p, 1), stickyIDOf(&s, 2))
 	// Ports that differ in something are no twins, and are called what they are without
 	// each other.
 	udp, other := p, p
-	udp.Protocol, other.Name = localsink.UDP, "other"
+	udp.Protocol, other.Name = localsink.ProtocolUDP, "other"
 	s.Ports = []localsink.Port{udp, other, p}
 	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 2))
 }
@@ -215,7 +215,7 @@ func TestAffinityChanges(t *testing.T) {
 	var s *sticky
 	apply := func(affinity time.Duration, endpoints ...string) (ops int) {
 		svc := serviceOf("a", localsink.Port{Affinity: affinity, Pools: []localsink.Pool{poolOf(endpoints...)}, Frontends: []localsink.Frontend{
-			frontend(localsink.ClusterIP, "10.96.0.1:80"), frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{Masquerade: true})}})
+			frontend(localsink.KindClusterIP, "10.96.0.1:80"), frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{Masquerade: true})}})
 		before := k.ops
 		m.change([]change{{name: svc.Name, want: svc}}, nil)
 		require.True(t, m.finish())
@@ -282,7 +282,7 @@ func TestAffinityChanges(t *testing.T) {
 	// Two frontends exchange what is done with their clients: both plans lose a reference
 	// and get another.
 	exchange := func(masqueraded int) *localsink.Service {
-		fronts := []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.0.1:80"), frontend(localsink.ExternalIP, "198.51.100.1:80")}
+		fronts := []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80"), frontend(localsink.KindExternalIP, "198.51.100.1:80")}
 		fronts[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
 		return serviceOf("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{poolOf("10.0.0.1:80")}, Frontends: fronts})
 	}
@@ -306,7 +306,7 @@ func TestCarryOverFromBefore(t *testing.T) {
 	k := newModelKernel(t)
 	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
 	svc := serviceOf("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.2:80")},
-		Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.0.1:80")}})
+		Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80")}})
 	m.load(svc)
 	id := stickyIDOf(svc, 0)
 	ref := stickyRef(id, 1)

@@ -34,10 +34,10 @@ type Backend struct {
 }
 
 var (
-	_ localsink.Sink     = (*Backend)(nil)
-	_ localsink.Repairer = (*Backend)(nil)
-	_ localsink.Limited  = (*Backend)(nil)
-	_ localsink.Partial  = (*Backend)(nil)
+	_ localsink.Sink            = (*Backend)(nil)
+	_ localsink.ResyncRequester = (*Backend)(nil)
+	_ localsink.FeatureReporter = (*Backend)(nil)
+	_ localsink.FailureReporter = (*Backend)(nil)
 )
 
 // retryRefused is how long after a Sync a refused Service is tried again.
@@ -94,14 +94,14 @@ func listed(u *localsink.Update) []localsink.ServiceName {
 	return names
 }
 
-// Damaged returns a channel that receives after somebody else changed the
-// backend's tables, or may have; see [localsink.Repairer]. The Sync that follows
+// ResyncRequested returns a channel that receives after somebody else changed the
+// backend's tables, or may have; see [localsink.ResyncRequester]. The Sync that follows
 // writes them anew. When that happens again and again, as when two backends use
 // one table, the channel receives less and less often, down to once in a minute.
-func (b *Backend) Damaged() <-chan struct{} { return b.watch.damaged }
+func (b *Backend) ResyncRequested() <-chan struct{} { return b.watch.damaged }
 
-// Lacks returns the features that the backend or this kernel does not have.
-func (b *Backend) Lacks() localsink.Features { return b.lacks }
+// Unsupported returns the features that the backend or this kernel does not have.
+func (b *Backend) Unsupported() localsink.Features { return b.lacks }
 
 // Close stops the backend and frees its resources. The rules stay in effect: see
 // [Cleanup]. It must not be called during Sync. Further calls do nothing.
@@ -151,9 +151,9 @@ func (b *Backend) Stats() Stats {
 	return s
 }
 
-// Unserved returns the Services that the kernel refuses, and those that break the contract
-// of package localsink or claim what another Service has; see [localsink.Partial].
-func (b *Backend) Unserved() map[localsink.ServiceName]error {
+// NotProgrammed returns the Services that the kernel refuses, and those that break the contract
+// of package localsink or claim what another Service has; see [localsink.FailureReporter].
+func (b *Backend) NotProgrammed() map[localsink.ServiceName]error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.unserved)

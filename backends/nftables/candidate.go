@@ -89,7 +89,7 @@ func onlyUsed(all []candidate, pools []localsink.Pool) {
 func (m *mirror) candidate(port int, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool, sticky string) candidate {
 	c := candidate{
 		key:       key{addr: fe.Addr, proto: p.Protocol},
-		clusterIP: fe.Kind == localsink.ClusterIP,
+		clusterIP: fe.Kind == localsink.KindClusterIP,
 		port:      port,
 		affinity:  p.Affinity,
 		pools:     pools,
@@ -98,20 +98,20 @@ func (m *mirror) candidate(port int, p *localsink.Port, fe *localsink.Frontend, 
 	if sticky != "" {
 		c.plan = c.plan.stuck(sticky, c.used)
 	}
-	if fe.Sources != nil {
-		c.restricted, c.sources = true, sourcesOf(m.family, fe.Sources)
+	if fe.SourceRanges != nil {
+		c.restricted, c.sources = true, sourcesOf(m.family, fe.SourceRanges)
 	}
 	return c
 }
 
 // servable tells whether a frontend means anything.
 func servable(p *localsink.Port, fe *localsink.Frontend) bool {
-	known := p.Protocol == localsink.TCP || p.Protocol == localsink.UDP || p.Protocol == localsink.SCTP
+	known := p.Protocol == localsink.ProtocolTCP || p.Protocol == localsink.ProtocolUDP || p.Protocol == localsink.ProtocolSCTP
 	inRange := !slices.ContainsFunc(fe.Routes, func(r localsink.Route) bool {
-		return r.Pool < 0 || r.Pool >= len(p.Pools) || r.From > localsink.ThisNode
+		return r.Pool < 0 || r.Pool >= len(p.Pools) || r.From > localsink.FromThisNode
 	})
 	return known && inRange && len(fe.Routes) > 0 && fe.Addr.Port() != 0 &&
-		fe.Addr.Addr().IsUnspecified() == (fe.Kind == localsink.NodePort)
+		fe.Addr.Addr().IsUnspecified() == (fe.Kind == localsink.KindNodePort)
 }
 
 // fault says what is wrong with a frontend and what is done about it.

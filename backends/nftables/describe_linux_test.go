@@ -15,8 +15,8 @@ import (
 func TestDescribe(t *testing.T) {
 	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), {}},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.ClusterIP, "10.96.0.1:80"),
-			frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1, Empty: localsink.Drop}),
+			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictDrop}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)
@@ -47,8 +47,8 @@ func TestDescribe(t *testing.T) {
 func TestDescribeAffinity(t *testing.T) {
 	s := serviceOf("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.10:8080", "10.244.0.11:8080"), poolOf("10.244.0.9:8080", "10.244.0.11:8080")},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.ClusterIP, "10.96.0.1:80"),
-			frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{From: localsink.LocalPods, Pool: 2}, localsink.Route{Pool: 1}),
+			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods, Pool: 2}, localsink.Route{Pool: 1}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)

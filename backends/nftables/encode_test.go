@@ -23,7 +23,7 @@ func TestElementPieces(t *testing.T) {
 			addr := netip.AddrPortFrom(f.loopback.Addr(), 80)
 			const n = 5000
 			for i := range n {
-				e := element{key: key{addr, localsink.TCP}, slot: uint32(i), to: uint32(i), value: addr, left: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
+				e := element{key: key{addr, localsink.ProtocolTCP}, slot: uint32(i), to: uint32(i), value: addr, left: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
 				tx.add(s, e)
 				tx.remove(s, e)
 			}

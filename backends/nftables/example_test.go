@@ -28,7 +28,7 @@ func program(ctx context.Context, updates <-chan *localsink.Update) error {
 		case <-ctx.Done():
 			return nil
 		case last = <-updates:
-		case <-backend.Damaged(): // Sync once more heals it
+		case <-backend.ResyncRequested(): // Sync once more heals it
 		}
 		if last != nil {
 			if err := backend.Sync(ctx, last); err != nil {
@@ -42,14 +42,14 @@ func Example() {
 	service := &localsink.Service{
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
 		Ports: []localsink.Port{{
-			Protocol: localsink.TCP,
+			Protocol: localsink.ProtocolTCP,
 			Frontends: []localsink.Frontend{{
-				Kind: localsink.ClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: []localsink.Route{{}},
+				Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: []localsink.Route{{}},
 			}},
 			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.0.7:8080")}}}},
 		}},
 	}
-	fmt.Println(service.Name, "needs", service.Needs())
+	fmt.Println(service.Name, "needs", service.RequiredFeatures())
 	_ = program
 	// Output: default/web needs IPv4, TCP, ClusterIP
 }

@@ -162,7 +162,7 @@ func (a *tale) front(kind localsink.FrontendKind, i byte, routes ...localsink.Ro
 		routes = []localsink.Route{{}}
 	}
 	fe := localsink.Frontend{Kind: kind, Addr: netip.AddrPortFrom(a.addr(i), 80), Routes: routes}
-	if kind == localsink.NodePort {
+	if kind == localsink.KindNodePort {
 		fe.Addr = netip.AddrPortFrom(a.any(), 30000+uint16(i))
 	}
 	return fe
@@ -202,8 +202,8 @@ func TestGoldenTable(t *testing.T) {
 				"2001:db8::1/128", "2001:db8:3::/64", "::1/128", "::/127"),
 			ServiceNetworks: prefix("10.96.0.0/12", "fd00:96::/108"),
 		}
-		ways := []localsink.Route{{From: localsink.LocalPods}, {From: localsink.ThisNode, Masquerade: true}, {Pool: 1}}
-		a.must("a node with everything", a.service([]localsink.Pool{a.pool(1, 2), a.pool(2)}, a.front(localsink.ExternalIP, 1, ways...)))
+		ways := []localsink.Route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}
+		a.must("a node with everything", a.service([]localsink.Pool{a.pool(1, 2), a.pool(2)}, a.front(localsink.KindExternalIP, 1, ways...)))
 		everything := *a.node
 		everything.NodePortAddresses = prefix("0.0.0.0/0", "::/0")
 		a.node = &everything
@@ -216,27 +216,27 @@ func TestGoldenTable(t *testing.T) {
 func TestGoldenKinds(t *testing.T) {
 	eachTale(t, "kinds", func(a *tale) {
 		a.must("nothing")
-		drop := localsink.Route{Pool: 2, Empty: localsink.Drop}
-		restricted := a.front(localsink.LoadBalancer, 6)
-		restricted.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(0), 25), netip.PrefixFrom(a.addr(77), a.f.addrLen*8)}
-		closed := a.front(localsink.NodePort, 7)
-		closed.Sources = []netip.Prefix{}
+		drop := localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}
+		restricted := a.front(localsink.KindLoadBalancer, 6)
+		restricted.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 25), netip.PrefixFrom(a.addr(77), a.f.addrLen*8)}
+		closed := a.front(localsink.KindNodePort, 7)
+		closed.SourceRanges = []netip.Prefix{}
 		pools := []localsink.Pool{a.pool(1, 2, 3), a.pool(2), {}}
 		all := []localsink.Frontend{
-			a.front(localsink.ClusterIP, 1),
-			a.front(localsink.NodePort, 2, localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1, Masquerade: true}),
-			a.front(localsink.ExternalIP, 3, localsink.Route{Pool: 2, Masquerade: true}),
-			a.front(localsink.ExternalIP, 4, localsink.Route{From: localsink.ThisNode, Pool: 1}, drop),
-			a.front(localsink.ClusterIP, 5, drop),
+			a.front(localsink.KindClusterIP, 1),
+			a.front(localsink.KindNodePort, 2, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true}),
+			a.front(localsink.KindExternalIP, 3, localsink.Route{Pool: 2, Masquerade: true}),
+			a.front(localsink.KindExternalIP, 4, localsink.Route{From: localsink.FromThisNode, Pool: 1}, drop),
+			a.front(localsink.KindClusterIP, 5, drop),
 			restricted, closed,
 		}
 		a.must("all kinds", a.service(pools, all...))
 		open := all[5]
-		open.Sources = nil
+		open.SourceRanges = nil
 		a.must("source ranges end, and a frontend", a.service(pools, append(slices.Clone(all[:5]), open)...))
 		udp := a.service(pools, all[0], all[1])
-		udp.Ports[0].Protocol = localsink.UDP
-		udp.Ports = append(udp.Ports, localsink.Port{Protocol: localsink.SCTP, Pools: pools, Frontends: all[:1]})
+		udp.Ports[0].Protocol = localsink.ProtocolUDP
+		udp.Ports = append(udp.Ports, localsink.Port{Protocol: localsink.ProtocolSCTP, Pools: pools, Frontends: all[:1]})
 		a.must("other protocols", udp)
 		a.must("nothing again")
 	})
@@ -246,7 +246,7 @@ func TestGoldenKinds(t *testing.T) {
 func TestGoldenEndpoints(t *testing.T) {
 	eachTale(t, "endpoints", func(a *tale) {
 		serve := func(title string, ids ...byte) {
-			a.must(title, a.service([]localsink.Pool{a.pool(ids...)}, a.front(localsink.ClusterIP, 1), a.front(localsink.NodePort, 1, localsink.Route{Masquerade: true})))
+			a.must(title, a.service([]localsink.Pool{a.pool(ids...)}, a.front(localsink.KindClusterIP, 1), a.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})))
 		}
 		serve("three", 1, 2, 3)
 		serve("one is replaced", 1, 3, 4)
@@ -271,12 +271,12 @@ func TestGoldenAffinity(t *testing.T) {
 	eachTale(t, "affinity", func(a *tale) {
 		a.must("nothing")
 		serve := func(title string, d time.Duration, pools ...localsink.Pool) {
-			s := a.service(pools, a.front(localsink.ClusterIP, 1), a.front(localsink.NodePort, 1,
-				localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: len(pools) - 1, Masquerade: true}))
+			s := a.service(pools, a.front(localsink.KindClusterIP, 1), a.front(localsink.KindNodePort, 1,
+				localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: len(pools) - 1, Masquerade: true}))
 			s.Ports[0].Affinity = d
 			a.must(title, s)
 		}
-		id := stickyID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.TCP}, 0)
+		id := stickyID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.ProtocolTCP}, 0)
 		pin := func(client byte, slot uint32, left time.Duration) nfnl.Element {
 			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Left: left}
 		}
@@ -312,19 +312,19 @@ func TestGoldenAffinity(t *testing.T) {
 func TestGoldenUnused(t *testing.T) {
 	a := newTale(t, ipv4())
 	for i := range byte(maxUnused + 2) {
-		fe := a.front(localsink.ExternalIP, 1)
-		fe.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(i), 32)}
+		fe := a.front(localsink.KindExternalIP, 1)
+		fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(i), 32)}
 		a.must(fmt.Sprint("source ", i), a.service([]localsink.Pool{{}}, fe))
 	}
 	told := a.kernel.told.String()
 	require.Equal(t, maxUnused+1, strings.Count(told, " del chain "))
 	require.Less(t, strings.Index(told, fmt.Sprint("# source ", maxUnused+1)), strings.Index(told, " del chain "), "not before there are many")
 	require.Contains(t, told[strings.Index(told, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
-	fe := a.front(localsink.ExternalIP, 1)
-	fe.Sources = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
+	fe := a.front(localsink.KindExternalIP, 1)
+	fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
 	a.must("the first source again", a.service([]localsink.Pool{{}}, fe))
 	again := a.kernel.told.String()[len(told):]
-	require.Contains(t, again, " new chain kpng "+sourcesOf(a.f, fe.Sources).name+"\n", "it was deleted")
+	require.Contains(t, again, " new chain kpng "+sourcesOf(a.f, fe.SourceRanges).name+"\n", "it was deleted")
 	require.NotContains(t, again, " del chain ", "each chain goes once")
 }
 
@@ -333,7 +333,7 @@ func TestGoldenRefused(t *testing.T) {
 	a := newTale(t, ipv4())
 	var all []*localsink.Service
 	for i := range byte(5) {
-		s := a.service([]localsink.Pool{a.pool(1)}, a.front(localsink.ExternalIP, 10+i))
+		s := a.service([]localsink.Pool{a.pool(1)}, a.front(localsink.KindExternalIP, 10+i))
 		s.Name.Name = fmt.Sprint("s", i)
 		all = append(all, s)
 	}

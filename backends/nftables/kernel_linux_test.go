@@ -177,13 +177,13 @@ func TestListing(t *testing.T) {
 	b := backendIn(t, ns, Config{})
 	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.9:8080"), {}},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.ClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true}),
-			frontend(localsink.NodePort, "0.0.0.0:30080", localsink.Route{From: localsink.LocalPods},
-				localsink.Route{From: localsink.ThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
-			frontend(localsink.ExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, Empty: localsink.Drop}),
-			frontend(localsink.LoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
+			frontend(localsink.KindClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
+			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods},
+				localsink.Route{From: localsink.FromThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
+			frontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}),
+			frontend(localsink.KindLoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
 		}})
-	s.Ports[0].Frontends[3].Sources = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
+	s.Ports[0].Frontends[3].SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
 	n := testNode()
 	n.LocalPods = localsink.PodSources{Networks: n.LocalPods.Networks, Interface: "br0", InterfacePrefix: "veth"}
 	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("127.0.0.0/8")}
@@ -250,7 +250,7 @@ func (k *faultyKernel) heal() { k.fault = func(*nfnl.Batch, bool) error { return
 
 func clusterIPService(i int) *localsink.Service {
 	return serviceOf(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{poolOf(fmt.Sprintf("10.244.0.%d:80", i))},
-		Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
+		Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
 }
 
 // Services that the kernel refuses do not keep others from being served.
@@ -286,9 +286,9 @@ func TestRefusedServices(t *testing.T) {
 	require.Contains(t, b.Stats().Tables[0].LastError, "is not served over ip: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
 	require.Equal(t, 38, served())
-	require.Len(t, b.Unserved(), 2, "OP-14: they are named")
-	require.ErrorIs(t, b.Unserved()[all[7].Name], syscall.EINVAL)
-	require.ErrorContains(t, b.Unserved()[all[23].Name], "nftables: the kernel refuses it over ip: ")
+	require.Len(t, b.NotProgrammed(), 2, "OP-14: they are named")
+	require.ErrorIs(t, b.NotProgrammed()[all[7].Name], syscall.EINVAL)
+	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: the kernel refuses it over ip: ")
 
 	// Retries cost no rebuild, and changes of others go through.
 	rebuilds := b.Stats().Tables[0].Rebuilds
@@ -309,18 +309,18 @@ func TestRefusedServices(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
 	require.Equal(t, 39, served())
 	require.Empty(t, b.Stats().Tables[0].Refused)
-	require.Empty(t, b.Unserved())
+	require.Empty(t, b.NotProgrammed())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
 
 	// What two Services claim is served for one of them.
 	twin := clusterIPService(5)
 	twin.Name.Name = "twin"
-	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.ClusterIP, "10.96.0.222:80"))
+	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.KindClusterIP, "10.96.0.222:80"))
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
-	require.Len(t, b.Unserved(), 1)
-	require.ErrorContains(t, b.Unserved()[twin.Name], "belongs to Service test/svc-05")
+	require.Len(t, b.NotProgrammed(), 1)
+	require.ErrorContains(t, b.NotProgrammed()[twin.Name], "belongs to Service test/svc-05")
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
-	require.Empty(t, b.Unserved())
+	require.Empty(t, b.NotProgrammed())
 
 	// A kernel that refuses everything is not the fault of Services.
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
@@ -339,9 +339,9 @@ func TestFailedUpdateTakenBack(t *testing.T) {
 	k := sabotage(b)
 	before, after := clusterIPService(1), clusterIPService(1)
 	after.Ports[0].Frontends[0].Addr = netip.MustParseAddrPort("10.96.0.99:80")
-	after.Ports[0].Frontends = append(after.Ports[0].Frontends, frontend(localsink.ClusterIP, "[fd00:96::1]:80"))
+	after.Ports[0].Frontends = append(after.Ports[0].Frontends, frontend(localsink.KindClusterIP, "[fd00:96::1]:80"))
 	d := sinktest.Driver{Sink: b, Node: testNode()}
-	require.NoError(t, d.Sync(context.Background(), sinktest.State(before)))
+	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
 	commits := 0
 	k.fault = func(_ *nfnl.Batch, commit bool) error {
 		if commits++; commits > 1 { // the second is IPv6
@@ -349,9 +349,9 @@ func TestFailedUpdateTakenBack(t *testing.T) {
 		}
 		return nil
 	}
-	require.ErrorIs(t, d.Sync(context.Background(), sinktest.State(after)), nfnl.ErrOverrun)
+	require.ErrorIs(t, d.Sync(context.Background(), sinktest.NewState(after)), nfnl.ErrOverrun)
 	k.heal()
-	require.NoError(t, d.Sync(context.Background(), sinktest.State(before)))
+	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
 	require.Equal(t, []string{`"10.96.0.1"`}, contentOf(t, ns, "ip", "kpng").sets[setClusterIPs])
 }
 
@@ -377,7 +377,7 @@ func TestHealing(t *testing.T) {
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
 		select {
-		case <-b.Damaged():
+		case <-b.ResyncRequested():
 		case <-time.After(2 * time.Second):
 			t.Fatalf("%q was not noticed", command)
 		}
@@ -441,13 +441,13 @@ func TestLargeService(t *testing.T) {
 			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80)})
 		}
 		s := serviceOf(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
-			Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.1.1:80")}})
+			Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.1.1:80")}})
 		s.Name.Namespace = strings.Repeat("s", 63)
 		return s
 	}
 	for _, affinity := range []time.Duration{0, time.Hour} {
 		for _, n := range []int{5000, 5001, 4999} {
-			require.NoError(t, d.Sync(t.Context(), sinktest.State(large(n, affinity), clusterIPService(2))))
+			require.NoError(t, d.Sync(t.Context(), sinktest.NewState(large(n, affinity), clusterIPService(2))))
 			held := 0
 			for name, elements := range contentOf(t, ns, "ip", "kpng").sets {
 				if strings.Contains(name, "endpoints-") {

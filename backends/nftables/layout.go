@@ -229,7 +229,7 @@ func (p *plan) target(b branch) string {
 		return stickyChain(p.sticky, b.position)
 	case b.position > 0:
 		return p.balancer(b).name()
-	case b.empty == localsink.Drop:
+	case b.empty == localsink.VerdictDrop:
 		return chainDrop
 	}
 	return chainReject
@@ -263,7 +263,7 @@ func planOf(r role, routes []localsink.Route, pools []localsink.Pool) (p plan, u
 			}
 			b.masquerade, b.position, b.size = route.Masquerade, at+1, n
 		} else {
-			b.empty = route.Empty
+			b.empty = route.EmptyVerdict
 		}
 		p.branches[p.count] = b
 		p.count++
@@ -288,7 +288,7 @@ func (p plan) stuck(id string, used [maxPositions]int) plan {
 // decides tells whether a client of that kind is taken by an earlier branch.
 func (p *plan) decides(from localsink.From) bool {
 	for _, b := range p.branches[:p.count] {
-		if b.from == from || b.from == localsink.Anyone {
+		if b.from == from || b.from == localsink.FromAny {
 			return true
 		}
 	}
@@ -298,7 +298,7 @@ func (p *plan) decides(from localsink.From) bool {
 // direct returns the chain to go to when the plan needs none of its own.
 func (p *plan) direct() (string, bool) {
 	b := p.branches[0]
-	if p.count == 1 && b.from == localsink.Anyone && !b.masquerade && p.sticky == "" {
+	if p.count == 1 && b.from == localsink.FromAny && !b.masquerade && p.sticky == "" {
 		return p.target(b), true
 	}
 	return "", false
@@ -325,7 +325,7 @@ func (p *plan) name() string {
 			s.WriteString(strconv.Itoa(b.position))
 		case b.position > 0:
 			s.WriteString(p.balancer(b).ref())
-		case b.empty == localsink.Drop:
+		case b.empty == localsink.VerdictDrop:
 			s.WriteString("drop")
 		default:
 			s.WriteString("reject")
@@ -403,9 +403,9 @@ func (v *nodeView) equal(o *nodeView) bool {
 // without steps matches always.
 func (v *nodeView) matches(f *family, from localsink.From) []rule {
 	switch from {
-	case localsink.ThisNode:
+	case localsink.FromThisNode:
 		return []rule{isLocal(nfnl.FibSaddr)}
-	case localsink.LocalPods:
+	case localsink.FromLocalPods:
 		var ways []rule
 		for _, p := range v.podNetworks {
 			ways = append(ways, within(f, f.saddrOffset, p, nfnl.CmpEq))
@@ -473,7 +473,7 @@ func skeleton(f *family, n *nodeView, mark uint32) []chainSpec {
 	}
 	return append([]chainSpec{
 		{name: chainReject, rules: []rule{
-			{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(localsink.TCP)}), reject(nfnl.RejectTCPReset, 0)},
+			{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(localsink.ProtocolTCP)}), reject(nfnl.RejectTCPReset, 0)},
 			{reject(nfnl.RejectICMP, f.unreachable)},
 		}},
 		{name: chainDrop, rules: []rule{{verdict(nfnl.VerdictDrop, "")}}},

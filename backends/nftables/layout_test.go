@@ -26,23 +26,23 @@ func TestPlan(t *testing.T) {
 		{"service.any-masq-1-of-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
 		{"reject-new", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
 		{"reject-new", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
-		{"drop-new", []route{{Pool: 2, Empty: localsink.Drop}}, [3]int{-1, -1, -1}},
+		{"drop-new", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
 		{"service.pods-1-of-10.node-masq-1-of-10.any-2-of-3",
-			[]route{{From: localsink.LocalPods}, {From: localsink.ThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
+			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
 		{"service.pods-1-of-3.node-2-of-10.any-3-of-10",
-			[]route{{From: localsink.LocalPods, Pool: 1}, {From: localsink.ThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
-		{"service.pods-drop.any-1-of-10", []route{{From: localsink.LocalPods, Pool: 2, Empty: localsink.Drop}, {}}, [3]int{0, -1, -1}},
-		{"service.pods-1-of-10", []route{{From: localsink.LocalPods}}, [3]int{0, -1, -1}}, // and nobody else
-		{"service.node-reject.any-1-of-10", []route{{From: localsink.ThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
-		{"service-1-of-10", []route{{}, {From: localsink.LocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
+			[]route{{From: localsink.FromLocalPods, Pool: 1}, {From: localsink.FromThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
+		{"service.pods-drop.any-1-of-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
+		{"service.pods-1-of-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // and nobody else
+		{"service.node-reject.any-1-of-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
+		{"service-1-of-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
 		{"service.pods-1-of-10.any-2-of-3",
-			[]route{{From: localsink.LocalPods}, {From: localsink.LocalPods, Pool: 3}, {Pool: 1}}, [3]int{0, 1, -1}},
+			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromLocalPods, Pool: 3}, {Pool: 1}}, [3]int{0, 1, -1}},
 	} {
 		p, used := planOf(byAddress, c.routes, pools)
 		require.Equal(t, c.name, p.name())
 		require.Equal(t, c.used, used, c.name)
 	}
-	p, _ := planOf(byNodePort, []route{{From: localsink.LocalPods}, {}}, pools)
+	p, _ := planOf(byNodePort, []route{{From: localsink.FromLocalPods}, {}}, pools)
 	require.Equal(t, "nodeport.pods-1-of-10.any-1-of-10", p.name())
 }
 
@@ -54,11 +54,11 @@ func TestPlansAreShared(t *testing.T) {
 	before := m.chains
 	for i, s := range cluster(500, 7).state {
 		fe := s.Ports[0].Frontends[0]
-		fe.Routes = []localsink.Route{{From: localsink.LocalPods}, {Masquerade: true}}
+		fe.Routes = []localsink.Route{{From: localsink.FromLocalPods}, {Masquerade: true}}
 		if i%2 == 0 {
-			fe.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+			fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 		} else {
-			fe.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+			fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 		}
 		m.load(serviceOf(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
 	}
@@ -80,8 +80,8 @@ func TestPlansAreShared(t *testing.T) {
 	require.Equal(t, before, m.chains)
 	require.Empty(t, m.records)
 	require.Empty(t, m.hairpinRefs)
-	fe := frontend(localsink.ExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.LocalPods}, localsink.Route{Masquerade: true})
-	fe.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+	fe := frontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true})
+	fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	var p localsink.Pool
 	p.Endpoints = manyEndpoints(0, 7)
 	m.load(serviceOf("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))

@@ -108,7 +108,7 @@ func TestMinimalChange(t *testing.T) {
 			k := newModelKernel(t)
 			m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
 			apply := func(p localsink.Pool) {
-				s := serviceOf("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, "10.96.0.1:80")}})
+				s := serviceOf("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80")}})
 				m.change([]change{{name: s.Name, want: s}}, nil)
 				k.commit(m)
 				k.verify(m, slices.Values([]*localsink.Service{s}))
@@ -147,7 +147,7 @@ func TestContestedKey(t *testing.T) {
 	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
 	make := func(name, endpoint string) *localsink.Service {
 		return serviceOf(name, localsink.Port{Pools: []localsink.Pool{poolOf(endpoint)},
-			Frontends: []localsink.Frontend{frontend(localsink.ExternalIP, "198.51.100.1:80")}})
+			Frontends: []localsink.Frontend{frontend(localsink.KindExternalIP, "198.51.100.1:80")}})
 	}
 	a, b := make("a", "10.0.0.1:80"), make("b", "10.0.0.2:80")
 	m.load(a)
@@ -191,31 +191,31 @@ func TestContestedKey(t *testing.T) {
 
 // What breaks the contract harms nothing but itself.
 func TestBadInput(t *testing.T) {
-	good := frontend(localsink.ClusterIP, "10.96.0.1:80")
+	good := frontend(localsink.KindClusterIP, "10.96.0.1:80")
 	for _, c := range []struct {
 		name    string
 		port    localsink.Port
 		problem string
 		served  int
 	}{
-		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
+		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
 			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP makes no sense", 1},
-		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
+		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
 			"makes no sense", 1},
-		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
-		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
+		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
+		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
 		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown makes no sense", 0},
-		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.NodePort, "10.96.0.2:80")}}, "makes no sense", 1},
-		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
+		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindNodePort, "10.96.0.2:80")}}, "makes no sense", 1},
+		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
 		{"key twice", localsink.Port{Frontends: []localsink.Frontend{good, good}}, "10.96.0.1:80/TCP belongs to Service test/a", 1},
 		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
 			"pools[0] holds 1 endpoints that are not ip addresses", 1},
 		{"only endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
 			"pools[0] holds 1 endpoints that are not ip addresses", 1},
-		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "[fd00:96::1]:80")}}, "", 1},
+		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "[fd00:96::1]:80")}}, "", 1},
 		{"pool out of order", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
 		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
-		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.ClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
+		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
@@ -250,7 +250,7 @@ func TestSizes(t *testing.T) {
 	for i := range minSize + 1 {
 		require.True(t, fits)
 		s := serviceOf(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String(), localsink.Port{Pools: []localsink.Pool{{}}})
-		s.Ports[0].Frontends = []localsink.Frontend{frontend(localsink.ExternalIP, s.Name.Name+":80")}
+		s.Ports[0].Frontends = []localsink.Frontend{frontend(localsink.KindExternalIP, s.Name.Name+":80")}
 		m.load(s)
 		fits = m.finish()
 	}

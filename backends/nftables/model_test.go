@@ -205,7 +205,7 @@ func (k *modelKernel) answers(m *mirror) map[string]answer {
 	return got
 }
 
-var everyFrom = []localsink.From{localsink.LocalPods, localsink.ThisNode, localsink.Anyone}
+var everyFrom = []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny}
 
 func countSources(got map[string]answer) int {
 	n := 0
@@ -219,7 +219,7 @@ func countSources(got map[string]answer) int {
 
 func firstBranch(p plan, from localsink.From) branch {
 	for _, b := range p.branches[:p.count] {
-		if b.from == from || b.from == localsink.Anyone {
+		if b.from == from || b.from == localsink.FromAny {
 			return b
 		}
 	}
@@ -235,15 +235,15 @@ func wanted(f *family, services iter.Seq[*localsink.Service]) (want map[string]a
 				if !f.has(fe.Addr.Addr()) {
 					continue
 				}
-				if fe.Kind == localsink.ClusterIP {
+				if fe.Kind == localsink.KindClusterIP {
 					clusterIPs[fe.Addr.Addr()] = true
 				}
 				k := key{fe.Addr, p.Protocol}
 				for _, from := range everyFrom {
-					r := fe.Routes[slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From == from || r.From == localsink.Anyone })]
+					r := fe.Routes[slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From == from || r.From == localsink.FromAny })]
 					a := answer{}
-					if fe.Sources != nil {
-						a.sources = sourcesOf(f, fe.Sources).name
+					if fe.SourceRanges != nil {
+						a.sources = sourcesOf(f, fe.SourceRanges).name
 					}
 					for _, e := range p.Pools[r.Pool].Endpoints {
 						a.masquerade = r.Masquerade
@@ -253,7 +253,7 @@ func wanted(f *family, services iter.Seq[*localsink.Service]) (want map[string]a
 						}
 					}
 					if len(a.endpoints) == 0 {
-						a.verdict = r.Empty.String()
+						a.verdict = r.EmptyVerdict.String()
 					}
 					want[fmt.Sprint(k, " ", from)] = a
 				}
@@ -297,7 +297,7 @@ func newGenerator(t testing.TB) generator {
 func (g generator) service(i int) *localsink.Service {
 	s := &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: fmt.Sprintf("svc-%d", i)}}
 	for p := range 1 + g.IntN(2) {
-		port := localsink.Port{Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}[g.IntN(3)]}
+		port := localsink.Port{Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}[g.IntN(3)]}
 		if g.IntN(3) == 0 {
 			port.Affinity = time.Duration(1+g.IntN(2)) * time.Hour
 		}
@@ -323,12 +323,12 @@ func (g generator) family(port *localsink.Port, i, p int, v6 bool) {
 		}
 		return netip.AddrFrom4([4]byte{10, n, byte(i), 1})
 	}
-	for kind := localsink.ClusterIP; kind <= localsink.LoadBalancer; kind++ {
+	for kind := localsink.KindClusterIP; kind <= localsink.KindLoadBalancer; kind++ {
 		if g.IntN(3) == 0 {
 			continue
 		}
 		fe := localsink.Frontend{Kind: kind, Addr: netip.AddrPortFrom(addr(byte(kind)), uint16(80+p))}
-		if kind == localsink.NodePort {
+		if kind == localsink.KindNodePort {
 			unspecified := netip.IPv4Unspecified()
 			if v6 {
 				unspecified = netip.IPv6Unspecified()
@@ -336,15 +336,15 @@ func (g generator) family(port *localsink.Port, i, p int, v6 bool) {
 			fe.Addr = netip.AddrPortFrom(unspecified, uint16(30000+10*i+p))
 		}
 		if g.IntN(4) == 0 {
-			fe.Sources = []netip.Prefix{}
+			fe.SourceRanges = []netip.Prefix{}
 			for range g.IntN(3) {
-				fe.Sources = append(fe.Sources, netip.PrefixFrom(addr(byte(g.IntN(5))), 24+g.IntN(9)))
+				fe.SourceRanges = append(fe.SourceRanges, netip.PrefixFrom(addr(byte(g.IntN(5))), 24+g.IntN(9)))
 			}
 		}
-		for _, from := range []localsink.From{localsink.LocalPods, localsink.ThisNode, localsink.Anyone} {
-			if from == localsink.Anyone || g.IntN(2) == 0 {
+		for _, from := range []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny} {
+			if from == localsink.FromAny || g.IntN(2) == 0 {
 				fe.Routes = append(fe.Routes, localsink.Route{From: from, Pool: first + g.IntN(len(port.Pools)-first),
-					Masquerade: g.IntN(2) == 0, Empty: localsink.Verdict(g.IntN(2))})
+					Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(2))})
 			}
 		}
 		port.Frontends = append(port.Frontends, fe)

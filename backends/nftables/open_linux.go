@@ -72,9 +72,9 @@ func (t *table) probe(conn *nfnl.Conn) error {
 	everything := &localsink.Node{LocalPods: localsink.PodSources{Interface: "x", InterfacePrefix: "y"}}
 	m := newMirror(t.family, viewOf(t.family, everything), t.config.MasqueradeMark, &script)
 	m.chainOf(plan{count: 3, branches: [maxPositions]branch{
-		{from: localsink.LocalPods, position: 1, size: 1},
-		{from: localsink.ThisNode, position: 2, size: 1, masquerade: true},
-		{from: localsink.Anyone},
+		{from: localsink.FromLocalPods, position: 1, size: 1},
+		{from: localsink.FromThisNode, position: 2, size: 1, masquerade: true},
+		{from: localsink.FromAny},
 	}})
 	some := func(port uint16) localsink.Pool {
 		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port)}}}

@@ -52,7 +52,7 @@ func ipFamilies() []ipFamily {
 func servicesOf(name string, pools []localsink.Pool, frontends ...localsink.Frontend) *localsink.Service {
 	s := serviceOf(name, localsink.Port{Pools: pools, Frontends: frontends})
 	s.Ports = append(s.Ports, s.Ports[0])
-	s.Ports[1].Protocol = localsink.UDP
+	s.Ports[1].Protocol = localsink.ProtocolUDP
 	return s
 }
 
@@ -84,7 +84,7 @@ func (w *world) answered(ns *netnstest.Namespace, network, source, addr string, 
 func TestClusterIP(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		vip, endpoint := ip.vip(1, 80), ip.pod(0)
-		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ClusterIP, vip)))
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.KindClusterIP, vip)))
 		w.answered(w.client, network, "", vip, greeting{ip.client, endpoint})
 		w.answered(w.caller, network, "", vip, greeting{ip.caller, endpoint})
 		g, err := w.ask(w.node, network, "", vip)
@@ -101,7 +101,7 @@ func TestClusterIP(t *testing.T) {
 func TestHairpin(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		vip, endpoint := ip.vip(1, 80), ip.pod(0)
-		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ClusterIP, vip)))
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.KindClusterIP, vip)))
 		source := netip.MustParseAddrPort(endpoint).Addr().String()
 		w.answered(w.pods, network, source, vip, greeting{ip.gateway, endpoint})
 	})
@@ -110,7 +110,7 @@ func TestHairpin(t *testing.T) {
 // Without a route of its own to a Service's address, the node still refuses for it.
 func TestRefusalWithoutRoute(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
-		w.sync(servicesOf("a", []localsink.Pool{{}}, frontend(localsink.ClusterIP, ip.vip(1, 80))))
+		w.sync(servicesOf("a", []localsink.Pool{{}}, frontend(localsink.KindClusterIP, ip.vip(1, 80))))
 		for _, args := range [][]string{{"route", "del", "default"}, {"-6", "route", "del", "default"}} {
 			_, _ = w.node.Command("ip", args...) // gone already the second time
 		}
@@ -124,7 +124,7 @@ func TestServiceNetworks(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		n := testNode()
 		n.ServiceNetworks = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/108")}
-		s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.ClusterIP, ip.vip(1, 80)))
+		s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.KindClusterIP, ip.vip(1, 80)))
 		require.NoError(t, w.backend.Sync(context.Background(), firstUpdate(n, s)))
 		for _, ns := range []*netnstest.Namespace{w.client, w.caller, w.node} {
 			_, err := w.ask(ns, network, "", ip.vip(1, 80))
@@ -138,7 +138,7 @@ func TestServiceNetworks(t *testing.T) {
 func TestNodePort(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		endpoint, on := ip.pod(1), func(addr string) string { return net.JoinHostPort(addr, "30080") }
-		s := servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.NodePort, on(ip.nowhere), localsink.Route{Masquerade: true}))
+		s := servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.KindNodePort, on(ip.nowhere), localsink.Route{Masquerade: true}))
 		w.sync(s)
 		w.answered(w.client, network, "", on(ip.node), greeting{ip.gateway, endpoint})
 		w.answered(w.caller, network, "", on(ip.node), greeting{ip.gateway, endpoint})
@@ -161,11 +161,11 @@ func TestNodePort(t *testing.T) {
 func TestExternalAddresses(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		external, balanced, closed, endpoint := ip.vip(10, 80), ip.vip(11, 80), ip.vip(12, 80), ip.pod(2)
-		lb := frontend(localsink.LoadBalancer, balanced, localsink.Route{Masquerade: true})
-		lb.Sources = []netip.Prefix{netip.PrefixFrom(ip.client, ip.client.BitLen())}
-		nobody := frontend(localsink.LoadBalancer, closed)
-		nobody.Sources = []netip.Prefix{}
-		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.ExternalIP, external), lb, nobody))
+		lb := frontend(localsink.KindLoadBalancer, balanced, localsink.Route{Masquerade: true})
+		lb.SourceRanges = []netip.Prefix{netip.PrefixFrom(ip.client, ip.client.BitLen())}
+		nobody := frontend(localsink.KindLoadBalancer, closed)
+		nobody.SourceRanges = []netip.Prefix{}
+		w.sync(servicesOf("a", []localsink.Pool{poolOf(endpoint)}, frontend(localsink.KindExternalIP, external), lb, nobody))
 		w.answered(w.client, network, "", external, greeting{ip.client, endpoint})
 		w.answered(w.caller, network, "", external, greeting{ip.caller, endpoint})
 		w.answered(w.client, network, "", balanced, greeting{ip.gateway, endpoint})
@@ -178,9 +178,9 @@ func TestExternalAddresses(t *testing.T) {
 func TestEmptyPools(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		w.sync(servicesOf("a", []localsink.Pool{{}},
-			frontend(localsink.ExternalIP, ip.vip(1, 80), localsink.Route{Empty: localsink.Reject}),
-			frontend(localsink.ExternalIP, ip.vip(2, 80), localsink.Route{Empty: localsink.Drop}),
-			frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"))))
+			frontend(localsink.KindExternalIP, ip.vip(1, 80), localsink.Route{EmptyVerdict: localsink.VerdictReject}),
+			frontend(localsink.KindExternalIP, ip.vip(2, 80), localsink.Route{EmptyVerdict: localsink.VerdictDrop}),
+			frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"))))
 		for _, ns := range []*netnstest.Namespace{w.client, w.caller, w.node} {
 			w.refused(ns, network, "", ip.vip(1, 80))
 			w.silent(ns, network, "", ip.vip(2, 80))
@@ -194,10 +194,10 @@ func TestRoutes(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		pools := []localsink.Pool{poolOf(ip.pod(0)), poolOf(ip.pod(1)), poolOf(ip.pod(2)), {}}
 		routes := func(any localsink.Route) []localsink.Route {
-			return []localsink.Route{{From: localsink.LocalPods, Pool: 0}, {From: localsink.ThisNode, Pool: 1, Masquerade: true}, any}
+			return []localsink.Route{{From: localsink.FromLocalPods, Pool: 0}, {From: localsink.FromThisNode, Pool: 1, Masquerade: true}, any}
 		}
-		all := frontend(localsink.ExternalIP, ip.vip(1, 80), routes(localsink.Route{Pool: 2})...)
-		port := frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), routes(localsink.Route{Pool: 3, Empty: localsink.Drop})...)
+		all := frontend(localsink.KindExternalIP, ip.vip(1, 80), routes(localsink.Route{Pool: 2})...)
+		port := frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"), routes(localsink.Route{Pool: 3, EmptyVerdict: localsink.VerdictDrop})...)
 		w.sync(servicesOf("a", pools, all, port))
 		for _, addr := range []string{ip.vip(1, 80), net.JoinHostPort(ip.node, "30080")} {
 			w.answered(w.caller, network, "", addr, greeting{ip.caller, ip.pod(0)})
@@ -212,7 +212,7 @@ func TestRoutes(t *testing.T) {
 func TestPodInterfaces(t *testing.T) {
 	eachFamily(t, func(w *world, ip ipFamily, network string) {
 		s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0)), poolOf(ip.pod(1))},
-			frontend(localsink.ClusterIP, ip.vip(1, 80), localsink.Route{From: localsink.LocalPods}, localsink.Route{Pool: 1}))
+			frontend(localsink.KindClusterIP, ip.vip(1, 80), localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1}))
 		for _, c := range []struct {
 			sources  localsink.PodSources
 			endpoint int
@@ -237,7 +237,7 @@ func TestProtocolsApart(t *testing.T) {
 	w := newWorld(t, Config{})
 	ip := ipFamilies()[0]
 	w.serve(w.pods, ip.pod(0), ip.pod(1))
-	s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.ClusterIP, ip.vip(1, 53)))
+	s := servicesOf("a", []localsink.Pool{poolOf(ip.pod(0))}, frontend(localsink.KindClusterIP, ip.vip(1, 53)))
 	s.Ports[1].Pools = []localsink.Pool{poolOf(ip.pod(1))}
 	w.sync(s)
 	w.answered(w.client, "tcp", "", ip.vip(1, 53), greeting{ip.client, ip.pod(0)})
@@ -258,7 +258,7 @@ func TestUniform(t *testing.T) {
 			for _, i := range pods {
 				addrs = append(addrs, ip.pod(i))
 			}
-			next := state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{poolOf(addrs...)}, Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, ip.vip(1, 80))}})}
+			next := state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{poolOf(addrs...)}, Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, ip.vip(1, 80))}})}
 			if last == nil {
 				for i := range podCount {
 					w.serve(w.pods, ip.pod(i))
@@ -368,8 +368,8 @@ func TestOvertakenPacketsAreNotRefused(t *testing.T) {
 			w.serve(w.pods, ip.pod(0))
 			vip, port := ip.vip(1, 80), net.JoinHostPort(ip.node, "30080")
 			w.sync(serviceOf("a", localsink.Port{Pools: []localsink.Pool{poolOf(ip.pod(0))}, Frontends: []localsink.Frontend{
-				frontend(localsink.ClusterIP, vip, localsink.Route{}),
-				frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true}),
+				frontend(localsink.KindClusterIP, vip, localsink.Route{}),
+				frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true}),
 			}}))
 			for _, chain := range []string{"prerouting", "output"} {
 				_, err := w.node.Command("nft", "flush", "chain", map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name], DefaultTable, chain)
@@ -403,7 +403,7 @@ func TestTrafficUndisturbed(t *testing.T) {
 				pool := poolOf(addrs...)
 				pool.Endpoints = inOrder(pool.Endpoints)
 				return append(state{serviceOf("a", localsink.Port{Pools: []localsink.Pool{pool}, Affinity: affinity,
-					Frontends: []localsink.Frontend{frontend(localsink.NodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true})}})},
+					Frontends: []localsink.Frontend{frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{Masquerade: true})}})},
 					cluster(300, 5).state...)
 			}
 			last := build(0, 4)

@@ -58,7 +58,7 @@ func nextUpdate(n *localsink.Node, from, to state) *localsink.Update {
 // serviceOf returns a Service with one TCP port.
 func serviceOf(name string, port localsink.Port) *localsink.Service {
 	if port.Protocol == 0 {
-		port.Protocol = localsink.TCP
+		port.Protocol = localsink.ProtocolTCP
 	}
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: name}, Ports: []localsink.Port{port}}
 }
@@ -94,7 +94,7 @@ func cluster(services, endpoints int) sortedState {
 	for i := range services {
 		svc := serviceOf(fmt.Sprintf("svc-%06d", i), localsink.Port{
 			Pools:     []localsink.Pool{{Endpoints: manyEndpoints(i*endpoints, endpoints)}},
-			Frontends: []localsink.Frontend{frontend(localsink.ClusterIP, fmt.Sprintf("10.%d.%d.%d:80", 96+i>>16, i>>8&255, i&255))},
+			Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, fmt.Sprintf("10.%d.%d.%d:80", 96+i>>16, i>>8&255, i&255))},
 		})
 		s.state = append(s.state, svc)
 		s.index[svc.Name] = svc

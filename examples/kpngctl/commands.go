@@ -139,7 +139,7 @@ func (c *ctl) progress(ctx context.Context, namespace, name string) error {
 		err = c.printProgress(answer)
 	}
 	// Nodes that are absent here may be connected to another server.
-	if err == nil && len(answer.GetBehind()) > 0 {
+	if err == nil && len(answer.GetLagging()) > 0 {
 		err = cli.ErrUnfinished
 	}
 	return err

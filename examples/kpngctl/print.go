@@ -43,9 +43,9 @@ func (c *ctl) printNodes(nodes []*kpng.NodeStatus) error {
 
 func (c *ctl) printProgress(p *kpng.GetServiceProgressResponse) error {
 	fmt.Fprintf(c.out, "revision %d of %s: applied by %d, behind %d, not connected %d\n", p.GetRevision(),
-		time.Unix(0, p.GetChangedUnixNs()).UTC().Format(time.RFC3339Nano), p.GetApplied(), len(p.GetBehind()), len(p.GetAbsent()))
-	nodes := p.GetBehind()
-	for _, name := range p.GetAbsent() {
+		time.Unix(0, p.GetChangedUnixNs()).UTC().Format(time.RFC3339Nano), p.GetApplied(), len(p.GetLagging()), len(p.GetDisconnected()))
+	nodes := p.GetLagging()
+	for _, name := range p.GetDisconnected() {
 		nodes = append(nodes, &kpng.NodeStatus{Name: name})
 	}
 	if len(nodes) == 0 {
@@ -57,7 +57,7 @@ func (c *ctl) printProgress(p *kpng.GetServiceProgressResponse) error {
 func (c *ctl) printLag(l *kpng.GetLagResponse) error {
 	err := c.table("REVISION CONNECTED CURRENT FAILING ABSENT P50 P99 MAX", [][]string{{
 		number(l.GetRevision()), number(uint64(l.GetConnected())), number(uint64(l.GetCurrent())),
-		number(uint64(l.GetFailing())), number(uint64(l.GetAbsent())),
+		number(uint64(l.GetFailing())), number(uint64(l.GetDisconnected())),
 		duration(l.GetP50LagNs()), duration(l.GetP99LagNs()), duration(l.GetMaxLagNs()),
 	}})
 	if err != nil || len(l.GetWorst()) == 0 {
@@ -72,7 +72,7 @@ func (c *ctl) printNode(n *kpng.Node) {
 	for i, raw := range n.GetIps() {
 		ips[i], _ = netip.AddrFromSlice(raw)
 	}
-	fmt.Fprintln(c.out, cli.NodeText(n.GetName(), ips, n.GetLeaving()))
+	fmt.Fprintln(c.out, cli.NodeText(n.GetName(), ips, n.GetDeleting()))
 }
 
 func (c *ctl) printChanges(part *kpng.WatchNodeStateResponse) {

@@ -94,11 +94,11 @@ func (f *faults) noteServices(now time.Time) {
 	i, present := 0, map[localsink.ServiceName]struct{}{}
 	for s := range localsink.Walk(f.inner) {
 		i++
-		p, ok := s.(localsink.Partial)
+		p, ok := s.(localsink.FailureReporter)
 		if !ok {
 			continue
 		}
-		unserved := p.Unserved()
+		unserved := p.NotProgrammed()
 		for name, err := range unserved {
 			present[name] = struct{}{}
 			f.noteService(now, source{name, i}, err, reason(s))

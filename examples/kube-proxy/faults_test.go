@@ -27,7 +27,7 @@ type partial struct {
 
 func (p *partial) Sync(context.Context, *localsink.Update) error { return p.fail }
 
-func (p *partial) Unserved() map[localsink.ServiceName]error { return maps.Clone(p.unserved) }
+func (p *partial) NotProgrammed() map[localsink.ServiceName]error { return maps.Clone(p.unserved) }
 
 // TestOP14Faults follows the error of one Service: told once, counted while it lasts,
 // remembered when it is over, and forgotten with the Service.
@@ -35,11 +35,11 @@ func TestOP14Faults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules, ports, recorder, count := &partial{}, &partial{}, events.NewFakeRecorder(100), 0
 		f := newFaults(localsink.Chain(rules, ports), recorder, func(n int) { count = n })
-		a, b := service("a", localsink.Reject), service("b", localsink.Reject)
+		a, b := service("a", localsink.VerdictReject), service("b", localsink.VerdictReject)
 		d := sinktest.Driver{Sink: f, Node: &localsink.Node{}}
 		sync := func(services ...*localsink.Service) {
 			t.Helper()
-			require.NoError(t, d.Sync(t.Context(), sinktest.State(services...)))
+			require.NoError(t, d.Sync(t.Context(), sinktest.NewState(services...)))
 			time.Sleep(time.Minute)
 		}
 		told := func(want ...string) {
@@ -97,9 +97,9 @@ func TestOP14Faults(t *testing.T) {
 func TestFailedUpdates(t *testing.T) {
 	rules := &partial{fail: errors.New("first")}
 	f := newFaults(rules, events.NewFakeRecorder(100), func(int) {})
-	a, b, c := service("a", localsink.Reject), service("b", localsink.Reject), service("c", localsink.Reject)
+	a, b, c := service("a", localsink.VerdictReject), service("b", localsink.VerdictReject), service("c", localsink.VerdictReject)
 	d := sinktest.Driver{Sink: f, Node: &localsink.Node{}}
-	sync := func(services ...*localsink.Service) { _ = d.Sync(t.Context(), sinktest.State(services...)) }
+	sync := func(services ...*localsink.Service) { _ = d.Sync(t.Context(), sinktest.NewState(services...)) }
 	is := func(svc *localsink.Service, text string, over bool) {
 		t.Helper()
 		require.Len(t, f.of(svc.Name), 1)

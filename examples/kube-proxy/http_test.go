@@ -41,10 +41,10 @@ func TestStatePages(t *testing.T) {
 	_, body := get("/state")
 	require.Contains(t, body, "nothing is applied yet")
 
-	svc := service("web", localsink.Reject, "10.0.0.1:80")
+	svc := service("web", localsink.VerdictReject, "10.0.0.1:80")
 	svc.Name.Namespace = "ns"
 	d := sinktest.Driver{Sink: f, Node: &localsink.Node{Name: "node-1"}}
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc)))
 	_, body = get("/state")
 	require.Contains(t, body, "# node node-1")
 	require.Contains(t, body, "Anyone -> 10.0.0.1:80")
@@ -61,10 +61,10 @@ func TestStatePages(t *testing.T) {
 	require.Equal(t, 404, code)
 
 	// OP-14: what is refused is left out and named, on its own page and among all.
-	refused := service("refused", localsink.Reject, "10.0.0.2:80")
+	refused := service("refused", localsink.VerdictReject, "10.0.0.2:80")
 	refused.Name.Namespace = "ns"
 	rules.unserved = map[localsink.ServiceName]error{refused.Name: errors.New("the kernel says no")}
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc, refused)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc, refused)))
 	_, body = get("/state/ns/refused")
 	require.Contains(t, body, "# errors\nerror (since ")
 	require.Contains(t, body, "): the kernel says no\n")
@@ -77,9 +77,9 @@ func TestStatePages(t *testing.T) {
 
 	// An update that fails as a whole is an error of those that are in it.
 	rules.fail = errors.New("the kernel is away")
-	fresh := service("fresh", localsink.Reject, "10.0.0.3:80")
+	fresh := service("fresh", localsink.VerdictReject, "10.0.0.3:80")
 	fresh.Name.Namespace = "ns"
-	require.Error(t, d.Sync(t.Context(), sinktest.State(svc, refused, fresh)))
+	require.Error(t, d.Sync(t.Context(), sinktest.NewState(svc, refused, fresh)))
 	_, body = get("/state")
 	require.Contains(t, body, "# the last attempt failed: the kernel is away\n")
 	require.Contains(t, body, "ns/fresh\n  # is not applied\n  # error (since ")
@@ -97,7 +97,7 @@ func TestStatePages(t *testing.T) {
 	require.Empty(t, all.Services[0].Applied)
 	require.False(t, all.Services[0].Errors[0].Over)
 	rules.fail = nil
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(svc, refused, fresh)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc, refused, fresh)))
 	_, body = get("/state/ns/fresh?output=json")
 	state = serviceState{}
 	require.NoError(t, json.Unmarshal([]byte(body), &state))
@@ -128,7 +128,7 @@ func TestHealthPages(t *testing.T) {
 	}{
 		{"HC-04 no Node", nil, [2]int{503, 200}},
 		{"HC-04 a Node", &watchers.Node{}, [2]int{200, 200}},
-		{"HC-04 a Node that leaves", &watchers.Node{Leaving: true}, [2]int{503, 200}},
+		{"HC-04 a Node that leaves", &watchers.Node{Deleting: true}, [2]int{503, 200}},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			m := newMonitor(&sinktest.Recorder{})

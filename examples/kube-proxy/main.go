@@ -136,7 +136,7 @@ func inOrder(report, rules, checks, loopback, flows localsink.Sink) localsink.Si
 }
 
 // eligible says whether load balancers should send anything to a node.
-func eligible(node *watchers.Node) bool { return node != nil && !node.Leaving }
+func eligible(node *watchers.Node) bool { return node != nil && !node.Deleting }
 
 // nodelocal translates the settings that say what Services mean here.
 func (o *options) nodelocal(log *slog.Logger) nodelocal.Config {

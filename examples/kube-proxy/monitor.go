@@ -156,11 +156,11 @@ func (m *monitor) end(begun time.Time, u *localsink.Update, err error) {
 	m.queued, m.applied = false, u
 	m.lastSuccess.Set(seconds(now))
 	m.pending.Set(0)
-	for _, t := range u.Triggered {
+	for _, t := range u.TriggerTimes {
 		m.latency.Observe(now.Sub(t).Seconds())
 	}
-	if !u.Noticed.IsZero() {
-		m.reaction.Observe(now.Sub(u.Noticed).Seconds())
+	if !u.ObservedTime.IsZero() {
+		m.reaction.Observe(now.Sub(u.ObservedTime).Seconds())
 	}
 	m.countServices(u)
 }
@@ -196,9 +196,9 @@ func absenceOf(svc *localsink.Service) (a absence) {
 	for _, p := range svc.Ports {
 		for _, fe := range p.Frontends {
 			last := fe.Routes[len(fe.Routes)-1]
-			if last.Empty == localsink.Drop && len(p.Pools[last.Pool].Endpoints) == 0 {
-				a.internal = a.internal || fe.Kind == localsink.ClusterIP
-				a.external = a.external || fe.Kind != localsink.ClusterIP
+			if last.EmptyVerdict == localsink.VerdictDrop && len(p.Pools[last.Pool].Endpoints) == 0 {
+				a.internal = a.internal || fe.Kind == localsink.KindClusterIP
+				a.external = a.external || fe.Kind != localsink.KindClusterIP
 			}
 		}
 	}

@@ -24,12 +24,12 @@ func service(name string, empty localsink.Verdict, endpoints ...string) *localsi
 	for _, e := range endpoints {
 		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e)})
 	}
-	routes := []localsink.Route{{Empty: empty}}
+	routes := []localsink.Route{{EmptyVerdict: empty}}
 	return &localsink.Service{Name: localsink.ServiceName{Name: name}, Ports: []localsink.Port{{
-		Protocol: localsink.TCP, Pools: []localsink.Pool{pool},
+		Protocol: localsink.ProtocolTCP, Pools: []localsink.Pool{pool},
 		Frontends: []localsink.Frontend{
-			{Kind: localsink.ClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: routes},
-			{Kind: localsink.NodePort, Addr: netip.MustParseAddrPort("0.0.0.0:30080"), Routes: routes},
+			{Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: routes},
+			{Kind: localsink.KindNodePort, Addr: netip.MustParseAddrPort("0.0.0.0:30080"), Routes: routes},
 		},
 	}}}
 }
@@ -40,13 +40,13 @@ func TestMonitorCounts(t *testing.T) {
 	d := sinktest.Driver{Sink: m, Node: &localsink.Node{}}
 	internal, external := m.noLocalEndpoints.WithLabelValues("internal"), m.noLocalEndpoints.WithLabelValues("external")
 
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(service("a", localsink.Drop), service("b", localsink.Reject))))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(service("a", localsink.VerdictDrop), service("b", localsink.VerdictReject))))
 	require.EqualValues(t, 1, testutil.ToFloat64(internal))
 	require.EqualValues(t, 1, testutil.ToFloat64(external))
 	require.EqualValues(t, 2, testutil.ToFloat64(m.serviceChanges))
 
 	fail = errors.New("injected")
-	require.Error(t, d.Sync(t.Context(), sinktest.State(service("a", localsink.Drop, "10.0.0.1:80"))))
+	require.Error(t, d.Sync(t.Context(), sinktest.NewState(service("a", localsink.VerdictDrop, "10.0.0.1:80"))))
 	require.EqualValues(t, 1, testutil.ToFloat64(m.failures))
 	require.EqualValues(t, 2, testutil.ToFloat64(m.pending))
 	require.EqualValues(t, 1, testutil.ToFloat64(internal), "nothing was applied")
@@ -54,9 +54,9 @@ func TestMonitorCounts(t *testing.T) {
 	require.ErrorIs(t, err, fail)
 
 	fail = nil
-	faulty := service("a", localsink.Drop, "10.0.0.1:80")
+	faulty := service("a", localsink.VerdictDrop, "10.0.0.1:80")
 	faulty.Problems = []localsink.Problem{{Object: "Service a"}}
-	require.NoError(t, d.Sync(t.Context(), sinktest.State(faulty)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(faulty)))
 	require.Zero(t, testutil.ToFloat64(internal))
 	require.Zero(t, testutil.ToFloat64(external))
 	require.Zero(t, testutil.ToFloat64(m.pending))
@@ -89,7 +89,7 @@ func TestNoLocalEndpoints(t *testing.T) {
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			svc := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "svc"}, Type: watchers.TypeNodePort,
-				ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80, NodePort: 30080}}}
+				ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80, NodePort: 30080}}}
 			if row.internal {
 				svc.InternalPolicy = watchers.PolicyLocal
 			}
@@ -97,12 +97,12 @@ func TestNoLocalEndpoints(t *testing.T) {
 				svc.ExternalPolicy = watchers.PolicyLocal
 			}
 			slice := &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: svc.Name, Family: watchers.IPv4,
-				Ports: []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 80}}}
+				Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}}}
 			for i, node := range row.endpoints {
 				slice.Endpoints = append(slice.Endpoints, watchers.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Node: node, Ready: true})
 			}
 			store := watchers.NewStore()
-			table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "here"})
+			table, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "here"})
 			require.NoError(t, err)
 			defer table.Close()
 			store.Update(func(tx *watchers.Tx) { tx.Set(svc); tx.Set(slice) })
@@ -144,7 +144,7 @@ func TestMonitorMeasuresReactions(t *testing.T) {
 	m := newMonitor(localsink.Func(func(context.Context, *localsink.Update) error { return fail }))
 	sync := func(noticed time.Time, want error) {
 		fail = want
-		require.ErrorIs(t, m.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{}, All: sinktest.State(), Noticed: noticed}), want)
+		require.ErrorIs(t, m.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{}, All: sinktest.NewState(), ObservedTime: noticed}), want)
 	}
 	count := func() (n uint64, sum float64) {
 		families, err := m.registry.Gather()

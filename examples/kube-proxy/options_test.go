@@ -179,7 +179,7 @@ func TestConfigAPI(t *testing.T) {
 		require.Equal(t, "nftables", o.Mode)
 		require.Empty(t, o.nodelocal(nil).NodePortAddresses, "which means primary")
 	})
-	for mode, want := range map[string]nodelocal.Detection{
+	for mode, want := range map[string]nodelocal.PodDetection{
 		"":                    {ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		"ClusterCIDR":         {ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		"NodeCIDR":            {NodeCIDR: true},

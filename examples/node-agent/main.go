@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer cli.Close(conns)
 	client, err := node.NewClient(node.ClientConfig{
-		NodeName: o.node, Client: "node-agent " + cli.Version(), Logger: log,
+		NodeName: o.node, ClientName: "node-agent " + cli.Version(), Logger: log,
 	}, cli.Interfaces(conns)...)
 	if err != nil {
 		return err

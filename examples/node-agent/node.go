@@ -23,7 +23,7 @@ func (n *eligibility) Sinks() []localsink.Sink { return []localsink.Sink{n.inner
 // Sync implements localsink.Sink. That the node is leaving counts at once, whatever
 // becomes of the rules.
 func (n *eligibility) Sync(ctx context.Context, u *localsink.Update) error {
-	n.leaving.Store(u.Node.Leaving)
+	n.leaving.Store(u.Node.Deleting)
 	err := n.inner.Sync(ctx, u)
 	if err == nil {
 		n.applied.Store(true)

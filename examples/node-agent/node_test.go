@@ -33,7 +33,7 @@ func TestHC03HC04Health(t *testing.T) {
 		}
 		sync := func(leaving bool) {
 			t.Helper()
-			require.ErrorIs(t, n.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{Leaving: leaving}}), fails)
+			require.ErrorIs(t, n.Sync(t.Context(), &localsink.Update{Node: &localsink.Node{Deleting: leaving}}), fails)
 		}
 		expect(503, 200) // no server has said anything
 		fails = errors.New("no")

@@ -173,7 +173,7 @@ func (p *pipeline) sync(ctx context.Context, u *localsink.Update) error {
 	for svc := range u.All.All() {
 		n += len(svc.Ports[0].Pools[0].Endpoints)
 	}
-	p.applied <- applied{n, now.Sub(u.Noticed)}
+	p.applied <- applied{n, now.Sub(u.ObservedTime)}
 	return nil
 }
 

@@ -58,11 +58,11 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	defer cli.Close(conns)
-	watcher, err := cluster.NewClient(cluster.ClientConfig{Client: "relay " + cli.Version(), Logger: log}, cli.Interfaces(conns)...)
+	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: "relay " + cli.Version(), Logger: log}, cli.Interfaces(conns)...)
 	if err != nil {
 		return err
 	}
 	return cli.Together(ctx, upstream.Run, func(ctx context.Context) error {
-		return tier.Run(ctx, "relay", watcher, client, log, upstreamMetrics(watcher.Contact)...)
+		return tier.Run(ctx, "relay", watcher, client, log, upstreamMetrics(watcher.Status)...)
 	})
 }

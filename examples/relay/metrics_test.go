@@ -17,13 +17,13 @@ import (
 // TestUpstreamMetrics: they tell a relay whose facts age from one that is told of changes.
 func TestUpstreamMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		contact := cluster.Contact{Since: time.Now()}
-		all := upstreamMetrics(func() cluster.Contact { return contact })
+		contact := cluster.Status{Since: time.Now()}
+		all := upstreamMetrics(func() cluster.Status { return contact })
 		connected, lost := all[0], all[1]
 		time.Sleep(time.Minute)
 		require.Zero(t, testutil.ToFloat64(connected))
 		require.EqualValues(t, 60, testutil.ToFloat64(lost))
-		contact.Heard = true
+		contact.Synced = true
 		require.EqualValues(t, 1, testutil.ToFloat64(connected))
 		require.Zero(t, testutil.ToFloat64(lost))
 	})

@@ -71,5 +71,5 @@ func (o *options) watcher(client kubernetes.Interface, log *slog.Logger) watcher
 	if o.manifests != "" {
 		return file.New(o.manifests, file.Config{Logger: log})
 	}
-	return kube.New(client, kube.Config{Nodes: kube.AllNodes, Logger: log})
+	return kube.New(client, kube.Config{Nodes: kube.NodesAll, Logger: log})
 }

@@ -40,13 +40,13 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 	for _, fe := range p.Frontends {
 		h.Uint(uint64(fe.Kind))
 		h.AddrPort(fe.Addr)
-		hashSources(h, fe.Sources)
+		hashSources(h, fe.SourceRanges)
 		h.Len(len(fe.Routes))
 		for _, r := range fe.Routes {
 			h.Uint(uint64(r.From))
 			h.Uint(uint64(r.Pool))
 			h.Bool(r.Masquerade)
-			h.Uint(uint64(r.Empty))
+			h.Uint(uint64(r.EmptyVerdict))
 		}
 	}
 	h.Len(len(p.Pools))
@@ -57,8 +57,8 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 			h.Bool(e.Local)
 		}
 	}
-	h.Len(len(p.Retained))
-	for _, a := range p.Retained {
+	h.Len(len(p.Draining))
+	for _, a := range p.Draining {
 		h.AddrPort(a)
 	}
 }

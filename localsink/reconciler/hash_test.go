@@ -20,9 +20,9 @@ func TestHashCoversEveryField(t *testing.T) {
 	svc := func() *localsink.Service {
 		return &localsink.Service{
 			Ports: []localsink.Port{{
-				Frontends: []localsink.Frontend{{Sources: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
+				Frontends: []localsink.Frontend{{SourceRanges: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
 				Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{}}}},
-				Retained:  []netip.AddrPort{{}},
+				Draining:  []netip.AddrPort{{}},
 			}},
 			HealthCheck: &localsink.HealthCheck{},
 			Problems:    []localsink.Problem{{}},

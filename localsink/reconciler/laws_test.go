@@ -54,16 +54,16 @@ func (b *board) set(name string, value int) {
 }
 
 // Refresh implements feed.Source.
-func (b *board) Refresh(f *reconciler.Feed) <-chan struct{} {
+func (b *board) Refresh(f *reconciler.Tracker) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f.SetNode(b.node)
 	for _, t := range b.triggers {
-		f.Trigger(t)
+		f.AddTrigger(t)
 	}
 	b.triggers = nil
 	f.Update(func(tx *reconciler.Tx) {
-		for svc := range f.Current().All.All() {
+		for svc := range f.FullUpdate().All.All() {
 			if b.wanted[svc.Name.Name] == 0 {
 				tx.Delete(svc.Name)
 			}
@@ -99,7 +99,7 @@ type flaky struct {
 	calls, failures atomic.Int64 // failures to come
 }
 
-func (f *flaky) Damaged() <-chan struct{} { return f.damaged }
+func (f *flaky) ResyncRequested() <-chan struct{} { return f.damaged }
 
 func (f *flaky) Sync(context.Context, *localsink.Update) error {
 	f.calls.Add(1)
@@ -112,7 +112,7 @@ func (f *flaky) Sync(context.Context, *localsink.Update) error {
 // start runs the loop; the result ends it.
 func start(t *testing.T, b *board, sink localsink.Sink, cfg reconciler.Config) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
-	done, f := make(chan error, 1), reconciler.New(b.node)
+	done, f := make(chan error, 1), reconciler.NewTracker(b.node)
 	go func() { done <- reconciler.Run(ctx, f, b, sink, cfg) }()
 	return func() {
 		cancel()
@@ -160,14 +160,14 @@ func TestOP14EverySinkEndsWithWhatIsWanted(t *testing.T) {
 // before, or gone again: part of the sink may have done it.
 func TestOP14TakenBack(t *testing.T) {
 	b := newBoard()
-	f, rec := reconciler.New(b.node), &sinktest.Recorder{}
+	f, rec := reconciler.NewTracker(b.node), &sinktest.Recorder{}
 	sync := func(fail error) *localsink.Update {
 		rec.Fail = func(*localsink.Update) error { return fail }
 		b.Refresh(f)
 		u := f.Pending()
 		require.NotNil(t, u)
 		if rec.Sync(t.Context(), u) == nil {
-			f.Accept(u)
+			f.Acknowledge(u)
 		}
 		return u
 	}
@@ -195,29 +195,29 @@ func TestOP14TakenBack(t *testing.T) {
 // TestTriggersGoWithTheirUpdate: with each attempt until one is accepted, and not with a
 // later one; their number is bounded.
 func TestTriggersGoWithTheirUpdate(t *testing.T) {
-	f, at := reconciler.New(&localsink.Node{Name: "n"}), time.Unix(1, 0)
+	f, at := reconciler.NewTracker(&localsink.Node{Name: "n"}), time.Unix(1, 0)
 	set := func(value int) {
-		f.Trigger(at)
+		f.AddTrigger(at)
 		f.Update(func(tx *reconciler.Tx) { tx.Set(service("svc", value)) })
 	}
 	set(1)
-	require.Equal(t, []time.Time{at}, f.Pending().Triggered)
+	require.Equal(t, []time.Time{at}, f.Pending().TriggerTimes)
 	set(2)
 	u := f.Pending()
-	require.Equal(t, []time.Time{at, at}, u.Triggered, "it was not accepted")
+	require.Equal(t, []time.Time{at, at}, u.TriggerTimes, "it was not accepted")
 	set(3) // while the sink works
-	f.Accept(u)
+	f.Acknowledge(u)
 	u = f.Pending()
-	require.Equal(t, []time.Time{at}, u.Triggered)
-	f.Accept(u)
+	require.Equal(t, []time.Time{at}, u.TriggerTimes)
+	f.Acknowledge(u)
 	set(3)
 	require.Nil(t, f.Pending(), "it changes nothing")
 	f.Update(func(tx *reconciler.Tx) { tx.Set(service("svc", 4)) })
-	require.Empty(t, f.Pending().Triggered, "that was for nothing")
+	require.Empty(t, f.Pending().TriggerTimes, "that was for nothing")
 	for range 10000 {
-		f.Trigger(at)
+		f.AddTrigger(at)
 	}
-	require.LessOrEqual(t, len(f.Pending().Triggered), 4096)
+	require.LessOrEqual(t, len(f.Pending().TriggerTimes), 4096)
 }
 
 // TestOP10RunTiming: retries back off, and MinInterval keeps its distance.
@@ -311,7 +311,7 @@ func TestDoneTellsHowTheSinkStands(t *testing.T) {
 			defer mu.Unlock()
 			return slices.Clone(told)
 		}
-		stop := start(t, b, sink, reconciler.Config{Done: func(err error, _ time.Duration) {
+		stop := start(t, b, sink, reconciler.Config{OnSync: func(err error, _ time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, standing{err != nil, sink.calls.Load()})
@@ -333,7 +333,7 @@ func TestDoneTellsHowTheSinkStands(t *testing.T) {
 // TestConfig names what is wrong.
 func TestConfig(t *testing.T) {
 	for _, cfg := range []reconciler.Config{{MinInterval: -1}, {MaxBackoff: -1}} {
-		require.ErrorContains(t, reconciler.Run(t.Context(), reconciler.New(&localsink.Node{}), newBoard(), &flaky{}, cfg), "must not be negative")
+		require.ErrorContains(t, reconciler.Run(t.Context(), reconciler.NewTracker(&localsink.Node{}), newBoard(), &flaky{}, cfg), "must not be negative")
 	}
 }
 

@@ -27,7 +27,7 @@ type Source interface {
 	// Refresh brings the feed that Run was given in line with the present, and returns a
 	// channel that is closed when there is news. Calls do not overlap each other or any
 	// other use of the feed by Run.
-	Refresh(f *Feed) (newer <-chan struct{})
+	Refresh(f *Tracker) (newer <-chan struct{})
 }
 
 // A Config says how a sink is called. The zero value is ready for use.
@@ -41,9 +41,9 @@ type Config struct {
 	MaxBackoff time.Duration
 	// Logger hears of failures; nil is silent.
 	Logger *slog.Logger
-	// Done, when not nil, is told how the sink stands after each refresh: with the error
+	// OnSync, when not nil, is told how the sink stands after each refresh: with the error
 	// and the duration of a Sync, or with neither when no Sync was needed.
-	Done func(err error, took time.Duration)
+	OnSync func(err error, took time.Duration)
 }
 
 // Validate returns an error that names the field that is wrong.
@@ -57,7 +57,7 @@ func (cfg *Config) Validate() error {
 // Run keeps sink in line with what source makes of f, until ctx is done; then it
 // returns nil. A sink that fails is tried again for ever. The error is about cfg. All
 // goroutines have ended when Run returns.
-func Run(ctx context.Context, f *Feed, source Source, sink localsink.Sink, cfg Config) error {
+func Run(ctx context.Context, f *Tracker, source Source, sink localsink.Sink, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func Run(ctx context.Context, f *Feed, source Source, sink localsink.Sink, cfg C
 	return nil
 }
 
-// Lacks returns what a sink, or any that it is made of, cannot do.
-func Lacks(sink localsink.Sink) (f localsink.Features) {
+// Unsupported returns what a sink, or any that it is made of, cannot do.
+func Unsupported(sink localsink.Sink) (f localsink.Features) {
 	for s := range localsink.Walk(sink) {
-		if l, ok := s.(localsink.Limited); ok {
-			f |= l.Lacks()
+		if l, ok := s.(localsink.FeatureReporter); ok {
+			f |= l.Unsupported()
 		}
 	}
 	return f
@@ -88,7 +88,7 @@ func Lacks(sink localsink.Sink) (f localsink.Features) {
 
 // A loop is Run at work.
 type loop struct {
-	feed    *Feed
+	feed    *Tracker
 	source  Source
 	sink    localsink.Sink
 	cfg     Config
@@ -109,7 +109,7 @@ func (l *loop) listen(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended, n := make(chan struct{}), 0
 	for s := range localsink.Walk(l.sink) {
-		r, ok := s.(localsink.Repairer)
+		r, ok := s.(localsink.ResyncRequester)
 		if !ok {
 			continue
 		}
@@ -120,7 +120,7 @@ func (l *loop) listen(ctx context.Context) (stop func()) {
 				select {
 				case <-ctx.Done():
 					return
-				case <-r.Damaged():
+				case <-r.ResyncRequested():
 					select {
 					case l.damaged <- struct{}{}:
 					default: // one notice is enough
@@ -190,14 +190,14 @@ func (l *loop) sync(ctx context.Context) {
 			l.done(nil, 0)
 			return
 		}
-		u = l.feed.Current()
+		u = l.feed.FullUpdate()
 	}
 	began := time.Now()
 	err := l.sink.Sync(ctx, u)
 	l.ended = time.Now()
 	switch {
 	case err == nil:
-		l.feed.Accept(u)
+		l.feed.Acknowledge(u)
 		l.backoff, l.repair, l.failed = 0, false, ""
 		l.retryAt, l.hasteAt = time.Time{}, time.Time{}
 	case ctx.Err() == nil:
@@ -209,8 +209,8 @@ func (l *loop) sync(ctx context.Context) {
 }
 
 func (l *loop) done(err error, took time.Duration) {
-	if l.cfg.Done != nil {
-		l.cfg.Done(err, took)
+	if l.cfg.OnSync != nil {
+		l.cfg.OnSync(err, took)
 	}
 }
 

@@ -21,9 +21,9 @@ type (
 	snapshot = diffstore.Snapshot[localsink.ServiceName, *localsink.Service]
 )
 
-// A Feed is the wanted state of a node, and how far its sink is from it. One goroutine
+// A Tracker is the wanted state of a node, and how far its sink is from it. One goroutine
 // may use a feed at a time.
-type Feed struct {
+type Tracker struct {
 	node      *localsink.Node
 	state     *store
 	accepted  *reader
@@ -37,9 +37,9 @@ type Feed struct {
 	offeredNode bool
 }
 
-// New returns a feed without Services for a node.
-func New(node *localsink.Node) *Feed {
-	f := &Feed{
+// NewTracker returns a feed without Services for a node.
+func NewTracker(node *localsink.Node) *Tracker {
+	f := &Tracker{
 		node:    node,
 		state:   diffstore.New(localsink.ServiceName.Compare, hashService),
 		offered: map[localsink.ServiceName]*localsink.Service{},
@@ -49,17 +49,17 @@ func New(node *localsink.Node) *Feed {
 }
 
 // Node returns the present node.
-func (f *Feed) Node() *localsink.Node { return f.node }
+func (f *Tracker) Node() *localsink.Node { return f.node }
 
 // SetNode replaces the node. A node that is the same is the same pointer.
-func (f *Feed) SetNode(node *localsink.Node) { f.node = node }
+func (f *Tracker) SetNode(node *localsink.Node) { f.node = node }
 
 // Update runs fn, which changes the wanted Services.
-func (f *Feed) Update(fn func(tx *Tx)) {
+func (f *Tracker) Update(fn func(tx *Tx)) {
 	f.state.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) { fn(&Tx{tx}) })
 }
 
-// A Tx changes the Services of a feed within [Feed.Update].
+// A Tx changes the Services of a feed within [Tracker.Update].
 type Tx struct {
 	tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]
 }
@@ -71,17 +71,17 @@ func (tx *Tx) Set(s *localsink.Service) { tx.tx.Set(s.Name, s) }
 // Delete removes a Service; one that is not there is fine.
 func (tx *Tx) Delete(name localsink.ServiceName) { tx.tx.Delete(name) }
 
-// Trigger remembers when a change was asked for, until it has been accepted. When too
+// AddTrigger remembers when a change was asked for, until it has been accepted. When too
 // many wait, some are forgotten.
-func (f *Feed) Trigger(at time.Time) {
+func (f *Tracker) AddTrigger(at time.Time) {
 	if len(f.triggered) < maxTriggers {
 		f.triggered = append(f.triggered, at)
 	}
 }
 
-// Notice remembers when the state that Pending will be about was heard of, unless
+// Observe remembers when the state that Pending will be about was heard of, unless
 // something earlier is still waiting.
-func (f *Feed) Notice(at time.Time) {
+func (f *Tracker) Observe(at time.Time) {
 	if f.noticed.IsZero() {
 		f.noticed = at
 	}
@@ -90,14 +90,14 @@ func (f *Feed) Notice(at time.Time) {
 // Pending returns the update that a sink must see, or nil when it has accepted all
 // there is. The first update is never nil. Until an update is accepted, all that was
 // in it comes again together with whatever is newer.
-func (f *Feed) Pending() *localsink.Update {
+func (f *Tracker) Pending() *localsink.Update {
 	now, changes := f.accepted.Pending()
 	u := &localsink.Update{
-		Node:        f.node,
-		NodeChanged: f.toldNode != f.node || f.offeredNode,
-		All:         state{now},
-		Triggered:   slices.Clone(f.triggered),
-		Noticed:     f.noticed,
+		Node:         f.node,
+		NodeChanged:  f.toldNode != f.node || f.offeredNode,
+		All:          state{now},
+		TriggerTimes: slices.Clone(f.triggered),
+		ObservedTime: f.noticed,
 	}
 	for c := range changes {
 		f.list(u, c.Key)
@@ -121,35 +121,35 @@ func (f *Feed) Pending() *localsink.Update {
 }
 
 // list adds a Service to what u says is different.
-func (f *Feed) list(u *localsink.Update, name localsink.ServiceName) {
+func (f *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
 	if svc := u.All.Get(name); svc != nil {
 		u.Changed = append(u.Changed, svc)
-	} else if old, ok := f.accepted.Accepted().Get(name); ok {
+	} else if old, ok := f.accepted.Acknowledged().Get(name); ok {
 		u.Removed = append(u.Removed, old)
 	} else if old := f.offered[name]; old != nil {
 		u.Removed = append(u.Removed, old)
 	}
 }
 
-// Accept declares that the sink is in line with u, the update that Pending returned
+// Acknowledge declares that the sink is in line with u, the update that Pending returned
 // last.
-func (f *Feed) Accept(u *localsink.Update) {
+func (f *Tracker) Acknowledge(u *localsink.Update) {
 	if s, ok := u.All.(state); ok {
-		f.accepted.Accept(s.snapshot)
+		f.accepted.Acknowledge(s.snapshot)
 	}
 	f.toldNode, f.offeredNode, f.noticed = u.Node, false, time.Time{}
-	f.triggered = f.triggered[min(len(u.Triggered), len(f.triggered)):]
+	f.triggered = f.triggered[min(len(u.TriggerTimes), len(f.triggered)):]
 	clear(f.offered)
 }
 
-// Current returns the whole state without any distance: an update for a sink that
+// FullUpdate returns the whole state without any distance: an update for a sink that
 // has accepted everything and must look again.
-func (f *Feed) Current() *localsink.Update {
+func (f *Tracker) FullUpdate() *localsink.Update {
 	return &localsink.Update{Node: f.node, All: state{f.state.Snapshot()}}
 }
 
-// Accepted returns the Services that the sink has accepted.
-func (f *Feed) Accepted() localsink.State { return state{f.accepted.Accepted()} }
+// Acknowledged returns the Services that the sink has accepted.
+func (f *Tracker) Acknowledged() localsink.State { return state{f.accepted.Acknowledged()} }
 
 // state is a localsink.State.
 type state struct{ *snapshot }

@@ -21,8 +21,8 @@ type Harness struct {
 	// the target as it is. Targets that treat traffic alike must be described alike,
 	// whatever led to them. Both are used until t ends.
 	New func(t *testing.T) (sink localsink.Sink, describe func() string)
-	// Lacks leaves out of the test what the sink says it cannot do.
-	Lacks localsink.Features
+	// Unsupported leaves out of the test what the sink says it cannot do.
+	Unsupported localsink.Features
 }
 
 // TestSink checks that sinks of a harness obey the laws of the contract, as subtests
@@ -42,8 +42,8 @@ func TestSink(t *testing.T, h Harness) {
 
 func (h Harness) idempotent(t *testing.T) {
 	sink, describe := h.New(t)
-	w := newWorld(1, h.Lacks)
-	u := Update(w.node(), nil, w.state())
+	w := newWorld(1, h.Unsupported)
+	u := NewUpdate(w.node(), nil, w.state())
 	must(t, sink, u)
 	once := describe()
 	must(t, sink, u)
@@ -54,7 +54,7 @@ func (h Harness) idempotent(t *testing.T) {
 func (h Harness) history(t *testing.T) {
 	for seed := range uint64(3) {
 		sink, describe := h.New(t)
-		w := newWorld(seed, h.Lacks)
+		w := newWorld(seed, h.Unsupported)
 		d := &Driver{Sink: sink, Node: w.node()}
 		for range 40 {
 			now := w.state()
@@ -68,7 +68,7 @@ func (h Harness) history(t *testing.T) {
 
 func (h Harness) retried(t *testing.T) {
 	sink, describe := h.New(t)
-	w := newWorld(9, h.Lacks)
+	w := newWorld(9, h.Unsupported)
 	flaky := false
 	// The half that fails comes after: the sink has done its part when it is taken back.
 	half := localsink.Func(func(context.Context, *localsink.Update) error {
@@ -97,18 +97,18 @@ func (h Harness) retried(t *testing.T) {
 func (h Harness) likeFresh(t *testing.T, d *Driver, describe func() string) {
 	t.Helper()
 	fresh, describeFresh := h.New(t)
-	must(t, fresh, Update(d.Node, nil, d.accepted))
+	must(t, fresh, NewUpdate(d.Node, nil, d.accepted))
 	same(t, describeFresh(), describe())
 }
 
 func (h Harness) emptied(t *testing.T) {
 	sink, describe := h.New(t)
-	w := newWorld(5, h.Lacks)
+	w := newWorld(5, h.Unsupported)
 	full := w.state()
-	must(t, sink, Update(w.node(), nil, full))
-	must(t, sink, Update(w.node(), full, State()))
+	must(t, sink, NewUpdate(w.node(), nil, full))
+	must(t, sink, NewUpdate(w.node(), full, NewState()))
 	fresh, describeFresh := h.New(t)
-	must(t, fresh, Update(w.node(), nil, State()))
+	must(t, fresh, NewUpdate(w.node(), nil, NewState()))
 	same(t, describeFresh(), describe())
 }
 
@@ -147,11 +147,11 @@ func (w world) node() *localsink.Node {
 func (w world) state() localsink.State {
 	var services []*localsink.Service
 	for i := range 12 {
-		if svc := w.service(i); w.IntN(4) > 0 && svc.Needs()&w.lacks == 0 {
+		if svc := w.service(i); w.IntN(4) > 0 && svc.RequiredFeatures()&w.lacks == 0 {
 			services = append(services, svc)
 		}
 	}
-	return State(services...)
+	return NewState(services...)
 }
 
 // service returns one of the forms that Service i has; no two Services share an
@@ -159,7 +159,7 @@ func (w world) state() localsink.State {
 func (w world) service(i int) *localsink.Service {
 	svc := &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", i)}}
 	vip := func(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, i+1)) }
-	port := localsink.Port{Name: "p", Protocol: []localsink.Protocol{localsink.TCP, localsink.UDP}[i%2]}
+	port := localsink.Port{Name: "p", Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[i%2]}
 	if w.lacks&localsink.FeatureAffinity == 0 && w.IntN(4) == 0 {
 		port.Affinity = time.Duration(1+w.IntN(2)) * time.Hour
 	}
@@ -171,18 +171,18 @@ func (w world) service(i int) *localsink.Service {
 	port.Pools = []localsink.Pool{w.pool(v6), w.pool(v6)}
 	add := func(kind localsink.FrontendKind, addr netip.Addr, number uint16, sources []netip.Prefix) {
 		port.Frontends = append(port.Frontends, localsink.Frontend{
-			Kind: kind, Addr: netip.AddrPortFrom(addr, number), Sources: sources, Routes: w.routes(),
+			Kind: kind, Addr: netip.AddrPortFrom(addr, number), SourceRanges: sources, Routes: w.routes(),
 		})
 	}
-	add(localsink.ClusterIP, cluster, uint16(80+w.IntN(2)), nil)
+	add(localsink.KindClusterIP, cluster, uint16(80+w.IntN(2)), nil)
 	if w.IntN(2) == 0 {
-		add(localsink.NodePort, any, uint16(30000+i), nil)
+		add(localsink.KindNodePort, any, uint16(30000+i), nil)
 	}
 	switch w.IntN(3) {
 	case 0:
-		add(localsink.ExternalIP, external, 80, nil)
+		add(localsink.KindExternalIP, external, 80, nil)
 	case 1:
-		add(localsink.LoadBalancer, external, 80, []netip.Prefix{netip.PrefixFrom(external, external.BitLen()-w.IntN(3)*8).Masked()})
+		add(localsink.KindLoadBalancer, external, 80, []netip.Prefix{netip.PrefixFrom(external, external.BitLen()-w.IntN(3)*8).Masked()})
 	}
 	svc.Ports = []localsink.Port{port}
 	return svc
@@ -204,10 +204,10 @@ func (w world) pool(v6 bool) localsink.Pool {
 
 func (w world) routes() []localsink.Route {
 	var routes []localsink.Route
-	for _, from := range []localsink.From{localsink.LocalPods, localsink.ThisNode, localsink.Anyone} {
-		if from == localsink.Anyone || w.IntN(2) == 0 {
+	for _, from := range []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny} {
+		if from == localsink.FromAny || w.IntN(2) == 0 {
 			routes = append(routes, localsink.Route{
-				From: from, Pool: w.IntN(2), Masquerade: w.IntN(2) == 0, Empty: localsink.Verdict(w.IntN(2)),
+				From: from, Pool: w.IntN(2), Masquerade: w.IntN(2) == 0, EmptyVerdict: localsink.Verdict(w.IntN(2)),
 			})
 		}
 	}

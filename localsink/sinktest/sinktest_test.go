@@ -86,10 +86,10 @@ func TestRecorderCatchesBadDrivers(t *testing.T) {
 	w := newWorld(2, 0)
 	node, a, b := w.node(), w.state(), w.state()
 	for name, updates := range map[string][]*localsink.Update{
-		"change left out":      {Update(node, nil, a), {Node: node, All: b}},
-		"removal left out":     {Update(node, nil, a), {Node: node, All: State()}},
-		"node change left out": {{Node: node, All: State()}},
-		"removed twice":        {Update(node, nil, a), Update(node, a, State()), Update(node, a, State())},
+		"change left out":      {NewUpdate(node, nil, a), {Node: node, All: b}},
+		"removal left out":     {NewUpdate(node, nil, a), {Node: node, All: NewState()}},
+		"node change left out": {{Node: node, All: NewState()}},
+		"removed twice":        {NewUpdate(node, nil, a), NewUpdate(node, a, NewState()), NewUpdate(node, a, NewState())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Recorder{}
@@ -101,16 +101,16 @@ func TestRecorderCatchesBadDrivers(t *testing.T) {
 	}
 	var over *Recorder
 	over = &Recorder{Fail: func(*localsink.Update) error {
-		require.Error(t, over.Sync(t.Context(), Update(node, nil, a)), "a call within a call")
+		require.Error(t, over.Sync(t.Context(), NewUpdate(node, nil, a)), "a call within a call")
 		require.Empty(t, over.Updates(), "Fail may ask the recorder")
 		return nil
 	}}
-	require.NoError(t, over.Sync(t.Context(), Update(node, nil, a)))
+	require.NoError(t, over.Sync(t.Context(), NewUpdate(node, nil, a)))
 	require.ErrorContains(t, over.Err(), "overlap")
 
 	r := &Recorder{}
-	require.NoError(t, r.Sync(t.Context(), Update(node, nil, a)))
-	require.NoError(t, r.Sync(t.Context(), Update(node, a, b)))
+	require.NoError(t, r.Sync(t.Context(), NewUpdate(node, nil, a)))
+	require.NoError(t, r.Sync(t.Context(), NewUpdate(node, a, b)))
 	require.NoError(t, r.Wait(t.Context(), 2))
 	require.NoError(t, r.Err())
 	for svc := range b.All() {

@@ -69,17 +69,17 @@ func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Ans
 			port := &svc.Ports[i]
 			for j := range port.Frontends {
 				fe := &port.Frontends[j]
-				clusterIP = clusterIP || fe.Kind == localsink.ClusterIP && fe.Addr.Addr() == p.To.Addr()
+				clusterIP = clusterIP || fe.Kind == localsink.KindClusterIP && fe.Addr.Addr() == p.To.Addr()
 				if port.Protocol != p.Protocol {
 					continue
 				}
 				if fe.Addr == p.To {
 					return t.enter(port, fe)
 				}
-				if fe.Kind == localsink.NodePort && t.reachesLoopback(port, fe) {
+				if fe.Kind == localsink.KindNodePort && t.reachesLoopback(port, fe) {
 					return t.onLoopback(port, fe)
 				}
-				if fe.Kind == localsink.NodePort && t.reachesNodePort(fe) {
+				if fe.Kind == localsink.KindNodePort && t.reachesNodePort(fe) {
 					a := t.enter(port, fe)
 					nodePort = &a
 				}
@@ -117,7 +117,7 @@ func (t *tracer) reachesNodePort(fe *localsink.Frontend) bool {
 }
 
 func (t *tracer) reachesLoopback(port *localsink.Port, fe *localsink.Frontend) bool {
-	return port.Protocol == localsink.TCP && t.p.Interface == "" && fe.Addr.Port() == t.p.To.Port() &&
+	return port.Protocol == localsink.ProtocolTCP && t.p.Interface == "" && fe.Addr.Port() == t.p.To.Port() &&
 		fe.Addr.Addr().BitLen() == t.p.To.Addr().BitLen() && slices.Contains(t.node.LoopbackNodePorts, t.p.To.Addr())
 }
 
@@ -134,7 +134,7 @@ func (t *tracer) onLoopback(port *localsink.Port, fe *localsink.Frontend) Answer
 
 func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {
 	within := func(n netip.Prefix) bool { return n.Contains(t.p.From) }
-	if fe.Sources != nil && !slices.ContainsFunc(fe.Sources, within) {
+	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, within) {
 		return Answer{Dropped: true}
 	}
 	for _, r := range fe.Routes {
@@ -143,7 +143,7 @@ func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {
 		}
 		pool := port.Pools[r.Pool]
 		if len(pool.Endpoints) == 0 {
-			return Answer{Refused: r.Empty == localsink.Reject, Dropped: r.Empty == localsink.Drop}
+			return Answer{Refused: r.EmptyVerdict == localsink.VerdictReject, Dropped: r.EmptyVerdict == localsink.VerdictDrop}
 		}
 		a := Answer{Masquerade: r.Masquerade}
 		for _, e := range pool.Endpoints {
@@ -156,12 +156,12 @@ func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {
 
 func (t *tracer) matches(from localsink.From) bool {
 	switch from {
-	case localsink.LocalPods:
+	case localsink.FromLocalPods:
 		src := &t.node.LocalPods
 		return slices.ContainsFunc(src.Networks, func(n netip.Prefix) bool { return n.Contains(t.p.From) }) ||
 			t.p.Interface != "" && (t.p.Interface == src.Interface ||
 				src.InterfacePrefix != "" && strings.HasPrefix(t.p.Interface, src.InterfacePrefix))
-	case localsink.ThisNode:
+	case localsink.FromThisNode:
 		return slices.Contains(t.host.Addrs, t.p.From)
 	}
 	return true

@@ -12,20 +12,20 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// State returns a state of the given Services, for driving a sink by hand. Two of one
+// NewState returns a state of the given Services, for driving a sink by hand. Two of one
 // name are a mistake of the caller.
-func State(services ...*localsink.Service) localsink.State {
+func NewState(services ...*localsink.Service) localsink.State {
 	s := state(slices.Clone(services))
 	slices.SortFunc(s, byName)
 	return s
 }
 
-// Update returns the update from one accepted state to another. A nil from makes it a
+// NewUpdate returns the update from one accepted state to another. A nil from makes it a
 // first update.
-func Update(node *localsink.Node, from, to localsink.State) *localsink.Update {
+func NewUpdate(node *localsink.Node, from, to localsink.State) *localsink.Update {
 	u := &localsink.Update{Node: node, NodeChanged: from == nil, All: to}
 	if from == nil {
-		from = State()
+		from = NewState()
 	}
 	for svc := range to.All() {
 		if !reflect.DeepEqual(from.Get(svc.Name), svc) {
@@ -52,7 +52,7 @@ type Driver struct {
 
 // Sync brings the sink to a state and returns its error.
 func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
-	u := Update(d.Node, d.accepted, to)
+	u := NewUpdate(d.Node, d.accepted, to)
 	known := func(list []*localsink.Service, name localsink.ServiceName) bool {
 		return slices.ContainsFunc(list, func(s *localsink.Service) bool { return s.Name == name })
 	}

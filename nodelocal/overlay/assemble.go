@@ -12,7 +12,7 @@ import (
 
 // Assemble returns what a node must do for a Service. own may be nil. The result shares
 // memory with s, and nothing else with it or own.
-func Assemble(s *Service, own *Own, node *localsink.Node) *localsink.Service {
+func Assemble(s *Base, own *Overlay, node *localsink.Node) *localsink.Service {
 	out := &localsink.Service{Name: s.Name, Problems: s.Problems}
 	if len(s.Ports) > 0 {
 		out.Ports = make([]localsink.Port, 0, len(s.Ports))
@@ -33,11 +33,11 @@ func Assemble(s *Service, own *Own, node *localsink.Node) *localsink.Service {
 }
 
 // of returns the endpoints of one port.
-func (a *Own) of(port int) []OwnEndpoint {
+func (a *Overlay) of(port int) []OverlayEndpoint {
 	if a == nil {
 		return nil
 	}
-	begin := slices.IndexFunc(a.Endpoints, func(e OwnEndpoint) bool { return e.Port == port })
+	begin := slices.IndexFunc(a.Endpoints, func(e OverlayEndpoint) bool { return e.Port == port })
 	if begin < 0 {
 		return nil
 	}
@@ -53,8 +53,8 @@ type mixer struct {
 	out  localsink.Port
 	node *localsink.Node
 	all  []Endpoint // of the port, with what is the node's own
-	own  []OwnEndpoint
-	used [2]Pools // by family: what routes lead to
+	own  []OverlayEndpoint
+	used [2]PoolSet // by family: what routes lead to
 	// index says, by family and pool, which of out.Pools it is, plus one.
 	index [2][MaxPool + 1]int
 	made  []madeRoutes
@@ -67,27 +67,27 @@ type madeRoutes struct {
 	routes []localsink.Route
 }
 
-func assemblePort(p *Port, own []OwnEndpoint, node *localsink.Node) localsink.Port {
+func assemblePort(p *Port, own []OverlayEndpoint, node *localsink.Node) localsink.Port {
 	m := &mixer{node: node, all: merge(p.Endpoints, own), own: own}
 	m.out = localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity}
 	m.out.Frontends = make([]localsink.Frontend, 0, len(p.Frontends))
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		m.out.Frontends = append(m.out.Frontends, localsink.Frontend{
-			Kind: fe.Kind, Addr: fe.Addr, Sources: sources(fe, node), Routes: m.routes(fe),
+			Kind: fe.Kind, Addr: fe.Addr, SourceRanges: sources(fe, node), Routes: m.routes(fe),
 		})
 	}
 	for i := range m.all {
 		e := &m.all[i]
-		if e.Keep && e.Pools&m.used[family(e.Addr)] == 0 {
-			m.out.Retained = append(m.out.Retained, e.Addr)
+		if e.Drain && e.Pools&m.used[family(e.Addr)] == 0 {
+			m.out.Draining = append(m.out.Draining, e.Addr)
 		}
 	}
 	return m.out
 }
 
 // merge returns all with what own adds.
-func merge(all []Endpoint, own []OwnEndpoint) []Endpoint {
+func merge(all []Endpoint, own []OverlayEndpoint) []Endpoint {
 	if len(own) == 0 {
 		return all
 	}
@@ -97,7 +97,7 @@ func merge(all []Endpoint, own []OwnEndpoint) []Endpoint {
 		out = append(out, all[:n]...)
 		e := own[i].Endpoint
 		if found {
-			e.Pools, e.Keep = e.Pools|all[n].Pools, e.Keep || all[n].Keep
+			e.Pools, e.Drain = e.Pools|all[n].Pools, e.Drain || all[n].Drain
 			n++
 		}
 		out, all = append(out, e), all[n:]
@@ -115,12 +115,12 @@ func family(a netip.AddrPort) int {
 // sources returns whom a frontend lets in on a node.
 func sources(fe *Frontend, node *localsink.Node) []netip.Prefix {
 	within := func(ip netip.Addr) bool {
-		return slices.ContainsFunc(fe.Sources, func(p netip.Prefix) bool { return p.Contains(ip) })
+		return slices.ContainsFunc(fe.SourceRanges, func(p netip.Prefix) bool { return p.Contains(ip) })
 	}
-	if len(fe.NodeSources) == 0 || !slices.ContainsFunc(node.IPs, within) {
-		return fe.Sources
+	if len(fe.NodeSourceRanges) == 0 || !slices.ContainsFunc(node.IPs, within) {
+		return fe.SourceRanges
 	}
-	all := slices.Concat(fe.Sources, fe.NodeSources)
+	all := slices.Concat(fe.SourceRanges, fe.NodeSourceRanges)
 	slices.SortFunc(all, netip.Prefix.Compare)
 	return slices.Compact(all)
 }
@@ -139,10 +139,10 @@ func (m *mixer) routes(fe *Frontend) []localsink.Route {
 	routes := make([]localsink.Route, 0, len(fe.Routes))
 	for i := range fe.Routes {
 		r := &fe.Routes[i]
-		if r.Only == PodsKnown && !known || r.Only == PodsUnknown && known {
+		if r.Condition == ConditionPodsKnown && !known || r.Condition == ConditionPodsUnknown && known {
 			continue
 		}
-		routes = append(routes, localsink.Route{From: r.From, Pool: m.pool(f, r.Pools), Masquerade: r.Masquerade, Empty: r.Empty})
+		routes = append(routes, localsink.Route{From: r.From, Pool: m.pool(f, r.Pools), Masquerade: r.Masquerade, EmptyVerdict: r.EmptyVerdict})
 	}
 	m.made = append(m.made, madeRoutes{first, f, routes})
 	return routes
@@ -175,7 +175,7 @@ func (m *mixer) pool(f int, pools []Pool) int {
 			m.out.Pools = append(m.out.Pools, localsink.Pool{Endpoints: endpoints})
 		}
 		m.index[f][p] = at + 1
-		m.used[f] |= In(p)
+		m.used[f] |= NewPoolSet(p)
 		return at
 	}
 	return 0

@@ -20,7 +20,7 @@ type Delta struct {
 
 // A PortDelta is what differs in one port.
 type PortDelta struct {
-	// Port is an index into [Service.Ports].
+	// Port is an index into [Base.Ports].
 	Port int
 	// Set are added or replaced, Removed are gone; both are ordered by address and port.
 	Set     []Endpoint
@@ -29,7 +29,7 @@ type PortDelta struct {
 
 // Diff returns the way from old to new, and false when they differ in more than
 // endpoints.
-func Diff(old, new *Service) (*Delta, bool) {
+func Diff(old, new *Base) (*Delta, bool) {
 	if !sameFrame(old, new) {
 		return nil, false
 	}
@@ -74,7 +74,7 @@ func (d *PortDelta) compare(old, new []Endpoint) {
 }
 
 // sameFrame compares everything but endpoints.
-func sameFrame(a, b *Service) bool {
+func sameFrame(a, b *Base) bool {
 	return a.Name == b.Name && a.HealthCheckPort == b.HealthCheckPort && slices.Equal(a.Problems, b.Problems) &&
 		slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool {
 			return p.Name == q.Name && p.Protocol == q.Protocol && p.Affinity == q.Affinity &&
@@ -85,23 +85,23 @@ func sameFrame(a, b *Service) bool {
 // sameFrontend tells nil Sources, which let in everybody, from empty ones.
 func sameFrontend(a, b Frontend) bool {
 	return a.Kind == b.Kind && a.Addr == b.Addr &&
-		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources) &&
-		slices.Equal(a.NodeSources, b.NodeSources) && slices.EqualFunc(a.Routes, b.Routes, sameRoute)
+		(a.SourceRanges == nil) == (b.SourceRanges == nil) && slices.Equal(a.SourceRanges, b.SourceRanges) &&
+		slices.Equal(a.NodeSourceRanges, b.NodeSourceRanges) && slices.EqualFunc(a.Routes, b.Routes, sameRoute)
 }
 
 func sameRoute(a, b Route) bool {
-	return a.From == b.From && a.Masquerade == b.Masquerade && a.Empty == b.Empty && a.Only == b.Only &&
+	return a.From == b.From && a.Masquerade == b.Masquerade && a.EmptyVerdict == b.EmptyVerdict && a.Condition == b.Condition &&
 		slices.Equal(a.Pools, b.Pools)
 }
 
 // Equal reports whether a and b say the same.
-func (a *Service) Equal(b *Service) bool {
+func (a *Base) Equal(b *Base) bool {
 	return sameFrame(a, b) && slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool { return slices.Equal(p.Endpoints, q.Endpoints) })
 }
 
 // Apply returns s as d changes it; s stays as it is. The error says what of d does not
 // fit s, which means that it is the distance from something else.
-func (s *Service) Apply(d *Delta) (*Service, error) {
+func (s *Base) Apply(d *Delta) (*Base, error) {
 	out := *s
 	out.Ports = slices.Clone(s.Ports)
 	for i := range d.Ports {

@@ -5,10 +5,10 @@
 // common and the little that is one node's own; it knows no policy, no wire format and
 // no kernel.
 //
-// A [Service] is the common part. It is computed, kept and sent once for all nodes of
-// a kind, however many there are. An [Own] is what one node adds: which endpoints are
+// A [Base] is the common part. It is computed, kept and sent once for all nodes of
+// a kind, however many there are. An [Overlay] is what one node adds: which endpoints are
 // on it, and which are meant for it alone. [Assemble] puts both together into the
-// localsink.Service that a backend is told. [Diff] and [Service.Apply] are the distance
+// localsink.Service that a backend is told. [Diff] and [Base.Apply] are the distance
 // between two common parts, endpoint by endpoint.
 //
 // Everything that a node may not know of others is decided before; what is left to

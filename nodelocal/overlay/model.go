@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Service is what nodes have in common of one Kubernetes Service.
-type Service struct {
+// A Base is what nodes have in common of one Kubernetes Service.
+type Base struct {
 	Name  localsink.ServiceName
 	Ports []Port
 	// HealthCheckPort is where load balancers ask each node for endpoints of its own;
@@ -35,11 +35,11 @@ type Port struct {
 type Frontend struct {
 	Kind localsink.FrontendKind
 	Addr netip.AddrPort
-	// Sources are the client addresses that are let in; nil lets in everybody.
-	Sources []netip.Prefix
-	// NodeSources are let in as well on nodes that have an address in Sources.
-	NodeSources []netip.Prefix
-	Routes      []Route
+	// SourceRanges are the client addresses that are let in; nil lets in everybody.
+	SourceRanges []netip.Prefix
+	// NodeSourceRanges are let in as well on nodes that have an address in Sources.
+	NodeSourceRanges []netip.Prefix
+	Routes           []Route
 }
 
 // A Route sends one kind of client to one pool; see [localsink.Route].
@@ -48,24 +48,24 @@ type Route struct {
 	// Pools are in order of preference: the first that has endpoints on the node and in
 	// the frontend's address family is used, and the last when none has. There is at
 	// least one.
-	Pools      []Pool
-	Masquerade bool
-	Empty      localsink.Verdict
-	// Only leaves the route to some nodes.
-	Only Condition
+	Pools        []Pool
+	Masquerade   bool
+	EmptyVerdict localsink.Verdict
+	// Condition leaves the route to some nodes.
+	Condition Condition
 }
 
 // A Condition says on which nodes a route exists.
 type Condition uint8
 
 const (
-	// Always is on every node.
-	Always Condition = iota
-	// PodsKnown is on nodes that can tell packets of their own pods in the frontend's
+	// ConditionAlways is on every node.
+	ConditionAlways Condition = iota
+	// ConditionPodsKnown is on nodes that can tell packets of their own pods in the frontend's
 	// address family.
-	PodsKnown
-	// PodsUnknown is on the others.
-	PodsUnknown
+	ConditionPodsKnown
+	// ConditionPodsUnknown is on the others.
+	ConditionPodsUnknown
 )
 
 // A Pool numbers a set of endpoints of a port, from 0 to [MaxPool].
@@ -74,11 +74,11 @@ type Pool uint8
 // MaxPool is the largest number of a pool.
 const MaxPool Pool = 7
 
-// Pools is a set of pools.
-type Pools uint8
+// PoolSet is a set of pools.
+type PoolSet uint8
 
-// In returns the set of the given pools.
-func In(pools ...Pool) (set Pools) {
+// NewPoolSet returns the set of the given pools.
+func NewPoolSet(pools ...Pool) (set PoolSet) {
 	for _, p := range pools {
 		set |= 1 << p
 	}
@@ -86,30 +86,30 @@ func In(pools ...Pool) (set Pools) {
 }
 
 // Has reports whether p is in the set.
-func (s Pools) Has(p Pool) bool { return s&(1<<p) != 0 }
+func (s PoolSet) Has(p Pool) bool { return s&(1<<p) != 0 }
 
 // An Endpoint is where connections to a port may end.
 type Endpoint struct {
 	Addr netip.AddrPort
 	// Pools are those that the endpoint is in.
-	Pools Pools
-	// Keep says that connections which the endpoint has go on when it is in no pool that
+	Pools PoolSet
+	// Drain says that connections which the endpoint has go on when it is in no pool that
 	// a node uses.
-	Keep bool
+	Drain bool
 }
 
-// An Own is what one node has of its own of a Service.
-type Own struct {
+// An Overlay is what one node has of its own of a Service.
+type Overlay struct {
 	// Endpoints are ordered by port, then by address.
-	Endpoints []OwnEndpoint
+	Endpoints []OverlayEndpoint
 	// LocalEndpoints is what load balancers are told; see [localsink.HealthCheck].
 	LocalEndpoints int
 }
 
-// An OwnEndpoint adds, on one node, to what the common part says of an endpoint, which
+// An OverlayEndpoint adds, on one node, to what the common part says of an endpoint, which
 // need not be there.
-type OwnEndpoint struct {
-	// Port is an index into [Service.Ports].
+type OverlayEndpoint struct {
+	// Port is an index into [Base.Ports].
 	Port int
 	// Endpoint has the pools that are added, and Keep if that is to be set.
 	Endpoint
@@ -118,11 +118,11 @@ type OwnEndpoint struct {
 }
 
 // Equal reports whether a and b say the same; nil is the empty Own.
-func (a *Own) Equal(b *Own) bool {
+func (a *Overlay) Equal(b *Overlay) bool {
 	if a == nil || b == nil {
 		return a.empty() && b.empty()
 	}
 	return a.LocalEndpoints == b.LocalEndpoints && slices.Equal(a.Endpoints, b.Endpoints)
 }
 
-func (a *Own) empty() bool { return a == nil || a.LocalEndpoints == 0 && len(a.Endpoints) == 0 }
+func (a *Overlay) empty() bool { return a == nil || a.LocalEndpoints == 0 && len(a.Endpoints) == 0 }

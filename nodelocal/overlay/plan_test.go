@@ -33,17 +33,17 @@ func (w world) addr() netip.AddrPort {
 
 func (w world) endpoints() (out []Endpoint) {
 	for range w.IntN(15) {
-		out = append(out, Endpoint{Addr: w.addr(), Pools: Pools(w.IntN(8)), Keep: w.IntN(2) == 0})
+		out = append(out, Endpoint{Addr: w.addr(), Pools: PoolSet(w.IntN(8)), Drain: w.IntN(2) == 0})
 	}
 	slices.SortFunc(out, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Addr == b.Addr })
 }
 
-func (w world) own(ports int) *Own {
-	own := &Own{LocalEndpoints: w.IntN(3)}
+func (w world) own(ports int) *Overlay {
+	own := &Overlay{LocalEndpoints: w.IntN(3)}
 	for i := range ports {
 		for _, e := range w.endpoints() {
-			own.Endpoints = append(own.Endpoints, OwnEndpoint{Port: i, Endpoint: e, Local: w.IntN(2) == 0})
+			own.Endpoints = append(own.Endpoints, OverlayEndpoint{Port: i, Endpoint: e, Local: w.IntN(2) == 0})
 		}
 	}
 	return own
@@ -51,7 +51,7 @@ func (w world) own(ports int) *Own {
 
 func (w world) routes() (out []Route) {
 	route := func(from localsink.From, only Condition) {
-		r := Route{From: from, Only: only, Masquerade: w.IntN(2) == 0, Empty: localsink.Verdict(w.IntN(2))}
+		r := Route{From: from, Condition: only, Masquerade: w.IntN(2) == 0, EmptyVerdict: localsink.Verdict(w.IntN(2))}
 		for range 1 + w.IntN(3) {
 			r.Pools = append(r.Pools, Pool(w.IntN(4)))
 		}
@@ -61,10 +61,10 @@ func (w world) routes() (out []Route) {
 		route(localsink.From(w.IntN(3)), Condition(w.IntN(3)))
 	}
 	if w.IntN(3) == 0 {
-		route(localsink.Anyone, PodsKnown)
-		route(localsink.Anyone, PodsUnknown)
+		route(localsink.FromAny, ConditionPodsKnown)
+		route(localsink.FromAny, ConditionPodsUnknown)
 	} else {
-		route(localsink.Anyone, Always)
+		route(localsink.FromAny, ConditionAlways)
 	}
 	return out
 }
@@ -84,18 +84,18 @@ func (w world) nets() (out []netip.Prefix) {
 	return slices.Compact(out)
 }
 
-func (w world) service() *Service {
-	s := &Service{Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: uint16(w.IntN(2))}
+func (w world) service() *Base {
+	s := &Base{Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: uint16(w.IntN(2))}
 	for i := range w.IntN(4) {
-		p := Port{Name: fmt.Sprint(i), Protocol: localsink.TCP, Affinity: time.Duration(w.IntN(2)), Endpoints: w.endpoints()}
+		p := Port{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Affinity: time.Duration(w.IntN(2)), Endpoints: w.endpoints()}
 		shared := w.routes()
 		for j := range w.IntN(4) {
-			fe := Frontend{Kind: localsink.ClusterIP, Addr: netip.AddrPortFrom(w.addr().Addr(), uint16(j)), Routes: shared, Sources: w.nets()}
+			fe := Frontend{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(w.addr().Addr(), uint16(j)), Routes: shared, SourceRanges: w.nets()}
 			if w.IntN(2) == 0 {
 				fe.Routes = w.routes()
 			}
-			if fe.Sources != nil {
-				fe.NodeSources = w.nets()
+			if fe.SourceRanges != nil {
+				fe.NodeSourceRanges = w.nets()
 			}
 			p.Frontends = append(p.Frontends, fe)
 		}
@@ -145,19 +145,19 @@ func TestAssembleIsWhatThePlanSays(t *testing.T) {
 	}
 }
 
-func checkPort(t *testing.T, p *Port, index int, own *Own, node *localsink.Node, got *localsink.Port) {
+func checkPort(t *testing.T, p *Port, index int, own *Overlay, node *localsink.Node, got *localsink.Port) {
 	type both struct {
-		pools       Pools
+		pools       PoolSet
 		keep, local bool
 	}
 	all := map[netip.AddrPort]both{}
 	for _, e := range p.Endpoints {
-		all[e.Addr] = both{pools: e.Pools, keep: e.Keep}
+		all[e.Addr] = both{pools: e.Pools, keep: e.Drain}
 	}
 	for _, e := range own.Endpoints {
 		if e.Port == index {
 			b := all[e.Addr]
-			all[e.Addr] = both{b.pools | e.Pools, b.keep || e.Keep, e.Local}
+			all[e.Addr] = both{b.pools | e.Pools, b.keep || e.Drain, e.Local}
 		}
 	}
 	in := func(pool Pool, v4 bool) (out []localsink.Endpoint) {
@@ -169,7 +169,7 @@ func checkPort(t *testing.T, p *Port, index int, own *Own, node *localsink.Node,
 		slices.SortFunc(out, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 		return out
 	}
-	used := map[bool]Pools{}
+	used := map[bool]PoolSet{}
 	require.Len(t, got.Frontends, len(p.Frontends))
 	for i, fe := range p.Frontends {
 		v4 := fe.Addr.Addr().Is4()
@@ -179,7 +179,7 @@ func checkPort(t *testing.T, p *Port, index int, own *Own, node *localsink.Node,
 		}
 		routes := got.Frontends[i].Routes
 		for _, r := range fe.Routes {
-			if r.Only == PodsKnown && !known || r.Only == PodsUnknown && known {
+			if r.Condition == ConditionPodsKnown && !known || r.Condition == ConditionPodsUnknown && known {
 				continue
 			}
 			pool := r.Pools[len(r.Pools)-1]
@@ -188,22 +188,22 @@ func checkPort(t *testing.T, p *Port, index int, own *Own, node *localsink.Node,
 					pool = candidate
 				}
 			}
-			used[v4] |= In(pool)
+			used[v4] |= NewPoolSet(pool)
 			require.Equal(t, r.From, routes[0].From)
 			require.Equal(t, r.Masquerade, routes[0].Masquerade)
-			require.Equal(t, r.Empty, routes[0].Empty)
+			require.Equal(t, r.EmptyVerdict, routes[0].EmptyVerdict)
 			require.Equal(t, in(pool, v4), got.Pools[routes[0].Pool].Endpoints)
 			routes = routes[1:]
 		}
 		require.Empty(t, routes)
-		sources := fe.Sources
-		if len(fe.NodeSources) > 0 && slices.ContainsFunc(node.IPs, func(ip netip.Addr) bool {
-			return slices.ContainsFunc(fe.Sources, func(n netip.Prefix) bool { return n.Contains(ip) })
+		sources := fe.SourceRanges
+		if len(fe.NodeSourceRanges) > 0 && slices.ContainsFunc(node.IPs, func(ip netip.Addr) bool {
+			return slices.ContainsFunc(fe.SourceRanges, func(n netip.Prefix) bool { return n.Contains(ip) })
 		}) {
-			sources = slices.Concat(sources, fe.NodeSources)
+			sources = slices.Concat(sources, fe.NodeSourceRanges)
 		}
-		require.ElementsMatch(t, unique(sources), got.Frontends[i].Sources)
-		require.Equal(t, sources == nil, got.Frontends[i].Sources == nil)
+		require.ElementsMatch(t, unique(sources), got.Frontends[i].SourceRanges)
+		require.Equal(t, sources == nil, got.Frontends[i].SourceRanges == nil)
 	}
 	var retained []netip.AddrPort
 	for a, b := range all {
@@ -212,7 +212,7 @@ func checkPort(t *testing.T, p *Port, index int, own *Own, node *localsink.Node,
 		}
 	}
 	slices.SortFunc(retained, netip.AddrPort.Compare)
-	require.Equal(t, retained, got.Retained)
+	require.Equal(t, retained, got.Draining)
 }
 
 func unique(list []netip.Prefix) []netip.Prefix {
@@ -309,10 +309,10 @@ func TestApplyRefusesNonsense(t *testing.T) {
 }
 
 // full has something in every list.
-func full() *Service {
-	return &Service{
+func full() *Base {
+	return &Base{
 		Ports: []Port{{
-			Frontends: []Frontend{{Sources: make([]netip.Prefix, 1), NodeSources: make([]netip.Prefix, 1), Routes: []Route{{Pools: make([]Pool, 1)}}}},
+			Frontends: []Frontend{{SourceRanges: make([]netip.Prefix, 1), NodeSourceRanges: make([]netip.Prefix, 1), Routes: []Route{{Pools: make([]Pool, 1)}}}},
 			Endpoints: make([]Endpoint, 1),
 		}},
 		Problems: make([]localsink.Problem, 1),
@@ -336,18 +336,18 @@ func TestEqualSeesEveryField(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, n, 20)
 	for i := 0; ; i++ {
-		changed := &Own{Endpoints: make([]OwnEndpoint, 1)}
+		changed := &Overlay{Endpoints: make([]OverlayEndpoint, 1)}
 		name := mutate(reflect.ValueOf(changed).Elem(), "Own", &[]int{i}[0])
 		if name == "" {
 			require.GreaterOrEqual(t, i, 6)
 			break
 		}
-		require.False(t, changed.Equal(&Own{Endpoints: make([]OwnEndpoint, 1)}), "%s is not seen", name)
+		require.False(t, changed.Equal(&Overlay{Endpoints: make([]OverlayEndpoint, 1)}), "%s is not seen", name)
 	}
-	require.True(t, (*Own)(nil).Equal(&Own{}))
-	require.False(t, (*Own)(nil).Equal(&Own{LocalEndpoints: 1}))
+	require.True(t, (*Overlay)(nil).Equal(&Overlay{}))
+	require.False(t, (*Overlay)(nil).Equal(&Overlay{LocalEndpoints: 1}))
 	everybody, nobody := full(), full()
-	everybody.Ports[0].Frontends[0].Sources, nobody.Ports[0].Frontends[0].Sources = nil, []netip.Prefix{}
+	everybody.Ports[0].Frontends[0].SourceRanges, nobody.Ports[0].Frontends[0].SourceRanges = nil, []netip.Prefix{}
 	require.False(t, everybody.Equal(nobody))
 }
 
@@ -407,7 +407,7 @@ func FuzzApply(f *testing.F) {
 			if b[0]%3 == 0 {
 				p.Removed = append(p.Removed, a)
 			} else {
-				p.Set = append(p.Set, Endpoint{Addr: a, Pools: Pools(b[1])})
+				p.Set = append(p.Set, Endpoint{Addr: a, Pools: PoolSet(b[1])})
 			}
 		}
 		if got, err := s.Apply(d); err == nil {

@@ -30,8 +30,8 @@ type ClientConfig struct {
 	ProxyName string
 	// AllProxies takes in the Services of all proxies. ProxyName must be empty then.
 	AllProxies bool
-	// Client is what the client calls itself to the server; it is for people.
-	Client string
+	// ClientName is what the client calls itself to the server; it is for people.
+	ClientName string
 	// MaxReconnect bounds the time between attempts to reach a server, which grows from
 	// 100 ms, with jitter. Zero means 10 s.
 	MaxReconnect time.Duration
@@ -45,14 +45,14 @@ type Client struct {
 	hello   *kpng.ClusterHello // without what all streams begin with
 	servers []grpc.ClientConnInterface
 	mirror  *mirror // of the store of the last Run
-	contact atomic.Pointer[Contact]
+	contact atomic.Pointer[Status]
 }
 
-// Contact is whether a client hears a server. Facts are as new as a server's while it
+// Status is whether a client hears a server. Facts are as new as a server's while it
 // does, and as old as Since when it does not.
-type Contact struct {
-	// Heard says that there is a stream, and that the server has said everything on it.
-	Heard bool
+type Status struct {
+	// Synced says that there is a stream, and that the server has said everything on it.
+	Synced bool
 	// Since is when that became so: for a client that has never heard any server, when it
 	// was made.
 	Since time.Time
@@ -89,10 +89,10 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	return c, nil
 }
 
-// Contact returns whether a server is heard now. It may be called from any goroutine.
-func (c *Client) Contact() Contact { return *c.contact.Load() }
+// Status returns whether a server is heard now. It may be called from any goroutine.
+func (c *Client) Status() Status { return *c.contact.Load() }
 
-func (c *Client) setContact(heard bool) { c.contact.Store(&Contact{Heard: heard, Since: time.Now()}) }
+func (c *Client) setContact(heard bool) { c.contact.Store(&Status{Synced: heard, Since: time.Now()}) }
 
 // Run keeps store in line with what servers say until ctx is done, and then returns nil.
 // The store is synced when a server has said everything. Each update of a server is one
@@ -111,7 +111,7 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		answer  = kpng.WatchClusterResponse
 	)
 	client := session.Client[*request, *answer]{
-		Name: c.cfg.Client, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
 			return kpng.NewClusterServiceClient(server).WatchCluster(ctx)
 		},

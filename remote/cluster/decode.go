@@ -35,7 +35,7 @@ func (d *decoder) unknown(what, consequence, field string, args ...any) {
 // decode reads a change. fact is nil when it is gone, and when this client does not know
 // its kind: then there is a digest to remember. The error is about what no server may
 // say, and names object and field.
-func decode(c *kpng.FactChange) (key factKey, fact watchers.Fact, err error) {
+func decode(c *kpng.ObjectChange) (key factKey, fact watchers.Object, err error) {
 	k := c.GetKey()
 	key = factKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
 	if key.name == "" {
@@ -48,13 +48,13 @@ func decode(c *kpng.FactChange) (key factKey, fact watchers.Fact, err error) {
 	return key, fact, nil
 }
 
-func (d *decoder) fact(key factKey, c *kpng.FactChange) (watchers.Fact, error) {
+func (d *decoder) fact(key factKey, c *kpng.ObjectChange) (watchers.Object, error) {
 	namespaced, known := true, true
 	switch key.kind {
-	case kpng.FactKind_FACT_KIND_UNSPECIFIED:
+	case kpng.ObjectKind_OBJECT_KIND_UNSPECIFIED:
 		return nil, errors.New("key.kind: required")
-	case kpng.FactKind_FACT_KIND_SERVICE, kpng.FactKind_FACT_KIND_ENDPOINT_SLICE:
-	case kpng.FactKind_FACT_KIND_NODE, kpng.FactKind_FACT_KIND_SERVICE_CIDR:
+	case kpng.ObjectKind_OBJECT_KIND_SERVICE, kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE:
+	case kpng.ObjectKind_OBJECT_KIND_NODE, kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR:
 		namespaced = false
 	default:
 		known = false
@@ -62,28 +62,28 @@ func (d *decoder) fact(key factKey, c *kpng.FactChange) (watchers.Fact, error) {
 	switch {
 	case known && namespaced != (key.namespace != ""):
 		return nil, errors.New("key.namespace: required of Services and EndpointSlices, and of no others")
-	case c.GetFact() == nil && (c.GetDigest() == 0 || !known):
+	case c.GetObject() == nil && (c.GetDigest() == 0 || !known):
 		return nil, nil
-	case c.GetFact() == nil:
+	case c.GetObject() == nil:
 		return nil, errors.New("digest: there is no fact that it could be of")
 	case c.GetDigest() == 0:
 		return nil, errors.New("digest: required of what is there")
 	}
-	var fact watchers.Fact
-	var kind kpng.FactKind
+	var fact watchers.Object
+	var kind kpng.ObjectKind
 	var err error
-	switch in := c.GetFact().(type) {
-	case *kpng.FactChange_Service:
-		kind = kpng.FactKind_FACT_KIND_SERVICE
+	switch in := c.GetObject().(type) {
+	case *kpng.ObjectChange_Service:
+		kind = kpng.ObjectKind_OBJECT_KIND_SERVICE
 		fact, err = d.service(key, in.Service)
-	case *kpng.FactChange_EndpointSlice:
-		kind = kpng.FactKind_FACT_KIND_ENDPOINT_SLICE
+	case *kpng.ObjectChange_EndpointSlice:
+		kind = kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE
 		fact, err = d.slice(key, in.EndpointSlice)
-	case *kpng.FactChange_Node:
-		kind = kpng.FactKind_FACT_KIND_NODE
+	case *kpng.ObjectChange_Node:
+		kind = kpng.ObjectKind_OBJECT_KIND_NODE
 		fact, err = d.node(key, in.Node)
-	case *kpng.FactChange_ServiceCidr:
-		kind = kpng.FactKind_FACT_KIND_SERVICE_CIDR
+	case *kpng.ObjectChange_ServiceCidr:
+		kind = kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR
 		fact, err = d.serviceCIDR(key, in.ServiceCidr)
 	}
 	if kind != key.kind {
@@ -92,14 +92,14 @@ func (d *decoder) fact(key factKey, c *kpng.FactChange) (watchers.Fact, error) {
 	return fact, err
 }
 
-func (d *decoder) service(key factKey, in *kpng.ServiceFact) (*watchers.Service, error) {
+func (d *decoder) service(key factKey, in *kpng.ServiceObject) (*watchers.Service, error) {
 	out := &watchers.Service{
-		Name:           watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
-		Restricted:     in.GetRestricted(),
-		RangesUnread:   in.GetRangesUnread(),
-		InternalPolicy: policy(in.GetInternalLocal()),
-		ExternalPolicy: policy(in.GetExternalLocal()),
-		Affinity:       time.Duration(min(in.GetAffinityNs(), math.MaxInt64)),
+		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
+		HasSourceRanges:        in.GetHasSourceRanges(),
+		HasInvalidSourceRanges: in.GetHasInvalidSourceRanges(),
+		InternalPolicy:         policy(in.GetInternalTrafficPolicyLocal()),
+		ExternalPolicy:         policy(in.GetExternalTrafficPolicyLocal()),
+		Affinity:               time.Duration(min(in.GetAffinityNs(), math.MaxInt64)),
 	}
 	d.problems = protoconv.FromProblems(in.GetProblems())
 	if in.CreatedUnixNs != nil {
@@ -151,7 +151,7 @@ func (d *decoder) service(key factKey, in *kpng.ServiceFact) (*watchers.Service,
 	return out, nil
 }
 
-func (d *decoder) servicePorts(in []*kpng.ServiceFactPort) (out []watchers.ServicePort, err error) {
+func (d *decoder) servicePorts(in []*kpng.ServiceObjectPort) (out []watchers.ServicePort, err error) {
 	for i, p := range in {
 		port := watchers.ServicePort{Name: intern(p.GetName())}
 		if port.Port, err = protoconv.Port(p.GetPort()); err != nil {
@@ -178,7 +178,7 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 	return 0, false
 }
 
-func (d *decoder) slice(key factKey, in *kpng.EndpointSliceFact) (*watchers.EndpointSlice, error) {
+func (d *decoder) slice(key factKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
 	if in.GetService() == "" {
 		return nil, errors.New("service: required")
 	}
@@ -188,8 +188,8 @@ func (d *decoder) slice(key factKey, in *kpng.EndpointSliceFact) (*watchers.Endp
 		Family:  family(in.GetFamily()),
 	}
 	d.problems = protoconv.FromProblems(in.GetProblems())
-	if in.TriggeredUnixNs != nil {
-		out.Triggered = time.Unix(0, in.GetTriggeredUnixNs())
+	if in.TriggerTimeUnixNs != nil {
+		out.TriggerTime = time.Unix(0, in.GetTriggerTimeUnixNs())
 	}
 	if uint32(out.Family) != in.GetFamily() {
 		d.unknown(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "family")
@@ -213,7 +213,7 @@ func (d *decoder) slice(key factKey, in *kpng.EndpointSliceFact) (*watchers.Endp
 	return out, nil
 }
 
-func endpoints(in []*kpng.EndpointFact, family watchers.IPFamily) ([]watchers.Endpoint, error) {
+func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.Endpoint, error) {
 	if len(in) == 0 {
 		return nil, nil
 	}
@@ -240,9 +240,9 @@ func endpoints(in []*kpng.EndpointFact, family watchers.IPFamily) ([]watchers.En
 	return out, nil
 }
 
-func (d *decoder) node(key factKey, in *kpng.NodeFact) (*watchers.Node, error) {
+func (d *decoder) node(key factKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
-		Name: intern(key.name), Zone: intern(in.GetZone()), Leaving: in.GetLeaving(), Problems: protoconv.FromProblems(in.GetProblems()),
+		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
 	}
 	var err error
 	if out.IPs, err = fromAddrs(in.GetIps()); err != nil {
@@ -254,7 +254,7 @@ func (d *decoder) node(key factKey, in *kpng.NodeFact) (*watchers.Node, error) {
 	return out, nil
 }
 
-func (d *decoder) serviceCIDR(key factKey, in *kpng.ServiceCidrFact) (*watchers.ServiceCIDR, error) {
+func (d *decoder) serviceCIDR(key factKey, in *kpng.ServiceCidrObject) (*watchers.ServiceCIDR, error) {
 	out := &watchers.ServiceCIDR{Name: key.name, Problems: protoconv.FromProblems(in.GetProblems())}
 	var err error
 	if out.Networks, err = protoconv.Prefixes(in.GetNetworks()); err != nil {

@@ -36,12 +36,12 @@ const (
 
 // encode encodes a fact for all who are told of it; nil for what is none. When a slice's
 // change was asked for is no content: it is told, but the digest does not know it.
-func encode(key factKey, fact watchers.Fact) *fanout.Encoding {
+func encode(key factKey, fact watchers.Object) *fanout.Encoding {
 	content, triggered, field := contentOf(fact)
 	if field == 0 {
 		return nil
 	}
-	name := marshal(&kpng.FactKey{Kind: key.kind, Namespace: protoconv.Text(key.namespace), Name: protoconv.Text(key.name)})
+	name := marshal(&kpng.ObjectKey{Kind: key.kind, Namespace: protoconv.Text(key.namespace), Name: protoconv.Text(key.name)})
 	d := xxhash.New()
 	_, _ = d.Write(protowire.AppendBytes(nil, name))
 	_, _ = d.Write(content)
@@ -70,40 +70,40 @@ func marshal(m proto.Message) []byte {
 
 // contentOf encodes a fact, and apart from it what is no content, and returns the field
 // of FactChange that both are for.
-func contentOf(fact watchers.Fact) (content, triggered []byte, field protowire.Number) {
+func contentOf(fact watchers.Object) (content, triggered []byte, field protowire.Number) {
 	switch f := fact.(type) {
 	case *watchers.Service:
 		return marshal(toService(f)), nil, fieldService
 	case *watchers.EndpointSlice:
-		if !f.Triggered.IsZero() {
+		if !f.TriggerTime.IsZero() {
 			triggered = protowire.AppendTag(nil, fieldTriggered, protowire.Fixed64Type)
-			triggered = protowire.AppendFixed64(triggered, uint64(f.Triggered.UnixNano()))
+			triggered = protowire.AppendFixed64(triggered, uint64(f.TriggerTime.UnixNano()))
 		}
 		return marshal(toSlice(f)), triggered, fieldSlice
 	case *watchers.Node:
-		return marshal(&kpng.NodeFact{
-			Ips: addrs(f.IPs), PodCidrs: networks(f.PodCIDRs), Zone: protoconv.Text(f.Zone), Leaving: f.Leaving,
+		return marshal(&kpng.NodeObject{
+			Ips: addrs(f.IPs), PodCidrs: networks(f.PodCIDRs), Zone: protoconv.Text(f.Zone), Deleting: f.Deleting,
 			Problems: protoconv.Problems(f.Problems),
 		}), nil, fieldNode
 	case *watchers.ServiceCIDR:
-		return marshal(&kpng.ServiceCidrFact{Networks: networks(f.Networks), Problems: protoconv.Problems(f.Problems)}), nil, fieldNetworks
+		return marshal(&kpng.ServiceCidrObject{Networks: networks(f.Networks), Problems: protoconv.Problems(f.Problems)}), nil, fieldNetworks
 	}
 	return nil, nil, 0
 }
 
-func toService(s *watchers.Service) *kpng.ServiceFact {
-	out := &kpng.ServiceFact{
-		Type:                kpng.ServiceType(s.Type),
-		ClusterIp:           addr(s.ClusterIP),
-		ExternalIps:         addrs(s.ExternalIPs),
-		SourceRanges:        networks(s.SourceRanges),
-		Restricted:          s.Restricted,
-		RangesUnread:        s.RangesUnread,
-		InternalLocal:       s.InternalPolicy == watchers.PolicyLocal,
-		ExternalLocal:       s.ExternalPolicy == watchers.PolicyLocal,
-		HealthCheckNodePort: uint32(s.HealthCheckNodePort),
-		AffinityNs:          uint64(max(s.Affinity, 0)),
-		Problems:            protoconv.Problems(s.Problems),
+func toService(s *watchers.Service) *kpng.ServiceObject {
+	out := &kpng.ServiceObject{
+		Type:                       kpng.ServiceType(s.Type),
+		ClusterIp:                  addr(s.ClusterIP),
+		ExternalIps:                addrs(s.ExternalIPs),
+		SourceRanges:               networks(s.SourceRanges),
+		HasSourceRanges:            s.HasSourceRanges,
+		HasInvalidSourceRanges:     s.HasInvalidSourceRanges,
+		InternalTrafficPolicyLocal: s.InternalPolicy == watchers.PolicyLocal,
+		ExternalTrafficPolicyLocal: s.ExternalPolicy == watchers.PolicyLocal,
+		HealthCheckNodePort:        uint32(s.HealthCheckNodePort),
+		AffinityNs:                 uint64(max(s.Affinity, 0)),
+		Problems:                   protoconv.Problems(s.Problems),
 	}
 	if !s.Created.IsZero() {
 		out.CreatedUnixNs = proto.Int64(s.Created.UnixNano())
@@ -123,21 +123,21 @@ func toService(s *watchers.Service) *kpng.ServiceFact {
 		}
 	}
 	for _, p := range s.Ports {
-		out.Ports = append(out.Ports, &kpng.ServiceFactPort{
+		out.Ports = append(out.Ports, &kpng.ServiceObjectPort{
 			Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), Port: uint32(p.Port), NodePort: uint32(p.NodePort),
 		})
 	}
 	return out
 }
 
-func toSlice(s *watchers.EndpointSlice) *kpng.EndpointSliceFact {
-	out := &kpng.EndpointSliceFact{
+func toSlice(s *watchers.EndpointSlice) *kpng.EndpointSliceObject {
+	out := &kpng.EndpointSliceObject{
 		Service: protoconv.Text(s.Service.Name), Family: uint32(s.Family), Problems: protoconv.Problems(s.Problems),
 	}
 	for _, p := range s.Ports {
-		out.Ports = append(out.Ports, &kpng.EndpointFactPort{Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), Port: uint32(p.Port)})
+		out.Ports = append(out.Ports, &kpng.EndpointObjectPort{Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), Port: uint32(p.Port)})
 	}
-	parts := make([]kpng.EndpointFact, len(s.Endpoints))
+	parts := make([]kpng.EndpointObject, len(s.Endpoints))
 	for i := range s.Endpoints {
 		in, e := &s.Endpoints[i], &parts[i]
 		if watchers.FamilyOf(in.Addr) != s.Family || in.Addr.Is4In6() {

@@ -17,16 +17,16 @@ import (
 )
 
 // fullFacts returns facts in which no field is zero.
-func fullFacts() []watchers.Fact {
+func fullFacts() []watchers.Object {
 	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")
 	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
 	proxy := "mine"
 	problems := []watchers.Problem{{Object: "Service ns/web", Field: "spec", Message: "is odd"}}
-	return []watchers.Fact{
+	return []watchers.Object{
 		&watchers.Service{
 			Name: watchers.ServiceName{Namespace: "ns", Name: "web"}, Created: time.Unix(1, 2), Type: watchers.TypeExternalName,
 			ClusterIP: v4, ClusterIPs: []netip.Addr{v4, v6, {}}, IPFamilies: []watchers.IPFamily{4, 6, 0}, ExternalIPs: []netip.Addr{v6, v4},
-			Ingress: []watchers.Ingress{{IP: v4, Proxy: true}, {IP: v6}}, SourceRanges: networks, Restricted: true, RangesUnread: true,
+			Ingress: []watchers.Ingress{{IP: v4, Proxy: true}, {IP: v6}}, SourceRanges: networks, HasSourceRanges: true, HasInvalidSourceRanges: true,
 			InternalPolicy: watchers.PolicyLocal, ExternalPolicy: watchers.PolicyLocal, HealthCheckNodePort: 65535, Affinity: time.Hour,
 			Ports: []watchers.ServicePort{
 				{Name: "a", Protocol: 6, Port: 80, NodePort: 30000}, {Protocol: 17, Port: 80}, {Name: "c", Protocol: 132, Port: 65535},
@@ -44,10 +44,10 @@ func fullFacts() []watchers.Fact {
 				{Addr: v6.Next(), Hints: &watchers.Hints{}},
 				{Addr: v6.Next().Next(), Serving: true},
 			},
-			Problems: problems, Triggered: time.Unix(3, 4),
+			Problems: problems, TriggerTime: time.Unix(3, 4),
 		},
 		&watchers.Node{
-			Name: "n", IPs: []netip.Addr{v4, v6}, PodCIDRs: networks, Zone: "z", Leaving: true, Problems: problems,
+			Name: "n", IPs: []netip.Addr{v4, v6}, PodCIDRs: networks, Zone: "z", Deleting: true, Problems: problems,
 		},
 		&watchers.ServiceCIDR{Name: "c", Networks: networks, Problems: problems},
 	}
@@ -63,9 +63,9 @@ func FuzzRoundTrip(f *testing.F) {
 		r := watchertest.NewRandom(seed, 3, 3)
 		svc := r.Service()
 		svc.ProxyName = &label
-		for _, fact := range []watchers.Fact{svc, r.Service(), r.EndpointSlice(), r.Node()} {
+		for _, fact := range []watchers.Object{svc, r.Service(), r.EndpointSlice(), r.Node()} {
 			got := roundTrip(t, fact)
-			if s, ok := got.(*watchers.Service); ok && s.ProxyName != nil && fact == watchers.Fact(svc) {
+			if s, ok := got.(*watchers.Service); ok && s.ProxyName != nil && fact == watchers.Object(svc) {
 				label := *s.ProxyName // valid
 				svc.ProxyName = &label
 			}
@@ -91,7 +91,7 @@ func FuzzDecode(f *testing.F) {
 		if proto.Unmarshal(data, &m) != nil {
 			return // gRPC ends the stream
 		}
-		for _, c := range m.GetFacts() {
+		for _, c := range m.GetObjects() {
 			key, fact, err := decode(c)
 			if err != nil {
 				require.ErrorContains(t, err, key.String()+": ")

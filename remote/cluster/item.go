@@ -16,7 +16,7 @@ import (
 // A factKey names a fact as the protocol does: a slice by its own name only, so that one
 // which moves to another Service is one change.
 type factKey struct {
-	kind            kpng.FactKind
+	kind            kpng.ObjectKind
 	namespace, name string
 }
 
@@ -26,9 +26,9 @@ func (k factKey) compare(o factKey) int {
 
 // String names the object as Problems do.
 func (k factKey) String() string {
-	kind := map[kpng.FactKind]string{
-		kpng.FactKind_FACT_KIND_NODE: "Node", kpng.FactKind_FACT_KIND_SERVICE: "Service",
-		kpng.FactKind_FACT_KIND_ENDPOINT_SLICE: "EndpointSlice", kpng.FactKind_FACT_KIND_SERVICE_CIDR: "ServiceCIDR",
+	kind := map[kpng.ObjectKind]string{
+		kpng.ObjectKind_OBJECT_KIND_NODE: "Node", kpng.ObjectKind_OBJECT_KIND_SERVICE: "Service",
+		kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE: "EndpointSlice", kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR: "ServiceCIDR",
 	}[k.kind]
 	if kind == "" {
 		kind = k.kind.String()
@@ -43,13 +43,13 @@ func (k factKey) String() string {
 func keyOf(k watchers.Key) (factKey, bool) {
 	switch k.Kind {
 	case watchers.KindNode:
-		return factKey{kpng.FactKind_FACT_KIND_NODE, "", k.Name}, true
+		return factKey{kpng.ObjectKind_OBJECT_KIND_NODE, "", k.Name}, true
 	case watchers.KindService:
-		return factKey{kpng.FactKind_FACT_KIND_SERVICE, k.Namespace, k.Name}, true
+		return factKey{kpng.ObjectKind_OBJECT_KIND_SERVICE, k.Namespace, k.Name}, true
 	case watchers.KindEndpointSlice:
-		return factKey{kpng.FactKind_FACT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
+		return factKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
 	case watchers.KindServiceCIDR:
-		return factKey{kpng.FactKind_FACT_KIND_SERVICE_CIDR, "", k.Name}, true
+		return factKey{kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, "", k.Name}, true
 	}
 	return factKey{}, false
 }
@@ -71,7 +71,7 @@ type item struct {
 
 // told is a fact with its encoding, which is made when somebody is told of it.
 type told struct {
-	fact     watchers.Fact
+	fact     watchers.Object
 	once     sync.Once
 	encoding *fanout.Encoding
 }

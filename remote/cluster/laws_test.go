@@ -43,7 +43,7 @@ func TestWatcher(t *testing.T) {
 		return watchertest.Harness{
 			Watcher: newClient(t, ClientConfig{}, conn),
 			Apply: change(func(tx *watchers.Tx, o watchertest.Object) {
-				fact, err := kubeapi.Filter{}.Fact(o)
+				fact, err := kubeapi.Filter{}.Object(o)
 				require.NoError(t, err)
 				tx.Set(fact)
 			}),
@@ -91,7 +91,7 @@ func views() []view {
 
 // of returns what a client with this view must hold, as text.
 func (v *view) of(s watchers.Snapshot) string {
-	return dump(s, func(f watchers.Fact) bool {
+	return dump(s, func(f watchers.Object) bool {
 		switch f := f.(type) {
 		case *watchers.Service:
 			return v.has(s, f.Name.Namespace, f)
@@ -317,12 +317,12 @@ func TestContact(t *testing.T) {
 	store := watchers.NewStore()
 	site := newSite(t, store, ServerConfig{})
 	client := newClient(t, ClientConfig{}, site.dial())
-	made := client.Contact()
-	require.False(t, made.Heard, "no server has said anything")
-	is := func(heard bool) Contact {
+	made := client.Status()
+	require.False(t, made.Synced, "no server has said anything")
+	is := func(heard bool) Status {
 		t.Helper()
-		require.Eventually(t, func() bool { return client.Contact().Heard == heard }, patience, time.Millisecond)
-		return client.Contact()
+		require.Eventually(t, func() bool { return client.Status().Synced == heard }, patience, time.Millisecond)
+		return client.Status()
 	}
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "n"}); tx.SetSynced() })
 	facts := watchers.NewStore()

@@ -32,7 +32,7 @@ type mirror struct {
 // heard is a fact as a server has told of it; the digest is 0 when it is gone.
 type heard struct {
 	digest uint64
-	fact   watchers.Fact // nil when it is gone or not known
+	fact   watchers.Object // nil when it is gone or not known
 }
 
 func newMirror(store *watchers.Store) *mirror {
@@ -72,14 +72,14 @@ func (m *mirror) Distrust() { m.distrusted = true }
 
 // Hear implements session.Memory.
 func (m *mirror) Hear(in *kpng.WatchClusterResponse) error {
-	for _, c := range in.GetFacts() {
+	for _, c := range in.GetObjects() {
 		key, fact, err := decode(c)
 		if err != nil {
 			return err
 		}
 		m.heard[key] = heard{c.GetDigest(), fact}
 	}
-	for _, d := range in.GetUnwanted() {
+	for _, d := range in.GetRemovedDigests() {
 		m.unwanted[d] = struct{}{}
 	}
 	if len(m.unwanted) > len(m.held) {
@@ -155,13 +155,13 @@ func (m *mirror) hold(key factKey, digest uint64) {
 
 func remove(tx *watchers.Tx, key factKey) {
 	switch key.kind {
-	case kpng.FactKind_FACT_KIND_SERVICE:
+	case kpng.ObjectKind_OBJECT_KIND_SERVICE:
 		tx.DeleteService(watchers.ServiceName{Namespace: key.namespace, Name: key.name})
-	case kpng.FactKind_FACT_KIND_ENDPOINT_SLICE:
+	case kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE:
 		tx.DeleteEndpointSlice(key.namespace, key.name)
-	case kpng.FactKind_FACT_KIND_NODE:
+	case kpng.ObjectKind_OBJECT_KIND_NODE:
 		tx.DeleteNode(key.name)
-	case kpng.FactKind_FACT_KIND_SERVICE_CIDR:
+	case kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR:
 		tx.DeleteServiceCIDR(key.name)
 	}
 }

@@ -16,11 +16,9 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
-
-// Limits are what a peer may cost. Zero fields mean the default.
-type Limits = fanout.Limits
 
 // A ServerConfig says how a server works. The zero value is ready for use behind a
 // listener that only friends reach.
@@ -34,9 +32,9 @@ type ServerConfig struct {
 	// wait.
 	MinInterval time.Duration
 	// Limits are what a client may cost.
-	Limits Limits
-	// Name is what the server calls itself to its clients; it is for people.
-	Name string
+	Limits transport.StreamLimits
+	// ServerName is what the server calls itself to its clients; it is for people.
+	ServerName string
 	// Logger hears what is of interest to operators; nil is silent.
 	Logger *slog.Logger
 }
@@ -45,7 +43,7 @@ type ServerConfig struct {
 // store.
 type Server struct {
 	cfg    ServerConfig
-	reader *diffstore.Reader[watchers.Key, watchers.Fact]
+	reader *diffstore.Reader[watchers.Key, watchers.Object]
 	hub    *hub
 	ready  chan struct{} // closed with the first state
 	ended  chan struct{} // closed when Run has ended
@@ -76,7 +74,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 	return &Server{
 		cfg:    cfg,
 		reader: store.Reader(),
-		hub:    fanout.New(factKey.compare, end, cfg.Limits),
+		hub:    fanout.New(factKey.compare, end, fanout.Limits(cfg.Limits)),
 		ready:  make(chan struct{}),
 		ended:  make(chan struct{}),
 	}, nil
@@ -118,7 +116,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if changed := s.changed(facts, changes); first || len(changed) > 0 {
 			s.publish(facts, changed)
 		}
-		s.reader.Accept(now)
+		s.reader.Acknowledge(now)
 		if first {
 			close(s.ready)
 			s.cfg.Logger.InfoContext(ctx, "The facts are complete and told to clients", "facts", s.hub.State().Items.Len())
@@ -130,8 +128,8 @@ func (s *Server) Run(ctx context.Context) error {
 
 // changed returns the facts that streams may have to be told, nil for those that are
 // gone.
-func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Change[watchers.Key, watchers.Fact]) bool)) map[factKey]watchers.Fact {
-	out := map[factKey]watchers.Fact{}
+func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Change[watchers.Key, watchers.Object]) bool)) map[factKey]watchers.Object {
+	out := map[factKey]watchers.Object{}
 	for c := range changes {
 		key, ok := keyOf(c.Key)
 		switch {
@@ -144,7 +142,7 @@ func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Ch
 	}
 	// Whose a slice is depends on its Service.
 	for key := range out {
-		if key.kind != kpng.FactKind_FACT_KIND_SERVICE {
+		if key.kind != kpng.ObjectKind_OBJECT_KIND_SERVICE {
 			continue
 		}
 		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, everybody
@@ -155,7 +153,7 @@ func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Ch
 			continue
 		}
 		for slice := range facts.EndpointSlices(name) {
-			out[factKey{kpng.FactKind_FACT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
+			out[factKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
 		}
 	}
 	return out
@@ -168,7 +166,7 @@ func (s *Server) item(key factKey) *item {
 	return it
 }
 
-func (s *Server) publish(facts watchers.Snapshot, changed map[factKey]watchers.Fact) {
+func (s *Server) publish(facts watchers.Snapshot, changed map[factKey]watchers.Object) {
 	s.hub.Update(facts.Revision(), func(tx *diffstore.Tx[factKey, fanout.Item]) {
 		for key, fact := range changed {
 			if fact == nil {

@@ -58,7 +58,7 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 		log.DebugContext(ctx, "A client watches the facts")
 		err := c.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
 			Words: session.Words{
-				Stream: grpcStream, Server: c.s.cfg.Name, Capabilities: common, UnwantedField: fieldUnwanted,
+				Stream: grpcStream, Server: c.s.cfg.ServerName, Capabilities: common, UnwantedField: fieldUnwanted,
 			},
 			class: class,
 		}, nil)

@@ -76,11 +76,11 @@ func (s *scripted) WatchCluster(stream kpng.ClusterService_WatchClusterServer) e
 }
 
 func welcome(startOver bool) *kpng.WatchClusterResponse {
-	return &kpng.WatchClusterResponse{Welcome: &kpng.Welcome{StartOver: startOver, Capabilities: capabilities()}}
+	return &kpng.WatchClusterResponse{Welcome: &kpng.Welcome{FullSync: startOver, Capabilities: capabilities()}}
 }
 
-func facts(commit uint64, changes ...*kpng.FactChange) *kpng.WatchClusterResponse {
-	out := &kpng.WatchClusterResponse{Facts: changes}
+func facts(commit uint64, changes ...*kpng.ObjectChange) *kpng.WatchClusterResponse {
+	out := &kpng.WatchClusterResponse{Objects: changes}
 	if commit > 0 {
 		out.Commit = &kpng.Commit{Revision: commit}
 	}
@@ -88,73 +88,73 @@ func facts(commit uint64, changes ...*kpng.FactChange) *kpng.WatchClusterRespons
 }
 
 const (
-	nodeKind    = kpng.FactKind_FACT_KIND_NODE
-	serviceKind = kpng.FactKind_FACT_KIND_SERVICE
-	sliceKind   = kpng.FactKind_FACT_KIND_ENDPOINT_SLICE
-	cidrKind    = kpng.FactKind_FACT_KIND_SERVICE_CIDR
+	nodeKind    = kpng.ObjectKind_OBJECT_KIND_NODE
+	serviceKind = kpng.ObjectKind_OBJECT_KIND_SERVICE
+	sliceKind   = kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE
+	cidrKind    = kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR
 )
 
-func nodeFact(name string, digest uint64) *kpng.FactChange {
-	return &kpng.FactChange{
-		Key: &kpng.FactKey{Kind: nodeKind, Name: name}, Digest: digest, Fact: &kpng.FactChange_Node{Node: &kpng.NodeFact{}},
+func nodeFact(name string, digest uint64) *kpng.ObjectChange {
+	return &kpng.ObjectChange{
+		Key: &kpng.ObjectKey{Kind: nodeKind, Name: name}, Digest: digest, Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{}},
 	}
 }
 
-func serviceFact(in *kpng.ServiceFact) *kpng.FactChange {
-	return &kpng.FactChange{
-		Key: &kpng.FactKey{Kind: serviceKind, Namespace: "ns", Name: "web"}, Digest: 1, Fact: &kpng.FactChange_Service{Service: in},
+func serviceFact(in *kpng.ServiceObject) *kpng.ObjectChange {
+	return &kpng.ObjectChange{
+		Key: &kpng.ObjectKey{Kind: serviceKind, Namespace: "ns", Name: "web"}, Digest: 1, Object: &kpng.ObjectChange_Service{Service: in},
 	}
 }
 
-func sliceFact(in *kpng.EndpointSliceFact) *kpng.FactChange {
-	return &kpng.FactChange{
-		Key: &kpng.FactKey{Kind: sliceKind, Namespace: "ns", Name: "web-1"}, Digest: 1, Fact: &kpng.FactChange_EndpointSlice{EndpointSlice: in},
+func sliceFact(in *kpng.EndpointSliceObject) *kpng.ObjectChange {
+	return &kpng.ObjectChange{
+		Key: &kpng.ObjectKey{Kind: sliceKind, Namespace: "ns", Name: "web-1"}, Digest: 1, Object: &kpng.ObjectChange_EndpointSlice{EndpointSlice: in},
 	}
 }
 
 // badChanges are what no server may say, by the error that a client has for it.
-func badChanges() map[string]*kpng.FactChange {
+func badChanges() map[string]*kpng.ObjectChange {
 	ip := []byte{10, 0, 0, 1}
 	network := func(address []byte, length uint32) []*kpng.Network {
 		return []*kpng.Network{{Address: ip, Length: 8}, {Address: address, Length: length}}
 	}
-	return map[string]*kpng.FactChange{
-		"Node : key.name: required":                   {Digest: 1, Key: &kpng.FactKey{Kind: nodeKind}},
-		"FACT_KIND_UNSPECIFIED x: key.kind: required": {Key: &kpng.FactKey{Name: "x"}},
-		"Service x: key.namespace: required":          {Key: &kpng.FactKey{Kind: serviceKind, Name: "x"}},
-		"Node ns/x: key.namespace":                    {Key: &kpng.FactKey{Kind: nodeKind, Namespace: "ns", Name: "x"}},
-		"Node x: digest: there is no fact":            {Key: &kpng.FactKey{Kind: nodeKind, Name: "x"}, Digest: 1},
+	return map[string]*kpng.ObjectChange{
+		"Node : key.name: required":                   {Digest: 1, Key: &kpng.ObjectKey{Kind: nodeKind}},
+		"OBJECT_KIND_UNSPECIFIED x: key.kind: required": {Key: &kpng.ObjectKey{Name: "x"}},
+		"Service x: key.namespace: required":          {Key: &kpng.ObjectKey{Kind: serviceKind, Name: "x"}},
+		"Node ns/x: key.namespace":                    {Key: &kpng.ObjectKey{Kind: nodeKind, Namespace: "ns", Name: "x"}},
+		"Node x: digest: there is no fact":            {Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1},
 		"Node x: digest: required":                    nodeFact("x", 0),
 		"ServiceCIDR x: fact: is of another kind": {
-			Key: &kpng.FactKey{Kind: cidrKind, Name: "x"}, Digest: 1, Fact: &kpng.FactChange_Node{Node: &kpng.NodeFact{}},
+			Key: &kpng.ObjectKey{Kind: cidrKind, Name: "x"}, Digest: 1, Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{}},
 		},
 		"ServiceCIDR x: networks[1]: address: 0 bytes": {
-			Key: &kpng.FactKey{Kind: cidrKind, Name: "x"}, Digest: 1,
-			Fact: &kpng.FactChange_ServiceCidr{ServiceCidr: &kpng.ServiceCidrFact{Networks: network(nil, 0)}},
+			Key: &kpng.ObjectKey{Kind: cidrKind, Name: "x"}, Digest: 1,
+			Object: &kpng.ObjectChange_ServiceCidr{ServiceCidr: &kpng.ServiceCidrObject{Networks: network(nil, 0)}},
 		},
 		"Node x: pod_cidrs[1]: 10.0.0.1 cannot have a prefix of 33 bits": {
-			Key: &kpng.FactKey{Kind: nodeKind, Name: "x"}, Digest: 1,
-			Fact: &kpng.FactChange_Node{Node: &kpng.NodeFact{PodCidrs: network(ip, 33)}},
+			Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1,
+			Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{PodCidrs: network(ip, 33)}},
 		},
 		"Node x: ips[0]: address: 5 bytes": {
-			Key: &kpng.FactKey{Kind: nodeKind, Name: "x"}, Digest: 1,
-			Fact: &kpng.FactChange_Node{Node: &kpng.NodeFact{Ips: [][]byte{{1, 2, 3, 4, 5}}}},
+			Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1,
+			Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{Ips: [][]byte{{1, 2, 3, 4, 5}}}},
 		},
-		"Service ns/web: cluster_ip: address: 1 bytes":     serviceFact(&kpng.ServiceFact{ClusterIp: []byte{1}}),
-		"Service ns/web: cluster_ips[1]: address: 1 bytes": serviceFact(&kpng.ServiceFact{ClusterIps: [][]byte{nil, {1}}}),
-		"Service ns/web: external_ips[0]: address":         serviceFact(&kpng.ServiceFact{ExternalIps: [][]byte{nil}}),
-		"Service ns/web: ingress[0].ip: address":           serviceFact(&kpng.ServiceFact{Ingress: []*kpng.Ingress{{}}}),
-		"Service ns/web: source_ranges[1]: address":        serviceFact(&kpng.ServiceFact{SourceRanges: network(nil, 0)}),
-		"Service ns/web: health_check_node_port: 65536":    serviceFact(&kpng.ServiceFact{HealthCheckNodePort: 1 << 16}),
-		"Service ns/web: ports[0].port: 65536":             serviceFact(&kpng.ServiceFact{Ports: []*kpng.ServiceFactPort{{Port: 1 << 16}}}),
-		"Service ns/web: ports[0].node_port: 65536":        serviceFact(&kpng.ServiceFact{Ports: []*kpng.ServiceFactPort{{NodePort: 1 << 16}}}),
-		"EndpointSlice ns/web-1: service: required":        sliceFact(&kpng.EndpointSliceFact{Family: 4}),
-		"EndpointSlice ns/web-1: ports[0].port: 65536":     sliceFact(&kpng.EndpointSliceFact{Service: "web", Ports: []*kpng.EndpointFactPort{{Port: 1 << 16}}}),
-		"EndpointSlice ns/web-1: endpoints[0].address: 10.0.0.1 is not of the slice's family": sliceFact(&kpng.EndpointSliceFact{
-			Service: "web", Family: 6, Endpoints: []*kpng.EndpointFact{{Address: ip}},
+		"Service ns/web: cluster_ip: address: 1 bytes":     serviceFact(&kpng.ServiceObject{ClusterIp: []byte{1}}),
+		"Service ns/web: cluster_ips[1]: address: 1 bytes": serviceFact(&kpng.ServiceObject{ClusterIps: [][]byte{nil, {1}}}),
+		"Service ns/web: external_ips[0]: address":         serviceFact(&kpng.ServiceObject{ExternalIps: [][]byte{nil}}),
+		"Service ns/web: ingress[0].ip: address":           serviceFact(&kpng.ServiceObject{Ingress: []*kpng.Ingress{{}}}),
+		"Service ns/web: source_ranges[1]: address":        serviceFact(&kpng.ServiceObject{SourceRanges: network(nil, 0)}),
+		"Service ns/web: health_check_node_port: 65536":    serviceFact(&kpng.ServiceObject{HealthCheckNodePort: 1 << 16}),
+		"Service ns/web: ports[0].port: 65536":             serviceFact(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{Port: 1 << 16}}}),
+		"Service ns/web: ports[0].node_port: 65536":        serviceFact(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{NodePort: 1 << 16}}}),
+		"EndpointSlice ns/web-1: service: required":        sliceFact(&kpng.EndpointSliceObject{Family: 4}),
+		"EndpointSlice ns/web-1: ports[0].port: 65536":     sliceFact(&kpng.EndpointSliceObject{Service: "web", Ports: []*kpng.EndpointObjectPort{{Port: 1 << 16}}}),
+		"EndpointSlice ns/web-1: endpoints[0].address: 10.0.0.1 is not of the slice's family": sliceFact(&kpng.EndpointSliceObject{
+			Service: "web", Family: 6, Endpoints: []*kpng.EndpointObject{{Address: ip}},
 		}),
-		"EndpointSlice ns/web-1: endpoints[0].address: address: 0 bytes": sliceFact(&kpng.EndpointSliceFact{
-			Service: "web", Family: 4, Endpoints: []*kpng.EndpointFact{{}},
+		"EndpointSlice ns/web-1: endpoints[0].address: address: 0 bytes": sliceFact(&kpng.EndpointSliceObject{
+			Service: "web", Family: 4, Endpoints: []*kpng.EndpointObject{{}},
 		}),
 	}
 }
@@ -165,7 +165,7 @@ func badWords() map[string]*kpng.WatchClusterResponse {
 	out := map[string]*kpng.WatchClusterResponse{
 		"commit: revision 7 after 7":      facts(7, early),
 		"commit: revision 6 after 7":      facts(6, early),
-		"unwanted: 3 digests, of 2 facts": {Facts: []*kpng.FactChange{early}, Unwanted: []uint64{5, 6, 7}, Commit: &kpng.Commit{Revision: 8}},
+		"unwanted: 3 digests, of 2 facts": {Objects: []*kpng.ObjectChange{early}, RemovedDigests: []uint64{5, 6, 7}, Commit: &kpng.Commit{Revision: 8}},
 	}
 	for want, bad := range badChanges() {
 		out[want] = facts(8, early, bad)
@@ -191,7 +191,7 @@ func TestBadWords(t *testing.T) {
 			log.await(t, "will start over: "+want)
 			hello := (<-s.hellos).GetHello()
 			require.Zero(t, hello.GetHeldCount(), "it holds nothing that it trusts")
-			require.Zero(t, hello.GetHeldRoot())
+			require.Zero(t, hello.GetHeldXor())
 			require.Equal(t, "Node goes\nNode stays\n", nodes(store), "facts stay, without what was not committed")
 
 			s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(0, nodeFact("stays", 3)), facts(1, nodeFact("new", 6))}
@@ -212,26 +212,26 @@ func nodes(store *watchers.Store) (text string) {
 // TestNewerServer: what a client does not know does no harm, and it says so where
 // something is missing for it.
 func TestNewerServer(t *testing.T) {
-	strange := &kpng.NodeFact{Zone: "here"}
+	strange := &kpng.NodeObject{Zone: "here"}
 	strange.ProtoReflect().SetUnknown([]byte{0xa2, 0x1f, 3, 'n', 'e', 'w'}) // field 500
 	s, conn := newScripted(t)
 	log := newLogbook()
 	store := follow(t, ClientConfig{Logger: log.logger()}, conn)
 	<-s.hellos
 	change := nodeFact("n", 2)
-	change.Fact = &kpng.FactChange_Node{Node: strange}
-	svc := serviceFact(&kpng.ServiceFact{
+	change.Object = &kpng.ObjectChange_Node{Node: strange}
+	svc := serviceFact(&kpng.ServiceObject{
 		Type: 99, IpFamilies: []uint32{4, 10},
-		Ports: []*kpng.ServiceFactPort{{Name: "a", Protocol: 99, Port: 1}, {Name: "b", Protocol: 6, Port: 2}},
+		Ports: []*kpng.ServiceObjectPort{{Name: "a", Protocol: 99, Port: 1}, {Name: "b", Protocol: 6, Port: 2}},
 	})
-	eps := sliceFact(&kpng.EndpointSliceFact{
-		Service: "web", Family: 4, Endpoints: []*kpng.EndpointFact{{Address: []byte{10, 0, 0, 1}}},
-		Ports: []*kpng.EndpointFactPort{{Protocol: 6, Port: 1}, {Protocol: 99, Port: 1}},
+	eps := sliceFact(&kpng.EndpointSliceObject{
+		Service: "web", Family: 4, Endpoints: []*kpng.EndpointObject{{Address: []byte{10, 0, 0, 1}}},
+		Ports: []*kpng.EndpointObjectPort{{Protocol: 6, Port: 1}, {Protocol: 99, Port: 1}},
 	})
-	odd := sliceFact(&kpng.EndpointSliceFact{Service: "web", Family: 10, Endpoints: []*kpng.EndpointFact{{Address: []byte{1}}}})
+	odd := sliceFact(&kpng.EndpointSliceObject{Service: "web", Family: 10, Endpoints: []*kpng.EndpointObject{{Address: []byte{1}}}})
 	odd.Key.Name, odd.Digest, eps.Digest = "web-2", 8, 4
-	unknownKind := &kpng.FactChange{Key: &kpng.FactKey{Kind: 99, Namespace: "ns", Name: "x"}, Digest: 16}
-	goneKind := &kpng.FactChange{Key: &kpng.FactKey{Kind: 99, Name: "never there"}}
+	unknownKind := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Namespace: "ns", Name: "x"}, Digest: 16}
+	goneKind := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Name: "never there"}}
 	s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(1, change, svc, eps, odd, unknownKind, goneKind)}
 	snap := await(t, store, "facts", watchers.Snapshot.Synced)
 	require.Equal(t, uint64(1), (<-s.acks).GetRevision())
@@ -267,18 +267,18 @@ func TestNewerServer(t *testing.T) {
 func TestUnknownKindsAreHeld(t *testing.T) {
 	m := newMirror(watchers.NewStore())
 	m.Begin(true)
-	strange := &kpng.FactChange{Key: &kpng.FactKey{Kind: 99, Name: "x"}, Digest: 16}
+	strange := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Name: "x"}, Digest: 16}
 	require.NoError(t, m.Hear(facts(1, nodeFact("n", 3), strange)))
 	root, count := m.Held()
 	require.Equal(t, uint64(3^16), root)
 	require.Equal(t, uint32(2), count)
 	require.ElementsMatch(t, []uint64{3, 16}, m.Digests())
 
-	require.NoError(t, m.Hear(&kpng.WatchClusterResponse{Unwanted: []uint64{16, 77}, Commit: &kpng.Commit{Revision: 2}}))
+	require.NoError(t, m.Hear(&kpng.WatchClusterResponse{RemovedDigests: []uint64{16, 77}, Commit: &kpng.Commit{Revision: 2}}))
 	root, count = m.Held()
 	require.Equal(t, uint64(3), root)
 	require.Equal(t, uint32(1), count)
-	require.NoError(t, m.Hear(facts(3, &kpng.FactChange{Key: &kpng.FactKey{Kind: nodeKind, Name: "n"}})))
+	require.NoError(t, m.Hear(facts(3, &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: nodeKind, Name: "n"}})))
 	root, count = m.Held()
 	require.Zero(t, root)
 	require.Zero(t, count)
@@ -304,10 +304,10 @@ func TestSliceMovesInAnyOrder(t *testing.T) {
 	key := watchers.Key{Kind: watchers.KindEndpointSlice, Namespace: "default", Slice: moved.Name}
 	before, after := key, key
 	before.Name, after.Name = name(0).Name, name(1).Name
-	gone := diffstore.Change[watchers.Key, watchers.Fact]{Key: before, Deleted: true}
-	come := diffstore.Change[watchers.Key, watchers.Fact]{Key: after, Value: moved}
-	for _, order := range [][]diffstore.Change[watchers.Key, watchers.Fact]{{gone, come}, {come, gone}} {
-		require.Equal(t, map[factKey]watchers.Fact{{sliceKind, "default", moved.Name}: moved}, s.changed(snap, slices.Values(order)))
+	gone := diffstore.Change[watchers.Key, watchers.Object]{Key: before, Deleted: true}
+	come := diffstore.Change[watchers.Key, watchers.Object]{Key: after, Value: moved}
+	for _, order := range [][]diffstore.Change[watchers.Key, watchers.Object]{{gone, come}, {come, gone}} {
+		require.Equal(t, map[factKey]watchers.Object{{sliceKind, "default", moved.Name}: moved}, s.changed(snap, slices.Values(order)))
 	}
 }
 
@@ -320,7 +320,7 @@ func TestEveryFieldIsTold(t *testing.T) {
 		got := roundTrip(t, fact)
 		require.Equal(t, text(fact), text(got))
 		if slice, ok := fact.(*watchers.EndpointSlice); ok {
-			require.True(t, slice.Triggered.Equal(got.(*watchers.EndpointSlice).Triggered))
+			require.True(t, slice.TriggerTime.Equal(got.(*watchers.EndpointSlice).TriggerTime))
 		}
 	}
 }
@@ -343,33 +343,33 @@ func requireFull(t *testing.T, path string, v reflect.Value) {
 }
 
 // roundTrip returns what a client makes of what a server says of a fact.
-func roundTrip(t *testing.T, fact watchers.Fact) watchers.Fact {
+func roundTrip(t *testing.T, fact watchers.Object) watchers.Object {
 	key := keyOfFact(fact)
 	e := encode(key, fact)
 	require.NotNil(t, e)
 	var m kpng.WatchClusterResponse
 	require.NoError(t, proto.Unmarshal(e.Whole, &m))
-	require.Len(t, m.GetFacts(), 1)
-	require.Equal(t, e.Digest, m.GetFacts()[0].GetDigest())
-	gotKey, got, err := decode(m.GetFacts()[0])
+	require.Len(t, m.GetObjects(), 1)
+	require.Equal(t, e.Digest, m.GetObjects()[0].GetDigest())
+	gotKey, got, err := decode(m.GetObjects()[0])
 	require.NoError(t, err)
 	require.Equal(t, key, gotKey)
 
 	m.Reset()
 	require.NoError(t, proto.Unmarshal(e.Gone, &m))
-	goneKey, gone, err := decode(m.GetFacts()[0])
+	goneKey, gone, err := decode(m.GetObjects()[0])
 	require.NoError(t, err)
 	require.Equal(t, key, goneKey)
 	require.Nil(t, gone)
 	return got
 }
 
-func keyOfFact(fact watchers.Fact) (key factKey) {
+func keyOfFact(fact watchers.Object) (key factKey) {
 	watchers.NewStore().Update(func(tx *watchers.Tx) { key, _ = keyOf(tx.Set(fact)) })
 	return key
 }
 
-func text(fact watchers.Fact) string {
+func text(fact watchers.Object) string {
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.Set(fact) })
 	return dump(store.Snapshot(), nil)
@@ -378,8 +378,8 @@ func text(fact watchers.Fact) string {
 // TestDigestDoesNotKnowWhen: a slice that was asked for at another time is the same.
 func TestDigestDoesNotKnowWhen(t *testing.T) {
 	a, b, c := slice(1, 2), slice(1, 2), slice(1, 1)
-	a.Triggered = time.Unix(1, 0)
-	b.Triggered = time.Unix(2, 0)
+	a.TriggerTime = time.Unix(1, 0)
+	b.TriggerTime = time.Unix(2, 0)
 	key := keyOfFact(a)
 	require.Equal(t, encode(key, a).Digest, encode(key, b).Digest)
 	require.NotEqual(t, encode(key, a).Whole, encode(key, b).Whole)

@@ -178,7 +178,7 @@ func awaitText(t testing.TB, store *watchers.Store, want string) {
 }
 
 // dump writes facts as text, those that are wanted. It knows nothing of the protocol.
-func dump(s watchers.Snapshot, wanted func(watchers.Fact) bool) string {
+func dump(s watchers.Snapshot, wanted func(watchers.Object) bool) string {
 	var b strings.Builder
 	for k, fact := range s.All() {
 		if k.Kind == watchers.KindSynced || wanted != nil && !wanted(fact) {
@@ -186,7 +186,7 @@ func dump(s watchers.Snapshot, wanted func(watchers.Fact) bool) string {
 		}
 		if slice, ok := fact.(*watchers.EndpointSlice); ok {
 			c := *slice
-			c.Triggered = time.Time{} // no content
+			c.TriggerTime = time.Time{} // no content
 			fact = &c
 		}
 		text, err := json.Marshal(fact)

@@ -23,8 +23,8 @@ import (
 type ClientConfig struct {
 	// NodeName is the name of the node. Required.
 	NodeName string
-	// Client is what the client calls itself to the server; it is for people.
-	Client string
+	// ClientName is what the client calls itself to the server; it is for people.
+	ClientName string
 	// MinInterval is the least time between the end of one Sync and the beginning of the
 	// next. Zero hurries.
 	MinInterval time.Duration
@@ -79,7 +79,7 @@ func (c *Client) Run(ctx context.Context, sink localsink.Sink) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.mirror.lacks = reconciler.Lacks(sink)
+	c.mirror.lacks = reconciler.Unsupported(sink)
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.follow(ctx) }()
 	defer func() { cancel(); <-ended }()
@@ -88,8 +88,8 @@ func (c *Client) Run(ctx context.Context, sink localsink.Sink) error {
 	case <-ctx.Done():
 		return nil
 	}
-	return reconciler.Run(ctx, reconciler.New(c.mirror.present()), c.mirror, sink, reconciler.Config{
-		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, Done: c.mirror.done,
+	return reconciler.Run(ctx, reconciler.NewTracker(c.mirror.present()), c.mirror, sink, reconciler.Config{
+		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, OnSync: c.mirror.done,
 	})
 }
 
@@ -100,13 +100,13 @@ func (c *Client) follow(ctx context.Context) {
 		answer  = kpng.WatchNodeResponse
 	)
 	client := session.Client[*request, *answer]{
-		Name: c.cfg.Client, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
 			return kpng.NewNodeServiceClient(server).WatchNode(ctx)
 		},
 		Hello: func(h *kpng.Hello) *request {
 			return &request{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-				Hello: h, NodeName: c.cfg.NodeName, Lacks: toFeatures(c.mirror.lacks),
+				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.mirror.lacks),
 			}}}
 		},
 		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchNodeRequest_Held{Held: h}} },

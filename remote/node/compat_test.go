@@ -81,10 +81,17 @@ func before(t *testing.T, root string) string {
 	if err != nil || len(commits) < 2 {
 		return ""
 	}
-	if exec.Command("git", "-C", root, "cat-file", "-e", commits[1]+":remote/node/client.go").Run() != nil {
-		return ""
+	for _, path := range programPaths() {
+		if exec.Command("git", "-C", root, "cat-file", "-e", commits[1]+":"+path).Run() == nil {
+			return commits[1]
+		}
 	}
-	return commits[1]
+	return ""
+}
+
+// programPaths lists where versions of the library have the program, the newest first.
+func programPaths() []string {
+	return []string{"remote/node/testdata/compat/main.go", "localsink/remote/testdata/compat/main.go"}
 }
 
 func git(t *testing.T, root string, args ...string) string {
@@ -96,11 +103,14 @@ func git(t *testing.T, root string, args ...string) string {
 // build builds the program with the library that is in a directory: the program's source
 // as it was then, if it was there.
 func build(t *testing.T, library string) (path string) {
-	source, err := os.ReadFile(filepath.Join(library, "remote/node/testdata/compat/main.go"))
-	if err != nil {
-		source, err = os.ReadFile("testdata/compat/main.go")
-		require.NoError(t, err)
+	var source []byte
+	err := os.ErrNotExist
+	for _, path := range programPaths() {
+		if err != nil {
+			source, err = os.ReadFile(filepath.Join(library, path))
+		}
 	}
+	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), source, 0o600))
 	for _, name := range []string{"go.mod", "go.sum"} {

@@ -20,8 +20,8 @@ import (
 // fromService reads the common part of a Service. What a newer server may say and this
 // client does not know is left out and becomes a problem of the Service; what no server
 // may say is an error.
-func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Service, error) {
-	out := &overlay.Service{Name: name}
+func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, error) {
+	out := &overlay.Base{Name: name}
 	port, err := protoconv.Port(in.GetHealthCheckPort())
 	if err != nil {
 		return nil, fmt.Errorf("health_check_port: %w", err)
@@ -70,7 +70,7 @@ func fromPort(in *kpng.Port) (out overlay.Port, unknown []string, err error) {
 		if err != nil {
 			return out, nil, fmt.Errorf("frontends[%d].%w", i, err)
 		}
-		at := int(f.GetRoutes())
+		at := int(f.GetRouteList())
 		if at >= len(lists) {
 			return out, nil, fmt.Errorf("frontends[%d].routes: there is no route list %d", i, at)
 		}
@@ -91,21 +91,21 @@ func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unknown string, err 
 	if out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort()); err != nil {
 		return out, "", err
 	}
-	if out.Sources, err = fromNetworks(in.GetSources()); err != nil {
+	if out.SourceRanges, err = fromNetworks(in.GetSourceRanges()); err != nil {
 		return out, "", fmt.Errorf("sources: %w", err)
 	}
-	if out.NodeSources, err = fromNetworks(in.GetNodeSources()); err != nil {
+	if out.NodeSourceRanges, err = fromNetworks(in.GetNodeSourceRanges()); err != nil {
 		return out, "", fmt.Errorf("node_sources: %w", err)
 	}
 	switch in.GetKind() {
 	case kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP:
-		out.Kind = localsink.ClusterIP
+		out.Kind = localsink.KindClusterIP
 	case kpng.FrontendKind_FRONTEND_KIND_NODE_PORT:
-		out.Kind = localsink.NodePort
+		out.Kind = localsink.KindNodePort
 	case kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP:
-		out.Kind = localsink.ExternalIP
+		out.Kind = localsink.KindExternalIP
 	case kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER:
-		out.Kind = localsink.LoadBalancer
+		out.Kind = localsink.KindLoadBalancer
 	default:
 		return out, fmt.Sprintf("frontend kind %d", in.GetKind()), nil
 	}
@@ -120,24 +120,24 @@ func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err er
 		switch r.GetFrom() {
 		case kpng.From_FROM_UNSPECIFIED:
 		case kpng.From_FROM_LOCAL_PODS:
-			route.From = localsink.LocalPods
+			route.From = localsink.FromLocalPods
 		case kpng.From_FROM_THIS_NODE:
-			route.From = localsink.ThisNode
+			route.From = localsink.FromThisNode
 		default:
 			unknown = fmt.Sprintf("route from %d", r.GetFrom())
 		}
-		switch r.GetEmpty() {
+		switch r.GetEmptyVerdict() {
 		case kpng.Verdict_VERDICT_UNSPECIFIED:
 		case kpng.Verdict_VERDICT_DROP:
-			route.Empty = localsink.Drop
+			route.EmptyVerdict = localsink.VerdictDrop
 		default:
-			unknown = fmt.Sprintf("verdict %d", r.GetEmpty())
+			unknown = fmt.Sprintf("verdict %d", r.GetEmptyVerdict())
 		}
-		switch r.GetOnly() {
+		switch r.GetCondition() {
 		case kpng.Condition_CONDITION_UNSPECIFIED, kpng.Condition_CONDITION_PODS_KNOWN, kpng.Condition_CONDITION_PODS_UNKNOWN:
-			route.Only = overlay.Condition(r.GetOnly())
+			route.Condition = overlay.Condition(r.GetCondition())
 		default:
-			unknown = fmt.Sprintf("route condition %d", r.GetOnly())
+			unknown = fmt.Sprintf("route condition %d", r.GetCondition())
 		}
 		if len(r.GetPools()) == 0 {
 			return nil, "", fmt.Errorf("routes[%d].pools: there is none", i)
@@ -150,7 +150,7 @@ func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err er
 		}
 		out = append(out, route)
 	}
-	if unknown == "" && !(decided(out, overlay.PodsKnown) && decided(out, overlay.PodsUnknown)) {
+	if unknown == "" && !(decided(out, overlay.ConditionPodsKnown) && decided(out, overlay.ConditionPodsUnknown)) {
 		return out, "", errors.New("routes: the last one is not for everybody")
 	}
 	return out, unknown, nil
@@ -160,8 +160,8 @@ func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err er
 // rely on it.
 func decided(routes []overlay.Route, node overlay.Condition) bool {
 	for i := len(routes) - 1; i >= 0; i-- {
-		if routes[i].Only == overlay.Always || routes[i].Only == node {
-			return routes[i].From == localsink.Anyone
+		if routes[i].Condition == overlay.ConditionAlways || routes[i].Condition == node {
+			return routes[i].From == localsink.FromAny
 		}
 	}
 	return false
@@ -185,7 +185,7 @@ func fromEndpoints(in []*kpng.Endpoint) ([]overlay.Endpoint, error) {
 
 func fromEndpoint(out *overlay.Endpoint, in *kpng.Endpoint) (err error) {
 	out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort())
-	out.Pools, out.Keep = overlay.Pools(in.GetPools()), !in.GetNoRetain()
+	out.Pools, out.Drain = overlay.PoolSet(in.GetPools()), !in.GetNoDrain()
 	return err
 }
 
@@ -209,10 +209,10 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 	return out, nil
 }
 
-func fromOwn(in *kpng.OwnChange) (*overlay.Own, error) {
-	out := &overlay.Own{LocalEndpoints: int(in.GetLocalEndpoints())}
+func fromOwn(in *kpng.OverlayChange) (*overlay.Overlay, error) {
+	out := &overlay.Overlay{LocalEndpoints: int(in.GetLocalEndpoints())}
 	for i, e := range in.GetEndpoints() {
-		own := overlay.OwnEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
+		own := overlay.OverlayEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
 		if err := fromEndpoint(&own.Endpoint, e.GetEndpoint()); err != nil {
 			return nil, fmt.Errorf("endpoints[%d].%w", i, err)
 		}
@@ -229,7 +229,7 @@ func fromOwn(in *kpng.OwnChange) (*overlay.Own, error) {
 }
 
 func fromNode(in *kpng.Node) (*localsink.Node, error) {
-	out := &localsink.Node{Name: in.GetName(), Leaving: in.GetLeaving()}
+	out := &localsink.Node{Name: in.GetName(), Deleting: in.GetDeleting()}
 	for _, list := range []struct {
 		name string
 		from [][]byte
@@ -302,7 +302,7 @@ func toFeatures(f localsink.Features) (out []kpng.Feature) {
 func features() []kpng.Feature {
 	return []kpng.Feature{
 		kpng.Feature_FEATURE_IPV4, kpng.Feature_FEATURE_IPV6, kpng.Feature_FEATURE_TCP, kpng.Feature_FEATURE_UDP,
-		kpng.Feature_FEATURE_SCTP, kpng.Feature_FEATURE_AFFINITY, kpng.Feature_FEATURE_SOURCES, kpng.Feature_FEATURE_CLUSTER_IP,
+		kpng.Feature_FEATURE_SCTP, kpng.Feature_FEATURE_AFFINITY, kpng.Feature_FEATURE_SOURCE_RANGES, kpng.Feature_FEATURE_CLUSTER_IP,
 		kpng.Feature_FEATURE_NODE_PORT, kpng.Feature_FEATURE_EXTERNAL_IP, kpng.Feature_FEATURE_LOAD_BALANCER,
 	}
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // encodeService encodes the common part of a Service for all who are told it.
-func encodeService(s *overlay.Service) *fanout.Encoding {
+func encodeService(s *overlay.Base) *fanout.Encoding {
 	name := localsink.ServiceName{Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name)}
 	service := toService(s)
 	e := &fanout.Encoding{Value: s}
@@ -47,7 +47,7 @@ func encodeService(s *overlay.Service) *fanout.Encoding {
 	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
 	e.Gone = change(&kpng.ServiceChange{})
 	e.Diff = func(old *fanout.Encoding) []byte {
-		was, ok := old.Value.(*overlay.Service)
+		was, ok := old.Value.(*overlay.Base)
 		if !ok {
 			return nil
 		}
@@ -64,7 +64,7 @@ func encodeService(s *overlay.Service) *fanout.Encoding {
 	return e
 }
 
-func toService(s *overlay.Service) *kpng.Service {
+func toService(s *overlay.Base) *kpng.Service {
 	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: protoconv.Problems(s.Problems)}
 	for i := range s.Ports {
 		out.Ports = append(out.Ports, toPort(&s.Ports[i]))
@@ -82,7 +82,7 @@ func toPort(p *overlay.Port) *kpng.Port {
 		fe := &p.Frontends[i]
 		f := &kpng.Frontend{
 			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
-			Sources: toNetworks(fe.Sources), NodeSources: toNetworks(fe.NodeSources),
+			SourceRanges: toNetworks(fe.SourceRanges), NodeSourceRanges: toNetworks(fe.NodeSourceRanges),
 		}
 		at := 0
 		for at < len(first) && (len(fe.Routes) == 0 || first[at] != &fe.Routes[0]) {
@@ -92,7 +92,7 @@ func toPort(p *overlay.Port) *kpng.Port {
 			first = append(first, &fe.Routes[0])
 			out.RouteLists = append(out.RouteLists, toRoutes(fe.Routes))
 		}
-		f.Routes = uint32(at)
+		f.RouteList = uint32(at)
 		out.Frontends = append(out.Frontends, f)
 	}
 	return out
@@ -103,7 +103,7 @@ func toRoutes(routes []overlay.Route) *kpng.RouteList {
 	for i := range routes {
 		r := &routes[i]
 		route := &kpng.Route{
-			From: toFrom(r.From), Masquerade: r.Masquerade, Empty: toVerdict(r.Empty), Only: kpng.Condition(r.Only),
+			From: toFrom(r.From), Masquerade: r.Masquerade, EmptyVerdict: toVerdict(r.EmptyVerdict), Condition: kpng.Condition(r.Condition),
 		}
 		for _, p := range r.Pools {
 			route.Pools = append(route.Pools, uint32(p))
@@ -115,13 +115,13 @@ func toRoutes(routes []overlay.Route) *kpng.RouteList {
 
 func toKind(k localsink.FrontendKind) kpng.FrontendKind {
 	switch k {
-	case localsink.ClusterIP:
+	case localsink.KindClusterIP:
 		return kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP
-	case localsink.NodePort:
+	case localsink.KindNodePort:
 		return kpng.FrontendKind_FRONTEND_KIND_NODE_PORT
-	case localsink.ExternalIP:
+	case localsink.KindExternalIP:
 		return kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP
-	case localsink.LoadBalancer:
+	case localsink.KindLoadBalancer:
 		return kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER
 	}
 	return kpng.FrontendKind_FRONTEND_KIND_UNSPECIFIED
@@ -129,16 +129,16 @@ func toKind(k localsink.FrontendKind) kpng.FrontendKind {
 
 func toFrom(f localsink.From) kpng.From {
 	switch f {
-	case localsink.LocalPods:
+	case localsink.FromLocalPods:
 		return kpng.From_FROM_LOCAL_PODS
-	case localsink.ThisNode:
+	case localsink.FromThisNode:
 		return kpng.From_FROM_THIS_NODE
 	}
 	return kpng.From_FROM_UNSPECIFIED
 }
 
 func toVerdict(v localsink.Verdict) kpng.Verdict {
-	if v == localsink.Drop {
+	if v == localsink.VerdictDrop {
 		return kpng.Verdict_VERDICT_DROP
 	}
 	return kpng.Verdict_VERDICT_UNSPECIFIED
@@ -158,7 +158,7 @@ func toEndpoints(all []overlay.Endpoint) []*kpng.Endpoint {
 
 func setEndpoint(out *kpng.Endpoint, e *overlay.Endpoint) {
 	out.Address, out.Port = e.Addr.Addr().AsSlice(), uint32(e.Addr.Port())
-	out.Pools, out.NoRetain = uint32(e.Pools), !e.Keep
+	out.Pools, out.NoDrain = uint32(e.Pools), !e.Drain
 }
 
 func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
@@ -175,13 +175,13 @@ func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 }
 
 // encodeOwn encodes what a node has of its own, nil for nothing.
-func encodeOwn(name localsink.ServiceName, own *overlay.Own) []byte {
-	out := &kpng.OwnChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
+func encodeOwn(name localsink.ServiceName, own *overlay.Overlay) []byte {
+	out := &kpng.OverlayChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
 	if own != nil {
 		out.LocalEndpoints = uint32(own.LocalEndpoints)
 		for i := range own.Endpoints {
 			e := &own.Endpoints[i]
-			o := &kpng.OwnEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
+			o := &kpng.OverlayEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
 			setEndpoint(o.Endpoint, &e.Endpoint)
 			out.Endpoints = append(out.Endpoints, o)
 		}
@@ -199,7 +199,7 @@ func toNode(n *localsink.Node) *kpng.Node {
 		NodePortAddresses: protoconv.Networks(n.NodePortAddresses),
 		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
 		ServiceNetworks:   protoconv.Networks(n.ServiceNetworks),
-		Leaving:           n.Leaving,
+		Deleting:          n.Deleting,
 	}
 }
 

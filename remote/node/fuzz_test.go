@@ -26,33 +26,33 @@ import (
 )
 
 // sample is a common part with something in every field.
-func sample() *overlay.Service {
+func sample() *overlay.Base {
 	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
 	routes := []overlay.Route{
-		{From: localsink.LocalPods, Pools: []overlay.Pool{0, 1}, Only: overlay.PodsKnown},
-		{Pools: []overlay.Pool{2}, Masquerade: true, Empty: localsink.Drop},
+		{From: localsink.FromLocalPods, Pools: []overlay.Pool{0, 1}, Condition: overlay.ConditionPodsKnown},
+		{Pools: []overlay.Pool{2}, Masquerade: true, EmptyVerdict: localsink.VerdictDrop},
 	}
-	return &overlay.Service{
+	return &overlay.Base{
 		Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: 32000,
 		Problems: []localsink.Problem{{Object: "Service ns/svc", Field: "spec", Message: "no"}},
-		Ports: []overlay.Port{{Name: "p", Protocol: localsink.UDP, Affinity: time.Hour,
+		Ports: []overlay.Port{{Name: "p", Protocol: localsink.ProtocolUDP, Affinity: time.Hour,
 			Frontends: []overlay.Frontend{
-				{Kind: localsink.ClusterIP, Addr: port("10.96.0.1:80"), Routes: routes},
-				{Kind: localsink.NodePort, Addr: port("[::]:30000"), Sources: nets("fd00::/64"), NodeSources: nets("fd01::/64"), Routes: routes},
-				{Kind: localsink.LoadBalancer, Addr: port("192.0.2.1:80"), Sources: []netip.Prefix{}, Routes: routes[1:]},
+				{Kind: localsink.KindClusterIP, Addr: port("10.96.0.1:80"), Routes: routes},
+				{Kind: localsink.KindNodePort, Addr: port("[::]:30000"), SourceRanges: nets("fd00::/64"), NodeSourceRanges: nets("fd01::/64"), Routes: routes},
+				{Kind: localsink.KindLoadBalancer, Addr: port("192.0.2.1:80"), SourceRanges: []netip.Prefix{}, Routes: routes[1:]},
 			},
 			Endpoints: []overlay.Endpoint{
-				{Addr: port("10.1.0.1:80"), Pools: overlay.In(1), Keep: true}, {Addr: port("10.1.0.2:80"), Pools: overlay.In(1, 2)},
-				{Addr: port("[fd02::1]:80"), Pools: overlay.In(0)},
+				{Addr: port("10.1.0.1:80"), Pools: overlay.NewPoolSet(1), Drain: true}, {Addr: port("10.1.0.2:80"), Pools: overlay.NewPoolSet(1, 2)},
+				{Addr: port("[fd02::1]:80"), Pools: overlay.NewPoolSet(0)},
 			},
 		}},
 	}
 }
 
-func sampleOwn() *overlay.Own {
-	return &overlay.Own{LocalEndpoints: 1, Endpoints: []overlay.OwnEndpoint{
-		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.In(0)}, Local: true},
+func sampleOwn() *overlay.Overlay {
+	return &overlay.Overlay{LocalEndpoints: 1, Endpoints: []overlay.OverlayEndpoint{
+		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.NewPoolSet(0)}, Local: true},
 		{Port: 1, Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
 	}}
 }
@@ -77,7 +77,7 @@ func sound(t *testing.T, svc *localsink.Service) {
 		require.NotEmpty(t, p.Frontends)
 		for _, fe := range p.Frontends {
 			require.NotEmpty(t, fe.Routes)
-			require.Equal(t, localsink.Anyone, fe.Routes[len(fe.Routes)-1].From)
+			require.Equal(t, localsink.FromAny, fe.Routes[len(fe.Routes)-1].From)
 			for _, r := range fe.Routes {
 				require.Less(t, r.Pool, len(p.Pools))
 			}
@@ -108,7 +108,7 @@ func FuzzService(f *testing.F) {
 			return
 		}
 		for _, node := range []*localsink.Node{{Name: "n"}, sampleNode()} {
-			for _, own := range []*overlay.Own{nil, sampleOwn()} {
+			for _, own := range []*overlay.Overlay{nil, sampleOwn()} {
 				sound(t, overlay.Assemble(svc, own, node))
 			}
 		}
@@ -152,7 +152,7 @@ func FuzzOwn(f *testing.F) {
 	own, _ = protowire.ConsumeBytes(own[n:])
 	f.Add(own)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var in kpng.OwnChange
+		var in kpng.OverlayChange
 		if proto.Unmarshal(b, &in) != nil {
 			return
 		}
@@ -194,12 +194,12 @@ func FuzzServer(f *testing.F) {
 	f.Add(say(
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
 		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
-		&kpng.WatchNodeResponse{Unwanted: []uint64{1}, TriggeredUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
+		&kpng.WatchNodeResponse{RemovedDigests: []uint64{1}, TriggerTimesUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
 	), true)
 	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
 		m := newMirror("n")
-		fd := reconciler.New(m.present())
+		fd := reconciler.NewTracker(m.present())
 		m.Begin(startOver)
 		for len(b) > 0 {
 			one, n := protowire.ConsumeBytes(b)
@@ -227,10 +227,10 @@ func FuzzServer(f *testing.F) {
 				for svc := range u.All.All() {
 					sound(t, svc)
 				}
-				fd.Accept(u)
+				fd.Acknowledge(u)
 			}
 			m.done(nil, 0)
-			require.Equal(t, len(m.said.services), fd.Current().All.Len())
+			require.Equal(t, len(m.said.services), fd.FullUpdate().All.Len())
 			root, xor := m.said.root, uint64(0)
 			for name, k := range m.said.services {
 				xor ^= k.digest
@@ -244,7 +244,7 @@ func FuzzServer(f *testing.F) {
 // FuzzClient: whatever clients say, it is refused or understood as the library does.
 func FuzzClient(f *testing.F) {
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-		NodeName: "n", Lacks: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
+		NodeName: "n", Unsupported: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: []uint64{1, 2}, Last: true}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 7, DurationNs: 1<<64 - 1,
@@ -258,7 +258,7 @@ func FuzzClient(f *testing.F) {
 		common := session.Common(in.GetHello().GetHello().GetCapabilities(), capabilities())
 		require.LessOrEqual(t, len(common), 3)
 		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
-		require.Less(t, fromFeatures(in.GetHello().GetLacks()), localsink.Features(1<<11))
+		require.Less(t, fromFeatures(in.GetHello().GetUnsupported()), localsink.Features(1<<11))
 		stream := session.Words{Stream: &repeater{says: b}}
 		if wrong {
 			m, err := stream.Receive()
@@ -324,7 +324,7 @@ func TestEveryFieldTravels(t *testing.T) {
 	require.Equal(t, len(features()), len(toFeatures(all)))
 	var in kpng.WatchNodeResponse
 	require.NoError(t, proto.Unmarshal(encodeOwn(sample().Name, sampleOwn()), &in))
-	own, err := fromOwn(in.GetOwn()[0])
+	own, err := fromOwn(in.GetOverlays()[0])
 	require.NoError(t, err)
 	require.Equal(t, sampleOwn(), own)
 }
@@ -332,7 +332,7 @@ func TestEveryFieldTravels(t *testing.T) {
 // TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
 func TestAnAckSaysTheNewest(t *testing.T) {
 	m := newMirror("n")
-	fd := reconciler.New(m.present())
+	fd := reconciler.NewTracker(m.present())
 	m.Begin(true)
 	commit := func(revision uint64) {
 		require.NoError(t, m.Hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -40,7 +41,7 @@ func newService(i int, text string) *watchers.Service {
 		Name: watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", i)},
 		Type: watchers.TypeClusterIP, ClusterIP: netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}),
 		ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
-		Ports: []watchers.ServicePort{{Name: "p" + text, Protocol: localsink.TCP, Port: 80}},
+		Ports: []watchers.ServicePort{{Name: "p" + text, Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
 
@@ -60,7 +61,7 @@ func slice(service, endpoints int) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
 		Namespace: "ns", Name: fmt.Sprint("slice-", service), Family: watchers.IPv4,
 		Service: watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", service)},
-		Ports:   []watchers.EndpointPort{{Name: "p", Protocol: localsink.TCP, Port: 8080}},
+		Ports:   []watchers.EndpointPort{{Name: "p", Protocol: localsink.ProtocolTCP, Port: 8080}},
 	}
 	for i := range endpoints {
 		s.Endpoints = append(s.Endpoints, watchers.Endpoint{
@@ -152,19 +153,19 @@ func (w *witness) served() {
 	w.t.Helper()
 	w.n++
 	w.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, fmt.Sprint(w.n))) })
-	w.k.wait(w.t, scratch(w.t, w.store, nodelocal.Config{}, "witness"))
+	w.k.wait(w.t, scratch(w.t, w.store, nodelocal.MultiNodeConfig{}, "witness"))
 }
 
 // TestHostileClients: each is ended with a code that says why, and nobody else notices.
 func TestHostileClients(t *testing.T) {
 	const ack, resume = kpng.Capability_CAPABILITY_ACKNOWLEDGE, kpng.Capability_CAPABILITY_RESUME
-	limits := node.Limits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, Held: 1000}
+	limits := transport.StreamLimits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, Held: 1000}
 	store := newStore(3)
 	s := newSite(t, store, node.ServerConfig{Limits: limits})
 	w := newWitness(t, s)
 	held := func(n uint32) *kpng.WatchNodeRequest {
 		h := hello("n", resume)
-		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldRoot = n, 12345
+		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldXor = n, 12345
 		return h
 	}
 	for _, h := range []struct {
@@ -249,7 +250,7 @@ func TestClientsOfTheFuture(t *testing.T) {
 	s := newSite(t, newStore(3), node.ServerConfig{})
 	c := call(t, s.dial())
 	h := hello("n", 77, kpng.Capability_CAPABILITY_DELTAS, 78)
-	h.GetHello().Lacks = []kpng.Feature{99, kpng.Feature_FEATURE_UDP}
+	h.GetHello().Unsupported = []kpng.Feature{99, kpng.Feature_FEATURE_UDP}
 	h.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
 	h.GetHello().ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
 	require.NoError(t, c.stream.Send(h))
@@ -269,7 +270,7 @@ func TestClientsOfTheFuture(t *testing.T) {
 func TestClientsThatDoNotRead(t *testing.T) {
 	const streams = 500
 	store := newStore(1000)
-	s := newSite(t, store, node.ServerConfig{Limits: node.Limits{SendTimeout: 2 * time.Second}})
+	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{SendTimeout: 2 * time.Second}})
 	w := newWitness(t, s)
 	conn := s.dial()
 	before := memory()
@@ -344,7 +345,7 @@ func within(t *testing.T, is func() bool) {
 // TestGarbageOnTheWire: whoever is no gRPC client is cut off or ignored, over TCP.
 func TestGarbageOnTheWire(t *testing.T) {
 	store := newStore(3)
-	s := newSite(t, store, node.ServerConfig{Limits: node.Limits{HelloTimeout: time.Second}})
+	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})
 	w := newWitness(t, s)
 	address := s.listenTCP()
 	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -208,7 +208,7 @@ func TestHostileServers(t *testing.T) {
 	s := newSite(t, store, node.ServerConfig{})
 	f := newForger(t, s)
 	k := f.newWatcher()
-	want := func() string { return scratch(t, store, nodelocal.Config{}, "node-1") }
+	want := func() string { return scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
 	k.wait(t, want())
 	service := func(in *kpng.Service) *response {
 		return &response{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "svc-1", Digest: 1, Change: &kpng.ServiceChange_Service{Service: in}}}}
@@ -220,8 +220,8 @@ func TestHostileServers(t *testing.T) {
 	delta := func(name string, in *kpng.PortDelta) *response {
 		return &response{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: name, Digest: 1, Change: &kpng.ServiceChange_Delta{Delta: &kpng.ServiceDelta{Ports: []*kpng.PortDelta{in}}}}}}
 	}
-	own := func(in ...*kpng.OwnEndpoint) *response {
-		return &response{Own: []*kpng.OwnChange{{Namespace: "ns", Name: "svc-1", Endpoints: in}}}
+	own := func(in ...*kpng.OverlayEndpoint) *response {
+		return &response{Overlays: []*kpng.OverlayChange{{Namespace: "ns", Name: "svc-1", Endpoints: in}}}
 	}
 	end := func(ip byte, port uint32) *kpng.Endpoint {
 		return &kpng.Endpoint{Address: []byte{10, 0, 0, ip}, Port: port}
@@ -249,24 +249,24 @@ func TestHostileServers(t *testing.T) {
 		{"port 65536", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{end(1, 65536)}})}, "Service ns/svc-1: ports[1].endpoints: port", false},
 		{"endpoints twice", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{end(1, 1), end(1, 1)}})}, "ports[1].endpoints: 10.0.0.1:1 is out of order", false},
 		{"a health check on port 65536", []any{service(&kpng.Service{HealthCheckPort: 65536})}, "Service ns/svc-1: health_check_port", false},
-		{"routes that are not there", []any{port(&kpng.Port{Protocol: 6, Frontends: []*kpng.Frontend{{Kind: 1, Address: v4, Routes: 3}}})}, "ports[1].frontends[0].routes: there is no route list 3", false},
+		{"routes that are not there", []any{port(&kpng.Port{Protocol: 6, Frontends: []*kpng.Frontend{{Kind: 1, Address: v4, RouteList: 3}}})}, "ports[1].frontends[0].routes: there is no route list 3", false},
 		{"no routes", []any{routes()}, "ports[1].route_lists[0].routes: the last one is not for everybody", false},
 		{"routes not for all", []any{routes(&kpng.Route{From: 1, Pools: []uint32{1}})}, "the last one is not for everybody", false},
-		{"routes not on all nodes", []any{routes(&kpng.Route{Only: 1, Pools: []uint32{1}})}, "the last one is not for everybody", false},
-		{"routes on other nodes not for all", []any{routes(last, &kpng.Route{From: 1, Only: 2, Pools: []uint32{1}})}, "the last one is not for everybody", false},
+		{"routes not on all nodes", []any{routes(&kpng.Route{Condition: 1, Pools: []uint32{1}})}, "the last one is not for everybody", false},
+		{"routes on other nodes not for all", []any{routes(last, &kpng.Route{From: 1, Condition: 2, Pools: []uint32{1}})}, "the last one is not for everybody", false},
 		{"a route to nowhere", []any{routes(&kpng.Route{})}, "route_lists[0].routes[0].pools: there is none", false},
 		{"a pool that cannot be", []any{routes(&kpng.Route{Pools: []uint32{8}})}, "routes[0].pools: there is no pool 8", false},
 		{"a network of 33 bits", []any{port(&kpng.Port{Protocol: 6, RouteLists: []*kpng.RouteList{{Routes: []*kpng.Route{last}}}, Frontends: []*kpng.Frontend{
-			{Kind: 1, Address: v4, Sources: &kpng.Networks{Networks: []*kpng.Network{{Address: v4, Length: 33}}}}}})}, "frontends[0].sources: networks[0]", false},
-		{"own endpoints out of order", []any{own(&kpng.OwnEndpoint{ServicePort: 1, Endpoint: end(1, 1)}, &kpng.OwnEndpoint{Endpoint: end(1, 1)})}, "own part of Service ns/svc-1: endpoints[1]: 10.0.0.1:1 is out of order", false},
-		{"an own endpoint of nothing", []any{own(&kpng.OwnEndpoint{})}, "own part of Service ns/svc-1: endpoints[0].address", false},
+			{Kind: 1, Address: v4, SourceRanges: &kpng.Networks{Networks: []*kpng.Network{{Address: v4, Length: 33}}}}}})}, "frontends[0].sources: networks[0]", false},
+		{"own endpoints out of order", []any{own(&kpng.OverlayEndpoint{ServicePort: 1, Endpoint: end(1, 1)}, &kpng.OverlayEndpoint{Endpoint: end(1, 1)})}, "own part of Service ns/svc-1: endpoints[1]: 10.0.0.1:1 is out of order", false},
+		{"an own endpoint of nothing", []any{own(&kpng.OverlayEndpoint{})}, "own part of Service ns/svc-1: endpoints[0].address", false},
 		{"a node of no address", []any{&response{Node: &kpng.Node{Ips: [][]byte{{1}}}}}, "node: ips[0]", false},
 		{"a node of no loopback address", []any{&response{Node: &kpng.Node{LoopbackNodePorts: [][]byte{{127, 0, 0, 1}, {1}}}}}, "node: loopback_node_ports[1]", false},
 		{"a node of no network", []any{&response{Node: &kpng.Node{ServiceNetworks: []*kpng.Network{{}}}}}, "node: service_networks[0]", false},
 		{"commit 0", []any{commit(0)}, "commit: revision 0 after 0", false},
 		{"commits going backwards", []any{honest, commit(1000), commit(999)}, "commit: revision 999 after 1000", false},
 		{"the same commit twice", []any{honest, commit(1000), commit(1000)}, "commit: revision 1000 after 1000", false},
-		{"more unwanted than there is", []any{&response{Unwanted: []uint64{1, 2, 3}}, &response{Unwanted: []uint64{1, 2, 3}}}, "unwanted: 6 digests, of 5 Services", false},
+		{"more unwanted than there is", []any{&response{RemovedDigests: []uint64{1, 2, 3}}, &response{RemovedDigests: []uint64{1, 2, 3}}}, "unwanted: 6 digests, of 5 Services", false},
 	} {
 		t.Run(h.name, func(t *testing.T) {
 			_, before := k.count()
@@ -313,7 +313,7 @@ func TestAServerThatDoesNotWelcome(t *testing.T) {
 		return []any{in}
 	})
 	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	require.Contains(t, f.log(), "the server does not begin with welcome")
 }
 
@@ -322,7 +322,7 @@ func TestAServerThatDoesNotWelcome(t *testing.T) {
 func TestServersOfTheFuture(t *testing.T) {
 	store := facts()
 	s := newSite(t, store, node.ServerConfig{})
-	plain := scratch(t, store, nodelocal.Config{}, "node-1")
+	plain := scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1")
 	change := func(fn func(*kpng.Port)) func(int, *response) []any {
 		return func(_ int, in *response) []any {
 			for _, c := range in.GetServices() {
@@ -344,8 +344,8 @@ func TestServersOfTheFuture(t *testing.T) {
 		{"protocol", func(p *kpng.Port) { p.Protocol = 99 }, "protocol 99"},
 		{"kind", func(p *kpng.Port) { p.Frontends[0].Kind = 99 }, "frontend kind 99"},
 		{"from", func(p *kpng.Port) { p.RouteLists[0].Routes[0].From = 99 }, "route from 99"},
-		{"verdict", func(p *kpng.Port) { p.RouteLists[0].Routes[0].Empty = 99 }, "verdict 99"},
-		{"condition", func(p *kpng.Port) { p.RouteLists[0].Routes[0].Only = 99 }, "route condition 99"},
+		{"verdict", func(p *kpng.Port) { p.RouteLists[0].Routes[0].EmptyVerdict = 99 }, "verdict 99"},
+		{"condition", func(p *kpng.Port) { p.RouteLists[0].Routes[0].Condition = 99 }, "route condition 99"},
 	} {
 		t.Run(h.name, func(t *testing.T) {
 			f := newForger(t, s)
@@ -394,14 +394,14 @@ func TestTwoServicesOfOneDigest(t *testing.T) {
 		return []any{in}
 	})
 	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(1, "").Name); tx.SetService(newService(2, "new")) })
-	k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	f.cut()
 	within(t, func() bool { return f.streams() == 2 && s.applied("node-1") })
 	require.Zero(t, f.lastHello().GetHello().GetHeldCount())
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(3, "").Name) })
-	k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 }
 
 func (f *forger) streams() int {

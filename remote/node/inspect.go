@@ -120,9 +120,8 @@ func (s *Server) nodeState(st *state, name string) nodeState {
 }
 
 func (n *nodeState) service(i *item) *kpng.ServiceState {
-	svc := overlay.Assemble(i.meaning.Common(n.zone), i.meaning.Own(n.node.Name), n.node)
-	svc.ReportLacking(n.lacks)
-	return toServiceState(svc)
+	svc := overlay.Assemble(i.meaning.Base(n.zone), i.meaning.Overlay(n.node.Name), n.node)
+	return toServiceState(svc.WithUnsupported(n.lacks))
 }
 
 // GetNodeState implements the service.
@@ -265,7 +264,7 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	out.Text = protoconv.Text(x.Text())
 	for _, e := range x.Endpoints {
 		out.Endpoints = append(out.Endpoints, &kpng.EndpointExplanation{
-			Port: e.Port, Address: e.Address.String(), Slice: e.Slice, Node: e.Node, Anywhere: e.Anywhere, Here: e.Here, Why: e.Why,
+			Port: e.Port, Address: e.Address.String(), Slice: e.Slice, Node: e.Node, ClusterTraffic: e.ClusterTraffic, LocalTraffic: e.LocalTraffic, Reasons: e.Reasons,
 		})
 	}
 	return out, nil
@@ -287,11 +286,11 @@ func (i inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServ
 	for _, n := range i.s.nodes(st, time.Now()) {
 		switch {
 		case !n.GetConnected():
-			out.Absent = append(out.Absent, n.GetName())
+			out.Disconnected = append(out.Disconnected, n.GetName())
 		case n.GetAppliedRevision() >= it.revision:
 			out.Applied++
 		default:
-			out.Behind = append(out.Behind, n)
+			out.Lagging = append(out.Lagging, n)
 		}
 	}
 	return out, nil
@@ -310,7 +309,7 @@ func (i inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpn
 	var connected []*kpng.NodeStatus
 	for _, n := range i.s.nodes(st, time.Now()) {
 		if !n.GetConnected() {
-			out.Absent++
+			out.Disconnected++
 			continue
 		}
 		connected = append(connected, n)
@@ -354,11 +353,11 @@ func toPortState(p *localsink.Port) *kpng.PortState {
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		f := &kpng.FrontendState{
-			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()), Sources: toNetworks(fe.Sources),
+			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()), SourceRanges: toNetworks(fe.SourceRanges),
 		}
 		for _, r := range fe.Routes {
 			f.Routes = append(f.Routes, &kpng.RouteState{
-				From: toFrom(r.From), Pool: uint32(r.Pool), Masquerade: r.Masquerade, Empty: toVerdict(r.Empty),
+				From: toFrom(r.From), Pool: uint32(r.Pool), Masquerade: r.Masquerade, EmptyVerdict: toVerdict(r.EmptyVerdict),
 			})
 		}
 		out.Frontends = append(out.Frontends, f)
@@ -372,8 +371,8 @@ func toPortState(p *localsink.Port) *kpng.PortState {
 		}
 		out.Pools = append(out.Pools, ps)
 	}
-	for _, a := range p.Retained {
-		out.Retained = append(out.Retained, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
+	for _, a := range p.Draining {
+		out.Draining = append(out.Draining, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
 	}
 	return out
 }

@@ -29,14 +29,13 @@ func TestNodesAreToldWhatTheyWouldCompute(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := watchertest.NewRandom(seed, nodes, 6)
 			store := watchers.NewStore()
-			meaning := nodelocal.Config{LocalPods: nodelocal.Detection{NodeCIDR: seed != 1}, MasqueradeAll: seed == 2,
+			meaning := nodelocal.MultiNodeConfig{LocalPods: nodelocal.PodDetection{NodeCIDR: seed != 1}, MasqueradeAll: seed == 2,
 				NodePortAddresses: []string{"primary", "localhost"}[:min(seed, 2)]}
 			store.Update(func(tx *watchers.Tx) {
 				random.Step()(tx)
 				tx.SetSynced()
 			})
-			cfg := node.ServerConfig{Meaning: meaning}
-			cfg.Meaning.MinInterval = time.Microsecond
+			cfg := node.ServerConfig{Resolver: meaning, MinInterval: time.Microsecond}
 			s := newSite(t, store, cfg)
 			var keepers []*keeper
 			var recorders []*sinktest.Recorder
@@ -93,7 +92,7 @@ func TestFailover(t *testing.T) {
 		for range 20 {
 			store.Update(random.Step())
 		}
-		k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 		sites[i%2].restart()
 	}
 }
@@ -120,12 +119,12 @@ func TestServersThatDieAllTheTime(t *testing.T) {
 			store.Update(random.Step())
 		}
 		if i%3 == 0 { // otherwise before anybody has heard anything
-			keepers[i%nodes].wait(t, scratch(t, store, nodelocal.Config{}, fmt.Sprint("node-", i%nodes)))
+			keepers[i%nodes].wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", i%nodes)))
 		}
 		s.restart()
 	}
 	for n, k := range keepers {
-		k.wait(t, scratch(t, store, nodelocal.Config{}, fmt.Sprint("node-", n)))
+		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", n)))
 		require.NoError(t, recorders[n].Err())
 	}
 }

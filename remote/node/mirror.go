@@ -28,7 +28,7 @@ type mirror struct {
 	// What the stream's goroutine has heard since the last commit.
 	startOver bool
 	services  map[localsink.ServiceName]*known // nil for gone
-	owns      map[localsink.ServiceName]*overlay.Own
+	owns      map[localsink.ServiceName]*overlay.Overlay
 	node      *localsink.Node
 	unwanted  []uint64
 	triggered []time.Time
@@ -51,7 +51,7 @@ type mirror struct {
 type said struct {
 	node     *localsink.Node
 	services map[localsink.ServiceName]*known
-	owns     map[localsink.ServiceName]*overlay.Own
+	owns     map[localsink.ServiceName]*overlay.Overlay
 	byDigest map[uint64]localsink.ServiceName
 	root     uint64
 	revision uint64
@@ -59,7 +59,7 @@ type said struct {
 
 // known is the common part of a Service with its digest.
 type known struct {
-	service *overlay.Service
+	service *overlay.Base
 	digest  uint64
 }
 
@@ -77,7 +77,7 @@ func newMirror(node string) *mirror {
 
 func (s *said) clear() {
 	s.services = map[localsink.ServiceName]*known{}
-	s.owns = map[localsink.ServiceName]*overlay.Own{}
+	s.owns = map[localsink.ServiceName]*overlay.Overlay{}
 	s.byDigest = map[uint64]localsink.ServiceName{}
 	s.root = 0
 }
@@ -145,7 +145,7 @@ func (m *mirror) Begin(startOver bool) {
 
 func (m *mirror) forgetHeard() {
 	m.services = map[localsink.ServiceName]*known{}
-	m.owns = map[localsink.ServiceName]*overlay.Own{}
+	m.owns = map[localsink.ServiceName]*overlay.Overlay{}
 	m.node, m.unwanted, m.triggered = nil, nil, nil
 }
 
@@ -163,7 +163,7 @@ func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 			return err
 		}
 	}
-	for _, c := range in.GetOwn() {
+	for _, c := range in.GetOverlays() {
 		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
 		own, err := fromOwn(c)
 		if err != nil {
@@ -178,10 +178,10 @@ func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 		}
 		m.node = node
 	}
-	if m.unwanted = append(m.unwanted, in.GetUnwanted()...); len(m.unwanted) > m.size() {
+	if m.unwanted = append(m.unwanted, in.GetRemovedDigests()...); len(m.unwanted) > m.size() {
 		return fmt.Errorf("unwanted: %d digests, of %d Services", len(m.unwanted), m.size())
 	}
-	for _, t := range in.GetTriggeredUnixNs() {
+	for _, t := range in.GetTriggerTimesUnixNs() {
 		if len(m.triggered) < maxTriggers {
 			m.triggered = append(m.triggered, time.Unix(0, t))
 		}
@@ -320,15 +320,15 @@ func (m *mirror) wake() {
 }
 
 // Refresh implements feed.Source.
-func (m *mirror) Refresh(f *reconciler.Feed) <-chan struct{} {
+func (m *mirror) Refresh(f *reconciler.Tracker) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f.SetNode(m.said.node)
 	for _, t := range m.times {
-		f.Trigger(t)
+		f.AddTrigger(t)
 	}
 	if !m.noticed.IsZero() {
-		f.Notice(m.noticed)
+		f.Observe(m.noticed)
 	}
 	m.times, m.noticed = nil, time.Time{}
 	if len(m.dirty) > 0 {
@@ -341,8 +341,7 @@ func (m *mirror) Refresh(f *reconciler.Feed) <-chan struct{} {
 					continue
 				}
 				svc := overlay.Assemble(k.service, m.said.owns[name], m.said.node)
-				svc.ReportLacking(m.lacks)
-				tx.Set(svc)
+				tx.Set(svc.WithUnsupported(m.lacks))
 			}
 		})
 		clear(m.dirty)

@@ -117,7 +117,7 @@ func TestRecord(t *testing.T) {
 	}
 	k := f.newWatcher()
 	settle := func() {
-		k.wait(t, scratch(t, store, nodelocal.Config{}, "node-1"))
+		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 		within(t, func() bool { return s.applied("node-1") })
 	}
 	settle()
@@ -202,7 +202,7 @@ func TestTheFirstVersion(t *testing.T) {
 					welcome, err := c.stream.Recv()
 					require.NoError(t, err)
 					if !welcome.GetWelcome().GetSendHeld() {
-						require.True(t, welcome.GetWelcome().GetStartOver())
+						require.True(t, welcome.GetWelcome().GetFullSync())
 						continue // the server may have better things to do
 					}
 				}

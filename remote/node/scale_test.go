@@ -59,7 +59,7 @@ func scaleService(i int) *watchers.Service {
 	return &watchers.Service{
 		Name:      watchers.ServiceName{Namespace: "bench", Name: fmt.Sprintf("svc-%05d", i)},
 		ClusterIP: ip, ClusterIPs: []netip.Addr{ip}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
-		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.TCP, Port: 80}},
+		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
 
@@ -68,7 +68,7 @@ func scaleSlice(i, endpoints, nodes, generation int) *watchers.EndpointSlice {
 	name := fmt.Sprintf("svc-%05d", i)
 	s := &watchers.EndpointSlice{
 		Namespace: "bench", Name: name + "-a", Service: watchers.ServiceName{Namespace: "bench", Name: name},
-		Family: watchers.IPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.TCP, Port: 8080}},
+		Family: watchers.IPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
 	}
 	for j := range endpoints {
 		n := i*endpoints + j
@@ -117,7 +117,7 @@ type stage struct {
 func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 	collectLess(b)
 	s := &stage{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
-	server, err := node.NewServer(s.store, node.ServerConfig{Name: "bench"})
+	server, err := node.NewServer(s.store, node.ServerConfig{ServerName: "bench"})
 	require.NoError(b, err)
 	s.server = server
 	g := grpc.NewServer(append(serverOptions(), node.ServerOption())...)

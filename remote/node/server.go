@@ -19,20 +19,18 @@ import (
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
-
-// Limits are what a peer may cost. Zero fields mean the default.
-type Limits = fanout.Limits
 
 // A ServerConfig says how a server works. The zero value is ready for use behind a
 // listener that only friends reach.
 type ServerConfig struct {
-	// Meaning is how Services are understood; NodeName, NodeIP and Lacks are nodes' own
-	// and not set. Its MinInterval is the least time between two states that nodes are
-	// told; changes in between are taken together. Zero means 10 ms, and a change that
-	// comes alone does not wait.
-	Meaning nodelocal.Config
+	// Resolver configures how Services are resolved for all nodes.
+	Resolver nodelocal.MultiNodeConfig
+	// MinInterval is the minimum time between two updates; changes in between are
+	// combined, and a change after a longer pause is sent at once. 0 means 10 ms.
+	MinInterval time.Duration
 	// Authorize says whether the peer of ctx may watch a node; nil lets everybody. Its
 	// error goes to the peer, and should be one of gRPC's. The time, if it is not zero, is
 	// when the permission ends, and the stream with it.
@@ -41,34 +39,34 @@ type ServerConfig struct {
 	// lets everybody. node is the node that it asks about, or empty for all.
 	AuthorizeInspect func(ctx context.Context, node string) error
 	// Limits are what a node may cost.
-	Limits Limits
-	// AckWithin is for how long nodes may keep to themselves that they have applied
+	Limits transport.StreamLimits
+	// MaxAckDelay is for how long nodes may keep to themselves that they have applied
 	// something, to say it of several updates together: hearing each is a third of what an
 	// update costs. Failures are said at once. Zero means 500 ms, negative not at all; Limits
 	// that let nodes owe less than 64 updates, or for less than four times as long, have less.
-	AckWithin time.Duration
-	// Name is what the server calls itself to its clients; it is for people.
-	Name string
-	// Observe, when not nil, is told of each acknowledgement. It must not block.
-	Observe func(Applied)
+	MaxAckDelay time.Duration
+	// ServerName is what the server calls itself to its clients; it is for people.
+	ServerName string
+	// OnAcknowledge, when not nil, is told of each acknowledgement. It must not block.
+	OnAcknowledge func(Acknowledgement)
 	// Logger hears what is of interest to operators; nil is silent.
 	Logger *slog.Logger
 }
 
-// Applied is what a node has said of an update.
-type Applied struct {
+// Acknowledgement is what a node has said of an update.
+type Acknowledgement struct {
 	// Node is the node's name, Peer its address.
 	Node string
 	// Error is why it could not apply the update; empty when it could.
 	Error string
-	// Requested are when changes were written to the Kubernetes API, as far as that is
+	// TriggerTimes are when changes were written to the Kubernetes API, as far as that is
 	// known; Stored is when this server had computed the first of them, Sent when the update
 	// was sent, Acknowledged when the node had applied it, by the age that its answer gives. Took is how long the node says
 	// that applying took.
-	Requested    []time.Time
-	Stored, Sent time.Time
-	Acknowledged time.Time
-	Took         time.Duration
+	TriggerTimes           []time.Time
+	ObservedTime, SentTime time.Time
+	AppliedTime            time.Time
+	Duration               time.Duration
 }
 
 // A Server tells nodes what they must do for Services. Any number may live in a
@@ -76,7 +74,7 @@ type Applied struct {
 type Server struct {
 	cfg   ServerConfig
 	store *watchers.Store
-	fleet *nodelocal.Fleet
+	fleet *nodelocal.MultiNodeResolver
 	hub   *hub
 	ready chan struct{} // closed with the first state
 	ended chan struct{} // closed when Run has ended
@@ -130,15 +128,15 @@ const (
 // NewServer returns a server of the nodes of store. The error names the field of cfg
 // that is wrong. The server tells nothing before [Server.Run], and must be closed.
 func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
-	fleet, err := nodelocal.NewFleet(store, cfg.Meaning)
+	fleet, err := nodelocal.NewMultiNodeResolver(store, cfg.Resolver)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	cfg.Meaning.MinInterval = cmp.Or(cfg.Meaning.MinInterval, defaultInterval)
-	cfg.AckWithin = cmp.Or(cfg.AckWithin, defaultAckWithin)
+	cfg.MinInterval = cmp.Or(cfg.MinInterval, defaultInterval)
+	cfg.MaxAckDelay = cmp.Or(cfg.MaxAckDelay, defaultAckWithin)
 	s := &Server{
 		cfg:     cfg,
 		store:   store,
@@ -147,12 +145,12 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		ended:   make(chan struct{}),
 		streams: map[string]map[*nodeStream]struct{}{},
 	}
-	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, cfg.Limits)
+	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, fanout.Limits(cfg.Limits))
 	// Who may owe little, or not for long, has no time to collect.
 	if limits := s.hub.Limits(); limits.Unacknowledged < fewAcks {
-		s.cfg.AckWithin = -1
+		s.cfg.MaxAckDelay = -1
 	} else {
-		s.cfg.AckWithin = min(s.cfg.AckWithin, limits.AckTimeout/4)
+		s.cfg.MaxAckDelay = min(s.cfg.MaxAckDelay, limits.AckTimeout/4)
 	}
 	return s, nil
 }
@@ -183,7 +181,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Nodes hear nothing before the facts are complete. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.ended)
-	s.hub.Follow(ctx, s.cfg.Meaning.MinInterval, func() <-chan struct{} {
+	s.hub.Follow(ctx, s.cfg.MinInterval, func() <-chan struct{} {
 		if facts := s.store.Snapshot(); !facts.Synced() {
 			return facts.Newer()
 		}
@@ -214,13 +212,13 @@ func (s *Server) refresh(now time.Time) watchers.Snapshot {
 		}
 	}
 	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
-		return n.Facts
+		return n.Snapshot
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, slices.Clone(n.Requested[:min(len(n.Requested), maxRequested)])})
+		s.remember(publication{revision, now, slices.Clone(n.TriggerTimes[:min(len(n.TriggerTimes), maxRequested)])})
 	}
-	s.hub.Update(extra{n.Facts, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
+	s.hub.Update(extra{n.Snapshot, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
 		for name, m := range n.Services {
 			if m == nil {
 				tx.Delete(name)
@@ -230,7 +228,7 @@ func (s *Server) refresh(now time.Time) watchers.Snapshot {
 			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
 		}
 	})
-	return n.Facts
+	return n.Snapshot
 }
 
 func (s *Server) remember(p publication) {
@@ -259,7 +257,7 @@ func (s *Server) since(old, new uint64) []publication {
 
 // An item is a Service as nodes are told of it.
 type item struct {
-	meaning  *nodelocal.Meaning
+	meaning  *nodelocal.ResolvedService
 	sequence uint64
 	revision uint64 // of the first state that has it
 	at       time.Time
@@ -273,7 +271,7 @@ func (i *item) Sequence() uint64 { return i.sequence }
 
 // For implements fanout.Item; a class is a zone.
 func (i *item) For(zone string) *fanout.Encoding {
-	common := i.meaning.Common(zone)
+	common := i.meaning.Base(zone)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, e := range i.encodings {

@@ -16,9 +16,9 @@ type Stats struct {
 	// Connected nodes have a stream. Of them, those that are Current have applied the
 	// newest state, and those that are Failing could not apply what they tried last.
 	Connected, Current, Failing int
-	// Absent nodes exist and have no stream to this server. Unknown ones have, and there is
+	// Disconnected nodes exist and have no stream to this server. Unknown ones have, and there is
 	// no Node of that name: most are misspelt.
-	Absent, Unknown int
+	Disconnected, Unknown int
 	// Lags say, for each connected node, how long it has not applied what is newest; 0
 	// when it has. The least comes first.
 	Lags []time.Duration
@@ -36,7 +36,7 @@ func (s *Server) Stats() Stats {
 	}
 	for _, n := range s.nodes(st, time.Now()) {
 		if !n.GetConnected() {
-			out.Absent++
+			out.Disconnected++
 			continue
 		}
 		out.Connected++

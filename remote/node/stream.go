@@ -55,10 +55,10 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
 		s := &nodeStream{
 			Words: session.Words{
-				Stream: grpcStream, Server: n.s.cfg.Name, Capabilities: common,
-				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.AckWithin, 0),
+				Stream: grpcStream, Server: n.s.cfg.ServerName, Capabilities: common,
+				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.MaxAckDelay, 0),
 			},
-			server: n.s, name: hello.GetNodeName(), mark: markOf(hello.GetNodeName()), lacks: fromFeatures(hello.GetLacks()),
+			server: n.s, name: hello.GetNodeName(), mark: markOf(hello.GetNodeName()), lacks: fromFeatures(hello.GetUnsupported()),
 			client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
 		}
 		if p, ok := peer.FromContext(ctx); ok {
@@ -208,7 +208,7 @@ type owns struct {
 
 type owned struct {
 	service localsink.ServiceName
-	own     *overlay.Own
+	own     *overlay.Overlay
 }
 
 // fewOwns is how many are looked for in the time that it takes to find all.
@@ -292,23 +292,23 @@ func (s *Server) end(old, new *state) []byte {
 	return b
 }
 
-func nodesOf(i fanout.Item) map[string]*overlay.Own {
+func nodesOf(i fanout.Item) map[string]*overlay.Overlay {
 	if it, ok := i.(*item); ok {
-		return it.meaning.Nodes()
+		return it.meaning.Overlays()
 	}
 	return nil
 }
 
 // Acknowledged implements fanout.Wire.
 func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
-	if n.server.cfg.Observe == nil || sent.IsZero() {
+	if n.server.cfg.OnAcknowledge == nil || sent.IsZero() {
 		return
 	}
-	out := Applied{Node: n.name, Error: a.Error, Sent: sent, Acknowledged: time.Now().Add(-a.Age), Took: a.Took}
+	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Took}
 	if p := n.server.since(a.Revision-1, a.Revision); len(p) > 0 {
-		out.Stored, out.Requested = p[0].at, slices.Clone(p[0].requested)
+		out.ObservedTime, out.TriggerTimes = p[0].at, slices.Clone(p[0].requested)
 	}
-	n.server.cfg.Observe(out)
+	n.server.cfg.OnAcknowledge(out)
 }
 
 // Send implements fanout.Wire.

@@ -17,6 +17,7 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/remote/node"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -90,17 +91,17 @@ func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
 		want time.Duration
 	}{
 		{node.ServerConfig{}, 500 * time.Millisecond},
-		{node.ServerConfig{AckWithin: 2 * time.Second}, 2 * time.Second},
-		{node.ServerConfig{AckWithin: -1}, 0},
-		{node.ServerConfig{Limits: node.Limits{Unacknowledged: 63}}, 0},
-		{node.ServerConfig{Limits: node.Limits{Unacknowledged: 64}}, 500 * time.Millisecond},
-		{node.ServerConfig{Limits: node.Limits{AckTimeout: time.Second}}, 250 * time.Millisecond},
+		{node.ServerConfig{MaxAckDelay: 2 * time.Second}, 2 * time.Second},
+		{node.ServerConfig{MaxAckDelay: -1}, 0},
+		{node.ServerConfig{Limits: transport.StreamLimits{Unacknowledged: 63}}, 0},
+		{node.ServerConfig{Limits: transport.StreamLimits{Unacknowledged: 64}}, 500 * time.Millisecond},
+		{node.ServerConfig{Limits: transport.StreamLimits{AckTimeout: time.Second}}, 250 * time.Millisecond},
 	} {
 		s := newSite(t, newStore(1), c.cfg)
 		stream := call(t, s.dial()).stream
 		require.NoError(t, stream.Send(hello("n", kpng.Capability_CAPABILITY_ACKNOWLEDGE)))
 		first, err := stream.Recv()
 		require.NoError(t, err)
-		require.Equal(t, c.want, time.Duration(first.GetWelcome().GetAckWithinNs()))
+		require.Equal(t, c.want, time.Duration(first.GetWelcome().GetMaxAckDelayNs()))
 	}
 }

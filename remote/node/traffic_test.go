@@ -44,7 +44,7 @@ func (m *meter) HandleRPC(_ context.Context, s stats.RPCStats) {
 		for _, c := range r.GetServices() {
 			m.services = append(m.services, c.GetName())
 		}
-		m.owns += len(r.GetOwn())
+		m.owns += len(r.GetOverlays())
 		if r.GetNode() != nil {
 			m.nodes++
 		}
@@ -87,7 +87,7 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 	require.NoError(t, err)
 	run(t, c, k)
 	settle := func() (bytes, owns, nodes int, services []string) {
-		k.wait(t, scratch(t, store, nodelocal.Config{}, "node-4"))
+		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-4"))
 		within(t, func() bool { return s.applied("node-4") })
 		return m.read()
 	}

@@ -38,7 +38,7 @@ func BenchmarkRelayTree(b *testing.B) {
 	var running sync.WaitGroup
 	b.Cleanup(func() { cancel(); running.Wait() })
 
-	root, err := global.NewServer(store, global.ServerConfig{Name: "root"})
+	root, err := global.NewServer(store, global.ServerConfig{ServerName: "root"})
 	require.NoError(b, err)
 	b.Cleanup(root.Close)
 	g, listener := grpc.NewServer(global.ServerOption()), bufconn.Listen(1<<20)

@@ -224,7 +224,7 @@ func text(u *localsink.Update) string {
 	if len(n.LoopbackNodePorts) > 0 { // the recorded version has none
 		b.WriteString(" | " + join(n.LoopbackNodePorts))
 	}
-	if n.Leaving {
+	if n.Deleting {
 		b.WriteString(" | leaving")
 	}
 	b.WriteString("\n")
@@ -243,13 +243,12 @@ func join[T interface{ String() string }](list []T) string {
 }
 
 // scratch returns what a node must do, computed at once by itself.
-func scratch(t *testing.T, store *watchers.Store, cfg nodelocal.Config, node string) string {
-	cfg.NodeName = node
-	table, err := nodelocal.NewTable(store, cfg)
+func scratch(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
+	table, err := nodelocal.NewResolver(store, cfg.ForNode(node))
 	require.NoError(t, err)
 	defer table.Close()
 	table.Refresh()
-	return text(table.Current())
+	return text(table.FullUpdate())
 }
 
 func run(t *testing.T, c *node.Client, sink localsink.Sink) {

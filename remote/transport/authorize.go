@@ -15,12 +15,12 @@ import (
 type Verb string
 
 const (
-	// WatchNode is to watch what one node must do.
-	WatchNode Verb = "watch-node"
-	// WatchGlobal is to watch the facts about the whole cluster.
-	WatchGlobal Verb = "watch-global"
-	// Inspect is to see how far the nodes have come.
-	Inspect Verb = "inspect"
+	// VerbWatchNode is to watch what one node must do.
+	VerbWatchNode Verb = "watch-node"
+	// VerbWatchCluster is to watch the facts about the whole cluster.
+	VerbWatchCluster Verb = "watch-global"
+	// VerbInspect is to see how far the nodes have come.
+	VerbInspect Verb = "inspect"
 )
 
 // An Access is what somebody wants to do, and to which node; Node is "" where that
@@ -57,11 +57,11 @@ type Rules struct {
 
 // Authorize implements [Authorizer].
 func (r Rules) Authorize(_ context.Context, who Identity, access Access) error {
-	if access.Verb == WatchNode && access.Node == "" {
+	if access.Verb == VerbWatchNode && access.Node == "" {
 		return status.Error(codes.InvalidArgument, "no node is named")
 	}
 	agent := nodeOf(who.Name, who.Groups) != "" || r.OwnNode.Include(who)
-	if access.Verb == WatchNode && agent && who.Node == access.Node {
+	if access.Verb == VerbWatchNode && agent && who.Node == access.Node {
 		return nil
 	}
 	if r.Allow[access.Verb].Include(who) {

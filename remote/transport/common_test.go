@@ -127,9 +127,9 @@ type watched struct{ *health.Server }
 
 func (w watched) allow(ctx context.Context, r *healthpb.HealthCheckRequest) error {
 	if r.Service == "" {
-		return Allow(ctx, Access{Verb: WatchGlobal})
+		return Allow(ctx, Access{Verb: VerbWatchCluster})
 	}
-	return Allow(ctx, Access{Verb: WatchNode, Node: r.Service})
+	return Allow(ctx, Access{Verb: VerbWatchNode, Node: r.Service})
 }
 
 func (w watched) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {

@@ -23,7 +23,7 @@ import (
 type endpoint struct{ *health.Server }
 
 func (e endpoint) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if err := transport.Allow(ctx, transport.Access{Verb: transport.WatchNode, Node: r.Service}); err != nil {
+	if err := transport.Allow(ctx, transport.Access{Verb: transport.VerbWatchNode, Node: r.Service}); err != nil {
 		return nil, err
 	}
 	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
@@ -45,7 +45,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	guard := transport.Guard{
-		Authenticate: transport.FirstOf(transport.BySocket("n1"), transport.AnonymousLocal("n1")),
+		Authenticate: transport.FirstAuthenticator(transport.SocketAuthenticator("n1"), transport.AnonymousAuthenticator("n1")),
 		Authorize: transport.Rules{OwnNode: transport.Subjects{
 			Names: []string{fmt.Sprintf("unix:uid:%d", os.Getuid()), "system:anonymous"},
 		}}.Authorize,

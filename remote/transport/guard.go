@@ -27,9 +27,9 @@ type Guard struct {
 	Authenticate Authenticator
 	// Authorize says what it may do. nil allows nothing.
 	Authorize Authorizer
-	// Open lists services ("grpc.health.v1.Health") and methods
+	// OpenMethods lists services ("grpc.health.v1.Health") and methods
 	// ("/grpc.health.v1.Health/Check") that everybody may call.
-	Open []string
+	OpenMethods []string
 	// Logger is told who was turned away: at level warn each peer once in ten minutes for
 	// the same reason, and at level debug again. nil is silent.
 	Logger *slog.Logger
@@ -137,7 +137,7 @@ func (c *call) check() error {
 
 func (g Guard) isOpen(method string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	return slices.Contains(g.Open, method) || slices.Contains(g.Open, service)
+	return slices.Contains(g.OpenMethods, method) || slices.Contains(g.OpenMethods, service)
 }
 
 func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

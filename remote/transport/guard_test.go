@@ -30,9 +30,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 	rules := Rules{
 		OwnNode: Subjects{Names: []string{agent.Name}},
 		Allow: map[Verb]Subjects{
-			WatchGlobal: {Groups: []string{"kpng:relays"}},
-			WatchNode:   {Groups: []string{"kpng:relays"}},
-			Inspect:     {Names: []string{"jane"}},
+			VerbWatchCluster: {Groups: []string{"kpng:relays"}},
+			VerbWatchNode:    {Groups: []string{"kpng:relays"}},
+			VerbInspect:      {Names: []string{"jane"}},
 		},
 	}
 	for _, c := range []struct {
@@ -42,45 +42,45 @@ func TestWhoMayDoWhat(t *testing.T) {
 		access Access
 		want   codes.Code
 	}{
-		{"a node itself", Rules{}, node, Access{WatchNode, "n1"}, codes.OK},
-		{"a node another", rules, node, Access{WatchNode, "n2"}, codes.PermissionDenied},
-		{"a node no node", rules, node, Access{WatchNode, ""}, codes.InvalidArgument},
-		{"a node everything", rules, node, Access{WatchGlobal, ""}, codes.PermissionDenied},
-		{"a node inspects itself", rules, node, Access{Inspect, "n1"}, codes.PermissionDenied},
-		{"an agent its node", rules, agent, Access{WatchNode, "n1"}, codes.OK},
-		{"an agent another", rules, agent, Access{WatchNode, "n2"}, codes.PermissionDenied},
-		{"an agent that is not listed", Rules{}, agent, Access{WatchNode, "n1"}, codes.PermissionDenied},
-		{"an agent that is bound to no node", rules, unbound, Access{WatchNode, "n1"}, codes.PermissionDenied},
-		{"any pod of the node", rules, pod, Access{WatchNode, "n1"}, codes.PermissionDenied},
-		{"a relay everything", rules, relay, Access{WatchGlobal, ""}, codes.OK},
-		{"a relay any node", rules, relay, Access{WatchNode, "n7"}, codes.OK},
-		{"a relay inspects", rules, relay, Access{Inspect, ""}, codes.PermissionDenied},
-		{"by name", rules, Identity{Name: "jane"}, Access{Inspect, ""}, codes.OK},
-		{"a group is no name", rules, Identity{Name: "kpng:relays"}, Access{WatchGlobal, ""}, codes.PermissionDenied},
+		{"a node itself", Rules{}, node, Access{VerbWatchNode, "n1"}, codes.OK},
+		{"a node another", rules, node, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
+		{"a node no node", rules, node, Access{VerbWatchNode, ""}, codes.InvalidArgument},
+		{"a node everything", rules, node, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
+		{"a node inspects itself", rules, node, Access{VerbInspect, "n1"}, codes.PermissionDenied},
+		{"an agent its node", rules, agent, Access{VerbWatchNode, "n1"}, codes.OK},
+		{"an agent another", rules, agent, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
+		{"an agent that is not listed", Rules{}, agent, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
+		{"an agent that is bound to no node", rules, unbound, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
+		{"any pod of the node", rules, pod, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
+		{"a relay everything", rules, relay, Access{VerbWatchCluster, ""}, codes.OK},
+		{"a relay any node", rules, relay, Access{VerbWatchNode, "n7"}, codes.OK},
+		{"a relay inspects", rules, relay, Access{VerbInspect, ""}, codes.PermissionDenied},
+		{"by name", rules, Identity{Name: "jane"}, Access{VerbInspect, ""}, codes.OK},
+		{"a group is no name", rules, Identity{Name: "kpng:relays"}, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
 		{"a new verb", rules, relay, Access{"rule-the-world", ""}, codes.PermissionDenied},
-		{"nobody", rules, Identity{}, Access{WatchNode, ""}, codes.InvalidArgument},
-		{"nobody at a node", rules, Identity{}, Access{WatchNode, "n1"}, codes.PermissionDenied},
+		{"nobody", rules, Identity{}, Access{VerbWatchNode, ""}, codes.InvalidArgument},
+		{"nobody at a node", rules, Identity{}, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.Equal(t, c.want, status.Code(c.rules.Authorize(t.Context(), c.who, c.access)))
 		})
 	}
-	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{WatchNode, "n2"}), `"system:node:n1", which is bound to node n1, may not watch-node "n2"`)
-	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{WatchGlobal, ""}), `"system:node:n1" may not watch-global`)
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchNode, "n2"}), `"system:node:n1", which is bound to node n1, may not watch-node "n2"`)
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchCluster, ""}), `"system:node:n1" may not watch-global`)
 }
 
 func TestFirstOf(t *testing.T) {
 	none := func(context.Context) (Identity, error) { return Identity{}, ErrNoCredentials }
 	bad := func(context.Context) (Identity, error) { return Identity{}, refuse("bad") }
 	good := func(context.Context) (Identity, error) { return Identity{Name: "x"}, nil }
-	identity, err := FirstOf(none, good, bad)(t.Context())
+	identity, err := FirstAuthenticator(none, good, bad)(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "x", identity.Name)
-	_, err = FirstOf(none, bad, good)(t.Context())
+	_, err = FirstAuthenticator(none, bad, good)(t.Context())
 	require.ErrorContains(t, err, "bad")
-	_, err = FirstOf(none)(t.Context())
+	_, err = FirstAuthenticator(none)(t.Context())
 	require.ErrorIs(t, err, ErrNoCredentials)
-	for _, authenticate := range []Authenticator{ByCertificate, BySocket("n1"), AnonymousLocal("n1")} {
+	for _, authenticate := range []Authenticator{AuthenticateCertificate, SocketAuthenticator("n1"), AnonymousAuthenticator("n1")} {
 		_, err := authenticate(t.Context())
 		require.ErrorIs(t, err, ErrNoCredentials)
 	}
@@ -96,7 +96,7 @@ func TestAnonymousIsLocal(t *testing.T) {
 		&net.TCPAddr{}: false,
 		&net.IPAddr{IP: net.ParseIP("127.0.0.1")}: false,
 	} {
-		identity, err := AnonymousLocal("n1")(peer.NewContext(t.Context(), &peer.Peer{Addr: address}))
+		identity, err := AnonymousAuthenticator("n1")(peer.NewContext(t.Context(), &peer.Peer{Addr: address}))
 		if !local {
 			require.ErrorIs(t, err, ErrNoCredentials, "%v", address)
 			continue
@@ -121,7 +121,7 @@ func TestAChainEndsWithItsFirst(t *testing.T) {
 type forgetful struct{ *health.Server }
 
 func TestWhoDoesNotAskGetsNothing(t *testing.T) {
-	guard := Guard{Authenticate: AnonymousLocal("n1"), Authorize: func(context.Context, Identity, Access) error { return nil }}
+	guard := Guard{Authenticate: AnonymousAuthenticator("n1"), Authorize: func(context.Context, Identity, Access) error { return nil }}
 	address := serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
 	client := dial(t, address, insecure.NewCredentials())
 	require.Equal(t, codes.PermissionDenied, status.Code(check(t, client, "")))
@@ -130,7 +130,7 @@ func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	_, err = stream.Recv()
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 
-	guard.Open = []string{"grpc.health.v1.Health"}
+	guard.OpenMethods = []string{"grpc.health.v1.Health"}
 	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
 	client = dial(t, address, insecure.NewCredentials())
 	require.NoError(t, check(t, client, ""))
@@ -139,7 +139,7 @@ func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	_, err = stream.Recv()
 	require.NoError(t, err)
 
-	guard.Open = []string{"/grpc.health.v1.Health/Check"}
+	guard.OpenMethods = []string{"/grpc.health.v1.Health/Check"}
 	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
 	client = dial(t, address, insecure.NewCredentials())
 	require.NoError(t, check(t, client, ""))
@@ -156,7 +156,7 @@ func TestAGuardWithoutOrdersLetsNobodyPast(t *testing.T) {
 		want  codes.Code
 	}{
 		{"nobody is known", Guard{Authorize: func(context.Context, Identity, Access) error { return nil }}, codes.Unauthenticated},
-		{"nothing is allowed", Guard{Authenticate: AnonymousLocal("n1")}, codes.PermissionDenied},
+		{"nothing is allowed", Guard{Authenticate: AnonymousAuthenticator("n1")}, codes.PermissionDenied},
 		{"an error that is not for the peer", Guard{Authenticate: func(context.Context) (Identity, error) { return Identity{}, errors.New("secret") }}, codes.Unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -166,14 +166,14 @@ func TestAGuardWithoutOrdersLetsNobodyPast(t *testing.T) {
 			require.NotContains(t, err.Error(), "secret")
 		})
 	}
-	require.Equal(t, codes.Unauthenticated, status.Code(Allow(t.Context(), Access{WatchNode, "n1"})), "no guard at all")
+	require.Equal(t, codes.Unauthenticated, status.Code(Allow(t.Context(), Access{VerbWatchNode, "n1"})), "no guard at all")
 	_, ok := PeerIdentity(t.Context())
 	require.False(t, ok)
 }
 
 func TestPeersOnASocketAreKnown(t *testing.T) {
 	seen := make(chan Identity, 1)
-	guard := Guard{Authenticate: FirstOf(BySocket("n1"), AnonymousLocal("")), Authorize: func(ctx context.Context, who Identity, _ Access) error {
+	guard := Guard{Authenticate: FirstAuthenticator(SocketAuthenticator("n1"), AnonymousAuthenticator("")), Authorize: func(ctx context.Context, who Identity, _ Access) error {
 		same, _ := PeerIdentity(ctx)
 		require.Equal(t, who, same)
 		seen <- who

@@ -26,7 +26,7 @@ import (
 
 // anyone lets whoever is on this machine watch anything.
 func anyone() Guard {
-	return Guard{Authenticate: AnonymousLocal(""), Authorize: func(context.Context, Identity, Access) error { return nil }}
+	return Guard{Authenticate: AnonymousAuthenticator(""), Authorize: func(context.Context, Identity, Access) error { return nil }}
 }
 
 // A bystander has a stream open while others misbehave; it must notice nothing.
@@ -52,9 +52,9 @@ func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
-	creds, err := certificates.Server(RequireClientCertificate)
+	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	guard := Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize}
+	guard := Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize}
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{HandshakeTimeout: 300 * time.Millisecond}, guard)
 	unharmed := bystander(t, address, certificates.Client("kpng.test"))
 

@@ -63,9 +63,9 @@ type Authenticator func(ctx context.Context) (Identity, error)
 // ErrNoCredentials is the error of an [Authenticator] that another one may follow.
 var ErrNoCredentials = errors.New("transport: nothing to be authenticated by")
 
-// FirstOf asks one after another until one has something to judge. Its verdict stands:
+// FirstAuthenticator asks one after another until one has something to judge. Its verdict stands:
 // who shows a bad token is not taken for somebody anonymous.
-func FirstOf(authenticators ...Authenticator) Authenticator {
+func FirstAuthenticator(authenticators ...Authenticator) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		for _, authenticate := range authenticators {
 			identity, err := authenticate(ctx)
@@ -77,10 +77,10 @@ func FirstOf(authenticators ...Authenticator) Authenticator {
 	}
 }
 
-// ByCertificate knows a peer by its TLS client certificate, which the handshake has
+// AuthenticateCertificate knows a peer by its TLS client certificate, which the handshake has
 // verified: CN is the name and each O a group, as in Kubernetes. The node is that of
 // "system:node:NAME" in "system:nodes".
-func ByCertificate(ctx context.Context) (Identity, error) {
+func AuthenticateCertificate(ctx context.Context) (Identity, error) {
 	p, _ := peer.FromContext(ctx)
 	if p == nil {
 		return Identity{}, ErrNoCredentials
@@ -117,10 +117,10 @@ func chainsEnd(chains [][]*x509.Certificate) (end time.Time) {
 	return end
 }
 
-// BySocket knows a peer on a unix socket by what the kernel says of it: the name is
+// SocketAuthenticator knows a peer on a unix socket by what the kernel says of it: the name is
 // "unix:uid:N" and the group "unix:gid:N". node is the node that this machine is, or
 // "". Only Linux tells, and only where [SocketCredentials] are in use.
-func BySocket(node string) Authenticator {
+func SocketAuthenticator(node string) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		p, _ := peer.FromContext(ctx)
 		if p == nil {
@@ -138,12 +138,12 @@ func BySocket(node string) Authenticator {
 	}
 }
 
-// AnonymousLocal takes every peer on a unix socket or the loopback interface for
+// AnonymousAuthenticator takes every peer on a unix socket or the loopback interface for
 // "system:anonymous" in "system:unauthenticated". node is the node that this machine
 // is, or "". Whoever can open a connection on this machine is then somebody; where
 // something forwards connections from elsewhere, such as a mesh's sidecar, that is
 // everybody.
-func AnonymousLocal(node string) Authenticator {
+func AnonymousAuthenticator(node string) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		p, _ := peer.FromContext(ctx)
 		if p == nil || !isLocal(p.Addr) {

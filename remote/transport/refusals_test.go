@@ -64,11 +64,11 @@ func TestRefusedHandshakesAreTold(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
-	creds, err := certificates.Server(RequireClientCertificate)
+	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	var log logbook
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds, Logger: log.logger()}, ServerLimits{},
-		Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+		Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	probe, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	require.NoError(t, probe.Close())

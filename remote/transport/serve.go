@@ -93,11 +93,11 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 }
 
 func newServer(listener *Listener, cfg ServeConfig, services []Service) (*grpc.Server, *health.Server) {
-	cfg.Guard.Open = append([]string{
+	cfg.Guard.OpenMethods = append([]string{
 		healthpb.Health_ServiceDesc.ServiceName,
 		reflectionpb.ServerReflection_ServiceDesc.ServiceName,
 		reflectionalpha.ServerReflection_ServiceDesc.ServiceName,
-	}, cfg.Guard.Open...)
+	}, cfg.Guard.OpenMethods...)
 	options := append(ServerOptions(cfg.Limits), grpc.Creds(listener.Credentials()), codec.ServerOption())
 	server := grpc.NewServer(append(options, cfg.Guard.ServerOptions()...)...)
 	for _, s := range services {
@@ -142,16 +142,16 @@ func stop(server *grpc.Server, grace time.Duration) {
 // AllowNode asks the guard whether the peer may watch a node; it is for
 // remote.ServerConfig. The guard ends the stream when the peer's credential expires.
 func AllowNode(ctx context.Context, node string) (until time.Time, err error) {
-	return time.Time{}, Allow(ctx, Access{Verb: WatchNode, Node: node})
+	return time.Time{}, Allow(ctx, Access{Verb: VerbWatchNode, Node: node})
 }
 
 // AllowInspect asks the guard whether the peer may inspect a node, or all of them when
 // it is empty; it is for remote.ServerConfig.
 func AllowInspect(ctx context.Context, node string) error {
-	return Allow(ctx, Access{Verb: Inspect, Node: node})
+	return Allow(ctx, Access{Verb: VerbInspect, Node: node})
 }
 
-// AllowFacts asks the guard whether the peer may watch the facts of the whole cluster.
-func AllowFacts(ctx context.Context) (until time.Time, err error) {
-	return time.Time{}, Allow(ctx, Access{Verb: WatchGlobal})
+// AllowCluster asks the guard whether the peer may watch the facts of the whole cluster.
+func AllowCluster(ctx context.Context) (until time.Time, err error) {
+	return time.Time{}, Allow(ctx, Access{Verb: VerbWatchCluster})
 }

@@ -36,7 +36,7 @@ func serve(ctx context.Context, address string, watcher watchers.Watcher) error 
 		return err
 	}
 	guard := transport.Guard{
-		Authenticate: transport.AnonymousLocal("node-1"),
+		Authenticate: transport.AnonymousAuthenticator("node-1"),
 		Authorize:    transport.Rules{OwnNode: transport.Subjects{Names: []string{"system:anonymous"}}}.Authorize,
 	}
 	var watching sync.WaitGroup

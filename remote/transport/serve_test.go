@@ -51,7 +51,7 @@ func start(t *testing.T, store *watchers.Store, guard transport.Guard, extra ...
 }
 
 func local(rules transport.Rules) transport.Guard {
-	return transport.Guard{Authenticate: transport.AnonymousLocal("node-1"), Authorize: rules.Authorize}
+	return transport.Guard{Authenticate: transport.AnonymousAuthenticator("node-1"), Authorize: rules.Authorize}
 }
 
 func anonymous() transport.Subjects { return transport.Subjects{Names: []string{"system:anonymous"}} }
@@ -101,7 +101,7 @@ func TestGuard(t *testing.T) {
 		"nobody is known":    {transport.Guard{}, codes.Unauthenticated, codes.Unauthenticated},
 		"nothing is allowed": {local(transport.Rules{}), codes.PermissionDenied, codes.PermissionDenied},
 		"its own node":       {local(transport.Rules{OwnNode: anonymous()}), codes.OK, codes.PermissionDenied},
-		"inspection": {local(transport.Rules{Allow: map[transport.Verb]transport.Subjects{transport.Inspect: anonymous()}}),
+		"inspection": {local(transport.Rules{Allow: map[transport.Verb]transport.Subjects{transport.VerbInspect: anonymous()}}),
 			codes.PermissionDenied, codes.OK},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // SocketCredentials are those of unix sockets, for both sides: nothing is encrypted,
 // as nothing leaves the machine, and on Linux the kernel tells a server who its peer
-// is; see [BySocket]. Other connections are refused.
+// is; see [SocketAuthenticator]. Other connections are refused.
 func SocketCredentials() credentials.TransportCredentials { return socketCredentials{} }
 
 // SocketInfo is what is known of the peer on a unix socket.

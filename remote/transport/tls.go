@@ -20,14 +20,14 @@ import (
 type ClientCertificate uint8
 
 const (
-	// RequireClientCertificate lets nobody in without a certificate that leads to the
+	// ClientCertificateRequired lets nobody in without a certificate that leads to the
 	// CA.
-	RequireClientCertificate ClientCertificate = iota
-	// AcceptClientCertificate checks a certificate that is shown, and lets in who has
+	ClientCertificateRequired ClientCertificate = iota
+	// ClientCertificateOptional checks a certificate that is shown, and lets in who has
 	// none: for clients that have a token instead.
-	AcceptClientCertificate
-	// NoClientCertificate does not ask for one.
-	NoClientCertificate
+	ClientCertificateOptional
+	// ClientCertificateNone does not ask for one.
+	ClientCertificateNone
 )
 
 // expiryGrace is what a stream has to end with a status of its own, after the
@@ -39,9 +39,9 @@ const expiryGrace = 5 * time.Second
 // expired, as only a new one can show a new certificate.
 func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCredentials, error) {
 	modes := map[ClientCertificate]tls.ClientAuthType{
-		RequireClientCertificate: tls.RequireAndVerifyClientCert,
-		AcceptClientCertificate:  tls.VerifyClientCertIfGiven,
-		NoClientCertificate:      tls.NoClientCert,
+		ClientCertificateRequired: tls.RequireAndVerifyClientCert,
+		ClientCertificateOptional: tls.VerifyClientCertIfGiven,
+		ClientCertificateNone:     tls.NoClientCert,
 	}
 	mode, known := modes[client]
 	switch {
@@ -49,7 +49,7 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 		return nil, fmt.Errorf("transport: ClientCertificate is %d, which is none of those there are", client)
 	case c.files.Cert == "":
 		return nil, errors.New("transport: Files.Cert and Files.Key are empty, and a server needs a certificate")
-	case client != NoClientCertificate && c.files.CA == "":
+	case client != ClientCertificateNone && c.files.CA == "":
 		// Without this the system's roots would do, which vouch for the whole world.
 		return nil, errors.New("transport: Files.CA is empty, so no client certificate can be checked; name the file, or take NoClientCertificate")
 	}

@@ -35,9 +35,9 @@ func TestNobodyNoticesARotation(t *testing.T) {
 	nodeVolume := newVolume(t, nodeCert, nodeKey, old.pem)
 	serverSide, nodeSide := load(t, serverVolume.files()), load(t, nodeVolume.files())
 	stale := load(t, newVolume(t, nodeCert, nodeKey, both).files()).Client("kpng.test") // never renewed
-	creds, err := serverSide.Server(RequireClientCertificate)
+	creds, err := serverSide.Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 
 	// A stream that lives through it all, and connections that come and go.
 	stream, err := dial(t, address, nodeSide.Client("kpng.test")).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
@@ -100,9 +100,9 @@ func TestNobodyNoticesARotation(t *testing.T) {
 
 	// The client forgets a CA as well: a server with a certificate of the old one.
 	oldCert, oldKey := old.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
-	creds, err = load(t, newVolume(t, oldCert, oldKey, young.pem).files()).Server(RequireClientCertificate)
+	creds, err = load(t, newVolume(t, oldCert, oldKey, young.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	elsewhere := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+	elsewhere := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	err = check(t, dial(t, elsewhere, nodeSide.Client("kpng.test")), "n1")
 	require.ErrorContains(t, err, "certificate signed by unknown authority")
 }
@@ -111,13 +111,13 @@ func TestTLSRefuses(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	serverSide := load(t, newVolume(t, serverCert, serverKey, ca.pem).files())
-	creds, err := serverSide.Server(RequireClientCertificate)
+	creds, err := serverSide.Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	optional, err := serverSide.Server(AcceptClientCertificate)
+	optional, err := serverSide.Server(ClientCertificateOptional)
 	require.NoError(t, err)
-	none, err := serverSide.Server(NoClientCertificate)
+	none, err := serverSide.Server(ClientCertificateNone)
 	require.NoError(t, err)
-	guard := Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize}
+	guard := Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize}
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, guard)
 	optionalAddress := serve(t, "127.0.0.1:0", ListenConfig{Credentials: optional}, ServerLimits{}, guard)
 	noneAddress := serve(t, "127.0.0.1:0", ListenConfig{Credentials: none}, ServerLimits{}, guard)
@@ -167,7 +167,7 @@ func TestTLSRefuses(t *testing.T) {
 
 		allowed, err := NewCertificates(serverSide.files, CertificatesConfig{MinVersion: tls.VersionTLS12})
 		require.NoError(t, err)
-		creds, err := allowed.Server(RequireClientCertificate)
+		creds, err := allowed.Server(ClientCertificateRequired)
 		require.NoError(t, err)
 		address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, guard)
 		require.NoError(t, check(t, dial(t, address, old), "n1"))
@@ -196,9 +196,9 @@ func TestCertificatesAreNotMadeOfNonsense(t *testing.T) {
 			require.ErrorContains(t, err, c.says)
 		})
 	}
-	_, err := load(t, Files{Cert: good.Cert, Key: good.Key}).Server(AcceptClientCertificate)
+	_, err := load(t, Files{Cert: good.Cert, Key: good.Key}).Server(ClientCertificateOptional)
 	require.ErrorContains(t, err, "Files.CA is empty", "or the whole world's certificates would do")
-	_, err = load(t, Files{CA: good.CA}).Server(NoClientCertificate)
+	_, err = load(t, Files{CA: good.CA}).Server(ClientCertificateNone)
 	require.ErrorContains(t, err, "Files.Cert")
 	_, err = load(t, good).Server(7)
 	require.ErrorContains(t, err, "ClientCertificate is 7")
@@ -254,11 +254,11 @@ func TestAnExpiredCertificateOfOurOwnIsTold(t *testing.T) {
 func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
-	creds, err := load(t, newVolume(t, serverCert, serverKey, ca.pem).files()).Server(RequireClientCertificate)
+	creds, err := load(t, newVolume(t, serverCert, serverKey, ca.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	hasty := creds.(expiring)
 	hasty.grace = 2 * time.Second
-	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: hasty}, ServerLimits{}, Guard{Authenticate: ByCertificate, Authorize: Rules{}.Authorize})
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: hasty}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	cert, key := ca.issue(t, nodeName("n1"), time.Now().Add(3*time.Second))
 	v := newVolume(t, cert, key, ca.pem)
 	certificates := load(t, v.files())
@@ -316,7 +316,7 @@ func TestNoSessionOutlivesItsCA(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
-	creds, err := certificates.Server(RequireClientCertificate)
+	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{})
 	config := &tls.Config{Certificates: []tls.Certificate{*certificates.current.Load().pair}, InsecureSkipVerify: true,

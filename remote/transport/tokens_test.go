@@ -307,12 +307,12 @@ func TestTokensOverTheWire(t *testing.T) {
 	cert, key := ca.issue(t, nodeName("n3"), inAnHour())
 	files := newVolume(t, cert, key, ca.pem).files()
 	serverSide, withCert, plain := load(t, files), load(t, files), load(t, Files{CA: files.CA})
-	creds, err := serverSide.Server(AcceptClientCertificate)
+	creds, err := serverSide.Server(ClientCertificateOptional)
 	require.NoError(t, err)
 	expiring := jwt(fmt.Sprintf(`{"exp":%d}`, time.Now().Add(2*time.Second).Unix()))
 	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview("n1"), "fresh": nodeReview("n2"), expiring: nodeReview("n1")}}
 	guard := Guard{
-		Authenticate: FirstOf(ByCertificate, newTokens(t, i, nil).Authenticate),
+		Authenticate: FirstAuthenticator(AuthenticateCertificate, newTokens(t, i, nil).Authenticate),
 		Authorize:    Rules{OwnNode: Subjects{Names: []string{"system:serviceaccount:kube-system:kpng"}}}.Authorize,
 	}
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, guard)

@@ -110,7 +110,7 @@ func TestJavaScript(t *testing.T) {
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		p.stderr.wait(t, `revision 1: 1 Services received, 4 held`)
 	})
-	for _, meaning := range []nodelocal.Config{{}, {MasqueradeAll: true, LocalPods: nodelocal.Detection{NodeCIDR: true}}} {
+	for _, meaning := range []nodelocal.MultiNodeConfig{{}, {MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}}} {
 		t.Run("random facts", func(t *testing.T) {
 			random, store := watchertest.NewRandom(7, 4, 6), watchers.NewStore()
 			store.Update(func(tx *watchers.Tx) {
@@ -133,9 +133,8 @@ func TestJavaScript(t *testing.T) {
 }
 
 // fleet serves a store in this process.
-func fleet(t *testing.T, store *watchers.Store, meaning nodelocal.Config) (address string) {
-	meaning.MinInterval = time.Microsecond
-	nodes, err := node.NewServer(store, node.ServerConfig{Meaning: meaning})
+func fleet(t *testing.T, store *watchers.Store, meaning nodelocal.MultiNodeConfig) (address string) {
+	nodes, err := node.NewServer(store, node.ServerConfig{Resolver: meaning, MinInterval: time.Microsecond})
 	require.NoError(t, err)
 	server := grpc.NewServer(node.ServerOption())
 	nodes.Register(server)
@@ -156,15 +155,14 @@ func fleet(t *testing.T, store *watchers.Store, meaning nodelocal.Config) (addre
 }
 
 // table is what a node would compute by itself.
-func table(t *testing.T, store *watchers.Store, meaning nodelocal.Config, node string) string {
-	meaning.NodeName = node
-	own, err := nodelocal.NewTable(store, meaning)
+func table(t *testing.T, store *watchers.Store, meaning nodelocal.MultiNodeConfig, node string) string {
+	own, err := nodelocal.NewResolver(store, meaning.ForNode(node))
 	require.NoError(t, err)
 	defer own.Close()
 	own.Refresh()
-	u := own.Current()
+	u := own.FullUpdate()
 	text := fmt.Sprintf("# node %s %v", node, u.Node.IPs)
-	if u.Node.Leaving {
+	if u.Node.Deleting {
 		text += " leaving"
 	}
 	text += "\n"

@@ -28,8 +28,8 @@ func (id objectID) String() string { return objectName(id.kind, id.namespace, id
 type object struct {
 	id   objectID
 	line int
-	fact watchers.Fact // nil when the object does not concern the proxy, or is broken
-	err  *Error        // not nil when it is broken
+	fact watchers.Object // nil when the object does not concern the proxy, or is broken
+	err  *Error          // not nil when it is broken
 }
 
 // contents is what a file comes to.
@@ -123,10 +123,10 @@ func (d *decoder) object(out *contents, file string, doc *document, raw []byte, 
 	if err == nil {
 		setDefaults(into, h.Metadata.Namespace)
 		if err = incomplete(into); err == nil {
-			o.fact, err = d.filter.Fact(into)
+			o.fact, err = d.filter.Object(into)
 		}
 	}
-	if unusable := (*kubeapi.Unusable)(nil); errors.As(err, &unusable) {
+	if unusable := (*kubeapi.InvalidObjectError)(nil); errors.As(err, &unusable) {
 		err = errors.New(unusable.Problem.Field + ": " + unusable.Problem.Message) // the object is in Error
 	}
 	for _, u := range misfits {
@@ -183,7 +183,7 @@ func decodeInto(doc *document, raw []byte, into any) ([]misfit, error) {
 }
 
 // tell adds what does not fit to the problems of a fact, which then speaks for itself.
-func tell(fact watchers.Fact, id objectID, misfits []misfit) {
+func tell(fact watchers.Object, id objectID, misfits []misfit) {
 	var to *[]watchers.Problem
 	switch f := fact.(type) {
 	case *watchers.Service:

@@ -37,7 +37,7 @@ type fileState struct {
 }
 
 type lastGood struct {
-	fact watchers.Fact
+	fact watchers.Object
 	line int
 }
 
@@ -187,8 +187,8 @@ func (s *fileState) take(name string, c contents) {
 
 // wanted returns the facts of all files, and all that is wrong with them, in order.
 // Of an object in several files, the first file's is it.
-func (t *tree) wanted() ([]watchers.Fact, []*Error) {
-	var out []watchers.Fact
+func (t *tree) wanted() ([]watchers.Object, []*Error) {
+	var out []watchers.Object
 	var errs []*Error
 	if t.err != nil {
 		errs = append(errs, t.err)

@@ -16,7 +16,7 @@ func TestLaws(t *testing.T) {
 				s := newAPIServer(t)
 				s.plainListsOnly = plain
 				return watchertest.Harness{
-					Watcher: New(s.client(t), Config{Nodes: AllNodes}),
+					Watcher: New(s.client(t), Config{Nodes: NodesAll}),
 					Apply: func(objects ...watchertest.Object) {
 						for _, o := range objects {
 							s.set(o)

@@ -30,7 +30,7 @@ var _ cache.TransformingStore = (*mirror)(nil)
 // An item is what an object comes to.
 type item struct {
 	namespace, name string
-	fact            watchers.Fact // nil when there is to be no such fact
+	fact            watchers.Object // nil when there is to be no such fact
 }
 
 // Transformer makes items of the objects of a streamed list as they come in, so that
@@ -50,7 +50,7 @@ func (m *mirror) read(object any) *item {
 		m.logger.Warn("not an API object; ignored", "kind", m.source.resource, "err", err)
 		return nil
 	}
-	fact, err := m.filter.Fact(object)
+	fact, err := m.filter.Object(object)
 	if err != nil {
 		m.logger.Warn("cannot use an object", "kind", m.source.resource, "err", err)
 	}

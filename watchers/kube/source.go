@@ -66,11 +66,11 @@ func (w *Watcher) sources() []*source {
 		w.client.NetworkingV1().ServiceCIDRs())
 	networks.optional = true
 
-	if c.Nodes == NoNodes {
+	if c.Nodes == NodesNone {
 		return []*source{services, slices, networks}
 	}
 	nodes := newSource(watchers.KindNode, "nodes", &corev1.Node{}, w.client.CoreV1().Nodes())
-	if c.Nodes == OwnNode {
+	if c.Nodes == NodesOwn {
 		nodes.fields = kubeapi.NodeFields(c.NodeName)
 	}
 	return []*source{services, slices, networks, nodes}

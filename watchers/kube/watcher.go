@@ -24,12 +24,12 @@ import (
 type Nodes uint8
 
 const (
-	// OwnNode watches the node that is named in [Config.NodeName], and no other.
-	OwnNode Nodes = iota
-	// AllNodes watches every node: for those who serve many.
-	AllNodes
-	// NoNodes watches none.
-	NoNodes
+	// NodesOwn watches the node that is named in [Config.NodeName], and no other.
+	NodesOwn Nodes = iota
+	// NodesAll watches every node: for those who serve many.
+	NodesAll
+	// NodesNone watches none.
+	NodesNone
 )
 
 // Config is how to watch.
@@ -100,10 +100,10 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 }
 
 func (c *Config) validate() error {
-	if c.Nodes == OwnNode && c.NodeName == "" {
+	if c.Nodes == NodesOwn && c.NodeName == "" {
 		return errors.New("Config.NodeName is empty, so there is no own node to watch; give the name, or set Config.Nodes")
 	}
-	if c.Nodes > NoNodes {
+	if c.Nodes > NodesNone {
 		return fmt.Errorf("Config.Nodes is %d, which is none of OwnNode, AllNodes and NoNodes", c.Nodes)
 	}
 	if err := c.Filter.Validate(); err != nil {

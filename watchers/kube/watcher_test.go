@@ -248,7 +248,7 @@ func TestSelectorsOfOthers(t *testing.T) {
 	leakCheck(t)
 	s := newAPIServer(t)
 	store := watchers.NewStore()
-	stop := run(t, s.client(t), Config{Nodes: NoNodes, Namespace: "ns", Filter: kubeapi.Filter{ProxyName: "mine"}}, store)
+	stop := run(t, s.client(t), Config{Nodes: NodesNone, Namespace: "ns", Filter: kubeapi.Filter{ProxyName: "mine"}}, store)
 	await(t, store, "empty lists", synced)
 	stop()
 	require.Empty(t, s.seen(nodesPath))
@@ -261,7 +261,7 @@ func TestSelectorsOfOthers(t *testing.T) {
 	s = newAPIServer(t)
 	s.set(svc("web"), svc("theirs", func(o *corev1.Service) { o.Labels = map[string]string{kubeapi.LabelProxyName: "other"} }))
 	store = watchers.NewStore()
-	run(t, s.client(t), Config{Nodes: NoNodes, Filter: kubeapi.Filter{AllProxies: true}}, store)
+	run(t, s.client(t), Config{Nodes: NodesNone, Filter: kubeapi.Filter{AllProxies: true}}, store)
 	facts := await(t, store, "everybody's Services", synced)
 	require.Empty(t, s.seen(servicesPath)[0].Get("labelSelector"))
 	require.Nil(t, facts.Service(id("web")).ProxyName)
@@ -270,7 +270,7 @@ func TestSelectorsOfOthers(t *testing.T) {
 	s = newAPIServer(t)
 	s.set(node("n1"), node("n2"))
 	store = watchers.NewStore()
-	run(t, s.client(t), Config{Nodes: AllNodes}, store)
+	run(t, s.client(t), Config{Nodes: NodesAll}, store)
 	snap := await(t, store, "nodes", synced)
 	require.NotNil(t, snap.Node("n1"))
 	require.NotNil(t, snap.Node("n2"))
@@ -328,7 +328,7 @@ func TestDisconnect(t *testing.T) {
 	s := newAPIServer(t)
 	s.set(svc("web"))
 	store := watchers.NewStore()
-	run(t, s.client(t), Config{Nodes: NoNodes}, store)
+	run(t, s.client(t), Config{Nodes: NodesNone}, store)
 	await(t, store, "first lists", synced)
 	for _, name := range []string{"a", "b", "c"} {
 		s.set(svc(name))
@@ -370,7 +370,7 @@ func TestOutage(t *testing.T) {
 		var log lockedBuffer
 		s.set(svc("web"), slice("web-1", "web"))
 		store := watchers.NewStore()
-		run(t, s.client(t), Config{Nodes: NoNodes, Logger: slog.New(slog.NewTextHandler(&log, nil))}, store)
+		run(t, s.client(t), Config{Nodes: NodesNone, Logger: slog.New(slog.NewTextHandler(&log, nil))}, store)
 		before := await(t, store, "first lists", synced)
 
 		asked := len(s.seen(servicesPath))
@@ -395,7 +395,7 @@ func TestDebugLog(t *testing.T) {
 	s := newAPIServer(t)
 	store := watchers.NewStore()
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	stop := run(t, s.client(t), Config{Nodes: NoNodes, Logger: logger}, store)
+	stop := run(t, s.client(t), Config{Nodes: NodesNone, Logger: logger}, store)
 	await(t, store, "first lists", synced)
 	stop()
 	require.NotZero(t, log.count("level=DEBUG"))
@@ -408,7 +408,7 @@ func TestCancelWithoutServer(t *testing.T) {
 	s := newAPIServer(t)
 	client := s.client(t)
 	s.Close()
-	w := New(client, Config{Nodes: NoNodes})
+	w := New(client, Config{Nodes: NodesNone})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -434,11 +434,11 @@ func TestRunAgain(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *apiServer) {
 		s.set(svc("stays"), svc("goes"))
 		store, client := watchers.NewStore(), s.client(t)
-		stop := run(t, client, Config{Nodes: NoNodes}, store)
+		stop := run(t, client, Config{Nodes: NodesNone}, store)
 		await(t, store, "first lists", synced)
 		stop()
 		s.delete(svc("goes"))
-		run(t, client, Config{Nodes: NoNodes}, store)
+		run(t, client, Config{Nodes: NodesNone}, store)
 		await(t, store, "second list", func(s watchers.Snapshot) bool { return s.Service(id("goes")) == nil })
 		require.NotNil(t, store.Snapshot().Service(id("stays")))
 	})
@@ -448,7 +448,7 @@ func TestConfig(t *testing.T) {
 	for want, config := range map[string]Config{
 		"Config.NodeName is empty":      {},
 		"Config.Nodes is 9":             {Nodes: 9},
-		`proxy name "no, no" cannot be`: {Nodes: NoNodes, Filter: kubeapi.Filter{ProxyName: "no, no"}},
+		`proxy name "no, no" cannot be`: {Nodes: NodesNone, Filter: kubeapi.Filter{ProxyName: "no, no"}},
 	} {
 		require.ErrorContains(t, New(nil, config).Run(t.Context(), watchers.NewStore()), want)
 	}

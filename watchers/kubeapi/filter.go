@@ -81,10 +81,10 @@ func (f Filter) EndpointSlice(s *discoveryv1.EndpointSlice) bool {
 	return !headless
 }
 
-// Fact makes the fact of a *Service, *EndpointSlice, *Node or *ServiceCIDR; it is nil
+// Object makes the fact of a *Service, *EndpointSlice, *Node or *ServiceCIDR; it is nil
 // when the object does not concern the proxy. An error says that nothing can be made
 // of the object.
-func (f Filter) Fact(object any) (watchers.Fact, error) {
+func (f Filter) Object(object any) (watchers.Object, error) {
 	switch o := object.(type) {
 	case *corev1.Service:
 		if o == nil || !f.Service(o) {

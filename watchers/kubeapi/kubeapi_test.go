@@ -92,13 +92,13 @@ func TestFilter(t *testing.T) {
 func TestFact(t *testing.T) {
 	var f kubeapi.Filter
 	t.Run("IN-01 not for this proxy", func(t *testing.T) {
-		fact, err := f.Fact(service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
+		fact, err := f.Object(service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
 		require.NoError(t, err)
 		require.Nil(t, fact)
 	})
 	t.Run("IN-40 a slice of no Service", func(t *testing.T) {
 		for _, labels := range []map[string]string{nil, {discoveryv1.LabelServiceName: ""}} {
-			fact, err := f.Fact(slice(func(s *discoveryv1.EndpointSlice) { s.Labels = labels }))
+			fact, err := f.Object(slice(func(s *discoveryv1.EndpointSlice) { s.Labels = labels }))
 			require.ErrorContains(t, err, "EndpointSlice ns/web-1: metadata.labels: kubernetes.io/service-name is missing")
 			require.Nil(t, fact)
 		}
@@ -106,20 +106,20 @@ func TestFact(t *testing.T) {
 	t.Run("IN-40 a slice without namespace or name", func(t *testing.T) {
 		for _, m := range []metav1.ObjectMeta{{Name: "a"}, {Namespace: "a"}} {
 			m.Labels = slice(nil).Labels
-			_, err := f.Fact(&discoveryv1.EndpointSlice{ObjectMeta: m})
+			_, err := f.Object(&discoveryv1.EndpointSlice{ObjectMeta: m})
 			require.ErrorContains(t, err, "namespace or name is missing")
 		}
 	})
 	t.Run("IN-07 objects of other kinds", func(t *testing.T) {
 		for _, object := range []any{&corev1.Pod{}, &corev1.Endpoints{}, 7, nil} {
-			fact, err := f.Fact(object)
+			fact, err := f.Object(object)
 			require.ErrorContains(t, err, "is no Service, EndpointSlice, Node or ServiceCIDR")
 			require.Nil(t, fact)
 		}
 	})
 	t.Run("IN-07 nil objects", func(t *testing.T) {
 		for _, object := range []any{(*corev1.Service)(nil), (*discoveryv1.EndpointSlice)(nil), (*corev1.Node)(nil), (*networkingv1.ServiceCIDR)(nil)} {
-			fact, err := f.Fact(object)
+			fact, err := f.Object(object)
 			require.NoError(t, err)
 			require.Nil(t, fact)
 		}
@@ -127,7 +127,7 @@ func TestFact(t *testing.T) {
 
 	store := watchers.NewStore()
 	for _, object := range []any{service(nil), slice(nil), node(nil)} {
-		fact, err := f.Fact(object)
+		fact, err := f.Object(object)
 		require.NoError(t, err)
 		store.Update(func(tx *watchers.Tx) {
 			key := tx.Set(fact)
@@ -261,13 +261,13 @@ func TestService(t *testing.T) {
 		{id: "IN-23 IN-26 ports", change: func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Name: "dns", Protocol: "UDP", Port: 53, NodePort: 30053}, {Name: "s", Protocol: "SCTP", Port: 53}}
 		}, want: func(s *watchers.Service) {
-			s.Ports = []watchers.ServicePort{{Protocol: localsink.TCP, Port: 80}, {Name: "dns", Protocol: localsink.UDP, Port: 53, NodePort: 30053},
-				{Name: "s", Protocol: localsink.SCTP, Port: 53}}
+			s.Ports = []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}, {Name: "dns", Protocol: localsink.ProtocolUDP, Port: 53, NodePort: 30053},
+				{Name: "s", Protocol: localsink.ProtocolSCTP, Port: 53}}
 		}},
 		{id: "IN-26 bad ports", change: func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 0}, {Port: 65536}, {Port: -1}, {Protocol: "DCCP", Port: 1}, {Port: 65535, NodePort: 70000}}
 		}, want: func(s *watchers.Service) {
-			s.Ports = []watchers.ServicePort{{Protocol: localsink.TCP, Port: 65535}}
+			s.Ports = []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 65535}}
 		}, problems: []string{
 			"spec.ports[0].port: 0 is not a port number from 1 to 65535; the port is ignored",
 			"spec.ports[1].port: 65536 is not a port number from 1 to 65535; the port is ignored",
@@ -304,11 +304,11 @@ func TestService(t *testing.T) {
 		{id: "IN-30 source ranges", change: func(s *corev1.Service) {
 			s.Spec.LoadBalancerSourceRanges = []string{" 10.0.0.0/8 ", "", "10.0.0.1", "::/0"}
 		}, want: func(s *watchers.Service) {
-			s.Restricted, s.RangesUnread, s.SourceRanges = true, true, prefixes("10.0.0.0/8", "::/0")
+			s.HasSourceRanges, s.HasInvalidSourceRanges, s.SourceRanges = true, true, prefixes("10.0.0.0/8", "::/0")
 		},
 			problems: []string{`spec.loadBalancerSourceRanges[2]: "10.0.0.1" is not a network in CIDR notation; ignored`}},
 		{id: "IN-30 only wrong ones still restrict", change: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"x"} },
-			want:     func(s *watchers.Service) { s.Restricted, s.RangesUnread = true, true },
+			want:     func(s *watchers.Service) { s.HasSourceRanges, s.HasInvalidSourceRanges = true, true },
 			problems: []string{`spec.loadBalancerSourceRanges[0]: "x" is not a network in CIDR notation; ignored`}},
 		{id: "IN-30 blanks are nothing", change: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{" "} }},
 		{id: "IN-31 ingress", change: func(s *corev1.Service) {
@@ -385,7 +385,7 @@ func TestEndpointSlice(t *testing.T) {
 				{Name: new("big"), Port: new(int32(65536))}, {Name: new("odd"), Protocol: new(corev1.Protocol("ICMP")), Port: new(int32(3))},
 				{Name: new("u"), Protocol: new(corev1.ProtocolUDP), Port: new(int32(4))}}
 		}, want: func(s *watchers.EndpointSlice) {
-			s.Ports = []watchers.EndpointPort{{Protocol: localsink.TCP, Port: 1}, {Name: "u", Protocol: localsink.UDP, Port: 4}}
+			s.Ports = []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 1}, {Name: "u", Protocol: localsink.ProtocolUDP, Port: 4}}
 		}, problems: []string{
 			"ports[1].name: is missing; the port is ignored",
 			"ports[2].port: 0 is not a port number from 1 to 65535; the port is ignored",
@@ -436,7 +436,7 @@ func TestEndpointSlice(t *testing.T) {
 		}, want: func(s *watchers.EndpointSlice) { s.Endpoints = append(s.Endpoints, s.Endpoints[0]) }},
 		{id: "IN-55 trigger time", change: func(s *discoveryv1.EndpointSlice) {
 			s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05.000000006Z"}
-		}, want: func(s *watchers.EndpointSlice) { s.Triggered = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC) }},
+		}, want: func(s *watchers.EndpointSlice) { s.TriggerTime = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC) }},
 		{id: "IN-55 trigger time wrong", change: func(s *discoveryv1.EndpointSlice) {
 			s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "yesterday"}
 		}},
@@ -446,7 +446,7 @@ func TestEndpointSlice(t *testing.T) {
 			in := slice(c.change)
 			before := in.DeepCopy()
 			want := &watchers.EndpointSlice{Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: 4,
-				Ports:     []watchers.EndpointPort{{Name: "http", Protocol: localsink.TCP, Port: 80}},
+				Ports:     []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 				Endpoints: []watchers.Endpoint{ready("10.1.0.1")}}
 			if c.want != nil {
 				c.want(want)
@@ -486,11 +486,11 @@ func TestNode(t *testing.T) {
 			want: watchers.Node{PodCIDRs: prefixes("10.9.0.0/24")}},
 		{id: "pod CIDR alone, wrong", change: func(n *corev1.Node) { n.Spec.PodCIDR = "x" },
 			problems: []string{`spec.podCIDR: "x" is not a network in CIDR notation; ignored`}},
-		{id: "HC-04 deletion", change: func(n *corev1.Node) { n.DeletionTimestamp = &now }, want: watchers.Node{Leaving: true}},
+		{id: "HC-04 deletion", change: func(n *corev1.Node) { n.DeletionTimestamp = &now }, want: watchers.Node{Deleting: true}},
 		{id: "HC-04 autoscaler", change: func(n *corev1.Node) {
 			n.Spec.Taints = []corev1.Taint{{Key: "a"}, {Key: "ToBeDeletedByClusterAutoscaler"}}
 		},
-			want: watchers.Node{Leaving: true}},
+			want: watchers.Node{Deleting: true}},
 		{id: "HC-04 other taints", change: func(n *corev1.Node) {
 			n.Spec.Taints, n.Spec.Unschedulable = []corev1.Taint{{Key: "node.kubernetes.io/not-ready"}}, true
 		}},
@@ -531,11 +531,11 @@ func TestIN08ObjectsAreNotWrittenTo(t *testing.T) {
 		t.Run("IN-08 "+kind, func(t *testing.T) {
 			before := object.DeepCopyObject()
 			var f kubeapi.Filter
-			fact, err := f.Fact(object)
+			fact, err := f.Object(object)
 			require.NoError(t, err)
 			require.Equal(t, before, object)
 			overwrite(reflect.ValueOf(object).Elem())
-			again, err := f.Fact(before)
+			again, err := f.Object(before)
 			require.NoError(t, err)
 			require.Equal(t, again, fact, "the fact shares no memory that is written to")
 		})

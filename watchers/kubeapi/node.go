@@ -22,7 +22,7 @@ func Node(n *corev1.Node) *watchers.Node {
 		IPs:      append(r.nodeIPs(n, corev1.NodeInternalIP), r.nodeIPs(n, corev1.NodeExternalIP)...),
 		PodCIDRs: r.podCIDRs(&n.Spec),
 		Zone:     intern(n.Labels[corev1.LabelTopologyZone]),
-		Leaving:  leaving(n),
+		Deleting: leaving(n),
 	}
 	out.Problems = r.problems
 	return out

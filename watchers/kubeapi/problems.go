@@ -21,11 +21,11 @@ const (
 	skipped = "the port is ignored"
 )
 
-// Unusable is the error that no fact can be made of an object.
-type Unusable struct{ Problem watchers.Problem }
+// InvalidObjectError is the error that no fact can be made of an object.
+type InvalidObjectError struct{ Problem watchers.Problem }
 
 // Error returns the problem as text.
-func (e *Unusable) Error() string { return e.Problem.String() }
+func (e *InvalidObjectError) Error() string { return e.Problem.String() }
 
 // A reader reads the fields of one object and collects what is wrong with them.
 type reader struct {
@@ -121,11 +121,11 @@ func (r *reader) optionalPort(n int32, field string, index ...any) uint16 {
 func (r *reader) protocol(p corev1.Protocol, field string, index int) (watchers.Protocol, bool) {
 	switch p {
 	case "", corev1.ProtocolTCP:
-		return localsink.TCP, true
+		return localsink.ProtocolTCP, true
 	case corev1.ProtocolUDP:
-		return localsink.UDP, true
+		return localsink.ProtocolUDP, true
 	case corev1.ProtocolSCTP:
-		return localsink.SCTP, true
+		return localsink.ProtocolSCTP, true
 	}
 	r.problem(string(p), "is not a protocol that Services can have", skipped, field, index)
 	return 0, false

@@ -37,7 +37,7 @@ func Service(s *corev1.Service) *watchers.Service {
 		ProxyName:           proxyName(s),
 	}
 	ranges := notBlank(spec.LoadBalancerSourceRanges)
-	out.Restricted, out.RangesUnread = ranges > 0, ranges > len(out.SourceRanges)
+	out.HasSourceRanges, out.HasInvalidSourceRanges = ranges > 0, ranges > len(out.SourceRanges)
 	for i, ip := range spec.ClusterIPs {
 		out.ClusterIPs = appendOnce(out.ClusterIPs, r.clusterIP(ip, "spec.clusterIPs[%d]", i), len(spec.ClusterIPs))
 	}

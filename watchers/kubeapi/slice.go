@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// EndpointSlice makes the fact of an EndpointSlice. The error is [Unusable] and says
+// EndpointSlice makes the fact of an EndpointSlice. The error is [InvalidObjectError] and says
 // that the slice does not tell which Service it belongs to, or has no name of its
 // own. A slice of host names, or of an unknown type of address, has Family 0, no
 // endpoints and a Problem.
@@ -23,16 +23,16 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 	r := &reader{object: "EndpointSlice " + s.Namespace + "/" + s.Name}
 	switch {
 	case s.Namespace == "" || s.Name == "":
-		return nil, &Unusable{watchers.Problem{Object: r.object, Field: "metadata", Message: "namespace or name is missing; the slice is ignored"}}
+		return nil, &InvalidObjectError{watchers.Problem{Object: r.object, Field: "metadata", Message: "namespace or name is missing; the slice is ignored"}}
 	case service == "":
-		return nil, &Unusable{watchers.Problem{Object: r.object, Field: "metadata.labels", Message: discoveryv1.LabelServiceName + " is missing; the slice is ignored"}}
+		return nil, &InvalidObjectError{watchers.Problem{Object: r.object, Field: "metadata.labels", Message: discoveryv1.LabelServiceName + " is missing; the slice is ignored"}}
 	}
 	out := &watchers.EndpointSlice{
-		Namespace: intern(s.Namespace),
-		Name:      s.Name,
-		Service:   watchers.ServiceName{Namespace: intern(s.Namespace), Name: intern(service)},
-		Family:    r.addressType(s.AddressType),
-		Triggered: triggered(s.Annotations[corev1.EndpointsLastChangeTriggerTime]),
+		Namespace:   intern(s.Namespace),
+		Name:        s.Name,
+		Service:     watchers.ServiceName{Namespace: intern(s.Namespace), Name: intern(service)},
+		Family:      r.addressType(s.AddressType),
+		TriggerTime: triggered(s.Annotations[corev1.EndpointsLastChangeTriggerTime]),
 	}
 	if out.Family != 0 {
 		out.Ports = r.endpointPorts(s.Ports)

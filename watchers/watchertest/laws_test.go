@@ -86,17 +86,17 @@ func TestLawsCatch(t *testing.T) {
 			}
 		})},
 		{"complete too early", []string{"SyncedHoldsAll", "MetadataIsNoChange", "SliceMoves", "Stops"}, early},
-		{"Services are not deleted", []string{"FollowsServices", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Fact) {
+		{"Services are not deleted", []string{"FollowsServices", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
 			if s, ok := f.(*watchers.Service); ok {
 				tx.SetService(s)
 			}
 		})},
-		{"slices are not deleted", []string{"FollowsEndpointSlices", "SliceMoves", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Fact) {
+		{"slices are not deleted", []string{"FollowsEndpointSlices", "SliceMoves", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
 			if s, ok := f.(*watchers.EndpointSlice); ok {
 				tx.SetEndpointSlice(s)
 			}
 		})},
-		{"nodes are not deleted", []string{"FollowsNodes", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Fact) {
+		{"nodes are not deleted", []string{"FollowsNodes", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
 			if n, ok := f.(*watchers.Node); ok {
 				tx.SetNode(n)
 			}
@@ -239,9 +239,9 @@ func early(m *Memory, _ <-chan struct{}) watchers.Func {
 }
 
 // resurrect sets again what was deleted, as if the deletion had not been heard.
-func resurrect(again func(tx *watchers.Tx, f watchers.Fact)) func(*Memory, <-chan struct{}) watchers.Func {
+func resurrect(again func(tx *watchers.Tx, f watchers.Object)) func(*Memory, <-chan struct{}) watchers.Func {
 	return func(m *Memory, _ <-chan struct{}) watchers.Func {
-		var all []watchers.Fact
+		var all []watchers.Object
 		return states(m, func(tx *watchers.Tx, _, now watchers.Snapshot) {
 			replace(tx, now)
 			for _, f := range all {
@@ -256,7 +256,7 @@ func resurrect(again func(tx *watchers.Tx, f watchers.Fact)) func(*Memory, <-cha
 	}
 }
 
-func present(s watchers.Snapshot, f watchers.Fact) bool {
+func present(s watchers.Snapshot, f watchers.Object) bool {
 	switch f := f.(type) {
 	case *watchers.Service:
 		return s.Service(f.Name) != nil

@@ -114,7 +114,7 @@ func advance(tx *watchers.Tx, old, now watchers.Snapshot) {
 	}
 }
 
-func set(tx *watchers.Tx, key watchers.Key, fact watchers.Fact) {
+func set(tx *watchers.Tx, key watchers.Key, fact watchers.Object) {
 	if key.Kind == watchers.KindSynced {
 		tx.SetSynced()
 		return

@@ -92,15 +92,15 @@ func (r Random) Service() *watchers.Service {
 	}
 	if r.IntN(3) == 0 {
 		s.Ingress = []watchers.Ingress{{IP: r.ip("198.51.100."), Proxy: r.IntN(4) == 0}}
-		s.Restricted = r.IntN(2) == 0
-		if s.Restricted {
+		s.HasSourceRanges = r.IntN(2) == 0
+		if s.HasSourceRanges {
 			s.SourceRanges = []netip.Prefix{netip.PrefixFrom(r.ip("192.168.0."), 24+r.IntN(9)).Masked()}
-			s.RangesUnread = r.IntN(4) == 0
+			s.HasInvalidSourceRanges = r.IntN(4) == 0
 		}
 	}
 	for i := range 1 + r.IntN(2) {
 		s.Ports = append(s.Ports, watchers.ServicePort{
-			Name: fmt.Sprint("p", i), Protocol: []watchers.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}[r.IntN(3)],
+			Name: fmt.Sprint("p", i), Protocol: []watchers.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}[r.IntN(3)],
 			Port: uint16(80 + r.IntN(3)), NodePort: uint16(r.IntN(2) * (30000 + r.IntN(4))),
 		})
 	}
@@ -116,10 +116,10 @@ func (r Random) Service() *watchers.Service {
 
 // EndpointSlice returns a slice of a Service.
 func (r Random) EndpointSlice() *watchers.EndpointSlice {
-	name, protocols := r.name(), []watchers.Protocol{localsink.TCP, localsink.UDP, localsink.SCTP}
+	name, protocols := r.name(), []watchers.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}
 	s := &watchers.EndpointSlice{
 		Namespace: name.Namespace, Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
-		Triggered: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
+		TriggerTime: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
 	}
 	network := "10.244.0."
 	if r.IntN(4) == 0 {

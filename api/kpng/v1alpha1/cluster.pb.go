@@ -24,64 +24,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FactKind is a kind of object.
-type FactKind int32
+// ObjectKind is a kind of object.
+type ObjectKind int32
 
 const (
 	// None.
-	FactKind_FACT_KIND_UNSPECIFIED FactKind = 0
+	ObjectKind_OBJECT_KIND_UNSPECIFIED ObjectKind = 0
 	// Node.
-	FactKind_FACT_KIND_NODE FactKind = 1
+	ObjectKind_OBJECT_KIND_NODE ObjectKind = 1
 	// Service.
-	FactKind_FACT_KIND_SERVICE FactKind = 2
+	ObjectKind_OBJECT_KIND_SERVICE ObjectKind = 2
 	// EndpointSlice.
-	FactKind_FACT_KIND_ENDPOINT_SLICE FactKind = 3
+	ObjectKind_OBJECT_KIND_ENDPOINT_SLICE ObjectKind = 3
 	// ServiceCIDR.
-	FactKind_FACT_KIND_SERVICE_CIDR FactKind = 4
+	ObjectKind_OBJECT_KIND_SERVICE_CIDR ObjectKind = 4
 )
 
-// Enum value maps for FactKind.
+// Enum value maps for ObjectKind.
 var (
-	FactKind_name = map[int32]string{
-		0: "FACT_KIND_UNSPECIFIED",
-		1: "FACT_KIND_NODE",
-		2: "FACT_KIND_SERVICE",
-		3: "FACT_KIND_ENDPOINT_SLICE",
-		4: "FACT_KIND_SERVICE_CIDR",
+	ObjectKind_name = map[int32]string{
+		0: "OBJECT_KIND_UNSPECIFIED",
+		1: "OBJECT_KIND_NODE",
+		2: "OBJECT_KIND_SERVICE",
+		3: "OBJECT_KIND_ENDPOINT_SLICE",
+		4: "OBJECT_KIND_SERVICE_CIDR",
 	}
-	FactKind_value = map[string]int32{
-		"FACT_KIND_UNSPECIFIED":    0,
-		"FACT_KIND_NODE":           1,
-		"FACT_KIND_SERVICE":        2,
-		"FACT_KIND_ENDPOINT_SLICE": 3,
-		"FACT_KIND_SERVICE_CIDR":   4,
+	ObjectKind_value = map[string]int32{
+		"OBJECT_KIND_UNSPECIFIED":    0,
+		"OBJECT_KIND_NODE":           1,
+		"OBJECT_KIND_SERVICE":        2,
+		"OBJECT_KIND_ENDPOINT_SLICE": 3,
+		"OBJECT_KIND_SERVICE_CIDR":   4,
 	}
 )
 
-func (x FactKind) Enum() *FactKind {
-	p := new(FactKind)
+func (x ObjectKind) Enum() *ObjectKind {
+	p := new(ObjectKind)
 	*p = x
 	return p
 }
 
-func (x FactKind) String() string {
+func (x ObjectKind) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (FactKind) Descriptor() protoreflect.EnumDescriptor {
+func (ObjectKind) Descriptor() protoreflect.EnumDescriptor {
 	return file_kpng_v1alpha1_cluster_proto_enumTypes[0].Descriptor()
 }
 
-func (FactKind) Type() protoreflect.EnumType {
+func (ObjectKind) Type() protoreflect.EnumType {
 	return &file_kpng_v1alpha1_cluster_proto_enumTypes[0]
 }
 
-func (x FactKind) Number() protoreflect.EnumNumber {
+func (x ObjectKind) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use FactKind.Descriptor instead.
-func (FactKind) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use ObjectKind.Descriptor instead.
+func (ObjectKind) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{0}
 }
 
@@ -328,9 +328,9 @@ type WatchClusterResponse struct {
 	// Answers hello; only in the first message.
 	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3" json:"welcome,omitempty"`
 	// Facts that have changed or are gone.
-	Facts []*FactChange `protobuf:"bytes,2,rep,name=facts,proto3" json:"facts,omitempty"`
+	Objects []*ObjectChange `protobuf:"bytes,2,rep,name=objects,proto3" json:"objects,omitempty"`
 	// Digests of what the client holds and that is not there any more.
-	Unwanted []uint64 `protobuf:"fixed64,3,rep,packed,name=unwanted,proto3" json:"unwanted,omitempty"`
+	RemovedDigests []uint64 `protobuf:"fixed64,3,rep,packed,name=removed_digests,json=removedDigests,proto3" json:"removed_digests,omitempty"`
 	// Ends an update. The first one comes when the facts are complete.
 	Commit        *Commit `protobuf:"bytes,4,opt,name=commit,proto3" json:"commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -374,16 +374,16 @@ func (x *WatchClusterResponse) GetWelcome() *Welcome {
 	return nil
 }
 
-func (x *WatchClusterResponse) GetFacts() []*FactChange {
+func (x *WatchClusterResponse) GetObjects() []*ObjectChange {
 	if x != nil {
-		return x.Facts
+		return x.Objects
 	}
 	return nil
 }
 
-func (x *WatchClusterResponse) GetUnwanted() []uint64 {
+func (x *WatchClusterResponse) GetRemovedDigests() []uint64 {
 	if x != nil {
-		return x.Unwanted
+		return x.RemovedDigests
 	}
 	return nil
 }
@@ -395,42 +395,42 @@ func (x *WatchClusterResponse) GetCommit() *Commit {
 	return nil
 }
 
-// FactChange is a change of one fact. A client ignores facts of kinds that it does not
+// ObjectChange is a change of one fact. A client ignores facts of kinds that it does not
 // know, but holds their digests like any others.
-type FactChange struct {
+type ObjectChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The fact's key.
-	Key *FactKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Key *ObjectKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The digest of the fact, which does not cover when its change was asked for. 0 if the
 	// fact is gone.
 	Digest uint64 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// The fact; without one, it is gone.
 	//
-	// Types that are valid to be assigned to Fact:
+	// Types that are valid to be assigned to Object:
 	//
-	//	*FactChange_Service
-	//	*FactChange_EndpointSlice
-	//	*FactChange_Node
-	//	*FactChange_ServiceCidr
-	Fact          isFactChange_Fact `protobuf_oneof:"fact"`
+	//	*ObjectChange_Service
+	//	*ObjectChange_EndpointSlice
+	//	*ObjectChange_Node
+	//	*ObjectChange_ServiceCidr
+	Object        isObjectChange_Object `protobuf_oneof:"object"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FactChange) Reset() {
-	*x = FactChange{}
+func (x *ObjectChange) Reset() {
+	*x = ObjectChange{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FactChange) String() string {
+func (x *ObjectChange) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FactChange) ProtoMessage() {}
+func (*ObjectChange) ProtoMessage() {}
 
-func (x *FactChange) ProtoReflect() protoreflect.Message {
+func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -442,105 +442,105 @@ func (x *FactChange) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FactChange.ProtoReflect.Descriptor instead.
-func (*FactChange) Descriptor() ([]byte, []int) {
+// Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
+func (*ObjectChange) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *FactChange) GetKey() *FactKey {
+func (x *ObjectChange) GetKey() *ObjectKey {
 	if x != nil {
 		return x.Key
 	}
 	return nil
 }
 
-func (x *FactChange) GetDigest() uint64 {
+func (x *ObjectChange) GetDigest() uint64 {
 	if x != nil {
 		return x.Digest
 	}
 	return 0
 }
 
-func (x *FactChange) GetFact() isFactChange_Fact {
+func (x *ObjectChange) GetObject() isObjectChange_Object {
 	if x != nil {
-		return x.Fact
+		return x.Object
 	}
 	return nil
 }
 
-func (x *FactChange) GetService() *ServiceFact {
+func (x *ObjectChange) GetService() *ServiceObject {
 	if x != nil {
-		if x, ok := x.Fact.(*FactChange_Service); ok {
+		if x, ok := x.Object.(*ObjectChange_Service); ok {
 			return x.Service
 		}
 	}
 	return nil
 }
 
-func (x *FactChange) GetEndpointSlice() *EndpointSliceFact {
+func (x *ObjectChange) GetEndpointSlice() *EndpointSliceObject {
 	if x != nil {
-		if x, ok := x.Fact.(*FactChange_EndpointSlice); ok {
+		if x, ok := x.Object.(*ObjectChange_EndpointSlice); ok {
 			return x.EndpointSlice
 		}
 	}
 	return nil
 }
 
-func (x *FactChange) GetNode() *NodeFact {
+func (x *ObjectChange) GetNode() *NodeObject {
 	if x != nil {
-		if x, ok := x.Fact.(*FactChange_Node); ok {
+		if x, ok := x.Object.(*ObjectChange_Node); ok {
 			return x.Node
 		}
 	}
 	return nil
 }
 
-func (x *FactChange) GetServiceCidr() *ServiceCidrFact {
+func (x *ObjectChange) GetServiceCidr() *ServiceCidrObject {
 	if x != nil {
-		if x, ok := x.Fact.(*FactChange_ServiceCidr); ok {
+		if x, ok := x.Object.(*ObjectChange_ServiceCidr); ok {
 			return x.ServiceCidr
 		}
 	}
 	return nil
 }
 
-type isFactChange_Fact interface {
-	isFactChange_Fact()
+type isObjectChange_Object interface {
+	isObjectChange_Object()
 }
 
-type FactChange_Service struct {
+type ObjectChange_Service struct {
 	// A Service.
-	Service *ServiceFact `protobuf:"bytes,3,opt,name=service,proto3,oneof"`
+	Service *ServiceObject `protobuf:"bytes,3,opt,name=service,proto3,oneof"`
 }
 
-type FactChange_EndpointSlice struct {
+type ObjectChange_EndpointSlice struct {
 	// An EndpointSlice.
-	EndpointSlice *EndpointSliceFact `protobuf:"bytes,4,opt,name=endpoint_slice,json=endpointSlice,proto3,oneof"`
+	EndpointSlice *EndpointSliceObject `protobuf:"bytes,4,opt,name=endpoint_slice,json=endpointSlice,proto3,oneof"`
 }
 
-type FactChange_Node struct {
+type ObjectChange_Node struct {
 	// A Node.
-	Node *NodeFact `protobuf:"bytes,5,opt,name=node,proto3,oneof"`
+	Node *NodeObject `protobuf:"bytes,5,opt,name=node,proto3,oneof"`
 }
 
-type FactChange_ServiceCidr struct {
+type ObjectChange_ServiceCidr struct {
 	// A ServiceCIDR.
-	ServiceCidr *ServiceCidrFact `protobuf:"bytes,6,opt,name=service_cidr,json=serviceCidr,proto3,oneof"`
+	ServiceCidr *ServiceCidrObject `protobuf:"bytes,6,opt,name=service_cidr,json=serviceCidr,proto3,oneof"`
 }
 
-func (*FactChange_Service) isFactChange_Fact() {}
+func (*ObjectChange_Service) isObjectChange_Object() {}
 
-func (*FactChange_EndpointSlice) isFactChange_Fact() {}
+func (*ObjectChange_EndpointSlice) isObjectChange_Object() {}
 
-func (*FactChange_Node) isFactChange_Fact() {}
+func (*ObjectChange_Node) isObjectChange_Object() {}
 
-func (*FactChange_ServiceCidr) isFactChange_Fact() {}
+func (*ObjectChange_ServiceCidr) isObjectChange_Object() {}
 
-// FactKey names a fact.
-type FactKey struct {
+// ObjectKey names a fact.
+type ObjectKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of object.
-	Kind FactKind `protobuf:"varint,1,opt,name=kind,proto3,enum=kpng.v1alpha1.FactKind" json:"kind,omitempty"`
+	Kind ObjectKind `protobuf:"varint,1,opt,name=kind,proto3,enum=kpng.v1alpha1.ObjectKind" json:"kind,omitempty"`
 	// Its namespace, if it has one.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Its name.
@@ -549,20 +549,20 @@ type FactKey struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FactKey) Reset() {
-	*x = FactKey{}
+func (x *ObjectKey) Reset() {
+	*x = ObjectKey{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FactKey) String() string {
+func (x *ObjectKey) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FactKey) ProtoMessage() {}
+func (*ObjectKey) ProtoMessage() {}
 
-func (x *FactKey) ProtoReflect() protoreflect.Message {
+func (x *ObjectKey) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -574,34 +574,34 @@ func (x *FactKey) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FactKey.ProtoReflect.Descriptor instead.
-func (*FactKey) Descriptor() ([]byte, []int) {
+// Deprecated: Use ObjectKey.ProtoReflect.Descriptor instead.
+func (*ObjectKey) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *FactKey) GetKind() FactKind {
+func (x *ObjectKey) GetKind() ObjectKind {
 	if x != nil {
 		return x.Kind
 	}
-	return FactKind_FACT_KIND_UNSPECIFIED
+	return ObjectKind_OBJECT_KIND_UNSPECIFIED
 }
 
-func (x *FactKey) GetNamespace() string {
+func (x *ObjectKey) GetNamespace() string {
 	if x != nil {
 		return x.Namespace
 	}
 	return ""
 }
 
-func (x *FactKey) GetName() string {
+func (x *ObjectKey) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-// ServiceFact is what a Service says.
-type ServiceFact struct {
+// ServiceObject is what a Service says.
+type ServiceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When it was created, in nanoseconds since 1970; absent when that is unknown.
 	CreatedUnixNs *int64 `protobuf:"fixed64,1,opt,name=created_unix_ns,json=createdUnixNs,proto3,oneof" json:"created_unix_ns,omitempty"`
@@ -620,19 +620,19 @@ type ServiceFact struct {
 	// spec.loadBalancerSourceRanges, without what could not be read.
 	SourceRanges []*Network `protobuf:"bytes,8,rep,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
 	// spec.loadBalancerSourceRanges has entries.
-	Restricted bool `protobuf:"varint,9,opt,name=restricted,proto3" json:"restricted,omitempty"`
+	HasSourceRanges bool `protobuf:"varint,9,opt,name=has_source_ranges,json=hasSourceRanges,proto3" json:"has_source_ranges,omitempty"`
 	// Some of them could not be read.
-	RangesUnread bool `protobuf:"varint,10,opt,name=ranges_unread,json=rangesUnread,proto3" json:"ranges_unread,omitempty"`
+	HasInvalidSourceRanges bool `protobuf:"varint,10,opt,name=has_invalid_source_ranges,json=hasInvalidSourceRanges,proto3" json:"has_invalid_source_ranges,omitempty"`
 	// spec.internalTrafficPolicy is Local.
-	InternalLocal bool `protobuf:"varint,11,opt,name=internal_local,json=internalLocal,proto3" json:"internal_local,omitempty"`
+	InternalTrafficPolicyLocal bool `protobuf:"varint,11,opt,name=internal_traffic_policy_local,json=internalTrafficPolicyLocal,proto3" json:"internal_traffic_policy_local,omitempty"`
 	// spec.externalTrafficPolicy is Local.
-	ExternalLocal bool `protobuf:"varint,12,opt,name=external_local,json=externalLocal,proto3" json:"external_local,omitempty"`
+	ExternalTrafficPolicyLocal bool `protobuf:"varint,12,opt,name=external_traffic_policy_local,json=externalTrafficPolicyLocal,proto3" json:"external_traffic_policy_local,omitempty"`
 	// spec.healthCheckNodePort.
 	HealthCheckNodePort uint32 `protobuf:"varint,13,opt,name=health_check_node_port,json=healthCheckNodePort,proto3" json:"health_check_node_port,omitempty"`
 	// The timeout of ClientIP affinity in nanoseconds; 0 for none.
 	AffinityNs uint64 `protobuf:"varint,14,opt,name=affinity_ns,json=affinityNs,proto3" json:"affinity_ns,omitempty"`
 	// spec.ports.
-	Ports []*ServiceFactPort `protobuf:"bytes,15,rep,name=ports,proto3" json:"ports,omitempty"`
+	Ports []*ServiceObjectPort `protobuf:"bytes,15,rep,name=ports,proto3" json:"ports,omitempty"`
 	// What could not be read.
 	Problems []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
 	// The label service.kubernetes.io/service-proxy-name; absent when it is.
@@ -641,20 +641,20 @@ type ServiceFact struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ServiceFact) Reset() {
-	*x = ServiceFact{}
+func (x *ServiceObject) Reset() {
+	*x = ServiceObject{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ServiceFact) String() string {
+func (x *ServiceObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ServiceFact) ProtoMessage() {}
+func (*ServiceObject) ProtoMessage() {}
 
-func (x *ServiceFact) ProtoReflect() protoreflect.Message {
+func (x *ServiceObject) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -666,124 +666,124 @@ func (x *ServiceFact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ServiceFact.ProtoReflect.Descriptor instead.
-func (*ServiceFact) Descriptor() ([]byte, []int) {
+// Deprecated: Use ServiceObject.ProtoReflect.Descriptor instead.
+func (*ServiceObject) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *ServiceFact) GetCreatedUnixNs() int64 {
+func (x *ServiceObject) GetCreatedUnixNs() int64 {
 	if x != nil && x.CreatedUnixNs != nil {
 		return *x.CreatedUnixNs
 	}
 	return 0
 }
 
-func (x *ServiceFact) GetType() ServiceType {
+func (x *ServiceObject) GetType() ServiceType {
 	if x != nil {
 		return x.Type
 	}
 	return ServiceType_SERVICE_TYPE_UNSPECIFIED
 }
 
-func (x *ServiceFact) GetClusterIp() []byte {
+func (x *ServiceObject) GetClusterIp() []byte {
 	if x != nil {
 		return x.ClusterIp
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetClusterIps() [][]byte {
+func (x *ServiceObject) GetClusterIps() [][]byte {
 	if x != nil {
 		return x.ClusterIps
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetIpFamilies() []uint32 {
+func (x *ServiceObject) GetIpFamilies() []uint32 {
 	if x != nil {
 		return x.IpFamilies
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetExternalIps() [][]byte {
+func (x *ServiceObject) GetExternalIps() [][]byte {
 	if x != nil {
 		return x.ExternalIps
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetIngress() []*Ingress {
+func (x *ServiceObject) GetIngress() []*Ingress {
 	if x != nil {
 		return x.Ingress
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetSourceRanges() []*Network {
+func (x *ServiceObject) GetSourceRanges() []*Network {
 	if x != nil {
 		return x.SourceRanges
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetRestricted() bool {
+func (x *ServiceObject) GetHasSourceRanges() bool {
 	if x != nil {
-		return x.Restricted
+		return x.HasSourceRanges
 	}
 	return false
 }
 
-func (x *ServiceFact) GetRangesUnread() bool {
+func (x *ServiceObject) GetHasInvalidSourceRanges() bool {
 	if x != nil {
-		return x.RangesUnread
+		return x.HasInvalidSourceRanges
 	}
 	return false
 }
 
-func (x *ServiceFact) GetInternalLocal() bool {
+func (x *ServiceObject) GetInternalTrafficPolicyLocal() bool {
 	if x != nil {
-		return x.InternalLocal
+		return x.InternalTrafficPolicyLocal
 	}
 	return false
 }
 
-func (x *ServiceFact) GetExternalLocal() bool {
+func (x *ServiceObject) GetExternalTrafficPolicyLocal() bool {
 	if x != nil {
-		return x.ExternalLocal
+		return x.ExternalTrafficPolicyLocal
 	}
 	return false
 }
 
-func (x *ServiceFact) GetHealthCheckNodePort() uint32 {
+func (x *ServiceObject) GetHealthCheckNodePort() uint32 {
 	if x != nil {
 		return x.HealthCheckNodePort
 	}
 	return 0
 }
 
-func (x *ServiceFact) GetAffinityNs() uint64 {
+func (x *ServiceObject) GetAffinityNs() uint64 {
 	if x != nil {
 		return x.AffinityNs
 	}
 	return 0
 }
 
-func (x *ServiceFact) GetPorts() []*ServiceFactPort {
+func (x *ServiceObject) GetPorts() []*ServiceObjectPort {
 	if x != nil {
 		return x.Ports
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetProblems() []*Problem {
+func (x *ServiceObject) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
 	}
 	return nil
 }
 
-func (x *ServiceFact) GetProxyName() string {
+func (x *ServiceObject) GetProxyName() string {
 	if x != nil && x.ProxyName != nil {
 		return *x.ProxyName
 	}
@@ -845,8 +845,8 @@ func (x *Ingress) GetProxy() bool {
 	return false
 }
 
-// ServiceFactPort is an entry of spec.ports.
-type ServiceFactPort struct {
+// ServiceObjectPort is an entry of spec.ports.
+type ServiceObjectPort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -860,20 +860,20 @@ type ServiceFactPort struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ServiceFactPort) Reset() {
-	*x = ServiceFactPort{}
+func (x *ServiceObjectPort) Reset() {
+	*x = ServiceObjectPort{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ServiceFactPort) String() string {
+func (x *ServiceObjectPort) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ServiceFactPort) ProtoMessage() {}
+func (*ServiceObjectPort) ProtoMessage() {}
 
-func (x *ServiceFactPort) ProtoReflect() protoreflect.Message {
+func (x *ServiceObjectPort) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -885,72 +885,72 @@ func (x *ServiceFactPort) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ServiceFactPort.ProtoReflect.Descriptor instead.
-func (*ServiceFactPort) Descriptor() ([]byte, []int) {
+// Deprecated: Use ServiceObjectPort.ProtoReflect.Descriptor instead.
+func (*ServiceObjectPort) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *ServiceFactPort) GetName() string {
+func (x *ServiceObjectPort) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *ServiceFactPort) GetProtocol() Protocol {
+func (x *ServiceObjectPort) GetProtocol() Protocol {
 	if x != nil {
 		return x.Protocol
 	}
 	return Protocol_PROTOCOL_UNSPECIFIED
 }
 
-func (x *ServiceFactPort) GetPort() uint32 {
+func (x *ServiceObjectPort) GetPort() uint32 {
 	if x != nil {
 		return x.Port
 	}
 	return 0
 }
 
-func (x *ServiceFactPort) GetNodePort() uint32 {
+func (x *ServiceObjectPort) GetNodePort() uint32 {
 	if x != nil {
 		return x.NodePort
 	}
 	return 0
 }
 
-// EndpointSliceFact is what an EndpointSlice says.
-type EndpointSliceFact struct {
+// EndpointSliceObject is what an EndpointSlice says.
+type EndpointSliceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the Service that it is labelled with.
 	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	// 4 or 6.
 	Family uint32 `protobuf:"varint,2,opt,name=family,proto3" json:"family,omitempty"`
 	// Its ports.
-	Ports []*EndpointFactPort `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
+	Ports []*EndpointObjectPort `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
 	// Its endpoints.
-	Endpoints []*EndpointFact `protobuf:"bytes,4,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Endpoints []*EndpointObject `protobuf:"bytes,4,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// What could not be read.
 	Problems []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
 	// When its last change was asked for, in nanoseconds since 1970; absent when unknown.
-	TriggeredUnixNs *int64 `protobuf:"fixed64,6,opt,name=triggered_unix_ns,json=triggeredUnixNs,proto3,oneof" json:"triggered_unix_ns,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	TriggerTimeUnixNs *int64 `protobuf:"fixed64,6,opt,name=trigger_time_unix_ns,json=triggerTimeUnixNs,proto3,oneof" json:"trigger_time_unix_ns,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
-func (x *EndpointSliceFact) Reset() {
-	*x = EndpointSliceFact{}
+func (x *EndpointSliceObject) Reset() {
+	*x = EndpointSliceObject{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EndpointSliceFact) String() string {
+func (x *EndpointSliceObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EndpointSliceFact) ProtoMessage() {}
+func (*EndpointSliceObject) ProtoMessage() {}
 
-func (x *EndpointSliceFact) ProtoReflect() protoreflect.Message {
+func (x *EndpointSliceObject) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -962,55 +962,55 @@ func (x *EndpointSliceFact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use EndpointSliceFact.ProtoReflect.Descriptor instead.
-func (*EndpointSliceFact) Descriptor() ([]byte, []int) {
+// Deprecated: Use EndpointSliceObject.ProtoReflect.Descriptor instead.
+func (*EndpointSliceObject) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *EndpointSliceFact) GetService() string {
+func (x *EndpointSliceObject) GetService() string {
 	if x != nil {
 		return x.Service
 	}
 	return ""
 }
 
-func (x *EndpointSliceFact) GetFamily() uint32 {
+func (x *EndpointSliceObject) GetFamily() uint32 {
 	if x != nil {
 		return x.Family
 	}
 	return 0
 }
 
-func (x *EndpointSliceFact) GetPorts() []*EndpointFactPort {
+func (x *EndpointSliceObject) GetPorts() []*EndpointObjectPort {
 	if x != nil {
 		return x.Ports
 	}
 	return nil
 }
 
-func (x *EndpointSliceFact) GetEndpoints() []*EndpointFact {
+func (x *EndpointSliceObject) GetEndpoints() []*EndpointObject {
 	if x != nil {
 		return x.Endpoints
 	}
 	return nil
 }
 
-func (x *EndpointSliceFact) GetProblems() []*Problem {
+func (x *EndpointSliceObject) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
 	}
 	return nil
 }
 
-func (x *EndpointSliceFact) GetTriggeredUnixNs() int64 {
-	if x != nil && x.TriggeredUnixNs != nil {
-		return *x.TriggeredUnixNs
+func (x *EndpointSliceObject) GetTriggerTimeUnixNs() int64 {
+	if x != nil && x.TriggerTimeUnixNs != nil {
+		return *x.TriggerTimeUnixNs
 	}
 	return 0
 }
 
-// EndpointFactPort is an entry of a slice's ports.
-type EndpointFactPort struct {
+// EndpointObjectPort is an entry of a slice's ports.
+type EndpointObjectPort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1022,20 +1022,20 @@ type EndpointFactPort struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *EndpointFactPort) Reset() {
-	*x = EndpointFactPort{}
+func (x *EndpointObjectPort) Reset() {
+	*x = EndpointObjectPort{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EndpointFactPort) String() string {
+func (x *EndpointObjectPort) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EndpointFactPort) ProtoMessage() {}
+func (*EndpointObjectPort) ProtoMessage() {}
 
-func (x *EndpointFactPort) ProtoReflect() protoreflect.Message {
+func (x *EndpointObjectPort) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1047,34 +1047,34 @@ func (x *EndpointFactPort) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use EndpointFactPort.ProtoReflect.Descriptor instead.
-func (*EndpointFactPort) Descriptor() ([]byte, []int) {
+// Deprecated: Use EndpointObjectPort.ProtoReflect.Descriptor instead.
+func (*EndpointObjectPort) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *EndpointFactPort) GetName() string {
+func (x *EndpointObjectPort) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *EndpointFactPort) GetProtocol() Protocol {
+func (x *EndpointObjectPort) GetProtocol() Protocol {
 	if x != nil {
 		return x.Protocol
 	}
 	return Protocol_PROTOCOL_UNSPECIFIED
 }
 
-func (x *EndpointFactPort) GetPort() uint32 {
+func (x *EndpointObjectPort) GetPort() uint32 {
 	if x != nil {
 		return x.Port
 	}
 	return 0
 }
 
-// EndpointFact is an entry of a slice's endpoints.
-type EndpointFact struct {
+// EndpointObject is an entry of a slice's endpoints.
+type EndpointObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1092,20 +1092,20 @@ type EndpointFact struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *EndpointFact) Reset() {
-	*x = EndpointFact{}
+func (x *EndpointObject) Reset() {
+	*x = EndpointObject{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EndpointFact) String() string {
+func (x *EndpointObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EndpointFact) ProtoMessage() {}
+func (*EndpointObject) ProtoMessage() {}
 
-func (x *EndpointFact) ProtoReflect() protoreflect.Message {
+func (x *EndpointObject) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1117,47 +1117,47 @@ func (x *EndpointFact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use EndpointFact.ProtoReflect.Descriptor instead.
-func (*EndpointFact) Descriptor() ([]byte, []int) {
+// Deprecated: Use EndpointObject.ProtoReflect.Descriptor instead.
+func (*EndpointObject) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *EndpointFact) GetAddress() []byte {
+func (x *EndpointObject) GetAddress() []byte {
 	if x != nil {
 		return x.Address
 	}
 	return nil
 }
 
-func (x *EndpointFact) GetNode() string {
+func (x *EndpointObject) GetNode() string {
 	if x != nil {
 		return x.Node
 	}
 	return ""
 }
 
-func (x *EndpointFact) GetReady() bool {
+func (x *EndpointObject) GetReady() bool {
 	if x != nil {
 		return x.Ready
 	}
 	return false
 }
 
-func (x *EndpointFact) GetServing() bool {
+func (x *EndpointObject) GetServing() bool {
 	if x != nil {
 		return x.Serving
 	}
 	return false
 }
 
-func (x *EndpointFact) GetTerminating() bool {
+func (x *EndpointObject) GetTerminating() bool {
 	if x != nil {
 		return x.Terminating
 	}
 	return false
 }
 
-func (x *EndpointFact) GetHints() *Hints {
+func (x *EndpointObject) GetHints() *Hints {
 	if x != nil {
 		return x.Hints
 	}
@@ -1219,8 +1219,8 @@ func (x *Hints) GetNodes() []string {
 	return nil
 }
 
-// NodeFact is what a Node says.
-type NodeFact struct {
+// NodeObject is what a Node says.
+type NodeObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its addresses.
 	Ips [][]byte `protobuf:"bytes,1,rep,name=ips,proto3" json:"ips,omitempty"`
@@ -1229,27 +1229,27 @@ type NodeFact struct {
 	// The label topology.kubernetes.io/zone.
 	Zone string `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
 	// It is about to go.
-	Leaving bool `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Deleting bool `protobuf:"varint,4,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	// What could not be read.
 	Problems      []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *NodeFact) Reset() {
-	*x = NodeFact{}
+func (x *NodeObject) Reset() {
+	*x = NodeObject{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *NodeFact) String() string {
+func (x *NodeObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*NodeFact) ProtoMessage() {}
+func (*NodeObject) ProtoMessage() {}
 
-func (x *NodeFact) ProtoReflect() protoreflect.Message {
+func (x *NodeObject) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1261,48 +1261,48 @@ func (x *NodeFact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use NodeFact.ProtoReflect.Descriptor instead.
-func (*NodeFact) Descriptor() ([]byte, []int) {
+// Deprecated: Use NodeObject.ProtoReflect.Descriptor instead.
+func (*NodeObject) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *NodeFact) GetIps() [][]byte {
+func (x *NodeObject) GetIps() [][]byte {
 	if x != nil {
 		return x.Ips
 	}
 	return nil
 }
 
-func (x *NodeFact) GetPodCidrs() []*Network {
+func (x *NodeObject) GetPodCidrs() []*Network {
 	if x != nil {
 		return x.PodCidrs
 	}
 	return nil
 }
 
-func (x *NodeFact) GetZone() string {
+func (x *NodeObject) GetZone() string {
 	if x != nil {
 		return x.Zone
 	}
 	return ""
 }
 
-func (x *NodeFact) GetLeaving() bool {
+func (x *NodeObject) GetDeleting() bool {
 	if x != nil {
-		return x.Leaving
+		return x.Deleting
 	}
 	return false
 }
 
-func (x *NodeFact) GetProblems() []*Problem {
+func (x *NodeObject) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
 	}
 	return nil
 }
 
-// ServiceCidrFact is what a ServiceCIDR says.
-type ServiceCidrFact struct {
+// ServiceCidrObject is what a ServiceCIDR says.
+type ServiceCidrObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its networks.
 	Networks []*Network `protobuf:"bytes,1,rep,name=networks,proto3" json:"networks,omitempty"`
@@ -1312,20 +1312,20 @@ type ServiceCidrFact struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ServiceCidrFact) Reset() {
-	*x = ServiceCidrFact{}
+func (x *ServiceCidrObject) Reset() {
+	*x = ServiceCidrObject{}
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ServiceCidrFact) String() string {
+func (x *ServiceCidrObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ServiceCidrFact) ProtoMessage() {}
+func (*ServiceCidrObject) ProtoMessage() {}
 
-func (x *ServiceCidrFact) ProtoReflect() protoreflect.Message {
+func (x *ServiceCidrObject) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1337,19 +1337,19 @@ func (x *ServiceCidrFact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ServiceCidrFact.ProtoReflect.Descriptor instead.
-func (*ServiceCidrFact) Descriptor() ([]byte, []int) {
+// Deprecated: Use ServiceCidrObject.ProtoReflect.Descriptor instead.
+func (*ServiceCidrObject) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *ServiceCidrFact) GetNetworks() []*Network {
+func (x *ServiceCidrObject) GetNetworks() []*Network {
 	if x != nil {
 		return x.Networks
 	}
 	return nil
 }
 
-func (x *ServiceCidrFact) GetProblems() []*Problem {
+func (x *ServiceCidrObject) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
 	}
@@ -1373,26 +1373,25 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"namespaces\x12,\n" +
 	"\x12service_proxy_name\x18\x03 \x01(\tR\x10serviceProxyName\x12\x1f\n" +
 	"\vall_proxies\x18\x04 \x01(\bR\n" +
-	"allProxies\"\xc4\x01\n" +
+	"allProxies\"\xd7\x01\n" +
 	"\x14WatchClusterResponse\x120\n" +
-	"\awelcome\x18\x01 \x01(\v2\x16.kpng.v1alpha1.WelcomeR\awelcome\x12/\n" +
-	"\x05facts\x18\x02 \x03(\v2\x19.kpng.v1alpha1.FactChangeR\x05facts\x12\x1a\n" +
-	"\bunwanted\x18\x03 \x03(\x06R\bunwanted\x12-\n" +
-	"\x06commit\x18\x04 \x01(\v2\x15.kpng.v1alpha1.CommitR\x06commit\"\xcd\x02\n" +
-	"\n" +
-	"FactChange\x12(\n" +
-	"\x03key\x18\x01 \x01(\v2\x16.kpng.v1alpha1.FactKeyR\x03key\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\x06R\x06digest\x126\n" +
-	"\aservice\x18\x03 \x01(\v2\x1a.kpng.v1alpha1.ServiceFactH\x00R\aservice\x12I\n" +
-	"\x0eendpoint_slice\x18\x04 \x01(\v2 .kpng.v1alpha1.EndpointSliceFactH\x00R\rendpointSlice\x12-\n" +
-	"\x04node\x18\x05 \x01(\v2\x17.kpng.v1alpha1.NodeFactH\x00R\x04node\x12C\n" +
-	"\fservice_cidr\x18\x06 \x01(\v2\x1e.kpng.v1alpha1.ServiceCidrFactH\x00R\vserviceCidrB\x06\n" +
-	"\x04fact\"h\n" +
-	"\aFactKey\x12+\n" +
-	"\x04kind\x18\x01 \x01(\x0e2\x17.kpng.v1alpha1.FactKindR\x04kind\x12\x1c\n" +
+	"\awelcome\x18\x01 \x01(\v2\x16.kpng.v1alpha1.WelcomeR\awelcome\x125\n" +
+	"\aobjects\x18\x02 \x03(\v2\x1b.kpng.v1alpha1.ObjectChangeR\aobjects\x12'\n" +
+	"\x0fremoved_digests\x18\x03 \x03(\x06R\x0eremovedDigests\x12-\n" +
+	"\x06commit\x18\x04 \x01(\v2\x15.kpng.v1alpha1.CommitR\x06commit\"\xdb\x02\n" +
+	"\fObjectChange\x12*\n" +
+	"\x03key\x18\x01 \x01(\v2\x18.kpng.v1alpha1.ObjectKeyR\x03key\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x06R\x06digest\x128\n" +
+	"\aservice\x18\x03 \x01(\v2\x1c.kpng.v1alpha1.ServiceObjectH\x00R\aservice\x12K\n" +
+	"\x0eendpoint_slice\x18\x04 \x01(\v2\".kpng.v1alpha1.EndpointSliceObjectH\x00R\rendpointSlice\x12/\n" +
+	"\x04node\x18\x05 \x01(\v2\x19.kpng.v1alpha1.NodeObjectH\x00R\x04node\x12E\n" +
+	"\fservice_cidr\x18\x06 \x01(\v2 .kpng.v1alpha1.ServiceCidrObjectH\x00R\vserviceCidrB\b\n" +
+	"\x06object\"l\n" +
+	"\tObjectKey\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.kpng.v1alpha1.ObjectKindR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xf7\x05\n" +
-	"\vServiceFact\x12+\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xd5\x06\n" +
+	"\rServiceObject\x12+\n" +
 	"\x0fcreated_unix_ns\x18\x01 \x01(\x10H\x00R\rcreatedUnixNs\x88\x01\x01\x12.\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1a.kpng.v1alpha1.ServiceTypeR\x04type\x12\x1d\n" +
 	"\n" +
@@ -1403,18 +1402,16 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"ipFamilies\x12!\n" +
 	"\fexternal_ips\x18\x06 \x03(\fR\vexternalIps\x120\n" +
 	"\aingress\x18\a \x03(\v2\x16.kpng.v1alpha1.IngressR\aingress\x12;\n" +
-	"\rsource_ranges\x18\b \x03(\v2\x16.kpng.v1alpha1.NetworkR\fsourceRanges\x12\x1e\n" +
-	"\n" +
-	"restricted\x18\t \x01(\bR\n" +
-	"restricted\x12#\n" +
-	"\rranges_unread\x18\n" +
-	" \x01(\bR\frangesUnread\x12%\n" +
-	"\x0einternal_local\x18\v \x01(\bR\rinternalLocal\x12%\n" +
-	"\x0eexternal_local\x18\f \x01(\bR\rexternalLocal\x123\n" +
+	"\rsource_ranges\x18\b \x03(\v2\x16.kpng.v1alpha1.NetworkR\fsourceRanges\x12*\n" +
+	"\x11has_source_ranges\x18\t \x01(\bR\x0fhasSourceRanges\x129\n" +
+	"\x19has_invalid_source_ranges\x18\n" +
+	" \x01(\bR\x16hasInvalidSourceRanges\x12A\n" +
+	"\x1dinternal_traffic_policy_local\x18\v \x01(\bR\x1ainternalTrafficPolicyLocal\x12A\n" +
+	"\x1dexternal_traffic_policy_local\x18\f \x01(\bR\x1aexternalTrafficPolicyLocal\x123\n" +
 	"\x16health_check_node_port\x18\r \x01(\rR\x13healthCheckNodePort\x12\x1f\n" +
 	"\vaffinity_ns\x18\x0e \x01(\x04R\n" +
-	"affinityNs\x124\n" +
-	"\x05ports\x18\x0f \x03(\v2\x1e.kpng.v1alpha1.ServiceFactPortR\x05ports\x122\n" +
+	"affinityNs\x126\n" +
+	"\x05ports\x18\x0f \x03(\v2 .kpng.v1alpha1.ServiceObjectPortR\x05ports\x122\n" +
 	"\bproblems\x18\x10 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12\"\n" +
 	"\n" +
 	"proxy_name\x18\x11 \x01(\tH\x01R\tproxyName\x88\x01\x01B\x12\n" +
@@ -1422,25 +1419,25 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\v_proxy_name\"/\n" +
 	"\aIngress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x14\n" +
-	"\x05proxy\x18\x02 \x01(\bR\x05proxy\"\x8b\x01\n" +
-	"\x0fServiceFactPort\x12\x12\n" +
+	"\x05proxy\x18\x02 \x01(\bR\x05proxy\"\x8d\x01\n" +
+	"\x11ServiceObjectPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1b\n" +
-	"\tnode_port\x18\x04 \x01(\rR\bnodePort\"\xb2\x02\n" +
-	"\x11EndpointSliceFact\x12\x18\n" +
+	"\tnode_port\x18\x04 \x01(\rR\bnodePort\"\xc0\x02\n" +
+	"\x13EndpointSliceObject\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
-	"\x06family\x18\x02 \x01(\rR\x06family\x125\n" +
-	"\x05ports\x18\x03 \x03(\v2\x1f.kpng.v1alpha1.EndpointFactPortR\x05ports\x129\n" +
-	"\tendpoints\x18\x04 \x03(\v2\x1b.kpng.v1alpha1.EndpointFactR\tendpoints\x122\n" +
-	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12/\n" +
-	"\x11triggered_unix_ns\x18\x06 \x01(\x10H\x00R\x0ftriggeredUnixNs\x88\x01\x01B\x14\n" +
-	"\x12_triggered_unix_ns\"o\n" +
-	"\x10EndpointFactPort\x12\x12\n" +
+	"\x06family\x18\x02 \x01(\rR\x06family\x127\n" +
+	"\x05ports\x18\x03 \x03(\v2!.kpng.v1alpha1.EndpointObjectPortR\x05ports\x12;\n" +
+	"\tendpoints\x18\x04 \x03(\v2\x1d.kpng.v1alpha1.EndpointObjectR\tendpoints\x122\n" +
+	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x124\n" +
+	"\x14trigger_time_unix_ns\x18\x06 \x01(\x10H\x00R\x11triggerTimeUnixNs\x88\x01\x01B\x17\n" +
+	"\x15_trigger_time_unix_ns\"q\n" +
+	"\x12EndpointObjectPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\xc9\x01\n" +
-	"\fEndpointFact\x12\x18\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xcb\x01\n" +
+	"\x0eEndpointObject\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x18\n" +
@@ -1450,22 +1447,24 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\x06_hints\"3\n" +
 	"\x05Hints\x12\x14\n" +
 	"\x05zones\x18\x01 \x03(\tR\x05zones\x12\x14\n" +
-	"\x05nodes\x18\x02 \x03(\tR\x05nodes\"\xb3\x01\n" +
-	"\bNodeFact\x12\x10\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes\"\xb7\x01\n" +
+	"\n" +
+	"NodeObject\x12\x10\n" +
 	"\x03ips\x18\x01 \x03(\fR\x03ips\x123\n" +
 	"\tpod_cidrs\x18\x02 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bpodCidrs\x12\x12\n" +
-	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x18\n" +
-	"\aleaving\x18\x04 \x01(\bR\aleaving\x122\n" +
-	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\"y\n" +
-	"\x0fServiceCidrFact\x122\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x1a\n" +
+	"\bdeleting\x18\x04 \x01(\bR\bdeleting\x122\n" +
+	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\"{\n" +
+	"\x11ServiceCidrObject\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x122\n" +
-	"\bproblems\x18\x02 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems*\x8a\x01\n" +
-	"\bFactKind\x12\x19\n" +
-	"\x15FACT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eFACT_KIND_NODE\x10\x01\x12\x15\n" +
-	"\x11FACT_KIND_SERVICE\x10\x02\x12\x1c\n" +
-	"\x18FACT_KIND_ENDPOINT_SLICE\x10\x03\x12\x1a\n" +
-	"\x16FACT_KIND_SERVICE_CIDR\x10\x04*\x87\x01\n" +
+	"\bproblems\x18\x02 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems*\x96\x01\n" +
+	"\n" +
+	"ObjectKind\x12\x1b\n" +
+	"\x17OBJECT_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10OBJECT_KIND_NODE\x10\x01\x12\x17\n" +
+	"\x13OBJECT_KIND_SERVICE\x10\x02\x12\x1e\n" +
+	"\x1aOBJECT_KIND_ENDPOINT_SLICE\x10\x03\x12\x1c\n" +
+	"\x18OBJECT_KIND_SERVICE_CIDR\x10\x04*\x87\x01\n" +
 	"\vServiceType\x12\x1c\n" +
 	"\x18SERVICE_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SERVICE_TYPE_NODE_PORT\x10\x01\x12\x1e\n" +
@@ -1489,22 +1488,22 @@ func file_kpng_v1alpha1_cluster_proto_rawDescGZIP() []byte {
 var file_kpng_v1alpha1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_kpng_v1alpha1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_kpng_v1alpha1_cluster_proto_goTypes = []any{
-	(FactKind)(0),                // 0: kpng.v1alpha1.FactKind
+	(ObjectKind)(0),              // 0: kpng.v1alpha1.ObjectKind
 	(ServiceType)(0),             // 1: kpng.v1alpha1.ServiceType
 	(*WatchClusterRequest)(nil),  // 2: kpng.v1alpha1.WatchClusterRequest
 	(*ClusterHello)(nil),         // 3: kpng.v1alpha1.ClusterHello
 	(*WatchClusterResponse)(nil), // 4: kpng.v1alpha1.WatchClusterResponse
-	(*FactChange)(nil),           // 5: kpng.v1alpha1.FactChange
-	(*FactKey)(nil),              // 6: kpng.v1alpha1.FactKey
-	(*ServiceFact)(nil),          // 7: kpng.v1alpha1.ServiceFact
+	(*ObjectChange)(nil),         // 5: kpng.v1alpha1.ObjectChange
+	(*ObjectKey)(nil),            // 6: kpng.v1alpha1.ObjectKey
+	(*ServiceObject)(nil),        // 7: kpng.v1alpha1.ServiceObject
 	(*Ingress)(nil),              // 8: kpng.v1alpha1.Ingress
-	(*ServiceFactPort)(nil),      // 9: kpng.v1alpha1.ServiceFactPort
-	(*EndpointSliceFact)(nil),    // 10: kpng.v1alpha1.EndpointSliceFact
-	(*EndpointFactPort)(nil),     // 11: kpng.v1alpha1.EndpointFactPort
-	(*EndpointFact)(nil),         // 12: kpng.v1alpha1.EndpointFact
+	(*ServiceObjectPort)(nil),    // 9: kpng.v1alpha1.ServiceObjectPort
+	(*EndpointSliceObject)(nil),  // 10: kpng.v1alpha1.EndpointSliceObject
+	(*EndpointObjectPort)(nil),   // 11: kpng.v1alpha1.EndpointObjectPort
+	(*EndpointObject)(nil),       // 12: kpng.v1alpha1.EndpointObject
 	(*Hints)(nil),                // 13: kpng.v1alpha1.Hints
-	(*NodeFact)(nil),             // 14: kpng.v1alpha1.NodeFact
-	(*ServiceCidrFact)(nil),      // 15: kpng.v1alpha1.ServiceCidrFact
+	(*NodeObject)(nil),           // 14: kpng.v1alpha1.NodeObject
+	(*ServiceCidrObject)(nil),    // 15: kpng.v1alpha1.ServiceCidrObject
 	(*Held)(nil),                 // 16: kpng.v1alpha1.Held
 	(*Ack)(nil),                  // 17: kpng.v1alpha1.Ack
 	(*Hello)(nil),                // 18: kpng.v1alpha1.Hello
@@ -1520,29 +1519,29 @@ var file_kpng_v1alpha1_cluster_proto_depIdxs = []int32{
 	17, // 2: kpng.v1alpha1.WatchClusterRequest.ack:type_name -> kpng.v1alpha1.Ack
 	18, // 3: kpng.v1alpha1.ClusterHello.hello:type_name -> kpng.v1alpha1.Hello
 	19, // 4: kpng.v1alpha1.WatchClusterResponse.welcome:type_name -> kpng.v1alpha1.Welcome
-	5,  // 5: kpng.v1alpha1.WatchClusterResponse.facts:type_name -> kpng.v1alpha1.FactChange
+	5,  // 5: kpng.v1alpha1.WatchClusterResponse.objects:type_name -> kpng.v1alpha1.ObjectChange
 	20, // 6: kpng.v1alpha1.WatchClusterResponse.commit:type_name -> kpng.v1alpha1.Commit
-	6,  // 7: kpng.v1alpha1.FactChange.key:type_name -> kpng.v1alpha1.FactKey
-	7,  // 8: kpng.v1alpha1.FactChange.service:type_name -> kpng.v1alpha1.ServiceFact
-	10, // 9: kpng.v1alpha1.FactChange.endpoint_slice:type_name -> kpng.v1alpha1.EndpointSliceFact
-	14, // 10: kpng.v1alpha1.FactChange.node:type_name -> kpng.v1alpha1.NodeFact
-	15, // 11: kpng.v1alpha1.FactChange.service_cidr:type_name -> kpng.v1alpha1.ServiceCidrFact
-	0,  // 12: kpng.v1alpha1.FactKey.kind:type_name -> kpng.v1alpha1.FactKind
-	1,  // 13: kpng.v1alpha1.ServiceFact.type:type_name -> kpng.v1alpha1.ServiceType
-	8,  // 14: kpng.v1alpha1.ServiceFact.ingress:type_name -> kpng.v1alpha1.Ingress
-	21, // 15: kpng.v1alpha1.ServiceFact.source_ranges:type_name -> kpng.v1alpha1.Network
-	9,  // 16: kpng.v1alpha1.ServiceFact.ports:type_name -> kpng.v1alpha1.ServiceFactPort
-	22, // 17: kpng.v1alpha1.ServiceFact.problems:type_name -> kpng.v1alpha1.Problem
-	23, // 18: kpng.v1alpha1.ServiceFactPort.protocol:type_name -> kpng.v1alpha1.Protocol
-	11, // 19: kpng.v1alpha1.EndpointSliceFact.ports:type_name -> kpng.v1alpha1.EndpointFactPort
-	12, // 20: kpng.v1alpha1.EndpointSliceFact.endpoints:type_name -> kpng.v1alpha1.EndpointFact
-	22, // 21: kpng.v1alpha1.EndpointSliceFact.problems:type_name -> kpng.v1alpha1.Problem
-	23, // 22: kpng.v1alpha1.EndpointFactPort.protocol:type_name -> kpng.v1alpha1.Protocol
-	13, // 23: kpng.v1alpha1.EndpointFact.hints:type_name -> kpng.v1alpha1.Hints
-	21, // 24: kpng.v1alpha1.NodeFact.pod_cidrs:type_name -> kpng.v1alpha1.Network
-	22, // 25: kpng.v1alpha1.NodeFact.problems:type_name -> kpng.v1alpha1.Problem
-	21, // 26: kpng.v1alpha1.ServiceCidrFact.networks:type_name -> kpng.v1alpha1.Network
-	22, // 27: kpng.v1alpha1.ServiceCidrFact.problems:type_name -> kpng.v1alpha1.Problem
+	6,  // 7: kpng.v1alpha1.ObjectChange.key:type_name -> kpng.v1alpha1.ObjectKey
+	7,  // 8: kpng.v1alpha1.ObjectChange.service:type_name -> kpng.v1alpha1.ServiceObject
+	10, // 9: kpng.v1alpha1.ObjectChange.endpoint_slice:type_name -> kpng.v1alpha1.EndpointSliceObject
+	14, // 10: kpng.v1alpha1.ObjectChange.node:type_name -> kpng.v1alpha1.NodeObject
+	15, // 11: kpng.v1alpha1.ObjectChange.service_cidr:type_name -> kpng.v1alpha1.ServiceCidrObject
+	0,  // 12: kpng.v1alpha1.ObjectKey.kind:type_name -> kpng.v1alpha1.ObjectKind
+	1,  // 13: kpng.v1alpha1.ServiceObject.type:type_name -> kpng.v1alpha1.ServiceType
+	8,  // 14: kpng.v1alpha1.ServiceObject.ingress:type_name -> kpng.v1alpha1.Ingress
+	21, // 15: kpng.v1alpha1.ServiceObject.source_ranges:type_name -> kpng.v1alpha1.Network
+	9,  // 16: kpng.v1alpha1.ServiceObject.ports:type_name -> kpng.v1alpha1.ServiceObjectPort
+	22, // 17: kpng.v1alpha1.ServiceObject.problems:type_name -> kpng.v1alpha1.Problem
+	23, // 18: kpng.v1alpha1.ServiceObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
+	11, // 19: kpng.v1alpha1.EndpointSliceObject.ports:type_name -> kpng.v1alpha1.EndpointObjectPort
+	12, // 20: kpng.v1alpha1.EndpointSliceObject.endpoints:type_name -> kpng.v1alpha1.EndpointObject
+	22, // 21: kpng.v1alpha1.EndpointSliceObject.problems:type_name -> kpng.v1alpha1.Problem
+	23, // 22: kpng.v1alpha1.EndpointObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
+	13, // 23: kpng.v1alpha1.EndpointObject.hints:type_name -> kpng.v1alpha1.Hints
+	21, // 24: kpng.v1alpha1.NodeObject.pod_cidrs:type_name -> kpng.v1alpha1.Network
+	22, // 25: kpng.v1alpha1.NodeObject.problems:type_name -> kpng.v1alpha1.Problem
+	21, // 26: kpng.v1alpha1.ServiceCidrObject.networks:type_name -> kpng.v1alpha1.Network
+	22, // 27: kpng.v1alpha1.ServiceCidrObject.problems:type_name -> kpng.v1alpha1.Problem
 	2,  // 28: kpng.v1alpha1.ClusterService.WatchCluster:input_type -> kpng.v1alpha1.WatchClusterRequest
 	4,  // 29: kpng.v1alpha1.ClusterService.WatchCluster:output_type -> kpng.v1alpha1.WatchClusterResponse
 	29, // [29:30] is the sub-list for method output_type
@@ -1565,10 +1564,10 @@ func file_kpng_v1alpha1_cluster_proto_init() {
 		(*WatchClusterRequest_Ack)(nil),
 	}
 	file_kpng_v1alpha1_cluster_proto_msgTypes[3].OneofWrappers = []any{
-		(*FactChange_Service)(nil),
-		(*FactChange_EndpointSlice)(nil),
-		(*FactChange_Node)(nil),
-		(*FactChange_ServiceCidr)(nil),
+		(*ObjectChange_Service)(nil),
+		(*ObjectChange_EndpointSlice)(nil),
+		(*ObjectChange_Node)(nil),
+		(*ObjectChange_ServiceCidr)(nil),
 	}
 	file_kpng_v1alpha1_cluster_proto_msgTypes[5].OneofWrappers = []any{}
 	file_kpng_v1alpha1_cluster_proto_msgTypes[8].OneofWrappers = []any{}

@@ -530,7 +530,7 @@ type PortState struct {
 	// The sets of endpoints that routes lead to.
 	Pools []*PoolState `protobuf:"bytes,5,rep,name=pools,proto3" json:"pools,omitempty"`
 	// Endpoints that get no new connections and keep those that they have.
-	Retained      []*Endpoint `protobuf:"bytes,6,rep,name=retained,proto3" json:"retained,omitempty"`
+	Draining      []*Endpoint `protobuf:"bytes,6,rep,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -600,9 +600,9 @@ func (x *PortState) GetPools() []*PoolState {
 	return nil
 }
 
-func (x *PortState) GetRetained() []*Endpoint {
+func (x *PortState) GetDraining() []*Endpoint {
 	if x != nil {
-		return x.Retained
+		return x.Draining
 	}
 	return nil
 }
@@ -617,7 +617,7 @@ type FrontendState struct {
 	// The port.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// Who is let in. Everybody when absent, nobody when empty.
-	Sources *Networks `protobuf:"bytes,4,opt,name=sources,proto3" json:"sources,omitempty"`
+	SourceRanges *Networks `protobuf:"bytes,4,opt,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
 	// The first route whose from matches decides.
 	Routes        []*RouteState `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -675,9 +675,9 @@ func (x *FrontendState) GetPort() uint32 {
 	return 0
 }
 
-func (x *FrontendState) GetSources() *Networks {
+func (x *FrontendState) GetSourceRanges() *Networks {
 	if x != nil {
-		return x.Sources
+		return x.SourceRanges
 	}
 	return nil
 }
@@ -699,7 +699,7 @@ type RouteState struct {
 	// The client's address is replaced by the node's.
 	Masquerade bool `protobuf:"varint,3,opt,name=masquerade,proto3" json:"masquerade,omitempty"`
 	// The answer when the pool is empty.
-	Empty         Verdict `protobuf:"varint,4,opt,name=empty,proto3,enum=kpng.v1alpha1.Verdict" json:"empty,omitempty"`
+	EmptyVerdict  Verdict `protobuf:"varint,4,opt,name=empty_verdict,json=emptyVerdict,proto3,enum=kpng.v1alpha1.Verdict" json:"empty_verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,9 +755,9 @@ func (x *RouteState) GetMasquerade() bool {
 	return false
 }
 
-func (x *RouteState) GetEmpty() Verdict {
+func (x *RouteState) GetEmptyVerdict() Verdict {
 	if x != nil {
-		return x.Empty
+		return x.EmptyVerdict
 	}
 	return Verdict_VERDICT_UNSPECIFIED
 }
@@ -1168,11 +1168,11 @@ type EndpointExplanation struct {
 	// The name of the node that it is on.
 	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	// Traffic that may leave the node goes there.
-	Anywhere bool `protobuf:"varint,5,opt,name=anywhere,proto3" json:"anywhere,omitempty"`
+	ClusterTraffic bool `protobuf:"varint,5,opt,name=cluster_traffic,json=clusterTraffic,proto3" json:"cluster_traffic,omitempty"`
 	// Traffic that must stay on the node goes there.
-	Here bool `protobuf:"varint,6,opt,name=here,proto3" json:"here,omitempty"`
+	LocalTraffic bool `protobuf:"varint,6,opt,name=local_traffic,json=localTraffic,proto3" json:"local_traffic,omitempty"`
 	// Why it is not used.
-	Why           []string `protobuf:"bytes,7,rep,name=why,proto3" json:"why,omitempty"`
+	Reasons       []string `protobuf:"bytes,7,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1235,23 +1235,23 @@ func (x *EndpointExplanation) GetNode() string {
 	return ""
 }
 
-func (x *EndpointExplanation) GetAnywhere() bool {
+func (x *EndpointExplanation) GetClusterTraffic() bool {
 	if x != nil {
-		return x.Anywhere
+		return x.ClusterTraffic
 	}
 	return false
 }
 
-func (x *EndpointExplanation) GetHere() bool {
+func (x *EndpointExplanation) GetLocalTraffic() bool {
 	if x != nil {
-		return x.Here
+		return x.LocalTraffic
 	}
 	return false
 }
 
-func (x *EndpointExplanation) GetWhy() []string {
+func (x *EndpointExplanation) GetReasons() []string {
 	if x != nil {
-		return x.Why
+		return x.Reasons
 	}
 	return nil
 }
@@ -1321,9 +1321,9 @@ type GetServiceProgressResponse struct {
 	// How many nodes have applied it.
 	Applied uint32 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
 	// Nodes that are connected and have not.
-	Behind []*NodeStatus `protobuf:"bytes,4,rep,name=behind,proto3" json:"behind,omitempty"`
+	Lagging []*NodeStatus `protobuf:"bytes,4,rep,name=lagging,proto3" json:"lagging,omitempty"`
 	// Nodes that are not connected to this server.
-	Absent        []string `protobuf:"bytes,5,rep,name=absent,proto3" json:"absent,omitempty"`
+	Disconnected  []string `protobuf:"bytes,5,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1379,16 +1379,16 @@ func (x *GetServiceProgressResponse) GetApplied() uint32 {
 	return 0
 }
 
-func (x *GetServiceProgressResponse) GetBehind() []*NodeStatus {
+func (x *GetServiceProgressResponse) GetLagging() []*NodeStatus {
 	if x != nil {
-		return x.Behind
+		return x.Lagging
 	}
 	return nil
 }
 
-func (x *GetServiceProgressResponse) GetAbsent() []string {
+func (x *GetServiceProgressResponse) GetDisconnected() []string {
 	if x != nil {
-		return x.Absent
+		return x.Disconnected
 	}
 	return nil
 }
@@ -1442,7 +1442,7 @@ type GetLagResponse struct {
 	// Of them, those that failed to apply what they were sent last.
 	Failing uint32 `protobuf:"varint,4,opt,name=failing,proto3" json:"failing,omitempty"`
 	// Nodes that exist and are not connected to this server.
-	Absent uint32 `protobuf:"varint,5,opt,name=absent,proto3" json:"absent,omitempty"`
+	Disconnected uint32 `protobuf:"varint,5,opt,name=disconnected,proto3" json:"disconnected,omitempty"`
 	// How long the median node has not applied what is newest, in nanoseconds.
 	P50LagNs uint64 `protobuf:"varint,6,opt,name=p50_lag_ns,json=p50LagNs,proto3" json:"p50_lag_ns,omitempty"`
 	// The same for the node that is worse than 99 of 100.
@@ -1513,9 +1513,9 @@ func (x *GetLagResponse) GetFailing() uint32 {
 	return 0
 }
 
-func (x *GetLagResponse) GetAbsent() uint32 {
+func (x *GetLagResponse) GetDisconnected() uint32 {
 	if x != nil {
-		return x.Absent
+		return x.Disconnected
 	}
 	return 0
 }
@@ -1599,21 +1599,21 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"affinityNs\x12:\n" +
 	"\tfrontends\x18\x04 \x03(\v2\x1c.kpng.v1alpha1.FrontendStateR\tfrontends\x12.\n" +
 	"\x05pools\x18\x05 \x03(\v2\x18.kpng.v1alpha1.PoolStateR\x05pools\x123\n" +
-	"\bretained\x18\x06 \x03(\v2\x17.kpng.v1alpha1.EndpointR\bretained\"\xd4\x01\n" +
+	"\bdraining\x18\x06 \x03(\v2\x17.kpng.v1alpha1.EndpointR\bdraining\"\xdf\x01\n" +
 	"\rFrontendState\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.kpng.v1alpha1.FrontendKindR\x04kind\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\x121\n" +
-	"\asources\x18\x04 \x01(\v2\x17.kpng.v1alpha1.NetworksR\asources\x121\n" +
-	"\x06routes\x18\x05 \x03(\v2\x19.kpng.v1alpha1.RouteStateR\x06routes\"\x97\x01\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12<\n" +
+	"\rsource_ranges\x18\x04 \x01(\v2\x17.kpng.v1alpha1.NetworksR\fsourceRanges\x121\n" +
+	"\x06routes\x18\x05 \x03(\v2\x19.kpng.v1alpha1.RouteStateR\x06routes\"\xa6\x01\n" +
 	"\n" +
 	"RouteState\x12'\n" +
 	"\x04from\x18\x01 \x01(\x0e2\x13.kpng.v1alpha1.FromR\x04from\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\rR\x04pool\x12\x1e\n" +
 	"\n" +
 	"masquerade\x18\x03 \x01(\bR\n" +
-	"masquerade\x12,\n" +
-	"\x05empty\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\x05empty\"G\n" +
+	"masquerade\x12;\n" +
+	"\rempty_verdict\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\femptyVerdict\"G\n" +
 	"\tPoolState\x12:\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x1c.kpng.v1alpha1.EndpointStateR\tendpoints\"S\n" +
 	"\rEndpointState\x12\x18\n" +
@@ -1638,31 +1638,31 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\tendpoints\x18\x02 \x03(\v2\".kpng.v1alpha1.EndpointExplanationR\tendpoints\x12\x1c\n" +
 	"\tunmatched\x18\x03 \x03(\tR\tunmatched\x122\n" +
 	"\bproblems\x18\x04 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12!\n" +
-	"\fnode_unknown\x18\x05 \x01(\bR\vnodeUnknown\"\xaf\x01\n" +
+	"\fnode_unknown\x18\x05 \x01(\bR\vnodeUnknown\"\xd5\x01\n" +
 	"\x13EndpointExplanation\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05slice\x18\x03 \x01(\tR\x05slice\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04node\x12\x1a\n" +
-	"\banywhere\x18\x05 \x01(\bR\banywhere\x12\x12\n" +
-	"\x04here\x18\x06 \x01(\bR\x04here\x12\x10\n" +
-	"\x03why\x18\a \x03(\tR\x03why\"M\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12'\n" +
+	"\x0fcluster_traffic\x18\x05 \x01(\bR\x0eclusterTraffic\x12#\n" +
+	"\rlocal_traffic\x18\x06 \x01(\bR\flocalTraffic\x12\x18\n" +
+	"\areasons\x18\a \x03(\tR\areasons\"M\n" +
 	"\x19GetServiceProgressRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xc5\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\x01\n" +
 	"\x1aGetServiceProgressResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12&\n" +
 	"\x0fchanged_unix_ns\x18\x02 \x01(\x10R\rchangedUnixNs\x12\x18\n" +
-	"\aapplied\x18\x03 \x01(\rR\aapplied\x121\n" +
-	"\x06behind\x18\x04 \x03(\v2\x19.kpng.v1alpha1.NodeStatusR\x06behind\x12\x16\n" +
-	"\x06absent\x18\x05 \x03(\tR\x06absent\"\x0f\n" +
-	"\rGetLagRequest\"\xa1\x02\n" +
+	"\aapplied\x18\x03 \x01(\rR\aapplied\x123\n" +
+	"\alagging\x18\x04 \x03(\v2\x19.kpng.v1alpha1.NodeStatusR\alagging\x12\"\n" +
+	"\fdisconnected\x18\x05 \x03(\tR\fdisconnected\"\x0f\n" +
+	"\rGetLagRequest\"\xad\x02\n" +
 	"\x0eGetLagResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1c\n" +
 	"\tconnected\x18\x02 \x01(\rR\tconnected\x12\x18\n" +
 	"\acurrent\x18\x03 \x01(\rR\acurrent\x12\x18\n" +
-	"\afailing\x18\x04 \x01(\rR\afailing\x12\x16\n" +
-	"\x06absent\x18\x05 \x01(\rR\x06absent\x12\x1c\n" +
+	"\afailing\x18\x04 \x01(\rR\afailing\x12\"\n" +
+	"\fdisconnected\x18\x05 \x01(\rR\fdisconnected\x12\x1c\n" +
 	"\n" +
 	"p50_lag_ns\x18\x06 \x01(\x04R\bp50LagNs\x12\x1c\n" +
 	"\n" +
@@ -1730,18 +1730,18 @@ var file_kpng_v1alpha1_inspect_proto_depIdxs = []int32{
 	22, // 5: kpng.v1alpha1.PortState.protocol:type_name -> kpng.v1alpha1.Protocol
 	7,  // 6: kpng.v1alpha1.PortState.frontends:type_name -> kpng.v1alpha1.FrontendState
 	9,  // 7: kpng.v1alpha1.PortState.pools:type_name -> kpng.v1alpha1.PoolState
-	23, // 8: kpng.v1alpha1.PortState.retained:type_name -> kpng.v1alpha1.Endpoint
+	23, // 8: kpng.v1alpha1.PortState.draining:type_name -> kpng.v1alpha1.Endpoint
 	24, // 9: kpng.v1alpha1.FrontendState.kind:type_name -> kpng.v1alpha1.FrontendKind
-	25, // 10: kpng.v1alpha1.FrontendState.sources:type_name -> kpng.v1alpha1.Networks
+	25, // 10: kpng.v1alpha1.FrontendState.source_ranges:type_name -> kpng.v1alpha1.Networks
 	8,  // 11: kpng.v1alpha1.FrontendState.routes:type_name -> kpng.v1alpha1.RouteState
 	26, // 12: kpng.v1alpha1.RouteState.from:type_name -> kpng.v1alpha1.From
-	27, // 13: kpng.v1alpha1.RouteState.empty:type_name -> kpng.v1alpha1.Verdict
+	27, // 13: kpng.v1alpha1.RouteState.empty_verdict:type_name -> kpng.v1alpha1.Verdict
 	10, // 14: kpng.v1alpha1.PoolState.endpoints:type_name -> kpng.v1alpha1.EndpointState
 	20, // 15: kpng.v1alpha1.WatchNodeStateResponse.node:type_name -> kpng.v1alpha1.Node
 	5,  // 16: kpng.v1alpha1.WatchNodeStateResponse.changed:type_name -> kpng.v1alpha1.ServiceState
 	15, // 17: kpng.v1alpha1.ExplainServiceResponse.endpoints:type_name -> kpng.v1alpha1.EndpointExplanation
 	21, // 18: kpng.v1alpha1.ExplainServiceResponse.problems:type_name -> kpng.v1alpha1.Problem
-	2,  // 19: kpng.v1alpha1.GetServiceProgressResponse.behind:type_name -> kpng.v1alpha1.NodeStatus
+	2,  // 19: kpng.v1alpha1.GetServiceProgressResponse.lagging:type_name -> kpng.v1alpha1.NodeStatus
 	2,  // 20: kpng.v1alpha1.GetLagResponse.worst:type_name -> kpng.v1alpha1.NodeStatus
 	0,  // 21: kpng.v1alpha1.InspectService.ListNodes:input_type -> kpng.v1alpha1.ListNodesRequest
 	3,  // 22: kpng.v1alpha1.InspectService.GetNodeState:input_type -> kpng.v1alpha1.GetNodeStateRequest

@@ -316,7 +316,7 @@ const (
 	// Session affinity.
 	Feature_FEATURE_AFFINITY Feature = 6
 	// Source ranges.
-	Feature_FEATURE_SOURCES Feature = 7
+	Feature_FEATURE_SOURCE_RANGES Feature = 7
 	// Cluster IPs.
 	Feature_FEATURE_CLUSTER_IP Feature = 8
 	// Node ports.
@@ -337,7 +337,7 @@ var (
 		4:  "FEATURE_UDP",
 		5:  "FEATURE_SCTP",
 		6:  "FEATURE_AFFINITY",
-		7:  "FEATURE_SOURCES",
+		7:  "FEATURE_SOURCE_RANGES",
 		8:  "FEATURE_CLUSTER_IP",
 		9:  "FEATURE_NODE_PORT",
 		10: "FEATURE_EXTERNAL_IP",
@@ -351,7 +351,7 @@ var (
 		"FEATURE_UDP":           4,
 		"FEATURE_SCTP":          5,
 		"FEATURE_AFFINITY":      6,
-		"FEATURE_SOURCES":       7,
+		"FEATURE_SOURCE_RANGES": 7,
 		"FEATURE_CLUSTER_IP":    8,
 		"FEATURE_NODE_PORT":     9,
 		"FEATURE_EXTERNAL_IP":   10,
@@ -498,7 +498,7 @@ type NodeHello struct {
 	// The name of the node.
 	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// What the node's backend cannot do.
-	Lacks         []Feature `protobuf:"varint,3,rep,packed,name=lacks,proto3,enum=kpng.v1alpha1.Feature" json:"lacks,omitempty"`
+	Unsupported   []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,9 +547,9 @@ func (x *NodeHello) GetNodeName() string {
 	return ""
 }
 
-func (x *NodeHello) GetLacks() []Feature {
+func (x *NodeHello) GetUnsupported() []Feature {
 	if x != nil {
-		return x.Lacks
+		return x.Unsupported
 	}
 	return nil
 }
@@ -563,14 +563,14 @@ type WatchNodeResponse struct {
 	// Services whose common part has changed or is gone.
 	Services []*ServiceChange `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	// What the node has of its own of some Services.
-	Own []*OwnChange `protobuf:"bytes,3,rep,name=own,proto3" json:"own,omitempty"`
+	Overlays []*OverlayChange `protobuf:"bytes,3,rep,name=overlays,proto3" json:"overlays,omitempty"`
 	// What the node is, when that has changed.
 	Node *Node `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	// Digests of what the client holds and nobody wants any more.
-	Unwanted []uint64 `protobuf:"fixed64,5,rep,packed,name=unwanted,proto3" json:"unwanted,omitempty"`
+	RemovedDigests []uint64 `protobuf:"fixed64,5,rep,packed,name=removed_digests,json=removedDigests,proto3" json:"removed_digests,omitempty"`
 	// When causes of this update were written to the Kubernetes API, as far as that is
 	// known, in nanoseconds since 1970.
-	TriggeredUnixNs []int64 `protobuf:"fixed64,6,rep,packed,name=triggered_unix_ns,json=triggeredUnixNs,proto3" json:"triggered_unix_ns,omitempty"`
+	TriggerTimesUnixNs []int64 `protobuf:"fixed64,6,rep,packed,name=trigger_times_unix_ns,json=triggerTimesUnixNs,proto3" json:"trigger_times_unix_ns,omitempty"`
 	// Ends an update.
 	Commit        *Commit `protobuf:"bytes,7,opt,name=commit,proto3" json:"commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -621,9 +621,9 @@ func (x *WatchNodeResponse) GetServices() []*ServiceChange {
 	return nil
 }
 
-func (x *WatchNodeResponse) GetOwn() []*OwnChange {
+func (x *WatchNodeResponse) GetOverlays() []*OverlayChange {
 	if x != nil {
-		return x.Own
+		return x.Overlays
 	}
 	return nil
 }
@@ -635,16 +635,16 @@ func (x *WatchNodeResponse) GetNode() *Node {
 	return nil
 }
 
-func (x *WatchNodeResponse) GetUnwanted() []uint64 {
+func (x *WatchNodeResponse) GetRemovedDigests() []uint64 {
 	if x != nil {
-		return x.Unwanted
+		return x.RemovedDigests
 	}
 	return nil
 }
 
-func (x *WatchNodeResponse) GetTriggeredUnixNs() []int64 {
+func (x *WatchNodeResponse) GetTriggerTimesUnixNs() []int64 {
 	if x != nil {
-		return x.TriggeredUnixNs
+		return x.TriggerTimesUnixNs
 	}
 	return nil
 }
@@ -657,7 +657,7 @@ func (x *WatchNodeResponse) GetCommit() *Commit {
 }
 
 // ServiceChange is a change of the part of a Service that nodes have in common. What a
-// node does for a Service is put together from it and its OwnChange.
+// node does for a Service is put together from it and its OverlayChange.
 type ServiceChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Service's namespace.
@@ -938,11 +938,11 @@ type Frontend struct {
 	// The port.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// Who is let in; others are dropped. Everybody when absent, nobody when empty.
-	Sources *Networks `protobuf:"bytes,4,opt,name=sources,proto3" json:"sources,omitempty"`
+	SourceRanges *Networks `protobuf:"bytes,4,opt,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
 	// Who is let in as well on nodes that have an address in sources.
-	NodeSources *Networks `protobuf:"bytes,5,opt,name=node_sources,json=nodeSources,proto3" json:"node_sources,omitempty"`
+	NodeSourceRanges *Networks `protobuf:"bytes,5,opt,name=node_source_ranges,json=nodeSourceRanges,proto3" json:"node_source_ranges,omitempty"`
 	// An index into route_lists of the port.
-	Routes        uint32 `protobuf:"varint,6,opt,name=routes,proto3" json:"routes,omitempty"`
+	RouteList     uint32 `protobuf:"varint,6,opt,name=route_list,json=routeList,proto3" json:"route_list,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -998,23 +998,23 @@ func (x *Frontend) GetPort() uint32 {
 	return 0
 }
 
-func (x *Frontend) GetSources() *Networks {
+func (x *Frontend) GetSourceRanges() *Networks {
 	if x != nil {
-		return x.Sources
+		return x.SourceRanges
 	}
 	return nil
 }
 
-func (x *Frontend) GetNodeSources() *Networks {
+func (x *Frontend) GetNodeSourceRanges() *Networks {
 	if x != nil {
-		return x.NodeSources
+		return x.NodeSourceRanges
 	}
 	return nil
 }
 
-func (x *Frontend) GetRoutes() uint32 {
+func (x *Frontend) GetRouteList() uint32 {
 	if x != nil {
-		return x.Routes
+		return x.RouteList
 	}
 	return 0
 }
@@ -1178,9 +1178,9 @@ type Route struct {
 	// The client's address is replaced by the node's.
 	Masquerade bool `protobuf:"varint,3,opt,name=masquerade,proto3" json:"masquerade,omitempty"`
 	// The answer when the pool is empty.
-	Empty Verdict `protobuf:"varint,4,opt,name=empty,proto3,enum=kpng.v1alpha1.Verdict" json:"empty,omitempty"`
+	EmptyVerdict Verdict `protobuf:"varint,4,opt,name=empty_verdict,json=emptyVerdict,proto3,enum=kpng.v1alpha1.Verdict" json:"empty_verdict,omitempty"`
 	// Where the route exists.
-	Only          Condition `protobuf:"varint,5,opt,name=only,proto3,enum=kpng.v1alpha1.Condition" json:"only,omitempty"`
+	Condition     Condition `protobuf:"varint,5,opt,name=condition,proto3,enum=kpng.v1alpha1.Condition" json:"condition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1236,16 +1236,16 @@ func (x *Route) GetMasquerade() bool {
 	return false
 }
 
-func (x *Route) GetEmpty() Verdict {
+func (x *Route) GetEmptyVerdict() Verdict {
 	if x != nil {
-		return x.Empty
+		return x.EmptyVerdict
 	}
 	return Verdict_VERDICT_UNSPECIFIED
 }
 
-func (x *Route) GetOnly() Condition {
+func (x *Route) GetCondition() Condition {
 	if x != nil {
-		return x.Only
+		return x.Condition
 	}
 	return Condition_CONDITION_UNSPECIFIED
 }
@@ -1260,7 +1260,7 @@ type Endpoint struct {
 	// The pools that it is in: bit n for pool n.
 	Pools uint32 `protobuf:"varint,3,opt,name=pools,proto3" json:"pools,omitempty"`
 	// Connections that it has end when it is in no pool that the node uses.
-	NoRetain      bool `protobuf:"varint,4,opt,name=no_retain,json=noRetain,proto3" json:"no_retain,omitempty"`
+	NoDrain       bool `protobuf:"varint,4,opt,name=no_drain,json=noDrain,proto3" json:"no_drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1316,9 +1316,9 @@ func (x *Endpoint) GetPools() uint32 {
 	return 0
 }
 
-func (x *Endpoint) GetNoRetain() bool {
+func (x *Endpoint) GetNoDrain() bool {
 	if x != nil {
-		return x.NoRetain
+		return x.NoDrain
 	}
 	return false
 }
@@ -1433,35 +1433,35 @@ func (x *PortDelta) GetRemoved() []*Endpoint {
 	return nil
 }
 
-// OwnChange replaces all that a node has of its own of one Service.
-type OwnChange struct {
+// OverlayChange replaces all that a node has of its own of one Service.
+type OverlayChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Service's namespace.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The Service's name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// What it adds to endpoints; empty when the node has nothing of its own any more.
-	Endpoints []*OwnEndpoint `protobuf:"bytes,3,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Endpoints []*OverlayEndpoint `protobuf:"bytes,3,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// What load balancers are told.
 	LocalEndpoints uint32 `protobuf:"varint,4,opt,name=local_endpoints,json=localEndpoints,proto3" json:"local_endpoints,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
-func (x *OwnChange) Reset() {
-	*x = OwnChange{}
+func (x *OverlayChange) Reset() {
+	*x = OverlayChange{}
 	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *OwnChange) String() string {
+func (x *OverlayChange) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*OwnChange) ProtoMessage() {}
+func (*OverlayChange) ProtoMessage() {}
 
-func (x *OwnChange) ProtoReflect() protoreflect.Message {
+func (x *OverlayChange) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1473,41 +1473,41 @@ func (x *OwnChange) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use OwnChange.ProtoReflect.Descriptor instead.
-func (*OwnChange) Descriptor() ([]byte, []int) {
+// Deprecated: Use OverlayChange.ProtoReflect.Descriptor instead.
+func (*OverlayChange) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *OwnChange) GetNamespace() string {
+func (x *OverlayChange) GetNamespace() string {
 	if x != nil {
 		return x.Namespace
 	}
 	return ""
 }
 
-func (x *OwnChange) GetName() string {
+func (x *OverlayChange) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *OwnChange) GetEndpoints() []*OwnEndpoint {
+func (x *OverlayChange) GetEndpoints() []*OverlayEndpoint {
 	if x != nil {
 		return x.Endpoints
 	}
 	return nil
 }
 
-func (x *OwnChange) GetLocalEndpoints() uint32 {
+func (x *OverlayChange) GetLocalEndpoints() uint32 {
 	if x != nil {
 		return x.LocalEndpoints
 	}
 	return 0
 }
 
-// OwnEndpoint adds to what the common part says of an endpoint, which need not be there.
-type OwnEndpoint struct {
+// OverlayEndpoint adds to what the common part says of an endpoint, which need not be there.
+type OverlayEndpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An index into ports of the Service.
 	ServicePort uint32 `protobuf:"varint,1,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
@@ -1520,20 +1520,20 @@ type OwnEndpoint struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *OwnEndpoint) Reset() {
-	*x = OwnEndpoint{}
+func (x *OverlayEndpoint) Reset() {
+	*x = OverlayEndpoint{}
 	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *OwnEndpoint) String() string {
+func (x *OverlayEndpoint) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*OwnEndpoint) ProtoMessage() {}
+func (*OverlayEndpoint) ProtoMessage() {}
 
-func (x *OwnEndpoint) ProtoReflect() protoreflect.Message {
+func (x *OverlayEndpoint) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1545,26 +1545,26 @@ func (x *OwnEndpoint) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use OwnEndpoint.ProtoReflect.Descriptor instead.
-func (*OwnEndpoint) Descriptor() ([]byte, []int) {
+// Deprecated: Use OverlayEndpoint.ProtoReflect.Descriptor instead.
+func (*OverlayEndpoint) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *OwnEndpoint) GetServicePort() uint32 {
+func (x *OverlayEndpoint) GetServicePort() uint32 {
 	if x != nil {
 		return x.ServicePort
 	}
 	return 0
 }
 
-func (x *OwnEndpoint) GetEndpoint() *Endpoint {
+func (x *OverlayEndpoint) GetEndpoint() *Endpoint {
 	if x != nil {
 		return x.Endpoint
 	}
 	return nil
 }
 
-func (x *OwnEndpoint) GetLocal() bool {
+func (x *OverlayEndpoint) GetLocal() bool {
 	if x != nil {
 		return x.Local
 	}
@@ -1653,7 +1653,7 @@ type Node struct {
 	LoopbackNodePorts [][]byte `protobuf:"bytes,6,rep,name=loopback_node_ports,json=loopbackNodePorts,proto3" json:"loopback_node_ports,omitempty"`
 	// There is no such Node, or it is being deleted or marked for it: load balancers
 	// should send nothing new. What the node does for Services is the same.
-	Leaving       bool `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Deleting      bool `protobuf:"varint,7,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1730,9 +1730,9 @@ func (x *Node) GetLoopbackNodePorts() [][]byte {
 	return nil
 }
 
-func (x *Node) GetLeaving() bool {
+func (x *Node) GetDeleting() bool {
 	if x != nil {
-		return x.Leaving
+		return x.Deleting
 	}
 	return false
 }
@@ -1810,18 +1810,18 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2\x18.kpng.v1alpha1.NodeHelloH\x00R\x05hello\x12)\n" +
 	"\x04held\x18\x02 \x01(\v2\x13.kpng.v1alpha1.HeldH\x00R\x04held\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.kpng.v1alpha1.AckH\x00R\x03ackB\t\n" +
-	"\amessage\"\x82\x01\n" +
+	"\amessage\"\x8e\x01\n" +
 	"\tNodeHello\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.kpng.v1alpha1.HelloR\x05hello\x12\x1b\n" +
-	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12,\n" +
-	"\x05lacks\x18\x03 \x03(\x0e2\x16.kpng.v1alpha1.FeatureR\x05lacks\"\xcb\x02\n" +
+	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x128\n" +
+	"\vunsupported\x18\x03 \x03(\x0e2\x16.kpng.v1alpha1.FeatureR\vunsupported\"\xed\x02\n" +
 	"\x11WatchNodeResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.kpng.v1alpha1.WelcomeR\awelcome\x128\n" +
-	"\bservices\x18\x02 \x03(\v2\x1c.kpng.v1alpha1.ServiceChangeR\bservices\x12*\n" +
-	"\x03own\x18\x03 \x03(\v2\x18.kpng.v1alpha1.OwnChangeR\x03own\x12'\n" +
-	"\x04node\x18\x04 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x12\x1a\n" +
-	"\bunwanted\x18\x05 \x03(\x06R\bunwanted\x12*\n" +
-	"\x11triggered_unix_ns\x18\x06 \x03(\x10R\x0ftriggeredUnixNs\x12-\n" +
+	"\bservices\x18\x02 \x03(\v2\x1c.kpng.v1alpha1.ServiceChangeR\bservices\x128\n" +
+	"\boverlays\x18\x03 \x03(\v2\x1c.kpng.v1alpha1.OverlayChangeR\boverlays\x12'\n" +
+	"\x04node\x18\x04 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x12'\n" +
+	"\x0fremoved_digests\x18\x05 \x03(\x06R\x0eremovedDigests\x121\n" +
+	"\x15trigger_times_unix_ns\x18\x06 \x03(\x10R\x12triggerTimesUnixNs\x12-\n" +
 	"\x06commit\x18\a \x01(\v2\x15.kpng.v1alpha1.CommitR\x06commit\"\xcc\x01\n" +
 	"\rServiceChange\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -1842,53 +1842,54 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\tfrontends\x18\x04 \x03(\v2\x17.kpng.v1alpha1.FrontendR\tfrontends\x125\n" +
 	"\tendpoints\x18\x05 \x03(\v2\x17.kpng.v1alpha1.EndpointR\tendpoints\x129\n" +
 	"\vroute_lists\x18\x06 \x03(\v2\x18.kpng.v1alpha1.RouteListR\n" +
-	"routeLists\"\xf0\x01\n" +
+	"routeLists\"\x8d\x02\n" +
 	"\bFrontend\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.kpng.v1alpha1.FrontendKindR\x04kind\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\x121\n" +
-	"\asources\x18\x04 \x01(\v2\x17.kpng.v1alpha1.NetworksR\asources\x12:\n" +
-	"\fnode_sources\x18\x05 \x01(\v2\x17.kpng.v1alpha1.NetworksR\vnodeSources\x12\x16\n" +
-	"\x06routes\x18\x06 \x01(\rR\x06routes\">\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12<\n" +
+	"\rsource_ranges\x18\x04 \x01(\v2\x17.kpng.v1alpha1.NetworksR\fsourceRanges\x12E\n" +
+	"\x12node_source_ranges\x18\x05 \x01(\v2\x17.kpng.v1alpha1.NetworksR\x10nodeSourceRanges\x12\x1d\n" +
+	"\n" +
+	"route_list\x18\x06 \x01(\rR\trouteList\">\n" +
 	"\bNetworks\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\";\n" +
 	"\aNetwork\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"9\n" +
 	"\tRouteList\x12,\n" +
-	"\x06routes\x18\x01 \x03(\v2\x14.kpng.v1alpha1.RouteR\x06routes\"\xc2\x01\n" +
+	"\x06routes\x18\x01 \x03(\v2\x14.kpng.v1alpha1.RouteR\x06routes\"\xdb\x01\n" +
 	"\x05Route\x12'\n" +
 	"\x04from\x18\x01 \x01(\x0e2\x13.kpng.v1alpha1.FromR\x04from\x12\x14\n" +
 	"\x05pools\x18\x02 \x03(\rR\x05pools\x12\x1e\n" +
 	"\n" +
 	"masquerade\x18\x03 \x01(\bR\n" +
-	"masquerade\x12,\n" +
-	"\x05empty\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\x05empty\x12,\n" +
-	"\x04only\x18\x05 \x01(\x0e2\x18.kpng.v1alpha1.ConditionR\x04only\"k\n" +
+	"masquerade\x12;\n" +
+	"\rempty_verdict\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\femptyVerdict\x126\n" +
+	"\tcondition\x18\x05 \x01(\x0e2\x18.kpng.v1alpha1.ConditionR\tcondition\"i\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
-	"\x05pools\x18\x03 \x01(\rR\x05pools\x12\x1b\n" +
-	"\tno_retain\x18\x04 \x01(\bR\bnoRetain\">\n" +
+	"\x05pools\x18\x03 \x01(\rR\x05pools\x12\x19\n" +
+	"\bno_drain\x18\x04 \x01(\bR\anoDrain\">\n" +
 	"\fServiceDelta\x12.\n" +
 	"\x05ports\x18\x01 \x03(\v2\x18.kpng.v1alpha1.PortDeltaR\x05ports\"}\n" +
 	"\tPortDelta\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12)\n" +
 	"\x03set\x18\x02 \x03(\v2\x17.kpng.v1alpha1.EndpointR\x03set\x121\n" +
-	"\aremoved\x18\x03 \x03(\v2\x17.kpng.v1alpha1.EndpointR\aremoved\"\xa0\x01\n" +
-	"\tOwnChange\x12\x1c\n" +
+	"\aremoved\x18\x03 \x03(\v2\x17.kpng.v1alpha1.EndpointR\aremoved\"\xa8\x01\n" +
+	"\rOverlayChange\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x128\n" +
-	"\tendpoints\x18\x03 \x03(\v2\x1a.kpng.v1alpha1.OwnEndpointR\tendpoints\x12'\n" +
-	"\x0flocal_endpoints\x18\x04 \x01(\rR\x0elocalEndpoints\"{\n" +
-	"\vOwnEndpoint\x12!\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12<\n" +
+	"\tendpoints\x18\x03 \x03(\v2\x1e.kpng.v1alpha1.OverlayEndpointR\tendpoints\x12'\n" +
+	"\x0flocal_endpoints\x18\x04 \x01(\rR\x0elocalEndpoints\"\x7f\n" +
+	"\x0fOverlayEndpoint\x12!\n" +
 	"\fservice_port\x18\x01 \x01(\rR\vservicePort\x123\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x17.kpng.v1alpha1.EndpointR\bendpoint\x12\x14\n" +
 	"\x05local\x18\x03 \x01(\bR\x05local\"Q\n" +
 	"\aProblem\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xbb\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xbd\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\fR\x03ips\x128\n" +
@@ -1896,8 +1897,8 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"local_pods\x18\x03 \x01(\v2\x19.kpng.v1alpha1.PodSourcesR\tlocalPods\x12F\n" +
 	"\x13node_port_addresses\x18\x04 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x11nodePortAddresses\x12A\n" +
 	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\x12.\n" +
-	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\x12\x18\n" +
-	"\aleaving\x18\a \x01(\bR\aleaving\"\x89\x01\n" +
+	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\x12\x1a\n" +
+	"\bdeleting\x18\a \x01(\bR\bdeleting\"\x89\x01\n" +
 	"\n" +
 	"PodSources\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x12\x1c\n" +
@@ -1924,7 +1925,7 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\tCondition\x12\x19\n" +
 	"\x15CONDITION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONDITION_PODS_KNOWN\x10\x01\x12\x1a\n" +
-	"\x16CONDITION_PODS_UNKNOWN\x10\x02*\x88\x02\n" +
+	"\x16CONDITION_PODS_UNKNOWN\x10\x02*\x8e\x02\n" +
 	"\aFeature\x12\x17\n" +
 	"\x13FEATURE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fFEATURE_IPV4\x10\x01\x12\x10\n" +
@@ -1932,8 +1933,8 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\vFEATURE_TCP\x10\x03\x12\x0f\n" +
 	"\vFEATURE_UDP\x10\x04\x12\x10\n" +
 	"\fFEATURE_SCTP\x10\x05\x12\x14\n" +
-	"\x10FEATURE_AFFINITY\x10\x06\x12\x13\n" +
-	"\x0fFEATURE_SOURCES\x10\a\x12\x16\n" +
+	"\x10FEATURE_AFFINITY\x10\x06\x12\x19\n" +
+	"\x15FEATURE_SOURCE_RANGES\x10\a\x12\x16\n" +
 	"\x12FEATURE_CLUSTER_IP\x10\b\x12\x15\n" +
 	"\x11FEATURE_NODE_PORT\x10\t\x12\x17\n" +
 	"\x13FEATURE_EXTERNAL_IP\x10\n" +
@@ -1977,8 +1978,8 @@ var file_kpng_v1alpha1_node_proto_goTypes = []any{
 	(*Endpoint)(nil),          // 17: kpng.v1alpha1.Endpoint
 	(*ServiceDelta)(nil),      // 18: kpng.v1alpha1.ServiceDelta
 	(*PortDelta)(nil),         // 19: kpng.v1alpha1.PortDelta
-	(*OwnChange)(nil),         // 20: kpng.v1alpha1.OwnChange
-	(*OwnEndpoint)(nil),       // 21: kpng.v1alpha1.OwnEndpoint
+	(*OverlayChange)(nil),     // 20: kpng.v1alpha1.OverlayChange
+	(*OverlayEndpoint)(nil),   // 21: kpng.v1alpha1.OverlayEndpoint
 	(*Problem)(nil),           // 22: kpng.v1alpha1.Problem
 	(*Node)(nil),              // 23: kpng.v1alpha1.Node
 	(*PodSources)(nil),        // 24: kpng.v1alpha1.PodSources
@@ -1993,10 +1994,10 @@ var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
 	25, // 1: kpng.v1alpha1.WatchNodeRequest.held:type_name -> kpng.v1alpha1.Held
 	26, // 2: kpng.v1alpha1.WatchNodeRequest.ack:type_name -> kpng.v1alpha1.Ack
 	27, // 3: kpng.v1alpha1.NodeHello.hello:type_name -> kpng.v1alpha1.Hello
-	5,  // 4: kpng.v1alpha1.NodeHello.lacks:type_name -> kpng.v1alpha1.Feature
+	5,  // 4: kpng.v1alpha1.NodeHello.unsupported:type_name -> kpng.v1alpha1.Feature
 	28, // 5: kpng.v1alpha1.WatchNodeResponse.welcome:type_name -> kpng.v1alpha1.Welcome
 	9,  // 6: kpng.v1alpha1.WatchNodeResponse.services:type_name -> kpng.v1alpha1.ServiceChange
-	20, // 7: kpng.v1alpha1.WatchNodeResponse.own:type_name -> kpng.v1alpha1.OwnChange
+	20, // 7: kpng.v1alpha1.WatchNodeResponse.overlays:type_name -> kpng.v1alpha1.OverlayChange
 	23, // 8: kpng.v1alpha1.WatchNodeResponse.node:type_name -> kpng.v1alpha1.Node
 	29, // 9: kpng.v1alpha1.WatchNodeResponse.commit:type_name -> kpng.v1alpha1.Commit
 	10, // 10: kpng.v1alpha1.ServiceChange.service:type_name -> kpng.v1alpha1.Service
@@ -2008,18 +2009,18 @@ var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
 	17, // 16: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
 	15, // 17: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
 	1,  // 18: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
-	13, // 19: kpng.v1alpha1.Frontend.sources:type_name -> kpng.v1alpha1.Networks
-	13, // 20: kpng.v1alpha1.Frontend.node_sources:type_name -> kpng.v1alpha1.Networks
+	13, // 19: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
+	13, // 20: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
 	14, // 21: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
 	16, // 22: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
 	2,  // 23: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
-	3,  // 24: kpng.v1alpha1.Route.empty:type_name -> kpng.v1alpha1.Verdict
-	4,  // 25: kpng.v1alpha1.Route.only:type_name -> kpng.v1alpha1.Condition
+	3,  // 24: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
+	4,  // 25: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
 	19, // 26: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
 	17, // 27: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
 	17, // 28: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
-	21, // 29: kpng.v1alpha1.OwnChange.endpoints:type_name -> kpng.v1alpha1.OwnEndpoint
-	17, // 30: kpng.v1alpha1.OwnEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
+	21, // 29: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
+	17, // 30: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
 	24, // 31: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
 	14, // 32: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
 	14, // 33: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network

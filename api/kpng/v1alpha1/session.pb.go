@@ -90,7 +90,7 @@ type Hello struct {
 	// What the client understands.
 	Capabilities []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=kpng.v1alpha1.Capability" json:"capabilities,omitempty"`
 	// The exclusive or of the digests of all that the client holds.
-	HeldRoot uint64 `protobuf:"fixed64,3,opt,name=held_root,json=heldRoot,proto3" json:"held_root,omitempty"`
+	HeldXor uint64 `protobuf:"fixed64,3,opt,name=held_xor,json=heldXor,proto3" json:"held_xor,omitempty"`
 	// How many items the client holds.
 	HeldCount     uint32 `protobuf:"varint,4,opt,name=held_count,json=heldCount,proto3" json:"held_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -141,9 +141,9 @@ func (x *Hello) GetCapabilities() []Capability {
 	return nil
 }
 
-func (x *Hello) GetHeldRoot() uint64 {
+func (x *Hello) GetHeldXor() uint64 {
 	if x != nil {
-		return x.HeldRoot
+		return x.HeldXor
 	}
 	return 0
 }
@@ -306,10 +306,10 @@ type Welcome struct {
 	SendHeld bool `protobuf:"varint,3,opt,name=send_held,json=sendHeld,proto3" json:"send_held,omitempty"`
 	// The client forgets what it holds when the first Commit takes effect; all that is
 	// still wanted comes before it. What the client has programmed stays as it is until then.
-	StartOver bool `protobuf:"varint,4,opt,name=start_over,json=startOver,proto3" json:"start_over,omitempty"`
+	FullSync bool `protobuf:"varint,4,opt,name=full_sync,json=fullSync,proto3" json:"full_sync,omitempty"`
 	// For how long the client may keep acknowledgements of success to itself, to send several
 	// together, in nanoseconds. A failure is said at once.
-	AckWithinNs   uint64 `protobuf:"varint,5,opt,name=ack_within_ns,json=ackWithinNs,proto3" json:"ack_within_ns,omitempty"`
+	MaxAckDelayNs uint64 `protobuf:"varint,5,opt,name=max_ack_delay_ns,json=maxAckDelayNs,proto3" json:"max_ack_delay_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,16 +365,16 @@ func (x *Welcome) GetSendHeld() bool {
 	return false
 }
 
-func (x *Welcome) GetStartOver() bool {
+func (x *Welcome) GetFullSync() bool {
 	if x != nil {
-		return x.StartOver
+		return x.FullSync
 	}
 	return false
 }
 
-func (x *Welcome) GetAckWithinNs() uint64 {
+func (x *Welcome) GetMaxAckDelayNs() uint64 {
 	if x != nil {
-		return x.AckWithinNs
+		return x.MaxAckDelayNs
 	}
 	return 0
 }
@@ -430,11 +430,11 @@ var File_kpng_v1alpha1_session_proto protoreflect.FileDescriptor
 
 const file_kpng_v1alpha1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x1bkpng/v1alpha1/session.proto\x12\rkpng.v1alpha1\"\x9a\x01\n" +
+	"\x1bkpng/v1alpha1/session.proto\x12\rkpng.v1alpha1\"\x98\x01\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12=\n" +
-	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x1b\n" +
-	"\theld_root\x18\x03 \x01(\x06R\bheldRoot\x12\x1d\n" +
+	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x19\n" +
+	"\bheld_xor\x18\x03 \x01(\x06R\aheldXor\x12\x1d\n" +
 	"\n" +
 	"held_count\x18\x04 \x01(\rR\theldCount\"4\n" +
 	"\x04Held\x12\x18\n" +
@@ -446,14 +446,13 @@ const file_kpng_v1alpha1_session_proto_rawDesc = "" +
 	"\vduration_ns\x18\x03 \x01(\x04R\n" +
 	"durationNs\x12\x15\n" +
 	"\x06age_ns\x18\x04 \x01(\x04R\x05ageNs\x12,\n" +
-	"\aearlier\x18\x05 \x03(\v2\x12.kpng.v1alpha1.AckR\aearlier\"\xc0\x01\n" +
+	"\aearlier\x18\x05 \x03(\v2\x12.kpng.v1alpha1.AckR\aearlier\"\xc3\x01\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12=\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x1b\n" +
-	"\tsend_held\x18\x03 \x01(\bR\bsendHeld\x12\x1d\n" +
-	"\n" +
-	"start_over\x18\x04 \x01(\bR\tstartOver\x12\"\n" +
-	"\rack_within_ns\x18\x05 \x01(\x04R\vackWithinNs\"$\n" +
+	"\tsend_held\x18\x03 \x01(\bR\bsendHeld\x12\x1b\n" +
+	"\tfull_sync\x18\x04 \x01(\bR\bfullSync\x12'\n" +
+	"\x10max_ack_delay_ns\x18\x05 \x01(\x04R\rmaxAckDelayNs\"$\n" +
 	"\x06Commit\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision*r\n" +
 	"\n" +

@@ -25,7 +25,7 @@ func NodeText(name string, ips []netip.Addr, leaving bool) string {
 func Printer(w io.Writer) localsink.Sink {
 	return localsink.Func(func(_ context.Context, u *localsink.Update) error {
 		if u.NodeChanged {
-			fmt.Fprintln(w, NodeText(u.Node.Name, u.Node.IPs, u.Node.Leaving))
+			fmt.Fprintln(w, NodeText(u.Node.Name, u.Node.IPs, u.Node.Deleting))
 		}
 		for _, svc := range u.Changed {
 			fmt.Fprint(w, "+ ", svc.Text())

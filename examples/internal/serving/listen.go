@@ -99,23 +99,23 @@ func (l *listener) everybody() transport.Authenticator {
 	if l.insecure {
 		return func(context.Context) (transport.Identity, error) { return transport.Identity{Name: anonymous}, nil }
 	}
-	return transport.AnonymousLocal("")
+	return transport.AnonymousAuthenticator("")
 }
 
 func (l *listener) clientCertificate() transport.ClientCertificate {
 	switch {
 	case l.clientCA == "":
-		return transport.NoClientCertificate
+		return transport.ClientCertificateNone
 	case l.tokenReview:
-		return transport.AcceptClientCertificate
+		return transport.ClientCertificateOptional
 	}
-	return transport.RequireClientCertificate
+	return transport.ClientCertificateRequired
 }
 
 func (l *listener) authenticator(client kubernetes.Interface, log *slog.Logger) (transport.Authenticator, error) {
 	var all []transport.Authenticator
 	if l.clientCA != "" {
-		all = append(all, transport.ByCertificate)
+		all = append(all, transport.AuthenticateCertificate)
 	}
 	if l.tokenReview {
 		tokens, err := transport.NewTokens(kubetoken.Reviewer(client.AuthenticationV1().TokenReviews()),
@@ -125,15 +125,15 @@ func (l *listener) authenticator(client kubernetes.Interface, log *slog.Logger) 
 		}
 		all = append(all, tokens.Authenticate)
 	}
-	return transport.FirstOf(all...), nil
+	return transport.FirstAuthenticator(all...), nil
 }
 
 func (l *listener) rules() transport.Rules {
 	relays := subjects(l.relays)
 	return transport.Rules{OwnNode: subjects(l.agents), Allow: map[transport.Verb]transport.Subjects{
-		transport.WatchNode:   relays,
-		transport.WatchGlobal: relays,
-		transport.Inspect:     subjects(l.readers),
+		transport.VerbWatchNode:    relays,
+		transport.VerbWatchCluster: relays,
+		transport.VerbInspect:      subjects(l.readers),
 	}}
 }
 
@@ -150,5 +150,5 @@ func subjects(list string) (s transport.Subjects) {
 
 func everything(names ...string) map[transport.Verb]transport.Subjects {
 	all := transport.Subjects{Names: names}
-	return map[transport.Verb]transport.Subjects{transport.WatchNode: all, transport.WatchGlobal: all, transport.Inspect: all}
+	return map[transport.Verb]transport.Subjects{transport.VerbWatchNode: all, transport.VerbWatchCluster: all, transport.VerbInspect: all}
 }

@@ -10,7 +10,6 @@ import (
 
 	"sigs.k8s.io/kpng/examples/internal/cli"
 	"sigs.k8s.io/kpng/nodelocal"
-	"sigs.k8s.io/kpng/watchers"
 )
 
 // A meaning is what flags say of how Services are understood.
@@ -28,8 +27,8 @@ func (m *meaning) define(fs *flag.FlagSet) {
 }
 
 // config returns it. The error names the flags that are wrong.
-func (m *meaning) config() (nodelocal.Config, error) {
-	cfg := nodelocal.Config{NodePortAddresses: cli.List(m.nodePorts), MasqueradeAll: m.masquerade}
+func (m *meaning) config() (nodelocal.MultiNodeConfig, error) {
+	cfg := nodelocal.MultiNodeConfig{NodePortAddresses: cli.List(m.nodePorts), MasqueradeAll: m.masquerade}
 	cfg.LocalPods.NodeCIDR = m.nodeCIDR
 	families := map[bool]int{}
 	for _, s := range cli.List(m.clusterCIDR) {
@@ -48,10 +47,8 @@ func (m *meaning) config() (nodelocal.Config, error) {
 		return cfg, err
 	}
 	// Only the library knows what it takes.
-	fleet, err := nodelocal.NewFleet(watchers.NewStore(), cfg)
-	if err != nil {
-		return cfg, fmt.Errorf("%w: %w", cli.ErrUsage, cli.InFlags(err, "nodelocal: bad Config\n", "", "NodePortAddresses", "-nodeport-addresses"))
+	if err := cfg.Validate(); err != nil {
+		return cfg, fmt.Errorf("%w: %w", cli.ErrUsage, cli.InFlags(err, "nodelocal: invalid Config: ", "", "NodePortAddresses", "-nodeport-addresses"))
 	}
-	fleet.Close()
 	return cfg, nil
 }

@@ -72,14 +72,14 @@ func (t *Tier) Run(ctx context.Context, name string, watcher watchers.Watcher, c
 	}
 	store, latencies, name := watchers.NewStore(), nodemetrics.NewLatencies(), name+" "+cli.Version()
 	nodes, err := node.NewServer(store, node.ServerConfig{
-		Meaning: meaning, Authorize: transport.AllowNode, AuthorizeInspect: transport.AllowInspect,
-		Observe: latencies.Observe, Name: name, Logger: log,
+		Resolver: meaning, Authorize: transport.AllowNode, AuthorizeInspect: transport.AllowInspect,
+		OnAcknowledge: latencies.Observe, ServerName: name, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer nodes.Close()
-	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: transport.AllowFacts, Name: name, Logger: log})
+	facts, err := factsremote.NewServer(store, factsremote.ServerConfig{Authorize: transport.AllowCluster, ServerName: name, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 		return nil, 0, err
 	}
 	root, count := c.Memory.Held()
-	hello := &kpng.Hello{Client: c.Name, HeldRoot: root, HeldCount: count, Capabilities: c.Capabilities}
+	hello := &kpng.Hello{Client: c.Name, HeldXor: root, HeldCount: count, Capabilities: c.Capabilities}
 	if stream.Send(c.Hello(hello)) != nil {
 		_, err = stream.Recv() // says why
 		return nil, 0, err
@@ -169,8 +169,8 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 		}
 	}
 	// Who has said that it holds nothing is told everything.
-	c.Memory.Begin(welcome.GetStartOver() || count == 0)
-	within = time.Duration(min(welcome.GetAckWithinNs(), uint64(maxAckWithin)))
+	c.Memory.Begin(welcome.GetFullSync() || count == 0)
+	within = time.Duration(min(welcome.GetMaxAckDelayNs(), uint64(maxAckWithin)))
 	if !slices.Contains(welcome.GetCapabilities(), kpng.Capability_CAPABILITY_ACKNOWLEDGE) {
 		within = -1
 	}

@@ -46,18 +46,18 @@ func NewLatencies() *Latencies {
 }
 
 // Observe takes in an acknowledgement. It does not block.
-func (l *Latencies) Observe(a node.Applied) {
+func (l *Latencies) Observe(a node.Acknowledgement) {
 	if a.Error != "" {
 		l.failed.Inc()
 		return
 	}
 	l.applied.Inc()
-	l.apply.Observe(a.Took.Seconds())
-	between(l.answer, a.Sent, a.Acknowledged)
-	between(l.send, a.Stored, a.Sent)
-	for _, t := range a.Requested {
-		between(l.store, t, a.Stored)
-		between(l.whole, t, a.Acknowledged)
+	l.apply.Observe(a.Duration.Seconds())
+	between(l.answer, a.SentTime, a.AppliedTime)
+	between(l.send, a.ObservedTime, a.SentTime)
+	for _, t := range a.TriggerTimes {
+		between(l.store, t, a.ObservedTime)
+		between(l.whole, t, a.AppliedTime)
 	}
 }
 

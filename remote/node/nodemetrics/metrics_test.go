@@ -28,7 +28,7 @@ func TestNodes(t *testing.T) {
 		lags = append(lags, time.Duration(i)*time.Second)
 	}
 	got := nodemetrics.NewNodes(stats{
-		Revision: 7, Connected: 100, Current: 1, Failing: 2, Absent: 3, Unknown: 6, Lags: lags, Messages: 4, Bytes: 5,
+		Revision: 7, Connected: 100, Current: 1, Failing: 2, Disconnected: 3, Unknown: 6, Lags: lags, Messages: 4, Bytes: 5,
 	})
 	require.NoError(t, testutil.CollectAndCompare(got, strings.NewReader(`
 # HELP kpng_server_node_lag_max_seconds The same for the node that is most behind.
@@ -74,11 +74,11 @@ func TestStages(t *testing.T) {
 	l := nodemetrics.NewLatencies()
 	start := time.Unix(1_000_000, 0)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	l.Observe(node.Applied{
-		Requested: []time.Time{at(0), at(1)}, Stored: at(2), Sent: at(4), Acknowledged: at(8), Took: time.Second,
+	l.Observe(node.Acknowledgement{
+		TriggerTimes: []time.Time{at(0), at(1)}, ObservedTime: at(2), SentTime: at(4), AppliedTime: at(8), Duration: time.Second,
 	})
-	l.Observe(node.Applied{Sent: at(4), Acknowledged: at(3)}) // clocks are not that good
-	l.Observe(node.Applied{Error: "no", Sent: at(4), Acknowledged: at(8)})
+	l.Observe(node.Acknowledgement{SentTime: at(4), AppliedTime: at(3)}) // clocks are not that good
+	l.Observe(node.Acknowledgement{Error: "no", SentTime: at(4), AppliedTime: at(8)})
 	require.Equal(t, map[string]string{
 		"whole": "2 15", "store": "2 3", "send": "1 2", "answer": "2 4", "apply": "2 1", "applied": "2", "failed": "1",
 	}, sums(t, l))

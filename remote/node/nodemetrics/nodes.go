@@ -63,7 +63,7 @@ func (n *Nodes) Collect(out chan<- prometheus.Metric) {
 	gauge(n.ready, ready)
 	gauge(n.revision, float64(s.Revision))
 	gauge(n.nodes, float64(s.Connected), "connected")
-	gauge(n.nodes, float64(s.Absent), "absent")
+	gauge(n.nodes, float64(s.Disconnected), "absent")
 	gauge(n.unknown, float64(s.Unknown))
 	gauge(n.current, float64(s.Current))
 	gauge(n.failing, float64(s.Failing))

@@ -64,11 +64,11 @@ func serve(address string) error {
 	}
 	change(50)
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
-	server, err := remote.NewServer(store, remote.ServerConfig{})
+	server, err := node.NewServer(store, node.ServerConfig{})
 	if err != nil {
 		return err
 	}
-	g := grpc.NewServer(remote.ServerOption())
+	g := grpc.NewServer(node.ServerOption())
 	server.Register(g)
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -79,15 +79,15 @@ func serve(address string) error {
 	fmt.Println(listener.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		change(20)
-		table, err := nodelocal.NewTable(store, nodelocal.Config{NodeName: "node-1"})
+		resolver, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "node-1"})
 		if err != nil {
 			return err
 		}
-		table.Refresh()
-		if err := print(table.Current()); err != nil {
+		resolver.Refresh()
+		if err := print(resolver.FullUpdate()); err != nil {
 			return err
 		}
-		table.Close()
+		resolver.Close()
 	}
 	return nil // killed without a word to anybody
 }
@@ -98,7 +98,7 @@ func watch(address string) error {
 	if err != nil {
 		return err
 	}
-	client, err := remote.NewClient(remote.ClientConfig{NodeName: "node-1", MaxReconnect: 100 * time.Millisecond}, conn)
+	client, err := node.NewClient(node.ClientConfig{NodeName: "node-1", MaxReconnect: 100 * time.Millisecond}, conn)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,105 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/reconciler"
+)
+
+// A Config configures a [Resolver]: it names one node and says how Services are resolved
+// for it.
+type Config struct {
+	// NodeName is the name of the node. Required.
+	NodeName string
+	// NodeIP, when it is a specific address, replaces the Node object's address of its
+	// family and makes its family the primary one. When it is the zero Addr or
+	// unspecified, the addresses of the Node object are used.
+	NodeIP netip.Addr
+	// Unsupported are the features that the sink does not have. A Service that requires
+	// one of them gets a Problem. [Run] and [Follow] add what the sink reports.
+	Unsupported localsink.Features
+
+	// ProxyName selects Services by the label service.kubernetes.io/service-proxy-name;
+	// "" selects the Services without the label.
+	ProxyName string
+	// LocalPods describes how packets from pods of the node are recognised.
+	LocalPods PodDetection
+	// NodePortAddresses are the networks and keywords ([KeywordPrimary], [KeywordLocalhost],
+	// [KeywordAll]) that select the addresses of the node on which node ports are served;
+	// none means [KeywordPrimary].
+	NodePortAddresses []string
+	// MasqueradeAll masquerades all traffic to cluster IPs.
+	MasqueradeAll bool
+
+	// MinInterval is the minimum time between the end of one Sync and the start of the
+	// next; changes in between are combined. 0 means no delay.
+	MinInterval time.Duration
+	// MaxBackoff is the maximum time between attempts of a Sync that fails. The time
+	// starts at 100 ms and doubles; while there are new changes it is at most 1 s. 0 means
+	// 30 s.
+	MaxBackoff time.Duration
+	// Logger receives warnings about invalid objects and failed syncs; nil is silent.
+	Logger *slog.Logger
+
+	nodePorts nodePorts
+}
+
+// A MultiNodeConfig configures a [MultiNodeResolver]: how Services are resolved, for
+// nodes of any name. Its fields mean the same as the fields of [Config].
+type MultiNodeConfig struct {
+	ProxyName         string
+	LocalPods         PodDetection
+	NodePortAddresses []string
+	MasqueradeAll     bool
+	// Logger receives warnings about invalid objects; nil is silent.
+	Logger *slog.Logger
+}
+
+// ForNode returns the configuration of the named node.
+func (cfg MultiNodeConfig) ForNode(name string) Config {
+	return Config{
+		NodeName:          name,
+		ProxyName:         cfg.ProxyName,
+		LocalPods:         cfg.LocalPods,
+		NodePortAddresses: cfg.NodePortAddresses,
+		MasqueradeAll:     cfg.MasqueradeAll,
+		Logger:            cfg.Logger,
+	}
+}
+
+// Validate returns an error that names each invalid field.
+func (cfg MultiNodeConfig) Validate() error {
+	node := cfg.ForNode("any")
+	return node.complete()
+}
+
+// complete validates cfg and fills in defaults. The error names each invalid field.
+func (cfg *Config) complete() error {
+	var nameErr error
+	if cfg.NodeName == "" {
+		nameErr = errors.New("NodeName: required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	pace := cfg.pace()
+	np, npErr := parseNodePorts(cfg.NodePortAddresses)
+	cfg.nodePorts = np
+	if err := errors.Join(nameErr, pace.Validate(), npErr, cfg.LocalPods.validate()); err != nil {
+		return fmt.Errorf("nodelocal: invalid Config: %w", err)
+	}
+	return nil
+}
+
+// pace returns the part of cfg that the reconciler uses.
+func (cfg *Config) pace() reconciler.Config {
+	return reconciler.Config{MinInterval: cfg.MinInterval, MaxBackoff: cfg.MaxBackoff, Logger: cfg.Logger}
+}
