@@ -119,12 +119,12 @@ func badChanges() map[string]*kpng.ObjectChange {
 		return []*kpng.Network{{Address: ip, Length: 8}, {Address: address, Length: length}}
 	}
 	return map[string]*kpng.ObjectChange{
-		"Node : key.name: required":                   {Digest: 1, Key: &kpng.ObjectKey{Kind: nodeKind}},
+		"Node : key.name: required":                     {Digest: 1, Key: &kpng.ObjectKey{Kind: nodeKind}},
 		"OBJECT_KIND_UNSPECIFIED x: key.kind: required": {Key: &kpng.ObjectKey{Name: "x"}},
-		"Service x: key.namespace: required":          {Key: &kpng.ObjectKey{Kind: serviceKind, Name: "x"}},
-		"Node ns/x: key.namespace":                    {Key: &kpng.ObjectKey{Kind: nodeKind, Namespace: "ns", Name: "x"}},
-		"Node x: digest: there is no fact":            {Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1},
-		"Node x: digest: required":                    nodeFact("x", 0),
+		"Service x: key.namespace: required":            {Key: &kpng.ObjectKey{Kind: serviceKind, Name: "x"}},
+		"Node ns/x: key.namespace":                      {Key: &kpng.ObjectKey{Kind: nodeKind, Namespace: "ns", Name: "x"}},
+		"Node x: digest: there is no fact":              {Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1},
+		"Node x: digest: required":                      nodeFact("x", 0),
 		"ServiceCIDR x: fact: is of another kind": {
 			Key: &kpng.ObjectKey{Kind: cidrKind, Name: "x"}, Digest: 1, Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{}},
 		},
