@@ -81,4 +81,4 @@ func denied(who Identity, access Access) error {
 	return status.Errorf(codes.PermissionDenied, "%q, %s, may not %s %q", who.Name, bound, access.Verb, access.Node)
 }
 
-func denyAll(_ context.Context, who Identity, access Access) error { return denied(who, access) }
+func denyEverything(_ context.Context, who Identity, access Access) error { return denied(who, access) }

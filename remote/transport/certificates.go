@@ -41,23 +41,23 @@ type CertificatesConfig struct {
 	Logger *slog.Logger
 }
 
-const standardPoll = time.Minute
+const defaultPoll = time.Minute
 
 // Certificates are read from files, and again as these change. New connections use
 // what was last read; those there are go on with what they began with, until
 // [ServerLimits.MaxConnectionAge]. Its methods may be called from any goroutine.
 type Certificates struct {
 	files   Files
-	config  CertificatesConfig
+	cfg  CertificatesConfig
 	logger  *slog.Logger
-	current atomic.Pointer[material]
+	current atomic.Pointer[fileSet]
 
 	mu  sync.Mutex
 	err error // of the last reading
 }
 
-// material is what was read at one time. It never changes.
-type material struct {
+// fileSet is what was read at one time. It never changes.
+type fileSet struct {
 	hash  [sha256.Size]byte
 	pair  *tls.Certificate // nil if there is none
 	roots *x509.CertPool   // nil if there is no CA file
@@ -67,7 +67,7 @@ type material struct {
 // follow them.
 func NewCertificates(files Files, config CertificatesConfig) (*Certificates, error) {
 	if config.Poll <= 0 {
-		config.Poll = standardPoll
+		config.Poll = defaultPoll
 	}
 	switch config.MinVersion {
 	case 0:
@@ -83,7 +83,7 @@ func NewCertificates(files Files, config CertificatesConfig) (*Certificates, err
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	c := &Certificates{files: files, config: config, logger: silentIfNil(config.Logger)}
+	c := &Certificates{files: files, cfg: config, logger: silentIfNil(config.Logger)}
 	c.current.Store(m)
 	return c, nil
 }
@@ -91,7 +91,7 @@ func NewCertificates(files Files, config CertificatesConfig) (*Certificates, err
 // Run reads the files again and again until ctx is done, and then returns nil. Files
 // that cannot be used change nothing but [Certificates.Err].
 func (c *Certificates) Run(ctx context.Context) error {
-	poll := time.NewTicker(c.config.Poll)
+	poll := time.NewTicker(c.cfg.Poll)
 	defer poll.Stop()
 	for {
 		select {
@@ -153,8 +153,8 @@ func (c *Certificates) report(err error) {
 }
 
 // read reads all files. The names of files are in its errors, and never their content.
-func (f Files) read() (*material, error) {
-	hash, m := sha256.New(), &material{}
+func (f Files) read() (*fileSet, error) {
+	hash, m := sha256.New(), &fileSet{}
 	contents := func(path string) ([]byte, error) {
 		if path == "" {
 			return nil, nil

@@ -81,15 +81,15 @@ func nodeName(node string) pkix.Name {
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-// A volume is a directory that is swapped as kubelet swaps those of Secrets.
-type volume struct {
+// A secretVolume is a directory that is swapped as kubelet swaps those of Secrets.
+type secretVolume struct {
 	t   testing.TB
 	dir string
 	n   int
 }
 
-func newVolume(t testing.TB, cert, key, ca []byte) *volume {
-	v := &volume{t: t, dir: t.TempDir()}
+func newSecretVolume(t testing.TB, cert, key, ca []byte) *secretVolume {
+	v := &secretVolume{t: t, dir: t.TempDir()}
 	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
 		require.NoError(t, os.Symlink(filepath.Join("..data", name), filepath.Join(v.dir, name)))
 	}
@@ -97,7 +97,7 @@ func newVolume(t testing.TB, cert, key, ca []byte) *volume {
 	return v
 }
 
-func (v *volume) swap(cert, key, ca []byte) {
+func (v *secretVolume) swap(cert, key, ca []byte) {
 	v.n++
 	version := filepath.Join(v.dir, "..v"+string(rune('a'+v.n)))
 	require.NoError(v.t, os.Mkdir(version, 0o700))
@@ -111,7 +111,7 @@ func (v *volume) swap(cert, key, ca []byte) {
 	require.NoError(v.t, os.Rename(fresh, filepath.Join(v.dir, "..data")))
 }
 
-func (v *volume) files() Files {
+func (v *secretVolume) files() Files {
 	return Files{Cert: filepath.Join(v.dir, "tls.crt"), Key: filepath.Join(v.dir, "tls.key"), CA: filepath.Join(v.dir, "ca.crt")}
 }
 
@@ -121,25 +121,25 @@ func load(t testing.TB, files Files) *Certificates {
 	return c
 }
 
-// watched is the health service, guarded as an endpoint is: the service that is asked
+// guardedHealth is the health service, guarded as an endpoint is: the service that is asked
 // for stands for the node, and none for the global set.
-type watched struct{ *health.Server }
+type guardedHealth struct{ *health.Server }
 
-func (w watched) allow(ctx context.Context, r *healthpb.HealthCheckRequest) error {
+func (w guardedHealth) allow(ctx context.Context, r *healthpb.HealthCheckRequest) error {
 	if r.Service == "" {
 		return Allow(ctx, Access{Verb: VerbWatchCluster})
 	}
 	return Allow(ctx, Access{Verb: VerbWatchNode, Node: r.Service})
 }
 
-func (w watched) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (w guardedHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if err := w.allow(ctx, r); err != nil {
 		return nil, err
 	}
 	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
 }
 
-func (w watched) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+func (w guardedHealth) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	if err := w.allow(stream.Context(), r); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (w watched) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_Wa
 
 // serve serves until the test ends, and returns where.
 func serve(t testing.TB, address string, config ListenConfig, limits ServerLimits, guard Guard) string {
-	return serveService(t, address, config, limits, guard, watched{health.NewServer()})
+	return serveService(t, address, config, limits, guard, guardedHealth{health.NewServer()})
 }
 
 func serveService(t testing.TB, address string, config ListenConfig, limits ServerLimits, guard Guard, service healthpb.HealthServer) string {
@@ -188,22 +188,22 @@ func check(t testing.TB, client healthpb.HealthClient, node string) error {
 	return err
 }
 
-// A logbook is what was logged.
-type logbook struct {
+// A logBuffer is what was logged.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *logbook) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *logbook) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
 }
 
-func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

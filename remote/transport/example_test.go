@@ -19,10 +19,10 @@ import (
 	"sigs.k8s.io/kpng/remote/transport"
 )
 
-// An endpoint asks before it answers. What it is asked for stands for a node here.
-type endpoint struct{ *health.Server }
+// An exampleHealth asks before it answers. What it is asked for stands for a node here.
+type exampleHealth struct{ *health.Server }
 
-func (e endpoint) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (e exampleHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if err := transport.Allow(ctx, transport.Access{Verb: transport.VerbWatchNode, Node: r.Service}); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func Example() {
 	}
 	options := append(transport.ServerOptions(transport.ServerLimits{}), grpc.Creds(listener.Credentials()))
 	server := grpc.NewServer(append(options, guard.ServerOptions()...)...)
-	healthpb.RegisterHealthServer(server, endpoint{health.NewServer()})
+	healthpb.RegisterHealthServer(server, exampleHealth{health.NewServer()})
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	defer serving.Wait()

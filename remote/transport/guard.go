@@ -34,12 +34,12 @@ type Guard struct {
 	// the same reason, and at level debug again. nil is silent.
 	Logger *slog.Logger
 
-	refusals *refusals
+	rejections *rejectionLog
 }
 
 // ServerOptions returns what makes a server heed the guard.
 func (g Guard) ServerOptions() []grpc.ServerOption {
-	g.Logger, g.refusals = silentIfNil(g.Logger), newRefusals(g.Logger)
+	g.Logger, g.rejections = silentIfNil(g.Logger), newRejectionLog(g.Logger)
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream)}
 }
 
@@ -48,7 +48,7 @@ func (g Guard) ServerOptions() []grpc.ServerOption {
 func Allow(ctx context.Context, access Access) error {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return refuse("the server does not ask who its peers are")
+		return errUnauthenticated("the server does not ask who its peers are")
 	}
 	if err := c.authorize(ctx, c.identity, access); err != nil {
 		return err
@@ -74,19 +74,19 @@ type call struct {
 	authorize Authorizer
 	expired   error // the cause of the end of its context when the credential expires
 	allowed   atomic.Bool
-	withheld  atomic.Bool // something was sent before anything was allowed
+	blocked  atomic.Bool // something was sent before anything was allowed
 }
 
-// enter lets a call in, and bounds its context by its peer's credential.
-func (g Guard) enter(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
+// admit lets a call in, and bounds its context by its peer's credential.
+func (g Guard) admit(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
 	identity, err := g.authenticate(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	c := &call{identity: identity, authorize: g.Authorize,
-		expired: refuse("the credential of %q has expired", identity.Name)}
+		expired: errUnauthenticated("the credential of %q has expired", identity.Name)}
 	if c.authorize == nil {
-		c.authorize = denyAll
+		c.authorize = denyEverything
 	}
 	if identity.expired(time.Now()) {
 		return nil, nil, nil, c.expired
@@ -100,11 +100,11 @@ func (g Guard) enter(ctx context.Context) (context.Context, *call, context.Cance
 
 func (g Guard) authenticate(ctx context.Context) (Identity, error) {
 	if g.Authenticate == nil {
-		return Identity{}, refuse("nobody is known here")
+		return Identity{}, errUnauthenticated("nobody is known here")
 	}
 	identity, err := g.Authenticate(ctx)
 	if errors.Is(err, ErrNoCredentials) {
-		return Identity{}, refuse("the peer shows no credentials that are accepted here")
+		return Identity{}, errUnauthenticated("the peer shows no credentials that are accepted here")
 	}
 	if err != nil && status.Code(err) == codes.Unknown { // not for the peer
 		g.Logger.WarnContext(ctx, "cannot authenticate", "err", err)
@@ -113,23 +113,23 @@ func (g Guard) authenticate(ctx context.Context) (Identity, error) {
 	return identity, err
 }
 
-// ended returns what a call ends with.
-func (c *call) ended(ctx context.Context, err error) error {
+// result returns what a call ends with.
+func (c *call) result(ctx context.Context, err error) error {
 	if context.Cause(ctx) == c.expired {
 		return c.expired
 	}
-	if err == nil || c.withheld.Load() { // handlers may call what SendMsg said something else
-		if refused := c.check(); refused != nil {
+	if err == nil || c.blocked.Load() { // handlers may call what SendMsg said something else
+		if refused := c.checkAllowed(); refused != nil {
 			return refused
 		}
 	}
 	return err
 }
 
-// check keeps what no access was asked for from the peer.
-func (c *call) check() error {
+// checkAllowed keeps what no access was asked for from the peer.
+func (c *call) checkAllowed() error {
 	if !c.allowed.Load() {
-		c.withheld.Store(true)
+		c.blocked.Store(true)
 		return status.Errorf(codes.PermissionDenied, "%q was allowed nothing here", c.identity.Name)
 	}
 	return nil
@@ -144,14 +144,14 @@ func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInf
 	if g.isOpen(info.FullMethod) {
 		return handler(ctx, request)
 	}
-	inner, c, cancel, err := g.enter(ctx)
+	inner, c, cancel, err := g.admit(ctx)
 	if err != nil {
-		return nil, g.told(ctx, nil, info.FullMethod, err)
+		return nil, g.finish(ctx, nil, info.FullMethod, err)
 	}
 	defer cancel()
 	response, err := handler(inner, request)
-	if err = c.ended(inner, err); err != nil {
-		return nil, g.told(inner, c, info.FullMethod, err)
+	if err = c.result(inner, err); err != nil {
+		return nil, g.finish(inner, c, info.FullMethod, err)
 	}
 	return response, nil
 }
@@ -160,17 +160,17 @@ func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamSer
 	if g.isOpen(info.FullMethod) {
 		return handler(server, stream)
 	}
-	ctx, c, cancel, err := g.enter(stream.Context())
+	ctx, c, cancel, err := g.admit(stream.Context())
 	if err != nil {
-		return g.told(stream.Context(), nil, info.FullMethod, err)
+		return g.finish(stream.Context(), nil, info.FullMethod, err)
 	}
 	defer cancel()
-	return g.told(ctx, c, info.FullMethod, c.ended(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c})))
+	return g.finish(ctx, c, info.FullMethod, c.result(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c})))
 }
 
-// told returns what a call ends with, and tells operators if it is the peer's fault. c is
+// finish returns what a call ends with, and tells operators if it is the peer's fault. c is
 // nil if it was not let in.
-func (g Guard) told(ctx context.Context, c *call, method string, err error) error {
+func (g Guard) finish(ctx context.Context, c *call, method string, err error) error {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument:
 	default:
@@ -184,7 +184,7 @@ func (g Guard) told(ctx context.Context, c *call, method string, err error) erro
 		identity = c.identity.Name
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		g.refusals.tell(ctx, p.Addr, identity, method, err)
+		g.rejections.log(ctx, p.Addr, identity, method, err)
 	}
 	return err
 }
@@ -202,7 +202,7 @@ func (s *guarded) SendMsg(m any) error {
 	if context.Cause(s.ctx) == s.call.expired {
 		return s.call.expired
 	}
-	if err := s.call.check(); err != nil {
+	if err := s.call.checkAllowed(); err != nil {
 		return err
 	}
 	return s.ServerStream.SendMsg(m)

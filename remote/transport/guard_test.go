@@ -71,7 +71,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 
 func TestFirstOf(t *testing.T) {
 	none := func(context.Context) (Identity, error) { return Identity{}, ErrNoCredentials }
-	bad := func(context.Context) (Identity, error) { return Identity{}, refuse("bad") }
+	bad := func(context.Context) (Identity, error) { return Identity{}, errUnauthenticated("bad") }
 	good := func(context.Context) (Identity, error) { return Identity{Name: "x"}, nil }
 	identity, err := FirstAuthenticator(none, good, bad)(t.Context())
 	require.NoError(t, err)
@@ -117,12 +117,12 @@ func TestAChainEndsWithItsFirst(t *testing.T) {
 	require.Zero(t, chainsEnd(nil))
 }
 
-// A forgetful service asks nothing.
-type forgetful struct{ *health.Server }
+// A unguardedHealth service asks nothing.
+type unguardedHealth struct{ *health.Server }
 
 func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	guard := Guard{Authenticate: AnonymousAuthenticator("n1"), Authorize: func(context.Context, Identity, Access) error { return nil }}
-	address := serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	address := serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, unguardedHealth{health.NewServer()})
 	client := dial(t, address, insecure.NewCredentials())
 	require.Equal(t, codes.PermissionDenied, status.Code(check(t, client, "")))
 	stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
@@ -131,7 +131,7 @@ func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 
 	guard.OpenMethods = []string{"grpc.health.v1.Health"}
-	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, unguardedHealth{health.NewServer()})
 	client = dial(t, address, insecure.NewCredentials())
 	require.NoError(t, check(t, client, ""))
 	stream, err = client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
@@ -140,7 +140,7 @@ func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	require.NoError(t, err)
 
 	guard.OpenMethods = []string{"/grpc.health.v1.Health/Check"}
-	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, forgetful{health.NewServer()})
+	address = serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, unguardedHealth{health.NewServer()})
 	client = dial(t, address, insecure.NewCredentials())
 	require.NoError(t, check(t, client, ""))
 	stream, err = client.Watch(t.Context(), &healthpb.HealthCheckRequest{})

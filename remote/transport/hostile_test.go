@@ -51,7 +51,7 @@ func bystander(t *testing.T, address string, creds credentials.TransportCredenti
 func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
-	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
 	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	guard := Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize}
@@ -88,7 +88,7 @@ func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 }
 
 func TestAFloodOfConnectionsIsRefused(t *testing.T) {
-	var log logbook
+	var log logBuffer
 	address := serve(t, "127.0.0.1:0", ListenConfig{Connections: ConnectionLimits{Total: 25, PerAddress: 10}, Logger: log.logger()}, ServerLimits{}, anyone())
 	unharmed := bystander(t, address, insecure.NewCredentials()) // from 127.0.0.1
 	flood := func(from string, n int) (open, refused []net.Conn) {

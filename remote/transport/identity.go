@@ -127,7 +127,7 @@ func SocketAuthenticator(node string) Authenticator {
 			return Identity{}, ErrNoCredentials
 		}
 		info, ok := p.AuthInfo.(SocketInfo)
-		if !ok || !info.Known {
+		if !ok || !info.Valid {
 			return Identity{}, ErrNoCredentials
 		}
 		return Identity{
@@ -169,7 +169,7 @@ func ipOf(addr net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// refuse returns the error for a peer that did not show who it is.
-func refuse(format string, args ...any) error {
+// errUnauthenticated returns the error for a peer that did not show who it is.
+func errUnauthenticated(format string, args ...any) error {
 	return status.Errorf(codes.Unauthenticated, format, args...)
 }

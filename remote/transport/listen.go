@@ -73,7 +73,7 @@ func Listen(ctx context.Context, address string, config ListenConfig) (*Listener
 		_ = inner.Close()
 		return nil, fmt.Errorf("transport: will not listen on %q: %w", address, err)
 	}
-	creds = telling{creds, newRefusals(config.Logger)}
+	creds = loggingCredentials{creds, newRejectionLog(config.Logger)}
 	return &Listener{LimitConnections(inner, config.Connections, config.Logger), creds}, nil
 }
 

@@ -19,7 +19,7 @@ import (
 func TestPlaintextStaysOnTheMachine(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
-	creds, err := load(t, newVolume(t, cert, key, ca.pem).files()).Server(ClientCertificateRequired)
+	creds, err := load(t, newSecretVolume(t, cert, key, ca.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	for _, c := range []struct {
 		name, address string

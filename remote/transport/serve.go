@@ -72,7 +72,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 	for _, s := range services {
 		start(func() error { return s.Run(ctx) })
 	}
-	running.Go(func() { announce(ctx, status, services) })
+	running.Go(func() { reportReady(ctx, status, services) })
 	start(func() error {
 		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
 			return err
@@ -82,7 +82,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 	cfg.Logger.InfoContext(ctx, "Serving", "address", listener.Addr().String())
 	<-ctx.Done()
 	status.Shutdown()
-	stop(server, cmp.Or(cfg.Grace, 5*time.Second))
+	stopServer(server, cmp.Or(cfg.Grace, 5*time.Second))
 	running.Wait()
 	close(failures)
 	var errs []error
@@ -113,8 +113,8 @@ func newServer(listener *Listener, cfg ServeConfig, services []Service) (*grpc.S
 	return server, status
 }
 
-// announce tells the health service when all services are ready.
-func announce(ctx context.Context, status *health.Server, services []Service) {
+// reportReady tells the health service when all services are ready.
+func reportReady(ctx context.Context, status *health.Server, services []Service) {
 	for _, s := range services {
 		select {
 		case <-ctx.Done():
@@ -125,8 +125,8 @@ func announce(ctx context.Context, status *health.Server, services []Service) {
 	status.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 }
 
-// stop lets calls end, but not for ever.
-func stop(server *grpc.Server, grace time.Duration) {
+// stopServer lets calls end, but not for ever.
+func stopServer(server *grpc.Server, grace time.Duration) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.GracefulStop() }()
 	timer := time.NewTimer(grace)

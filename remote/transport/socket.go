@@ -19,8 +19,8 @@ func SocketCredentials() credentials.TransportCredentials { return socketCredent
 // SocketInfo is what is known of the peer on a unix socket.
 type SocketInfo struct {
 	credentials.CommonAuthInfo
-	// Known says that the system told who the peer was when it connected.
-	Known    bool
+	// Valid says that the system told who the peer was when it connected.
+	Valid    bool
 	UID, GID uint32
 }
 

@@ -19,7 +19,7 @@ func peerOf(conn net.Conn) (info SocketInfo) {
 	_ = raw.Control(func(fd uintptr) {
 		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err == nil {
-			info.Known, info.UID, info.GID = true, cred.Uid, cred.Gid
+			info.Valid, info.UID, info.GID = true, cred.Uid, cred.Gid
 		}
 	})
 	return info

@@ -53,12 +53,12 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 		// Without this the system's roots would do, which vouch for the whole world.
 		return nil, errors.New("transport: Files.CA is empty, so no client certificate can be checked; name the file, or take NoClientCertificate")
 	}
-	return expiring{grace: expiryGrace, TransportCredentials: credentials.NewTLS(&tls.Config{
-		MinVersion: c.config.MinVersion,
+	return expiringCredentials{grace: expiryGrace, TransportCredentials: credentials.NewTLS(&tls.Config{
+		MinVersion: c.cfg.MinVersion,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			now := c.current.Load()
 			return &tls.Config{
-				MinVersion:   c.config.MinVersion,
+				MinVersion:   c.cfg.MinVersion,
 				Certificates: []tls.Certificate{*now.pair},
 				ClientAuth:   mode,
 				ClientCAs:    now.roots,
@@ -75,20 +75,20 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 // and CA. The server must have a certificate for serverName; if that is empty, for the
 // host that is dialed.
 func (c *Certificates) Client(serverName string) credentials.TransportCredentials {
-	return &client{certificates: c, serverName: serverName}
+	return &clientCredentials{certificates: c, serverName: serverName}
 }
 
-// A client makes new credentials for each handshake, as the roots in a tls.Config
+// A clientCredentials makes new credentials for each handshake, as the roots in a tls.Config
 // cannot be exchanged without giving up its own verification.
-type client struct {
+type clientCredentials struct {
 	certificates *Certificates
 	serverName   string
 }
 
-func (c *client) tls() credentials.TransportCredentials {
+func (c *clientCredentials) newTLS() credentials.TransportCredentials {
 	now := c.certificates.current.Load()
 	config := &tls.Config{
-		MinVersion: c.certificates.config.MinVersion,
+		MinVersion: c.certificates.cfg.MinVersion,
 		RootCAs:    now.roots,
 		ServerName: c.serverName,
 	}
@@ -100,27 +100,27 @@ func (c *client) tls() credentials.TransportCredentials {
 	return credentials.NewTLS(config)
 }
 
-func (c *client) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return c.tls().ClientHandshake(ctx, authority, conn)
+func (c *clientCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return c.newTLS().ClientHandshake(ctx, authority, conn)
 }
 
-func (c *client) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errors.New("transport: the credentials of a client cannot serve; take Certificates.Server")
 }
 
-func (c *client) Info() credentials.ProtocolInfo { return c.tls().Info() }
+func (c *clientCredentials) Info() credentials.ProtocolInfo { return c.newTLS().Info() }
 
-func (c *client) Clone() credentials.TransportCredentials { copied := *c; return &copied }
+func (c *clientCredentials) Clone() credentials.TransportCredentials { copied := *c; return &copied }
 
-func (c *client) OverrideServerName(name string) error { c.serverName = name; return nil }
+func (c *clientCredentials) OverrideServerName(name string) error { c.serverName = name; return nil }
 
-// expiring closes connections whose client's certificate has expired.
-type expiring struct {
+// expiringCredentials closes connections whose client's certificate has expired.
+type expiringCredentials struct {
 	credentials.TransportCredentials
 	grace time.Duration // until streams have ended with a status of their own
 }
 
-func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (e expiringCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		return nil, nil, err
@@ -132,31 +132,31 @@ func (e expiring) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	return conn, info, nil
 }
 
-func (e expiring) Clone() credentials.TransportCredentials {
-	return expiring{e.TransportCredentials.Clone(), e.grace}
+func (e expiringCredentials) Clone() credentials.TransportCredentials {
+	return expiringCredentials{e.TransportCredentials.Clone(), e.grace}
 }
 
-// telling tells who is turned away before any call: without a certificate, say.
-type telling struct {
+// loggingCredentials tells who is turned away before any call: without a certificate, say.
+type loggingCredentials struct {
 	credentials.TransportCredentials
-	refusals *refusals
+	rejections *rejectionLog
 }
 
-func (l telling) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (l loggingCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
 	// A peer that goes away, as probes of TCP do, was not refused.
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-		l.refusals.tell(context.Background(), raw.RemoteAddr(), "", "handshake", err)
+		l.rejections.log(context.Background(), raw.RemoteAddr(), "", "handshake", err)
 	}
 	return conn, info, err
 }
 
-func (l telling) Clone() credentials.TransportCredentials {
-	return telling{l.TransportCredentials.Clone(), l.refusals}
+func (l loggingCredentials) Clone() credentials.TransportCredentials {
+	return loggingCredentials{l.TransportCredentials.Clone(), l.rejections}
 }
 
-// A mortalConn is closed at a set time.
-type mortalConn struct {
+// A expiringConn is closed at a set time.
+type expiringConn struct {
 	net.Conn
 	stop func() bool
 }
@@ -164,16 +164,16 @@ type mortalConn struct {
 // closeAt closes the raw connection under conn, which never waits for the peer.
 func closeAt(conn, raw net.Conn, at time.Time) net.Conn {
 	timer := time.AfterFunc(time.Until(at), func() { _ = raw.Close() })
-	return &mortalConn{Conn: conn, stop: timer.Stop}
+	return &expiringConn{Conn: conn, stop: timer.Stop}
 }
 
-func (c *mortalConn) Close() error {
+func (c *expiringConn) Close() error {
 	c.stop()
 	return c.Conn.Close()
 }
 
 // SyscallConn lets gRPC see the socket.
-func (c *mortalConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
+func (c *expiringConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
 
 func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	if c, ok := conn.(syscall.Conn); ok {

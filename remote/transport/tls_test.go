@@ -31,10 +31,10 @@ func TestNobodyNoticesARotation(t *testing.T) {
 	both := slices.Concat(old.pem, young.pem)
 	serverCert, serverKey := old.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	nodeCert, nodeKey := old.issue(t, nodeName("n1"), inAnHour())
-	serverVolume := newVolume(t, serverCert, serverKey, old.pem)
-	nodeVolume := newVolume(t, nodeCert, nodeKey, old.pem)
+	serverVolume := newSecretVolume(t, serverCert, serverKey, old.pem)
+	nodeVolume := newSecretVolume(t, nodeCert, nodeKey, old.pem)
 	serverSide, nodeSide := load(t, serverVolume.files()), load(t, nodeVolume.files())
-	stale := load(t, newVolume(t, nodeCert, nodeKey, both).files()).Client("kpng.test") // never renewed
+	stale := load(t, newSecretVolume(t, nodeCert, nodeKey, both).files()).Client("kpng.test") // never renewed
 	creds, err := serverSide.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
@@ -100,7 +100,7 @@ func TestNobodyNoticesARotation(t *testing.T) {
 
 	// The client forgets a CA as well: a server with a certificate of the old one.
 	oldCert, oldKey := old.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
-	creds, err = load(t, newVolume(t, oldCert, oldKey, young.pem).files()).Server(ClientCertificateRequired)
+	creds, err = load(t, newSecretVolume(t, oldCert, oldKey, young.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	elsewhere := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	err = check(t, dial(t, elsewhere, nodeSide.Client("kpng.test")), "n1")
@@ -110,7 +110,7 @@ func TestNobodyNoticesARotation(t *testing.T) {
 func TestTLSRefuses(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
-	serverSide := load(t, newVolume(t, serverCert, serverKey, ca.pem).files())
+	serverSide := load(t, newSecretVolume(t, serverCert, serverKey, ca.pem).files())
 	creds, err := serverSide.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	optional, err := serverSide.Server(ClientCertificateOptional)
@@ -124,7 +124,7 @@ func TestTLSRefuses(t *testing.T) {
 
 	with := func(a *authority, subject pkix.Name, end time.Time, trust []byte, usages ...x509.ExtKeyUsage) Files {
 		cert, key := a.issue(t, subject, end, usages...)
-		return newVolume(t, cert, key, trust).files()
+		return newSecretVolume(t, cert, key, trust).files()
 	}
 	good := with(ca, nodeName("n1"), inAnHour(), ca.pem)
 	bare := Files{CA: good.CA}
@@ -178,7 +178,7 @@ func TestCertificatesAreNotMadeOfNonsense(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	_, otherKey := ca.issue(t, nodeName("n1"), inAnHour())
-	good := newVolume(t, cert, key, ca.pem).files()
+	good := newSecretVolume(t, cert, key, ca.pem).files()
 	for _, c := range []struct {
 		name, says string
 		files      Files
@@ -186,9 +186,9 @@ func TestCertificatesAreNotMadeOfNonsense(t *testing.T) {
 	}{
 		{"a key without a certificate", "only one is given", Files{Key: good.Key}, CertificatesConfig{}},
 		{"no such file", "Files.Cert: open /nowhere", Files{Cert: "/nowhere", Key: good.Key}, CertificatesConfig{}},
-		{"another's key", "does not match", newVolume(t, cert, otherKey, ca.pem).files(), CertificatesConfig{}},
-		{"a CA file of text", "Files.CA", newVolume(t, cert, key, []byte("hello")).files(), CertificatesConfig{}},
-		{"one bad certificate among CAs", "certificate 2", newVolume(t, cert, key, append(slices.Clone(ca.pem), encode("CERTIFICATE", []byte{1})...)).files(), CertificatesConfig{}},
+		{"another's key", "does not match", newSecretVolume(t, cert, otherKey, ca.pem).files(), CertificatesConfig{}},
+		{"a CA file of text", "Files.CA", newSecretVolume(t, cert, key, []byte("hello")).files(), CertificatesConfig{}},
+		{"one bad certificate among CAs", "certificate 2", newSecretVolume(t, cert, key, append(slices.Clone(ca.pem), encode("CERTIFICATE", []byte{1})...)).files(), CertificatesConfig{}},
 		{"TLS 1.1", "TLS 1.1", good, CertificatesConfig{MinVersion: tls.VersionTLS11}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,9 +209,9 @@ func TestBrokenFilesChangeNothing(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	renewed, renewedKey := ca.issue(t, nodeName("n1"), time.Now().Add(2*time.Hour))
-	v := newVolume(t, cert, key, ca.pem)
+	v := newSecretVolume(t, cert, key, ca.pem)
 	synctest.Test(t, func(t *testing.T) {
-		var log logbook
+		var log logBuffer
 		c, err := NewCertificates(v.files(), CertificatesConfig{Logger: log.logger()})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -246,7 +246,7 @@ func TestBrokenFilesChangeNothing(t *testing.T) {
 func TestAnExpiredCertificateOfOurOwnIsTold(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), time.Now().Add(-time.Minute))
-	c := load(t, newVolume(t, cert, key, ca.pem).files())
+	c := load(t, newSecretVolume(t, cert, key, ca.pem).files())
 	require.ErrorContains(t, c.Err(), "tls.crt has expired")
 }
 
@@ -254,13 +254,13 @@ func TestAnExpiredCertificateOfOurOwnIsTold(t *testing.T) {
 func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
-	creds, err := load(t, newVolume(t, serverCert, serverKey, ca.pem).files()).Server(ClientCertificateRequired)
+	creds, err := load(t, newSecretVolume(t, serverCert, serverKey, ca.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	hasty := creds.(expiring)
+	hasty := creds.(expiringCredentials)
 	hasty.grace = 2 * time.Second
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: hasty}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	cert, key := ca.issue(t, nodeName("n1"), time.Now().Add(3*time.Second))
-	v := newVolume(t, cert, key, ca.pem)
+	v := newSecretVolume(t, cert, key, ca.pem)
 	certificates := load(t, v.files())
 	conn := connect(t, address, certificates.Client("kpng.test"))
 	defer conn.Close()
@@ -315,7 +315,7 @@ func TestAClientCannotServe(t *testing.T) {
 func TestNoSessionOutlivesItsCA(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
-	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
 	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{})

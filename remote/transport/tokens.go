@@ -29,15 +29,15 @@ type TokensConfig struct {
 	// itself is good, so that a revoked one is found out; 0 is an hour. Up to a tenth
 	// less is taken, for peers that came together not to return together.
 	MaxAge time.Duration
-	// AcceptedFor and RefusedFor are how long a review stands; 0 is two minutes, and
+	// AcceptedFor and RejectedTTL are how long a review stands; 0 is two minutes, and
 	// ten seconds.
-	AcceptedFor, RefusedFor time.Duration
-	// AcceptedSize and RefusedSize are how many of either are remembered; 0 is 10,000
+	AcceptedTTL, RejectedTTL time.Duration
+	// AcceptedSize and MaxRejected are how many of either are remembered; 0 is 10,000
 	// and 1,000. Refusals never push out acceptances.
-	AcceptedSize, RefusedSize int
-	// Reviews is how many reviews are asked for at once, and ReviewsPerAddress how
+	MaxAccepted, MaxRejected int
+	// Reviews is how many reviews are asked for at once, and MaxReviewsPerAddress how
 	// many for peers with one IP address; 0 is 32 and 4. The others wait.
-	Reviews, ReviewsPerAddress int
+	MaxReviews, MaxReviewsPerAddress int
 	// Timeout is how long a review may take; 0 is ten seconds.
 	Timeout time.Duration
 	// Logger tells when tokens cannot be reviewed, and, at level debug, why tokens are
@@ -47,12 +47,12 @@ type TokensConfig struct {
 
 func (c *TokensConfig) setDefaults() {
 	setDefault(&c.MaxAge, time.Hour)
-	setDefault(&c.AcceptedFor, 2*time.Minute)
-	setDefault(&c.RefusedFor, 10*time.Second)
-	setDefault(&c.AcceptedSize, 10_000)
-	setDefault(&c.RefusedSize, 1_000)
-	setDefault(&c.Reviews, 32)
-	setDefault(&c.ReviewsPerAddress, 4)
+	setDefault(&c.AcceptedTTL, 2*time.Minute)
+	setDefault(&c.RejectedTTL, 10*time.Second)
+	setDefault(&c.MaxAccepted, 10_000)
+	setDefault(&c.MaxRejected, 1_000)
+	setDefault(&c.MaxReviews, 32)
+	setDefault(&c.MaxReviewsPerAddress, 4)
 	setDefault(&c.Timeout, 10*time.Second)
 	c.Logger = silentIfNil(c.Logger)
 }
@@ -69,23 +69,23 @@ func setDefault[T int | int32 | uint32 | time.Duration](value *T, standard T) {
 // bound to.
 type Tokens struct {
 	review TokenReviewer
-	config TokensConfig
-	slots  *slots
+	cfg TokensConfig
+	slots  *reviewSlots
 
 	mu       sync.Mutex
-	accepted *memory[Identity]
-	refused  *memory[struct{}]
-	flights  map[tokenKey]*flight
-	down     time.Time // since when tokens cannot be reviewed; zero if they can
+	accepted *cache[Identity]
+	rejected  *cache[struct{}]
+	pending  map[tokenKey]*pendingReview
+	unavailableSince     time.Time // since when tokens cannot be reviewed; zero if they can
 }
 
 type tokenKey [sha256.Size]byte
 
-// A flight is a review that is going on. It is that of the first who asked; who comes
+// A pendingReview is a review that is going on. It is that of the first who asked; who comes
 // later waits, and asks anew if the first gave up.
-type flight struct {
+type pendingReview struct {
 	done     chan struct{}
-	gaveUp   bool
+	abandoned   bool
 	identity Identity
 	err      error
 }
@@ -97,9 +97,9 @@ func NewTokens(review TokenReviewer, config TokensConfig) (*Tokens, error) {
 	}
 	config.setDefaults()
 	return &Tokens{
-		review: review, config: config, slots: newSlots(config.Reviews, config.ReviewsPerAddress),
-		accepted: newMemory[Identity](config.AcceptedSize), refused: newMemory[struct{}](config.RefusedSize),
-		flights: map[tokenKey]*flight{},
+		review: review, cfg: config, slots: newReviewSlots(config.MaxReviews, config.MaxReviewsPerAddress),
+		accepted: newCache[Identity](config.MaxAccepted), rejected: newCache[struct{}](config.MaxRejected),
+		pending: map[tokenKey]*pendingReview{},
 	}, nil
 }
 
@@ -111,72 +111,72 @@ func (t *Tokens) Authenticate(ctx context.Context) (Identity, error) {
 	}
 	key := tokenKey(sha256.Sum256([]byte(token)))
 	for {
-		f, known, mine := t.look(key)
+		f, known, mine := t.lookup(key)
 		switch {
 		case known != nil:
 			return known.identity, known.err
 		case mine:
-			t.lead(ctx, f, key, token)
+			t.runReview(ctx, f, key, token)
 			return f.identity, f.err
 		}
 		select {
 		case <-ctx.Done():
 			return Identity{}, status.FromContextError(ctx.Err()).Err()
 		case <-f.done:
-			if !f.gaveUp {
+			if !f.abandoned {
 				return f.identity, f.err
 			}
 		}
 	}
 }
 
-// look returns what is remembered of a token, or else the flight that will tell, and
+// lookup returns what is remembered of a token, or else the flight that will tell, and
 // whether the caller is to lead it.
-func (t *Tokens) look(key tokenKey) (f, known *flight, mine bool) {
+func (t *Tokens) lookup(key tokenKey) (f, known *pendingReview, mine bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if identity, ok := t.accepted.get(key, now); ok {
-		return nil, &flight{identity: identity}, false
+		return nil, &pendingReview{identity: identity}, false
 	}
-	if _, ok := t.refused.get(key, now); ok {
-		return nil, &flight{err: errRefused()}, false
+	if _, ok := t.rejected.get(key, now); ok {
+		return nil, &pendingReview{err: errTokenRejected()}, false
 	}
-	if f := t.flights[key]; f != nil {
+	if f := t.pending[key]; f != nil {
 		return f, nil, false
 	}
-	f = &flight{done: make(chan struct{}), gaveUp: true}
-	t.flights[key] = f
+	f = &pendingReview{done: make(chan struct{}), abandoned: true}
+	t.pending[key] = f
 	return f, nil, true
 }
 
-func errRefused() error { return refuse("the bearer token is not accepted") }
+func errTokenRejected() error { return errUnauthenticated("the bearer token is not accepted") }
 
-// lead has a token reviewed, and tells all that wait for it.
-func (t *Tokens) lead(ctx context.Context, f *flight, key tokenKey, token string) {
+// runReview has a token reviewed, and tells all that wait for it.
+func (t *Tokens) runReview(ctx context.Context, f *pendingReview, key tokenKey, token string) {
 	defer func() {
 		t.mu.Lock()
-		delete(t.flights, key)
+		delete(t.pending, key)
 		t.mu.Unlock()
 		close(f.done)
 	}()
-	review, err := t.ask(ctx, token)
+	review, err := t.requestReview(ctx, token)
 	if err != nil && ctx.Err() != nil { // says nothing about the token, nor about the reviewer
 		f.err = status.FromContextError(ctx.Err()).Err()
 		return
 	}
-	f.gaveUp = false
-	t.reviewable(ctx, err)
+	f.abandoned = false
+	t.logAvailability(ctx, err)
 	if err != nil {
-		f.err = unavailable("the bearer token cannot be reviewed now")
+		f.err = errUnavailable("the bearer token cannot be reviewed now")
 		return
 	}
-	f.identity, f.err = t.judge(ctx, key, token, review)
+	f.identity, f.err = t.decide(ctx, key, token, review)
 }
 
-// ask takes its turn and has a token reviewed.
-func (t *Tokens) ask(ctx context.Context, token string) (TokenReview, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.config.Timeout)
+// requestReview takes its turn and has a token reviewed.
+func (t *Tokens) requestReview(ctx context.Context, token string) (TokenReview, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -187,25 +187,25 @@ func (t *Tokens) ask(ctx context.Context, token string) (TokenReview, error) {
 		return TokenReview{}, fmt.Errorf("too many reviews are going on: %w", err)
 	}
 	defer release()
-	return t.review(ctx, token, t.config.Audiences)
+	return t.review(ctx, token, t.cfg.Audiences)
 }
 
-// judge makes an identity of a review, and remembers it.
-func (t *Tokens) judge(ctx context.Context, key tokenKey, token string, review TokenReview) (Identity, error) {
+// decide makes an identity of a review, and remembers it.
+func (t *Tokens) decide(ctx context.Context, key tokenKey, token string, review TokenReview) (Identity, error) {
 	now := time.Now()
 	if reason := t.objection(review); reason != "" {
-		t.config.Logger.DebugContext(ctx, "token refused", "name", review.Name, "reason", reason)
+		t.cfg.Logger.DebugContext(ctx, "token refused", "name", review.Name, "reason", reason)
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.refused.put(key, struct{}{}, now.Add(t.config.RefusedFor))
-		return Identity{}, errRefused()
+		t.rejected.put(key, struct{}{}, now.Add(t.cfg.RejectedTTL))
+		return Identity{}, errTokenRejected()
 	}
 	identity := review.identity()
-	identity.Expires = now.Add(t.config.MaxAge - rand.N(t.config.MaxAge/10+1))
+	identity.Expires = now.Add(t.cfg.MaxAge - rand.N(t.cfg.MaxAge/10+1))
 	if end := tokenExpiry(token); !end.IsZero() && end.Before(identity.Expires) {
 		identity.Expires = end
 	}
-	until := now.Add(t.config.AcceptedFor)
+	until := now.Add(t.cfg.AcceptedTTL)
 	if identity.Expires.Before(until) {
 		until = identity.Expires
 	}
@@ -224,27 +224,27 @@ func (t *Tokens) objection(r TokenReview) string {
 		return "not authenticated"
 	case r.Name == "":
 		return "the token is nobody's"
-	case !slices.ContainsFunc(t.config.Audiences, func(a string) bool { return slices.Contains(r.Audiences, a) }):
-		return fmt.Sprintf("the token is meant for %q, not for %q", r.Audiences, t.config.Audiences)
+	case !slices.ContainsFunc(t.cfg.Audiences, func(a string) bool { return slices.Contains(r.Audiences, a) }):
+		return fmt.Sprintf("the token is meant for %q, not for %q", r.Audiences, t.cfg.Audiences)
 	}
 	return ""
 }
 
-// reviewable logs when reviews begin to fail, and when they no longer do.
-func (t *Tokens) reviewable(ctx context.Context, err error) {
+// logAvailability logs when reviews begin to fail, and when they no longer do.
+func (t *Tokens) logAvailability(ctx context.Context, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case err != nil && t.down.IsZero():
-		t.down = time.Now()
-		t.config.Logger.WarnContext(ctx, "cannot review tokens; peers without a remembered one are turned away", "err", err)
-	case err == nil && !t.down.IsZero():
-		t.config.Logger.InfoContext(ctx, "tokens can be reviewed again", "after", time.Since(t.down))
-		t.down = time.Time{}
+	case err != nil && t.unavailableSince.IsZero():
+		t.unavailableSince = time.Now()
+		t.cfg.Logger.WarnContext(ctx, "cannot review tokens; peers without a remembered one are turned away", "err", err)
+	case err == nil && !t.unavailableSince.IsZero():
+		t.cfg.Logger.InfoContext(ctx, "tokens can be reviewed again", "after", time.Since(t.unavailableSince))
+		t.unavailableSince = time.Time{}
 	}
 }
 
-// unavailable returns the error for a peer that may try again.
-func unavailable(format string, args ...any) error {
+// errUnavailable returns the error for a peer that may try again.
+func errUnavailable(format string, args ...any) error {
 	return status.Errorf(codes.Unavailable, format, args...)
 }

@@ -157,7 +157,7 @@ func TestReviewsAreRememberedForAWhile(t *testing.T) {
 
 func TestAReviewerThatIsDownRefusesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logbook
+		var log logBuffer
 		i := &issuer{good: map[string]TokenReview{"good": nodeReview("n1"), "late": nodeReview("n2")}}
 		tokens := newTokens(t, i, func(c *TokensConfig) { c.Logger = log.logger() })
 		ask := func(token string) error {
@@ -216,7 +216,7 @@ func TestOneReviewServesAllWhoWait(t *testing.T) {
 			require.NoError(t, <-results)
 		}
 		require.Zero(t, i.count())
-		require.Empty(t, tokens.flights)
+		require.Empty(t, tokens.pending)
 	})
 }
 
@@ -245,21 +245,21 @@ func TestWhoFloodsWaitsForItself(t *testing.T) {
 		flood.Wait()
 		close(i.hold)
 		require.NoError(t, <-good)
-		require.Empty(t, tokens.slots.by)
+		require.Empty(t, tokens.slots.byAddress)
 		require.Empty(t, tokens.slots.all)
 	})
 }
 
 func TestMemoryIsBounded(t *testing.T) {
 	i := &issuer{good: map[string]TokenReview{"a": nodeReview("a"), "b": nodeReview("b"), "c": nodeReview("c")}}
-	tokens := newTokens(t, i, func(c *TokensConfig) { c.AcceptedSize, c.RefusedSize = 2, 3 })
+	tokens := newTokens(t, i, func(c *TokensConfig) { c.MaxAccepted, c.MaxRejected = 2, 3 })
 	ask := func(token string) { _, _ = tokens.Authenticate(calling(t, "10.0.0.1", "Bearer "+token)) }
 	ask("a")
 	ask("b")
 	for n := range 100 {
 		ask(fmt.Sprintf("junk%d", n))
 	}
-	require.Equal(t, 3, len(tokens.refused.byKey))
+	require.Equal(t, 3, len(tokens.rejected.byKey))
 	i.count()
 	ask("a") // so that b was not asked for longest
 	require.Zero(t, i.count(), "refusals push out no acceptance")
@@ -270,7 +270,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	ask("b")
 	require.Equal(t, 1, i.count())
 	require.Len(t, tokens.accepted.byKey, 2)
-	require.Equal(t, 2, tokens.accepted.order.Len())
+	require.Equal(t, 2, tokens.accepted.recency.Len())
 }
 
 func jwt(claims string) string {
@@ -305,7 +305,7 @@ func TestATokenMakesNoIdentityForEver(t *testing.T) {
 func TestTokensOverTheWire(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n3"), inAnHour())
-	files := newVolume(t, cert, key, ca.pem).files()
+	files := newSecretVolume(t, cert, key, ca.pem).files()
 	serverSide, withCert, plain := load(t, files), load(t, files), load(t, Files{CA: files.CA})
 	creds, err := serverSide.Server(ClientCertificateOptional)
 	require.NoError(t, err)

@@ -104,9 +104,9 @@ type ClientLimits struct {
 	StreamWindow, ConnectionWindow int32
 }
 
-// shuffled has a client take one address of all that a name has, at random: one
+// pickRandomReplica has a client take one address of all that a name has, at random: one
 // connection per client, spread over the replicas.
-const shuffled = `{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}`
+const pickRandomReplica = `{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}`
 
 // ClientOptions returns what makes a client keep to limits, and take one replica at
 // random of those that it is given.
@@ -127,6 +127,6 @@ func ClientOptions(l ClientLimits) []grpc.DialOption {
 		}),
 		grpc.WithInitialWindowSize(l.StreamWindow),
 		grpc.WithInitialConnWindowSize(l.ConnectionWindow),
-		grpc.WithDefaultServiceConfig(shuffled),
+		grpc.WithDefaultServiceConfig(pickRandomReplica),
 	}
 }

@@ -58,7 +58,7 @@ func bearer(ctx context.Context) (string, error) {
 	case 1:
 		return parseBearer(values[0])
 	default:
-		return "", refuse("there is more than one authorization")
+		return "", errUnauthenticated("there is more than one authorization")
 	}
 }
 
@@ -67,14 +67,14 @@ func bearer(ctx context.Context) (string, error) {
 func parseBearer(value string) (string, error) {
 	scheme, token, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", refuse("the authorization is no bearer token")
+		return "", errUnauthenticated("the authorization is no bearer token")
 	}
 	token = strings.TrimLeft(token, " ")
 	if len(token) > maxToken {
-		return "", refuse("the bearer token has %d bytes, and %d are allowed", len(token), maxToken)
+		return "", errUnauthenticated("the bearer token has %d bytes, and %d are allowed", len(token), maxToken)
 	}
 	if body := strings.TrimRight(token, "="); body == "" || strings.ContainsFunc(body, notOfToken) {
-		return "", refuse("the bearer token is malformed")
+		return "", errUnauthenticated("the bearer token is malformed")
 	}
 	return token, nil
 }
@@ -117,11 +117,11 @@ func (f tokenFile) RequireTransportSecurity() bool { return true }
 func (f tokenFile) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	info, _ := credentials.RequestInfoFromContext(ctx)
 	if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-		return nil, unavailable("the token in %s is not shown here: %v", string(f), err)
+		return nil, errUnavailable("the token in %s is not shown here: %v", string(f), err)
 	}
 	token, err := os.ReadFile(string(f))
 	if err != nil {
-		return nil, unavailable("cannot read the token: %v", err)
+		return nil, errUnavailable("cannot read the token: %v", err)
 	}
 	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, nil
 }

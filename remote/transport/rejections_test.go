@@ -24,7 +24,7 @@ import (
 // TestRefusalsAreTold: at a level that everybody has, who was refused and why; again only
 // for those who debug.
 func TestRefusalsAreTold(t *testing.T) {
-	var log logbook
+	var log logBuffer
 	authenticate := func(ctx context.Context) (Identity, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		if len(md.Get("name")) == 0 {
@@ -63,16 +63,16 @@ func TestRefusalsAreTold(t *testing.T) {
 func TestRefusedHandshakesAreTold(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
-	certificates := load(t, newVolume(t, cert, key, ca.pem).files())
+	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
 	creds, err := certificates.Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	var log logbook
+	var log logBuffer
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds, Logger: log.logger()}, ServerLimits{},
 		Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 	probe, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	require.NoError(t, probe.Close())
-	stranger := load(t, Files{CA: newVolume(t, cert, key, ca.pem).files().CA})
+	stranger := load(t, Files{CA: newSecretVolume(t, cert, key, ca.pem).files().CA})
 	require.Error(t, check(t, dial(t, address, stranger.Client("kpng.test")), "n1"))
 	require.Eventually(t, func() bool { return log.String() != "" }, 20*time.Second, time.Millisecond)
 	require.Contains(t, log.String(), "client didn't provide a certificate")
@@ -83,31 +83,31 @@ func TestRefusedHandshakesAreTold(t *testing.T) {
 // TestRefusalsAreBounded: whoever has many names and much to say does not fill the log.
 func TestRefusalsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logbook
-		r := newRefusals(log.logger())
+		var log logBuffer
+		r := newRejectionLog(log.logger())
 		tell := func(ip byte, err error) {
-			r.tell(t.Context(), &net.TCPAddr{IP: net.IPv4(10, 0, 0, ip), Port: 1}, "", "m", err)
+			r.log(t.Context(), &net.TCPAddr{IP: net.IPv4(10, 0, 0, ip), Port: 1}, "", "m", err)
 		}
 		for range 3 {
 			for ip := range byte(200) {
 				tell(ip, errors.New(strings.Repeat("x", 10_000)))
 			}
 		}
-		require.Equal(t, maxRefusals, strings.Count(log.String(), "\n"))
-		require.Less(t, len(log.String()), maxRefusals*2*maxReason)
-		time.Sleep(refusalPeriod)
+		require.Equal(t, maxRejections, strings.Count(log.String(), "\n"))
+		require.Less(t, len(log.String()), maxRejections*2*maxReason)
+		time.Sleep(rejectionPeriod)
 		tell(1, errors.New("again"))
 		require.Contains(t, log.String(), "err=again untold=500")
-		require.LessOrEqual(t, len(r.told), maxRefusals)
+		require.LessOrEqual(t, len(r.logged), maxRejections)
 	})
 }
 
 // TestRefusalsAgain: those who debug see each.
 func TestRefusalsAgain(t *testing.T) {
-	var log logbook
-	r := newRefusals(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	var log logBuffer
+	r := newRejectionLog(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for range 2 {
-		r.tell(t.Context(), &net.UnixAddr{}, "me", "m", errors.New("no"))
+		r.log(t.Context(), &net.UnixAddr{}, "me", "m", errors.New("no"))
 	}
 	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"))
 	require.Equal(t, 1, strings.Count(log.String(), "level=DEBUG"))

@@ -27,22 +27,22 @@ type ConnectionLimits struct {
 func LimitConnections(inner net.Listener, limits ConnectionLimits, logger *slog.Logger) net.Listener {
 	setDefault(&limits.Total, 10_000)
 	setDefault(&limits.PerAddress, 100)
-	return &limited{Listener: inner, limits: limits, logger: silentIfNil(logger), by: map[netip.Addr]int{}}
+	return &limitedListener{Listener: inner, limits: limits, logger: silentIfNil(logger), byAddress: map[netip.Addr]int{}}
 }
 
-type limited struct {
+type limitedListener struct {
 	net.Listener
 	limits ConnectionLimits
 	logger *slog.Logger
 
 	mu      sync.Mutex
 	open    int
-	by      map[netip.Addr]int // open, of those that have an address
+	byAddress      map[netip.Addr]int // open, of those that have an address
 	refused int                // since it was told
-	told    time.Time
+	lastLogged    time.Time
 }
 
-func (l *limited) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -59,34 +59,34 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *limited) admit(addr netip.Addr) bool {
+func (l *limitedListener) admit(addr netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.limits.Total || addr.IsValid() && l.by[addr] >= l.limits.PerAddress {
+	if l.open >= l.limits.Total || addr.IsValid() && l.byAddress[addr] >= l.limits.PerAddress {
 		l.refused++
-		if now := time.Now(); now.Sub(l.told) > time.Minute {
+		if now := time.Now(); now.Sub(l.lastLogged) > time.Minute {
 			l.logger.Warn("refusing connections above the limit", "listener", l.Addr(), "last", addr, "refused", l.refused,
-				"open", l.open, "total", l.limits.Total, "openFromAddress", l.by[addr], "perAddress", l.limits.PerAddress)
-			l.told, l.refused = now, 0
+				"open", l.open, "total", l.limits.Total, "openFromAddress", l.byAddress[addr], "perAddress", l.limits.PerAddress)
+			l.lastLogged, l.refused = now, 0
 		}
 		return false
 	}
 	l.open++
 	if addr.IsValid() {
-		l.by[addr]++
+		l.byAddress[addr]++
 	}
 	return true
 }
 
-func (l *limited) release(addr netip.Addr) {
+func (l *limitedListener) release(addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
 	if !addr.IsValid() {
 		return
 	}
-	if l.by[addr]--; l.by[addr] == 0 {
-		delete(l.by, addr)
+	if l.byAddress[addr]--; l.byAddress[addr] == 0 {
+		delete(l.byAddress, addr)
 	}
 }
 
