@@ -11,74 +11,78 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A Verb is what somebody wants to do.
+// A Verb is an operation that needs a permission.
 type Verb string
 
 const (
-	// VerbWatchNode is to watch what one node must do.
+	// VerbWatchNode watches the desired state of one node.
 	VerbWatchNode Verb = "watch-node"
-	// VerbWatchCluster is to watch the facts about the whole cluster.
-	VerbWatchCluster Verb = "watch-global"
-	// VerbInspect is to see how far the nodes have come.
+	// VerbWatchCluster watches the cluster state.
+	VerbWatchCluster Verb = "watch-cluster"
+	// VerbInspect reads progress and explanations of nodes.
 	VerbInspect Verb = "inspect"
 )
 
-// An Access is what somebody wants to do, and to which node; Node is "" where that
-// makes no sense.
+// An Access is an operation on a node. Node is "" for an operation on all nodes or on the
+// cluster.
 type Access struct {
 	Verb Verb
 	Node string
 }
 
-// An Authorizer returns nil if an identity may have an access, and else an error for
-// the peer, with a gRPC status: PermissionDenied, or Unavailable if it cannot say now.
-type Authorizer func(ctx context.Context, who Identity, access Access) error
+// An Authorizer returns nil when identity is permitted to do access. Otherwise it returns
+// a gRPC status error, which the peer receives: PermissionDenied, or Unavailable when it
+// cannot decide now. Calls may overlap.
+type Authorizer func(ctx context.Context, identity Identity, access Access) error
 
-// Subjects are identities: by name, or by a group they are in.
+// Subjects select identities by name or by group.
 type Subjects struct {
 	Names, Groups []string
 }
 
-// Include reports whether an identity is among the subjects.
+// Include reports whether s selects i.
 func (s Subjects) Include(i Identity) bool {
 	return slices.Contains(s.Names, i.Name) || slices.ContainsFunc(s.Groups, i.In)
 }
 
-// Rules say who may do what; its Authorize is an [Authorizer]. What they do not allow
-// is denied: the zero Rules allow a node to watch itself and nothing else.
+// Rules are permissions; [Rules.Authorize] is an [Authorizer]. Everything that they do not
+// list is denied: the zero Rules permit a node identity to watch its own node.
 type Rules struct {
-	// OwnNode may watch the node that they are bound to, as the nodes themselves
-	// (members of "system:nodes") always may: the service account of the agents, say.
-	// Not every identity that is bound to a node may, for every pod is.
+	// OwnNode are permitted to watch the node that they are bound to, like members of
+	// "system:nodes": for example the service account of node agents. Identities that are
+	// bound to a node and not listed are denied, because every pod has a token that is
+	// bound to its node.
 	OwnNode Subjects
-	// Allow lists who may do something to any node.
+	// Allow lists the identities that may use a verb on every node.
 	Allow map[Verb]Subjects
 }
 
 // Authorize implements [Authorizer].
-func (r Rules) Authorize(_ context.Context, who Identity, access Access) error {
+func (r Rules) Authorize(_ context.Context, identity Identity, access Access) error {
 	if access.Verb == VerbWatchNode && access.Node == "" {
-		return status.Error(codes.InvalidArgument, "no node is named")
+		return status.Error(codes.InvalidArgument, "node name: required")
 	}
-	agent := nodeOf(who.Name, who.Groups) != "" || r.OwnNode.Include(who)
-	if access.Verb == VerbWatchNode && agent && who.Node == access.Node {
+	agent := nodeOf(identity.Name, identity.Groups) != "" || r.OwnNode.Include(identity)
+	if access.Verb == VerbWatchNode && agent && identity.Node == access.Node {
 		return nil
 	}
-	if r.Allow[access.Verb].Include(who) {
+	if r.Allow[access.Verb].Include(identity) {
 		return nil
 	}
-	return denied(who, access)
+	return denied(identity, access)
 }
 
-func denied(who Identity, access Access) error {
+func denied(identity Identity, access Access) error {
 	if access.Node == "" {
-		return status.Errorf(codes.PermissionDenied, "%q may not %s", who.Name, access.Verb)
+		return status.Errorf(codes.PermissionDenied, "%q is not permitted to %s", identity.Name, access.Verb)
 	}
-	bound := "which is bound to no node"
-	if who.Node != "" {
-		bound = "which is bound to node " + who.Node
+	binding := "bound to no node"
+	if identity.Node != "" {
+		binding = "bound to node " + identity.Node
 	}
-	return status.Errorf(codes.PermissionDenied, "%q, %s, may not %s %q", who.Name, bound, access.Verb, access.Node)
+	return status.Errorf(codes.PermissionDenied, "%q (%s) is not permitted to %s %q", identity.Name, binding, access.Verb, access.Node)
 }
 
-func denyEverything(_ context.Context, who Identity, access Access) error { return denied(who, access) }
+func denyEverything(_ context.Context, identity Identity, access Access) error {
+	return denied(identity, access)
+}

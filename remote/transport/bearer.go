@@ -16,28 +16,29 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// A TokenReview is what is known of a token.
+// A TokenReview is the result of a token review.
 type TokenReview struct {
-	// Authenticated says that the token is good; all else is of a good one.
+	// Authenticated reports whether the token is valid. The other fields but Reason are set
+	// for valid tokens only.
 	Authenticated bool
 	Name          string
 	Groups        []string
-	// Audiences are those of the ones that were asked for which the token is meant for.
+	// Audiences are the requested audiences that the token is valid for.
 	Audiences []string
 	Extra     map[string][]string
-	// Reason says, for the log, why a token is not good.
+	// Reason is why the token is invalid; it is logged.
 	Reason string
 }
 
-// A TokenReviewer asks whoever issued a token whether it is good for one of the
-// audiences. An error says that this cannot be known now. It heeds ctx.
+// A TokenReviewer reviews a token for the given audiences. An error means that the review
+// is not possible now. It returns soon after ctx ends. Calls may overlap.
 type TokenReviewer func(ctx context.Context, token string, audiences []string) (TokenReview, error)
 
-// nodeNameKey is where Kubernetes says which node a service account token is bound
-// to: that of the pod it was made for.
+// nodeNameKey is the extra field in which Kubernetes returns the node of the pod that a
+// service account token is bound to.
 const nodeNameKey = "authentication.kubernetes.io/node-name"
 
-// identity returns whose token was reviewed.
+// identity returns the identity of the reviewed token.
 func (r TokenReview) identity() Identity {
 	i := Identity{Name: r.Name, Groups: r.Groups, Node: nodeOf(r.Name, r.Groups)}
 	if names := r.Extra[nodeNameKey]; strings.HasPrefix(r.Name, serviceAccountPrefix) && len(names) == 1 {
@@ -46,10 +47,10 @@ func (r TokenReview) identity() Identity {
 	return i
 }
 
-// maxToken is more than any token has, and what one may be bothered with.
+// maxToken is the maximum length of a token in bytes; tokens of Kubernetes are shorter.
 const maxToken = 8 << 10
 
-// bearer returns the token that a call comes with.
+// bearer returns the bearer token of a call.
 func bearer(ctx context.Context) (string, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	switch values := md.Get("authorization"); len(values) {
@@ -58,20 +59,20 @@ func bearer(ctx context.Context) (string, error) {
 	case 1:
 		return parseBearer(values[0])
 	default:
-		return "", errUnauthenticated("there is more than one authorization")
+		return "", errUnauthenticated("more than one authorization header")
 	}
 }
 
-// parseBearer reads "Bearer TOKEN" as in RFC 6750. What cannot be a token is not worth
+// parseBearer parses "Bearer TOKEN" as in RFC 6750. A malformed token is rejected without
 // a review.
 func parseBearer(value string) (string, error) {
 	scheme, token, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", errUnauthenticated("the authorization is no bearer token")
+		return "", errUnauthenticated("the authorization header has no bearer token")
 	}
 	token = strings.TrimLeft(token, " ")
 	if len(token) > maxToken {
-		return "", errUnauthenticated("the bearer token has %d bytes, and %d are allowed", len(token), maxToken)
+		return "", errUnauthenticated("the bearer token has %d bytes, the maximum is %d", len(token), maxToken)
 	}
 	if body := strings.TrimRight(token, "="); body == "" || strings.ContainsFunc(body, notOfToken) {
 		return "", errUnauthenticated("the bearer token is malformed")
@@ -83,8 +84,8 @@ func notOfToken(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/", r))
 }
 
-// tokenExpiry returns when a token expires by its own words, if it is a JWT that says
-// so. They are to be believed of a token that was found good, for they are signed.
+// tokenExpiry returns the expiry of a JWT, or the zero time. The caller has reviewed the
+// token, which verifies the signature.
 func tokenExpiry(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -97,17 +98,16 @@ func tokenExpiry(token string) time.Time {
 	var claims struct {
 		Expires float64 `json:"exp"`
 	}
-	// Later than year 9999 is as good as never.
+	// A time after the year 9999 means never.
 	if json.Unmarshal(payload, &claims) != nil || claims.Expires <= 0 || claims.Expires > 253402300799 {
 		return time.Time{}
 	}
 	return time.Unix(int64(math.Floor(claims.Expires)), 0)
 }
 
-// BearerTokenFile returns credentials by which a client shows the token in a file, as
-// kubelet keeps it fresh for a pod. The file is read for each call: streams are few,
-// and nobody has to be told of a new token. It is not shown on a connection in
-// plaintext, except on a unix socket with [SocketCredentials].
+// BearerTokenFile returns credentials that send the token in a file, which the kubelet
+// renews for a pod. The file is read for each call, so a new token is used at once. The
+// token is not sent over plaintext, except on a Unix socket with [SocketCredentials].
 func BearerTokenFile(path string) credentials.PerRPCCredentials { return tokenFile(path) }
 
 type tokenFile string
@@ -117,11 +117,11 @@ func (f tokenFile) RequireTransportSecurity() bool { return true }
 func (f tokenFile) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	info, _ := credentials.RequestInfoFromContext(ctx)
 	if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-		return nil, errUnavailable("the token in %s is not shown here: %v", string(f), err)
+		return nil, errUnavailable("the token in %s is not sent on an insecure connection: %v", string(f), err)
 	}
 	token, err := os.ReadFile(string(f))
 	if err != nil {
-		return nil, errUnavailable("cannot read the token: %v", err)
+		return nil, errUnavailable("reading the token: %v", err)
 	}
 	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, nil
 }

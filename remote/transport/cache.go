@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// A cache keeps so many values for some time. When it is full, the one that was not
-// asked for longest makes room. It is not safe for concurrent use.
+// A cache holds up to size values, each until it expires. When it is full, the least
+// recently used value is removed. Calls must not overlap.
 type cache[V any] struct {
-	size  int
-	byKey map[tokenKey]*list.Element
-	recency *list.List // of *remembered[V], the last asked for in front
+	size    int
+	byKey   map[tokenKey]*list.Element
+	recency *list.List // of *cacheEntry[V], the most recently used in front
 }
 
 type cacheEntry[V any] struct {
@@ -57,26 +57,26 @@ func (m *cache[V]) remove(e *list.Element) {
 	delete(m.byKey, m.recency.Remove(e).(*cacheEntry[V]).key)
 }
 
-// Slots bound what goes on at once, in all and for one address: who floods the server
-// waits for itself.
+// reviewSlots limit concurrent token reviews, in total and per address, so that an address
+// that floods the server delays only itself.
 type reviewSlots struct {
-	all  chan struct{}
+	all        chan struct{}
 	perAddress int
 
-	mu sync.Mutex
+	mu        sync.Mutex
 	byAddress map[netip.Addr]*addressSlots
 }
 
 type addressSlots struct {
 	taken chan struct{}
-	users int // who have some or wait for one
+	users int // holders and waiters; guarded by reviewSlots.mu
 }
 
 func newReviewSlots(all, each int) *reviewSlots {
 	return &reviewSlots{all: make(chan struct{}, all), perAddress: each, byAddress: map[netip.Addr]*addressSlots{}}
 }
 
-// take waits for a slot, which is to be released. An error is that of ctx.
+// take waits for a slot. The caller releases it. The error is that of ctx.
 func (s *reviewSlots) take(ctx context.Context, addr netip.Addr) (release func(), err error) {
 	own := s.enter(addr)
 	select {

@@ -19,77 +19,78 @@ import (
 	"time"
 )
 
-// Files names what is read: PEM, each by its path, so that volumes of Secrets and
-// renamed files are followed alike.
+// Files are the paths of PEM files. They are read by path each time, so that mounted
+// Secrets and renamed files are followed.
 type Files struct {
-	// Cert and Key are the certificate that this side shows, with what leads from it
-	// to the CA, and its key. A client may have neither.
+	// Cert and Key are the certificate of this side, followed by its intermediates, and its
+	// private key. Both are optional for a client.
 	Cert, Key string
-	// CA holds the certificates that one of the peer must lead to. A server that asks
-	// for client certificates needs it; a client without it takes the system's.
+	// CA holds the root certificates for verifying the peer. A server that asks for client
+	// certificates requires it; a client without it uses the roots of the system.
 	CA string
 }
 
-// CertificatesConfig is how to read and use [Files].
+// CertificatesConfig configures [NewCertificates].
 type CertificatesConfig struct {
-	// Poll is how often the files are read; 0 is every minute.
+	// Poll is the interval between two reads of the files; 0 means 1 min.
 	Poll time.Duration
-	// MinVersion is the oldest TLS to speak, such as tls.VersionTLS12; 0 is TLS 1.3.
+	// MinVersion is the minimum TLS version, tls.VersionTLS12 or tls.VersionTLS13; 0 means
+	// TLS 1.3.
 	MinVersion uint16
-	// Logger tells of new certificates and of files that cannot be used. nil is
-	// silent.
+	// Logger receives new certificates and files that cannot be used. nil is silent.
 	Logger *slog.Logger
 }
 
 const defaultPoll = time.Minute
 
-// Certificates are read from files, and again as these change. New connections use
-// what was last read; those there are go on with what they began with, until
-// [ServerLimits.MaxConnectionAge]. Its methods may be called from any goroutine.
+// Certificates are read from files, and read again when the files change. New connections
+// use the files that were read last; existing ones keep theirs until
+// [ServerLimits.MaxConnectionAge]. Methods may be called from any goroutine.
 type Certificates struct {
 	files   Files
-	cfg  CertificatesConfig
+	cfg     CertificatesConfig
 	logger  *slog.Logger
 	current atomic.Pointer[fileSet]
 
 	mu  sync.Mutex
-	err error // of the last reading
+	err error // of the last read
 }
 
-// fileSet is what was read at one time. It never changes.
+// A fileSet is the content of the files at one time. It is immutable.
 type fileSet struct {
 	hash  [sha256.Size]byte
 	pair  *tls.Certificate // nil if there is none
 	roots *x509.CertPool   // nil if there is no CA file
 }
 
-// NewCertificates reads files once, and fails if they cannot be used. Call Run to
-// follow them.
-func NewCertificates(files Files, config CertificatesConfig) (*Certificates, error) {
-	if config.Poll <= 0 {
-		config.Poll = defaultPoll
+// NewCertificates reads the files once. The error names the file or field that is invalid.
+// Call [Certificates.Run] to follow changes.
+func NewCertificates(files Files, cfg CertificatesConfig) (*Certificates, error) {
+	if cfg.Poll <= 0 {
+		cfg.Poll = defaultPoll
 	}
-	switch config.MinVersion {
+	switch cfg.MinVersion {
 	case 0:
-		config.MinVersion = tls.VersionTLS13
+		cfg.MinVersion = tls.VersionTLS13
 	case tls.VersionTLS12, tls.VersionTLS13:
 	default:
-		return nil, fmt.Errorf("transport: CertificatesConfig.MinVersion is %s; only TLS 1.2 and 1.3 are safe", tls.VersionName(config.MinVersion))
+		return nil, fmt.Errorf("transport: CertificatesConfig.MinVersion: %s is not supported, want TLS 1.2 or 1.3", tls.VersionName(cfg.MinVersion))
 	}
 	if (files.Cert == "") != (files.Key == "") {
-		return nil, errors.New("transport: of Files.Cert and Files.Key only one is given")
+		return nil, errors.New("transport: Files.Cert, Files.Key: set both or none")
 	}
 	m, err := files.read()
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	c := &Certificates{files: files, cfg: config, logger: silentIfNil(config.Logger)}
+	c := &Certificates{files: files, cfg: cfg, logger: silentIfNil(cfg.Logger)}
 	c.current.Store(m)
 	return c, nil
 }
 
-// Run reads the files again and again until ctx is done, and then returns nil. Files
-// that cannot be used change nothing but [Certificates.Err].
+// Run polls the files until ctx ends, and then returns nil. While files cannot be used, the
+// previous ones stay in use and [Certificates.Err] returns the error. Calls must not
+// overlap.
 func (c *Certificates) Run(ctx context.Context) error {
 	poll := time.NewTicker(c.cfg.Poll)
 	defer poll.Stop()
@@ -103,19 +104,19 @@ func (c *Certificates) Run(ctx context.Context) error {
 	}
 }
 
-// Err says what is wrong: the files could not be used when they were last read, so an
-// older certificate or CA is in use, or the certificate in use has expired.
+// Err returns an error when the files could not be used at the last read, so that older
+// ones are in use, or when the certificate in use has expired.
 func (c *Certificates) Err() error {
 	c.mu.Lock()
 	err := c.err
 	c.mu.Unlock()
 	if end := c.NotAfter(); err == nil && !end.IsZero() && !time.Now().Before(end) {
-		return fmt.Errorf("transport: the certificate in %s has expired at %s", c.files.Cert, end.Format(time.RFC3339))
+		return fmt.Errorf("transport: certificate %s expired at %s", c.files.Cert, end.Format(time.RFC3339))
 	}
 	return err
 }
 
-// NotAfter is when the certificate in use expires, or zero if there is none.
+// NotAfter returns when the certificate in use expires, or the zero time without one.
 func (c *Certificates) NotAfter() time.Time {
 	if pair := c.current.Load().pair; pair != nil {
 		return pair.Leaf.NotAfter
@@ -125,7 +126,7 @@ func (c *Certificates) NotAfter() time.Time {
 
 func (c *Certificates) reload() {
 	m, err := c.files.read()
-	if err != nil { // perhaps a volume was swapped between one file and the next
+	if err != nil { // a volume may have been replaced between two files
 		m, err = c.files.read()
 	}
 	if err != nil {
@@ -136,23 +137,23 @@ func (c *Certificates) reload() {
 		return
 	}
 	c.current.Store(m)
-	c.logger.Info("using new certificates", "cert", c.files.Cert, "ca", c.files.CA, "notAfter", c.NotAfter())
+	c.logger.Info("Loaded new certificates", "cert", c.files.Cert, "ca", c.files.CA, "notAfter", c.NotAfter())
 }
 
-// report remembers an error, and logs it when it is another than last time.
+// report stores an error and logs it when it differs from the previous one.
 func (c *Certificates) report(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err != nil && (c.err == nil || c.err.Error() != err.Error()):
-		c.logger.Warn("cannot use certificate files; keeping what is in use", "err", err)
+		c.logger.Warn("Certificate files are invalid, keeping the previous ones", "err", err)
 	case err == nil && c.err != nil:
-		c.logger.Info("certificate files can be used again")
+		c.logger.Info("Certificate files are valid again")
 	}
 	c.err = err
 }
 
-// read reads all files. The names of files are in its errors, and never their content.
+// read reads all files. Errors contain the names of files, never their content.
 func (f Files) read() (*fileSet, error) {
 	hash, m := sha256.New(), &fileSet{}
 	contents := func(path string) ([]byte, error) {
@@ -192,8 +193,8 @@ func (f Files) read() (*fileSet, error) {
 	return m, nil
 }
 
-// pool reads a bundle of certificates. One that cannot be read fails all: to distrust
-// somebody in silence is worse than to keep what was there.
+// pool parses a bundle of certificates. One invalid certificate fails all: dropping a CA
+// silently is worse than keeping the previous bundle.
 func pool(bundle []byte) (*x509.CertPool, error) {
 	roots, n := x509.NewCertPool(), 0
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
@@ -208,7 +209,7 @@ func pool(bundle []byte) (*x509.CertPool, error) {
 		roots.AddCert(cert)
 	}
 	if n == 0 {
-		return nil, errors.New("holds no certificate")
+		return nil, errors.New("contains no certificate")
 	}
 	return roots, nil
 }

@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// An authority makes certificates.
+// An authority is a CA.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -57,7 +57,7 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// issue returns a certificate and its key. One with no usages is good for both sides.
+// issue returns a certificate and its key, for clients and servers unless usages are given.
 func (a *authority) issue(t testing.TB, subject pkix.Name, notAfter time.Time, usages ...x509.ExtKeyUsage) (cert, key []byte) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func nodeName(node string) pkix.Name {
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-// A secretVolume is a directory that is swapped as kubelet swaps those of Secrets.
+// A secretVolume is a directory that is replaced as the kubelet replaces mounted Secrets.
 type secretVolume struct {
 	t   testing.TB
 	dir string
@@ -121,8 +121,8 @@ func load(t testing.TB, files Files) *Certificates {
 	return c
 }
 
-// guardedHealth is the health service, guarded as an endpoint is: the service that is asked
-// for stands for the node, and none for the global set.
+// guardedHealth is a health service that calls Allow: the service name of a request is used
+// as the node name, and "" as the cluster.
 type guardedHealth struct{ *health.Server }
 
 func (w guardedHealth) allow(ctx context.Context, r *healthpb.HealthCheckRequest) error {
@@ -146,7 +146,7 @@ func (w guardedHealth) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Hea
 	return w.Server.Watch(r, stream)
 }
 
-// serve serves until the test ends, and returns where.
+// serve serves until the test ends, and returns its address.
 func serve(t testing.TB, address string, config ListenConfig, limits ServerLimits, guard Guard) string {
 	return serveService(t, address, config, limits, guard, guardedHealth{health.NewServer()})
 }
@@ -180,7 +180,7 @@ func connect(t testing.TB, address string, creds credentials.TransportCredential
 	return conn
 }
 
-// check asks for a node, and returns the error.
+// check calls the service for a node and returns the error.
 func check(t testing.TB, client healthpb.HealthClient, node string) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -188,7 +188,7 @@ func check(t testing.TB, client healthpb.HealthClient, node string) error {
 	return err
 }
 
-// A logBuffer is what was logged.
+// A logBuffer collects log output.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -12,18 +12,19 @@ import (
 	"time"
 )
 
-// ConnectionLimits are how many connections may be open at once.
+// ConnectionLimits are the maximum numbers of open connections.
 type ConnectionLimits struct {
-	// Total is how many in all; 0 is 10,000.
+	// Total is the maximum of all connections; 0 means 10,000.
 	Total int
-	// PerAddress is how many from one IP address; 0 is 100. It must be more where
-	// peers come through one address, from behind a relay or a NAT. Unix sockets have
-	// no addresses.
+	// PerAddress is the maximum for one IP address; 0 means 100. It must be higher where
+	// many peers share an address, behind a NAT or a proxy. It does not apply to Unix
+	// sockets.
 	PerAddress int
 }
 
-// LimitConnections returns a listener that closes at once what is above the limits. A
-// logger is told now and then; nil is silent.
+// LimitConnections returns a listener that closes connections above the limits as it
+// accepts them, and logs that at most once a minute. A nil logger is silent. The listener
+// owns inner.
 func LimitConnections(inner net.Listener, limits ConnectionLimits, logger *slog.Logger) net.Listener {
 	setDefault(&limits.Total, 10_000)
 	setDefault(&limits.PerAddress, 100)
@@ -35,11 +36,11 @@ type limitedListener struct {
 	limits ConnectionLimits
 	logger *slog.Logger
 
-	mu      sync.Mutex
-	open    int
-	byAddress      map[netip.Addr]int // open, of those that have an address
-	refused int                // since it was told
-	lastLogged    time.Time
+	mu         sync.Mutex
+	open       int
+	byAddress  map[netip.Addr]int // open connections; Unix sockets are not counted
+	refused    int                // since lastLogged
+	lastLogged time.Time
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
@@ -53,7 +54,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return &countedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(addr) })}, nil
 		}
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // leave nothing behind in the kernel
+			_ = tcp.SetLinger(0) // no TIME_WAIT state
 		}
 		_ = conn.Close()
 	}
@@ -65,7 +66,7 @@ func (l *limitedListener) admit(addr netip.Addr) bool {
 	if l.open >= l.limits.Total || addr.IsValid() && l.byAddress[addr] >= l.limits.PerAddress {
 		l.refused++
 		if now := time.Now(); now.Sub(l.lastLogged) > time.Minute {
-			l.logger.Warn("refusing connections above the limit", "listener", l.Addr(), "last", addr, "refused", l.refused,
+			l.logger.Warn("Refusing connections above the limit", "listener", l.Addr(), "address", addr, "refused", l.refused,
 				"open", l.open, "total", l.limits.Total, "openFromAddress", l.byAddress[addr], "perAddress", l.limits.PerAddress)
 			l.lastLogged, l.refused = now, 0
 		}
@@ -90,7 +91,7 @@ func (l *limitedListener) release(addr netip.Addr) {
 	}
 }
 
-// A countedConn makes room when it is closed.
+// A countedConn releases its slot when it is closed.
 type countedConn struct {
 	net.Conn
 	release func()
@@ -101,5 +102,5 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SyscallConn lets the peer's credentials be asked for.
+// SyscallConn gives access to the credentials of a Unix socket's peer.
 func (c *countedConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }

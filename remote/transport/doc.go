@@ -1,21 +1,27 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package transport secures the gRPC endpoints: TLS with reload, who a peer is, and
-// what it may watch; it knows no Services.
+// Package transport secures and serves gRPC services: TLS with reload, identity of peers,
+// permissions, limits, health and reflection. It knows no Services of Kubernetes.
 //
-// A server is put together from parts that also work alone:
+// [Serve] combines the parts, which also work alone:
 //
-//	Certificates ─> Listen ─────> ServerOptions ─> Guard ─────────────> handler: Allow
-//	files, read     who may be    what a peer      who is it            may it?
-//	again           in plaintext  may cost         (an Authenticator)   (an Authorizer)
+//		Certificates -> Listen --------> ServerOptions -> Guard ------------> handler: Allow
+//		files, polled   address, TLS,    limits of a      identity of a peer  permission of a call
+//		                connections      peer             (an Authenticator)  (an Authorizer)
 //
-// [Certificates] reads certificate, key and CA again as they change. [Listen] opens a
-// socket and refuses plaintext to the network. [ServerOptions] bounds what one peer
-// can take from the others. A [Guard] lets in whom its [Authenticator] knows, and ends
-// what outlives its credential. A handler asks [Allow] what the peer may watch, which
-// an [Authorizer] decides; whatever does not ask is refused.
+//	  - [Certificates] reads certificate, key and CA from files and reloads them when they
+//	    change (certificates.go, tls.go).
+//	  - [Listen] opens a TCP or Unix socket, limits its connections, and refuses to serve
+//	    plaintext on addresses that other machines can reach (listen.go, connections.go).
+//	  - [ServerOptions] and [ClientOptions] set the gRPC limits of one connection;
+//	    [StreamLimits] are those of one watch stream (limits.go, streamlimits.go).
+//	  - A [Guard] authenticates each call with an [Authenticator] and ends it when the
+//	    credential expires (guard.go, identity.go, socket.go, tokens.go, bearer.go).
+//	  - A handler calls [Allow], which asks an [Authorizer] such as [Rules.Authorize]. A
+//	    handler that does not call it sends nothing (authorize.go).
 //
-// Errors to peers are gRPC status errors: Unauthenticated if the peer did not show who
-// it is, PermissionDenied if that is not enough, Unavailable if nobody can say now.
+// Errors that peers receive are gRPC status errors: Unauthenticated when the identity is
+// not established, PermissionDenied when the identity lacks the permission, Unavailable
+// when that cannot be decided now.
 package transport

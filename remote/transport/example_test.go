@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/kpng/remote/transport"
 )
 
-// An exampleHealth asks before it answers. What it is asked for stands for a node here.
+// exampleHealth calls Allow before it answers. It uses the service name as a node name.
 type exampleHealth struct{ *health.Server }
 
 func (e exampleHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
@@ -29,9 +29,9 @@ func (e exampleHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest
 	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
 }
 
-// A server on a unix socket of node n1, whose owner may watch this node. On the
-// network, ListenConfig.Credentials would be those of Certificates.Server, and
-// transport.ByCertificate and Tokens.Authenticate would tell who a peer is.
+// A server on a Unix socket of node n1, whose owner may watch this node. On the network,
+// ListenConfig.Credentials would be those of Certificates.Server, and
+// AuthenticateCertificate and Tokens.Authenticate would identify peers.
 func Example() {
 	dir, err := os.MkdirTemp("", "kpng")
 	if err != nil {

@@ -18,37 +18,38 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A Guard stands before the services of a server. A call is let in if the peer is
-// known, and gets nothing from its handler before that has asked [Allow]. When the
-// peer's credential expires, the context of the call is done, and the call ends with
+// A Guard authenticates every call of a server. A call reaches its handler when the peer
+// has an identity; the handler can send only after [Allow] returned nil. When the
+// credential of the peer expires, the context of the call ends, and the call ends with
 // Unauthenticated as soon as its handler returns.
 type Guard struct {
-	// Authenticate says who a peer is. nil knows nobody.
+	// Authenticate returns the identity of a peer. nil rejects all peers.
 	Authenticate Authenticator
-	// Authorize says what it may do. nil allows nothing.
+	// Authorize decides what an identity may do. nil denies everything.
 	Authorize Authorizer
 	// OpenMethods lists services ("grpc.health.v1.Health") and methods
-	// ("/grpc.health.v1.Health/Check") that everybody may call.
+	// ("/grpc.health.v1.Health/Check") that need no identity.
 	OpenMethods []string
-	// Logger is told who was turned away: at level warn each peer once in ten minutes for
-	// the same reason, and at level debug again. nil is silent.
+	// Logger receives rejected calls: at level warn once in ten minutes for each peer and
+	// reason, at level debug the repetitions. nil is silent.
 	Logger *slog.Logger
 
 	rejections *rejectionLog
 }
 
-// ServerOptions returns what makes a server heed the guard.
+// ServerOptions returns the interceptors of the guard.
 func (g Guard) ServerOptions() []grpc.ServerOption {
 	g.Logger, g.rejections = silentIfNil(g.Logger), newRejectionLog(g.Logger)
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream)}
 }
 
-// Allow returns nil if the peer of a call may have an access, and else the error to
-// end the call with; ctx is that of the call. Without a guard nobody may have any.
+// Allow returns nil when the peer of a call is permitted to do access, and otherwise the
+// error that the call must end with. ctx is the context of the call. Without a [Guard]
+// nothing is permitted.
 func Allow(ctx context.Context, access Access) error {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
-		return errUnauthenticated("the server does not ask who its peers are")
+		return errUnauthenticated("the server does not authenticate its peers")
 	}
 	if err := c.authorize(ctx, c.identity, access); err != nil {
 		return err
@@ -57,8 +58,8 @@ func Allow(ctx context.Context, access Access) error {
 	return nil
 }
 
-// PeerIdentity returns who the peer of a call is; ctx is that of the call. There is
-// none without a guard, and in what the guard holds open.
+// PeerIdentity returns the identity of the peer of a call. ctx is the context of the call.
+// There is none without a [Guard] and in calls of [Guard.OpenMethods].
 func PeerIdentity(ctx context.Context) (Identity, bool) {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		return c.identity, true
@@ -68,16 +69,16 @@ func PeerIdentity(ctx context.Context) (Identity, bool) {
 
 type callKey struct{}
 
-// A call was let in.
+// A call is an authenticated call.
 type call struct {
 	identity  Identity
 	authorize Authorizer
-	expired   error // the cause of the end of its context when the credential expires
+	expired   error // cause of the context when the credential expires
 	allowed   atomic.Bool
-	blocked  atomic.Bool // something was sent before anything was allowed
+	blocked   atomic.Bool // the handler tried to send before Allow returned nil
 }
 
-// admit lets a call in, and bounds its context by its peer's credential.
+// admit authenticates a call and ends its context when the credential expires.
 func (g Guard) admit(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
 	identity, err := g.authenticate(ctx)
 	if err != nil {
@@ -100,25 +101,25 @@ func (g Guard) admit(ctx context.Context) (context.Context, *call, context.Cance
 
 func (g Guard) authenticate(ctx context.Context) (Identity, error) {
 	if g.Authenticate == nil {
-		return Identity{}, errUnauthenticated("nobody is known here")
+		return Identity{}, errUnauthenticated("the server accepts no peers")
 	}
 	identity, err := g.Authenticate(ctx)
 	if errors.Is(err, ErrNoCredentials) {
-		return Identity{}, errUnauthenticated("the peer shows no credentials that are accepted here")
+		return Identity{}, errUnauthenticated("no credentials that the server accepts")
 	}
-	if err != nil && status.Code(err) == codes.Unknown { // not for the peer
-		g.Logger.WarnContext(ctx, "cannot authenticate", "err", err)
-		return Identity{}, status.Error(codes.Unavailable, "the peer cannot be authenticated now")
+	if err != nil && status.Code(err) == codes.Unknown { // an internal error, which the peer must not see
+		g.Logger.WarnContext(ctx, "Authentication failed", "err", err)
+		return Identity{}, status.Error(codes.Unavailable, "authentication is not possible now")
 	}
 	return identity, err
 }
 
-// result returns what a call ends with.
+// result returns the error that a call ends with.
 func (c *call) result(ctx context.Context, err error) error {
 	if context.Cause(ctx) == c.expired {
 		return c.expired
 	}
-	if err == nil || c.blocked.Load() { // handlers may call what SendMsg said something else
+	if err == nil || c.blocked.Load() { // a handler may replace the error of SendMsg by its own
 		if refused := c.checkAllowed(); refused != nil {
 			return refused
 		}
@@ -126,11 +127,11 @@ func (c *call) result(ctx context.Context, err error) error {
 	return err
 }
 
-// checkAllowed keeps what no access was asked for from the peer.
+// checkAllowed returns an error until Allow has returned nil for the call.
 func (c *call) checkAllowed() error {
 	if !c.allowed.Load() {
 		c.blocked.Store(true)
-		return status.Errorf(codes.PermissionDenied, "%q was allowed nothing here", c.identity.Name)
+		return status.Errorf(codes.PermissionDenied, "%q has no permission for this call", c.identity.Name)
 	}
 	return nil
 }
@@ -168,8 +169,8 @@ func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamSer
 	return g.finish(ctx, c, info.FullMethod, c.result(ctx, handler(server, &guarded{ServerStream: stream, ctx: ctx, call: c})))
 }
 
-// finish returns what a call ends with, and tells operators if it is the peer's fault. c is
-// nil if it was not let in.
+// finish returns the error that a call ends with, and logs it when the peer caused it. c is
+// nil when the call was not authenticated.
 func (g Guard) finish(ctx context.Context, c *call, method string, err error) error {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument:
@@ -179,7 +180,7 @@ func (g Guard) finish(ctx context.Context, c *call, method string, err error) er
 	identity := ""
 	if c != nil {
 		if context.Cause(ctx) == c.expired {
-			return err // the peer comes back with a new credential
+			return err // not an attack: the peer reconnects with a new credential
 		}
 		identity = c.identity.Name
 	}
@@ -189,7 +190,8 @@ func (g Guard) finish(ctx context.Context, c *call, method string, err error) er
 	return err
 }
 
-// A guarded stream ends with its peer's credential, and sends nothing unasked.
+// A guarded stream rejects messages before Allow has returned nil, and after the credential
+// of the peer has expired.
 type guarded struct {
 	grpc.ServerStream
 	ctx  context.Context

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestWhoMayDoWhat(t *testing.T) {
+func TestRules(t *testing.T) {
 	node := Identity{Name: "system:node:n1", Groups: []string{"system:nodes"}, Node: "n1"}
 	agent := Identity{Name: "system:serviceaccount:kube-system:kpng", Groups: []string{"system:serviceaccounts"}, Node: "n1"}
 	pod := Identity{Name: "system:serviceaccount:default:web", Groups: []string{"system:serviceaccounts"}, Node: "n1"}
@@ -36,40 +36,40 @@ func TestWhoMayDoWhat(t *testing.T) {
 		},
 	}
 	for _, c := range []struct {
-		name   string
-		rules  Rules
-		who    Identity
-		access Access
-		want   codes.Code
+		name     string
+		rules    Rules
+		identity Identity
+		access   Access
+		want     codes.Code
 	}{
-		{"a node itself", Rules{}, node, Access{VerbWatchNode, "n1"}, codes.OK},
-		{"a node another", rules, node, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
-		{"a node no node", rules, node, Access{VerbWatchNode, ""}, codes.InvalidArgument},
-		{"a node everything", rules, node, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
+		{"a node watches itself", Rules{}, node, Access{VerbWatchNode, "n1"}, codes.OK},
+		{"a node watches another node", rules, node, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
+		{"a node watches without a node name", rules, node, Access{VerbWatchNode, ""}, codes.InvalidArgument},
+		{"a node watches the cluster", rules, node, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
 		{"a node inspects itself", rules, node, Access{VerbInspect, "n1"}, codes.PermissionDenied},
-		{"an agent its node", rules, agent, Access{VerbWatchNode, "n1"}, codes.OK},
-		{"an agent another", rules, agent, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
+		{"an agent watches its node", rules, agent, Access{VerbWatchNode, "n1"}, codes.OK},
+		{"an agent watches another node", rules, agent, Access{VerbWatchNode, "n2"}, codes.PermissionDenied},
 		{"an agent that is not listed", Rules{}, agent, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
 		{"an agent that is bound to no node", rules, unbound, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
 		{"any pod of the node", rules, pod, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
-		{"a relay everything", rules, relay, Access{VerbWatchCluster, ""}, codes.OK},
-		{"a relay any node", rules, relay, Access{VerbWatchNode, "n7"}, codes.OK},
+		{"a relay watches the cluster", rules, relay, Access{VerbWatchCluster, ""}, codes.OK},
+		{"a relay watches any node", rules, relay, Access{VerbWatchNode, "n7"}, codes.OK},
 		{"a relay inspects", rules, relay, Access{VerbInspect, ""}, codes.PermissionDenied},
-		{"by name", rules, Identity{Name: "jane"}, Access{VerbInspect, ""}, codes.OK},
-		{"a group is no name", rules, Identity{Name: "kpng:relays"}, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
-		{"a new verb", rules, relay, Access{"rule-the-world", ""}, codes.PermissionDenied},
-		{"nobody", rules, Identity{}, Access{VerbWatchNode, ""}, codes.InvalidArgument},
-		{"nobody at a node", rules, Identity{}, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
+		{"permitted by name", rules, Identity{Name: "jane"}, Access{VerbInspect, ""}, codes.OK},
+		{"a group is not a name", rules, Identity{Name: "kpng:relays"}, Access{VerbWatchCluster, ""}, codes.PermissionDenied},
+		{"an unknown verb", rules, relay, Access{"unknown-verb", ""}, codes.PermissionDenied},
+		{"no identity, no node name", rules, Identity{}, Access{VerbWatchNode, ""}, codes.InvalidArgument},
+		{"no identity", rules, Identity{}, Access{VerbWatchNode, "n1"}, codes.PermissionDenied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			require.Equal(t, c.want, status.Code(c.rules.Authorize(t.Context(), c.who, c.access)))
+			require.Equal(t, c.want, status.Code(c.rules.Authorize(t.Context(), c.identity, c.access)))
 		})
 	}
-	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchNode, "n2"}), `"system:node:n1", which is bound to node n1, may not watch-node "n2"`)
-	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchCluster, ""}), `"system:node:n1" may not watch-global`)
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchNode, "n2"}), `"system:node:n1" (bound to node n1) is not permitted to watch-node "n2"`)
+	require.ErrorContains(t, rules.Authorize(t.Context(), node, Access{VerbWatchCluster, ""}), `"system:node:n1" is not permitted to watch-cluster`)
 }
 
-func TestFirstOf(t *testing.T) {
+func TestFirstAuthenticatorStopsAtTheFirstCredential(t *testing.T) {
 	none := func(context.Context) (Identity, error) { return Identity{}, ErrNoCredentials }
 	bad := func(context.Context) (Identity, error) { return Identity{}, errUnauthenticated("bad") }
 	good := func(context.Context) (Identity, error) { return Identity{Name: "x"}, nil }
@@ -86,7 +86,7 @@ func TestFirstOf(t *testing.T) {
 	}
 }
 
-func TestAnonymousIsLocal(t *testing.T) {
+func TestAnonymousPeersMustBeLocal(t *testing.T) {
 	for address, local := range map[net.Addr]bool{
 		&net.UnixAddr{Name: "@"}:                            true,
 		&net.TCPAddr{IP: net.ParseIP("127.1.2.3")}:          true,
@@ -106,7 +106,7 @@ func TestAnonymousIsLocal(t *testing.T) {
 	}
 }
 
-func TestAChainEndsWithItsFirst(t *testing.T) {
+func TestChainExpiresWithItsFirstCertificate(t *testing.T) {
 	at := func(hours ...int) (chain []*x509.Certificate) {
 		for _, h := range hours {
 			chain = append(chain, &x509.Certificate{NotAfter: time.Unix(0, 0).Add(time.Duration(h) * time.Hour)})
@@ -117,10 +117,10 @@ func TestAChainEndsWithItsFirst(t *testing.T) {
 	require.Zero(t, chainsEnd(nil))
 }
 
-// A unguardedHealth service asks nothing.
+// An unguardedHealth service does not call Allow.
 type unguardedHealth struct{ *health.Server }
 
-func TestWhoDoesNotAskGetsNothing(t *testing.T) {
+func TestHandlerWithoutAllowSendsNothing(t *testing.T) {
 	guard := Guard{Authenticate: AnonymousAuthenticator("n1"), Authorize: func(context.Context, Identity, Access) error { return nil }}
 	address := serveService(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, guard, unguardedHealth{health.NewServer()})
 	client := dial(t, address, insecure.NewCredentials())
@@ -149,15 +149,15 @@ func TestWhoDoesNotAskGetsNothing(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 }
 
-func TestAGuardWithoutOrdersLetsNobodyPast(t *testing.T) {
+func TestZeroGuardRejectsAllPeers(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		guard Guard
 		want  codes.Code
 	}{
-		{"nobody is known", Guard{Authorize: func(context.Context, Identity, Access) error { return nil }}, codes.Unauthenticated},
-		{"nothing is allowed", Guard{Authenticate: AnonymousAuthenticator("n1")}, codes.PermissionDenied},
-		{"an error that is not for the peer", Guard{Authenticate: func(context.Context) (Identity, error) { return Identity{}, errors.New("secret") }}, codes.Unavailable},
+		{"no authenticator", Guard{Authorize: func(context.Context, Identity, Access) error { return nil }}, codes.Unauthenticated},
+		{"no authorizer", Guard{Authenticate: AnonymousAuthenticator("n1")}, codes.PermissionDenied},
+		{"an internal error", Guard{Authenticate: func(context.Context) (Identity, error) { return Identity{}, errors.New("secret") }}, codes.Unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, c.guard)
@@ -171,17 +171,17 @@ func TestAGuardWithoutOrdersLetsNobodyPast(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestPeersOnASocketAreKnown(t *testing.T) {
+func TestSocketPeersAreIdentified(t *testing.T) {
 	seen := make(chan Identity, 1)
-	guard := Guard{Authenticate: FirstAuthenticator(SocketAuthenticator("n1"), AnonymousAuthenticator("")), Authorize: func(ctx context.Context, who Identity, _ Access) error {
+	guard := Guard{Authenticate: FirstAuthenticator(SocketAuthenticator("n1"), AnonymousAuthenticator("")), Authorize: func(ctx context.Context, identity Identity, _ Access) error {
 		same, _ := PeerIdentity(ctx)
-		require.Equal(t, who, same)
-		seen <- who
+		require.Equal(t, identity, same)
+		seen <- identity
 		return nil
 	}}
 	address := serve(t, "unix://"+filepath.Join(t.TempDir(), "s"), ListenConfig{}, ServerLimits{}, guard)
 	require.NoError(t, check(t, dial(t, address, SocketCredentials()), "n1"))
 	require.Equal(t, ownIdentity("n1"), <-seen)
-	require.NoError(t, check(t, dial(t, address, insecure.NewCredentials()), "n1"), "other clients need not know of it")
+	require.NoError(t, check(t, dial(t, address, insecure.NewCredentials()), "n1"), "clients need no socket credentials")
 	require.Equal(t, ownIdentity("n1"), <-seen)
 }

@@ -24,12 +24,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// anyone lets whoever is on this machine watch anything.
+// anyone returns a guard that permits every local peer to watch every node.
 func anyone() Guard {
 	return Guard{Authenticate: AnonymousAuthenticator(""), Authorize: func(context.Context, Identity, Access) error { return nil }}
 }
 
-// A bystander has a stream open while others misbehave; it must notice nothing.
+// bystander opens a stream that must stay undisturbed while other peers misbehave.
 func bystander(t *testing.T, address string, creds credentials.TransportCredentials) (unharmed func()) {
 	client := dial(t, address, creds)
 	stream, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
@@ -42,13 +42,13 @@ func bystander(t *testing.T, address string, creds credentials.TransportCredenti
 		require.NoError(t, check(t, client, "n1"))
 		select {
 		case err := <-ended:
-			t.Fatal("the bystander's stream has ended:", err)
+			t.Fatal("the undisturbed stream ended:", err)
 		default:
 		}
 	}
 }
 
-func TestHalfOpenConnectionsAreClosed(t *testing.T) {
+func TestIncompleteHandshakesAreClosed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
@@ -68,7 +68,7 @@ func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 		_, _ = conn.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 		return conn
 	}
-	speechless := func() net.Conn { // TLS in order, and then nothing
+	silentAfterHandshake := func() net.Conn { // completes TLS and sends nothing
 		pair := certificates.current.Load().pair
 		conn, err := tls.Dial("tcp", address, &tls.Config{Certificates: []tls.Certificate{*pair}, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 	}
 	var conns []net.Conn
 	for range 10 {
-		conns = append(conns, silent(), garbage(), speechless())
+		conns = append(conns, silent(), garbage(), silentAfterHandshake())
 	}
 	for _, conn := range conns {
 		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
@@ -87,7 +87,7 @@ func TestHalfOpenConnectionsAreClosed(t *testing.T) {
 	unharmed()
 }
 
-func TestAFloodOfConnectionsIsRefused(t *testing.T) {
+func TestConnectionsAboveTheLimitAreClosed(t *testing.T) {
 	var log logBuffer
 	address := serve(t, "127.0.0.1:0", ListenConfig{Connections: ConnectionLimits{Total: 25, PerAddress: 10}, Logger: log.logger()}, ServerLimits{}, anyone())
 	unharmed := bystander(t, address, insecure.NewCredentials()) // from 127.0.0.1
@@ -95,12 +95,12 @@ func TestAFloodOfConnectionsIsRefused(t *testing.T) {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 		for range n {
 			conn, err := dialer.Dial("tcp", address)
-			if err != nil { // reset before it was seen open
+			if err != nil { // reset before it was established
 				refused = append(refused, nil)
 				continue
 			}
 			t.Cleanup(func() { _ = conn.Close() })
-			// A connection that is let in is greeted with settings.
+			// The server sends its settings on an accepted connection.
 			_, err = io.ReadFull(conn, make([]byte, 9))
 			if err != nil {
 				refused = append(refused, conn)
@@ -115,21 +115,21 @@ func TestAFloodOfConnectionsIsRefused(t *testing.T) {
 	require.Len(t, refused, 30)
 	unharmed()
 	others, refused := flood("127.0.0.3", 5)
-	require.Len(t, others, 5, "other addresses have room")
+	require.Len(t, others, 5, "other addresses are accepted")
 	require.Empty(t, refused)
 	more, refused := flood("127.0.0.4", 20)
 	require.Len(t, more, 9, "25 in all")
 	require.Len(t, refused, 11)
 	unharmed()
-	require.Equal(t, 1, strings.Count(log.String(), "refusing connections"), "told once:\n%s", log.String())
-	require.Contains(t, log.String(), "last=127.0.0.2")
+	require.Equal(t, 1, strings.Count(log.String(), "Refusing connections"), "logged once:\n%s", log.String())
+	require.Contains(t, log.String(), "address=127.0.0.2")
 	for _, conn := range append(open, more...) {
 		require.NoError(t, conn.Close())
 	}
-	require.Eventually(t, func() bool { again, _ := flood("127.0.0.2", 1); return len(again) == 1 }, 20*time.Second, time.Millisecond, "what was closed makes room")
+	require.Eventually(t, func() bool { again, _ := flood("127.0.0.2", 1); return len(again) == 1 }, 20*time.Second, time.Millisecond, "a closed connection frees its slot")
 }
 
-func TestLargeMessagesAreRefused(t *testing.T) {
+func TestLargeMessagesAreRejected(t *testing.T) {
 	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{}, anyone())
 	unharmed := bystander(t, address, insecure.NewCredentials())
 	client := dial(t, address, insecure.NewCredentials())
@@ -147,7 +147,7 @@ func TestLargeMessagesAreRefused(t *testing.T) {
 	unharmed()
 }
 
-func TestAFloodOfCallsWaits(t *testing.T) {
+func TestCallsAboveTheLimitWait(t *testing.T) {
 	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{MaxStreams: 4}, anyone())
 	unharmed := bystander(t, address, insecure.NewCredentials())
 	client := dial(t, address, insecure.NewCredentials())
@@ -165,7 +165,7 @@ func TestAFloodOfCallsWaits(t *testing.T) {
 	require.Equal(t, codes.DeadlineExceeded, status.Code(err), "there is no fifth")
 	unharmed()
 
-	var many sync.WaitGroup // calls that come and go
+	var many sync.WaitGroup // short calls
 	for range 50 {
 		many.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -179,9 +179,9 @@ func TestAFloodOfCallsWaits(t *testing.T) {
 	require.NoError(t, check(t, client, "n1"))
 }
 
-// TestConnectionsGrowOld: a connection ends, and the client has another without being
-// told.
-func TestConnectionsGrowOld(t *testing.T) {
+// TestOldConnectionsAreReplaced checks that a connection ends at its maximum age and that
+// the client replaces it transparently.
+func TestOldConnectionsAreReplaced(t *testing.T) {
 	address := serve(t, "127.0.0.1:0", ListenConfig{}, ServerLimits{MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 100 * time.Millisecond}, anyone())
 	client := dial(t, address, insecure.NewCredentials())
 	for range 2 {

@@ -20,19 +20,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// An Identity is who a peer is. It is shared, and must not be changed.
+// An Identity is an authenticated peer. Identities are shared and immutable.
 type Identity struct {
-	// Name and Groups are those of Kubernetes where it vouched for the peer, such as
+	// Name and Groups are the user name and groups in Kubernetes, for example
 	// "system:node:n1" in "system:nodes".
 	Name   string
 	Groups []string
-	// Node is the node that the peer is bound to; "" if none.
+	// Node is the name of the node that the peer is bound to; "" if it is bound to none.
 	Node string
-	// Expires is when what the peer showed is no longer good; zero if it stays so.
+	// Expires is when the credential of the peer expires; the zero time if it does not.
 	Expires time.Time
 }
 
-// In reports whether an identity is in a group.
+// In reports whether i is a member of group.
 func (i Identity) In(group string) bool { return slices.Contains(i.Groups, group) }
 
 func (i Identity) expired(now time.Time) bool {
@@ -47,7 +47,7 @@ const (
 	unauthenticated      = "system:unauthenticated"
 )
 
-// nodeOf returns the node whose own identity this is, or "".
+// nodeOf returns the node whose kubelet identity this is, or "".
 func nodeOf(name string, groups []string) string {
 	if node, ok := strings.CutPrefix(name, nodePrefix); ok && slices.Contains(groups, nodesGroup) {
 		return node
@@ -55,16 +55,18 @@ func nodeOf(name string, groups []string) string {
 	return ""
 }
 
-// An Authenticator says who the peer of a call is; ctx is that of the call, with its
-// peer and its metadata. The error is ErrNoCredentials if the peer shows nothing that
-// this authenticator judges, and else one for the peer, with a gRPC status.
+// An Authenticator returns the identity of the peer of a call. ctx is the context of the
+// call, with its peer and metadata. The error is [ErrNoCredentials] when the call has no
+// credential of the kind that the authenticator checks, and otherwise a gRPC status error,
+// which the peer receives. Calls may overlap.
 type Authenticator func(ctx context.Context) (Identity, error)
 
-// ErrNoCredentials is the error of an [Authenticator] that another one may follow.
-var ErrNoCredentials = errors.New("transport: nothing to be authenticated by")
+// ErrNoCredentials is returned by an [Authenticator] when another one may be tried.
+var ErrNoCredentials = errors.New("transport: no credentials")
 
-// FirstAuthenticator asks one after another until one has something to judge. Its verdict stands:
-// who shows a bad token is not taken for somebody anonymous.
+// FirstAuthenticator returns an authenticator that tries authenticators in order until one
+// returns something else than [ErrNoCredentials]. An invalid credential is therefore an
+// error, even when a later authenticator accepts anonymous peers.
 func FirstAuthenticator(authenticators ...Authenticator) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		for _, authenticate := range authenticators {
@@ -77,9 +79,9 @@ func FirstAuthenticator(authenticators ...Authenticator) Authenticator {
 	}
 }
 
-// AuthenticateCertificate knows a peer by its TLS client certificate, which the handshake has
-// verified: CN is the name and each O a group, as in Kubernetes. The node is that of
-// "system:node:NAME" in "system:nodes".
+// AuthenticateCertificate is an [Authenticator] for TLS client certificates, which the
+// handshake has verified: CN is the name and each O a group, as in Kubernetes. A peer named
+// "system:node:NAME" in "system:nodes" is bound to node NAME.
 func AuthenticateCertificate(ctx context.Context) (Identity, error) {
 	p, _ := peer.FromContext(ctx)
 	if p == nil {
@@ -101,7 +103,7 @@ func AuthenticateCertificate(ctx context.Context) (Identity, error) {
 	}, nil
 }
 
-// chainsEnd returns when no chain will be good any more, or zero if there is none.
+// chainsEnd returns when the last valid chain expires, or the zero time if there is none.
 func chainsEnd(chains [][]*x509.Certificate) (end time.Time) {
 	for _, chain := range chains {
 		first := chain[0].NotAfter
@@ -117,9 +119,9 @@ func chainsEnd(chains [][]*x509.Certificate) (end time.Time) {
 	return end
 }
 
-// SocketAuthenticator knows a peer on a unix socket by what the kernel says of it: the name is
-// "unix:uid:N" and the group "unix:gid:N". node is the node that this machine is, or
-// "". Only Linux tells, and only where [SocketCredentials] are in use.
+// SocketAuthenticator returns an authenticator for peers on a Unix socket, which the kernel
+// identifies: the name is "unix:uid:N" and the group "unix:gid:N". Peers are bound to node,
+// which may be "". It works on Linux, on connections with [SocketCredentials].
 func SocketAuthenticator(node string) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		p, _ := peer.FromContext(ctx)
@@ -138,11 +140,10 @@ func SocketAuthenticator(node string) Authenticator {
 	}
 }
 
-// AnonymousAuthenticator takes every peer on a unix socket or the loopback interface for
-// "system:anonymous" in "system:unauthenticated". node is the node that this machine
-// is, or "". Whoever can open a connection on this machine is then somebody; where
-// something forwards connections from elsewhere, such as a mesh's sidecar, that is
-// everybody.
+// AnonymousAuthenticator returns an authenticator that accepts every peer on a Unix socket
+// or a loopback address as "system:anonymous" in "system:unauthenticated", bound to node,
+// which may be "". Any process of the machine can connect, and where a proxy forwards
+// connections to loopback, such as the sidecar of a mesh, any peer of that proxy.
 func AnonymousAuthenticator(node string) Authenticator {
 	return func(ctx context.Context) (Identity, error) {
 		p, _ := peer.FromContext(ctx)
@@ -153,7 +154,7 @@ func AnonymousAuthenticator(node string) Authenticator {
 	}
 }
 
-// isLocal reports whether an address cannot be reached from another machine.
+// isLocal reports whether addr is reachable from this machine only.
 func isLocal(addr net.Addr) bool {
 	if _, ok := addr.(*net.UnixAddr); ok {
 		return true
@@ -161,7 +162,7 @@ func isLocal(addr net.Addr) bool {
 	return ipOf(addr).IsLoopback()
 }
 
-// ipOf returns the IP of an address, or the zero one if it has none.
+// ipOf returns the IP address of addr, or the zero Addr if it has none.
 func ipOf(addr net.Addr) netip.Addr {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap().WithZone("")
@@ -169,7 +170,7 @@ func ipOf(addr net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// errUnauthenticated returns the error for a peer that did not show who it is.
+// errUnauthenticated returns the status error of a peer without an identity.
 func errUnauthenticated(format string, args ...any) error {
 	return status.Errorf(codes.Unauthenticated, format, args...)
 }

@@ -11,43 +11,42 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// ServerLimits are what a peer may cost. The zero value is the defaults, which are
-// for thousands of idle peers, some of them hostile.
+// ServerLimits bound what one peer may cost a server. The zero value means the defaults,
+// which suit thousands of mostly idle peers, some of them hostile.
 type ServerLimits struct {
-	// MaxReceiveSize is how many bytes a message from a peer may have; 0 is 1 MiB.
+	// MaxReceiveSize is the maximum size of a message from a peer in bytes; 0 means 1 MiB.
 	MaxReceiveSize int
-	// MaxStreams is how many calls may go on at once on one connection; 0 is 32.
+	// MaxStreams is the maximum number of concurrent calls of one connection; 0 means 32.
 	MaxStreams uint32
-	// MaxHeaderSize is how many bytes the metadata of a call may have, tokens
-	// included; 0 is 16 KiB.
+	// MaxHeaderSize is the maximum size of the metadata of a call in bytes, tokens
+	// included; 0 means 16 KiB.
 	MaxHeaderSize uint32
-	// HandshakeTimeout is how long a connection may take to be ready; 0 is 10
-	// seconds. A server that is stopped may wait as long for those that are not.
+	// HandshakeTimeout is how long a connection may take to complete its handshake; 0 means
+	// 10 s. Stopping a server can take as long.
 	HandshakeTimeout time.Duration
-	// MaxConnectionIdle is how long a connection may be without a call; 0 is five
-	// minutes.
+	// MaxConnectionIdle is how long a connection may have no call; 0 means 5 min.
 	MaxConnectionIdle time.Duration
-	// MaxConnectionAge is how long a connection lasts, give or take a tenth, and
-	// MaxConnectionAgeGrace how long the calls on it may go on then; 0 is 30 minutes
-	// and ten seconds. Peers connect again, to any replica: so new replicas get
-	// their share, and a CA that was taken away is forgotten.
+	// MaxConnectionAge is the maximum age of a connection, varied by 10 %, and
+	// MaxConnectionAgeGrace the time that its calls then have to end; 0 means 30 min and
+	// 10 s. Peers reconnect to any replica, so that new replicas receive their share and a
+	// removed CA takes effect.
 	MaxConnectionAge, MaxConnectionAgeGrace time.Duration
-	// PingAfter is how long a peer may be silent before it is asked for a sign of
-	// life, and PingTimeout how long it may take to give one; 0 is one minute and 20
-	// seconds.
+	// PingAfter is the time without data from a peer after which the server sends a
+	// keepalive ping, and PingTimeout the time in which the peer must answer it; 0 means
+	// 1 min and 20 s.
 	PingAfter, PingTimeout time.Duration
-	// MinPing is how often a peer may ask at most; 0 is 30 seconds. It must be
+	// MinPing is the minimum time between two pings of a peer; 0 means 30 s. It must be
 	// clearly less than [ClientLimits.PingAfter].
 	MinPing time.Duration
-	// ReadBuffer is how many bytes each connection has for reading; 0 is 4 KiB.
+	// ReadBuffer is the size of the read buffer of a connection in bytes; 0 means 4 KiB.
 	ReadBuffer int
-	// StreamWindow and ConnectionWindow are how many bytes a peer may send that
-	// nobody has read yet; 0 is 64 KiB and 256 KiB, and less than 64 KiB is 64 KiB.
-	// They are fixed, so that no pings are sent to find better ones.
+	// StreamWindow and ConnectionWindow are the flow control windows in bytes: how much a
+	// peer may send that the server has not read; 0 means 64 KiB and 256 KiB, and smaller
+	// values mean 64 KiB. They are fixed, so that grpc-go sends no pings to adapt them.
 	StreamWindow, ConnectionWindow int32
 }
 
-// ServerOptions returns what makes a server keep to limits.
+// ServerOptions returns the options of a gRPC server with these limits.
 func ServerOptions(l ServerLimits) []grpc.ServerOption {
 	setDefault(&l.MaxReceiveSize, 1<<20)
 	setDefault(&l.MaxStreams, 32)
@@ -74,42 +73,42 @@ func ServerOptions(l ServerLimits) []grpc.ServerOption {
 			Time:                  l.PingAfter,
 			Timeout:               l.PingTimeout,
 		}),
-		// Pings without a call are harmless, and cost no more than those with one.
+		// Pings without a call cost no more than those with one.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: l.MinPing, PermitWithoutStream: true}),
 		grpc.ReadBufferSize(l.ReadBuffer),
 		grpc.InitialWindowSize(l.StreamWindow),
 		grpc.InitialConnWindowSize(l.ConnectionWindow),
-		grpc.WaitForHandlers(true), // what a handler uses may go when the server has stopped
+		grpc.WaitForHandlers(true), // callers free what handlers use after the server has stopped
 	}
 }
 
-// ClientLimits are how a client behaves. The zero value is the defaults, which go with
-// those of [ServerLimits].
+// ClientLimits configure a client connection. The zero value means the defaults, which
+// match those of [ServerLimits].
 type ClientLimits struct {
-	// MaxReceiveSize is how many bytes a message from the server may have; 0 is 16
-	// MiB.
+	// MaxReceiveSize is the maximum size of a message from the server in bytes; 0 means
+	// 16 MiB.
 	MaxReceiveSize int
-	// PingAfter is how long the server may be silent, while there are calls, before it
-	// is asked for a sign of life, and PingTimeout how long it may take to give one; 0
-	// is one minute and 20 seconds. It must be clearly more than
+	// PingAfter is the time without data from the server, while there are calls, after
+	// which the client sends a keepalive ping, and PingTimeout the time in which the server
+	// must answer it; 0 means 1 min and 20 s. PingAfter must be clearly more than
 	// [ServerLimits.MinPing].
 	PingAfter, PingTimeout time.Duration
-	// ConnectTimeout is how long one attempt to connect may take; 0 is ten seconds.
+	// ConnectTimeout is the timeout of one attempt to connect; 0 means 10 s.
 	ConnectTimeout time.Duration
-	// MaxBackoff is the longest pause between attempts to connect, give or take a
-	// third, of pauses that grow from half a second; 0 is 30 seconds.
+	// MaxBackoff is the maximum pause between attempts to connect, varied by a third; the
+	// pause starts at 0.5 s and grows. 0 means 30 s.
 	MaxBackoff time.Duration
-	// StreamWindow and ConnectionWindow are how many bytes the server may send that
-	// nobody has read yet; 0 is 1 MiB and 2 MiB. They are fixed.
+	// StreamWindow and ConnectionWindow are the flow control windows in bytes; 0 means
+	// 1 MiB and 2 MiB. They are fixed.
 	StreamWindow, ConnectionWindow int32
 }
 
-// pickRandomReplica has a client take one address of all that a name has, at random: one
-// connection per client, spread over the replicas.
+// pickRandomReplica makes a client connect to one random address of those that a name
+// resolves to: one connection per client, spread over the replicas.
 const pickRandomReplica = `{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}`
 
-// ClientOptions returns what makes a client keep to limits, and take one replica at
-// random of those that it is given.
+// ClientOptions returns the options of a gRPC client with these limits, which connects to
+// one random address of those that its target resolves to.
 func ClientOptions(l ClientLimits) []grpc.DialOption {
 	setDefault(&l.MaxReceiveSize, 16<<20)
 	setDefault(&l.PingAfter, time.Minute)

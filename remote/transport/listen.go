@@ -18,38 +18,38 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// Plaintext says where connections may go without TLS.
+// Plaintext selects the listeners that may serve without TLS.
 type Plaintext uint8
 
 const (
-	// PlaintextLocal is on unix sockets and the loopback interface.
+	// PlaintextLocal permits Unix sockets and loopback addresses.
 	PlaintextLocal Plaintext = iota
-	// PlaintextEverywhere is also on the network, where anyone on the way can read
-	// tokens and change what nodes are told.
+	// PlaintextEverywhere also permits addresses that other machines can reach, where
+	// anything on the path can read tokens and change the desired state of nodes.
 	PlaintextEverywhere
 )
 
-// ListenConfig is how to listen.
+// ListenConfig configures [Listen].
 type ListenConfig struct {
-	// Credentials secure the connections: those of [Certificates.Server], or any
-	// other. nil is plaintext, and on unix sockets [SocketCredentials].
+	// Credentials secure the connections, for example those of [Certificates.Server]. nil
+	// means [SocketCredentials] on Unix sockets and plaintext elsewhere.
 	Credentials credentials.TransportCredentials
-	// Plaintext says where Credentials may be nil.
+	// Plaintext selects the listeners for which Credentials may be nil.
 	Plaintext Plaintext
-	// Connections limits how many there are.
+	// Connections limits the number of open connections.
 	Connections ConnectionLimits
-	// Logger is told of refused connections, and of peers that TLS turns away: each once
-	// in ten minutes. nil is silent.
+	// Logger receives refused connections and failed handshakes, once in ten minutes for
+	// each peer and reason. nil is silent.
 	Logger *slog.Logger
 }
 
-// A Listener is a socket and the credentials to serve on it with.
+// A Listener is a listening socket with its credentials.
 type Listener struct {
 	net.Listener
 	credentials credentials.TransportCredentials
 }
 
-// Credentials are for grpc.Creds.
+// Credentials returns the credentials for grpc.Creds.
 func (l *Listener) Credentials() credentials.TransportCredentials { return l.credentials }
 
 const (
@@ -57,27 +57,27 @@ const (
 	socketMode = 0o600
 )
 
-// Listen listens on "unix:///path" or "host:port". ctx bounds how long it takes to
-// begin, not how long it lasts.
+// Listen listens on "unix:///path" or "host:port". ctx bounds the time to open the socket,
+// not the lifetime of the listener.
 //
-// A socket file has mode 0600, and goes when the listener is closed. One that is there
-// is removed if nobody listens on it any more. On Linux the mode is there with the
-// file; elsewhere its directory should be private.
-func Listen(ctx context.Context, address string, config ListenConfig) (*Listener, error) {
+// A socket file has mode 0600 and is removed when the listener is closed. An existing
+// socket file without a listening process is replaced. Only Linux creates the file with
+// its mode; elsewhere its directory should be private.
+func Listen(ctx context.Context, address string, cfg ListenConfig) (*Listener, error) {
 	inner, err := listen(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("transport: cannot listen on %q: %w", address, err)
+		return nil, fmt.Errorf("transport: listen on %q: %w", address, err)
 	}
-	creds, err := config.credentialsFor(inner.Addr())
+	creds, err := cfg.credentialsFor(inner.Addr())
 	if err != nil {
 		_ = inner.Close()
-		return nil, fmt.Errorf("transport: will not listen on %q: %w", address, err)
+		return nil, fmt.Errorf("transport: listen on %q: %w", address, err)
 	}
-	creds = loggingCredentials{creds, newRejectionLog(config.Logger)}
-	return &Listener{LimitConnections(inner, config.Connections, config.Logger), creds}, nil
+	creds = loggingCredentials{creds, newRejectionLog(cfg.Logger)}
+	return &Listener{LimitConnections(inner, cfg.Connections, cfg.Logger), creds}, nil
 }
 
-// credentialsFor judges what was bound, not what was written: names may mean anything.
+// credentialsFor checks the bound address: a name can resolve to anything.
 func (c ListenConfig) credentialsFor(bound net.Addr) (credentials.TransportCredentials, error) {
 	if c.Credentials != nil && c.Credentials.Info().SecurityProtocol != "insecure" {
 		return c.Credentials, nil
@@ -86,7 +86,7 @@ func (c ListenConfig) credentialsFor(bound net.Addr) (credentials.TransportCrede
 		return SocketCredentials(), nil
 	}
 	if !isLocal(bound) && c.Plaintext != PlaintextEverywhere {
-		return nil, fmt.Errorf("%s can be reached from the network, and there is no TLS: set ListenConfig.Credentials, listen on loopback or a unix socket, or set ListenConfig.Plaintext to PlaintextEverywhere", bound)
+		return nil, fmt.Errorf("%s is reachable from the network and TLS is not configured: set ListenConfig.Credentials, listen on a loopback address or a Unix socket, or set ListenConfig.Plaintext to PlaintextEverywhere", bound)
 	}
 	return insecure.NewCredentials(), nil
 }
@@ -95,11 +95,11 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(address, unixScheme)
 	switch {
 	case isUnix && !strings.HasPrefix(path, "/"):
-		return nil, errors.New("a path must be absolute, as in unix:///run/kpng.sock")
+		return nil, errors.New("the path of a Unix socket must be absolute, as in unix:///run/kpng.sock")
 	case isUnix:
 		return listenUnix(ctx, path)
 	case strings.HasPrefix(address, "unix:"), strings.Contains(address, "/"):
-		return nil, errors.New("an address is unix:///path or host:port")
+		return nil, errors.New("the address must be unix:///path or host:port")
 	}
 	var config net.ListenConfig
 	return config.Listen(ctx, "tcp", address)
@@ -121,7 +121,7 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeStale removes the socket file of a process that has ended.
+// removeStale removes the socket file that a terminated process left.
 func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -130,16 +130,16 @@ func removeStale(ctx context.Context, path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file that is not a socket")
+		return errors.New("the file exists and is not a socket")
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
 		_ = conn.Close()
-		return errors.New("somebody listens there already")
+		return errors.New("another process listens on the socket")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
 	}
-	return fmt.Errorf("there is a socket, and it cannot be told whether somebody listens: %w", err)
+	return fmt.Errorf("connecting to the existing socket: %w", err)
 }

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-func TestPlaintextStaysOnTheMachine(t *testing.T) {
+func TestPlaintextNeedsALocalAddress(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	creds, err := load(t, newSecretVolume(t, cert, key, ca.pem).files()).Server(ClientCertificateRequired)
@@ -30,8 +30,8 @@ func TestPlaintextStaysOnTheMachine(t *testing.T) {
 		{"loopback by name", "localhost:0", ListenConfig{}, "insecure"},
 		{"all addresses", ":0", ListenConfig{}, ""},
 		{"all IPv4 addresses", "0.0.0.0:0", ListenConfig{}, ""},
-		{"with credentials that are none", "0.0.0.0:0", ListenConfig{Credentials: insecure.NewCredentials()}, ""},
-		{"if one insists", "0.0.0.0:0", ListenConfig{Plaintext: PlaintextEverywhere}, "insecure"},
+		{"with insecure credentials", "0.0.0.0:0", ListenConfig{Credentials: insecure.NewCredentials()}, ""},
+		{"with PlaintextEverywhere", "0.0.0.0:0", ListenConfig{Plaintext: PlaintextEverywhere}, "insecure"},
 		{"with TLS", "0.0.0.0:0", ListenConfig{Credentials: creds}, "tls"},
 		{"a socket", "unix://" + filepath.Join(t.TempDir(), "s"), ListenConfig{}, "unix"},
 		{"a socket with TLS", "unix://" + filepath.Join(t.TempDir(), "s"), ListenConfig{Credentials: creds}, "tls"},
@@ -48,10 +48,10 @@ func TestPlaintextStaysOnTheMachine(t *testing.T) {
 		})
 	}
 	_, _, err = SocketCredentials().ServerHandshake(tcpConn(t))
-	require.ErrorContains(t, err, "not a unix socket")
+	require.ErrorContains(t, err, "not a Unix socket")
 }
 
-// tcpConn returns a connection of this process to itself.
+// tcpConn returns a TCP connection inside this process.
 func tcpConn(t *testing.T) net.Conn {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func tcpConn(t *testing.T) net.Conn {
 	return conn
 }
 
-func TestAddressesThatAreNone(t *testing.T) {
+func TestInvalidAddresses(t *testing.T) {
 	for _, address := range []string{"unix://relative", "unix:relative", "unix:/path", "/path", "127.0.0.1", "tcp://127.0.0.1:1", "unix://" + filepath.Join(t.TempDir(), "none", "s")} {
 		_, err := Listen(t.Context(), address, ListenConfig{})
 		require.ErrorContains(t, err, address)
@@ -79,7 +79,7 @@ func TestSocketFiles(t *testing.T) {
 		require.Equal(t, fs.FileMode(0o600), info.Mode().Perm())
 	}
 	_, err = listen()
-	require.ErrorContains(t, err, "somebody listens")
+	require.ErrorContains(t, err, "another process listens")
 	require.NoError(t, listener.Close())
 	require.NoFileExists(t, path)
 
@@ -88,7 +88,7 @@ func TestSocketFiles(t *testing.T) {
 	stale.SetUnlinkOnClose(false)
 	require.NoError(t, stale.Close())
 	listener, err = listen()
-	require.NoError(t, err, "nobody listens on it any more")
+	require.NoError(t, err, "no process listens on the socket")
 	require.NoError(t, listener.Close())
 
 	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))

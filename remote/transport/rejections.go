@@ -15,51 +15,55 @@ import (
 )
 
 const (
-	// rejectionPeriod is how long nothing is told again.
+	// rejectionPeriod is the time in which a rejection is logged once at level warn.
 	rejectionPeriod = 10 * time.Minute
-	// maxRejections is how many are told in that time: whoever has many addresses must not
-	// fill the log.
+	// maxRejections is the maximum number of warnings in that time, so that a peer with many
+	// addresses cannot fill the log.
 	maxRejections = 100
-	// maxReason is how many bytes are told of an error, which may quote the peer.
+	// maxReason is the maximum length of a logged error in bytes; it may quote the peer.
 	maxReason = 512
 )
 
-// rejectionLog tell operators who was turned away: at level warn each peer once for a reason,
-// and at level debug whatever comes again.
+// A rejectionLog logs rejected peers: at level warn once for each peer and reason in a
+// period, at level debug the repetitions.
 type rejectionLog struct {
 	logger *slog.Logger
 
-	mu     sync.Mutex
-	periodStart  time.Time // of the period
-	logged   map[rejection]struct{}
-	suppressed int // since the last that was told
+	mu          sync.Mutex
+	periodStart time.Time
+	logged      map[rejection]struct{}
+	suppressed  int // since the last warning
 }
 
-// A rejection is what is told once in a period. It has no words of the peer's choice.
+// A rejection is what is logged once in a period. It contains nothing that the peer can
+// choose freely.
 type rejection struct {
 	from           netip.Addr
 	identity, what string
 }
 
-func newRejectionLog(logger *slog.Logger) *rejectionLog { return &rejectionLog{logger: silentIfNil(logger)} }
+func newRejectionLog(logger *slog.Logger) *rejectionLog {
+	return &rejectionLog{logger: silentIfNil(logger)}
+}
 
-// log tells that a peer was refused what it wanted.
+// log logs that method or step what was rejected for a peer.
 func (r *rejectionLog) log(ctx context.Context, from net.Addr, identity, what string, err error) {
 	reason := err.Error()
 	attrs := []any{"peer", from, "identity", identity, "what", what, "err", reason[:min(len(reason), maxReason)]}
-	untold, first := r.shouldLog(rejection{ipOf(from), identity, what + " " + status.Code(err).String()})
+	suppressed, first := r.shouldLog(rejection{ipOf(from), identity, what + " " + status.Code(err).String()})
 	switch {
 	case !first:
-		r.logger.DebugContext(ctx, "refused again", attrs...)
-	case untold > 0:
-		r.logger.WarnContext(ctx, "refused", append(attrs, "untold", untold)...)
+		r.logger.DebugContext(ctx, "Rejected again", attrs...)
+	case suppressed > 0:
+		r.logger.WarnContext(ctx, "Rejected", append(attrs, "suppressed", suppressed)...)
 	default:
-		r.logger.WarnContext(ctx, "refused", attrs...)
+		r.logger.WarnContext(ctx, "Rejected", attrs...)
 	}
 }
 
-// shouldLog says whether a refusal is to be told, and how many were not since the last.
-func (r *rejectionLog) shouldLog(what rejection) (untold int, first bool) {
+// shouldLog reports whether to log a rejection as a warning, and how many were suppressed
+// since the last one.
+func (r *rejectionLog) shouldLog(what rejection) (suppressed int, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.periodStart) >= rejectionPeriod {
@@ -70,6 +74,6 @@ func (r *rejectionLog) shouldLog(what rejection) (untold int, first bool) {
 		return 0, false
 	}
 	r.logged[what] = struct{}{}
-	untold, r.suppressed = r.suppressed, 0
-	return untold, true
+	suppressed, r.suppressed = r.suppressed, 0
+	return suppressed, true
 }

@@ -21,9 +21,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestRefusalsAreTold: at a level that everybody has, who was refused and why; again only
-// for those who debug.
-func TestRefusalsAreTold(t *testing.T) {
+// TestRejectionsAreLoggedOnce checks that a rejection is logged at level warn with peer and
+// reason, and its repetitions are not.
+func TestRejectionsAreLoggedOnce(t *testing.T) {
 	var log logBuffer
 	authenticate := func(ctx context.Context) (Identity, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
@@ -51,16 +51,17 @@ func TestRefusalsAreTold(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(ask("trudy")))
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	require.Len(t, lines, 3, log.String())
-	require.Contains(t, lines[0], "level=WARN msg=refused peer=127.0.0.1:")
-	require.Contains(t, lines[0], "the peer shows no credentials")
+	require.Contains(t, lines[0], "level=WARN msg=Rejected peer=127.0.0.1:")
+	require.Contains(t, lines[0], "no credentials that the server accepts")
 	require.Contains(t, lines[1], "identity=mallory what=/grpc.health.v1.Health/Watch")
-	require.Contains(t, lines[1], `may not watch-node`)
+	require.Contains(t, lines[1], `is not permitted to watch-node`)
 	require.Contains(t, lines[2], "identity=trudy")
-	require.Contains(t, lines[2], "untold=4")
+	require.Contains(t, lines[2], "suppressed=4")
 }
 
-// TestRefusedHandshakesAreTold: a peer without a certificate never gets to the guard.
-func TestRefusedHandshakesAreTold(t *testing.T) {
+// TestFailedHandshakesAreLogged checks a peer without a certificate, which never reaches
+// the guard.
+func TestFailedHandshakesAreLogged(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
@@ -80,30 +81,30 @@ func TestRefusedHandshakesAreTold(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
 }
 
-// TestRefusalsAreBounded: whoever has many names and much to say does not fill the log.
-func TestRefusalsAreBounded(t *testing.T) {
+// TestRejectionLogIsBounded checks that a peer with many addresses and long reasons does
+// not fill the log.
+func TestRejectionLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		r := newRejectionLog(log.logger())
-		tell := func(ip byte, err error) {
+		logFrom := func(ip byte, err error) {
 			r.log(t.Context(), &net.TCPAddr{IP: net.IPv4(10, 0, 0, ip), Port: 1}, "", "m", err)
 		}
 		for range 3 {
 			for ip := range byte(200) {
-				tell(ip, errors.New(strings.Repeat("x", 10_000)))
+				logFrom(ip, errors.New(strings.Repeat("x", 10_000)))
 			}
 		}
 		require.Equal(t, maxRejections, strings.Count(log.String(), "\n"))
 		require.Less(t, len(log.String()), maxRejections*2*maxReason)
 		time.Sleep(rejectionPeriod)
-		tell(1, errors.New("again"))
-		require.Contains(t, log.String(), "err=again untold=500")
+		logFrom(1, errors.New("again"))
+		require.Contains(t, log.String(), "err=again suppressed=500")
 		require.LessOrEqual(t, len(r.logged), maxRejections)
 	})
 }
 
-// TestRefusalsAgain: those who debug see each.
-func TestRefusalsAgain(t *testing.T) {
+func TestRepeatedRejectionsAreLoggedAtDebug(t *testing.T) {
 	var log logBuffer
 	r := newRejectionLog(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for range 2 {

@@ -21,37 +21,37 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/codec"
 )
 
-// A Service is a server of one of the endpoints, such as a remote.Server.
+// A Service is a gRPC service with a life of its own, such as a node.Server or a
+// cluster.Server.
 type Service interface {
-	// Register registers it with a gRPC server.
+	// Register registers the service with a gRPC server.
 	Register(r grpc.ServiceRegistrar)
-	// Ready returns a channel that is closed when it has something to tell.
+	// Ready returns a channel that is closed when the service has its first state.
 	Ready() <-chan struct{}
-	// Run makes it tell until ctx is done; then its streams end.
+	// Run serves streams until ctx ends; then they end. It is called once.
 	Run(ctx context.Context) error
 }
 
-// ServeConfig says how to serve.
+// ServeConfig configures [Serve].
 type ServeConfig struct {
-	// Guard says who may call what. Health and reflection are open to everybody: they
-	// tell only what is in the protos, and whether this server is ready.
+	// Guard authenticates and authorises calls. Health and reflection are open to every
+	// peer: they reveal the protocol and whether this server is ready.
 	Guard Guard
-	// Limits are what a peer may cost.
+	// Limits bound what one peer may cost.
 	Limits ServerLimits
-	// Register, when not nil, registers what else there is.
+	// Register, when not nil, registers further services.
 	Register func(r grpc.ServiceRegistrar)
-	// Grace is how long calls may take to end when ctx is done. Zero means 5 s.
+	// Grace is how long calls may take to end after ctx ended. 0 means 5 s.
 	Grace time.Duration
-	// Logger hears what is of interest to operators; nil is silent.
+	// Logger receives the address that is served; nil is silent.
 	Logger *slog.Logger
 }
 
-// Serve runs services and answers for them on listener, which it closes, until ctx is
-// done; then it returns nil. It returns early, with an error, when a service or the
-// listener fails.
+// Serve runs services and serves them on listener until ctx ends; then it returns nil. It
+// returns an error earlier when a service or the listener fails. It closes listener.
 //
-// The health service says SERVING when all services are ready, and NOT_SERVING before
-// and from the moment that ctx is done.
+// The health service reports SERVING when all services are ready, and NOT_SERVING before
+// that and after ctx ended.
 func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ...Service) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -77,7 +77,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
 			return err
 		}
-		return nil // it was stopped before it began
+		return nil // stopped before it started
 	})
 	cfg.Logger.InfoContext(ctx, "Serving", "address", listener.Addr().String())
 	<-ctx.Done()
@@ -113,7 +113,7 @@ func newServer(listener *Listener, cfg ServeConfig, services []Service) (*grpc.S
 	return server, status
 }
 
-// reportReady tells the health service when all services are ready.
+// reportReady sets the health status to SERVING when all services are ready.
 func reportReady(ctx context.Context, status *health.Server, services []Service) {
 	for _, s := range services {
 		select {
@@ -125,7 +125,7 @@ func reportReady(ctx context.Context, status *health.Server, services []Service)
 	status.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 }
 
-// stopServer lets calls end, but not for ever.
+// stopServer lets calls end for the grace period and then cancels them.
 func stopServer(server *grpc.Server, grace time.Duration) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.GracefulStop() }()
@@ -139,19 +139,20 @@ func stopServer(server *grpc.Server, grace time.Duration) {
 	}
 }
 
-// AllowNode asks the guard whether the peer may watch a node; it is for
-// remote.ServerConfig. The guard ends the stream when the peer's credential expires.
+// AllowNode calls [Allow] for watching a node; it fits node.ServerConfig.Authorize. The
+// returned time is zero: the [Guard] ends the stream when the credential expires.
 func AllowNode(ctx context.Context, node string) (until time.Time, err error) {
 	return time.Time{}, Allow(ctx, Access{Verb: VerbWatchNode, Node: node})
 }
 
-// AllowInspect asks the guard whether the peer may inspect a node, or all of them when
-// it is empty; it is for remote.ServerConfig.
+// AllowInspect calls [Allow] for inspecting a node, or all nodes when node is empty; it
+// fits node.ServerConfig.AuthorizeInspect.
 func AllowInspect(ctx context.Context, node string) error {
 	return Allow(ctx, Access{Verb: VerbInspect, Node: node})
 }
 
-// AllowCluster asks the guard whether the peer may watch the facts of the whole cluster.
+// AllowCluster calls [Allow] for watching the cluster state; it fits
+// cluster.ServerConfig.Authorize. The returned time is zero, as for [AllowNode].
 func AllowCluster(ctx context.Context) (until time.Time, err error) {
 	return time.Time{}, Allow(ctx, Access{Verb: VerbWatchCluster})
 }

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/kpng/watchers/file"
 )
 
-// serve is a server of nodes: a watcher, a store, and who may watch what.
+// serve runs a NodeService server: a watcher, a store and permissions.
 func serve(ctx context.Context, address string, watcher watchers.Watcher) error {
 	store := watchers.NewStore()
 	nodes, err := node.NewServer(store, node.ServerConfig{
@@ -30,7 +30,7 @@ func serve(ctx context.Context, address string, watcher watchers.Watcher) error 
 		return err
 	}
 	defer nodes.Close()
-	// Without TLS, nobody but this machine gets a connection.
+	// Without TLS, only processes of this machine can connect.
 	listener, err := transport.Listen(ctx, address, transport.ListenConfig{})
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func serve(ctx context.Context, address string, watcher watchers.Watcher) error 
 	return transport.Serve(ctx, listener, transport.ServeConfig{Guard: guard, Register: nodes.RegisterInspect}, nodes)
 }
 
-// follow is one node's end: any sink, fed by any of the servers.
+// follow programs sink with the desired state of node-1 from a server.
 func follow(ctx context.Context, address string, sink localsink.Sink) error {
 	conn, err := grpc.NewClient(address, append(transport.ClientOptions(transport.ClientLimits{}),
 		grpc.WithTransportCredentials(transport.SocketCredentials()))...)
@@ -60,7 +60,8 @@ func follow(ctx context.Context, address string, sink localsink.Sink) error {
 	return client.Run(ctx, sink)
 }
 
-// A server of manifests on a unix socket, and a node that prints what it must do.
+// A server of manifests on a Unix socket, and a client that prints the desired state of
+// node-1.
 func ExampleServe() {
 	dir, err := os.MkdirTemp("", "kpng")
 	if err != nil {

@@ -56,8 +56,8 @@ func local(rules transport.Rules) transport.Guard {
 
 func anonymous() transport.Subjects { return transport.Subjects{Names: []string{"system:anonymous"}} }
 
-// TestHealthFollowsReadiness: not serving, serving when the facts are complete, not
-// serving while it stops; and streams end at once, not after the grace.
+// TestHealthFollowsReadiness: not serving, serving when the store is synced, not
+// serving while it stops; streams end at once, not after the grace period.
 func TestHealthFollowsReadiness(t *testing.T) {
 	store := watchers.NewStore()
 	conn, stop := start(t, store, local(transport.Rules{OwnNode: anonymous()}))
@@ -90,15 +90,16 @@ func TestHealthFollowsReadiness(t *testing.T) {
 	require.NoError(t, <-stopped)
 }
 
-// TestGuard: health and reflection are for everybody, and the rest for those who may.
-func TestGuard(t *testing.T) {
+// TestGuardedServices checks that health and reflection are open to every peer and that
+// other services need a permission.
+func TestGuardedServices(t *testing.T) {
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
 	for name, c := range map[string]struct {
 		guard          transport.Guard
 		node, inspects codes.Code
 	}{
-		"nobody is known":    {transport.Guard{}, codes.Unauthenticated, codes.Unauthenticated},
+		"no authenticator":   {transport.Guard{}, codes.Unauthenticated, codes.Unauthenticated},
 		"nothing is allowed": {local(transport.Rules{}), codes.PermissionDenied, codes.PermissionDenied},
 		"its own node":       {local(transport.Rules{OwnNode: anonymous()}), codes.OK, codes.PermissionDenied},
 		"inspection": {local(transport.Rules{Allow: map[transport.Verb]transport.Subjects{transport.VerbInspect: anonymous()}}),
@@ -123,13 +124,13 @@ func TestGuard(t *testing.T) {
 
 			watch, err := kpng.NewNodeServiceClient(conn).WatchNode(t.Context())
 			require.NoError(t, err)
-			// Whoever is turned away may know it before it has said anything.
+			// A rejected peer may see the error before it has sent anything.
 			_ = watch.Send(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{NodeName: "node-1"}}})
 			_, err = watch.Recv()
 			require.Equal(t, c.node, status.Code(err), err)
 			_, err = kpng.NewInspectServiceClient(conn).GetLag(t.Context(), &kpng.GetLagRequest{}, grpc.WaitForReady(true))
 			if c.inspects == codes.OK && status.Code(err) == codes.Unavailable {
-				return // allowed, and the first state is not there yet
+				return // permitted; the first state is not ready
 			}
 			require.Equal(t, c.inspects, status.Code(err), err)
 		})
@@ -142,8 +143,9 @@ func (broken) Register(grpc.ServiceRegistrar)  {}
 func (broken) Ready() <-chan struct{}          { return nil }
 func (b broken) Run(ctx context.Context) error { return b.err }
 
-// TestAFailureStopsAll: who is left would tell half of it.
-func TestAFailureStopsAll(t *testing.T) {
+// TestFailingServiceStopsTheServer checks that the server does not continue with the
+// remaining services.
+func TestFailingServiceStopsTheServer(t *testing.T) {
 	no := errors.New("no more")
 	listener, err := transport.Listen(t.Context(), "127.0.0.1:0", transport.ListenConfig{})
 	require.NoError(t, err)

@@ -11,15 +11,16 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// SocketCredentials are those of unix sockets, for both sides: nothing is encrypted,
-// as nothing leaves the machine, and on Linux the kernel tells a server who its peer
-// is; see [SocketAuthenticator]. Other connections are refused.
+// SocketCredentials returns the credentials of Unix sockets, for clients and servers.
+// Nothing is encrypted, because nothing leaves the machine. On Linux a server receives the
+// user of its peer from the kernel; see [SocketAuthenticator]. Handshakes on other
+// connections fail.
 func SocketCredentials() credentials.TransportCredentials { return socketCredentials{} }
 
-// SocketInfo is what is known of the peer on a unix socket.
+// SocketInfo is the AuthInfo of a connection on a Unix socket.
 type SocketInfo struct {
 	credentials.CommonAuthInfo
-	// Valid says that the system told who the peer was when it connected.
+	// Valid reports whether the kernel provided the user of the peer.
 	Valid    bool
 	UID, GID uint32
 }
@@ -39,7 +40,7 @@ func (socketCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.A
 
 func handshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	if _, ok := conn.RemoteAddr().(*net.UnixAddr); !ok {
-		return nil, nil, errors.New("transport: SocketCredentials on a connection that is not a unix socket")
+		return nil, nil, errors.New("transport: SocketCredentials: the connection is not a Unix socket")
 	}
 	info := peerOf(conn)
 	info.CommonAuthInfo = credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf asks the kernel who is at the other end.
+// peerOf returns the user of the peer, which the kernel provides.
 func peerOf(conn net.Conn) (info SocketInfo) {
 	raw, err := rawConn(conn)
 	if err != nil {
@@ -25,8 +25,8 @@ func peerOf(conn net.Conn) (info SocketInfo) {
 	return info
 }
 
-// privateSocket has a socket file made with mode 0600, so that there is no time in
-// which others may connect.
+// privateSocket creates the socket file with mode 0600, so that no other user can connect
+// before the mode is set.
 func privateSocket(_, _ string, raw syscall.RawConn) error {
 	var failed error
 	if err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), socketMode) }); err != nil {

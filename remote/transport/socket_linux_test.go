@@ -18,8 +18,8 @@ func ownIdentity(node string) Identity {
 	return Identity{Name: fmt.Sprintf("unix:uid:%d", os.Getuid()), Groups: []string{fmt.Sprintf("unix:gid:%d", os.Getgid())}, Node: node}
 }
 
-// TestASocketIsPrivateFromTheStart looks before anybody has set the file's mode.
-func TestASocketIsPrivateFromTheStart(t *testing.T) {
+// TestSocketFileIsCreatedPrivate checks the mode before Listen sets it.
+func TestSocketFileIsCreatedPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	config := net.ListenConfig{Control: privateSocket}
 	listener, err := config.Listen(t.Context(), "unix", path)

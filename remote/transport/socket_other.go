@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// peerOf knows nothing: other systems are not asked.
+// peerOf returns an invalid SocketInfo: only Linux is supported.
 func peerOf(net.Conn) SocketInfo { return SocketInfo{} }
 
-// privateSocket does nothing: the mode is set when the file is there.
+// privateSocket does nothing: the mode is set after the file is created.
 func privateSocket(_, _ string, _ syscall.RawConn) error { return nil }

@@ -16,27 +16,26 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// ClientCertificate says what a server wants of its clients' certificates.
+// ClientCertificate selects whether a server asks clients for a certificate.
 type ClientCertificate uint8
 
 const (
-	// ClientCertificateRequired lets nobody in without a certificate that leads to the
-	// CA.
+	// ClientCertificateRequired rejects clients without a certificate of the CA.
 	ClientCertificateRequired ClientCertificate = iota
-	// ClientCertificateOptional checks a certificate that is shown, and lets in who has
-	// none: for clients that have a token instead.
+	// ClientCertificateOptional verifies a certificate that a client sends, and accepts
+	// clients without one, which use a token instead.
 	ClientCertificateOptional
-	// ClientCertificateNone does not ask for one.
+	// ClientCertificateNone does not ask for a certificate.
 	ClientCertificateNone
 )
 
-// expiryGrace is what a stream has to end with a status of its own, after the
-// certificate of its connection has expired, before the connection is closed.
+// expiryGrace is the time between the expiry of a client certificate and the close of its
+// connection, in which calls end with a status.
 const expiryGrace = 5 * time.Second
 
-// Server returns the credentials of a server, good for grpc.Creds. Each handshake uses
-// what was last read. A connection is closed soon after its client's certificate has
-// expired, as only a new one can show a new certificate.
+// Server returns the credentials of a server for grpc.Creds. Each handshake uses the files
+// that were read last. A connection is closed 5 s after its client certificate has expired,
+// because a new certificate needs a new connection.
 func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCredentials, error) {
 	modes := map[ClientCertificate]tls.ClientAuthType{
 		ClientCertificateRequired: tls.RequireAndVerifyClientCert,
@@ -46,12 +45,12 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 	mode, known := modes[client]
 	switch {
 	case !known:
-		return nil, fmt.Errorf("transport: ClientCertificate is %d, which is none of those there are", client)
+		return nil, fmt.Errorf("transport: ClientCertificate: unknown value %d", client)
 	case c.files.Cert == "":
-		return nil, errors.New("transport: Files.Cert and Files.Key are empty, and a server needs a certificate")
+		return nil, errors.New("transport: Files.Cert, Files.Key: required for a server")
 	case client != ClientCertificateNone && c.files.CA == "":
-		// Without this the system's roots would do, which vouch for the whole world.
-		return nil, errors.New("transport: Files.CA is empty, so no client certificate can be checked; name the file, or take NoClientCertificate")
+		// Without a CA, crypto/tls would accept certificates of every public CA.
+		return nil, errors.New("transport: Files.CA: required to verify client certificates, unless ClientCertificateNone is used")
 	}
 	return expiringCredentials{grace: expiryGrace, TransportCredentials: credentials.NewTLS(&tls.Config{
 		MinVersion: c.cfg.MinVersion,
@@ -62,24 +61,23 @@ func (c *Certificates) Server(client ClientCertificate) (credentials.TransportCr
 				Certificates: []tls.Certificate{*now.pair},
 				ClientAuth:   mode,
 				ClientCAs:    now.roots,
-				// A resumed session would outlive the CA that vouched for it, and
-				// connections are too rare for it to save anything.
+				// A resumed session would outlive the CA that it was verified with, and
+				// connections are too rare for resumption to save anything.
 				SessionTicketsDisabled: true,
 			}, nil
 		},
 	})}, nil
 }
 
-// Client returns the credentials of a client, good for
-// grpc.WithTransportCredentials. Each handshake uses what was last read: certificate
-// and CA. The server must have a certificate for serverName; if that is empty, for the
-// host that is dialed.
+// Client returns the credentials of a client for grpc.WithTransportCredentials. Each
+// handshake uses the certificate and CA that were read last. The certificate of the server
+// must be valid for serverName, or for the dialled host when serverName is empty.
 func (c *Certificates) Client(serverName string) credentials.TransportCredentials {
 	return &clientCredentials{certificates: c, serverName: serverName}
 }
 
-// A clientCredentials makes new credentials for each handshake, as the roots in a tls.Config
-// cannot be exchanged without giving up its own verification.
+// clientCredentials make new TLS credentials for each handshake, because the roots of a
+// tls.Config are fixed.
 type clientCredentials struct {
 	certificates *Certificates
 	serverName   string
@@ -93,8 +91,9 @@ func (c *clientCredentials) newTLS() credentials.TransportCredentials {
 		ServerName: c.serverName,
 	}
 	if now.pair != nil {
-		// Not Certificates: those are kept back if the server does not name their
-		// issuer, which leaves both sides guessing.
+		// crypto/tls does not send Certificates when the server does not list their
+		// issuer; GetClientCertificate always sends, so that the server can report why it
+		// rejects the certificate.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return now.pair, nil }
 	}
 	return credentials.NewTLS(config)
@@ -105,7 +104,7 @@ func (c *clientCredentials) ClientHandshake(ctx context.Context, authority strin
 }
 
 func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return nil, nil, errors.New("transport: the credentials of a client cannot serve; take Certificates.Server")
+	return nil, nil, errors.New("transport: client credentials cannot serve; use Certificates.Server")
 }
 
 func (c *clientCredentials) Info() credentials.ProtocolInfo { return c.newTLS().Info() }
@@ -114,10 +113,10 @@ func (c *clientCredentials) Clone() credentials.TransportCredentials { copied :=
 
 func (c *clientCredentials) OverrideServerName(name string) error { c.serverName = name; return nil }
 
-// expiringCredentials closes connections whose client's certificate has expired.
+// expiringCredentials close connections whose client certificate has expired.
 type expiringCredentials struct {
 	credentials.TransportCredentials
-	grace time.Duration // until streams have ended with a status of their own
+	grace time.Duration // time for calls to end with a status
 }
 
 func (e expiringCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -136,7 +135,7 @@ func (e expiringCredentials) Clone() credentials.TransportCredentials {
 	return expiringCredentials{e.TransportCredentials.Clone(), e.grace}
 }
 
-// loggingCredentials tells who is turned away before any call: without a certificate, say.
+// loggingCredentials log failed handshakes.
 type loggingCredentials struct {
 	credentials.TransportCredentials
 	rejections *rejectionLog
@@ -144,7 +143,7 @@ type loggingCredentials struct {
 
 func (l loggingCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
-	// A peer that goes away, as probes of TCP do, was not refused.
+	// TCP probes close the connection; that is not a rejection.
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 		l.rejections.log(context.Background(), raw.RemoteAddr(), "", "handshake", err)
 	}
@@ -155,13 +154,14 @@ func (l loggingCredentials) Clone() credentials.TransportCredentials {
 	return loggingCredentials{l.TransportCredentials.Clone(), l.rejections}
 }
 
-// A expiringConn is closed at a set time.
+// An expiringConn is closed at a set time.
 type expiringConn struct {
 	net.Conn
 	stop func() bool
 }
 
-// closeAt closes the raw connection under conn, which never waits for the peer.
+// closeAt closes raw, the connection under conn, at a set time: closing conn itself could
+// wait for the peer.
 func closeAt(conn, raw net.Conn, at time.Time) net.Conn {
 	timer := time.AfterFunc(time.Until(at), func() { _ = raw.Close() })
 	return &expiringConn{Conn: conn, stop: timer.Stop}
@@ -172,12 +172,12 @@ func (c *expiringConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SyscallConn lets gRPC see the socket.
+// SyscallConn gives grpc-go access to the socket.
 func (c *expiringConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
 
 func rawConn(conn net.Conn) (syscall.RawConn, error) {
 	if c, ok := conn.(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
-	return nil, errors.New("transport: a connection that is no socket")
+	return nil, errors.New("transport: the connection is not a socket")
 }

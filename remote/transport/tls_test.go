@@ -26,7 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestNobodyNoticesARotation(t *testing.T) {
+func TestRotationInterruptsNoStream(t *testing.T) {
 	old, young := newAuthority(t, "old"), newAuthority(t, "young")
 	both := slices.Concat(old.pem, young.pem)
 	serverCert, serverKey := old.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
@@ -39,7 +39,7 @@ func TestNobodyNoticesARotation(t *testing.T) {
 	require.NoError(t, err)
 	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
 
-	// A stream that lives through it all, and connections that come and go.
+	// One stream for the whole rotation, and short connections.
 	stream, err := dial(t, address, nodeSide.Client("kpng.test")).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
 	require.NoError(t, err)
 	_, err = stream.Recv()
@@ -98,7 +98,7 @@ func TestNobodyNoticesARotation(t *testing.T) {
 	clients.Wait()
 	require.Equal(t, codes.Unavailable, status.Code(check(t, dial(t, address, stale), "n1")), "the old CA is gone")
 
-	// The client forgets a CA as well: a server with a certificate of the old one.
+	// The client distrusts the old CA as well.
 	oldCert, oldKey := old.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	creds, err = load(t, newSecretVolume(t, oldCert, oldKey, young.pem).files()).Server(ClientCertificateRequired)
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestNobodyNoticesARotation(t *testing.T) {
 	require.ErrorContains(t, err, "certificate signed by unknown authority")
 }
 
-func TestTLSRefuses(t *testing.T) {
+func TestTLSRejects(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	serverSide := load(t, newSecretVolume(t, serverCert, serverKey, ca.pem).files())
@@ -132,7 +132,7 @@ func TestTLSRefuses(t *testing.T) {
 		name, address, serverName string
 		files                     Files
 		want                      codes.Code
-		says                      string
+		wantErr                   string
 	}{
 		{"nothing that is in order", address, "kpng.test", good, codes.OK, ""},
 		{"nothing when optional", optionalAddress, "kpng.test", good, codes.OK, ""},
@@ -142,20 +142,20 @@ func TestTLSRefuses(t *testing.T) {
 		{"a certificate for servers", address, "kpng.test", with(ca, nodeName("n1"), inAnHour(), ca.pem, x509.ExtKeyUsageServerAuth), codes.Unavailable, ""},
 		{"no certificate", address, "kpng.test", bare, codes.Unavailable, ""},
 		{"no certificate where it is optional, at the guard", optionalAddress, "kpng.test", bare, codes.Unauthenticated, "no credentials"},
-		{"a certificate that nobody asked for", noneAddress, "kpng.test", good, codes.Unauthenticated, "no credentials"},
-		{"another node's name", address, "kpng.test", with(ca, nodeName("n2"), inAnHour(), ca.pem), codes.PermissionDenied, `"system:node:n2", which is bound to node n2, may not watch-node "n1"`},
+		{"a certificate that was not requested", noneAddress, "kpng.test", good, codes.Unauthenticated, "no credentials"},
+		{"another node's name", address, "kpng.test", with(ca, nodeName("n2"), inAnHour(), ca.pem), codes.PermissionDenied, `"system:node:n2" (bound to node n2) is not permitted to watch-node "n1"`},
 		{"a node's name outside of system:nodes", address, "kpng.test", with(ca, pkix.Name{CommonName: "system:node:n1"}, inAnHour(), ca.pem), codes.PermissionDenied, "bound to no node"},
 		{"a server certificate of another CA", address, "kpng.test", with(ca, nodeName("n1"), inAnHour(), other.pem), codes.Unavailable, "unknown authority"},
 		{"a server by another name", address, "other.test", good, codes.Unavailable, "valid for kpng.test, not other.test"},
 		{"a server by its address when that is not in the certificate", address, "", good, codes.Unavailable, "127.0.0.1"},
 	} {
-		// In TLS 1.3 a client has no part in the judgement of its certificate, and may
-		// find the connection closed before it has read why.
+		// In TLS 1.3 the handshake of a client ends before the server has verified its
+		// certificate, so the connection may be closed before the client reads why.
 		t.Run(c.name, func(t *testing.T) {
 			err := check(t, dial(t, c.address, load(t, c.files).Client(c.serverName)), "n1")
 			require.Equal(t, c.want, status.Code(err), "%v", err)
-			if c.says != "" {
-				require.ErrorContains(t, err, c.says)
+			if c.wantErr != "" {
+				require.ErrorContains(t, err, c.wantErr)
 			}
 		})
 	}
@@ -174,17 +174,17 @@ func TestTLSRefuses(t *testing.T) {
 	})
 }
 
-func TestCertificatesAreNotMadeOfNonsense(t *testing.T) {
+func TestInvalidCertificateFiles(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	_, otherKey := ca.issue(t, nodeName("n1"), inAnHour())
 	good := newSecretVolume(t, cert, key, ca.pem).files()
 	for _, c := range []struct {
-		name, says string
-		files      Files
-		config     CertificatesConfig
+		name, wantErr string
+		files         Files
+		config        CertificatesConfig
 	}{
-		{"a key without a certificate", "only one is given", Files{Key: good.Key}, CertificatesConfig{}},
+		{"a key without a certificate", "set both or none", Files{Key: good.Key}, CertificatesConfig{}},
 		{"no such file", "Files.Cert: open /nowhere", Files{Cert: "/nowhere", Key: good.Key}, CertificatesConfig{}},
 		{"another's key", "does not match", newSecretVolume(t, cert, otherKey, ca.pem).files(), CertificatesConfig{}},
 		{"a CA file of text", "Files.CA", newSecretVolume(t, cert, key, []byte("hello")).files(), CertificatesConfig{}},
@@ -193,19 +193,19 @@ func TestCertificatesAreNotMadeOfNonsense(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := NewCertificates(c.files, c.config)
-			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.wantErr)
 		})
 	}
 	_, err := load(t, Files{Cert: good.Cert, Key: good.Key}).Server(ClientCertificateOptional)
-	require.ErrorContains(t, err, "Files.CA is empty", "or the whole world's certificates would do")
+	require.ErrorContains(t, err, "Files.CA: required", "without a CA every public certificate would be accepted")
 	_, err = load(t, Files{CA: good.CA}).Server(ClientCertificateNone)
 	require.ErrorContains(t, err, "Files.Cert")
 	_, err = load(t, good).Server(7)
-	require.ErrorContains(t, err, "ClientCertificate is 7")
+	require.ErrorContains(t, err, "ClientCertificate: unknown value 7")
 }
 
-// TestBrokenFilesChangeNothing runs on a clock of its own.
-func TestBrokenFilesChangeNothing(t *testing.T) {
+// TestInvalidFilesKeepThePreviousOnes uses a synthetic clock.
+func TestInvalidFilesKeepThePreviousOnes(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	renewed, renewedKey := ca.issue(t, nodeName("n1"), time.Now().Add(2*time.Hour))
@@ -221,7 +221,7 @@ func TestBrokenFilesChangeNothing(t *testing.T) {
 		first := c.current.Load()
 
 		minutes(3)
-		require.Same(t, first, c.current.Load(), "what did not change is not exchanged")
+		require.Same(t, first, c.current.Load(), "unchanged files are not replaced")
 		v.swap(renewed, key, ca.pem)
 		minutes(3)
 		require.Same(t, first, c.current.Load())
@@ -235,23 +235,23 @@ func TestBrokenFilesChangeNothing(t *testing.T) {
 		require.NoError(t, c.Err())
 		require.NotSame(t, first, c.current.Load())
 		require.WithinDuration(t, c.current.Load().pair.Leaf.NotAfter, c.NotAfter(), 0)
-		require.Equal(t, 2, strings.Count(log.String(), "keeping what is in use"), "once for each error:\n%s", log.String())
-		require.Contains(t, log.String(), "can be used again")
+		require.Equal(t, 2, strings.Count(log.String(), "keeping the previous ones"), "once for each error:\n%s", log.String())
+		require.Contains(t, log.String(), "are valid again")
 		require.NotContains(t, log.String(), "PRIVATE")
 		cancel()
 		running.Wait()
 	})
 }
 
-func TestAnExpiredCertificateOfOurOwnIsTold(t *testing.T) {
+func TestExpiredOwnCertificateIsReported(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), time.Now().Add(-time.Minute))
 	c := load(t, newSecretVolume(t, cert, key, ca.pem).files())
-	require.ErrorContains(t, c.Err(), "tls.crt has expired")
+	require.ErrorContains(t, c.Err(), "tls.crt expired")
 }
 
-// TestAStreamEndsWithItsCertificate waits for a real certificate to expire.
-func TestAStreamEndsWithItsCertificate(t *testing.T) {
+// TestStreamEndsWhenItsCertificateExpires waits for a real certificate to expire.
+func TestStreamEndsWhenItsCertificateExpires(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	serverCert, serverKey := ca.issue(t, pkix.Name{CommonName: "server"}, inAnHour())
 	creds, err := load(t, newSecretVolume(t, serverCert, serverKey, ca.pem).files()).Server(ClientCertificateRequired)
@@ -272,7 +272,7 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	_, err = stream.Recv()
 	require.Equal(t, codes.Unauthenticated, status.Code(err), "%v", err)
 	require.ErrorContains(t, err, `credential of "system:node:n1" has expired`)
-	require.Equal(t, codes.Unauthenticated, status.Code(check(t, client, "n1")), "the connection is still there, and of no use")
+	require.Equal(t, codes.Unauthenticated, status.Code(check(t, client, "n1")), "the connection is open and rejects calls")
 
 	cert, key = ca.issue(t, nodeName("n1"), inAnHour())
 	v.swap(cert, key, ca.pem)
@@ -280,10 +280,10 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.True(t, conn.WaitForStateChange(ctx, connectivity.Ready), "the server closes the connection")
-	require.NoError(t, check(t, client, "n1"), "a new one shows the new certificate")
+	require.NoError(t, check(t, client, "n1"), "a new connection uses the new certificate")
 }
 
-func TestAConnectionIsClosedWithItsCertificate(t *testing.T) {
+func TestConnectionIsClosedAfterItsCertificateExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		conn, begun := closeAt(near, near, time.Now().Add(time.Hour)), time.Now()
@@ -298,7 +298,7 @@ func TestAConnectionIsClosedWithItsCertificate(t *testing.T) {
 	})
 }
 
-func TestAClientCannotServe(t *testing.T) {
+func TestClientCredentialsCannotServe(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	path := filepath.Join(t.TempDir(), "ca.crt")
 	require.NoError(t, os.WriteFile(path, ca.pem, 0o600))
@@ -311,8 +311,8 @@ func TestAClientCannotServe(t *testing.T) {
 	require.Empty(t, creds.Info().ServerName)
 }
 
-// TestNoSessionOutlivesItsCA: a peer that would resume one shakes hands in full.
-func TestNoSessionOutlivesItsCA(t *testing.T) {
+// TestSessionsAreNotResumed checks that a client that would resume makes a full handshake.
+func TestSessionsAreNotResumed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n1"), inAnHour())
 	certificates := load(t, newSecretVolume(t, cert, key, ca.pem).files())
@@ -324,7 +324,7 @@ func TestNoSessionOutlivesItsCA(t *testing.T) {
 	for range 2 {
 		conn, err := tls.Dial("tcp", address, config)
 		require.NoError(t, err)
-		_, err = conn.Read(make([]byte, 9)) // a ticket would come before the settings
+		_, err = conn.Read(make([]byte, 9)) // a session ticket would precede the settings
 		require.NoError(t, err)
 		require.False(t, conn.ConnectionState().DidResume)
 		require.NoError(t, conn.Close())

@@ -19,29 +19,28 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TokensConfig is how to have bearer tokens reviewed.
+// TokensConfig configures [NewTokens].
 type TokensConfig struct {
-	// Audiences are who a token must be meant for: one of them. There must be one, or
-	// a token for the API server would be taken, with which this server could act as
-	// its peer.
+	// Audiences are the accepted audiences; a token must be valid for one of them. At least
+	// one is required: otherwise a token for the API server would be accepted, with which
+	// this server could impersonate its peer.
 	Audiences []string
-	// MaxAge is how long a token makes an identity at most, however long the token
-	// itself is good, so that a revoked one is found out; 0 is an hour. Up to a tenth
-	// less is taken, for peers that came together not to return together.
+	// MaxAge is the maximum lifetime of an identity, however long its token is valid, so
+	// that a revoked token takes effect; 0 means 1 h. It is shortened by up to 10 % at
+	// random, so that peers that connected together do not return together.
 	MaxAge time.Duration
-	// AcceptedFor and RejectedTTL are how long a review stands; 0 is two minutes, and
-	// ten seconds.
+	// AcceptedTTL and RejectedTTL are how long a review is cached; 0 means 2 min and 10 s.
 	AcceptedTTL, RejectedTTL time.Duration
-	// AcceptedSize and MaxRejected are how many of either are remembered; 0 is 10,000
-	// and 1,000. Refusals never push out acceptances.
+	// MaxAccepted and MaxRejected are the sizes of the caches of accepted and rejected
+	// tokens; 0 means 10,000 and 1,000. Rejected tokens never displace accepted ones.
 	MaxAccepted, MaxRejected int
-	// Reviews is how many reviews are asked for at once, and MaxReviewsPerAddress how
-	// many for peers with one IP address; 0 is 32 and 4. The others wait.
+	// MaxReviews is the maximum number of concurrent reviews, and MaxReviewsPerAddress for
+	// peers with one IP address; 0 means 32 and 4. Further reviews wait.
 	MaxReviews, MaxReviewsPerAddress int
-	// Timeout is how long a review may take; 0 is ten seconds.
+	// Timeout is the timeout of a review; 0 means 10 s.
 	Timeout time.Duration
-	// Logger tells when tokens cannot be reviewed, and, at level debug, why tokens are
-	// refused. nil is silent.
+	// Logger receives, at level warn, when reviews are not possible and, at level debug, why
+	// tokens are rejected. nil is silent.
 	Logger *slog.Logger
 }
 
@@ -63,47 +62,47 @@ func setDefault[T int | int32 | uint32 | time.Duration](value *T, standard T) {
 	}
 }
 
-// Tokens know a peer by the bearer token in a call's "authorization". They remember
-// tokens by their hash, and have one token reviewed once at a time. The node is that
-// of "system:node:NAME" in "system:nodes", or the one that a service account token is
-// bound to.
+// Tokens authenticate peers by the bearer token in the "authorization" header of a call.
+// They cache reviews by the hash of the token and review one token once at a time. A peer
+// is bound to node NAME when it is "system:node:NAME" in "system:nodes", or to the node that
+// its service account token is bound to.
 type Tokens struct {
 	review TokenReviewer
-	cfg TokensConfig
+	cfg    TokensConfig
 	slots  *reviewSlots
 
-	mu       sync.Mutex
-	accepted *cache[Identity]
-	rejected  *cache[struct{}]
-	pending  map[tokenKey]*pendingReview
-	unavailableSince     time.Time // since when tokens cannot be reviewed; zero if they can
+	mu               sync.Mutex
+	accepted         *cache[Identity]
+	rejected         *cache[struct{}]
+	pending          map[tokenKey]*pendingReview
+	unavailableSince time.Time // when reviews began to fail; zero while they succeed
 }
 
 type tokenKey [sha256.Size]byte
 
-// A pendingReview is a review that is going on. It is that of the first who asked; who comes
-// later waits, and asks anew if the first gave up.
+// A pendingReview is a review in progress. The call that started it runs it; calls with the
+// same token wait for its result, and start a new one when it was abandoned.
 type pendingReview struct {
-	done     chan struct{}
-	abandoned   bool
-	identity Identity
-	err      error
+	done      chan struct{}
+	abandoned bool
+	identity  Identity
+	err       error
 }
 
-// NewTokens returns an authenticator of tokens.
-func NewTokens(review TokenReviewer, config TokensConfig) (*Tokens, error) {
-	if len(config.Audiences) == 0 {
-		return nil, errors.New("transport: TokensConfig.Audiences is empty; name who a token must be meant for")
+// NewTokens returns an authenticator of bearer tokens. The error names the invalid field.
+func NewTokens(review TokenReviewer, cfg TokensConfig) (*Tokens, error) {
+	if len(cfg.Audiences) == 0 {
+		return nil, errors.New("transport: TokensConfig.Audiences: required")
 	}
-	config.setDefaults()
+	cfg.setDefaults()
 	return &Tokens{
-		review: review, cfg: config, slots: newReviewSlots(config.MaxReviews, config.MaxReviewsPerAddress),
-		accepted: newCache[Identity](config.MaxAccepted), rejected: newCache[struct{}](config.MaxRejected),
+		review: review, cfg: cfg, slots: newReviewSlots(cfg.MaxReviews, cfg.MaxReviewsPerAddress),
+		accepted: newCache[Identity](cfg.MaxAccepted), rejected: newCache[struct{}](cfg.MaxRejected),
 		pending: map[tokenKey]*pendingReview{},
 	}, nil
 }
 
-// Authenticate is an [Authenticator].
+// Authenticate implements [Authenticator].
 func (t *Tokens) Authenticate(ctx context.Context) (Identity, error) {
 	token, err := bearer(ctx)
 	if err != nil {
@@ -111,70 +110,70 @@ func (t *Tokens) Authenticate(ctx context.Context) (Identity, error) {
 	}
 	key := tokenKey(sha256.Sum256([]byte(token)))
 	for {
-		f, known, mine := t.lookup(key)
+		cached, review, owner := t.lookup(key)
 		switch {
-		case known != nil:
-			return known.identity, known.err
-		case mine:
-			t.runReview(ctx, f, key, token)
-			return f.identity, f.err
+		case cached != nil:
+			return cached.identity, cached.err
+		case owner:
+			t.runReview(ctx, review, key, token)
+			return review.identity, review.err
 		}
 		select {
 		case <-ctx.Done():
 			return Identity{}, status.FromContextError(ctx.Err()).Err()
-		case <-f.done:
-			if !f.abandoned {
-				return f.identity, f.err
+		case <-review.done:
+			if !review.abandoned {
+				return review.identity, review.err
 			}
 		}
 	}
 }
 
-// lookup returns what is remembered of a token, or else the flight that will tell, and
-// whether the caller is to lead it.
-func (t *Tokens) lookup(key tokenKey) (f, known *pendingReview, mine bool) {
+// lookup returns the cached result of a token, or else its pending review. owner reports
+// whether the caller must run that review.
+func (t *Tokens) lookup(key tokenKey) (cached, review *pendingReview, owner bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if identity, ok := t.accepted.get(key, now); ok {
-		return nil, &pendingReview{identity: identity}, false
+		return &pendingReview{identity: identity}, nil, false
 	}
 	if _, ok := t.rejected.get(key, now); ok {
-		return nil, &pendingReview{err: errTokenRejected()}, false
+		return &pendingReview{err: errTokenRejected()}, nil, false
 	}
-	if f := t.pending[key]; f != nil {
-		return f, nil, false
+	if review := t.pending[key]; review != nil {
+		return nil, review, false
 	}
-	f = &pendingReview{done: make(chan struct{}), abandoned: true}
-	t.pending[key] = f
-	return f, nil, true
+	review = &pendingReview{done: make(chan struct{}), abandoned: true}
+	t.pending[key] = review
+	return nil, review, true
 }
 
 func errTokenRejected() error { return errUnauthenticated("the bearer token is not accepted") }
 
-// runReview has a token reviewed, and tells all that wait for it.
-func (t *Tokens) runReview(ctx context.Context, f *pendingReview, key tokenKey, token string) {
+// runReview reviews a token and wakes the calls that wait for the result.
+func (t *Tokens) runReview(ctx context.Context, pending *pendingReview, key tokenKey, token string) {
 	defer func() {
 		t.mu.Lock()
 		delete(t.pending, key)
 		t.mu.Unlock()
-		close(f.done)
+		close(pending.done)
 	}()
 	review, err := t.requestReview(ctx, token)
-	if err != nil && ctx.Err() != nil { // says nothing about the token, nor about the reviewer
-		f.err = status.FromContextError(ctx.Err()).Err()
+	if err != nil && ctx.Err() != nil { // neither the token nor the reviewer is at fault
+		pending.err = status.FromContextError(ctx.Err()).Err()
 		return
 	}
-	f.abandoned = false
+	pending.abandoned = false
 	t.logAvailability(ctx, err)
 	if err != nil {
-		f.err = errUnavailable("the bearer token cannot be reviewed now")
+		pending.err = errUnavailable("token review is not possible now")
 		return
 	}
-	f.identity, f.err = t.decide(ctx, key, token, review)
+	pending.identity, pending.err = t.decide(ctx, key, token, review)
 }
 
-// requestReview takes its turn and has a token reviewed.
+// requestReview waits for a slot and reviews a token.
 func (t *Tokens) requestReview(ctx context.Context, token string) (TokenReview, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
@@ -184,17 +183,17 @@ func (t *Tokens) requestReview(ctx context.Context, token string) (TokenReview, 
 	}
 	release, err := t.slots.take(ctx, ipOf(p.Addr))
 	if err != nil {
-		return TokenReview{}, fmt.Errorf("too many reviews are going on: %w", err)
+		return TokenReview{}, fmt.Errorf("waiting for a review slot: %w", err)
 	}
 	defer release()
 	return t.review(ctx, token, t.cfg.Audiences)
 }
 
-// decide makes an identity of a review, and remembers it.
+// decide converts a review into an identity or an error, and caches it.
 func (t *Tokens) decide(ctx context.Context, key tokenKey, token string, review TokenReview) (Identity, error) {
 	now := time.Now()
 	if reason := t.objection(review); reason != "" {
-		t.cfg.Logger.DebugContext(ctx, "token refused", "name", review.Name, "reason", reason)
+		t.cfg.Logger.DebugContext(ctx, "Token rejected", "name", review.Name, "reason", reason)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.rejected.put(key, struct{}{}, now.Add(t.cfg.RejectedTTL))
@@ -215,7 +214,7 @@ func (t *Tokens) decide(ctx context.Context, key tokenKey, token string, review 
 	return identity, nil
 }
 
-// objection says why a review does not do, or nothing.
+// objection returns why a review does not identify the peer, or "".
 func (t *Tokens) objection(r TokenReview) string {
 	switch {
 	case !r.Authenticated && r.Reason != "":
@@ -223,28 +222,28 @@ func (t *Tokens) objection(r TokenReview) string {
 	case !r.Authenticated:
 		return "not authenticated"
 	case r.Name == "":
-		return "the token is nobody's"
+		return "the review has no user name"
 	case !slices.ContainsFunc(t.cfg.Audiences, func(a string) bool { return slices.Contains(r.Audiences, a) }):
-		return fmt.Sprintf("the token is meant for %q, not for %q", r.Audiences, t.cfg.Audiences)
+		return fmt.Sprintf("the token is for audiences %q, want one of %q", r.Audiences, t.cfg.Audiences)
 	}
 	return ""
 }
 
-// logAvailability logs when reviews begin to fail, and when they no longer do.
+// logAvailability logs when reviews begin to fail and when they succeed again.
 func (t *Tokens) logAvailability(ctx context.Context, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case err != nil && t.unavailableSince.IsZero():
 		t.unavailableSince = time.Now()
-		t.cfg.Logger.WarnContext(ctx, "cannot review tokens; peers without a remembered one are turned away", "err", err)
+		t.cfg.Logger.WarnContext(ctx, "Token review failed, rejecting peers without a cached token", "err", err)
 	case err == nil && !t.unavailableSince.IsZero():
-		t.cfg.Logger.InfoContext(ctx, "tokens can be reviewed again", "after", time.Since(t.unavailableSince))
+		t.cfg.Logger.InfoContext(ctx, "Token review recovered", "duration", time.Since(t.unavailableSince))
 		t.unavailableSince = time.Time{}
 	}
 }
 
-// errUnavailable returns the error for a peer that may try again.
+// errUnavailable returns the status error of a peer that may retry.
 func errUnavailable(format string, args ...any) error {
 	return status.Errorf(codes.Unavailable, format, args...)
 }

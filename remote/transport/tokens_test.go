@@ -27,12 +27,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// An issuer reviews tokens.
+// An issuer is a fake token reviewer.
 type issuer struct {
 	mu      sync.Mutex
 	good    map[string]TokenReview
 	err     error
-	hold    chan struct{} // reviews wait for it, if it is there
+	hold    chan struct{} // reviews wait for it unless nil
 	asked   int
 	pending int
 }
@@ -58,7 +58,7 @@ func (i *issuer) review(ctx context.Context, token string, audiences []string) (
 
 func (i *issuer) set(change func()) { i.mu.Lock(); defer i.mu.Unlock(); change() }
 
-// count returns how many reviews there were since it was last asked.
+// count returns the number of reviews since the last call.
 func (i *issuer) count() (n int) { i.set(func() { n, i.asked = i.asked, 0 }); return n }
 
 func nodeReview(node string) TokenReview {
@@ -80,33 +80,33 @@ func newTokens(t *testing.T, i *issuer, change func(*TokensConfig)) *Tokens {
 	return tokens
 }
 
-// calling returns the context of a call from an address, with an authorization.
+// calling returns the context of a call from an address with an authorization header.
 func calling(t *testing.T, ip string, authorization ...string) context.Context {
 	ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(ip)}})
 	return metadata.NewIncomingContext(ctx, metadata.MD{"authorization": authorization})
 }
 
-func TestWhoseToken(t *testing.T) {
-	other, wrong, nobody := nodeReview("n1"), agentReview("n1"), agentReview("n1")
+func TestTokenIdentity(t *testing.T) {
+	other, wrong, unnamed := nodeReview("n1"), agentReview("n1"), agentReview("n1")
 	other.Audiences = []string{"https://kubernetes.default.svc"}
 	wrong.Extra = map[string][]string{nodeNameKey: {"n1", "n2"}}
-	nobody.Name = ""
+	unnamed.Name = ""
 	human := agentReview("n1")
 	human.Name = "jane"
-	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview("n1"), "other": other, "two": wrong, "human": human, "nobody": nobody}}
+	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview("n1"), "other": other, "two": wrong, "human": human, "unnamed": unnamed}}
 	tokens := newTokens(t, i, nil)
 	for _, c := range []struct {
 		header     []string
 		name, node string
 		code       codes.Code
-		says       string
+		wantErr    string
 	}{
 		{[]string{"Bearer node"}, "system:node:n1", "n1", codes.OK, ""},
 		{[]string{"bearer  agent"}, "system:serviceaccount:kube-system:kpng", "n1", codes.OK, ""},
 		{[]string{"Bearer two"}, "system:serviceaccount:kube-system:kpng", "", codes.OK, ""},
-		{[]string{"Bearer human"}, "jane", "", codes.OK, ""}, // only Kubernetes' own accounts are bound
+		{[]string{"Bearer human"}, "jane", "", codes.OK, ""}, // only service accounts are bound to nodes
 		{[]string{"Bearer other"}, "", "", codes.Unauthenticated, "not accepted"},
-		{[]string{"Bearer nobody"}, "", "", codes.Unauthenticated, "not accepted"},
+		{[]string{"Bearer unnamed"}, "", "", codes.Unauthenticated, "not accepted"},
 		{[]string{"Bearer unknown"}, "", "", codes.Unauthenticated, "not accepted"},
 		{[]string{"Basic abc"}, "", "", codes.Unauthenticated, "no bearer token"},
 		{[]string{"Bearer"}, "", "", codes.Unauthenticated, "malformed"},
@@ -116,8 +116,8 @@ func TestWhoseToken(t *testing.T) {
 	} {
 		identity, err := tokens.Authenticate(calling(t, "10.0.0.1", c.header...))
 		require.Equal(t, c.code, status.Code(err), "%q: %v", c.header, err)
-		if c.says != "" {
-			require.ErrorContains(t, err, c.says)
+		if c.wantErr != "" {
+			require.ErrorContains(t, err, c.wantErr)
 		}
 		require.Equal(t, c.name, identity.Name, "%q", c.header)
 		require.Equal(t, c.node, identity.Node, "%q", c.header)
@@ -125,10 +125,10 @@ func TestWhoseToken(t *testing.T) {
 	_, err := tokens.Authenticate(calling(t, "10.0.0.1"))
 	require.ErrorIs(t, err, ErrNoCredentials)
 	_, err = NewTokens(i.review, TokensConfig{})
-	require.ErrorContains(t, err, "Audiences is empty")
+	require.ErrorContains(t, err, "Audiences: required")
 }
 
-func TestReviewsAreRememberedForAWhile(t *testing.T) {
+func TestReviewsAreCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{good: map[string]TokenReview{"good": nodeReview("n1")}}
 		tokens := newTokens(t, i, nil)
@@ -150,12 +150,12 @@ func TestReviewsAreRememberedForAWhile(t *testing.T) {
 		require.Equal(t, 1, i.count())
 		time.Sleep(1)
 		i.set(func() { i.good["bad"] = nodeReview("n2") })
-		require.NoError(t, ask("bad"), "a refusal does not stand for long")
+		require.NoError(t, ask("bad"), "a rejection is cached for a short time")
 		require.Equal(t, 1, i.count())
 	})
 }
 
-func TestAReviewerThatIsDownRefusesNobody(t *testing.T) {
+func TestUnavailableReviewerRejectsNoPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		i := &issuer{good: map[string]TokenReview{"good": nodeReview("n1"), "late": nodeReview("n2")}}
@@ -170,22 +170,22 @@ func TestAReviewerThatIsDownRefusesNobody(t *testing.T) {
 			err := ask("late")
 			require.Equal(t, codes.Unavailable, status.Code(err))
 			require.NotContains(t, err.Error(), "secret")
-			require.NoError(t, ask("good"), "remembered")
+			require.NoError(t, ask("good"), "cached")
 		}
-		require.Equal(t, 4, i.count(), "no failure is remembered")
+		require.Equal(t, 4, i.count(), "failures are not cached")
 		i.set(func() { i.err = nil })
 		require.NoError(t, ask("late"))
-		require.Equal(t, 1, strings.Count(log.String(), "cannot review tokens"))
-		require.Contains(t, log.String(), "can be reviewed again")
+		require.Equal(t, 1, strings.Count(log.String(), "Token review failed"))
+		require.Contains(t, log.String(), "Token review recovered")
 
-		i.set(func() { i.hold = make(chan struct{}) }) // it hangs
+		i.set(func() { i.hold = make(chan struct{}) }) // the reviewer hangs
 		begun := time.Now()
 		require.Equal(t, codes.Unavailable, status.Code(ask("slow")))
 		require.Equal(t, 10*time.Second, time.Since(begun))
 	})
 }
 
-func TestOneReviewServesAllWhoWait(t *testing.T) {
+func TestConcurrentCallsShareAReview(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{good: map[string]TokenReview{"good": nodeReview("n1")}, hold: make(chan struct{})}
 		tokens := newTokens(t, i, nil)
@@ -206,7 +206,7 @@ func TestOneReviewServesAllWhoWait(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1, i.count())
 
-		require.Equal(t, codes.DeadlineExceeded, status.Code(<-results), "who waits may stop waiting")
+		require.Equal(t, codes.DeadlineExceeded, status.Code(<-results), "a waiting call ends with its context")
 		giveUp()
 		require.Equal(t, codes.Canceled, status.Code(<-results))
 		synctest.Wait()
@@ -220,7 +220,7 @@ func TestOneReviewServesAllWhoWait(t *testing.T) {
 	})
 }
 
-func TestWhoFloodsWaitsForItself(t *testing.T) {
+func TestFloodingAddressDelaysOnlyItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{good: map[string]TokenReview{"good": nodeReview("n1")}, hold: make(chan struct{})}
 		tokens := newTokens(t, i, nil)
@@ -250,7 +250,7 @@ func TestWhoFloodsWaitsForItself(t *testing.T) {
 	})
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestTokenCachesAreBounded(t *testing.T) {
 	i := &issuer{good: map[string]TokenReview{"a": nodeReview("a"), "b": nodeReview("b"), "c": nodeReview("c")}}
 	tokens := newTokens(t, i, func(c *TokensConfig) { c.MaxAccepted, c.MaxRejected = 2, 3 })
 	ask := func(token string) { _, _ = tokens.Authenticate(calling(t, "10.0.0.1", "Bearer "+token)) }
@@ -261,8 +261,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	require.Equal(t, 3, len(tokens.rejected.byKey))
 	i.count()
-	ask("a") // so that b was not asked for longest
-	require.Zero(t, i.count(), "refusals push out no acceptance")
+	ask("a") // so that b is the least recently used
+	require.Zero(t, i.count(), "rejections displace no acceptance")
 	ask("c")
 	i.count()
 	ask("a")
@@ -277,7 +277,7 @@ func jwt(claims string) string {
 	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
 }
 
-func TestATokenMakesNoIdentityForEver(t *testing.T) {
+func TestIdentityOfATokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		soon := time.Now().Add(time.Minute).Truncate(time.Second)
 		expiring, endless := jwt(fmt.Sprintf(`{"exp":%d}`, soon.Unix())), jwt(`{"exp":1e300}`)
@@ -296,13 +296,12 @@ func TestATokenMakesNoIdentityForEver(t *testing.T) {
 		time.Sleep(time.Until(soon))
 		_, err = tokens.Authenticate(calling(t, "10.0.0.1", "Bearer "+expiring))
 		require.NoError(t, err)
-		require.Equal(t, 1, i.count(), "a review stands no longer than its token")
+		require.Equal(t, 1, i.count(), "a review is cached no longer than its token is valid")
 	})
 }
 
-// TestTokensOverTheWire has nodes with tokens in files, over TLS, beside one with a
-// certificate.
-func TestTokensOverTheWire(t *testing.T) {
+// TestTokensOverTLS checks nodes with tokens in files and a node with a certificate.
+func TestTokensOverTLS(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(t, nodeName("n3"), inAnHour())
 	files := newSecretVolume(t, cert, key, ca.pem).files()
@@ -326,12 +325,12 @@ func TestTokensOverTheWire(t *testing.T) {
 	}
 	require.NoError(t, check(t, with("node"), "n1"))
 	require.NoError(t, check(t, with("agent"), "n1"))
-	require.ErrorContains(t, check(t, with("agent"), "n2"), `bound to node n1, may not watch-node "n2"`)
+	require.ErrorContains(t, check(t, with("agent"), "n2"), `(bound to node n1) is not permitted to watch-node "n2"`)
 	require.Equal(t, codes.Unauthenticated, status.Code(check(t, with("wrong"), "n1")))
 	require.Equal(t, codes.Unauthenticated, status.Code(check(t, dial(t, address, plain.Client("kpng.test")), "n1")))
 
 	both := dial(t, address, withCert.Client("kpng.test"), grpc.WithPerRPCCredentials(BearerTokenFile(file("node"))))
-	require.NoError(t, check(t, both, "n3"), "the certificate goes first")
+	require.NoError(t, check(t, both, "n3"), "the certificate is tried first")
 	require.Equal(t, codes.PermissionDenied, status.Code(check(t, both, "n1")))
 
 	path := file("node")
@@ -351,13 +350,13 @@ func TestTokensOverTheWire(t *testing.T) {
 	require.ErrorContains(t, err, "has expired")
 }
 
-func TestATokenIsNotShownInPlaintext(t *testing.T) {
+func TestTokenIsNotSentInPlaintext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(path, []byte("node"), 0o600))
 	_, err := grpc.NewClient("127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(BearerTokenFile(path)))
 	require.Error(t, err)
 	_, err = BearerTokenFile(path).GetRequestMetadata(t.Context())
-	require.ErrorContains(t, err, "not shown here")
+	require.ErrorContains(t, err, "not sent on an insecure connection")
 
 	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1")}}
 	address := serve(t, "unix://"+filepath.Join(t.TempDir(), "s"), ListenConfig{}, ServerLimits{}, Guard{Authenticate: newTokens(t, i, nil).Authenticate, Authorize: Rules{}.Authorize})

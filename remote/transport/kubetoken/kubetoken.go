@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubetoken has bearer tokens reviewed by an API server, for package
-// transport; it knows no gRPC.
+// Package kubetoken reviews bearer tokens with the TokenReview API of Kubernetes, for
+// package transport. It knows no gRPC.
 package kubetoken
 
 import (
@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/kpng/remote/transport"
 )
 
-// Reviewer returns a reviewer that creates TokenReviews, which takes the permission to
-// do so and changes nothing in the cluster:
+// Reviewer returns a reviewer that creates TokenReviews. It needs the permission to create
+// them and changes nothing in the cluster:
 //
 //	kubetoken.Reviewer(clientset.AuthenticationV1().TokenReviews())
 func Reviewer(reviews client.TokenReviewInterface) transport.TokenReviewer {
@@ -26,7 +26,7 @@ func Reviewer(reviews client.TokenReviewInterface) transport.TokenReviewer {
 			Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences},
 		}, metav1.CreateOptions{})
 		if err != nil {
-			return transport.TokenReview{}, fmt.Errorf("transport/kubetoken: creating a TokenReview: %w", err)
+			return transport.TokenReview{}, fmt.Errorf("kubetoken: creating a TokenReview: %w", err)
 		}
 		status := review.Status
 		extra := make(map[string][]string, len(status.User.Extra))

@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/kpng/remote/transport/kubetoken"
 )
 
-// answering returns a reviewer that reaches a server which gives one answer, and what
-// that server was asked.
+// answering returns a reviewer whose API server always returns one answer, and the requests
+// that this server received.
 func answering(t *testing.T, code int, answer any) (transport.TokenReviewer, *authenticationv1.TokenReview) {
 	asked := &authenticationv1.TokenReview{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
