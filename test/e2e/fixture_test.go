@@ -56,7 +56,7 @@ func newFixture(t testing.TB) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, fx.Close()) })
 	begin := time.Now()
-	fx.control, err = controlplane.Start(ctx, controlplane.Options{
+	fx.control, err = controlplane.Start(ctx, controlplane.Config{
 		Dir: fx.dir, Addr: fx.LanAddr, Namespace: fx.Lan, Etcd: programs[0], APIServer: programs[1],
 	})
 	require.NoError(t, err)

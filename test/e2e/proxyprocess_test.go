@@ -34,7 +34,7 @@ type proxyUnderTest struct {
 
 func proxies() []*proxyUnderTest {
 	return []*proxyUnderTest{
-		{name: "kpng", pkg: controlplane.OurProxyPackage, mode: "nftables", restoresRules: true},
+		{name: "kpng", pkg: controlplane.KPNGProxyPackage, mode: "nftables", restoresRules: true},
 		{name: "kube-proxy", pkg: controlplane.KubeProxyPackage, mode: "nftables"},
 		{name: "kube-proxy-iptables", pkg: controlplane.KubeProxyPackage, mode: "iptables", differences: iptablesDifferences(), restoresRules: true},
 	}

@@ -200,7 +200,7 @@ func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	f.sequential = s.cost(t, p.process, watchOnly, s.sequential, func() { s.changeSequentially(t, fx) })
 	f.parallel = s.cost(t, p.process, watchOnly, s.parallel, func() { s.changeInParallel(t, fx) })
 	require.NoError(t, watchOnly.Kill())
-	if p.pkg == controlplane.OurProxyPackage {
+	if p.pkg == controlplane.KPNGProxyPackage {
 		f.internal50, f.internal99 = fx.quantiles(t, "kpng_reaction_duration_seconds")
 	}
 	var err error
@@ -274,7 +274,7 @@ func (s scale) measureToPacket(t *testing.T, fx *fixture, p *proxyUnderTest, f *
 func (s scale) measureToRules(t *testing.T, fx *fixture, p *proxyUnderTest, f *figures) {
 	watch := startStopwatch(t, fx)
 	n := 300
-	if p.pkg != controlplane.OurProxyPackage {
+	if p.pkg != controlplane.KPNGProxyPackage {
 		n = 30
 	}
 	chosen := rand.Perm(s.services)
