@@ -88,7 +88,7 @@ func (c *Conn) ask(payload string, timeout time.Duration) Answer {
 	}
 	// If the sender's own node drops or rejects a datagram, write returns EPERM. Whether it
 	// was dropped or rejected is only known from the read.
-	if _, err := c.Write([]byte("who " + payload + "\n")); err != nil && !errors.Is(err, syscall.EPERM) {
+	if _, err := c.Write([]byte("probe " + payload + "\n")); err != nil && !errors.Is(err, syscall.EPERM) {
 		return failed(err, begin)
 	}
 	line, err := c.lines.ReadString('\n')

@@ -17,7 +17,7 @@ import (
 const messageLimit = 1 << 15
 
 // serve starts the servers of all places. A server answers each line or datagram
-// "who PAYLOAD" with "name:port client PAYLOAD", where client is the source address.
+// "probe PAYLOAD" with "name:port client PAYLOAD", where client is the source address.
 func (c *Cluster) serve(ctx context.Context) error {
 	for _, place := range c.Places {
 		if place == c.Client {

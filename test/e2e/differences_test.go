@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A difference is a documented deviation of another proxy. It replaces the wanted result
+// A difference is a documented deviation of another proxy. It replaces the expected result
 // of some probes of that proxy, so both an unlisted difference and a listed one that does
 // not occur fail the test. docs/semantics.md has a row for each.
 type difference struct {
@@ -24,7 +24,7 @@ type difference struct {
 	why  string
 }
 
-// withDifference returns the probe with the wanted result of the first matching difference.
+// withDifference returns the probe with the expected result of the first matching difference.
 func withDifference(p probe, differences []difference) probe {
 	for _, d := range differences {
 		if regexp.MustCompile(d.probes).MatchString(p.title()) {

@@ -43,7 +43,7 @@ func liveTests() []liveTest {
 	}
 }
 
-// expect repeats each probe until it gets the wanted result. Probes without a Service name
+// expect repeats each probe until it gets the expected result. Probes without a Service name
 // are for the Service name.
 func expect(t *testing.T, fx *fixture, addresses addressBook, name, probes string) {
 	t.Helper()
@@ -54,7 +54,7 @@ func expect(t *testing.T, fx *fixture, addresses addressBook, name, probes strin
 		p.at, _ = addresses.find(p.service, p.kind, p.family, p.port, p.proto)
 		eventually(t, syncLimit, p.key(), func() error {
 			if got := r.run(t.Context(), p); got.fail {
-				return fmt.Errorf("want %s, got %s", got.wanted(), got.got)
+				return fmt.Errorf("want %s, got %s", got.expected(), got.got)
 			}
 			return nil
 		})

@@ -65,8 +65,8 @@ func parseProbes(table, defaultService string) ([]probe, error) {
 		var target string
 		target, p.reuse = strings.CutPrefix(words[1], "~")
 		target, p.large = strings.CutPrefix(target, "+")
-		if name, rest, ok := strings.Cut(target, "/"); ok && !strings.Contains(name, ":") {
-			p.service, target = name, rest
+		if name, after, ok := strings.Cut(target, "/"); ok && !strings.Contains(name, ":") {
+			p.service, target = name, after
 		}
 		kind, number, ok := strings.Cut(target, ":")
 		number, proto, oneProto := strings.Cut(number, "/")
@@ -197,7 +197,7 @@ func (r *prober) runNew(ctx context.Context, p probe) result {
 		}
 	}
 	// Endpoints are chosen at random. With this many attempts, the probability of missing
-	// one is below one in a million. More attempts follow while a wanted one is missing.
+	// one is below one in a million. More attempts follow while an expected one is missing.
 	attempts, maxAttempts := 2, 2
 	if n := len(p.want); n > 1 {
 		attempts, maxAttempts = 8*n, 40*n

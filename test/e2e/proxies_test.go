@@ -141,7 +141,7 @@ func probeAll(t *testing.T, prober *prober, runs []*caseRun, i int, differences 
 	return all
 }
 
-// report logs the results of a case and fails it if a result is not the wanted one.
+// report logs the results of a case and fails it if a result is not the expected one.
 func report(t *testing.T, results []result) {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -152,18 +152,18 @@ func report(t *testing.T, results []result) {
 			mark = "WRONG"
 			failed++
 		}
-		fmt.Fprintf(table, "%s\tstep %s\t%s\twant %s\tgot %s\n", mark, r.step, r.key(), r.wanted(), r.got)
+		fmt.Fprintf(table, "%s\tstep %s\t%s\twant %s\tgot %s\n", mark, r.step, r.key(), r.expected(), r.got)
 	}
 	table.Flush()
 	if failed > 0 {
-		t.Errorf("%d of %d probes did not get the wanted result\n%s", failed, len(results), text.String())
+		t.Errorf("%d of %d probes did not get the expected result\n%s", failed, len(results), text.String())
 	} else {
 		t.Logf("%d probes\n%s", len(results), text.String())
 	}
 }
 
-// wanted returns the wanted result as text.
-func (p probe) wanted() string {
+// expected returns the expected result as text.
+func (p probe) expected() string {
 	text := strings.Join(p.want, " ")
 	if p.one {
 		text = "one of " + text

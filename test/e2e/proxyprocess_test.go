@@ -154,9 +154,9 @@ func (fx *fixture) metric(ctx context.Context, name string) (float64, error) {
 	}
 	sum, found := 0.0, false
 	for line := range strings.Lines(body) {
-		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
+		if labelsAndValue, ok := strings.CutPrefix(line, name); ok && (labelsAndValue[0] == ' ' || labelsAndValue[0] == '{') {
 			var value float64
-			if _, err := fmt.Sscan(rest[strings.LastIndex(rest, " ")+1:], &value); err != nil {
+			if _, err := fmt.Sscan(labelsAndValue[strings.LastIndex(labelsAndValue, " ")+1:], &value); err != nil {
 				return 0, err
 			}
 			sum, found = sum+value, true

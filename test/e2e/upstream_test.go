@@ -145,7 +145,7 @@ func readinessCases() []testCase {
 			{full("65", externalLocal, "pod1 dead", "rpod1 terminating"), "client nodeport:80 = timeout\nclient lb:80 = timeout\npod3,node nodeport:80 = rpod1"},
 		}},
 		{"should be able to connect to other Pod from a terminating Pod", one(`
-			pod1 cluster:80 = pod2 rpod1`, plain("leaving", "pod1 terminating", "pod2", "rpod1"))},
+			pod1 cluster:80 = pod2 rpod1`, plain("from-terminating", "pod1 terminating", "pod2", "rpod1"))},
 	}
 }
 
