@@ -24,7 +24,10 @@ func Example() {
 		cancel() // one state is enough for an example
 		return nil
 	})
-	manifests := file.New("testdata/example", file.Config{})
+	manifests, err := file.New("testdata/example", file.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	if err := nodelocal.Run(ctx, manifests, backend, nodelocal.Config{NodeName: "node-1"}); err != nil {
 		log.Fatal(err)
 	}

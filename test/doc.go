@@ -1,16 +1,16 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package test is the root of the end-to-end tests, a module of its own so that
-// their dependencies never reach users of the library. It holds no code, only
-// the map:
+// Package test is the root of the module of end-to-end tests. It is a module of its own so
+// that users of the library do not get its dependencies. The packages are:
 //
-//	netns         network namespaces without names, and processes in them
+//	netns         anonymous network namespaces, and processes in them
 //	controlplane  a real etcd and a real kube-apiserver
-//	cluster       one node with pods, another node, and a client outside
-//	deploy        the manifests of examples/deploy, and what they run
-//	e2e           proxies, ours and the real kube-proxy, against all of these
+//	cluster       a node with pods, another node with pods, and an external client
+//	watchonly     a client that only watches, as a baseline of CPU time
+//	deploy        tests of the manifests of examples/deploy
+//	e2e           tests of the proxy of examples/kube-proxy and of the real kube-proxy
 //
-// The tests need root. Without it they are skipped, or fail when
-// KPNG_REQUIRE_NETNS=1. KPNG_TEST_BIN names a folder with binaries built before.
+// The tests need root. Without it they are skipped, or fail if KPNG_REQUIRE_NETNS is 1.
+// KPNG_TEST_BIN is a directory with programs that were built before.
 package test

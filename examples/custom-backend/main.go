@@ -64,5 +64,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	node := args[1]
-	return nodelocal.Run(ctx, kube.New(client, kube.Config{NodeName: node}), configFile(args[2]), nodelocal.Config{NodeName: node})
+	watcher, err := kube.New(client, kube.Config{NodeName: node})
+	if err != nil {
+		return err
+	}
+	return nodelocal.Run(ctx, watcher, configFile(args[2]), nodelocal.Config{NodeName: node})
 }

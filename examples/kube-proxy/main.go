@@ -88,7 +88,10 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	defer stopEvents()
 
 	store := watchers.NewStore()
-	watcher := kube.New(client, kube.Config{NodeName: o.HostnameOverride, Logger: log})
+	watcher, err := kube.New(client, kube.Config{NodeName: o.HostnameOverride, Logger: log})
+	if err != nil {
+		return err
+	}
 	eligible := func() bool { return eligible(store.Snapshot().Node(o.HostnameOverride)) }
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)

@@ -26,7 +26,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	manifests := file.New(os.Args[1], file.Config{Logger: slog.Default()})
+	manifests, err := file.New(os.Args[1], file.Config{Logger: slog.Default()})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "print-state:", err)
+		os.Exit(1)
+	}
 	printer := localsink.Func(func(_ context.Context, u *localsink.Update) error {
 		for _, svc := range u.Changed {
 			fmt.Print("+ ", svc.Text())

@@ -155,8 +155,12 @@ func start(ctx context.Context, sink localsink.Sink) (*pipeline, error) {
 	if err := p.write(manifests); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	watcher, err := file.New(dir, file.Config{})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
 	ctx, p.cancel = context.WithCancel(ctx)
-	go func() { p.done <- file.New(dir, file.Config{}).Run(ctx, p.store) }()
+	go func() { p.done <- watcher.Run(ctx, p.store) }()
 	go func() {
 		p.done <- nodelocal.Follow(ctx, p.store, localsink.Func(p.sync), nodelocal.Config{NodeName: node})
 	}()

@@ -64,10 +64,14 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 			return err
 		}
 	}
-	return o.tier.Run(ctx, "state-server", o.watcher(client, log), client, log)
+	watcher, err := o.watcher(client, log)
+	if err != nil {
+		return err
+	}
+	return o.tier.Run(ctx, "state-server", watcher, client, log)
 }
 
-func (o *options) watcher(client kubernetes.Interface, log *slog.Logger) watchers.Watcher {
+func (o *options) watcher(client kubernetes.Interface, log *slog.Logger) (watchers.Watcher, error) {
 	if o.manifests != "" {
 		return file.New(o.manifests, file.Config{Logger: log})
 	}

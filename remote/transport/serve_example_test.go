@@ -79,8 +79,12 @@ func ExampleServe() {
 	})
 	var running sync.WaitGroup
 	defer running.Wait()
+	manifests, err := file.New("../../testdata/example", file.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	running.Go(func() {
-		if err := serve(ctx, address, file.New("../../testdata/example", file.Config{})); err != nil {
+		if err := serve(ctx, address, manifests); err != nil {
 			log.Fatal(err)
 		}
 	})

@@ -1,9 +1,9 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cluster lays out, in network namespaces, what a service proxy meets:
-// the node it runs on with pods, another node with pods, and a client outside.
-// It knows nothing of the API server nor of proxies.
+// Package cluster builds the network around a service proxy in network namespaces: the node
+// of the proxy with its pods, another node with pods, and an external client. It starts
+// neither an API server nor a proxy.
 //
 //	pod1 pod2 pod3                rpod1 rpod2
 //	     │ routed veths                │
@@ -11,9 +11,12 @@
 //	   (proxy)     (API server)
 //	                client
 //
-// Everything outside the node sends what it does not know to the node, as if the
-// node announced the addresses of all Services; the node sends what it does not
-// know to the lan, where it vanishes.
+// The default route of everything outside of the node is the node, as if the node announced
+// the addresses of all Services. The default route of the node is the lan, which drops
+// packets without a route.
+//
+// Every place except the client runs servers that return their name and the source address
+// of the request (server.go); dial.go has the client side.
 package cluster
 
 import (
@@ -31,40 +34,41 @@ import (
 	"sigs.k8s.io/kpng/test/netns"
 )
 
-// Addresses and networks of the layout.
+// Names, addresses and networks of the cluster.
 const (
 	NodeName   = "node1"
 	RemoteName = "node2"
 	PodCIDR4   = "10.244.0.0/16"
 	PodCIDR6   = "fd00:244::/32"
-	// ManyCIDR4 holds addresses that all answer on TCP port [ServerPort]+2, by the
-	// remote node.
+	// ManyCIDR4 is a network of the remote node. Each of its addresses answers on TCP port
+	// [ServerPort]+2.
 	ManyCIDR4 = "10.200.0.0/14"
 
-	lan4, lan6     = "192.168.50.", "fd00:50::"
-	local4, local6 = "10.244.1.", "fd00:244:1::"
-	far4, far6     = "10.244.2.", "fd00:244:2::"
+	lan4, lan6       = "192.168.50.", "fd00:50::"
+	local4, local6   = "10.244.1.", "fd00:244:1::"
+	remote4, remote6 = "10.244.2.", "fd00:244:2::"
 )
 
-// ServerPort is the first of the two ports on which every place but the client
-// answers, on TCP and UDP.
+// ServerPort is the first of two consecutive ports on which every place except the client
+// answers, with TCP and UDP.
 const ServerPort = 8080
 
-// A Place is an address pair that packets come from and go to.
+// A Place is a node, a pod or the client, with an IPv4 and an IPv6 address.
 type Place struct {
 	Name      string
 	Namespace *netns.Namespace
-	// Addrs are its addresses, IPv4 first.
+	// Addrs holds the IPv4 and the IPv6 address.
 	Addrs [2]netip.Addr
-	// Node names the node it is on; empty outside.
+	// Node is the name of the node of the place; empty for the client.
 	Node string
-	// Aliases are other addresses that its packets may carry.
+	// Aliases are further source addresses of its packets.
 	Aliases []netip.Addr
-	// guest says that its namespace has other addresses too.
-	guest bool
+	// sharesNamespace reports whether other places have the same namespace, so that the
+	// source address of a connection must be chosen.
+	sharesNamespace bool
 }
 
-// Has tells whether an address is one of the place's.
+// Has reports whether addr is an address of the place.
 func (p *Place) Has(addr netip.Addr) bool {
 	for _, a := range append(p.Aliases, p.Addrs[:]...) {
 		if a == addr {
@@ -74,14 +78,14 @@ func (p *Place) Has(addr netip.Addr) bool {
 	return false
 }
 
-// A Cluster is the whole layout.
+// A Cluster is a set of connected places.
 type Cluster struct {
-	// Lan is where an API server may run; LanAddr is its address.
+	// Lan is the namespace for an API server, and LanAddr its address.
 	Lan     *netns.Namespace
 	LanAddr netip.Addr
 	Node    *Place
 	Client  *Place
-	// Places are all places by name: node, pod1, pod2, pod3, remote, rpod1, rpod2,
+	// Places holds all places by name: node, pod1, pod2, pod3, remote, rpod1, rpod2 and
 	// client.
 	Places map[string]*Place
 
@@ -90,7 +94,8 @@ type Cluster struct {
 	stop       context.CancelFunc
 }
 
-// New builds the layout and starts the servers of its places. It needs root.
+// New builds the namespaces and starts the servers in them. It needs root. The cluster stays
+// until Close, also after ctx is done.
 func New(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{Places: map[string]*Place{}, LanAddr: netip.MustParseAddr(lan4 + "1")}
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -104,7 +109,7 @@ func New(ctx context.Context) (*Cluster, error) {
 	return c, nil
 }
 
-// Close removes everything, and kills what runs in it.
+// Close stops the servers, kills all processes in the namespaces and deletes these.
 func (c *Cluster) Close() error {
 	c.stop()
 	c.servers.Wait()
@@ -147,8 +152,9 @@ func (c *Cluster) build() error {
 	return c.nodeRoutes()
 }
 
-// namespace makes a namespace that is quick to use: no address detection, no
-// redirects, no limit on refusals, since a test refuses many clients at once.
+// namespace creates a namespace whose addresses can be used at once (no duplicate address
+// detection), without ICMP redirects and without rate limits for ICMP errors, because a test
+// rejects many connections at once.
 func (c *Cluster) namespace() (*netns.Namespace, error) {
 	ns, err := netns.New()
 	if err != nil {
@@ -183,17 +189,18 @@ func (c *Cluster) buildLan() error {
 		if err := errors.Join(h.LinkAdd(bridge), up(h, "lan"), address(h, "lan", lan4+"1/24", lan6+"1/64")); err != nil {
 			return err
 		}
-		// What has no place to go vanishes, instead of being refused.
+		// Packets without a route are dropped instead of rejected.
 		for _, to := range []string{"0.0.0.0/0", "::/0"} {
 			if err := h.RouteAdd(&netlink.Route{Dst: network(to), Type: unix.RTN_BLACKHOLE}); err != nil {
-				return fmt.Errorf("black hole: %w", err)
+				return fmt.Errorf("blackhole route to %s: %w", to, err)
 			}
 		}
 		return nil
 	})
 }
 
-// host adds a namespace to the lan, with a default route to another host there.
+// host adds a host to the lan. number is the last part of its addresses, and gateway that of
+// its default route.
 func (c *Cluster) host(name, number, gateway string) (*Place, error) {
 	ns, err := c.namespace()
 	if err != nil {
@@ -224,8 +231,8 @@ func (c *Cluster) host(name, number, gateway string) (*Place, error) {
 	})
 }
 
-// localPod adds a pod to the node by a routed link, so that the packets between
-// two pods pass through the node like all others.
+// localPod adds a pod to the node with a routed link, so that packets between two pods are
+// forwarded by the node like all others.
 func (c *Cluster) localPod(number string) error {
 	ns, err := c.namespace()
 	if err != nil {
@@ -248,14 +255,14 @@ func (c *Cluster) localPod(number string) error {
 	})
 }
 
-// remotePods gives the remote node addresses of pods, which need no namespaces
-// of their own, and makes it answer for a whole network.
+// remotePods adds the addresses of the remote pods to the namespace of the remote node, and
+// makes all addresses of ManyCIDR4 local to it.
 func (c *Cluster) remotePods(remote *Place) error {
 	return within(remote.Namespace, func(h *netlink.Handle) error {
 		for _, number := range []string{"1", "2"} {
-			ip4, ip6 := far4+"1"+number, far6+"1"+number
+			ip4, ip6 := remote4+"1"+number, remote6+"1"+number
 			c.Places["rpod"+number] = &Place{
-				Name: "rpod" + number, Namespace: remote.Namespace, guest: true,
+				Name: "rpod" + number, Namespace: remote.Namespace, sharesNamespace: true,
 				Addrs: [2]netip.Addr(addrs(ip4, ip6)), Node: RemoteName,
 			}
 			if err := address(h, "lo", ip4+"/32", ip6+"/128"); err != nil {
@@ -279,12 +286,12 @@ func (c *Cluster) nodeRoutes() error {
 		return err
 	}
 	return within(c.Node.Namespace, func(h *netlink.Handle) error {
-		return errors.Join(route(h, "eth0", far4+"0/24", lan4+"11"), route(h, "eth0", far6+"/64", lan6+"11"),
+		return errors.Join(route(h, "eth0", remote4+"0/24", lan4+"11"), route(h, "eth0", remote6+"/64", lan6+"11"),
 			route(h, "eth0", ManyCIDR4, lan4+"11"))
 	})
 }
 
-// within gives fn a netlink handle of a namespace.
+// within calls fn with a netlink handle of a namespace.
 func within(ns *netns.Namespace, fn func(*netlink.Handle) error) error {
 	h, err := netlink.NewHandleAt(ns.Handle())
 	if err != nil {
@@ -318,7 +325,7 @@ func address(h *netlink.Handle, name string, prefixes ...string) error {
 		if err != nil {
 			return err
 		}
-		// Usable at once: without this the kernel clears the address later, by itself.
+		// Without this flag the address is tentative and cannot be used at once.
 		parsed.Flags = unix.IFA_F_NODAD
 		if err := h.AddrAdd(link, parsed); err != nil {
 			return fmt.Errorf("address %s on %s: %w", p, name, err)
@@ -327,7 +334,7 @@ func address(h *netlink.Handle, name string, prefixes ...string) error {
 	return nil
 }
 
-// route adds a route to a network; without a gateway the network is on the link.
+// route adds a route to a network. Without a gateway the network is directly on the link.
 func route(h *netlink.Handle, name, to, gateway string) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
@@ -340,7 +347,7 @@ func route(h *netlink.Handle, name, to, gateway string) error {
 		r.Gw = net.ParseIP(gateway)
 	}
 	if err := h.RouteAdd(r); err != nil {
-		return fmt.Errorf("route to %s by %s: %w", to, name, err)
+		return fmt.Errorf("route to %s on %s: %w", to, name, err)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
-func TestEveryPlaceReachesEveryOther(t *testing.T) {
+func TestAllPlacesReachEachOther(t *testing.T) {
 	if os.Getuid() != 0 && os.Getenv("KPNG_REQUIRE_NETNS") != "1" {
 		t.Skip("needs root")
 	}
@@ -37,7 +37,7 @@ func TestEveryPlaceReachesEveryOther(t *testing.T) {
 					if from.Namespace != to.Namespace && from != c.Node {
 						require.Equal(t, from.Addrs[i], got.Source, "%s to %s %s", from.Name, network, addr)
 					}
-					require.True(t, from.Has(got.Source) || from.Namespace == to.Namespace, "%s seen as %v", from.Name, got.Source)
+					require.True(t, from.Has(got.Source) || from.Namespace == to.Namespace, "%s: source is %v", from.Name, got.Source)
 				}
 			}
 		}

@@ -16,30 +16,30 @@ import (
 	"time"
 )
 
-// What a client sees when nobody answers.
+// Values of [Answer.Server] without an answer.
 const (
 	Refused = "refused"
 	Timeout = "timeout"
 )
 
-// An Answer is what one attempt to talk to a server came to.
+// An Answer is the outcome of a request.
 type Answer struct {
-	// Server is the name and port of the server, [Refused], [Timeout], or the text
-	// of another error.
+	// Server is "name:port" of the server, [Refused], [Timeout], or the text of another
+	// error.
 	Server string
-	// Source is the client's address as the server saw it.
+	// Source is the client's address as the server received it.
 	Source netip.Addr
-	Took   time.Duration
+	// Took is the time from the first packet to the answer or error.
+	Took time.Duration
 }
 
-// Probe sends one line from a place and waits for its answer, for at most the
+// Probe sends a request on a new connection and waits for the answer, for at most the
 // timeout. network is "tcp" or "udp".
 func (p *Place) Probe(ctx context.Context, network string, to netip.AddrPort, timeout time.Duration) Answer {
 	return p.Send(ctx, network, to, 0, timeout)
 }
 
-// Send is Probe with a line that is longer by some bytes, which the answer must
-// repeat.
+// Send is like Probe with a payload of size bytes, which the answer must repeat.
 func (p *Place) Send(ctx context.Context, network string, to netip.AddrPort, size int, timeout time.Duration) Answer {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -52,16 +52,16 @@ func (p *Place) Send(ctx context.Context, network string, to netip.AddrPort, siz
 	return conn.ask(strings.Repeat("x", size), timeout-time.Since(begin))
 }
 
-// A Conn is a conversation with a server.
+// A Conn is a connection to a server.
 type Conn struct {
 	net.Conn
 	lines *bufio.Reader
 }
 
-// Dial begins a conversation from a place.
+// Dial connects from a place.
 func (p *Place) Dial(ctx context.Context, network string, to netip.AddrPort) (*Conn, error) {
 	var dialer net.Dialer
-	if p.guest {
+	if p.sharesNamespace {
 		addr := p.Addrs[0]
 		if to.Addr().Is6() {
 			addr = p.Addrs[1]
@@ -78,17 +78,17 @@ func (p *Place) Dial(ctx context.Context, network string, to netip.AddrPort) (*C
 	return &Conn{Conn: conn, lines: bufio.NewReaderSize(conn, messageLimit)}, nil
 }
 
-// Ask sends a line and waits for its answer, for at most the timeout.
+// Ask sends a request and waits for the answer, for at most the timeout.
 func (c *Conn) Ask(timeout time.Duration) Answer { return c.ask("", timeout) }
 
-func (c *Conn) ask(more string, timeout time.Duration) Answer {
+func (c *Conn) ask(payload string, timeout time.Duration) Answer {
 	begin := time.Now()
 	if err := c.SetDeadline(begin.Add(timeout)); err != nil {
 		return failed(err, begin)
 	}
-	// A datagram that the sender's own node drops or rejects is not permitted; only
-	// what follows, or does not, tells which.
-	if _, err := c.Write([]byte("who " + more + "\n")); err != nil && !errors.Is(err, syscall.EPERM) {
+	// If the sender's own node drops or rejects a datagram, write returns EPERM. Whether it
+	// was dropped or rejected is only known from the read.
+	if _, err := c.Write([]byte("probe " + payload + "\n")); err != nil && !errors.Is(err, syscall.EPERM) {
 		return failed(err, begin)
 	}
 	line, err := c.lines.ReadString('\n')
@@ -97,12 +97,12 @@ func (c *Conn) ask(more string, timeout time.Duration) Answer {
 	}
 	server, client, _ := strings.Cut(strings.TrimSpace(line), " ")
 	client, echo, _ := strings.Cut(client, " ")
-	if echo != more {
-		return failed(fmt.Errorf("sent %d bytes, got %d back", len(more), len(echo)), begin)
+	if echo != payload {
+		return failed(fmt.Errorf("sent %d bytes, got %d back", len(payload), len(echo)), begin)
 	}
 	source, err := netip.ParseAddrPort(client)
 	if err != nil {
-		return failed(fmt.Errorf("strange answer %q: %w", line, err), begin)
+		return failed(fmt.Errorf("invalid answer %q: %w", line, err), begin)
 	}
 	return Answer{Server: server, Source: source.Addr().Unmap(), Took: time.Since(begin)}
 }

@@ -13,11 +13,11 @@ import (
 	"sync"
 )
 
-// messageLimit is the size of the longest line.
+// messageLimit is the maximum size of a message in bytes.
 const messageLimit = 1 << 15
 
-// serve starts the servers of all places. Each line, and each datagram, "who MORE" is
-// answered by "name:port client MORE", where client is the address it came from.
+// serve starts the servers of all places. A server answers each line or datagram
+// "probe PAYLOAD" with "name:port client PAYLOAD", where client is the source address.
 func (c *Cluster) serve(ctx context.Context) error {
 	for _, place := range c.Places {
 		if place == c.Client {
@@ -59,8 +59,8 @@ func (c *Cluster) serveTCP(ctx context.Context, p *Place, at string, name func(l
 				defer conn.Close()
 				lines := bufio.NewScanner(conn)
 				for lines.Scan() {
-					_, more, _ := strings.Cut(lines.Text(), " ")
-					if _, err := fmt.Fprintf(conn, "%s %s %s\n", name(conn.LocalAddr()), conn.RemoteAddr(), more); err != nil {
+					_, payload, _ := strings.Cut(lines.Text(), " ")
+					if _, err := fmt.Fprintf(conn, "%s %s %s\n", name(conn.LocalAddr()), conn.RemoteAddr(), payload); err != nil {
 						return
 					}
 				}
@@ -84,18 +84,18 @@ func (c *Cluster) serveUDP(ctx context.Context, p *Place, at, name string) error
 				return
 			}
 			if err == nil {
-				_, more, _ := strings.Cut(strings.TrimSpace(string(buffer[:n])), " ")
-				_, _ = fmt.Fprintf(packetTo{conn, from}, "%s %s %s\n", name, from, more)
+				_, payload, _ := strings.Cut(strings.TrimSpace(string(buffer[:n])), " ")
+				_, _ = fmt.Fprintf(packetWriter{conn, from}, "%s %s %s\n", name, from, payload)
 			}
 		}
 	})
 	return nil
 }
 
-// packetTo writes datagrams to one address.
-type packetTo struct {
+// A packetWriter sends datagrams to one address.
+type packetWriter struct {
 	conn net.PacketConn
 	to   net.Addr
 }
 
-func (p packetTo) Write(b []byte) (int, error) { return p.conn.WriteTo(b, p.to) }
+func (p packetWriter) Write(b []byte) (int, error) { return p.conn.WriteTo(b, p.to) }

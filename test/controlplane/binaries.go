@@ -13,27 +13,27 @@ import (
 	"syscall"
 )
 
-// Packages of the programs that the tests run.
+// Main packages of the programs that tests run.
 const (
 	EtcdPackage      = "go.etcd.io/etcd/server/v3"
 	APIServerPackage = "k8s.io/kubernetes/cmd/kube-apiserver"
 	KubeProxyPackage = "k8s.io/kubernetes/cmd/kube-proxy"
-	OurProxyPackage  = "sigs.k8s.io/kpng/examples/kube-proxy"
+	KPNGProxyPackage = "sigs.k8s.io/kpng/examples/kube-proxy"
 	WatchOnlyPackage = "sigs.k8s.io/kpng/test/watchonly"
 )
 
-// Binaries is a folder of built programs.
+// Binaries is a directory of built programs.
 type Binaries struct {
-	dir   string
-	given bool
+	dir      string
+	prebuilt bool // programs of other modules are never rebuilt
 }
 
-// OpenBinaries returns the folder $KPNG_TEST_BIN, whose programs are used as they
-// are, or else a folder in the user's cache, where programs are brought up to
-// date.
+// OpenBinaries returns the directory $KPNG_TEST_BIN if that is set, and a directory in the
+// user's cache otherwise. Programs of other modules that exist in $KPNG_TEST_BIN are used
+// as they are; all others are rebuilt when they are out of date.
 func OpenBinaries() (*Binaries, error) {
 	if dir := os.Getenv("KPNG_TEST_BIN"); dir != "" {
-		return &Binaries{dir: dir, given: true}, nil
+		return &Binaries{dir: dir, prebuilt: true}, nil
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -43,16 +43,15 @@ func OpenBinaries() (*Binaries, error) {
 	return &Binaries{dir: dir}, os.MkdirAll(dir, 0o755)
 }
 
-// Build returns the paths of the programs made of the packages, in their order.
-// It may be called from several processes at once. The first build of a
-// Kubernetes program takes minutes, later ones a second.
+// Build builds the programs of the given main packages and returns their paths in the same
+// order. Several processes may call it at the same time. The first build of a Kubernetes
+// program takes minutes, later ones a second.
 func (b *Binaries) Build(ctx context.Context, packages ...string) ([]string, error) {
 	paths := make([]string, len(packages))
 	for i, pkg := range packages {
-		name, ours := programName(pkg)
+		name, own := programName(pkg)
 		paths[i] = filepath.Join(b.dir, name)
-		// Given programs are never old; ours are what is being tested.
-		if _, err := os.Stat(paths[i]); err == nil && b.given && !ours {
+		if _, err := os.Stat(paths[i]); err == nil && b.prebuilt && !own {
 			continue
 		}
 		if err := b.build(ctx, pkg, paths[i]); err != nil {
@@ -76,9 +75,11 @@ func (b *Binaries) build(ctx context.Context, pkg, path string) error {
 	return nil
 }
 
-// programName is the last element of a package's path that is not a major
-// version, marked when the package is one of ours: we too have a kube-proxy.
-func programName(pkg string) (name string, ours bool) {
+// programName returns the file name for the program of a package: the last element of its
+// path that is not a major version. Programs of this project get the prefix "kpng-", because
+// both this project and Kubernetes have a kube-proxy. own reports whether pkg is of this
+// project.
+func programName(pkg string) (name string, own bool) {
 	dir, name := filepath.Split(pkg)
 	if len(name) > 1 && name[0] == 'v' && strings.Trim(name[1:], "0123456789") == "" {
 		name = filepath.Base(dir)
@@ -89,7 +90,7 @@ func programName(pkg string) (name string, ours bool) {
 	return name, false
 }
 
-// lock keeps other processes from building into the same folder.
+// lock prevents other processes from building into the same directory.
 func lock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// An authority signs the certificates of one control plane.
+// An authority is the certificate authority of one control plane.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -40,7 +40,7 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, key: key, pem: encode("CERTIFICATE", der)}, err
 }
 
-// server writes a serving certificate for an address and its key.
+// server writes a serving certificate for addr, and its key.
 func (a *authority) server(certFile, keyFile string, addr netip.Addr) error {
 	template := certificate("kube-apiserver")
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -55,7 +55,7 @@ func (a *authority) server(certFile, keyFile string, addr netip.Addr) error {
 	return os.WriteFile(keyFile, key, 0o600)
 }
 
-// client returns a certificate and key for a user.
+// client returns a client certificate for a user, and its key.
 func (a *authority) client(user string, groups ...string) (cert, key []byte, err error) {
 	template := certificate(user)
 	template.Subject.Organization = groups
@@ -72,7 +72,7 @@ func (a *authority) sign(template *x509.Certificate) (cert, key []byte, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	// Not PKCS 8: the API server reads keys of service accounts in this form only.
+	// The API server accepts keys of service accounts in this format only, not in PKCS 8.
 	sec1, err := x509.MarshalECPrivateKey(private)
 	return encode("CERTIFICATE", der), encode("EC PRIVATE KEY", sec1), err
 }

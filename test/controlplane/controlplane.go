@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controlplane runs a real etcd and a real kube-apiserver for tests; it
-// knows nothing of proxies and nodes.
+// Package controlplane runs a real etcd and a real kube-apiserver for tests. It starts no
+// proxies and creates no nodes.
 package controlplane
 
 import (
@@ -23,40 +23,40 @@ import (
 	"sigs.k8s.io/kpng/test/netns"
 )
 
-// The networks of ClusterIPs.
+// The networks of cluster IPs.
 const (
 	ServiceCIDR4 = "10.96.0.0/12"
 	ServiceCIDR6 = "fd00:96::/108"
 )
 
-// Options say where a control plane runs.
-type Options struct {
-	// Dir holds all its files, logs included. Required.
+// Config configures a [ControlPlane]. All fields are required.
+type Config struct {
+	// Dir is the directory for all files, including logs.
 	Dir string
-	// Addr is the address that the API server listens on. Required.
+	// Addr is the listen address of the API server.
 	Addr netip.Addr
-	// Namespace is where it runs, with its loopback interface up. Required; it
-	// stays the caller's.
+	// Namespace is the namespace of the processes. Its loopback interface must be up. The
+	// caller closes it.
 	Namespace *netns.Namespace
-	// Etcd and APIServer are the paths of the programs. Required.
+	// Etcd and APIServer are the paths of the programs.
 	Etcd, APIServer string
 }
 
-// A ControlPlane is an etcd and an API server that uses it.
+// A ControlPlane is an etcd process and an API server that uses it.
 type ControlPlane struct {
-	options   Options
+	cfg       Config
 	authority *authority
 	etcdPort  int
 	peerPort  int
 	apiPort   int
-	// Etcd and APIServer are the processes, nil before their first start.
+	// Etcd and APIServer are the processes; nil before the first start.
 	Etcd, APIServer *netns.Process
 }
 
-// Start starts both and returns when the API server is ready. What it returns is
-// to be closed; when it returns an error nothing is left running.
-func Start(ctx context.Context, o Options) (*ControlPlane, error) {
-	c := &ControlPlane{options: o}
+// Start starts both processes and returns when the API server is ready. The caller must
+// close the result. With an error, no process is left.
+func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
+	c := &ControlPlane{cfg: cfg}
 	err := c.prepare(ctx)
 	if err == nil {
 		err = c.StartEtcd()
@@ -70,7 +70,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-// Close kills both; the files stay.
+// Close kills both processes. It does not delete their files.
 func (c *ControlPlane) Close() error {
 	var errs []error
 	for _, p := range []*netns.Process{c.APIServer, c.Etcd} {
@@ -81,17 +81,17 @@ func (c *ControlPlane) Close() error {
 	return errors.Join(errs...)
 }
 
-// Addr is where the API server listens.
+// Addr returns the address and port of the API server.
 func (c *ControlPlane) Addr() netip.AddrPort {
-	return netip.AddrPortFrom(c.options.Addr, uint16(c.apiPort))
+	return netip.AddrPortFrom(c.cfg.Addr, uint16(c.apiPort))
 }
 
-func (c *ControlPlane) file(name string) string { return filepath.Join(c.options.Dir, name) }
+func (c *ControlPlane) file(name string) string { return filepath.Join(c.cfg.Dir, name) }
 
-// prepare chooses ports and writes keys.
+// prepare chooses ports and writes certificates and keys.
 func (c *ControlPlane) prepare(ctx context.Context) error {
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	ports, err := freePorts(ctx, c.options.Namespace, loopback, loopback, c.options.Addr)
+	ports, err := freePorts(ctx, c.cfg.Namespace, loopback, loopback, c.cfg.Addr)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 	if err := os.WriteFile(c.file("ca.crt"), c.authority.pem, 0o600); err != nil {
 		return err
 	}
-	// The key that signs service account tokens needs no certificate.
+	// Only the key is used: it signs service account tokens.
 	_, key, err := c.authority.client("service accounts")
 	if err != nil {
 		return err
@@ -110,11 +110,11 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 	if err := os.WriteFile(c.file("sa.key"), key, 0o600); err != nil {
 		return err
 	}
-	return c.authority.server(c.file("apiserver.crt"), c.file("apiserver.key"), c.options.Addr)
+	return c.authority.server(c.file("apiserver.crt"), c.file("apiserver.key"), c.cfg.Addr)
 }
 
-// freePorts returns one free TCP port for each address. All are open at once
-// while they are chosen, so no two are equal.
+// freePorts returns one free TCP port for each address. It opens all of them at the same
+// time, so no two are equal.
 func freePorts(ctx context.Context, ns *netns.Namespace, addrs ...netip.Addr) ([]int, error) {
 	var ports []int
 	for _, addr := range addrs {
@@ -128,12 +128,12 @@ func freePorts(ctx context.Context, ns *netns.Namespace, addrs ...netip.Addr) ([
 	return ports, nil
 }
 
-// StartEtcd starts etcd on the data that an earlier one left, if any.
+// StartEtcd starts etcd with the data of the previous process, if there was one.
 func (c *ControlPlane) StartEtcd() (err error) {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.etcdPort)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.peerPort)
-	c.Etcd, err = c.options.Namespace.Run(netns.Program{
-		Name: "etcd", Path: c.options.Etcd, Dir: c.options.Dir,
+	c.Etcd, err = c.cfg.Namespace.Run(netns.Program{
+		Name: "etcd", Path: c.cfg.Etcd, Dir: c.cfg.Dir,
 		Args: []string{
 			"--name=test", "--data-dir=" + c.file("etcd"),
 			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
@@ -146,14 +146,14 @@ func (c *ControlPlane) StartEtcd() (err error) {
 	return err
 }
 
-// StartAPIServer starts the API server, at the address it had before, and returns
+// StartAPIServer starts the API server, always with the same address and port, and returns
 // when it is ready.
 func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
-	c.APIServer, err = c.options.Namespace.Run(netns.Program{
-		Name: "kube-apiserver", Path: c.options.APIServer, Dir: c.options.Dir,
+	c.APIServer, err = c.cfg.Namespace.Run(netns.Program{
+		Name: "kube-apiserver", Path: c.cfg.APIServer, Dir: c.cfg.Dir,
 		Args: []string{
 			fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.etcdPort),
-			"--bind-address=" + c.options.Addr.String(), "--advertise-address=" + c.options.Addr.String(),
+			"--bind-address=" + c.cfg.Addr.String(), "--advertise-address=" + c.cfg.Addr.String(),
 			"--secure-port=" + strconv.Itoa(c.apiPort),
 			"--tls-cert-file=" + c.file("apiserver.crt"), "--tls-private-key-file=" + c.file("apiserver.key"),
 			"--client-ca-file=" + c.file("ca.crt"),
@@ -188,12 +188,12 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return fmt.Errorf("kube-apiserver is not ready: %w: %s: %s", err, body, c.APIServer.Tail(20))
+			return fmt.Errorf("wait for kube-apiserver to be ready: %w: /readyz: %s: log: %s", err, body, c.APIServer.Tail(20))
 		}
 	}
 }
 
-// config returns a configuration with the rights of a cluster administrator.
+// config returns a client configuration of a cluster administrator.
 func (c *ControlPlane) config() (*clientcmdapi.Config, error) {
 	cert, key, err := c.authority.client("admin", "system:masters")
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *ControlPlane) config() (*clientcmdapi.Config, error) {
 	return config, nil
 }
 
-// WriteKubeconfig writes a kubeconfig file for an administrator and returns its
+// WriteKubeconfig writes the kubeconfig file of a cluster administrator and returns its
 // path.
 func (c *ControlPlane) WriteKubeconfig() (string, error) {
 	config, err := c.config()
@@ -220,8 +220,8 @@ func (c *ControlPlane) WriteKubeconfig() (string, error) {
 	return c.file("kubeconfig"), clientcmd.WriteToFile(*config, c.file("kubeconfig"))
 }
 
-// Client returns a client for an administrator, without a limit of its rate. It
-// dials from the namespace of the control plane, so it works from anywhere.
+// Client returns a client of a cluster administrator without a rate limit. It connects from
+// the namespace of the control plane, so it works in any namespace.
 func (c *ControlPlane) Client() (kubernetes.Interface, error) {
 	file, err := c.config()
 	if err != nil {
@@ -236,7 +236,7 @@ func (c *ControlPlane) Client() (kubernetes.Interface, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	config.ContentConfig = rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"}
 	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return c.options.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
+		return c.cfg.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
 	}
 	return kubernetes.NewForConfig(config)
 }

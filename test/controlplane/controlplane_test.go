@@ -29,7 +29,7 @@ func TestControlPlaneKeepsObjectsAcrossRestarts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	begin := time.Now()
-	c, err := controlplane.Start(ctx, controlplane.Options{
+	c, err := controlplane.Start(ctx, controlplane.Config{
 		Dir: t.TempDir(), Addr: netip.MustParseAddr("127.0.0.1"), Namespace: host, Etcd: paths[0], APIServer: paths[1],
 	})
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestControlPlaneKeepsObjectsAcrossRestarts(t *testing.T) {
 	require.Equal(t, service.UID, again.UID)
 }
 
-func TestGivenBinariesAreUsedAsTheyAre(t *testing.T) {
+func TestPrebuiltBinariesAreNotRebuilt(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("KPNG_TEST_BIN", dir)
 	require.NoError(t, os.WriteFile(dir+"/server", nil, 0o755))

@@ -7,14 +7,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// A testCase is a story of one or more steps. Its first Service is the one that
-// probes mean when they name none.
+// A testCase has one or more steps. Probes without a Service name are for the first
+// Service of their step.
 type testCase struct {
 	name  string
 	steps []step
 }
 
-// A step is all the objects that there are, and what packets then come to.
+// A step is the complete set of objects of the case, and the probes to run with them.
 type step struct {
 	services []service
 	probes   string
@@ -42,7 +42,7 @@ func singleStack(s *corev1.ServiceSpec) {
 	s.IPFamilyPolicy, s.IPFamilies = &policy, []corev1.IPFamily{corev1.IPv4Protocol}
 }
 
-func onlyTheClient(s *corev1.ServiceSpec) {
+func onlyClientRange(s *corev1.ServiceSpec) {
 	s.LoadBalancerSourceRanges = []string{"192.168.50.20/32", "fd00:50::20/128"}
 }
 
@@ -52,28 +52,30 @@ func sameNodePort(s *corev1.ServiceSpec) {
 	}
 }
 
-// both is one port number under both protocols.
-func both() []string { return []string{"80/tcp", "80/udp"} }
+// tcpAndUDP returns one port number with both protocols.
+func tcpAndUDP() []string { return []string{"80/tcp", "80/udp"} }
 
-// open is a Service that can be reached in every way.
+// open returns a Service with addresses of every kind.
 func open(name, number string, edit func(*corev1.ServiceSpec), list ...string) service {
 	return service{
-		name: name, kind: loadBalancer, ports: both(), edit: edit, slices: endpoints(list...),
+		name: name, kind: loadBalancer, ports: tcpAndUDP(), edit: edit, slices: endpoints(list...),
 		externalIPs: []string{"203.0.113." + number, "2001:db8:113::" + number},
 		ingress:     []string{"198.51.100." + number, "2001:db8:198::" + number},
 	}
 }
 
+// with returns a changed copy of s.
 func with(s service, change func(*service)) service {
 	change(&s)
 	return s
 }
 
-// plain is a Service with a cluster IP only.
+// plain returns a Service with a cluster IP only.
 func plain(name string, list ...string) service {
-	return service{name: name, ports: both(), slices: endpoints(list...)}
+	return service{name: name, ports: tcpAndUDP(), slices: endpoints(list...)}
 }
 
+// one returns a single step.
 func one(probes string, services ...service) []step { return []step{{services, probes}} }
 
 func cases() []testCase {
@@ -84,7 +86,7 @@ func cases() []testCase {
 	return all
 }
 
-// addressCases are about what answers at which address.
+// addressCases test which addresses of a Service answer.
 func addressCases() []testCase {
 	proxyMode := open("lb-proxy", "4", nil, "pod1")
 	proxyMode.ipMode = corev1.LoadBalancerIPModeProxy
@@ -122,9 +124,9 @@ func addressCases() []testCase {
 		{"node ports answer on the primary addresses only", one(`
 			pod3,node,client nodeport:80 = pod1
 			pod3,client inner:80 = refused
-			node loop:80 = refused`, service{name: "primary", kind: nodePort, ports: both(), slices: endpoints("pod1")})},
+			node loop:80 = refused`, service{name: "primary", kind: nodePort, ports: tcpAndUDP(), slices: endpoints("pod1")})},
 		{"one node port for both protocols", one(`pod3,node,client nodeport:80 = pod2`,
-			service{name: "same-node-port", kind: nodePort, ports: both(), edit: sameNodePort, slices: endpoints("pod2")})},
+			service{name: "same-node-port", kind: nodePort, ports: tcpAndUDP(), edit: sameNodePort, slices: endpoints("pod2")})},
 		{"single stack opens nothing in the other family", one(`
 			pod3 cluster4:80 = pod1
 			client nodeport4:80 = pod1
@@ -132,17 +134,17 @@ func addressCases() []testCase {
 		{"host network endpoints", one(`
 			pod3 cluster:80 = node remote
 			client cluster:80 = node remote
-			client nodeport:80 = node remote`, service{name: "host-network", kind: nodePort, ports: both(), slices: endpoints("node", "remote")})},
+			client nodeport:80 = node remote`, service{name: "host-network", kind: nodePort, ports: tcpAndUDP(), slices: endpoints("node", "remote")})},
 		{"source ranges guard the load balancer only", one(`
 			client lb:80 = pod1
 			pod3,node,remote lb:80 = timeout
 			remote,pod3 nodeport:80 = pod1
 			remote external:80 = pod1
-			pod3 cluster:80 = pod1`, open("ranges", "6", onlyTheClient, "pod1"))},
+			pod3 cluster:80 = pod1`, open("ranges", "6", onlyClientRange, "pod1"))},
 	}
 }
 
-// policyCases are about traffic policies.
+// policyCases test traffic policies.
 func policyCases() []testCase {
 	bothLocal := func(s *corev1.ServiceSpec) { externalLocal(s); internalLocal(s) }
 	return []testCase{
@@ -191,7 +193,7 @@ func policyCases() []testCase {
 	}
 }
 
-// choiceCases are about which endpoints are chosen.
+// choiceCases test the selection of endpoints.
 func choiceCases() []testCase {
 	return []testCase{
 		{"hints by zone", []step{
@@ -246,18 +248,18 @@ func choiceCases() []testCase {
 	}
 }
 
-// changeCases are about objects that come, change and go.
+// changeCases test objects that are created, changed and deleted.
 func changeCases() []testCase {
 	headless := plain("headless", "pod1")
 	headless.slices = []slice{{endpoints: []string{"pod1"}, labels: map[string]string{"service.kubernetes.io/headless": ""}}}
-	external := service{name: "type", kind: externalName, ports: both(), slices: endpoints("pod1")}
+	external := service{name: "type", kind: externalName, ports: tcpAndUDP(), slices: endpoints("pod1")}
 	named := func(spec, target string) service {
 		return service{name: "renamed", ports: []string{spec}, slices: []slice{{ports: []string{target}, endpoints: []string{"pod1"}}}}
 	}
 	two := service{name: "port-list", ports: []string{"80/tcp", "81/udp"}, slices: endpoints("pod1")}
 	first, second := two, two
 	first.ports, second.ports = two.ports[:1], two.ports[1:]
-	split := service{name: "protocols", ports: both(), slices: []slice{
+	split := service{name: "protocols", ports: tcpAndUDP(), slices: []slice{
 		{ports: []string{"tcp80:8080/tcp"}, endpoints: []string{"pod1"}}, {ports: []string{"udp80:8080/udp"}, endpoints: []string{"pod2"}}}}
 	tcpOnly := split
 	tcpOnly.ports = split.ports[:1]
@@ -307,13 +309,13 @@ func changeCases() []testCase {
 		}},
 		{"source ranges change", []step{
 			{[]service{open("ranges-change", "32", nil, "pod1")}, "client,remote,pod3 lb:80 = pod1"},
-			{[]service{open("ranges-change", "32", onlyTheClient, "pod1")}, "client lb:80 = pod1\nremote,pod3 lb:80 = timeout"},
+			{[]service{open("ranges-change", "32", onlyClientRange, "pod1")}, "client lb:80 = pod1\nremote,pod3 lb:80 = timeout"},
 			{[]service{open("ranges-change", "32", nil, "pod1")}, "client,remote,pod3 lb:80 = pod1"},
 		}},
 	}
 }
 
-// flowCases are about connections that outlive a change.
+// flowCases test connections that continue after a change.
 func flowCases() []testCase {
 	flow := func(list ...string) []service { return []service{open("flows", "41", nil, list...)} }
 	return []testCase{

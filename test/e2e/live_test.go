@@ -18,14 +18,14 @@ import (
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
-// A liveTest is a story that steps cannot tell.
+// A liveTest is a test that a table of probes cannot express.
 type liveTest struct {
 	name string
-	run  func(*testing.T, *world, *proxyUnderTest)
+	run  func(*testing.T, *fixture, *proxyUnderTest)
 }
 
-// liveTests are the stories in the order in which they are run; the last one ends the
-// proxy. Those of Kubernetes' own end-to-end tests carry their names.
+// liveTests returns the tests in the order in which they run; the last one stops the proxy.
+// Tests that correspond to an end-to-end test of Kubernetes have its name.
 func liveTests() []liveTest {
 	return []liveTest{
 		{"the node moves to another zone", testZone},
@@ -43,54 +43,55 @@ func liveTests() []liveTest {
 	}
 }
 
-// expect probes until all see what they should; the first Service is the one that
-// probes mean.
-func expect(t *testing.T, w *world, addresses book, name, probes string) {
+// expect repeats each probe until it gets the expected result. Probes without a Service name
+// are for the Service name.
+func expect(t *testing.T, fx *fixture, addresses addressBook, name, probes string) {
 	t.Helper()
 	parsed, err := parseProbes(probes, name)
 	require.NoError(t, err)
-	r := &prober{world: w}
+	r := &prober{fixture: fx}
 	for _, p := range parsed {
 		p.at, _ = addresses.find(p.service, p.kind, p.family, p.port, p.proto)
 		eventually(t, syncLimit, p.key(), func() error {
 			if got := r.run(t.Context(), p); got.fail {
-				return fmt.Errorf("want %s, got %s", got.wanted(), got.got)
+				return fmt.Errorf("want %s, got %s", got.expected(), got.got)
 			}
 			return nil
 		})
 	}
 }
 
-// testZone moves the node to another zone and back: the choice by hints follows.
-func testZone(t *testing.T, w *world, _ *proxyUnderTest) {
+// testZone moves the node to another zone and back; the endpoints by topology hints change.
+func testZone(t *testing.T, fx *fixture, _ *proxyUnderTest) {
 	services := []service{plain("zone", "pod1 zone=a", "rpod1 zone=b")}
-	addresses := book{}
-	addresses.add(w, w.apply(t, nil, services)["zone"])
-	defer w.apply(t, services, nil)
-	expect(t, w, addresses, "zone", "pod3 cluster:80 = pod1")
-	w.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":"b"}}}`)
-	expect(t, w, addresses, "zone", "pod3 cluster:80 = rpod1")
-	w.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":null}}}`)
-	expect(t, w, addresses, "zone", "pod3 cluster:80 = pod1 rpod1")
-	w.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":"a"}}}`)
-	expect(t, w, addresses, "zone", "pod3 cluster:80 = pod1")
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, services)["zone"])
+	defer fx.apply(t, services, nil)
+	expect(t, fx, addresses, "zone", "pod3 cluster:80 = pod1")
+	fx.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":"b"}}}`)
+	expect(t, fx, addresses, "zone", "pod3 cluster:80 = rpod1")
+	fx.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":null}}}`)
+	expect(t, fx, addresses, "zone", "pod3 cluster:80 = pod1 rpod1")
+	fx.patchNode(t, `{"metadata":{"labels":{"`+corev1.LabelTopologyZone+`":"a"}}}`)
+	expect(t, fx, addresses, "zone", "pod3 cluster:80 = pod1")
 }
 
-// A load is traffic that goes on while something happens to the proxy.
+// A load is continuous traffic while a test disturbs the proxy.
 type load struct {
-	mu       sync.Mutex
-	made     int
-	failures []string
-	group    sync.WaitGroup
-	stop     context.CancelFunc
+	mu        sync.Mutex
+	exchanges int
+	failures  []string
+	group     sync.WaitGroup
+	stop      context.CancelFunc
 }
 
-// everywhere is traffic of a Service from a pod, the node and the client.
-const everywhere = "pod3,node,client cluster:80%[1]s = pod1\nclient,pod3 nodeport:80%[1]s = pod1\nclient lb:80%[1]s = pod1"
+// allClientsProbes sends traffic to a Service from a pod, the node and the client. The
+// argument of the format is "/tcp", or "" for both protocols.
+const allClientsProbes = "pod3,node,client cluster:80%[1]s = pod1\nclient,pod3 nodeport:80%[1]s = pod1\nclient lb:80%[1]s = pod1"
 
-// startLoad keeps established connections talking and makes new ones, in both
+// startLoad sends requests on established connections and on new ones, in both address
 // families.
-func startLoad(t *testing.T, w *world, addresses book, name, table string) *load {
+func startLoad(t *testing.T, fx *fixture, addresses addressBook, name, table string) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	l := &load{stop: stop}
@@ -98,7 +99,7 @@ func startLoad(t *testing.T, w *world, addresses book, name, table string) *load
 	require.NoError(t, err)
 	for _, p := range probes {
 		p.at, _ = addresses.find(p.service, p.kind, p.family, p.port, p.proto)
-		conn, err := w.Places[p.from].Dial(ctx, p.proto, p.at)
+		conn, err := fx.Places[p.from].Dial(ctx, p.proto, p.at)
 		require.NoError(t, err)
 		l.group.Go(func() {
 			defer conn.Close()
@@ -106,122 +107,122 @@ func startLoad(t *testing.T, w *world, addresses book, name, table string) *load
 		})
 		l.group.Go(func() {
 			l.repeat(ctx, "new "+p.key(), func() cluster.Answer {
-				return w.Places[p.from].Probe(context.WithoutCancel(ctx), p.proto, p.at, 4*time.Second)
+				return fx.Places[p.from].Probe(context.WithoutCancel(ctx), p.proto, p.at, 4*time.Second)
 			})
 		})
 	}
 	return l
 }
 
-func (l *load) repeat(ctx context.Context, what string, ask func() cluster.Answer) {
+func (l *load) repeat(ctx context.Context, description string, ask func() cluster.Answer) {
 	for ctx.Err() == nil {
 		a := ask()
 		l.mu.Lock()
-		l.made++
+		l.exchanges++
 		if !strings.HasPrefix(a.Server, "pod") {
-			l.failures = append(l.failures, what+": "+a.Server)
+			l.failures = append(l.failures, description+": "+a.Server)
 		}
 		l.mu.Unlock()
 		pause(5 * time.Millisecond)
 	}
 }
 
-// await returns when n more exchanges have taken place.
+// await returns after n more exchanges.
 func (l *load) await(t *testing.T, n int) {
 	t.Helper()
-	made := func() int {
+	exchanges := func() int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.made
+		return l.exchanges
 	}
-	until := made() + n
+	target := exchanges() + n
 	eventually(t, time.Minute, "traffic flows", func() error {
-		if now := made(); now < until {
-			return fmt.Errorf("%d of %d exchanges", now, until)
+		if now := exchanges(); now < target {
+			return fmt.Errorf("%d of %d exchanges", now, target)
 		}
 		return nil
 	})
 }
 
-// end stops the traffic and fails the test when any of it failed.
+// end stops the traffic and fails the test if any exchange failed.
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.stop()
 	l.group.Wait()
-	require.Empty(t, l.failures, "of %d", l.made)
-	t.Logf("%d exchanges, none failed", l.made)
+	require.Empty(t, l.failures, "of %d", l.exchanges)
+	t.Logf("%d exchanges, none failed", l.exchanges)
 }
 
-// testRestart kills the proxy under traffic and starts another: nothing fails,
-// and what changed meanwhile takes effect.
-func testRestart(t *testing.T, w *world, p *proxyUnderTest) {
+// testRestart kills the proxy under traffic and starts it again: no exchange fails, and
+// changes made in between are applied.
+func testRestart(t *testing.T, fx *fixture, p *proxyUnderTest) {
 	services := []service{open("restart", "51", nil, "pod1", "pod2"), plain("meanwhile", "pod1")}
-	addresses := book{}
-	for _, o := range w.apply(t, nil, services) {
-		addresses.add(w, o)
+	addresses := addressBook{}
+	for _, o := range fx.apply(t, nil, services) {
+		addresses.add(fx, o)
 	}
-	w.barrier(t, syncLimit)
-	traffic := startLoad(t, w, addresses, "restart", fmt.Sprintf(everywhere, ""))
+	fx.barrier(t, syncLimit)
+	traffic := startLoad(t, fx, addresses, "restart", fmt.Sprintf(allClientsProbes, ""))
 	defer traffic.stop()
 
 	traffic.await(t, 500)
 	require.NoError(t, p.process.Kill())
 	traffic.await(t, 1000)
 	changed := []service{services[0], plain("meanwhile", "pod2")}
-	w.apply(t, services, changed)
-	expect(t, w, addresses, "meanwhile", "pod3 cluster:80 = pod1")
+	fx.apply(t, services, changed)
+	expect(t, fx, addresses, "meanwhile", "pod3 cluster:80 = pod1")
 	begin := time.Now()
-	p.startAgain(t, w)
-	w.barrier(t, syncLimit)
-	t.Logf("in force again %v after the start", time.Since(begin).Round(time.Millisecond))
-	expect(t, w, addresses, "meanwhile", "pod3 cluster:80 = pod2")
+	p.restart(t, fx)
+	fx.barrier(t, syncLimit)
+	t.Logf("rules applied %v after the start", time.Since(begin).Round(time.Millisecond))
+	expect(t, fx, addresses, "meanwhile", "pod3 cluster:80 = pod2")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	require.NoError(t, p.process.Stop(ctx), "a proxy ends when asked to")
-	p.startAgain(t, w)
-	w.barrier(t, syncLimit)
+	require.NoError(t, p.process.Stop(ctx), "the proxy stops after SIGTERM")
+	p.restart(t, fx)
+	fx.barrier(t, syncLimit)
 	traffic.await(t, 500)
 	traffic.end(t)
-	w.apply(t, changed, nil)
+	fx.apply(t, changed, nil)
 }
 
-// testAPIServer kills the API server under traffic: the rules stay, and updates
-// come through once it is back.
-func testAPIServer(t *testing.T, w *world, p *proxyUnderTest) {
+// testAPIServer kills the API server under traffic: the rules stay, and changes are applied
+// after it has been started again.
+func testAPIServer(t *testing.T, fx *fixture, p *proxyUnderTest) {
 	services := []service{open("outage", "52", nil, "pod1", "pod2"), plain("after", "pod1")}
-	addresses := book{}
-	for _, o := range w.apply(t, nil, services) {
-		addresses.add(w, o)
+	addresses := addressBook{}
+	for _, o := range fx.apply(t, nil, services) {
+		addresses.add(fx, o)
 	}
-	w.barrier(t, syncLimit)
-	traffic := startLoad(t, w, addresses, "outage", fmt.Sprintf(everywhere, ""))
+	fx.barrier(t, syncLimit)
+	traffic := startLoad(t, fx, addresses, "outage", fmt.Sprintf(allClientsProbes, ""))
 	defer traffic.stop()
-	require.NoError(t, w.control.APIServer.Kill())
+	require.NoError(t, fx.control.APIServer.Kill())
 	traffic.await(t, 1000)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	begin := time.Now()
-	require.NoError(t, w.control.StartAPIServer(ctx))
+	require.NoError(t, fx.control.StartAPIServer(ctx))
 	t.Logf("API server ready again after %v", time.Since(begin).Round(time.Millisecond))
 	changed := []service{services[0], plain("after", "pod2")}
-	w.apply(t, services, changed)
+	fx.apply(t, services, changed)
 	begin = time.Now()
-	w.barrier(t, time.Minute)
-	t.Logf("first change in force after %v", time.Since(begin).Round(time.Millisecond))
-	expect(t, w, addresses, "after", "pod3,client cluster:80 = pod2")
+	fx.barrier(t, time.Minute)
+	t.Logf("first change applied after %v", time.Since(begin).Round(time.Millisecond))
+	expect(t, fx, addresses, "after", "pod3,client cluster:80 = pod2")
 	traffic.end(t)
 	p.alive(t)
-	w.apply(t, changed, nil)
+	fx.apply(t, changed, nil)
 }
 
-// testHTTP asks the proxy about itself.
-func testHTTP(t *testing.T, w *world, p *proxyUnderTest) {
+// testHTTP checks the HTTP endpoints of the proxy.
+func testHTTP(t *testing.T, fx *fixture, p *proxyUnderTest) {
 	ask := func(address, path string, want int) string {
 		t.Helper()
 		var body string
 		eventually(t, 10*time.Second, path, func() error {
-			code, got, err := w.get(t.Context(), address, path)
+			code, got, err := fx.get(t.Context(), address, path)
 			body = got
 			if err == nil && code != want {
 				err = fmt.Errorf("status %d, want %d: %s", code, want, got)
@@ -240,7 +241,7 @@ func testHTTP(t *testing.T, w *world, p *proxyUnderTest) {
 		require.NoError(t, json.Unmarshal([]byte(body), &h), body)
 		return h
 	}
-	node := w.Node.Addrs[0].String()
+	node := fx.Node.Addrs[0].String()
 	h := read(ask(node+":10256", "/healthz", 200))
 	require.True(t, h.Healthy)
 	require.NotNil(t, h.NodeEligible)
@@ -250,12 +251,12 @@ func testHTTP(t *testing.T, w *world, p *proxyUnderTest) {
 	require.True(t, h.Status["IPv6"].Healthy)
 	require.Nil(t, read(ask(node+":10256", "/livez", 200)).NodeEligible)
 
-	w.patchNode(t, `{"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}}`)
+	fx.patchNode(t, `{"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}}`)
 	h = read(ask(node+":10256", "/healthz", 503))
 	require.True(t, h.Healthy)
 	require.False(t, *h.NodeEligible)
 	ask(node+":10256", "/livez", 200)
-	w.patchNode(t, `{"spec":{"taints":null}}`)
+	fx.patchNode(t, `{"spec":{"taints":null}}`)
 	ask(node+":10256", "/healthz", 200)
 
 	const metrics = "127.0.0.1:10249"
@@ -278,19 +279,19 @@ func testHTTP(t *testing.T, w *world, p *proxyUnderTest) {
 	p.alive(t)
 }
 
-// testCleanup removes the rules: nothing answers, and nothing is left in the
-// kernel. Cleaning up twice is no error.
-func testCleanup(t *testing.T, w *world, p *proxyUnderTest) {
-	p.clean(t, w)
-	canary := netip.AddrPortFrom(w.canary.addrs[0], uint16(1000+w.canary.count))
-	require.Equal(t, cluster.Timeout, w.Places["pod3"].Probe(t.Context(), "tcp", canary, 500*time.Millisecond).Server)
-	ruleset, err := w.Node.Namespace.Output(t.Context(), "nft", "list", "ruleset")
+// testCleanup removes the rules: the canary does not answer, and no rules are left in the
+// kernel. A second cleanup is no error.
+func testCleanup(t *testing.T, fx *fixture, p *proxyUnderTest) {
+	p.clean(t, fx)
+	canary := netip.AddrPortFrom(fx.canary.addrs[0], uint16(1000+fx.canary.count))
+	require.Equal(t, cluster.Timeout, fx.Places["pod3"].Probe(t.Context(), "tcp", canary, 500*time.Millisecond).Server)
+	ruleset, err := fx.Node.Namespace.Output(t.Context(), "nft", "list", "ruleset")
 	require.NoError(t, err)
-	if p.mode == "iptables" { // its tables are everybody's
+	if p.mode == "iptables" { // other programs share its tables
 		require.NotRegexp(t, "KUBE-(SERVICES|NODEPORTS|SVC|SVL|SEP|EXT)", ruleset)
 	} else {
 		require.Empty(t, strings.TrimSpace(ruleset))
 	}
-	out, err := w.Node.Namespace.Output(t.Context(), p.path, "--cleanup")
+	out, err := fx.Node.Namespace.Output(t.Context(), p.path, "--cleanup")
 	require.NoError(t, err, out)
 }

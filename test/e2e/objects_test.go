@@ -21,31 +21,33 @@ import (
 
 const namespace = "default"
 
-// A service describes a Service and its EndpointSlices, dual stack.
+// A service is a short description of a dual-stack Service and its EndpointSlices.
 type service struct {
 	name string
-	kind corev1.ServiceType // ClusterIP unless said
-	// ports are "[name:]number/protocol"; the name is protocol and number unless said.
+	kind corev1.ServiceType // default ClusterIP
+	// ports have the form "[name:]number/protocol". The default name is protocol and
+	// number, as in "tcp80".
 	ports  []string
 	labels map[string]string
-	// externalIPs and ingress are addresses; ipMode is that of ingress.
+	// externalIPs and ingress hold addresses; ipMode is the mode of all ingress addresses.
 	externalIPs, ingress []string
 	ipMode               corev1.LoadBalancerIPMode
-	// edit changes what else there is to change.
+	// edit changes other fields; nil changes none.
 	edit   func(*corev1.ServiceSpec)
 	slices []slice
 }
 
-// A slice describes one EndpointSlice for each address family.
+// A slice is a short description of two EndpointSlices, one for each address family.
 type slice struct {
-	// ports are like those of a service, which they default to, at [cluster.ServerPort].
+	// ports have the form of service.ports. The default is the ports of the service with
+	// the number [cluster.ServerPort].
 	ports []string
-	// endpoints are "place [condition] [zone=a,b] [node=x,y]", see endpoint.
+	// endpoints have the form "place [condition] [zone=a,b] [node=x,y]", see parseEndpoint.
 	endpoints []string
 	labels    map[string]string
 }
 
-// endpoints is the usual single slice.
+// endpoints returns a single slice with default ports.
 func endpoints(list ...string) []slice { return []slice{{endpoints: list}} }
 
 type port struct {
@@ -98,8 +100,8 @@ func (s service) status() corev1.ServiceStatus {
 	return status
 }
 
-// sliceObjects are the EndpointSlices by name.
-func (s service) sliceObjects(w *world) map[string]*discoveryv1.EndpointSlice {
+// sliceObjects returns the EndpointSlices by name.
+func (s service) sliceObjects(fx *fixture) map[string]*discoveryv1.EndpointSlice {
 	objects := map[string]*discoveryv1.EndpointSlice{}
 	for n, sl := range s.slices {
 		for f, kind := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
@@ -112,7 +114,7 @@ func (s service) sliceObjects(w *world) map[string]*discoveryv1.EndpointSlice {
 				o.Ports = append(o.Ports, discoveryv1.EndpointPort{Name: &p.name, Port: &p.number, Protocol: &p.protocol})
 			}
 			for _, text := range sl.endpoints {
-				o.Endpoints = append(o.Endpoints, endpoint(w, text, f))
+				o.Endpoints = append(o.Endpoints, parseEndpoint(fx, text, f))
 			}
 			objects[o.Name] = o
 		}
@@ -135,12 +137,12 @@ func (s service) slicePorts(sl slice) []port {
 	return ports
 }
 
-// endpoint reads "place [unready|terminating|dead|published] [zone=...] [node=...]".
-func endpoint(w *world, text string, f int) discoveryv1.Endpoint {
+// parseEndpoint parses "place [unready|terminating|dead|published] [zone=...] [node=...]".
+func parseEndpoint(fx *fixture, text string, f int) discoveryv1.Endpoint {
 	words := strings.Fields(text)
-	place, ok := w.Places[words[0]]
+	place, ok := fx.Places[words[0]]
 	if !ok {
-		panic("no place " + words[0])
+		panic("unknown place " + words[0])
 	}
 	var hints discoveryv1.EndpointHints
 	e := discoveryv1.Endpoint{Addresses: []string{place.Addrs[f].String()}, NodeName: &place.Node}
@@ -154,7 +156,7 @@ func endpoint(w *world, text string, f int) discoveryv1.Endpoint {
 			ready, terminating = false, true
 		case "dead":
 			ready, serving, terminating = false, false, true
-		case "published": // of a Service that publishes what is not ready
+		case "published": // of a Service with publishNotReadyAddresses
 			serving, terminating = false, true
 		case "zone":
 			for z := range strings.SplitSeq(values, ",") {
@@ -167,47 +169,47 @@ func endpoint(w *world, text string, f int) discoveryv1.Endpoint {
 			}
 			e.Hints = &hints
 		default:
-			panic("endpoint " + text)
+			panic("invalid endpoint " + text)
 		}
 	}
 	e.Conditions = discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &terminating}
 	return e
 }
 
-// apply turns the objects of old into those of wanted, and returns the Services
-// as the API server has them.
-func (w *world) apply(t testing.TB, old, wanted []service) map[string]*corev1.Service {
+// apply creates, updates and deletes objects until those of old have become those of
+// desired. It returns the Services as the API server has stored them.
+func (fx *fixture) apply(t testing.TB, old, desired []service) map[string]*corev1.Service {
 	t.Helper()
 	before := map[string]service{}
 	slicesBefore := map[string]*discoveryv1.EndpointSlice{}
 	for _, s := range old {
 		before[s.name] = s
-		maps.Copy(slicesBefore, s.sliceObjects(w))
+		maps.Copy(slicesBefore, s.sliceObjects(fx))
 	}
 	created := map[string]*corev1.Service{}
-	for _, s := range wanted {
+	for _, s := range desired {
 		_, exists := before[s.name]
 		delete(before, s.name)
-		created[s.name] = w.write(t, s, exists)
-		for name, o := range s.sliceObjects(w) {
+		created[s.name] = fx.write(t, s, exists)
+		for name, o := range s.sliceObjects(fx) {
 			_, exists := slicesBefore[name]
 			delete(slicesBefore, name)
-			w.writeSlice(t, o, exists)
+			fx.writeSlice(t, o, exists)
 		}
 	}
 	for name := range before {
-		require.NoError(t, w.client.CoreV1().Services(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
+		require.NoError(t, fx.client.CoreV1().Services(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
 	}
 	for name := range slicesBefore {
-		err := w.client.DiscoveryV1().EndpointSlices(namespace).Delete(t.Context(), name, metav1.DeleteOptions{})
+		err := fx.client.DiscoveryV1().EndpointSlices(namespace).Delete(t.Context(), name, metav1.DeleteOptions{})
 		require.True(t, err == nil || apierrors.IsNotFound(err), err)
 	}
 	return created
 }
 
-func (w *world) write(t testing.TB, s service, exists bool) *corev1.Service {
+func (fx *fixture) write(t testing.TB, s service, exists bool) *corev1.Service {
 	t.Helper()
-	services := w.client.CoreV1().Services(namespace)
+	services := fx.client.CoreV1().Services(namespace)
 	var o *corev1.Service
 	var err error
 	if exists {
@@ -224,9 +226,9 @@ func (w *world) write(t testing.TB, s service, exists bool) *corev1.Service {
 	return o
 }
 
-func (w *world) writeSlice(t testing.TB, o *discoveryv1.EndpointSlice, exists bool) {
+func (fx *fixture) writeSlice(t testing.TB, o *discoveryv1.EndpointSlice, exists bool) {
 	t.Helper()
-	slices := w.client.DiscoveryV1().EndpointSlices(namespace)
+	slices := fx.client.DiscoveryV1().EndpointSlices(namespace)
 	var err error
 	if exists {
 		_, err = slices.Update(t.Context(), o, metav1.UpdateOptions{})
@@ -236,12 +238,12 @@ func (w *world) writeSlice(t testing.TB, o *discoveryv1.EndpointSlice, exists bo
 	require.NoError(t, err)
 }
 
-// book remembers where the Services of a case can be dialled, also after they
-// are gone.
-type book map[string]netip.AddrPort
+// An addressBook holds the addresses of the Services of a case, including deleted ones. The
+// keys have the form "name/kind<family>:port/protocol".
+type addressBook map[string]netip.AddrPort
 
-// add writes down the addresses of a Service: "name/kind<family>:port/protocol".
-func (b book) add(w *world, o *corev1.Service) {
+// add adds the addresses of a Service.
+func (b addressBook) add(fx *fixture, o *corev1.Service) {
 	set := func(kind, ip string, portOf corev1.ServicePort, number int32) {
 		addr := netip.MustParseAddr(ip)
 		f := family(0)
@@ -261,10 +263,10 @@ func (b book) add(w *world, o *corev1.Service) {
 		for _, ingress := range o.Status.LoadBalancer.Ingress {
 			set("lb", ingress.IP, p, p.Port)
 		}
-		for f, addr := range w.Node.Addrs {
+		for f, addr := range fx.Node.Addrs {
 			if p.NodePort != 0 {
 				set("nodeport", addr.String(), p, p.NodePort)
-				set("inner", w.Node.Aliases[f].String(), p, p.NodePort)
+				set("inner", fx.Node.Aliases[f].String(), p, p.NodePort)
 			}
 			if o.Spec.HealthCheckNodePort != 0 {
 				set("health", addr.String(), p, o.Spec.HealthCheckNodePort)
@@ -277,9 +279,9 @@ func (b book) add(w *world, o *corev1.Service) {
 	}
 }
 
-// find returns an address; a port that the Service never had is looked up by
-// another one of the same kind.
-func (b book) find(name, kind, f string, number uint16, proto string) (netip.AddrPort, bool) {
+// find returns the address and port of a Service. For a port that the Service never had, it
+// uses the address of another port of the same kind.
+func (b addressBook) find(name, kind, f string, number uint16, proto string) (netip.AddrPort, bool) {
 	at, ok := b[fmt.Sprintf("%s/%s%s:%d/%s", name, kind, f, number, proto)]
 	if ok {
 		return at, true

@@ -16,24 +16,26 @@ import (
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
-// A probe is one line of a case's table:
+// A probe sends requests to one address of a Service. Tests write probes as text, one
+// per line:
 //
-//	FROM[,FROM] [~|+][SERVICE/]KIND[FAMILY]:PORT[/PROTOCOL] = ANSWER... [src=self|node]
+//		FROM[,FROM] [~|+][SERVICE/]KIND[FAMILY]:PORT[/PROTOCOL] = RESULT... [src=self|node]
 //
-// FROM is a place. KIND is cluster, external, lb, nodeport (on the node's
-// address), inner (the node port on another address of the node), loop (on its
-// loopback address) or health (the health check node port, asked by HTTP). PORT
-// is the port of the Service. Without FAMILY or PROTOCOL all are tried. ANSWER is
-// refused, timeout, an HTTP status, or all the servers that must answer, and no
-// others. "one" before several servers says that it is always the same of them.
-//
-// src says whose address the server sees: the client's own or the node's. With ~
-// the probe speaks on the connection that the same probe opened in an earlier
-// step. With + it sends a message larger than a packet, and expects it back.
+//	  - FROM is a place of the cluster.
+//	  - KIND is cluster, external, lb, nodeport (on the node's primary address), inner (the
+//	    node port on another address of the node), loop (the node port on the loopback
+//	    address) or health (the health check node port, by HTTP).
+//	  - PORT is the port of the Service. Without FAMILY or PROTOCOL, the line is expanded to
+//	    all of them.
+//	  - RESULT is refused, timeout, an HTTP status, or the exact set of servers that must
+//	    answer. With "one" before several servers, always the same one of them must answer.
+//	  - src is the source address that the server must see: the client's or the node's.
+//	  - With ~ the probe reuses the connection of the same probe in an earlier step.
+//	  - With + the probe sends a message larger than a packet and expects it back.
 type probe struct {
 	line           string
 	from           string
-	keep, large    bool
+	reuse, large   bool
 	service, kind  string
 	family, proto  string
 	port           uint16
@@ -42,11 +44,11 @@ type probe struct {
 	source         string
 	at             netip.AddrPort
 	caseName, step string
-	// difference is the id of the difference that changed what is wanted.
+	// difference is the ID of the difference that replaced want.
 	difference string
 }
 
-// parseProbes expands a table into single probes.
+// parseProbes parses probes and expands each line to single probes.
 func parseProbes(table, defaultService string) ([]probe, error) {
 	var all []probe
 	for line := range strings.Lines(table) {
@@ -57,27 +59,27 @@ func parseProbes(table, defaultService string) ([]probe, error) {
 		left, right, ok := strings.Cut(line, " = ")
 		words := strings.Fields(left)
 		if !ok || len(words) != 2 {
-			return nil, fmt.Errorf("probe %q", line)
+			return nil, fmt.Errorf("probe %q: want FROM TARGET = RESULT", line)
 		}
 		p := probe{line: line, service: defaultService}
 		var target string
-		target, p.keep = strings.CutPrefix(words[1], "~")
+		target, p.reuse = strings.CutPrefix(words[1], "~")
 		target, p.large = strings.CutPrefix(target, "+")
-		if name, rest, ok := strings.Cut(target, "/"); ok && !strings.Contains(name, ":") {
-			p.service, target = name, rest
+		if name, after, ok := strings.Cut(target, "/"); ok && !strings.Contains(name, ":") {
+			p.service, target = name, after
 		}
 		kind, number, ok := strings.Cut(target, ":")
 		number, proto, oneProto := strings.Cut(number, "/")
 		n, err := strconv.ParseUint(number, 10, 16)
 		if !ok || err != nil {
-			return nil, fmt.Errorf("probe %q: target", line)
+			return nil, fmt.Errorf("probe %q: invalid target", line)
 		}
 		p.port = uint16(n)
 		p.kind = strings.TrimRight(kind, "46")
 		p.expect(strings.Fields(right))
 		for _, from := range strings.Split(words[0], ",") {
-			for _, f := range pick(strings.TrimPrefix(kind, p.kind), "4", "6") {
-				for _, pr := range pick(map[bool]string{true: proto}[oneProto || p.kind == "health"], "tcp", "udp") {
+			for _, f := range oneOrAll(strings.TrimPrefix(kind, p.kind), "4", "6") {
+				for _, pr := range oneOrAll(map[bool]string{true: proto}[oneProto || p.kind == "health"], "tcp", "udp") {
 					single := p
 					single.from, single.family, single.proto = from, f, pr
 					if p.kind == "health" {
@@ -94,9 +96,10 @@ func parseProbes(table, defaultService string) ([]probe, error) {
 	return all, nil
 }
 
-func pick(said string, all ...string) []string {
-	if said != "" {
-		return []string{said}
+// oneOrAll returns only the chosen value, or all of them if none was chosen.
+func oneOrAll(chosen string, all ...string) []string {
+	if chosen != "" {
+		return []string{chosen}
 	}
 	return all
 }
@@ -122,21 +125,21 @@ func (p *probe) expect(words []string) {
 	slices.Sort(p.want)
 }
 
-// title names a probe among all cases.
+// title identifies a probe among all cases.
 func (p probe) title() string { return p.caseName + ", step " + p.step + ": " + p.key() }
 
 func (p probe) key() string {
-	keep := ""
+	flag := ""
 	switch {
-	case p.keep:
-		keep = "~"
+	case p.reuse:
+		flag = "~"
 	case p.large:
-		keep = "+"
+		flag = "+"
 	}
-	return fmt.Sprintf("%s %s%s/%s%s:%d/%s", p.from, keep, p.service, p.kind, p.family, p.port, p.proto)
+	return fmt.Sprintf("%s %s%s/%s%s:%d/%s", p.from, flag, p.service, p.kind, p.family, p.port, p.proto)
 }
 
-// size is how much the probe says, in bytes.
+// size returns the size of the probe's message in bytes, besides the header line.
 func (p probe) size() int {
 	if p.large {
 		return 8000
@@ -144,38 +147,38 @@ func (p probe) size() int {
 	return 0
 }
 
-// A result is what a probe saw.
+// A result is the outcome of a probe.
 type result struct {
 	probe
 	got  string
 	fail bool
 }
 
-// A prober runs probes and keeps the connections that they keep.
+// A prober runs probes and holds the connections that later steps reuse.
 type prober struct {
-	*world
-	mu   sync.Mutex
-	kept map[string]*cluster.Conn
+	*fixture
+	mu    sync.Mutex
+	conns map[string]*cluster.Conn // by case and probe; guarded by mu
 }
 
 func (r *prober) close() {
-	for _, c := range r.kept {
+	for _, c := range r.conns {
 		c.Close()
 	}
 }
 
-// run runs one probe until it has seen enough to judge.
+// run runs one probe.
 func (r *prober) run(ctx context.Context, p probe) result {
 	switch {
 	case p.kind == "health":
 		return r.health(ctx, p)
-	case p.keep:
-		return r.runKept(ctx, p)
+	case p.reuse:
+		return r.runReused(ctx, p)
 	}
 	got := r.runNew(ctx, p)
-	// A datagram may by chance be sent from a port that an earlier one was sent from less
-	// than minutes ago: then it is of that flow, which goes on where it was. Among hundreds
-	// of flows and a thousand probes that happens; three times in a row it does not.
+	// A new UDP socket can get the source port of an earlier one whose conntrack entry still
+	// exists; its datagrams then go to the endpoint of that flow. With a thousand probes
+	// this happens now and then, but not three times in a row.
 	for tries := 1; got.fail && p.proto == "udp" && tries < 3; tries++ {
 		got = r.runNew(ctx, p)
 	}
@@ -184,8 +187,8 @@ func (r *prober) run(ctx context.Context, p probe) result {
 
 // runNew runs a probe with new connections.
 func (r *prober) runNew(ctx context.Context, p probe) result {
-	// Linux may act on the refusal of an IPv6 connection no sooner than its first
-	// repetition, after a second.
+	// Linux may report a rejected IPv6 connection only after the first retransmission of the
+	// SYN, one second later.
 	timeout := 4 * time.Second
 	if slices.Equal(p.want, []string{cluster.Timeout}) {
 		timeout = 400 * time.Millisecond
@@ -193,15 +196,14 @@ func (r *prober) runNew(ctx context.Context, p probe) result {
 			timeout = 1300 * time.Millisecond
 		}
 	}
-	// Servers are chosen at random: one that exists goes unseen by this many
-	// attempts less than once in a million, and more attempts follow while one
-	// that is wanted is missing.
-	attempts, most := 2, 2
+	// Endpoints are chosen at random. With this many attempts, the probability of missing
+	// one is below one in a million. More attempts follow while an expected one is missing.
+	attempts, maxAttempts := 2, 2
 	if n := len(p.want); n > 1 {
-		attempts, most = 8*n, 40*n
+		attempts, maxAttempts = 8*n, 40*n
 	}
 	var seen, sources []string
-	for i := 0; i < most && (i < attempts || !p.one && len(seen) < len(p.want)); i++ {
+	for i := 0; i < maxAttempts && (i < attempts || !p.one && len(seen) < len(p.want)); i++ {
 		a := r.Places[p.from].Send(ctx, p.proto, p.at, p.size(), timeout)
 		seen = insert(seen, a.Server)
 		if a.Source.IsValid() {
@@ -233,15 +235,15 @@ func (r *prober) sourceOf(p probe, source netip.Addr) string {
 	return source.String()
 }
 
-// keptLimit is how long after the rules a datagram flow may move.
-const keptLimit = 10 * time.Second
+// reuseLimit is the maximum time from new rules until a UDP flow uses its new endpoint.
+const reuseLimit = 10 * time.Second
 
-// runKept speaks on a connection that lasts. Datagram flows move to another
-// server shortly after the rules, and some of the words are lost on the way.
-func (r *prober) runKept(ctx context.Context, p probe) result {
+// runReused runs a probe on the connection of an earlier step. A UDP flow moves to its new
+// endpoint shortly after the rules change, and datagrams before that may be lost.
+func (r *prober) runReused(ctx context.Context, p probe) result {
 	key := p.caseName + " " + p.key()
 	r.mu.Lock()
-	conn := r.kept[key]
+	conn := r.conns[key]
 	r.mu.Unlock()
 	if conn == nil {
 		var err error
@@ -249,11 +251,11 @@ func (r *prober) runKept(ctx context.Context, p probe) result {
 			return p.judge([]string{err.Error()}, nil)
 		}
 		r.mu.Lock()
-		r.kept[key] = conn
+		r.conns[key] = conn
 		r.mu.Unlock()
 	}
 	var last result
-	for begin := time.Now(); time.Since(begin) < keptLimit; pause(20 * time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < reuseLimit; pause(20 * time.Millisecond) {
 		a := conn.Ask(500 * time.Millisecond)
 		if last = p.judge([]string{a.Server}, nil); !last.fail {
 			break
@@ -262,7 +264,7 @@ func (r *prober) runKept(ctx context.Context, p probe) result {
 	return last
 }
 
-// health asks a health check node port, whose listener follows the rules.
+// health probes a health check node port. Its listener is updated after the rules.
 func (r *prober) health(ctx context.Context, p probe) (last result) {
 	for range 20 {
 		code, _, err := r.get(ctx, p.at.String(), "/")
@@ -281,6 +283,7 @@ func (r *prober) health(ctx context.Context, p probe) (last result) {
 	return last
 }
 
+// judge compares the servers and sources that a probe has seen with those it wants.
 func (p probe) judge(seen, sources []string) result {
 	r := result{probe: p, got: strings.Join(seen, " ")}
 	if p.one {

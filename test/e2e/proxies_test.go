@@ -19,22 +19,22 @@ import (
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
-// syncLimit is how long a proxy may take to act on a few changes.
+// syncLimit is the maximum time for a proxy to apply a few changes.
 const syncLimit = 30 * time.Second
 
-// TestProxies runs each proxy through everything, then compares what packets came
-// to. KPNG_CASES, a regular expression, chooses among the cases.
+// TestProxies runs all cases and live tests with each proxy and compares the results.
+// KPNG_CASES, a regular expression, selects cases by name.
 func TestProxies(t *testing.T) {
-	w := newWorld(t)
+	fx := newFixture(t)
 	results := map[string][]result{}
 	for _, p := range proxies() {
 		t.Run(p.name, func(t *testing.T) {
-			p.build(t, w)
-			p.start(t, w)
-			w.barrier(t, syncLimit)
-			t.Run("cases", func(t *testing.T) { results[p.name] = runCases(t, w, p) })
+			p.build(t, fx)
+			p.start(t, fx)
+			fx.barrier(t, syncLimit)
+			t.Run("cases", func(t *testing.T) { results[p.name] = runCases(t, fx, p) })
 			for _, live := range liveTests() {
-				t.Run(live.name, func(t *testing.T) { live.run(t, w, p) })
+				t.Run(live.name, func(t *testing.T) { live.run(t, fx, p) })
 			}
 		})
 	}
@@ -43,69 +43,69 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// A run is a case on its way through its steps.
-type run struct {
+// A caseRun is the execution of one case.
+type caseRun struct {
 	testCase
-	addresses book
-	now       []service
+	addresses addressBook
+	current   []service // of the last step that was applied
 	results   []result
 }
 
-// runCases runs all cases at once, step by step, so that one change of the
-// canary serves them all, and returns what each probe saw.
-func runCases(t *testing.T, w *world, p *proxyUnderTest) []result {
-	chosen, err := regexp.Compile(os.Getenv("KPNG_CASES"))
+// runCases runs all cases concurrently, step by step, so that all share one barrier per
+// step. It returns the results of all probes.
+func runCases(t *testing.T, fx *fixture, p *proxyUnderTest) []result {
+	selected, err := regexp.Compile(os.Getenv("KPNG_CASES"))
 	require.NoError(t, err)
-	var runs []*run
+	var runs []*caseRun
 	steps := 0
 	for _, c := range cases() {
-		if chosen.MatchString(c.name) {
-			runs = append(runs, &run{testCase: c, addresses: book{}})
+		if selected.MatchString(c.name) {
+			runs = append(runs, &caseRun{testCase: c, addresses: addressBook{}})
 			steps = max(steps, len(c.steps))
 		}
 	}
-	prober := &prober{world: w, kept: map[string]*cluster.Conn{}}
+	prober := &prober{fixture: fx, conns: map[string]*cluster.Conn{}}
 	defer prober.close()
 	for i := range steps {
 		begin := time.Now()
 		for _, r := range runs {
-			r.apply(t, w, i)
+			r.apply(t, fx, i)
 		}
-		w.barrier(t, syncLimit)
+		fx.barrier(t, syncLimit)
 		synced := time.Now()
 		for _, probed := range probeAll(t, prober, runs, i, p.differences) {
 			probed.run.results = append(probed.run.results, probed.result)
 		}
-		t.Logf("step %d: written and in force after %v, probed in %v", i+1,
+		t.Logf("step %d: written and applied after %v, probed in %v", i+1,
 			synced.Sub(begin).Round(time.Millisecond), time.Since(synced).Round(time.Millisecond))
 		p.alive(t)
 	}
 	var all []result
 	for _, r := range runs {
-		w.apply(t, r.now, nil)
+		fx.apply(t, r.current, nil)
 		t.Run(r.name, func(t *testing.T) { report(t, r.results) })
 		all = append(all, r.results...)
 	}
 	return all
 }
 
-func (r *run) apply(t *testing.T, w *world, i int) {
+func (r *caseRun) apply(t *testing.T, fx *fixture, i int) {
 	if i >= len(r.steps) {
 		return
 	}
-	for _, o := range w.apply(t, r.now, r.steps[i].services) {
-		r.addresses.add(w, o)
+	for _, o := range fx.apply(t, r.current, r.steps[i].services) {
+		r.addresses.add(fx, o)
 	}
-	r.now = r.steps[i].services
+	r.current = r.steps[i].services
 }
 
 type probed struct {
-	run *run
+	run *caseRun
 	result
 }
 
-// probeAll runs the probes of one step of all cases, some at a time.
-func probeAll(t *testing.T, prober *prober, runs []*run, i int, differences []difference) []probed {
+// probeAll runs the probes of one step of all cases, at most 64 at a time.
+func probeAll(t *testing.T, prober *prober, runs []*caseRun, i int, differences []difference) []probed {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var all []probed
@@ -125,7 +125,7 @@ func probeAll(t *testing.T, prober *prober, runs []*run, i int, differences []di
 			p.at, found = r.addresses.find(p.service, p.kind, p.family, p.port, p.proto)
 			require.True(t, found, "case %q: no address for %q", r.name, p.key())
 			p.caseName, p.step = r.name, fmt.Sprint(i+1)
-			p = differing(p, differences)
+			p = withDifference(p, differences)
 			group.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
@@ -141,8 +141,7 @@ func probeAll(t *testing.T, prober *prober, runs []*run, i int, differences []di
 	return all
 }
 
-// report shows the table of a case, and fails it when a probe saw what it should
-// not.
+// report logs the results of a case and fails it if a result is not the expected one.
 func report(t *testing.T, results []result) {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -153,17 +152,18 @@ func report(t *testing.T, results []result) {
 			mark = "WRONG"
 			failed++
 		}
-		fmt.Fprintf(table, "%s\tstep %s\t%s\twant %s\tgot %s\n", mark, r.step, r.key(), r.wanted(), r.got)
+		fmt.Fprintf(table, "%s\tstep %s\t%s\twant %s\tgot %s\n", mark, r.step, r.key(), r.expected(), r.got)
 	}
 	table.Flush()
 	if failed > 0 {
-		t.Errorf("%d of %d probes saw something else than wanted\n%s", failed, len(results), text.String())
+		t.Errorf("%d of %d probes did not get the expected result\n%s", failed, len(results), text.String())
 	} else {
 		t.Logf("%d probes\n%s", len(results), text.String())
 	}
 }
 
-func (p probe) wanted() string {
+// expected returns the expected result as text.
+func (p probe) expected() string {
 	text := strings.Join(p.want, " ")
 	if p.one {
 		text = "one of " + text
@@ -174,50 +174,50 @@ func (p probe) wanted() string {
 	return text
 }
 
-// compare lists the probes in which two proxies differ, and fails the test when those
-// are not the ones in which they are expected to.
+// compare compares the results of two proxies. It fails the test if they differ in other
+// probes than the documented differences predict.
 func compare(t *testing.T, ours, theirs []result, expected []difference) {
 	if len(ours) == 0 || len(theirs) == 0 {
-		t.Skip("needs the results of both proxies")
+		t.Skip("needs results of both proxies")
 	}
 	c := comparison{seen: map[string]int{}}
 	c.run(ours, theirs)
 	for _, d := range expected {
 		if c.seen[d.id] == 0 && os.Getenv("KPNG_CASES") == "" {
-			t.Errorf("no probe shows %s: %s", d.id, d.why)
+			t.Errorf("no probe has difference %s: %s", d.id, d.why)
 		}
 	}
-	if len(c.wrong) > 0 {
-		t.Errorf("of %d probes, these differ and are not listed, or are listed and do not differ:\n%s", len(ours), strings.Join(c.wrong, "\n"))
+	if len(c.unexpected) > 0 {
+		t.Errorf("of %d probes, these have an unlisted difference, or a listed one that did not occur:\n%s", len(ours), strings.Join(c.unexpected, "\n"))
 	}
-	t.Logf("%d probes, expected differences:\n%s", len(ours), strings.Join(c.right, "\n"))
+	t.Logf("%d probes, expected differences:\n%s", len(ours), strings.Join(c.expected, "\n"))
 }
 
-// A comparison is what has come of one.
+// A comparison is the result of comparing two proxies.
 type comparison struct {
-	right, wrong []string
-	seen         map[string]int // differences by id
+	expected, unexpected []string       // lines about probes that differ
+	seen                 map[string]int // number of probes by ID of the difference
 }
 
 func (c *comparison) run(ours, theirs []result) {
-	others := map[string]result{}
+	theirsByTitle := map[string]result{}
 	for _, r := range theirs {
-		others[r.title()] = r
+		theirsByTitle[r.title()] = r
 	}
 	for _, r := range ours {
-		other, found := others[r.title()]
-		delete(others, r.title())
+		other, found := theirsByTitle[r.title()]
+		delete(theirsByTitle, r.title())
 		differs, listed := !found || other.got != r.got, other.difference != ""
 		line := fmt.Sprintf("%-6s  %s: kpng %s, other %s", other.difference, r.title(), r.got, other.got)
 		switch {
 		case differs != listed:
-			c.wrong = append(c.wrong, line)
+			c.unexpected = append(c.unexpected, line)
 		case differs:
-			c.right = append(c.right, line)
+			c.expected = append(c.expected, line)
 			c.seen[other.difference]++
 		}
 	}
-	for title := range others {
-		c.wrong = append(c.wrong, "only the other was asked "+title)
+	for title := range theirsByTitle {
+		c.unexpected = append(c.unexpected, "only the other proxy has a result of "+title)
 	}
 }

@@ -25,55 +25,61 @@ import (
 	"sigs.k8s.io/kpng/test/netns"
 )
 
-// scaleLimit is how long a proxy may take for all objects.
+// scaleLimit is the maximum time for a proxy to apply all objects.
 const scaleLimit = 20 * time.Minute
 
-// writers is how many clients write at the same time where one is not enough.
+// writers is the number of clients that write concurrently.
 const writers = 32
 
 // A scale is the size of the measurement.
-type scale struct{ services, endpoints, changes, flips, burst, rush int }
+type scale struct {
+	services, endpoints int // Services, and endpoints of each
+	replacements        int // replacements of the only endpoint of a Service
+	paced               int // endpoint changes at ten per second
+	sequential          int // endpoint changes by one client without pauses
+	parallel            int // endpoint changes by many clients
+}
 
-// TestScale measures each proxy with many Services. It runs when KPNG_SCALE says
-// how many: "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the
-// number of endpoint changes, 500 unless said.
+// TestScale measures each proxy with many Services. It runs only if KPNG_SCALE is set, to
+// "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the number of endpoint
+// changes at ten per second, default 500.
 func TestScale(t *testing.T) {
 	size := os.Getenv("KPNG_SCALE")
 	if size == "" {
 		t.Skip("measures for minutes: set KPNG_SCALE=10000x10")
 	}
-	s := scale{services: 10000, endpoints: 10, changes: 500, flips: 50, burst: 2000, rush: 4000}
+	s := scale{services: 10000, endpoints: 10, replacements: 50, paced: 500, sequential: 2000, parallel: 4000}
 	if size != "1" {
 		_, err := fmt.Sscanf(size, "%dx%d", &s.services, &s.endpoints)
 		require.NoError(t, err, "KPNG_SCALE")
 	}
 	if changes := os.Getenv("KPNG_SCALE_CHANGES"); changes != "" {
-		_, err := fmt.Sscan(changes, &s.changes)
+		_, err := fmt.Sscan(changes, &s.paced)
 		require.NoError(t, err, "KPNG_SCALE_CHANGES")
 	}
-	s.rush = min(s.rush, 2*s.services)
-	require.LessOrEqual(t, s.services*s.endpoints, 1<<17, "the endpoints have addresses in half of %s", cluster.ManyCIDR4)
-	w := newWorld(t)
+	s.parallel = min(s.parallel, 2*s.services)
+	require.LessOrEqual(t, s.services*s.endpoints, 1<<17, "too many endpoints for half of %s", cluster.ManyCIDR4)
+	fx := newFixture(t)
 	begin := time.Now()
-	s.load(t, w)
+	s.load(t, fx)
 	t.Logf("%d Services with %d endpoints each written in %v", s.services, s.endpoints, time.Since(begin).Round(time.Millisecond))
 	var measured []figures
-	for _, p := range proxies()[:2] { // the iptables mode would take an hour
+	for _, p := range proxies()[:2] { // without the iptables mode, which needs an hour
 		t.Run(p.name, func(t *testing.T) {
-			measured = append(measured, s.measure(t, w, p))
-			t.Logf("so far\n%s", show(measured))
+			measured = append(measured, s.measure(t, fx, p))
+			t.Logf("results of the proxies measured so far\n%s", show(measured))
 		})
 	}
-	t.Logf("%d Services x %d endpoints, %d changes\n%s", s.services, s.endpoints, s.changes, show(measured))
+	t.Logf("%d Services x %d endpoints, %d changes\n%s", s.services, s.endpoints, s.paced, show(measured))
 }
 
-// vip is the address of Service i.
-func vip(i int) netip.AddrPort {
+// clusterIP returns the address of Service i.
+func clusterIP(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 100 + byte(i>>16), byte(i >> 8), byte(i)}), 80)
 }
 
-// endpointAddr is the address of an endpoint; those in the second half of the
-// network are what endpoints change to.
+// endpointAddr returns one of the two addresses that endpoint i can have: from the first
+// half of the network, or from the second.
 func endpointAddr(i int, second bool) string {
 	high := byte(200 + i>>16)
 	if second {
@@ -82,8 +88,8 @@ func endpointAddr(i int, second bool) string {
 	return netip.AddrFrom4([4]byte{10, high, byte(i >> 8), byte(i)}).String()
 }
 
-// slice describes the slice of Service i. The address of its first endpoint may
-// be the second of the two it can have.
+// slice returns the EndpointSlice of Service i. With second, its first endpoint has the
+// second of its two addresses.
 func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
 	name, number, proto, node := "web", int32(cluster.ServerPort+2), corev1.ProtocolTCP, cluster.RemoteName
 	o := &discoveryv1.EndpointSlice{
@@ -101,14 +107,14 @@ func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
 	return o
 }
 
-// load writes all objects, and one more Service with a single endpoint.
-func (s scale) load(t *testing.T, w *world) {
-	s.write(t, w, s.services+1, func(ctx context.Context, i int) error {
+// load creates all objects, and one more Service with a single endpoint.
+func (s scale) load(t *testing.T, fx *fixture) {
+	s.write(t, fx, s.services+1, func(ctx context.Context, i int) error {
 		policy := corev1.IPFamilyPolicySingleStack
-		_, err := w.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+		_, err := fx.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
 			Spec: corev1.ServiceSpec{
-				ClusterIP: vip(i).Addr().String(), IPFamilyPolicy: &policy,
+				ClusterIP: clusterIP(i).Addr().String(), IPFamilyPolicy: &policy,
 				Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
 			},
 		}, metav1.CreateOptions{})
@@ -119,13 +125,13 @@ func (s scale) load(t *testing.T, w *world) {
 		if i == s.services {
 			endpoints = 1
 		}
-		_, err = w.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
+		_, err = fx.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
 		return err
 	})
 }
 
-// write has many clients write the objects from 0 to n.
-func (s scale) write(t *testing.T, w *world, n int, one func(ctx context.Context, i int) error) {
+// write calls one for the numbers below n, from many goroutines.
+func (s scale) write(t *testing.T, fx *fixture, n int, one func(ctx context.Context, i int) error) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	next := make(chan int)
@@ -147,32 +153,32 @@ func (s scale) write(t *testing.T, w *world, n int, one func(ctx context.Context
 	require.NoError(t, context.Cause(ctx))
 }
 
-// figures are what was measured of one proxy.
+// figures are the measurements of one proxy.
 type figures struct {
-	name                 string
-	start, syncs         time.Duration
-	startCPU             time.Duration
-	memory, peak         int64
-	flip50, flip90, most time.Duration
-	react50, react99     time.Duration
-	inside50, inside99   time.Duration
-	churn, hurry, rush   cost
-	settled              time.Duration
+	name                        string
+	start, syncs                time.Duration
+	startCPU                    time.Duration
+	memory, peak                int64         // bytes
+	toPacket50, toPacket90      time.Duration // API write to packet at the new endpoint
+	toPacketMax                 time.Duration
+	toRules50, toRules99        time.Duration // packet from the API server to new rules
+	internal50, internal99      time.Duration // the proxy's own metric
+	paced, sequential, parallel cost
+	settled                     time.Duration
 }
 
-// A cost is the processor time of a change: the proxy's, and that of a client which only
-// watches, beside it.
+// A cost is the CPU time per change, of the proxy and of a client that only watches.
 type cost struct{ proxy, watch time.Duration }
 
-func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
+func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	f := figures{name: p.name}
-	p.build(t, w)
+	p.build(t, fx)
 	begin := time.Now()
-	p.start(t, w)
+	p.start(t, fx)
 	for range 50 {
-		to := vip(rand.IntN(s.services))
+		to := clusterIP(rand.IntN(s.services))
 		for {
-			a := w.Places["pod3"].Probe(t.Context(), "tcp", to, 50*time.Millisecond)
+			a := fx.Places["pod3"].Probe(t.Context(), "tcp", to, 50*time.Millisecond)
 			if strings.HasPrefix(a.Server, "10.20") {
 				break
 			}
@@ -182,37 +188,37 @@ func (s scale) measure(t *testing.T, w *world, p *proxyUnderTest) figures {
 		}
 	}
 	f.start = time.Since(begin)
-	w.barrier(t, scaleLimit)
+	fx.barrier(t, scaleLimit)
 	f.startCPU = cpu(t, p.process)
-	if seconds, err := w.metric(t.Context(), "kubeproxy_sync_proxy_rules_duration_seconds_sum"); err == nil {
+	if seconds, err := fx.metric(t.Context(), "kubeproxy_sync_proxy_rules_duration_seconds_sum"); err == nil {
 		f.syncs = time.Duration(seconds * float64(time.Second))
 	}
-	s.flip(t, w, p, &f)
-	s.react(t, w, p, &f)
-	bystander := s.watchOnly(t, w)
-	f.churn = s.cost(t, p.process, bystander, s.changes, func() { s.churn(t, w, &f) })
-	f.hurry = s.cost(t, p.process, bystander, s.burst, func() { s.hurry(t, w) })
-	f.rush = s.cost(t, p.process, bystander, s.rush, func() { s.rushed(t, w) })
-	require.NoError(t, bystander.Kill())
-	if p.pkg == controlplane.OurProxyPackage {
-		f.inside50, f.inside99 = w.quantiles(t, "kpng_reaction_duration_seconds")
+	s.measureToPacket(t, fx, p, &f)
+	s.measureToRules(t, fx, p, &f)
+	watchOnly := s.startWatchOnly(t, fx)
+	f.paced = s.cost(t, p.process, watchOnly, s.paced, func() { s.changePaced(t, fx, &f) })
+	f.sequential = s.cost(t, p.process, watchOnly, s.sequential, func() { s.changeSequentially(t, fx) })
+	f.parallel = s.cost(t, p.process, watchOnly, s.parallel, func() { s.changeInParallel(t, fx) })
+	require.NoError(t, watchOnly.Kill())
+	if p.pkg == controlplane.KPNGProxyPackage {
+		f.internal50, f.internal99 = fx.quantiles(t, "kpng_reaction_duration_seconds")
 	}
 	var err error
 	f.memory, f.peak, err = p.process.Memory()
 	require.NoError(t, err)
-	p.clean(t, w)
+	p.clean(t, fx)
 	return f
 }
 
-// watchOnly starts a client that does nothing but watch. It ends with the test.
-func (s scale) watchOnly(t *testing.T, w *world) *netns.Process {
-	paths, err := w.binaries.Build(t.Context(), controlplane.WatchOnlyPackage)
+// startWatchOnly starts a client that only watches. The end of the test kills it.
+func (s scale) startWatchOnly(t *testing.T, fx *fixture) *netns.Process {
+	paths, err := fx.binaries.Build(t.Context(), controlplane.WatchOnlyPackage)
 	require.NoError(t, err)
-	process, err := w.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{w.kubeconfig}, Dir: w.dir})
+	process, err := fx.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{fx.kubeconfig}, Dir: fx.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, process.Kill()) })
 	begin := time.Now()
-	for !strings.Contains(process.Tail(100), "received everything") {
+	for !strings.Contains(process.Tail(100), "all lists received") {
 		require.NoError(t, process.Exited())
 		require.Less(t, time.Since(begin), scaleLimit)
 		pause(100 * time.Millisecond)
@@ -220,7 +226,7 @@ func (s scale) watchOnly(t *testing.T, w *world) *netns.Process {
 	return process
 }
 
-// cost measures what each of n changes costs that fn makes and waits for.
+// cost measures the CPU time per change while fn makes n changes and waits for their effect.
 func (s scale) cost(t *testing.T, proxy, watch *netns.Process, n int, fn func()) cost {
 	t.Helper()
 	before := cost{cpu(t, proxy), cpu(t, watch)}
@@ -237,18 +243,18 @@ func cpu(t *testing.T, p *netns.Process) time.Duration {
 	return used
 }
 
-// flip replaces the only endpoint of a Service, and measures from before the
-// write until a connection reaches the new one.
-func (s scale) flip(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
+// measureToPacket replaces the only endpoint of a Service, and measures from before the
+// write to the API until a connection reaches the new endpoint.
+func (s scale) measureToPacket(t *testing.T, fx *fixture, p *proxyUnderTest, f *figures) {
 	var took []time.Duration
-	for n := range s.flips {
+	for n := range s.replacements {
 		pause(time.Duration(rand.IntN(500)) * time.Millisecond)
 		o := s.slice(s.services, 1, n%2 == 0)
 		want := o.Endpoints[0].Addresses[0] + ":"
 		begin := time.Now()
-		w.writeSlice(t, o, true)
+		fx.writeSlice(t, o, true)
 		for {
-			a := w.Places["pod3"].Probe(t.Context(), "tcp", vip(s.services), 50*time.Millisecond)
+			a := fx.Places["pod3"].Probe(t.Context(), "tcp", clusterIP(s.services), 50*time.Millisecond)
 			if strings.HasPrefix(a.Server, want) {
 				break
 			}
@@ -259,16 +265,16 @@ func (s scale) flip(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
 	}
 	p.alive(t)
 	slices.Sort(took)
-	f.flip50, f.flip90, f.most = took[len(took)/2], took[len(took)*9/10], took[len(took)-1]
+	f.toPacket50, f.toPacket90, f.toPacketMax = took[len(took)/2], took[len(took)*9/10], took[len(took)-1]
 }
 
-// react changes one endpoint of one Service after another, and measures from the packet
-// that tells the node of it until the kernel has the rules. A proxy that waits between
-// two syncs is spared most of it.
-func (s scale) react(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
-	watch := startStopwatch(t, w)
+// measureToRules changes one endpoint of one Service after another, and measures from the
+// packet with the change until the kernel has new rules. A proxy with a minimum interval
+// between syncs is measured with fewer changes.
+func (s scale) measureToRules(t *testing.T, fx *fixture, p *proxyUnderTest, f *figures) {
+	watch := startStopwatch(t, fx)
 	n := 300
-	if p.pkg != controlplane.OurProxyPackage {
+	if p.pkg != controlplane.KPNGProxyPackage {
 		n = 30
 	}
 	chosen := rand.Perm(s.services)
@@ -276,58 +282,58 @@ func (s scale) react(t *testing.T, w *world, p *proxyUnderTest, f *figures) {
 	for i := range n {
 		pause(time.Duration(50+rand.IntN(100)) * time.Millisecond)
 		took = append(took, watch.time(t, time.Minute, func() {
-			w.writeSlice(t, s.slice(chosen[i/2], s.endpoints, i%2 == 0), true)
+			fx.writeSlice(t, s.slice(chosen[i/2], s.endpoints, i%2 == 0), true)
 		}))
 	}
 	p.alive(t)
 	slices.Sort(took)
-	f.react50, f.react99 = took[len(took)/2], took[(len(took)*99-1)/100]
+	f.toRules50, f.toRules99 = took[len(took)/2], took[(len(took)*99-1)/100]
 }
 
-// churn changes one endpoint of one Service after another, ten a second, and measures
-// when the last one is in force.
-func (s scale) churn(t *testing.T, w *world, f *figures) {
+// changePaced changes one endpoint of one Service after another, ten per second, and
+// measures how long after the last write all changes are applied.
+func (s scale) changePaced(t *testing.T, fx *fixture, f *figures) {
 	ticks := time.NewTicker(100 * time.Millisecond)
 	defer ticks.Stop()
 	chosen := rand.Perm(s.services)
-	for n := range s.changes {
+	for n := range s.paced {
 		<-ticks.C
-		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
+		fx.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
 	}
 	begin := time.Now()
-	w.barrier(t, scaleLimit)
+	fx.barrier(t, scaleLimit)
 	f.settled = time.Since(begin)
 }
 
-// hurry is churn as fast as one client can write.
-func (s scale) hurry(t *testing.T, w *world) {
+// changeSequentially makes the same changes as fast as one client can write.
+func (s scale) changeSequentially(t *testing.T, fx *fixture) {
 	chosen := rand.Perm(s.services)
-	for n := range s.burst {
-		w.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
+	for n := range s.sequential {
+		fx.writeSlice(t, s.slice(chosen[n/2%s.services], s.endpoints, n%2 == 0), true)
 	}
-	w.barrier(t, scaleLimit)
+	fx.barrier(t, scaleLimit)
 }
 
-// rushed changes an endpoint of many Services, and changes it back, as fast as many
-// clients can write.
-func (s scale) rushed(t *testing.T, w *world) {
+// changeInParallel changes an endpoint of many Services, and changes it back, as fast as
+// many clients can write.
+func (s scale) changeInParallel(t *testing.T, fx *fixture) {
 	chosen := rand.Perm(s.services)
 	for _, second := range []bool{true, false} {
-		s.write(t, w, s.rush/2, func(ctx context.Context, n int) error {
-			_, err := w.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s.slice(chosen[n], s.endpoints, second), metav1.UpdateOptions{})
+		s.write(t, fx, s.parallel/2, func(ctx context.Context, n int) error {
+			_, err := fx.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s.slice(chosen[n], s.endpoints, second), metav1.UpdateOptions{})
 			return err
 		})
 	}
-	w.barrier(t, scaleLimit)
+	fx.barrier(t, scaleLimit)
 }
 
-// show compares the proxies: the last column is how many times more the second
-// one takes.
+// show returns the measurements as a table. The last column is the ratio of the second
+// proxy to the first.
 func show(all []figures) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(what string, value func(figures) float64, format string) {
-		fmt.Fprintf(table, "%s\t", what)
+	row := func(label string, value func(figures) float64, format string) {
+		fmt.Fprintf(table, "%s\t", label)
 		for _, f := range all {
 			fmt.Fprintf(table, format+"\t", value(f))
 		}
@@ -342,26 +348,26 @@ func show(all []figures) string {
 	}
 	fmt.Fprintln(table, "ratio\t")
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	row("start until 50 random VIPs answer, ms", func(f figures) float64 { return ms(f.start) }, "%.0f")
-	row("of it in syncs, by its own metric, ms", func(f figures) float64 { return ms(f.syncs) }, "%.0f")
-	row("processor time of the start, ms", func(f figures) float64 { return ms(f.startCPU) }, "%.0f")
-	row("API write to packet, median, ms", func(f figures) float64 { return ms(f.flip50) }, "%.1f")
-	row("API write to packet, 90 %, ms", func(f figures) float64 { return ms(f.flip90) }, "%.1f")
-	row("API write to packet, most, ms", func(f figures) float64 { return ms(f.most) }, "%.1f")
-	row("packet from the API server to rules in the kernel, median, ms", func(f figures) float64 { return ms(f.react50) }, "%.2f")
-	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.react99) }, "%.2f")
-	row("fact stored to rules accepted, by its own metric, median, ms", func(f figures) float64 { return ms(f.inside50) }, "%.2f")
-	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.inside99) }, "%.2f")
-	costs := func(how string, value func(figures) cost) {
-		row("processor time per endpoint change, "+how+", ms", func(f figures) float64 { return ms(value(f).proxy) }, "%.2f")
+	row("start until 50 random cluster IPs answer, ms", func(f figures) float64 { return ms(f.start) }, "%.0f")
+	row("of this in syncs, by its own metric, ms", func(f figures) float64 { return ms(f.syncs) }, "%.0f")
+	row("CPU time of the start, ms", func(f figures) float64 { return ms(f.startCPU) }, "%.0f")
+	row("API write to packet, median, ms", func(f figures) float64 { return ms(f.toPacket50) }, "%.1f")
+	row("API write to packet, 90 %, ms", func(f figures) float64 { return ms(f.toPacket90) }, "%.1f")
+	row("API write to packet, maximum, ms", func(f figures) float64 { return ms(f.toPacketMax) }, "%.1f")
+	row("packet from the API server to rules in the kernel, median, ms", func(f figures) float64 { return ms(f.toRules50) }, "%.2f")
+	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.toRules99) }, "%.2f")
+	row("object stored to rules applied, by its own metric, median, ms", func(f figures) float64 { return ms(f.internal50) }, "%.2f")
+	row("the same, 99 %, ms", func(f figures) float64 { return ms(f.internal99) }, "%.2f")
+	costs := func(pattern string, value func(figures) cost) {
+		row("CPU time per endpoint change, "+pattern+", ms", func(f figures) float64 { return ms(value(f).proxy) }, "%.2f")
 		row("the same of a client that only watches, ms", func(f figures) float64 { return ms(value(f).watch) }, "%.2f")
 	}
-	costs("ten a second", func(f figures) cost { return f.churn })
-	costs("one after another", func(f figures) cost { return f.hurry })
-	costs(fmt.Sprint("from ", writers, " clients at once"), func(f figures) cost { return f.rush })
-	row("last of the changes in force after, ms", func(f figures) float64 { return ms(f.settled) }, "%.0f")
+	costs("ten per second", func(f figures) cost { return f.paced })
+	costs("one after another", func(f figures) cost { return f.sequential })
+	costs(fmt.Sprint("from ", writers, " concurrent clients"), func(f figures) cost { return f.parallel })
+	row("last change to all changes applied, ms", func(f figures) float64 { return ms(f.settled) }, "%.0f")
 	row("resident memory, MB", func(f figures) float64 { return float64(f.memory) / 1e6 }, "%.0f")
-	row("highest resident memory, MB", func(f figures) float64 { return float64(f.peak) / 1e6 }, "%.0f")
+	row("peak resident memory, MB", func(f figures) float64 { return float64(f.peak) / 1e6 }, "%.0f")
 	table.Flush()
 	return text.String()
 }

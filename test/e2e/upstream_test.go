@@ -7,9 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// upstreamCases tell the stories of Kubernetes' own end-to-end tests and carry their
-// names. docs/upstream-e2e.md lists all of those tests, also the ones whose stories
-// other cases tell.
+// upstreamCases correspond to end-to-end tests of Kubernetes and have their names.
+// docs/upstream-e2e.md lists all of those tests, including those that other cases cover.
 func upstreamCases() []testCase {
 	var all []testCase
 	for _, group := range [][]testCase{
@@ -20,7 +19,7 @@ func upstreamCases() []testCase {
 	return all
 }
 
-// numbered is s with this node port for all its ports.
+// numbered returns s with the given node port for all its ports.
 func numbered(s service, number int32) service {
 	return edited(s, s.edit, func(spec *corev1.ServiceSpec) {
 		for i := range spec.Ports {
@@ -29,7 +28,7 @@ func numbered(s service, number int32) service {
 	})
 }
 
-// edited is s with these edits instead of its own; nil is none.
+// edited returns s with these edits instead of its own; nil entries are skipped.
 func edited(s service, edits ...func(*corev1.ServiceSpec)) service {
 	s.edit = func(spec *corev1.ServiceSpec) {
 		for _, edit := range edits {
@@ -41,9 +40,10 @@ func edited(s service, edits ...func(*corev1.ServiceSpec)) service {
 	return s
 }
 
+// of returns s with another type.
 func of(kind corev1.ServiceType, s service) service { s.kind = kind; return s }
 
-// lifeCases are about Services and ports that come and go.
+// lifeCases test Services and ports that are created and deleted.
 func lifeCases() []testCase {
 	first, second, third, fourth := plain("up1", "pod1"), plain("up2", "pod2"), plain("up3", "rpod1"), plain("up4", "pod1", "pod2")
 	released := numbered(of(nodePort, plain("releasing", "pod1")), 30082)
@@ -71,11 +71,11 @@ func lifeCases() []testCase {
 			pod3 cluster:443/tcp = pod1:8081`, service{name: "ports-apart", ports: []string{"80/tcp", "443/tcp"}, slices: []slice{
 			{ports: []string{"tcp80:8080/tcp"}, endpoints: []string{"pod1"}}, {ports: []string{"tcp443:8081/tcp"}, endpoints: []string{"pod1"}}}})},
 		{"should support a Service with multiple endpoint IPs specified in multiple EndpointSlices", one("pod3,node cluster:80 = pod1 pod2 rpod1",
-			service{name: "addresses-apart", ports: both(), slices: []slice{{endpoints: []string{"pod1"}}, {endpoints: []string{"pod2", "rpod1"}}}})},
+			service{name: "addresses-apart", ports: tcpAndUDP(), slices: []slice{{endpoints: []string{"pod1"}}, {endpoints: []string{"pod2", "rpod1"}}}})},
 	}
 }
 
-// typeCases change what a Service is.
+// typeCases change the type of a Service.
 func typeCases() []testCase {
 	outside := func(name string) service { return of(externalName, plain(name, "pod1")) }
 	shared := plain("shared-number", "pod1")
@@ -113,7 +113,7 @@ func typeCases() []testCase {
 	}
 }
 
-// readinessCases are about endpoints that are not ready, or leave.
+// readinessCases test endpoints that are not ready or terminating.
 func readinessCases() []testCase {
 	full := func(number string, edit func(*corev1.ServiceSpec), list ...string) []service {
 		return []service{open("readiness-"+number, number, edit, list...)}
@@ -145,12 +145,11 @@ func readinessCases() []testCase {
 			{full("65", externalLocal, "pod1 dead", "rpod1 terminating"), "client nodeport:80 = timeout\nclient lb:80 = timeout\npod3,node nodeport:80 = rpod1"},
 		}},
 		{"should be able to connect to other Pod from a terminating Pod", one(`
-			pod1 cluster:80 = pod2 rpod1`, plain("leaving", "pod1 terminating", "pod2", "rpod1"))},
+			pod1 cluster:80 = pod2 rpod1`, plain("from-terminating", "pod1 terminating", "pod2", "rpod1"))},
 	}
 }
 
-// affinityCases turn affinity off, on and off. How long clients stay is not told by
-// steps, see testAffinityTimeout.
+// affinityCases turn affinity off, on and off. See testAffinityTimeout for the timeout.
 func affinityCases() []testCase {
 	three := []string{"pod1", "pod2", "rpod1"}
 	toggled := func(name, from string, s service, servers string) testCase {
@@ -167,8 +166,7 @@ func affinityCases() []testCase {
 	}
 }
 
-// cycleCases replace the endpoint of a datagram flow, which goes on from the same
-// port of its client.
+// cycleCases replace the endpoint of a UDP flow that continues from the same source port.
 func cycleCases() []testCase {
 	cycle := func(name, probe string, s service, old, new string) testCase {
 		serving := func(list ...string) []service { s.slices = endpoints(list...); return []service{s} }
@@ -196,7 +194,7 @@ func cycleCases() []testCase {
 	}
 }
 
-// balancerCases are about the part that a node has in load balancing.
+// balancerCases test load balancer addresses on the node.
 func balancerCases() []testCase {
 	changing := plain("change-all", "pod1")
 	changing.slices = []slice{{ports: []string{"web:8080/tcp", "dns:8080/udp"}, endpoints: []string{"pod1"}}}
@@ -249,7 +247,7 @@ func balancerCases() []testCase {
 	}
 }
 
-// granularCases are what remains of the table of clients, kinds and protocols.
+// granularCases test the remaining combinations of clients, kinds and protocols.
 func granularCases() []testCase {
 	primary6 := func(s *corev1.ServiceSpec) {
 		s.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}
@@ -270,7 +268,7 @@ func granularCases() []testCase {
 	}
 }
 
-// distributionCases are about hints, as the EndpointSlice controller writes them.
+// distributionCases test topology hints as the EndpointSlice controller sets them.
 func distributionCases() []testCase {
 	const inA, inB, here, there = " zone=a", " zone=b", " zone=a node=node1", " zone=a node=node2"
 	return []testCase{

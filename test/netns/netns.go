@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package netns makes network namespaces that have no name and that die with
-// their maker; it knows nothing of what they are for.
+// Package netns creates anonymous network namespaces, and starts processes in them. The
+// kernel deletes a namespace when the process that created it ends.
 package netns
 
 import (
@@ -20,51 +20,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Namespace is a network namespace. One thread lives in it until Close, so
-// that the kernel reclaims the namespace, and ends the processes that Start
-// began, even when this process is killed.
+// A Namespace is a network namespace. One OS thread stays in it until Close. Because the
+// namespace and its processes depend on that thread, the kernel deletes the namespace and
+// kills the processes of Start even if this process is killed.
 type Namespace struct {
-	handle netns.NsHandle
-	home   netns.NsHandle
-	// isHome says that this process runs in it, so there is no need to enter it,
-	// which takes root.
-	isHome bool
-	starts chan func()
+	handle   netns.NsHandle
+	original netns.NsHandle // of this process
+	// isHost reports whether this is the namespace of this process, which can be used
+	// without root because no thread needs to enter it.
+	isHost bool
+	starts chan func() // executed by the thread in the namespace
 	ended  chan struct{}
 	close  sync.Once
 }
 
-// New makes an empty namespace, with its loopback interface down.
+// New creates a namespace whose only interface is a loopback interface that is down. It needs
+// root.
 func New() (*Namespace, error) {
 	return open(false, func() error { return unix.Unshare(unix.CLONE_NEWNET) })
 }
 
-// Host returns the namespace in which this process runs. It needs no rights.
+// Host returns the namespace of this process. It does not need root.
 func Host() (*Namespace, error) { return open(true, func() error { return nil }) }
 
-func open(isHome bool, enter func() error) (*Namespace, error) {
-	home, err := netns.Get()
+func open(isHost bool, enter func() error) (*Namespace, error) {
+	original, err := netns.Get()
 	if err != nil {
 		return nil, fmt.Errorf("current network namespace: %w", err)
 	}
-	n := &Namespace{home: home, isHome: isHome, starts: make(chan func()), ended: make(chan struct{})}
+	n := &Namespace{original: original, isHost: isHost, starts: make(chan func()), ended: make(chan struct{})}
 	ready := make(chan error)
-	go n.live(enter, ready)
+	go n.holdThread(enter, ready)
 	if err := <-ready; err != nil {
-		home.Close()
+		original.Close()
 		return nil, fmt.Errorf("new network namespace: %w", err)
 	}
 	return n, nil
 }
 
-// live keeps a thread in the namespace. It never unlocks, so that the thread ends
-// with the goroutine instead of returning to the runtime in a strange namespace.
-func (n *Namespace) live(enter func() error, ready chan<- error) {
+// holdThread keeps an OS thread in the namespace. It does not unlock the thread, so the
+// thread ends with the goroutine and the runtime does not reuse it in the wrong namespace.
+func (n *Namespace) holdThread(enter func() error, ready chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
-		// The first thread never ends and speaks for the process: leave it alone,
-		// and hold it until another one has taken the place.
-		go n.live(enter, ready)
+		// The main thread never ends, and its namespace is the one in /proc/PID. It must not
+		// change: block it, so that the new goroutine gets another thread.
+		go n.holdThread(enter, ready)
 		<-n.ended
 		runtime.UnlockOSThread()
 		return
@@ -83,24 +84,24 @@ func (n *Namespace) live(enter func() error, ready chan<- error) {
 	}
 }
 
-// Close lets go of the namespace. Processes begun by Start are killed.
+// Close kills the processes of Start and releases the namespace. Further calls do nothing.
 func (n *Namespace) Close() error {
 	var err error
 	n.close.Do(func() {
 		close(n.starts)
 		<-n.ended
-		err = errors.Join(n.handle.Close(), n.home.Close())
+		err = errors.Join(n.handle.Close(), n.original.Close())
 	})
 	return err
 }
 
-// Handle returns the namespace for use with netlink; it belongs to n.
+// Handle returns the namespace for use with netlink. It is valid until Close.
 func (n *Namespace) Handle() netns.NsHandle { return n.handle }
 
-// Do runs fn with its goroutine's thread in the namespace. Goroutines that fn
-// starts are not. Calls may overlap.
+// Do calls fn on a thread in the namespace. Goroutines that fn starts are not in the
+// namespace. Calls may overlap.
 func (n *Namespace) Do(fn func() error) error {
-	if n.isHome {
+	if n.isHost {
 		return fn()
 	}
 	result := make(chan error, 1)
@@ -111,8 +112,8 @@ func (n *Namespace) Do(fn func() error) error {
 			return
 		}
 		err := fn()
-		// A thread that cannot go home stays locked, and so ends here.
-		if netns.Set(n.home) == nil {
+		// A thread that cannot return to the original namespace stays locked and ends.
+		if netns.Set(n.original) == nil {
 			runtime.UnlockOSThread()
 		}
 		result <- err
@@ -120,21 +121,21 @@ func (n *Namespace) Do(fn func() error) error {
 	return <-result
 }
 
-// Start starts cmd in the namespace. The process is killed when the namespace is
-// closed or this process ends, however it ends.
+// Start starts cmd in the namespace. The kernel kills it when the namespace is closed or when
+// this process ends for any reason.
 func (n *Namespace) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	// The kernel ties this to the parent thread, which is why starts take place
-	// on the one thread that lives as long as the namespace.
+	// The kernel sends the signal when the parent thread ends. Processes are therefore
+	// started by the thread that lives as long as the namespace.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	result := make(chan error, 1)
 	n.starts <- func() { result <- cmd.Start() }
 	return <-result
 }
 
-// Output runs a command in the namespace and returns what it wrote.
+// Output runs a command in the namespace and returns its output and errors.
 func (n *Namespace) Output(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := []byte(nil), error(nil)
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -147,11 +148,11 @@ func (n *Namespace) Output(ctx context.Context, name string, args ...string) (st
 	return string(out), nil
 }
 
-// DialContext dials a literal address from the namespace, by way of d. (A name
-// would be looked up by other threads.)
+// DialContext connects to a literal address from the namespace with d. Host names are not
+// supported, because other threads would resolve them.
 func (n *Namespace) DialContext(ctx context.Context, d net.Dialer, network, addr string) (net.Conn, error) {
 	if _, err := netip.ParseAddrPort(addr); err != nil {
-		return nil, fmt.Errorf("dial in a network namespace: %w", err)
+		return nil, fmt.Errorf("dial in network namespace: %w", err)
 	}
 	var conn net.Conn
 	err := n.Do(func() (err error) {

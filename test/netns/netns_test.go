@@ -27,7 +27,7 @@ func newNamespace(t *testing.T) *netns.Namespace {
 	return ns
 }
 
-func TestNamespaceIsEmptyAndApart(t *testing.T) {
+func TestNamespaceIsEmptyAndSeparate(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("", func(t *testing.T) {
 		ns := newNamespace(t)
@@ -36,16 +36,16 @@ func TestNamespaceIsEmptyAndApart(t *testing.T) {
 			require.NoError(t, err)
 			return target
 		}
-		home, inside := link(), ""
+		outside, inside := link(), ""
 		var interfaces []net.Interface
 		require.NoError(t, ns.Do(func() (err error) {
 			inside = link()
 			interfaces, err = net.Interfaces()
 			return err
 		}))
-		require.NotEqual(t, home, inside)
+		require.NotEqual(t, outside, inside)
 		require.Len(t, interfaces, 1, "only the loopback interface")
-		require.Equal(t, home, link())
+		require.Equal(t, outside, link())
 
 		out, err := ns.Output(t.Context(), "readlink", "/proc/self/ns/net")
 		require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestNamespaceIsEmptyAndApart(t *testing.T) {
 	})
 }
 
-func TestProcessesDieWithTheirNamespace(t *testing.T) {
+func TestCloseKillsProcesses(t *testing.T) {
 	ns := newNamespace(t)
 	p, err := ns.Run(netns.Program{Name: "sleeper", Path: sleep(t), Args: []string{"60"}, Dir: t.TempDir()})
 	require.NoError(t, err)
@@ -66,10 +66,10 @@ func TestProcessesDieWithTheirNamespace(t *testing.T) {
 		t.Fatal("the process outlived its namespace")
 	}
 	require.ErrorContains(t, p.Exited(), "killed")
-	require.NoError(t, p.Kill(), "killing twice is no error")
+	require.NoError(t, p.Kill(), "a second Kill returns no error")
 }
 
-func TestProcessIsMeasuredAndStopped(t *testing.T) {
+func TestProcessUsageAndStop(t *testing.T) {
 	ns := newNamespace(t)
 	p, err := ns.Run(netns.Program{Name: "sleeper", Path: sleep(t), Args: []string{"60"}, Dir: t.TempDir()})
 	require.NoError(t, err)

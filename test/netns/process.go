@@ -17,30 +17,29 @@ import (
 	"time"
 )
 
-// A Process is a running program whose output goes to a file.
+// A Process is a running program with its output in a log file.
 type Process struct {
-	// Name is what errors and log files call it.
+	// Name is the name in errors and of the log file.
 	Name string
-	// Log is the path of the file with its output.
+	// Log is the path of the log file.
 	Log  string
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error
+	err  error // of the end of the process; valid after done is closed
 }
 
-// A Program is something to run.
+// A Program describes a process to start.
 type Program struct {
-	// Name is what errors and the log file are called by.
+	// Name is the name in errors and of the log file.
 	Name string
 	Path string
 	Args []string
-	// Dir is where the log file goes; output of an earlier process of the same
-	// name is kept.
+	// Dir is the directory of the log file. The output is appended to that of an earlier
+	// process with the same name.
 	Dir string
 }
 
-// Run starts a program in the namespace. The process belongs to the caller, who
-// ends it with Stop or Kill.
+// Run starts a program in the namespace. The caller must end the process with Stop or Kill.
 func (n *Namespace) Run(p Program) (*Process, error) {
 	log := filepath.Join(p.Dir, p.Name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -61,16 +60,17 @@ func (n *Namespace) Run(p Program) (*Process, error) {
 	return process, nil
 }
 
-// PID returns the id of the process.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Done is closed when the process has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Kill ends the process at once and waits for that. Killing it again is no error.
+// Kill sends SIGKILL and waits for the end of the process. It may be called again.
 func (p *Process) Kill() error { return p.signal(context.Background(), syscall.SIGKILL) }
 
-// Stop asks the process to end, and kills it when ctx ends first.
+// Stop sends SIGTERM and waits for the end of the process. If ctx is done first, it kills the
+// process and returns an error.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.signal(ctx, syscall.SIGTERM); err != nil {
 		return errors.Join(err, p.Kill())
@@ -86,11 +86,12 @@ func (p *Process) signal(ctx context.Context, s syscall.Signal) error {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s did not end: %w", p.Name, ctx.Err())
+		return fmt.Errorf("wait for end of %s: %w", p.Name, ctx.Err())
 	}
 }
 
-// Exited returns an error that says how the process ended, nil while it runs.
+// Exited returns an error with the end of the log if the process has ended, and nil while it
+// runs.
 func (p *Process) Exited() error {
 	select {
 	case <-p.done:
@@ -110,23 +111,22 @@ func (p *Process) Tail(lines int) string {
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
-// clockTick is the unit of CPU times in /proc, USER_HZ, 100 on every Linux that
-// Go runs on.
+// clockTick is the unit of CPU times in /proc. USER_HZ is 100 on every Linux architecture
+// that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// CPU returns the processor time that the process has used, with that of the
-// children it has waited for.
+// CPU returns the CPU time of the process and of its children that it has waited for.
 func (p *Process) CPU() (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the program's name in parentheses and may hold spaces.
-	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
+	// The second field is the name of the program in parentheses, which may contain spaces.
+	_, afterName, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(afterName)
 	const utime, cstime = 11, 14 // utime, stime, cutime, cstime
 	if len(fields) <= cstime {
-		return 0, fmt.Errorf("/proc/%d/stat: unexpected form", p.PID())
+		return 0, fmt.Errorf("/proc/%d/stat: %d fields after the name, want at least %d", p.PID(), len(fields), cstime+1)
 	}
 	ticks := 0
 	for _, f := range fields[utime : cstime+1] {
@@ -139,9 +139,8 @@ func (p *Process) CPU() (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
-// Memory returns the resident memory of the process and its highest so far, in
-// bytes.
-func (p *Process) Memory() (now, peak int64, err error) {
+// Memory returns the current and the peak resident memory of the process, in bytes.
+func (p *Process) Memory() (current, peak int64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return 0, 0, err
@@ -151,7 +150,7 @@ func (p *Process) Memory() (now, peak int64, err error) {
 		var into *int64
 		switch name {
 		case "VmRSS":
-			into = &now
+			into = &current
 		case "VmHWM":
 			into = &peak
 		default:
@@ -163,5 +162,5 @@ func (p *Process) Memory() (now, peak int64, err error) {
 		}
 		*into = kib << 10
 	}
-	return now, peak, nil
+	return current, peak, nil
 }

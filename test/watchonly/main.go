@@ -1,9 +1,9 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command watchonly watches Services, EndpointSlices and Nodes with client-go's reflectors,
-// and forgets them at once: what a proxy that is built on them costs before it does anything.
-// It says on its output when it has received everything.
+// Command watchonly watches Services, EndpointSlices and Nodes with reflectors of client-go
+// and discards the objects. It measures the minimum CPU time of a proxy that uses reflectors.
+// It prints "all lists received" when it has received the first list of each resource.
 package main
 
 import (
@@ -25,14 +25,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// nowhere is a store that keeps nothing. It calls full whenever it has been filled.
-type nowhere struct{ full func() }
+// A discardStore keeps no objects. It calls listed after each list.
+type discardStore struct{ listed func() }
 
-func (nowhere) Add(any) error                 { return nil }
-func (nowhere) Update(any) error              { return nil }
-func (nowhere) Delete(any) error              { return nil }
-func (n nowhere) Replace([]any, string) error { n.full(); return nil }
-func (nowhere) Resync() error                 { return nil }
+func (discardStore) Add(any) error                 { return nil }
+func (discardStore) Update(any) error              { return nil }
+func (discardStore) Delete(any) error              { return nil }
+func (s discardStore) Replace([]any, string) error { s.listed(); return nil }
+func (discardStore) Resync() error                 { return nil }
 
 func main() {
 	if len(os.Args) != 2 {
@@ -57,21 +57,21 @@ func run(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(1) // as our proxy
-	var filling sync.WaitGroup
+	runtime.GOMAXPROCS(1) // like examples/kube-proxy
+	var listing sync.WaitGroup
 	watch := func(c rest.Interface, resource string, object apiruntime.Object) {
-		source := cache.NewListWatchFromClient(c, resource, "", fields.Everything())
-		filling.Add(1)
-		r := cache.NewReflector(source, object, nowhere{sync.OnceFunc(filling.Done)}, 0)
+		listWatch := cache.NewListWatchFromClient(c, resource, "", fields.Everything())
+		listing.Add(1)
+		r := cache.NewReflector(listWatch, object, discardStore{sync.OnceFunc(listing.Done)}, 0)
 		go r.RunWithContext(ctx)
 	}
 	watch(client.CoreV1().RESTClient(), "services", &corev1.Service{})
 	watch(client.CoreV1().RESTClient(), "nodes", &corev1.Node{})
 	watch(client.DiscoveryV1().RESTClient(), "endpointslices", &discoveryv1.EndpointSlice{})
 	go func() {
-		filling.Wait()
-		fmt.Println("received everything")
+		listing.Wait()
+		fmt.Println("all lists received")
 	}()
 	<-ctx.Done()
-	return nil // the process ends, and all that it does
+	return nil // the reflectors end with the process
 }

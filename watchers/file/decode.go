@@ -19,54 +19,54 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// An objectID names an object of a file.
+// An objectID identifies an object in a file set.
 type objectID struct{ kind, namespace, name string }
 
 func (id objectID) String() string { return objectName(id.kind, id.namespace, id.name) }
 
-// An object is what a document comes to.
-type object struct {
-	id   objectID
-	line int
-	fact watchers.Object // nil when the object does not concern the proxy, or is broken
-	err  *Error          // not nil when it is broken
+// A decodedObject is the result of decoding one object.
+type decodedObject struct {
+	id     objectID
+	line   int
+	object watchers.Object // nil for an object that is invalid or that the filter excludes
+	err    *Error          // nil for a valid object
 }
 
-// contents is what a file comes to.
+// contents is the result of decoding one file.
 type contents struct {
-	objects []object
-	// errs are about documents of which it is not known what object they are.
-	errs []*Error
-	// misfits are about fields that are passed over.
-	misfits []*Error
+	objects []decodedObject
+	// documentErrors are about documents whose object could not be identified.
+	documentErrors []*Error
+	// fieldErrors are about unknown and duplicate fields, which are ignored.
+	fieldErrors []*Error
 }
 
-// A decoder makes contents of files.
+// A decoder decodes files.
 type decoder struct {
-	filter  kubeapi.Filter
-	logger  *slog.Logger
-	ignored map[string]bool // the kinds that have been logged
+	filter      kubeapi.Filter
+	logger      *slog.Logger
+	loggedKinds map[string]bool // ignored kinds that have been logged
 }
 
 func (d *decoder) decode(name string, data []byte) contents {
 	var out contents
-	for _, doc := range documents(name, data) {
+	for _, doc := range splitDocuments(name, data) {
 		switch {
 		case doc.err != nil:
 			line := doc.line
-			if doc.at > 0 {
-				line = doc.at
+			if doc.errLine > 0 {
+				line = doc.errLine
 			}
-			out.errs = append(out.errs, &Error{File: name, Line: line, Object: doc.guess(), Err: doc.err})
+			out.documentErrors = append(out.documentErrors, &Error{File: name, Line: line, Object: doc.guessObject(), Err: doc.err})
 		case string(doc.json) != "null":
-			d.object(&out, name, &doc, doc.json, metav1.TypeMeta{})
+			d.decodeObject(&out, name, &doc, doc.json, metav1.TypeMeta{})
 		}
 	}
 	return out
 }
 
-// head is what tells an object.
-type head struct {
+// An objectHeader is the part of an object that identifies it.
+type objectHeader struct {
 	metav1.TypeMeta `json:",inline"`
 	Metadata        struct {
 		Namespace string `json:"namespace"`
@@ -74,152 +74,165 @@ type head struct {
 	} `json:"metadata"`
 }
 
-// object decodes one object, or the items of a list; what is missing of its type is
-// taken from standard.
-func (d *decoder) object(out *contents, file string, doc *document, raw []byte, standard metav1.TypeMeta) {
-	var h head
+// decodeObject decodes an object, or the items of a list, and adds the result to out. An
+// object without apiVersion and kind has those of defaultType.
+func (d *decoder) decodeObject(out *contents, file string, doc *document, raw []byte, defaultType metav1.TypeMeta) {
+	var h objectHeader
 	fail := func(object string, err error) {
-		out.errs = append(out.errs, &Error{File: file, Line: doc.line, Object: object, Err: err})
+		out.documentErrors = append(out.documentErrors, &Error{File: file, Line: doc.line, Object: object, Err: err})
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &h); err != nil {
 		fail("", fmt.Errorf("not a Kubernetes object: %w", err))
 		return
 	}
 	if h.Kind == "" && h.APIVersion == "" {
-		h.TypeMeta = standard
+		h.TypeMeta = defaultType
 	}
 	if h.Kind == "" || h.APIVersion == "" {
 		fail("", errors.New("apiVersion or kind is missing"))
 		return
 	}
-	var into any
-	switch h.APIVersion + " " + h.Kind {
-	case "v1 Service":
-		into = &corev1.Service{}
-	case "v1 Node":
-		into = &corev1.Node{}
-		h.Metadata.Namespace = ""
-	case "networking.k8s.io/v1 ServiceCIDR":
-		into = &networkingv1.ServiceCIDR{}
-		h.Metadata.Namespace = ""
-	case "discovery.k8s.io/v1 EndpointSlice":
-		into = &discoveryv1.EndpointSlice{}
-	case "v1 List", "v1 ServiceList", "v1 NodeList", "discovery.k8s.io/v1 EndpointSliceList", "networking.k8s.io/v1 ServiceCIDRList":
-		d.list(out, file, doc, raw, h.TypeMeta)
+	if isList(h.TypeMeta) {
+		d.decodeList(out, file, doc, raw, h.TypeMeta)
 		return
-	default:
-		d.ignore(file, h.TypeMeta)
+	}
+	into := newAPIObject(h.TypeMeta)
+	if into == nil {
+		d.logIgnored(file, h.TypeMeta)
 		return
 	}
 	if h.Metadata.Name == "" {
 		fail(h.Kind, errors.New("metadata.name is missing"))
 		return
 	}
-	if h.Metadata.Namespace == "" && namespaced(h.Kind) {
+	switch {
+	case !namespaced(h.Kind):
+		h.Metadata.Namespace = ""
+	case h.Metadata.Namespace == "":
 		h.Metadata.Namespace = metav1.NamespaceDefault
 	}
-	o := object{id: objectID{h.Kind, h.Metadata.Namespace, h.Metadata.Name}, line: doc.line}
-	misfits, err := decodeInto(doc, raw, into)
+	o := decodedObject{id: objectID{h.Kind, h.Metadata.Namespace, h.Metadata.Name}, line: doc.line}
+	fieldErrors, err := decodeStrict(doc, raw, into)
 	if err == nil {
-		setDefaults(into, h.Metadata.Namespace)
-		if err = incomplete(into); err == nil {
-			o.fact, err = d.filter.Object(into)
-		}
-	}
-	if unusable := (*kubeapi.InvalidObjectError)(nil); errors.As(err, &unusable) {
-		err = errors.New(unusable.Problem.Field + ": " + unusable.Problem.Message) // the object is in Error
-	}
-	for _, u := range misfits {
-		out.misfits = append(out.misfits, &Error{File: file, Line: u.line, Object: o.id.String(), Err: u.err})
+		o.object, err = d.convert(into, h.Metadata.Namespace)
 	}
 	if err != nil {
 		o.err = &Error{File: file, Line: doc.line, Object: o.id.String(), Err: err}
 	}
-	tell(o.fact, o.id, misfits)
+	out.addFieldErrors(file, o.id.String(), fieldErrors)
+	addProblems(o.object, o.id, fieldErrors)
 	out.objects = append(out.objects, o)
 }
 
-func (d *decoder) list(out *contents, file string, doc *document, raw []byte, t metav1.TypeMeta) {
-	var list metav1.List
-	misfits, err := decodeInto(doc, raw, &list)
-	for _, u := range misfits {
-		out.misfits = append(out.misfits, &Error{File: file, Line: u.line, Object: t.Kind, Err: u.err})
+func isList(t metav1.TypeMeta) bool {
+	switch t.APIVersion + " " + t.Kind {
+	case "v1 List", "v1 ServiceList", "v1 NodeList", "discovery.k8s.io/v1 EndpointSliceList", "networking.k8s.io/v1 ServiceCIDRList":
+		return true
 	}
+	return false
+}
+
+// newAPIObject returns an empty object of a type, or nil for a type that is ignored.
+func newAPIObject(t metav1.TypeMeta) any {
+	switch t.APIVersion + " " + t.Kind {
+	case "v1 Service":
+		return &corev1.Service{}
+	case "v1 Node":
+		return &corev1.Node{}
+	case "networking.k8s.io/v1 ServiceCIDR":
+		return &networkingv1.ServiceCIDR{}
+	case "discovery.k8s.io/v1 EndpointSlice":
+		return &discoveryv1.EndpointSlice{}
+	}
+	return nil
+}
+
+// convert sets the defaults of an API object and converts it. It returns nil if the
+// filter excludes the object.
+func (d *decoder) convert(apiObject any, namespace string) (watchers.Object, error) {
+	setDefaults(apiObject, namespace)
+	if err := checkAllocated(apiObject); err != nil {
+		return nil, err
+	}
+	object, err := d.filter.Object(apiObject)
+	if invalid := (*kubeapi.InvalidObjectError)(nil); errors.As(err, &invalid) {
+		// Error.Object already has the name of the object.
+		return nil, errors.New(invalid.Problem.Field + ": " + invalid.Problem.Message)
+	}
+	return object, err
+}
+
+func (d *decoder) decodeList(out *contents, file string, doc *document, raw []byte, t metav1.TypeMeta) {
+	var list metav1.List
+	fieldErrors, err := decodeStrict(doc, raw, &list)
+	out.addFieldErrors(file, t.Kind, fieldErrors)
 	if err != nil {
-		out.errs = append(out.errs, &Error{File: file, Line: doc.line, Object: t.Kind, Err: err})
+		out.documentErrors = append(out.documentErrors, &Error{File: file, Line: doc.line, Object: t.Kind, Err: err})
 		return
 	}
-	// The items of a ServiceList need not say that they are Services.
+	// The items of a ServiceList are Services, even without apiVersion and kind.
 	t.Kind = strings.TrimSuffix(t.Kind, "List")
 	for _, item := range list.Items {
-		d.object(out, file, doc, item.Raw, t)
+		d.decodeObject(out, file, doc, item.Raw, t)
 	}
 }
 
-// A misfit is a field that means nothing in its place: it is unknown, or said before.
-type misfit struct {
+// A fieldError is about a field that is unknown, or a duplicate of an earlier one.
+type fieldError struct {
 	line  int
 	field string
 	err   error
 }
 
-// decodeInto decodes one object, and returns the fields that do not fit beside an error
-// that leaves nothing of the object.
-func decodeInto(doc *document, raw []byte, into any) ([]misfit, error) {
+// decodeStrict decodes an object. An error means that no part of it can be used; field
+// errors are about fields that are ignored.
+func decodeStrict(doc *document, raw []byte, into any) ([]fieldError, error) {
 	strict, err := kjson.UnmarshalStrict(raw, into)
 	if err != nil {
 		return nil, err
 	}
-	var out []misfit
-	for _, e := range strict {
-		m := misfit{line: doc.line, err: e}
-		if f, ok := e.(kjson.FieldError); ok {
-			m.field = f.FieldPath()
-			m.line = max(m.line, doc.lineOf(m.field[strings.LastIndexByte(m.field, '.')+1:]))
+	var out []fieldError
+	for _, err := range strict {
+		e := fieldError{line: doc.line, err: err}
+		if f, ok := err.(kjson.FieldError); ok {
+			e.field = f.FieldPath()
+			e.line = max(e.line, doc.lineOf(e.field[strings.LastIndexByte(e.field, '.')+1:]))
 		}
-		out = append(out, m)
+		out = append(out, e)
 	}
 	return out, nil
 }
 
-// tell adds what does not fit to the problems of a fact, which then speaks for itself.
-func tell(fact watchers.Object, id objectID, misfits []misfit) {
-	var to *[]watchers.Problem
-	switch f := fact.(type) {
+func (c *contents) addFieldErrors(file, object string, list []fieldError) {
+	for _, e := range list {
+		c.fieldErrors = append(c.fieldErrors, &Error{File: file, Line: e.line, Object: object, Err: e.err})
+	}
+}
+
+// addProblems adds field errors to the Problems of an object, which may be nil.
+func addProblems(object watchers.Object, id objectID, list []fieldError) {
+	var problems *[]watchers.Problem
+	switch o := object.(type) {
 	case *watchers.Service:
-		to = &f.Problems
+		problems = &o.Problems
 	case *watchers.EndpointSlice:
-		to = &f.Problems
+		problems = &o.Problems
 	case *watchers.Node:
-		to = &f.Problems
+		problems = &o.Problems
 	case *watchers.ServiceCIDR:
-		to = &f.Problems
+		problems = &o.Problems
 	default:
 		return
 	}
-	for _, m := range misfits {
-		*to = append(*to, watchers.Problem{Object: id.String(), Field: m.field, Message: m.err.Error() + "; ignored"})
+	for _, e := range list {
+		*problems = append(*problems, watchers.Problem{Object: id.String(), Field: e.field, Message: e.err.Error() + "; ignored"})
 	}
 }
 
-// line of the fault if there is one.
-func strictly(doc *document, raw []byte, into any) (line int, _ error) {
-	strict, err := kjson.UnmarshalStrict(raw, into)
-	if err != nil {
-		return doc.line, err
-	}
-	for _, e := range strict {
-		if f, ok := e.(kjson.FieldError); ok && line == 0 {
-			field := f.FieldPath()
-			line = doc.lineOf(field[strings.LastIndexByte(field, '.')+1:])
-		}
-	}
-	return max(line, doc.line), errors.Join(strict...)
-}
-
-func (d *decoder) ignore(file string, t metav1.TypeMeta) {
-	if kind := t.APIVersion + " " + t.Kind; !d.ignored[kind] {
-		d.ignored[kind] = true
-		d.logger.Info("objects of this kind are passed over", "apiVersion", t.APIVersion, "kind", t.Kind, "file", file)
+// logIgnored logs once that objects of a kind are ignored.
+func (d *decoder) logIgnored(file string, t metav1.TypeMeta) {
+	if kind := t.APIVersion + " " + t.Kind; !d.loggedKinds[kind] {
+		d.loggedKinds[kind] = true
+		d.logger.Info("Kind of object is not used, ignored", "apiVersion", t.APIVersion, "kind", t.Kind, "file", file)
 	}
 }

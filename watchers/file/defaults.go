@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// setDefaults fills in what the API server would: as far as a proxy reads it, and as
-// far as package kubeapi does not take its absence for the default already.
+// setDefaults sets the defaults that the API server sets, except those of fields that
+// proxies do not use and those that package kubeapi applies itself.
 func setDefaults(object any, namespace string) {
 	switch o := object.(type) {
 	case *corev1.Service:
@@ -32,11 +32,12 @@ func setDefaults(object any, namespace string) {
 	}
 }
 
-// incomplete says what is missing that the API server would have chosen.
-func incomplete(object any) error {
+// checkAllocated returns an error for a Service without a cluster IP: the API server
+// allocates it, and a manifest must contain it.
+func checkAllocated(object any) error {
 	svc, ok := object.(*corev1.Service)
 	if ok && svc.Spec.ClusterIP == "" && svc.Spec.Type != corev1.ServiceTypeExternalName {
-		return errors.New("spec.clusterIP is missing: there is no API server here to choose one; write None for a headless Service")
+		return errors.New("spec.clusterIP: required, since no API server allocates one; None for a headless Service")
 	}
 	return nil
 }

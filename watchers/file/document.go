@@ -17,34 +17,35 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A document is one object of a file, as JSON.
+// A document is one YAML document, or one JSON value, of a file.
 type document struct {
-	line int    // where it begins
-	text []byte // as it is in the file
-	json []byte
-	err  error // why there is no json
-	at   int   // the line of err, or 0
+	line    int    // at which it begins
+	text    []byte // the bytes of the file
+	json    []byte
+	err     error // a syntax error; json is nil then
+	errLine int   // the line of err, or 0 if it is unknown
 }
 
-// documents takes a file apart.
-func documents(name string, data []byte) []document {
+// splitDocuments splits the content of a file into documents.
+func splitDocuments(name string, data []byte) []document {
 	if strings.EqualFold(filepath.Ext(name), ".json") {
 		return splitJSON(data)
 	}
 	var out []document
 	for _, d := range splitYAML(data) {
 		if d.json, d.err = yaml.YAMLToJSONStrict(d.text); d.err != nil {
-			d.at, d.err = absoluteLines(d.err, d.line)
+			d.errLine, d.err = absoluteLines(d.err, d.line)
 		}
-		// Now that the parser's lines are counted, begin where there is something.
+		// absoluteLines needs the line of the separator. From here on, line is the first
+		// one with content.
 		d.line += leadingLines(d.text)
 		out = append(out, d)
 	}
 	return out
 }
 
-// splitYAML cuts at the lines that begin a document: these cannot be part of one,
-// whatever else is broken.
+// splitYAML splits at the separator lines "---", which cannot be part of a document, even
+// one with syntax errors.
 func splitYAML(data []byte) []document {
 	var out []document
 	start, line, startLine := 0, 1, 1
@@ -58,7 +59,7 @@ func splitYAML(data []byte) []document {
 		if end == pos {
 			end = len(data)
 		}
-		if rest, ok := bytes.CutPrefix(data[pos:end], []byte("---")); ok && (len(rest) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0]))) {
+		if after, ok := bytes.CutPrefix(data[pos:end], []byte("---")); ok && (len(after) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(after[0]))) {
 			flush(pos)
 			start, startLine = pos, line
 		}
@@ -68,8 +69,8 @@ func splitYAML(data []byte) []document {
 	return out
 }
 
-// leadingLines counts the lines of a document before its content, or returns -1 when
-// there is none.
+// leadingLines returns the number of lines of a document before its content, or -1 if it
+// has no content.
 func leadingLines(text []byte) int {
 	n := 0
 	for line := range bytes.Lines(text) {
@@ -85,8 +86,8 @@ func leadingLines(text []byte) int {
 	return -1
 }
 
-// splitJSON takes JSON values that follow each other. There is no telling where the
-// next one begins after a broken one.
+// splitJSON splits a sequence of JSON values. It stops at the first syntax error, because
+// the beginning of the next value is unknown then.
 func splitJSON(data []byte) []document {
 	var out []document
 	decoder := json.NewDecoder(bytes.NewReader(data))
@@ -100,9 +101,9 @@ func splitJSON(data []byte) []document {
 		space := len(data[start:]) - len(bytes.TrimLeft(data[start:], " \t\r\n"))
 		d := document{line: lineAt(data, int(start)+space), text: data[start:], json: raw}
 		if err != nil {
-			d.err, d.at = err, lineAt(data, len(data))
+			d.err, d.errLine = err, lineAt(data, len(data))
 			if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-				d.at = lineAt(data, int(syntax.Offset))
+				d.errLine = lineAt(data, int(syntax.Offset))
 			}
 			return append(out, d)
 		}
@@ -115,8 +116,9 @@ func lineAt(data []byte, offset int) int {
 	return 1 + bytes.Count(data[:min(offset, len(data))], []byte{'\n'})
 }
 
-// absoluteLines turns the lines that a YAML parser counts in a document into those of
-// the file, and returns the first.
+// absoluteLines replaces the line numbers in the error of a YAML parser, which count
+// from the document's separator at line first, by those of the file. It also returns the
+// first of them, or 0.
 func absoluteLines(err error, first int) (line int, _ error) {
 	text := regexp.MustCompile(`line \d+`).ReplaceAllStringFunc(err.Error(), func(s string) string {
 		n, _ := strconv.Atoi(strings.TrimPrefix(s, "line "))
@@ -128,8 +130,8 @@ func absoluteLines(err error, first int) (line int, _ error) {
 	return line, errors.New(text)
 }
 
-// lineOf returns the line of a document that first has a field, or else where the
-// document begins.
+// lineOf returns the first line of the document with a key of the given name, or the line
+// at which the document begins.
 func (d *document) lineOf(field string) int {
 	n, skip := d.line, max(leadingLines(d.text), 0)
 	for line := range bytes.Lines(d.text) {
@@ -149,9 +151,9 @@ func (d *document) lineOf(field string) int {
 	return d.line
 }
 
-// guess says which object a document that cannot be parsed seems to be: for people,
-// not for decisions.
-func (d *document) guess() string {
+// guessObject returns the name of the object that a document with a syntax error seems
+// to contain, or "". It recognises block style YAML only.
+func (d *document) guessObject() string {
 	var kind, namespace, name string
 	inMetadata := false
 	for line := range strings.Lines(string(d.text)) {
@@ -176,10 +178,10 @@ func (d *document) guess() string {
 	return objectName(kind, namespace, name)
 }
 
-// namespaced tells kinds whose objects have a namespace.
+// namespaced reports whether the objects of a kind have a namespace.
 func namespaced(kind string) bool { return kind != "Node" && kind != "ServiceCIDR" }
 
-// objectName names an object as Problems do.
+// objectName returns the name of an object in the form of Problem.Object.
 func objectName(kind, namespace, name string) string {
 	switch {
 	case !namespaced(kind):

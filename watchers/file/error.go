@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// An Error says what is wrong with a document, or with a whole file.
+// An Error is a problem with a document, or with a whole file.
 type Error struct {
 	File string
-	// Line is where the fault is, or else where the document begins; 0 for a whole
-	// file.
+	// Line is the line of the problem if it is known, or else the line at which the
+	// document begins; 0 for a problem with the whole file.
 	Line int
-	// Object names the object at fault, "Service default/web", as far as the
-	// document tells; it may be empty.
+	// Object names the invalid object, as in "Service default/web". It is empty if the
+	// document does not contain kind and name.
 	Object string
 	Err    error
 }
 
-// Error returns "file:line: object: what is wrong".
+// Error returns "file:line: object: err".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
@@ -34,7 +34,7 @@ func (e *Error) Error() string {
 	return b.String() + ": " + e.Err.Error()
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 func compareErrors(a, b *Error) int {

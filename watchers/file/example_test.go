@@ -45,12 +45,15 @@ func Example() {
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
-	watcher := file.New(dir, file.Config{OnErrors: func(errs []*file.Error) {
+	watcher, err := file.New(dir, file.Config{OnErrors: func(errs []*file.Error) {
 		for _, e := range errs {
 			fmt.Printf("%s:%d: %s: %v\n", filepath.Base(e.File), e.Line, e.Object, e.Err)
 		}
-		cancel() // an example must end
+		cancel() // stop after the first report
 	}})
+	if err != nil {
+		log.Fatal(err)
+	}
 	store := watchers.NewStore()
 	if err := watcher.Run(ctx, store); err != nil {
 		log.Fatal(err)

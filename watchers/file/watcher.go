@@ -5,85 +5,100 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"maps"
-	"slices"
 	"time"
 
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// Config is how to read files.
+// Config configures a [Watcher].
 type Config struct {
-	// Filter says which Services and EndpointSlices are wanted.
+	// Filter selects Services and EndpointSlices.
 	Filter kubeapi.Filter
-	// OnErrors is told all that is wrong with the files, in the order of files and
-	// lines, each time that this changes; an empty list says that all is well
-	// again. It is called by Run's goroutine, and need not be there.
+	// OnErrors receives all errors of the files, in the order of files and lines, each
+	// time that they change; an empty list means that there are none any more. The
+	// goroutine of Run calls it, so calls do not overlap. It may be nil.
 	OnErrors func([]*Error)
-	// Poll is how often to look for changes that nobody notified of; 0 is every 10
+	// Poll is the interval of looking for changes without a notification; 0 is 10
 	// seconds.
 	Poll time.Duration
-	// Logger tells what is wrong, and which kinds of objects are passed over. nil is
-	// silent.
+	// Logger receives each error of the files once, and which kinds of objects are
+	// ignored. nil disables logging.
 	Logger *slog.Logger
 }
 
 const (
-	standardPoll = 10 * time.Second
-	// A change is read when there was none for quiet, as they come in bursts, but
-	// not later than patience after the first.
-	quiet    = 50 * time.Millisecond
-	patience = 500 * time.Millisecond
+	defaultPoll = 10 * time.Second
+	// Changes come in bursts. The files are read after settleTime without a change, and
+	// at the latest maxDelay after the first one.
+	settleTime = 50 * time.Millisecond
+	maxDelay   = 500 * time.Millisecond
 )
 
-// A Watcher brings facts from files.
+// A Watcher writes the objects of manifests into a store.
 type Watcher struct {
 	path     string
-	config   Config
+	cfg      Config
 	logger   *slog.Logger
-	pollOnly bool // for tests of file systems that do not notify
+	pollOnly bool // disables notifications, for tests
 }
 
 var _ watchers.Watcher = (*Watcher)(nil)
 
 // New returns a watcher of a file, or of the files in a directory whose names end in
-// .yaml, .yml or .json and do not begin with a dot. Directories within are not read.
-func New(path string, config Config) *Watcher {
-	if config.Poll <= 0 {
-		config.Poll = standardPoll
+// .yaml, .yml or .json and do not begin with a dot. Subdirectories are not read. The path
+// need not exist before Run.
+func New(path string, cfg Config) (*Watcher, error) {
+	if path == "" {
+		return nil, errors.New("watchers/file: path is empty")
 	}
-	logger := config.Logger
+	if cfg.Poll < 0 {
+		return nil, fmt.Errorf("watchers/file: Config.Poll: %v is negative", cfg.Poll)
+	}
+	if err := cfg.Filter.Validate(); err != nil {
+		return nil, fmt.Errorf("watchers/file: Config.Filter: %w", err)
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = defaultPoll
+	}
+	logger := cfg.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{path: path, config: config, logger: logger}
+	return &Watcher{path: path, cfg: cfg, logger: logger}, nil
 }
 
-// Run keeps store in line with the files until ctx is done, and then returns nil. The
-// store is synced after the first reading, also when there are errors in the files or
-// no files in the directory. The only error of Run is that there is nothing to read
-// at the path when it begins; when the path vanishes later, what is known stays until
-// it is back.
+// Run keeps store equal to the files until ctx is done, and then returns nil. It may be
+// called again after it has returned; calls must not overlap.
+//
+// The store is synced after the first reading, even if the files have errors or the
+// directory is empty. Run returns an error only if the path does not exist or cannot be
+// read when Run is called. If that happens later, the store keeps its objects until the
+// path can be read again.
 func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
-	n := newNotifier(w.path, w.pollOnly, w.logger) // before reading: nothing is missed between
+	// Notifications start before the first reading, so no change in between is lost.
+	n := newNotifier(w.path, w.pollOnly, w.logger)
 	defer n.close()
-	f := follower{
-		tree: tree{path: w.path, seed: maphash.MakeSeed(), decoder: &decoder{
-			filter: w.config.Filter, logger: w.logger, ignored: map[string]bool{}}},
-		store: store, onErrors: w.config.OnErrors, logger: w.logger,
-	}
-	if err := f.tree.scan(true); err != nil {
+	files := fileSet{path: w.path, seed: maphash.MakeSeed(), decoder: &decoder{
+		filter: w.cfg.Filter, logger: w.logger, loggedKinds: map[string]bool{}}}
+	p := publisher{path: w.path, store: store, onErrors: w.cfg.OnErrors, logger: w.logger}
+	if _, err := files.scan(true); err != nil {
 		return fmt.Errorf("watchers/file: %w", err)
 	}
-	f.publish()
+	p.publish(files.merge())
+	rescan := func(force bool) {
+		if changed, _ := files.scan(force); changed { // merge returns the error too
+			p.publish(files.merge())
+		}
+	}
 
-	poll := time.NewTicker(w.config.Poll)
+	poll := time.NewTicker(w.cfg.Poll)
 	defer poll.Stop()
-	var burst time.Time // when the present burst of changes began
+	var burst time.Time // the first change that has not been read; zero if there is none
 	settled := time.NewTimer(0)
 	settled.Stop()
 	for {
@@ -95,68 +110,12 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 			if burst.IsZero() {
 				burst = now
 			}
-			settled.Reset(min(quiet, burst.Add(patience).Sub(now)))
+			settled.Reset(min(settleTime, burst.Add(maxDelay).Sub(now)))
 		case <-settled.C:
 			burst = time.Time{}
-			f.follow(true)
+			rescan(true)
 		case <-poll.C:
-			f.follow(n.renew())
+			rescan(n.renew())
 		}
-	}
-}
-
-// A follower carries what a tree holds into a store.
-type follower struct {
-	tree     tree
-	store    *watchers.Store
-	onErrors func([]*Error)
-	logger   *slog.Logger
-	reported []string // the errors of last time
-}
-
-func (f *follower) follow(everything bool) {
-	files, failed := f.tree.files, f.tree.err != nil
-	err := f.tree.scan(everything)
-	if maps.Equal(files, f.tree.files) && failed == (err != nil) {
-		return
-	}
-	f.publish()
-}
-
-// publish makes what is wanted all that the store holds, and tells of new errors.
-func (f *follower) publish() {
-	facts, errs := f.tree.wanted()
-	f.store.Update(func(tx *watchers.Tx) {
-		keep := make(map[watchers.Key]struct{}, len(facts))
-		for _, fact := range facts {
-			keep[tx.Set(fact)] = struct{}{}
-		}
-		tx.RetainAll(func(k watchers.Key) bool {
-			_, ok := keep[k]
-			return ok
-		})
-		tx.SetSynced()
-	})
-	f.report(errs)
-}
-
-func (f *follower) report(errs []*Error) {
-	var now []string
-	for _, e := range errs {
-		text := e.Error()
-		now = append(now, text)
-		if !slices.Contains(f.reported, text) {
-			f.logger.Warn("cannot use part of the manifests", "err", e)
-		}
-	}
-	if slices.Equal(now, f.reported) {
-		return
-	}
-	f.reported = now
-	if len(now) == 0 {
-		f.logger.Info("all manifests can be used again", "path", f.tree.path)
-	}
-	if f.onErrors != nil {
-		f.onErrors(errs)
 	}
 }

@@ -28,30 +28,30 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// An apiServer speaks as much of the Kubernetes API as a watcher hears: list, watch
-// and streamed lists, with selectors and a history.
+// An apiServer is a fake Kubernetes API server with the requests that a watcher sends:
+// list, watch and streamed list, with selectors and a history of resource versions.
 type apiServer struct {
 	*httptest.Server
-	idle func() // closes the connections of the last client
+	closeIdle func() // closes the connections of the last client
 
 	mu       sync.Mutex
 	objects  map[string]runtime.Object // by path and name
 	history  []change
-	floor    int           // the history up to here is forgotten
-	changed  chan struct{} // closed with each change
-	cut      chan struct{} // closed to end all watches
-	requests []url.Values  // with "path", "accept" and "agent" added
+	floor    int           // the last resource version that is not in history any more
+	changed  chan struct{} // closed with each change; then replaced
+	cut      chan struct{} // closed to end all watches; then replaced
+	requests []url.Values  // the queries, with "path", "accept" and "agent" added
 
 	plainListsOnly bool
-	wasBroken      bool
-	broken         int                      // a status to answer everything with
-	hold           map[string]chan struct{} // by path: answer nothing before it is closed
+	hasFailed      bool                     // failStatus was set before
+	failStatus     int                      // the status of every response, unless 0
+	hold           map[string]chan struct{} // by path: requests wait until the channel is closed
 }
 
 type change struct {
-	path    string
-	was, is runtime.Object
-	rv      int
+	path            string
+	old, new        runtime.Object // nil before creation, nil after deletion
+	resourceVersion int
 }
 
 func newAPIServer(t testing.TB) *apiServer {
@@ -63,8 +63,8 @@ func newAPIServer(t testing.TB) *apiServer {
 
 func (s *apiServer) client(t testing.TB) kubernetes.Interface {
 	transport := &http.Transport{}
-	s.idle = func() { transport.CloseIdleConnections(); s.CloseClientConnections() }
-	t.Cleanup(s.idle)
+	s.closeIdle = func() { transport.CloseIdleConnections(); s.CloseClientConnections() }
+	t.Cleanup(s.closeIdle)
 	client, err := kubernetes.NewForConfig(Tuned(&rest.Config{Host: s.URL, Transport: transport}))
 	require.NoError(t, err)
 	return client
@@ -95,57 +95,57 @@ func (s *apiServer) set(objects ...runtime.Object) {
 	defer s.mu.Unlock()
 	for _, o := range objects {
 		o = o.DeepCopyObject()
-		s.record(change{path: pathOf(o), was: s.objects[idOf(o)], is: o})
+		s.record(change{path: pathOf(o), old: s.objects[idOf(o)], new: o})
 	}
 }
 
 func (s *apiServer) delete(o runtime.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.record(change{path: pathOf(o), was: s.objects[idOf(o)]})
+	s.record(change{path: pathOf(o), old: s.objects[idOf(o)]})
 }
 
 func (s *apiServer) record(c change) {
-	c.rv = s.revision() + 1
-	if c.is != nil {
-		m, _ := meta.Accessor(c.is)
-		m.SetResourceVersion(strconv.Itoa(c.rv))
-		s.objects[idOf(c.is)] = c.is
+	c.resourceVersion = s.resourceVersion() + 1
+	if c.new != nil {
+		m, _ := meta.Accessor(c.new)
+		m.SetResourceVersion(strconv.Itoa(c.resourceVersion))
+		s.objects[idOf(c.new)] = c.new
 	} else {
-		delete(s.objects, idOf(c.was))
+		delete(s.objects, idOf(c.old))
 	}
 	s.history = append(s.history, c)
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-func (s *apiServer) revision() int { return s.floor + len(s.history) }
+func (s *apiServer) resourceVersion() int { return s.floor + len(s.history) }
 
-// forget makes every revision so far too old to watch from.
-func (s *apiServer) forget() {
+// expireHistory makes every resource version so far too old to watch from.
+func (s *apiServer) expireHistory() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.floor, s.history = s.revision(), nil
+	s.floor, s.history = s.resourceVersion(), nil
 }
 
-// disconnect ends all watches; broken is the status of all that is asked then, or 0.
-func (s *apiServer) disconnect(broken int) {
+// disconnect ends all watches. Unless failStatus is 0, later requests fail with it.
+func (s *apiServer) disconnect(failStatus int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken, s.wasBroken = broken, s.wasBroken || broken != 0
+	s.failStatus, s.hasFailed = failStatus, s.hasFailed || failStatus != 0
 	close(s.cut)
 	s.cut = make(chan struct{})
 }
 
-// heal ends what disconnect began.
-func (s *apiServer) heal() {
+// restore lets requests succeed again.
+func (s *apiServer) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken = 0
+	s.failStatus = 0
 }
 
-// seen returns the requests so far for a path.
-func (s *apiServer) seen(path string) (out []url.Values) {
+// requestsTo returns the requests for a path so far.
+func (s *apiServer) requestsTo(path string) (out []url.Values) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.requests {
@@ -163,7 +163,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q.Set("agent", r.UserAgent())
 	s.mu.Lock()
 	s.requests = append(s.requests, q)
-	hold, broken, cut := s.hold[r.URL.Path], s.broken, s.cut
+	hold, failStatus, cut := s.hold[r.URL.Path], s.failStatus, s.cut
 	s.mu.Unlock()
 	if hold != nil {
 		select {
@@ -174,8 +174,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	watching, streamed := q.Get("watch") != "", q.Get("sendInitialEvents") == "true"
 	switch {
-	case broken != 0:
-		fail(w, broken, "InternalError", "broken for the test")
+	case failStatus != 0:
+		fail(w, failStatus, "InternalError", "failure injected by the test")
 	case streamed && s.plainListsOnly:
 		fail(w, http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
 	case watching:
@@ -219,7 +219,7 @@ func (s *apiServer) all(q url.Values) (out []runtime.Object) {
 	return out
 }
 
-// raw encodes an object with its type, as the API does in watches.
+// raw encodes an object with apiVersion and kind, as watch events contain it.
 func raw(o runtime.Object) json.RawMessage {
 	o = o.DeepCopyObject()
 	version, kind := "v1", strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1.")
@@ -252,7 +252,7 @@ func (s *apiServer) serveList(w http.ResponseWriter, q url.Values) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"kind": kind, "apiVersion": version,
-		"metadata": map[string]string{"resourceVersion": strconv.Itoa(s.revision())}, "items": items})
+		"metadata": map[string]string{"resourceVersion": strconv.Itoa(s.resourceVersion())}, "items": items})
 }
 
 func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Values, streamed bool, cut chan struct{}) {
@@ -270,7 +270,7 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Val
 	}
 	if streamed {
 		s.mu.Lock()
-		at = s.revision()
+		at = s.resourceVersion()
 		for _, o := range s.all(q) {
 			send("ADDED", raw(o))
 		}
@@ -281,18 +281,18 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Val
 		s.mu.Lock()
 		changed := s.changed
 		for _, c := range s.history[max(0, min(at-s.floor, len(s.history))):] {
-			at = c.rv
+			at = c.resourceVersion
 			if c.path != q.Get("path") {
 				continue
 			}
-			switch was, is := matches(c.was, q), matches(c.is, q); {
-			case was && is:
-				send("MODIFIED", raw(c.is))
-			case is:
-				send("ADDED", raw(c.is))
-			case was:
-				m, _ := meta.Accessor(c.was.DeepCopyObject())
-				m.SetResourceVersion(strconv.Itoa(c.rv))
+			switch before, after := matches(c.old, q), matches(c.new, q); {
+			case before && after:
+				send("MODIFIED", raw(c.new))
+			case after:
+				send("ADDED", raw(c.new))
+			case before:
+				m, _ := meta.Accessor(c.old.DeepCopyObject())
+				m.SetResourceVersion(strconv.Itoa(c.resourceVersion))
 				send("DELETED", raw(m.(runtime.Object)))
 			}
 		}

@@ -21,8 +21,8 @@ const (
 	benchEndpoints = 10 // of each Service
 )
 
-// wire returns the encoded objects of a large cluster.
-func wire(b *testing.B) (services, endpoints [][]byte) {
+// encodedCluster returns the objects of a large cluster, encoded as protobuf.
+func encodedCluster(b *testing.B) (services, endpoints [][]byte) {
 	for i := range benchServices {
 		name := fmt.Sprintf("service-%d", i)
 		s := svc(name, func(s *corev1.Service) {
@@ -51,18 +51,19 @@ func wire(b *testing.B) (services, endpoints [][]byte) {
 	return services, endpoints
 }
 
-// What a large cluster costs: objects decoded from protobuf one by one, as they come
-// in a streamed list, through the mirrors into the store.
+// BenchmarkLoad measures the initial load of a large cluster: it decodes objects from
+// protobuf one by one, as in a streamed list, and writes them into the store. The custom
+// metrics are the heap memory that the store retains.
 func BenchmarkLoad(b *testing.B) {
-	services, endpoints := wire(b)
+	services, endpoints := encodedCluster(b)
 	var store *watchers.Store
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
 		store = watchers.NewStore()
-		load(b, store, watchers.KindService, services, func() message { return &corev1.Service{} })
-		load(b, store, watchers.KindEndpointSlice, endpoints, func() message { return &discoveryv1.EndpointSlice{} })
+		load(b, store, watchers.KindService, services, func() unmarshaler { return &corev1.Service{} })
+		load(b, store, watchers.KindEndpointSlice, endpoints, func() unmarshaler { return &discoveryv1.EndpointSlice{} })
 	}
 	runtime.GC()
 	runtime.GC()
@@ -75,18 +76,18 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(retained/(1<<20), "MiB")
 }
 
-type message interface{ Unmarshal([]byte) error }
+type unmarshaler interface{ Unmarshal([]byte) error }
 
-func load(b *testing.B, store *watchers.Store, kind watchers.Kind, objects [][]byte, newObject func() message) {
-	m := &mirror{source: &source{kind: kind}, store: store, logger: slog.New(slog.DiscardHandler), pending: map[watchers.Kind]bool{kind: true}}
-	read := m.Transformer()
+func load(b *testing.B, store *watchers.Store, kind watchers.Kind, objects [][]byte, newObject func() unmarshaler) {
+	s := &storeWriter{resource: &resource{kind: kind}, store: store, logger: slog.New(slog.DiscardHandler), unlisted: map[watchers.Kind]bool{kind: true}}
+	convert := s.Transformer()
 	list := make([]any, 0, len(objects))
 	for _, data := range objects {
 		o := newObject()
 		require.NoError(b, o.Unmarshal(data))
-		it, err := read(o)
+		c, err := convert(o)
 		require.NoError(b, err)
-		list = append(list, it)
+		list = append(list, c)
 	}
-	require.NoError(b, m.Replace(list, "1"))
+	require.NoError(b, s.Replace(list, "1"))
 }

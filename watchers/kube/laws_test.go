@@ -16,7 +16,7 @@ func TestLaws(t *testing.T) {
 				s := newAPIServer(t)
 				s.plainListsOnly = plain
 				return watchertest.Harness{
-					Watcher: New(s.client(t), Config{Nodes: NodesAll}),
+					Watcher: mustNew(t, s.client(t), Config{Nodes: NodesAll}),
 					Apply: func(objects ...watchertest.Object) {
 						for _, o := range objects {
 							s.set(o)
@@ -27,7 +27,7 @@ func TestLaws(t *testing.T) {
 							s.delete(o)
 						}
 					},
-					Idle: s.idle,
+					Idle: s.closeIdle,
 				}
 			})
 		})

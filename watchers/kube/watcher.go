@@ -20,91 +20,66 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// Nodes says which nodes a [Watcher] watches.
+// Nodes selects the nodes that a [Watcher] watches.
 type Nodes uint8
 
 const (
-	// NodesOwn watches the node that is named in [Config.NodeName], and no other.
+	// NodesOwn selects only the node named in [Config.NodeName].
 	NodesOwn Nodes = iota
-	// NodesAll watches every node: for those who serve many.
+	// NodesAll selects every node, for a server of many nodes.
 	NodesAll
-	// NodesNone watches none.
+	// NodesNone selects no node.
 	NodesNone
 )
 
-// Config is how to watch.
+// Config configures a [Watcher].
 type Config struct {
-	// Filter says which Services and EndpointSlices are wanted.
+	// Filter selects Services and EndpointSlices.
 	Filter kubeapi.Filter
-	// Namespace is the only namespace to watch; "" is all of them.
+	// Namespace is the only namespace to watch; "" selects all of them.
 	Namespace string
-	// Nodes says which nodes to watch, and NodeName names the node for OwnNode.
-	Nodes    Nodes
+	// Nodes selects the nodes to watch.
+	Nodes Nodes
+	// NodeName is the node that NodesOwn selects; required with NodesOwn.
 	NodeName string
-	// Logger tells when the API server goes out of reach and comes back, and, at
-	// level debug, what client-go says. nil is silent.
+	// Logger receives a warning when requests to the API server begin to fail, an
+	// information when they succeed again, and the messages of client-go at level
+	// debug. nil disables logging.
 	Logger *slog.Logger
 }
 
-// A Watcher brings facts from an API server.
+// A Watcher writes the objects of an API server into a store.
 type Watcher struct {
 	client  kubernetes.Interface
-	config  Config
+	cfg     Config
 	logger  *slog.Logger
-	backoff *wait.Backoff // between attempts; nil is that of client-go
+	backoff *wait.Backoff // between attempts; nil selects that of client-go
 }
 
 var _ watchers.Watcher = (*Watcher)(nil)
 
-// New returns a watcher that reads through client, which the caller keeps; see
-// [Tuned] for how to make one that is easy on the server.
-func New(client kubernetes.Interface, config Config) *Watcher {
-	logger := config.Logger
+// New returns a watcher that sends its requests through client. [Tuned] returns a
+// client configuration with a low cost for the API server.
+func New(client kubernetes.Interface, cfg Config) (*Watcher, error) {
+	if client == nil {
+		return nil, errors.New("watchers/kube: client is nil")
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("watchers/kube: %w", err)
+	}
+	logger := cfg.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{client: client, config: config, logger: logger}
-}
-
-// Run keeps store in line with the API server until ctx is done, and then returns
-// nil, when all that it has started has ended. The store is synced when the first
-// list of every kind is in it, but for ServiceCIDRs, which not every server has. Each later list replaces what the store has of its
-// kind, in one transaction.
-//
-// While the server is out of reach or refuses to answer, Run keeps what the store
-// has, tries again with growing pauses of up to a minute, and logs once per kind
-// when that begins and ends. The only errors are those of the Config.
-func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
-	if err := w.config.validate(); err != nil {
-		return fmt.Errorf("watchers/kube: %w", err)
-	}
-	sources := w.sources()
-	pending := map[watchers.Kind]bool{}
-	for _, s := range sources {
-		if !s.optional {
-			pending[s.kind] = true
-		}
-	}
-	ctx = klog.NewContext(ctx, logr.FromSlogHandler(debugOnly{w.logger.Handler()}))
-	var calls sync.RWMutex // held for reading by calls that reflectors do not wait for
-	var reflectors sync.WaitGroup
-	for _, s := range sources {
-		m := &mirror{source: s, store: store, pending: pending, filter: w.config.Filter, logger: w.logger}
-		r := w.reflector(ctx, m, &calls)
-		reflectors.Go(func() { r.RunWithContext(ctx) })
-	}
-	reflectors.Wait()
-	calls.Lock()
-	defer calls.Unlock()
-	return nil
+	return &Watcher{client: client, cfg: cfg, logger: logger}, nil
 }
 
 func (c *Config) validate() error {
-	if c.Nodes == NodesOwn && c.NodeName == "" {
-		return errors.New("Config.NodeName is empty, so there is no own node to watch; give the name, or set Config.Nodes")
-	}
 	if c.Nodes > NodesNone {
-		return fmt.Errorf("Config.Nodes is %d, which is none of OwnNode, AllNodes and NoNodes", c.Nodes)
+		return fmt.Errorf("Config.Nodes: %d is not NodesOwn, NodesAll or NodesNone", c.Nodes)
+	}
+	if c.Nodes == NodesOwn && c.NodeName == "" {
+		return errors.New("Config.NodeName: required when Config.Nodes is NodesOwn")
 	}
 	if err := c.Filter.Validate(); err != nil {
 		return fmt.Errorf("Config.Filter: %w", err)
@@ -112,40 +87,54 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// reflector returns the reflector of one kind. It never resyncs: the store would
-// find nothing new.
-func (w *Watcher) reflector(ctx context.Context, m *mirror, calls *sync.RWMutex) *cache.Reflector {
-	o := &outage{what: m.source.resource, optional: m.source.optional, logger: w.logger}
+// Run keeps store equal to the API server until ctx is done, and returns nil after all
+// goroutines that it started have ended. It may be called again after it has returned;
+// calls must not overlap.
+//
+// The store is synced when it holds the first list of every resource except
+// ServiceCIDRs, which not every server has. Each later list replaces the objects of its
+// kind in one transaction.
+//
+// While the server is unreachable or rejects requests, the store keeps its contents.
+// Run retries with a backoff of up to a minute and logs the begin and the end once per
+// resource.
+func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
+	resources := w.resources()
+	unlisted := map[watchers.Kind]bool{}
+	for _, r := range resources {
+		if !r.optional {
+			unlisted[r.kind] = true
+		}
+	}
+	ctx = klog.NewContext(ctx, logr.FromSlogHandler(debugHandler{w.logger.Handler()}))
+	// Reflectors return without waiting for a list request in flight. Each such request
+	// holds inFlight for reading, so locking it waits for all of them.
+	var inFlight sync.RWMutex
+	var reflectors sync.WaitGroup
+	for _, r := range resources {
+		s := &storeWriter{resource: r, store: store, unlisted: unlisted, filter: w.cfg.Filter, logger: w.logger}
+		reflector := w.reflector(ctx, s, &inFlight)
+		reflectors.Go(func() { reflector.RunWithContext(ctx) })
+	}
+	reflectors.Wait()
+	inFlight.Lock()
+	defer inFlight.Unlock()
+	return nil
+}
+
+// reflector returns the reflector of one resource. It has no resync period, because a
+// resync would not change the store.
+func (w *Watcher) reflector(ctx context.Context, s *storeWriter, inFlight *sync.RWMutex) *cache.Reflector {
+	requests := &requestLog{resource: s.resource.name, optional: s.resource.optional, logger: w.logger}
 	logger := klog.FromContext(ctx)
 	return cache.NewReflectorWithOptions(
-		// The client is asked whether it can stream lists: fakes cannot.
-		cache.ToListWatcherWithWatchListSemantics(m.source.listWatch(o, calls), w.client),
-		m.source.example, m, cache.ReflectorOptions{
+		// client-go asks w.client whether it supports streamed lists: fake clients do not.
+		cache.ToListWatcherWithWatchListSemantics(s.resource.listWatch(requests, inFlight), w.client),
+		s.resource.example, s, cache.ReflectorOptions{
 			Name:            "watchers/kube",
-			TypeDescription: m.source.resource,
+			TypeDescription: s.resource.name,
 			Logger:          &logger,
 			Backoff:         w.backoff,
-			Clock:           interruptible{ctx: ctx},
+			Clock:           contextClock{ctx: ctx},
 		})
 }
-
-// A debugOnly handler passes everything on at level debug. What client-go calls an
-// error is mostly one more failed attempt, and [outage] tells of those.
-type debugOnly struct{ slog.Handler }
-
-func (h debugOnly) Enabled(ctx context.Context, _ slog.Level) bool {
-	return h.Handler.Enabled(ctx, slog.LevelDebug)
-}
-
-func (h debugOnly) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level = slog.LevelDebug; !h.Handler.Enabled(ctx, r.Level) {
-		return nil // logr passes errors on without asking
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h debugOnly) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return debugOnly{h.Handler.WithAttrs(attrs)}
-}
-
-func (h debugOnly) WithGroup(name string) slog.Handler { return debugOnly{h.Handler.WithGroup(name)} }

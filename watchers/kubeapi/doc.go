@@ -1,13 +1,16 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubeapi makes facts of Kubernetes API objects; it knows no client.
+// Package kubeapi converts Kubernetes API objects into the objects of package
+// watchers. It uses no client: the caller lists, watches or decodes the API objects.
 //
-// It fills in the defaults of the API and decides nothing else: what cannot be parsed is
-// left out and listed in the fact's Problems, and everything else of the object is kept.
-// Objects are never written to, and facts keep no memory of the objects alive but for
-// their short strings.
+// [Service], [EndpointSlice], [Node] and [ServiceCIDR] convert one object each. They
+// apply the defaults of the API and no policy: a value that cannot be parsed is
+// dropped and listed in Problems, the rest of the object is converted. API objects are
+// never modified, and the results hold no reference to them, so an API object can be
+// freed once it is converted.
 //
-// A [Filter] says which objects concern one proxy, to an API server in the form of
-// selectors, and to whoever has unfiltered objects as predicates.
+// A [Filter] selects the objects that one proxy needs. Its methods return label and
+// field selectors, which an API server evaluates, and predicates with the same result
+// for objects that no server has filtered.
 package kubeapi

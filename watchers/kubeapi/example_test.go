@@ -12,16 +12,33 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
+func ExampleFilter() {
+	filter := kubeapi.Filter{ProxyName: "my-proxy"}
+	fmt.Println("selector:", filter.ServiceLabels())
+
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.10"},
+	}
+	fmt.Println("without label:", filter.Service(svc))
+	svc.Labels = map[string]string{kubeapi.LabelProxyName: "my-proxy"}
+	fmt.Println("with label:", filter.Service(svc))
+	// Output:
+	// selector: service.kubernetes.io/service-proxy-name=my-proxy
+	// without label: false
+	// with label: true
+}
+
 func ExampleService() {
-	fact := kubeapi.Service(&corev1.Service{
+	svc := kubeapi.Service(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec: corev1.ServiceSpec{
-			ClusterIP:   "10.96.0.010", // old objects have such addresses
+			ClusterIP:   "10.96.0.010", // leading zeros, as in objects of old clusters
 			ExternalIPs: []string{"192.0.2.1", "example.org"},
 		},
 	})
-	fmt.Println(fact.Name, fact.ClusterIP, fact.ExternalIPs)
-	for _, p := range fact.Problems {
+	fmt.Println(svc.Name, svc.ClusterIP, svc.ExternalIPs)
+	for _, p := range svc.Problems {
 		fmt.Println(p)
 	}
 	// Output:

@@ -15,18 +15,18 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// LabelProxyName is the label that gives a Service to a proxy of that name, and
-// takes it from the proxy that has none.
+// LabelProxyName is the label of Services that are implemented by the proxy of that
+// name instead of the default proxy of the cluster.
 const LabelProxyName = "service.kubernetes.io/service-proxy-name"
 
-// A Filter says which Services and EndpointSlices concern one proxy, or a server of
-// several. The zero Filter is that of a cluster's ordinary proxy.
+// A Filter selects the Services and EndpointSlices that a proxy, or a server for
+// several proxies, needs. The zero Filter is that of the default proxy of a cluster.
 type Filter struct {
-	// ProxyName is the value of [LabelProxyName] that the Services of this proxy
-	// have; "" stands for Services without that label.
+	// ProxyName selects Services by the value of [LabelProxyName]; "" selects Services
+	// without that label.
 	ProxyName string
-	// AllProxies takes in the Services of all proxies, for servers that serve several;
-	// each Service says whose it is. ProxyName must be empty then.
+	// AllProxies selects the Services of all proxies, for a server whose clients are
+	// different proxies. ProxyName must be empty then.
 	AllProxies bool
 }
 
@@ -41,49 +41,49 @@ func (f Filter) ServiceLabels() string {
 	return LabelProxyName + "=" + f.ProxyName
 }
 
-// ServiceFields returns the field selector for Services: none that are headless.
+// ServiceFields returns the field selector for Services. It excludes headless ones.
 func (f Filter) ServiceFields() string { return "spec.clusterIP!=" + corev1.ClusterIPNone }
 
-// EndpointSliceLabels returns the label selector for EndpointSlices: none of
-// headless Services.
+// EndpointSliceLabels returns the label selector for EndpointSlices. It excludes those
+// of headless Services.
 func (f Filter) EndpointSliceLabels() string { return "!" + corev1.IsHeadlessService }
 
-// NodeFields returns the field selector for one node.
+// NodeFields returns the field selector for the node of the given name.
 func NodeFields(name string) string { return metav1.ObjectNameField + "=" + name }
 
-// Validate returns an error when no Service could have such a ProxyName, or when it
-// stands beside AllProxies.
+// Validate returns an error if ProxyName is not a valid label value, or set together
+// with AllProxies.
 func (f Filter) Validate() error {
 	if f.AllProxies && f.ProxyName != "" {
-		return fmt.Errorf("proxy name %q: all proxies are wanted", f.ProxyName)
+		return fmt.Errorf("ProxyName %q: must be empty with AllProxies", f.ProxyName)
 	}
 	set := labels.Set{LabelProxyName: f.ProxyName}
 	if _, err := labels.ValidatedSelectorFromSet(set); err != nil {
-		return fmt.Errorf("proxy name %q cannot be a label's value: %w", f.ProxyName, err)
+		return fmt.Errorf("ProxyName %q: not a valid label value: %w", f.ProxyName, err)
 	}
 	return nil
 }
 
-// Service reports whether a Service concerns the proxy: what the selectors for
-// Services let through.
+// Service reports whether the filter selects a Service. The result is the same as that
+// of the selectors for Services.
 func (f Filter) Service(s *corev1.Service) bool {
-	fact := watchers.Service{ProxyName: proxyName(s)}
-	if !f.AllProxies && !fact.IsFor(f.ProxyName) {
+	labelled := watchers.Service{ProxyName: proxyName(s)}
+	if !f.AllProxies && !labelled.IsFor(f.ProxyName) {
 		return false
 	}
 	return s.Spec.ClusterIP != corev1.ClusterIPNone
 }
 
-// EndpointSlice reports whether a slice concerns the proxy: what the selector for
-// slices lets through.
+// EndpointSlice reports whether the filter selects a slice. The result is the same as
+// that of the selector for slices.
 func (f Filter) EndpointSlice(s *discoveryv1.EndpointSlice) bool {
 	_, headless := s.Labels[corev1.IsHeadlessService]
 	return !headless
 }
 
-// Object makes the fact of a *Service, *EndpointSlice, *Node or *ServiceCIDR; it is nil
-// when the object does not concern the proxy. An error says that nothing can be made
-// of the object.
+// Object converts a *Service, *EndpointSlice, *Node or *ServiceCIDR of the API. It
+// returns nil for an object that the filter excludes and for a nil pointer. The error is
+// an [*InvalidObjectError], or that object has another type.
 func (f Filter) Object(object any) (watchers.Object, error) {
 	switch o := object.(type) {
 	case *corev1.Service:
@@ -111,5 +111,5 @@ func (f Filter) Object(object any) (watchers.Object, error) {
 		}
 		return ServiceCIDR(o), nil
 	}
-	return nil, fmt.Errorf("a %T is no Service, EndpointSlice, Node or ServiceCIDR", object)
+	return nil, fmt.Errorf("unsupported type %T, want a Service, EndpointSlice, Node or ServiceCIDR of the API", object)
 }

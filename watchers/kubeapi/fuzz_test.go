@@ -14,9 +14,9 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-// Whatever bytes an object was decoded from: no panic, each Problem says where it is
-// and what is wrong, and what is in the fact is fit for use.
-func FuzzFacts(f *testing.F) {
+// FuzzConvert converts objects decoded from arbitrary bytes: there is no panic, each
+// Problem names object and field, and every value in the result is valid.
+func FuzzConvert(f *testing.F) {
 	svc, err := service(func(s *corev1.Service) {
 		s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = []string{"x", "::1"}, []string{"10.0.0.0/8"}
 		s.Spec.Ports, s.Spec.SessionAffinity = []corev1.ServicePort{{Port: 80}}, "ClientIP"
@@ -35,7 +35,7 @@ func FuzzFacts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s corev1.Service
-		_ = s.Unmarshal(data) // what was decoded before an error counts too
+		_ = s.Unmarshal(data) // fields decoded before an error stay set
 		got := kubeapi.Service(&s)
 		checkProblems(t, "Service "+s.Namespace+"/"+s.Name, got.Problems)
 		for _, p := range got.Ports {

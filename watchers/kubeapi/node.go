@@ -11,51 +11,54 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// taintToBeDeleted is set by the cluster autoscaler on nodes that it will remove.
+// taintToBeDeleted is the taint that the cluster autoscaler sets on a node before it
+// removes the node.
 const taintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
-// Node makes the fact of a Node.
+// Node converts a Node.
 func Node(n *corev1.Node) *watchers.Node {
-	r := &reader{object: "Node " + n.Name}
+	p := &fieldParser{object: "Node " + n.Name}
 	out := &watchers.Node{
 		Name:     intern(n.Name),
-		IPs:      append(r.nodeIPs(n, corev1.NodeInternalIP), r.nodeIPs(n, corev1.NodeExternalIP)...),
-		PodCIDRs: r.podCIDRs(&n.Spec),
+		IPs:      append(p.nodeIPs(n, corev1.NodeInternalIP), p.nodeIPs(n, corev1.NodeExternalIP)...),
+		PodCIDRs: p.podCIDRs(&n.Spec),
 		Zone:     intern(n.Labels[corev1.LabelTopologyZone]),
-		Deleting: leaving(n),
+		Deleting: deleting(n),
 	}
-	out.Problems = r.problems
+	out.Problems = p.problems
 	return out
 }
 
-func (r *reader) nodeIPs(n *corev1.Node, kind corev1.NodeAddressType) []netip.Addr {
+func (p *fieldParser) nodeIPs(n *corev1.Node, kind corev1.NodeAddressType) []netip.Addr {
 	var out []netip.Addr
 	for i, a := range n.Status.Addresses {
 		if a.Type != kind {
 			continue
 		}
-		if ip := r.addr(a.Address, "status.addresses[%d].address", i); ip.IsValid() {
+		if ip := p.addr(a.Address, "status.addresses[%d].address", i); ip.IsValid() {
 			out = append(out, ip)
 		}
 	}
 	return out
 }
 
-// podCIDRs reads spec.podCIDRs, or the single one that older objects have instead.
-func (r *reader) podCIDRs(spec *corev1.NodeSpec) []netip.Prefix {
+// podCIDRs parses spec.podCIDRs, or spec.podCIDR of objects that have only that.
+func (p *fieldParser) podCIDRs(spec *corev1.NodeSpec) []netip.Prefix {
 	if len(spec.PodCIDRs) > 0 {
-		return r.prefixes(spec.PodCIDRs, "spec.podCIDRs[%d]")
+		return p.prefixes(spec.PodCIDRs, "spec.podCIDRs[%d]")
 	}
-	if p, ok := ParsePrefix(spec.PodCIDR); ok {
-		return []netip.Prefix{p}
+	if prefix, ok := ParsePrefix(spec.PodCIDR); ok {
+		return []netip.Prefix{prefix}
 	}
 	if spec.PodCIDR != "" {
-		r.problem(spec.PodCIDR, "is not a network in CIDR notation", ignored, "spec.podCIDR")
+		p.invalid(spec.PodCIDR, "is not a network in CIDR notation", ignored, "spec.podCIDR")
 	}
 	return nil
 }
 
-func leaving(n *corev1.Node) bool {
+// deleting reports whether the node is being deleted, or about to be by the cluster
+// autoscaler.
+func deleting(n *corev1.Node) bool {
 	if n.DeletionTimestamp != nil {
 		return true
 	}

@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// ParseAddr reads an address as old API objects may hold it: leading zeros in the
-// octets of an IPv4 address are decimal, and an IPv4 address mapped into IPv6 is the
-// IPv4 address. White space around it does not matter. There are no zones.
+// ParseAddr parses an IP address with the leniency that API objects of old clusters
+// need: surrounding white space is ignored, octets of IPv4 addresses may have leading
+// zeros and are decimal, and an IPv4-mapped IPv6 address becomes the IPv4 address.
+// An address with a zone is invalid.
 func ParseAddr(s string) (addr netip.Addr, ok bool) {
 	s = strings.TrimSpace(s)
 	addr, err := netip.ParseAddr(s)
@@ -26,8 +27,8 @@ func ParseAddr(s string) (addr netip.Addr, ok bool) {
 	return addr.Unmap(), true
 }
 
-// ParsePrefix reads a network with the same leniency as [ParseAddr], also in the
-// length. Bits behind the length are cleared.
+// ParsePrefix parses a network in CIDR notation with the same leniency as [ParseAddr];
+// the prefix length may have leading zeros too. The host bits of the result are zero.
 func ParsePrefix(s string) (prefix netip.Prefix, ok bool) {
 	address, length, found := strings.Cut(strings.TrimSpace(s), "/")
 	addr, isAddr := ParseAddr(address)
@@ -36,14 +37,14 @@ func ParsePrefix(s string) (prefix netip.Prefix, ok bool) {
 		return netip.Prefix{}, false
 	}
 	if addr.Is4() && strings.Contains(address, ":") {
-		bits -= 128 - 32 // the length was that of the mapped form
+		bits -= 128 - 32 // the length counts the 96 bits of the IPv4-mapped form
 	}
 	prefix, err := addr.Prefix(bits)
 	return prefix, err == nil
 }
 
-// withoutLeadingZeros drops the leading zeros of the dotted decimal part of s, which
-// in IPv6 is what follows the last colon.
+// withoutLeadingZeros removes the leading zeros of each octet in the dotted decimal
+// part of s. In an IPv6 address that part follows the last colon.
 func withoutLeadingZeros(s string) string {
 	head, tail := "", s
 	if colon := strings.LastIndexByte(s, ':'); colon >= 0 {
@@ -66,7 +67,7 @@ func trimZeros(s string) string {
 	return "0"
 }
 
-// decimal reads a number without a sign.
+// decimal parses an unsigned number of at most 255.
 func decimal(s string) (int, bool) {
 	n, err := strconv.ParseUint(trimZeros(s), 10, 8)
 	return int(n), err == nil

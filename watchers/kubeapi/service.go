@@ -14,38 +14,38 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// Service makes the fact of a Service, of any type, headless or not.
+// Service converts a Service of any type, including headless ones.
 func Service(s *corev1.Service) *watchers.Service {
-	r := &reader{object: "Service " + s.Namespace + "/" + s.Name}
+	p := &fieldParser{object: "Service " + s.Namespace + "/" + s.Name}
 	spec := &s.Spec
 	out := &watchers.Service{
 		Name:    watchers.ServiceName{Namespace: intern(s.Namespace), Name: intern(s.Name)},
 		Created: s.CreationTimestamp.Time,
-		Type:    r.serviceType(spec.Type),
+		Type:    p.serviceType(spec.Type),
 
-		ClusterIP:    r.clusterIP(spec.ClusterIP, "spec.clusterIP"),
-		ExternalIPs:  r.addrs(spec.ExternalIPs, "spec.externalIPs[%d]"),
-		Ingress:      r.ingress(s.Status.LoadBalancer.Ingress),
-		SourceRanges: r.prefixes(spec.LoadBalancerSourceRanges, "spec.loadBalancerSourceRanges[%d]"),
+		ClusterIP:    p.clusterIP(spec.ClusterIP, "spec.clusterIP"),
+		ExternalIPs:  p.addrs(spec.ExternalIPs, "spec.externalIPs[%d]"),
+		Ingress:      p.ingress(s.Status.LoadBalancer.Ingress),
+		SourceRanges: p.prefixes(spec.LoadBalancerSourceRanges, "spec.loadBalancerSourceRanges[%d]"),
 
-		InternalPolicy: r.policy(string(deref(spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy"),
-		ExternalPolicy: r.policy(string(spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy"),
+		InternalPolicy: p.policy(string(deref(spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy"),
+		ExternalPolicy: p.policy(string(spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy"),
 
-		HealthCheckNodePort: r.optionalPort(spec.HealthCheckNodePort, "spec.healthCheckNodePort"),
-		Affinity:            r.affinity(spec),
-		Ports:               r.servicePorts(spec.Ports),
+		HealthCheckNodePort: p.optionalPort(spec.HealthCheckNodePort, "spec.healthCheckNodePort"),
+		Affinity:            p.affinity(spec),
+		Ports:               p.servicePorts(spec.Ports),
 		ProxyName:           proxyName(s),
 	}
-	ranges := notBlank(spec.LoadBalancerSourceRanges)
+	ranges := countNonBlank(spec.LoadBalancerSourceRanges)
 	out.HasSourceRanges, out.HasInvalidSourceRanges = ranges > 0, ranges > len(out.SourceRanges)
 	for i, ip := range spec.ClusterIPs {
-		out.ClusterIPs = appendOnce(out.ClusterIPs, r.clusterIP(ip, "spec.clusterIPs[%d]", i), len(spec.ClusterIPs))
+		out.ClusterIPs = appendWithRoom(out.ClusterIPs, p.clusterIP(ip, "spec.clusterIPs[%d]", i), len(spec.ClusterIPs))
 	}
 	for i, f := range spec.IPFamilies {
-		out.IPFamilies = appendOnce(out.IPFamilies, r.family(f, i), len(spec.IPFamilies))
+		out.IPFamilies = appendWithRoom(out.IPFamilies, p.family(f, i), len(spec.IPFamilies))
 	}
-	r.pairs(spec)
-	out.Problems = r.problems
+	p.checkFamilyPairs(spec)
+	out.Problems = p.problems
 	return out
 }
 
@@ -58,23 +58,24 @@ func proxyName(s *corev1.Service) *string {
 	return &name
 }
 
-// pairs checks that cluster IPs and families come in pairs. Headless Services may have
-// more families, and without families the addresses speak for themselves.
-func (r *reader) pairs(spec *corev1.ServiceSpec) {
+// checkFamilyPairs checks that spec.clusterIPs and spec.ipFamilies have the same length.
+// Headless Services may list more families. Without any families, each address
+// determines its own.
+func (p *fieldParser) checkFamilyPairs(spec *corev1.ServiceSpec) {
 	assigned := spec.ClusterIP != "" && spec.ClusterIP != corev1.ClusterIPNone && spec.Type != corev1.ServiceTypeExternalName
 	if !assigned || len(spec.IPFamilies) == 0 {
 		return
 	}
 	ips, families := len(spec.ClusterIPs), len(spec.IPFamilies)
 	for i := ips; i < families; i++ {
-		r.missing(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
+		p.add(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
 	}
 	for i := families; i < ips; i++ {
-		r.missing(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
+		p.add(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
 	}
 }
 
-func (r *reader) serviceType(t corev1.ServiceType) watchers.ServiceType {
+func (p *fieldParser) serviceType(t corev1.ServiceType) watchers.ServiceType {
 	switch t {
 	case "", corev1.ServiceTypeClusterIP:
 		return watchers.TypeClusterIP
@@ -85,101 +86,101 @@ func (r *reader) serviceType(t corev1.ServiceType) watchers.ServiceType {
 	case corev1.ServiceTypeExternalName:
 		return watchers.TypeExternalName
 	}
-	r.problem(string(t), "is not a type of Service", "taken as ClusterIP", "spec.type")
+	p.invalid(string(t), "is not a Service type", "treated as ClusterIP", "spec.type")
 	return watchers.TypeClusterIP
 }
 
-func (r *reader) clusterIP(s, field string, index ...any) netip.Addr {
+func (p *fieldParser) clusterIP(s, field string, index ...any) netip.Addr {
 	if s == corev1.ClusterIPNone {
 		return netip.Addr{}
 	}
-	return r.addr(s, field, index...)
+	return p.addr(s, field, index...)
 }
 
-func (r *reader) family(f corev1.IPFamily, index int) watchers.IPFamily {
+func (p *fieldParser) family(f corev1.IPFamily, index int) watchers.IPFamily {
 	switch f {
 	case corev1.IPv4Protocol:
 		return watchers.IPv4
 	case corev1.IPv6Protocol:
 		return watchers.IPv6
 	}
-	r.problem(string(f), "is not an IP family", ignored, "spec.ipFamilies[%d]", index)
+	p.invalid(string(f), "is not IPv4 or IPv6", ignored, "spec.ipFamilies[%d]", index)
 	return 0
 }
 
-func (r *reader) policy(p, field string) watchers.TrafficPolicy {
-	switch p {
+func (p *fieldParser) policy(policy, field string) watchers.TrafficPolicy {
+	switch policy {
 	case "", string(corev1.ServiceExternalTrafficPolicyCluster):
 		return watchers.PolicyCluster
 	case string(corev1.ServiceExternalTrafficPolicyLocal):
 		return watchers.PolicyLocal
 	}
-	r.problem(p, "is not a traffic policy", "taken as Cluster", "%s", field)
+	p.invalid(policy, "is not Cluster or Local", "treated as Cluster", "%s", field)
 	return watchers.PolicyCluster
 }
 
-// affinity reads the session affinity. The API server fills in the timeout, but the
-// objects of others may lack it.
-func (r *reader) affinity(spec *corev1.ServiceSpec) time.Duration {
+// affinity returns the timeout of ClientIP session affinity, or 0 for no affinity. The
+// API server always sets a timeout; objects from other sources may have none.
+func (p *fieldParser) affinity(spec *corev1.ServiceSpec) time.Duration {
 	switch spec.SessionAffinity {
 	case "", corev1.ServiceAffinityNone:
 		return 0
 	case corev1.ServiceAffinityClientIP:
 	default:
-		r.problem(string(spec.SessionAffinity), "is not a session affinity", "taken as None", "spec.sessionAffinity")
+		p.invalid(string(spec.SessionAffinity), "is not None or ClientIP", "treated as None", "spec.sessionAffinity")
 		return 0
 	}
-	const standard = corev1.DefaultClientIPServiceAffinitySeconds
-	seconds := standard
+	const defaultSeconds = corev1.DefaultClientIPServiceAffinitySeconds
+	seconds := defaultSeconds
 	if c := spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
-		seconds = deref(c.ClientIP.TimeoutSeconds, standard)
+		seconds = deref(c.ClientIP.TimeoutSeconds, defaultSeconds)
 	}
 	if seconds < 1 || seconds > 86400 {
-		r.problem(seconds, "is not a number of seconds from 1 to 86400", "taken as 10800",
+		p.invalid(seconds, "is out of range 1-86400", "treated as 10800",
 			"spec.sessionAffinityConfig.clientIP.timeoutSeconds")
-		seconds = standard
+		seconds = defaultSeconds
 	}
 	return time.Duration(seconds) * time.Second
 }
 
-// ingress reads the addresses of load balancers. A mode that is not known cannot be
-// one in which the node may take the packets.
-func (r *reader) ingress(list []corev1.LoadBalancerIngress) []watchers.Ingress {
+// ingress parses the addresses of load balancers. An unknown IP mode is treated as
+// Proxy, the mode in which the node must not handle packets to the address.
+func (p *fieldParser) ingress(list []corev1.LoadBalancerIngress) []watchers.Ingress {
 	var out []watchers.Ingress
 	for i, in := range list {
-		ip := r.addr(in.IP, "status.loadBalancer.ingress[%d].ip", i)
+		ip := p.addr(in.IP, "status.loadBalancer.ingress[%d].ip", i)
 		if !ip.IsValid() {
 			continue
 		}
 		mode := deref(in.IPMode, corev1.LoadBalancerIPModeVIP)
 		if mode != corev1.LoadBalancerIPModeVIP && mode != corev1.LoadBalancerIPModeProxy {
-			r.problem(string(mode), "is not an IP mode", "taken as Proxy", "status.loadBalancer.ingress[%d].ipMode", i)
+			p.invalid(string(mode), "is not VIP or Proxy", "treated as Proxy", "status.loadBalancer.ingress[%d].ipMode", i)
 		}
-		out = appendOnce(out, watchers.Ingress{IP: ip, Proxy: mode != corev1.LoadBalancerIPModeVIP}, len(list)-i)
+		out = appendWithRoom(out, watchers.Ingress{IP: ip, Proxy: mode != corev1.LoadBalancerIPModeVIP}, len(list)-i)
 	}
 	return out
 }
 
-func (r *reader) servicePorts(list []corev1.ServicePort) []watchers.ServicePort {
+func (p *fieldParser) servicePorts(list []corev1.ServicePort) []watchers.ServicePort {
 	var out []watchers.ServicePort
 	for i := range list {
-		p := &list[i]
-		protocol, known := r.protocol(p.Protocol, "spec.ports[%d].protocol", i)
-		number, valid := r.port(p.Port, "spec.ports[%d].port", i)
+		port := &list[i]
+		protocol, known := p.protocol(port.Protocol, "spec.ports[%d].protocol", i)
+		number, valid := p.port(port.Port, "spec.ports[%d].port", i)
 		if !known || !valid {
 			continue
 		}
-		out = appendOnce(out, watchers.ServicePort{
-			Name:     intern(p.Name),
+		out = appendWithRoom(out, watchers.ServicePort{
+			Name:     intern(port.Name),
 			Protocol: protocol,
 			Port:     number,
-			NodePort: r.optionalPort(p.NodePort, "spec.ports[%d].nodePort", i),
+			NodePort: p.optionalPort(port.NodePort, "spec.ports[%d].nodePort", i),
 		}, len(list)-i)
 	}
 	return out
 }
 
-func notBlank(list []string) (n int) {
+func countNonBlank(list []string) (n int) {
 	for _, s := range list {
 		if strings.TrimSpace(s) != "" {
 			n++

@@ -9,10 +9,10 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// ServiceCIDR makes the fact of a ServiceCIDR.
+// ServiceCIDR converts a ServiceCIDR.
 func ServiceCIDR(c *networkingv1.ServiceCIDR) *watchers.ServiceCIDR {
-	r := &reader{object: "ServiceCIDR " + c.Name}
-	out := &watchers.ServiceCIDR{Name: intern(c.Name), Networks: r.prefixes(c.Spec.CIDRs, "spec.cidrs[%d]")}
-	out.Problems = r.problems
+	p := &fieldParser{object: "ServiceCIDR " + c.Name}
+	out := &watchers.ServiceCIDR{Name: intern(c.Name), Networks: p.prefixes(c.Spec.CIDRs, "spec.cidrs[%d]")}
+	out.Problems = p.problems
 	return out
 }

@@ -21,74 +21,74 @@ import (
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
-// briefly is the shortest time of affinity that leaves room for a slow machine.
-const briefly = 3 * time.Second
+// shortAffinity is the shortest affinity timeout that a slow machine can test reliably.
+const shortAffinity = 3 * time.Second
 
-// testAffinityTimeout has clients who stay as long as they come back in time, and may
-// choose anew when they do not.
-func testAffinityTimeout(t *testing.T, w *world, _ *proxyUnderTest) {
-	seconds := int32(briefly / time.Second)
-	brief := func(s *corev1.ServiceSpec) {
+// testAffinityTimeout checks that clients keep their endpoint while the time between two
+// connections is below the affinity timeout, and can get another one after it.
+func testAffinityTimeout(t *testing.T, fx *fixture, _ *proxyUnderTest) {
+	seconds := int32(shortAffinity / time.Second)
+	shortTimeout := func(s *corev1.ServiceSpec) {
 		affinity(s)
 		s.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
 	}
-	services := []service{edited(of(nodePort, plain("brief", "pod1", "pod2", "rpod1")), brief)}
-	addresses := book{}
-	addresses.add(w, w.apply(t, nil, services)["brief"])
-	defer w.apply(t, services, nil)
-	w.barrier(t, syncLimit)
+	services := []service{edited(of(nodePort, plain("brief", "pod1", "pod2", "rpod1")), shortTimeout)}
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, services)["brief"])
+	defer fx.apply(t, services, nil)
+	fx.barrier(t, syncLimit)
 	probes, err := parseProbes("pod3,node cluster:80 = pod1\nclient nodeport:80 = pod1", "brief")
 	require.NoError(t, err)
 	var clients sync.WaitGroup
 	for _, p := range probes {
 		p.at, _ = addresses.find(p.service, p.kind, p.family, p.port, p.proto)
 		if p.from == "client" && p.proto == "udp" || p.from == "pod3" && p.proto == "tcp" || p.from == "node" && p.family == "6" {
-			clients.Go(func() { stayAndLeave(t, w, p) })
+			clients.Go(func() { checkAffinityOf(t, fx, p) })
 		}
 	}
 	clients.Wait()
 }
 
-// stayAndLeave is one client. What it waits for is what is tested: the kernel's clock
-// has no other hand to turn.
-func stayAndLeave(t *testing.T, w *world, p probe) {
-	ask := func() string { return w.Places[p.from].Probe(t.Context(), p.proto, p.at, 4*time.Second).Server }
+// checkAffinityOf runs one client. It waits in real time, because the timeout is the
+// kernel's.
+func checkAffinityOf(t *testing.T, fx *fixture, p probe) {
+	ask := func() string { return fx.Places[p.from].Probe(t.Context(), p.proto, p.at, 4*time.Second).Server }
 	first := ask()
 	if !strings.HasPrefix(first, "pod") && !strings.HasPrefix(first, "rpod") {
 		t.Errorf("%s: %s", p.key(), first)
 		return
 	}
-	for range 4 { // longer than the time in all
-		pause(briefly * 2 / 5)
+	for range 4 { // longer than the timeout in total
+		pause(shortAffinity * 2 / 5)
 		if again := ask(); again != first {
-			t.Errorf("%s: %s answers, %s did within the time", p.key(), again, first)
+			t.Errorf("%s: got %s, want %s within the affinity timeout", p.key(), again, first)
 			return
 		}
 	}
-	for range 25 { // chance alone keeps one of three servers once in 10^12
-		pause(briefly + briefly/3)
+	for range 25 { // the probability of the same endpoint each time is 10^-12
+		pause(shortAffinity + shortAffinity/3)
 		if ask() != first {
 			return
 		}
 	}
-	t.Errorf("%s: %s answers long after the time", p.key(), first)
+	t.Errorf("%s: still %s after the affinity timeout", p.key(), first)
 }
 
-// testCloseWait has a server that does not end what its client has ended: the kernel
-// must keep the connection for the hour that kube-proxy asks it for.
-func testCloseWait(t *testing.T, w *world, _ *proxyUnderTest) {
+// testCloseWait half-closes a connection: the conntrack entry must stay for the hour that
+// kube-proxy configures for CLOSE_WAIT.
+func testCloseWait(t *testing.T, fx *fixture, _ *proxyUnderTest) {
 	const port = 8090
 	services := []service{{name: "half-closed", ports: []string{"web:80/tcp"}, slices: []slice{{ports: []string{fmt.Sprintf("web:%d/tcp", port)}, endpoints: []string{"pod2"}}}}}
-	addresses := book{}
-	addresses.add(w, w.apply(t, nil, services)["half-closed"])
-	defer w.apply(t, services, nil)
-	w.barrier(t, syncLimit)
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, services)["half-closed"])
+	defer fx.apply(t, services, nil)
+	fx.barrier(t, syncLimit)
 	for f, table := range []string{"ipv4", "ipv6"} {
 		at, _ := addresses.find("half-closed", "cluster", family(f), 80, "tcp")
-		listener, err := w.Places["pod2"].Namespace.Listen(t.Context(), "tcp", netip.AddrPortFrom(w.Places["pod2"].Addrs[f], port).String())
+		listener, err := fx.Places["pod2"].Namespace.Listen(t.Context(), "tcp", netip.AddrPortFrom(fx.Places["pod2"].Addrs[f], port).String())
 		require.NoError(t, err)
 		defer listener.Close()
-		client, err := w.Places["pod3"].Dial(t.Context(), "tcp", at)
+		client, err := fx.Places["pod3"].Dial(t.Context(), "tcp", at)
 		require.NoError(t, err)
 		defer client.Close()
 		server, err := listener.Accept()
@@ -96,84 +96,84 @@ func testCloseWait(t *testing.T, w *world, _ *proxyUnderTest) {
 		defer server.Close()
 		require.NoError(t, client.Conn.(*net.TCPConn).CloseWrite())
 		eventually(t, 10*time.Second, "connection in CLOSE_WAIT", func() error {
-			out, err := w.Node.Namespace.Output(t.Context(), "conntrack", "-L", "-f", table, "-p", "tcp", "--state", "CLOSE_WAIT", "-d", at.Addr().String())
+			out, err := fx.Node.Namespace.Output(t.Context(), "conntrack", "-L", "-f", table, "-p", "tcp", "--state", "CLOSE_WAIT", "-d", at.Addr().String())
 			if err != nil {
 				return err
 			}
 			found := regexp.MustCompile(`(?m)^tcp +6 (\d+) CLOSE_WAIT`).FindStringSubmatch(out)
 			if found == nil {
-				return fmt.Errorf("no such connection in:\n%s", out)
+				return fmt.Errorf("no connection in CLOSE_WAIT in:\n%s", out)
 			}
 			left, err := strconv.Atoi(found[1])
 			if err == nil && (left < 3600-60 || left > 3600) {
-				err = fmt.Errorf("%d seconds left", left)
+				err = fmt.Errorf("%d seconds left, want about 3600", left)
 			}
 			return err
 		})
 	}
 }
 
-// testInvalidState has a server from which comes a segment that belongs to no window.
-// If it reached the client with the server's own address, the client would reset the
-// connection: it knows only the Service.
-func testInvalidState(t *testing.T, w *world, _ *proxyUnderTest) {
+// testInvalidState sends a segment outside of the TCP window from a server. The kernel does
+// not translate the source address of such a segment, and a client that received it would
+// reset the connection, because it is connected to the cluster IP.
+func testInvalidState(t *testing.T, fx *fixture, _ *proxyUnderTest) {
 	const port = 8091
 	services := []service{{name: "invalid", ports: []string{"web:80/tcp"}, slices: []slice{{ports: []string{fmt.Sprintf("web:%d/tcp", port)}, endpoints: []string{"pod1"}}}}}
-	addresses := book{}
-	addresses.add(w, w.apply(t, nil, services)["invalid"])
-	defer w.apply(t, services, nil)
-	w.barrier(t, syncLimit)
-	try := func(name string, distance int32) {
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, services)["invalid"])
+	defer fx.apply(t, services, nil)
+	fx.barrier(t, syncLimit)
+	inject := func(name string, offset int32) {
 		for f := range 2 {
 			t.Run(name+", IPv"+family(f), func(t *testing.T) {
 				at, _ := addresses.find("invalid", "cluster", family(f), 80, "tcp")
-				server := w.Places["pod1"]
-				tellStray(t, w, server, netip.AddrPortFrom(server.Addrs[f], port), at, distance)
+				server := fx.Places["pod1"]
+				injectSegment(t, fx, server, netip.AddrPortFrom(server.Addrs[f], port), at, offset)
 			})
 		}
 	}
-	try("late", -100000)
-	// Against what is far ahead of its time only the setting helps that
-	// --conntrack-tcp-be-liberal makes; the iptables mode also drops it.
-	liberal(t, w, "1")
-	defer liberal(t, w, "0")
-	try("early", 1<<30)
+	inject("before the window", -100000)
+	// A segment far ahead of the window needs the setting of --conntrack-tcp-be-liberal; the
+	// iptables mode drops it without.
+	setConntrackLiberal(t, fx, "1")
+	defer setConntrackLiberal(t, fx, "0")
+	inject("after the window", 1<<30)
 }
 
-func liberal(t *testing.T, w *world, value string) {
+func setConntrackLiberal(t *testing.T, fx *fixture, value string) {
 	t.Helper()
-	require.NoError(t, w.Node.Namespace.Do(func() error {
+	require.NoError(t, fx.Node.Namespace.Do(func() error {
 		return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", []byte(value), 0o644)
 	}))
 }
 
-// tellStray connects to a Service, injects a segment that is so many bytes away from
-// what is due, and requires the connection to go on without a reset.
-func tellStray(t *testing.T, w *world, server *cluster.Place, own, service netip.AddrPort, distance int32) {
+// injectSegment connects to a Service, injects a segment whose sequence number differs by
+// offset from the expected one, and requires the connection to continue without a reset.
+func injectSegment(t *testing.T, fx *fixture, server *cluster.Place, own, service netip.AddrPort, offset int32) {
 	listener, err := server.Namespace.Listen(t.Context(), "tcp", own.String())
 	require.NoError(t, err)
 	defer listener.Close()
 	wire, err := server.Namespace.ListenPacket(t.Context(), "ip:tcp", own.Addr().String())
 	require.NoError(t, err)
 	defer wire.Close()
-	client, err := w.Places["pod3"].Dial(t.Context(), "tcp", service)
+	client, err := fx.Places["pod3"].Dial(t.Context(), "tcp", service)
 	require.NoError(t, err)
 	defer client.Close()
 	conn, err := listener.Accept()
 	require.NoError(t, err)
 	defer conn.Close()
 	peer := netip.MustParseAddrPort(conn.RemoteAddr().String())
-	require.Equal(t, w.Places["pod3"].Addrs[addrFamily(own.Addr())], peer.Addr())
+	require.Equal(t, fx.Places["pod3"].Addrs[addrFamily(own.Addr())], peer.Addr())
 
 	last := nextSegment(t, wire, peer.Port(), own.Port(), func(s segment) bool { return !s.has(flagSYN) })
-	stray := segment{from: own.Port(), to: peer.Port(), seq: last.ack + uint32(distance), ack: last.seq, flags: flagPSH | flagACK, data: []byte("stray")}
-	_, err = wire.WriteTo(stray.encode(own.Addr(), peer.Addr()), &net.IPAddr{IP: peer.Addr().AsSlice()})
+	injected := segment{from: own.Port(), to: peer.Port(), seq: last.ack + uint32(offset), ack: last.seq, flags: flagPSH | flagACK, data: []byte("injected")}
+	_, err = wire.WriteTo(injected.encode(own.Addr(), peer.Addr()), &net.IPAddr{IP: peer.Addr().AsSlice()})
 	require.NoError(t, err)
 	for _, word := range []string{"one", "two", "three"} {
-		talk(t, client, conn, word)
-		talk(t, conn, client, word)
+		exchange(t, client, conn, word)
+		exchange(t, conn, client, word)
 	}
-	// Whatever the client answered to the stray has come before these words.
+	// A reset by the client would have arrived before this segment.
 	nextSegment(t, wire, peer.Port(), own.Port(), func(s segment) bool {
 		require.False(t, s.has(flagRST), "the client has reset the connection")
 		return strings.Contains(string(s.data), "three")
@@ -187,7 +187,7 @@ func addrFamily(a netip.Addr) int {
 	return 1
 }
 
-func talk(t *testing.T, from, to net.Conn, word string) {
+func exchange(t *testing.T, from, to net.Conn, word string) {
 	t.Helper()
 	deadline := time.Now().Add(4 * time.Second)
 	require.NoError(t, from.SetDeadline(deadline))
@@ -200,7 +200,7 @@ func talk(t *testing.T, from, to net.Conn, word string) {
 	require.Equal(t, word, string(got))
 }
 
-// A segment is what matters of one of TCP.
+// A segment holds the relevant fields of a TCP segment.
 type segment struct {
 	from, to uint16
 	seq, ack uint32
@@ -214,7 +214,7 @@ const (
 
 func (s segment) has(flag byte) bool { return s.flags&flag != 0 }
 
-// encode returns the segment with its checksum, as it is sent between two addresses.
+// encode returns the segment with the checksum for the two addresses.
 func (s segment) encode(from, to netip.Addr) []byte {
 	b := make([]byte, 20, 20+len(s.data))
 	binary.BigEndian.PutUint16(b, s.from)
@@ -237,9 +237,9 @@ func (s segment) encode(from, to netip.Addr) []byte {
 	return b
 }
 
-// nextSegment reads until a segment between the ports is as wanted. Raw sockets give
-// segments without the header of the network.
-func nextSegment(t *testing.T, wire net.PacketConn, from, to uint16, wanted func(segment) bool) segment {
+// nextSegment reads until it finds a segment between the ports that match accepts. A raw
+// socket returns segments without the IP header.
+func nextSegment(t *testing.T, wire net.PacketConn, from, to uint16, match func(segment) bool) segment {
 	t.Helper()
 	require.NoError(t, wire.SetReadDeadline(time.Now().Add(10*time.Second)))
 	buffer := make([]byte, 4096)
@@ -254,7 +254,7 @@ func nextSegment(t *testing.T, wire net.PacketConn, from, to uint16, wanted func
 			from: from, to: to, seq: binary.BigEndian.Uint32(b[4:]), ack: binary.BigEndian.Uint32(b[8:]),
 			flags: b[13], data: b[min(n, int(b[12]>>4)*4):],
 		}
-		if wanted(s) {
+		if match(s) {
 			return s
 		}
 	}

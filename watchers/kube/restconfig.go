@@ -8,13 +8,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Tuned returns a copy of a client configuration that suits a [Watcher]: protobuf
-// instead of JSON, which costs server and client a fraction, no compression, since the
-// server would compress each event for each of its watchers, a user agent by which
-// operators recognise it, and no client-side rate limit below that of a few
-// reflectors starting together. What the configuration already says is kept, but
-// for the content type when that is JSON. Where the network to the server is dear, set
-// DisableCompression back.
+// Tuned returns a copy of a client configuration with these settings for a [Watcher]:
+//
+//   - Protobuf instead of JSON, which needs a fraction of the CPU on both sides.
+//   - No compression: the server would compress each event for each of its watchers.
+//     Set DisableCompression to false where network traffic is expensive.
+//   - A user agent that identifies the client in the logs of the API server.
+//   - A client-side rate limit that lets all reflectors start at once.
+//
+// Settings that config already has are kept, except a content type of JSON.
 func Tuned(config *rest.Config) *rest.Config {
 	out := rest.CopyConfig(config)
 	if out.ContentType == "" || out.ContentType == runtime.ContentTypeJSON {

@@ -18,32 +18,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stopwatch tells, from outside of any proxy, when packets from the API server reach
-// the node and when the node's kernel has new rules.
+// A stopwatch records, independently of the proxy, when packets from the API server reach
+// the node and when the nftables rules of the node change.
 type stopwatch struct {
+	changed chan struct{} // receives after a new time; capacity 1
+
 	mu      sync.Mutex
 	packets []time.Time
 	rules   []time.Time
-	changed chan struct{} // has room for one
 	err     error
 }
 
-// startStopwatch listens on the node until the test ends.
-func startStopwatch(t *testing.T, w *world) *stopwatch {
+// startStopwatch records on the node until the test ends.
+func startStopwatch(t *testing.T, fx *fixture) *stopwatch {
 	t.Helper()
 	s := &stopwatch{changed: make(chan struct{}, 1)}
 	packets, rules := -1, -1
-	require.NoError(t, w.Node.Namespace.Do(func() (err error) {
+	require.NoError(t, fx.Node.Namespace.Do(func() (err error) {
 		if packets, err = openPackets("eth0"); err == nil {
 			rules, err = openRules()
 		}
 		return err
 	}))
-	api := w.control.Addr()
+	api := fx.control.Addr()
 	var readers sync.WaitGroup
 	files := []*os.File{os.NewFile(uintptr(packets), "packets"), os.NewFile(uintptr(rules), "rules")}
 	readers.Go(func() {
-		s.read(files[0], func(b []byte) bool { return carries(b, api) }, &s.packets)
+		s.read(files[0], func(b []byte) bool { return isDataFrom(b, api) }, &s.packets)
 	})
 	readers.Go(func() {
 		s.read(files[1], func([]byte) bool { return true }, &s.rules)
@@ -57,25 +58,25 @@ func startStopwatch(t *testing.T, w *world) *stopwatch {
 	return s
 }
 
-// openPackets opens a socket that gets copies of the IPv4 packets of an interface.
+// openPackets opens a socket that receives copies of the IPv4 packets of an interface.
 func openPackets(name string) (int, error) {
 	device, err := net.InterfaceByName(name)
 	if err != nil {
 		return -1, err
 	}
-	const ipv4 = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8 // in the order of the network
+	const ipv4 = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8 // in network byte order
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, ipv4)
 	if err != nil {
 		return -1, fmt.Errorf("packet socket: %w", err)
 	}
-	// The kernel says when a packet came: whoever reads it may be late.
+	// The kernel adds the arrival time, because the read may be late.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return -1, fmt.Errorf("time stamps: %w", err)
+		return -1, fmt.Errorf("timestamps of packet socket: %w", err)
 	}
 	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: device.Index})
 }
 
-// openRules opens a socket that is told of all changes of nftables.
+// openRules opens a socket that receives all change notifications of nftables.
 func openRules() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -85,8 +86,8 @@ func openRules() (int, error) {
 	return fd, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (nftables - 1)})
 }
 
-// carries tells whether an IPv4 packet is TCP from an address and has content.
-func carries(b []byte, from netip.AddrPort) bool {
+// isDataFrom reports whether an IPv4 packet is a TCP segment with data from an address.
+func isDataFrom(b []byte, from netip.AddrPort) bool {
 	if len(b) < 40 || b[9] != unix.IPPROTO_TCP || netip.AddrFrom4([4]byte(b[12:16])) != from.Addr() {
 		return false
 	}
@@ -97,7 +98,8 @@ func carries(b []byte, from netip.AddrPort) bool {
 	return total > ip+int(b[ip+12]>>4)*4
 }
 
-func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time) {
+// read appends the arrival time of each matching message to times, until f is closed.
+func (s *stopwatch) read(f *os.File, match func([]byte) bool, times *[]time.Time) {
 	buffer := make([]byte, 1<<16)
 	for {
 		n, at, err := receive(f, buffer)
@@ -107,11 +109,11 @@ func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time
 			s.err = err
 			return
 		}
-		if !wanted(buffer[:n]) {
+		if !match(buffer[:n]) {
 			continue
 		}
 		s.mu.Lock()
-		*into = append(*into, at)
+		*times = append(*times, at)
 		s.mu.Unlock()
 		select {
 		case s.changed <- struct{}{}:
@@ -120,23 +122,23 @@ func (s *stopwatch) read(f *os.File, wanted func([]byte) bool, into *[]time.Time
 	}
 }
 
-// receive reads a message and when it came, if the kernel tells; otherwise that is now.
+// receive reads a message. at is its arrival time if the kernel provides it, or else now.
 func receive(f *os.File, buffer []byte) (n int, at time.Time, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return 0, at, err
 	}
 	control := make([]byte, 256)
-	more, failed := 0, error(nil)
+	controlLen, readErr := 0, error(nil)
 	err = conn.Read(func(fd uintptr) bool {
-		n, more, _, _, failed = unix.Recvmsg(int(fd), buffer, control, 0)
-		return failed != unix.EAGAIN
+		n, controlLen, _, _, readErr = unix.Recvmsg(int(fd), buffer, control, 0)
+		return readErr != unix.EAGAIN
 	})
 	at = time.Now()
-	if err = errors.Join(err, failed); err != nil {
+	if err = errors.Join(err, readErr); err != nil {
 		return 0, at, err
 	}
-	messages, err := unix.ParseSocketControlMessage(control[:more])
+	messages, err := unix.ParseSocketControlMessage(control[:controlLen])
 	for _, m := range messages {
 		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
 			at = time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
@@ -145,8 +147,8 @@ func receive(f *os.File, buffer []byte) (n int, at time.Time, err error) {
 	return n, at, err
 }
 
-// time runs a write and returns how long after the packet that told of it the kernel
-// had new rules.
+// time runs write and returns the time from the packet with the change to the first change
+// of rules after it.
 func (s *stopwatch) time(t *testing.T, limit time.Duration, write func()) time.Duration {
 	t.Helper()
 	s.mu.Lock()

@@ -22,47 +22,47 @@ import (
 // A proxyUnderTest is a program with the command line of kube-proxy.
 type proxyUnderTest struct {
 	name, pkg, mode string
-	// differences are what it does otherwise than the cases say, on purpose.
+	// differences are its documented deviations from the results that the cases want.
 	differences []difference
-	// extra are arguments for one story.
+	// extra holds additional arguments of one test.
 	extra []string
-	// heals says that it notices when somebody removes its rules.
-	heals   bool
-	path    string
-	process *netns.Process
+	// restoresRules reports whether it soon restores rules that another program has deleted.
+	restoresRules bool
+	path          string
+	process       *netns.Process
 }
 
 func proxies() []*proxyUnderTest {
 	return []*proxyUnderTest{
-		{name: "kpng", pkg: controlplane.OurProxyPackage, mode: "nftables", heals: true},
+		{name: "kpng", pkg: controlplane.KPNGProxyPackage, mode: "nftables", restoresRules: true},
 		{name: "kube-proxy", pkg: controlplane.KubeProxyPackage, mode: "nftables"},
-		{name: "kube-proxy-iptables", pkg: controlplane.KubeProxyPackage, mode: "iptables", differences: iptablesDifferences(), heals: true},
+		{name: "kube-proxy-iptables", pkg: controlplane.KubeProxyPackage, mode: "iptables", differences: iptablesDifferences(), restoresRules: true},
 	}
 }
 
-func (p *proxyUnderTest) build(t testing.TB, w *world) {
+func (p *proxyUnderTest) build(t testing.TB, fx *fixture) {
 	t.Helper()
-	paths, err := w.binaries.Build(t.Context(), p.pkg)
+	paths, err := fx.binaries.Build(t.Context(), p.pkg)
 	require.NoError(t, err)
 	p.path = paths[0]
 }
 
-func (p *proxyUnderTest) args(w *world) []string {
+func (p *proxyUnderTest) args(fx *fixture) []string {
 	return append([]string{
-		"--kubeconfig=" + w.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=" + p.mode,
+		"--kubeconfig=" + fx.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=" + p.mode,
 		"--cluster-cidr=" + cluster.PodCIDR4 + "," + cluster.PodCIDR6, "--detect-local-mode=ClusterCIDR",
 		"--healthz-bind-address=0.0.0.0:10256", "--metrics-bind-address=127.0.0.1:10249",
-		// The size of the table belongs to the machine, not to a namespace.
+		// The size of the conntrack table is a setting of the machine, not of a namespace.
 		"--conntrack-max-per-core=0", "--v=2",
-		// How often that mode looks whether its rules are still there.
+		// The interval at which the iptables mode checks that its rules exist.
 		"--iptables-sync-period=5s",
 	}, p.extra...)
 }
 
 // start starts the proxy on the node; it is killed at the end of the test.
-func (p *proxyUnderTest) start(t testing.TB, w *world) {
+func (p *proxyUnderTest) start(t testing.TB, fx *fixture) {
 	t.Helper()
-	process, err := p.launch(w)
+	process, err := p.launch(fx)
 	require.NoError(t, err)
 	p.process = process
 	t.Cleanup(func() {
@@ -73,40 +73,40 @@ func (p *proxyUnderTest) start(t testing.TB, w *world) {
 	})
 }
 
-// startAgain starts it once more, after its end; start's cleanup applies.
-func (p *proxyUnderTest) startAgain(t testing.TB, w *world) {
+// restart starts the proxy again after it has ended. The cleanup of start kills it.
+func (p *proxyUnderTest) restart(t testing.TB, fx *fixture) {
 	t.Helper()
-	process, err := p.launch(w)
+	process, err := p.launch(fx)
 	require.NoError(t, err)
 	p.process = process
 }
 
-func (p *proxyUnderTest) launch(w *world) (*netns.Process, error) {
-	return w.Node.Namespace.Run(netns.Program{Name: "proxy-" + p.name, Path: p.path, Args: p.args(w), Dir: w.dir})
+func (p *proxyUnderTest) launch(fx *fixture) (*netns.Process, error) {
+	return fx.Node.Namespace.Run(netns.Program{Name: "proxy-" + p.name, Path: p.path, Args: p.args(fx), Dir: fx.dir})
 }
 
-// alive fails the test when the proxy has ended.
+// alive fails the test if the proxy process has ended.
 func (p *proxyUnderTest) alive(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.process.Exited())
 }
 
 // clean stops the proxy and removes its rules.
-func (p *proxyUnderTest) clean(t testing.TB, w *world) {
+func (p *proxyUnderTest) clean(t testing.TB, fx *fixture) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, p.process.Stop(ctx))
-	out, err := w.Node.Namespace.Output(ctx, p.path, "--cleanup")
+	out, err := fx.Node.Namespace.Output(ctx, p.path, "--cleanup")
 	require.NoError(t, err, out)
 }
 
-// get fetches a page from a server on the node, seen from the node.
-func (w *world) get(ctx context.Context, address, path string) (code int, body string, err error) {
+// get sends an HTTP request from the node.
+func (fx *fixture) get(ctx context.Context, address, path string) (code int, body string, err error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return w.Node.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
+			return fx.Node.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
 		},
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
@@ -122,13 +122,13 @@ func (w *world) get(ctx context.Context, address, path string) (code int, body s
 	return response.StatusCode, string(data), err
 }
 
-// quantiles returns the median and the 99th percentile of a histogram of the proxy, as
-// upper bounds: those of the buckets they are in.
-func (w *world) quantiles(t testing.TB, name string) (half, most time.Duration) {
+// quantiles returns the median and the 99th percentile of a histogram of the proxy, each
+// as the upper bound of its bucket.
+func (fx *fixture) quantiles(t testing.TB, name string) (median, p99 time.Duration) {
 	t.Helper()
-	_, body, err := w.get(t.Context(), "127.0.0.1:10249", "/metrics")
+	_, body, err := fx.get(t.Context(), "127.0.0.1:10249", "/metrics")
 	require.NoError(t, err)
-	total, err := w.metric(t.Context(), name+"_count")
+	total, err := fx.metric(t.Context(), name+"_count")
 	require.NoError(t, err)
 	for line := range strings.Lines(body) {
 		var bound, count float64
@@ -136,27 +136,27 @@ func (w *world) quantiles(t testing.TB, name string) (half, most time.Duration) 
 			continue
 		}
 		at := time.Duration(bound * float64(time.Second))
-		if half == 0 && count >= total/2 {
-			half = at
+		if median == 0 && count >= total/2 {
+			median = at
 		}
-		if most == 0 && count >= total*0.99 {
-			most = at
+		if p99 == 0 && count >= total*0.99 {
+			p99 = at
 		}
 	}
-	return half, most
+	return median, p99
 }
 
 // metric returns the sum of all samples of a metric of the proxy.
-func (w *world) metric(ctx context.Context, name string) (float64, error) {
-	_, body, err := w.get(ctx, "127.0.0.1:10249", "/metrics")
+func (fx *fixture) metric(ctx context.Context, name string) (float64, error) {
+	_, body, err := fx.get(ctx, "127.0.0.1:10249", "/metrics")
 	if err != nil {
 		return 0, err
 	}
 	sum, found := 0.0, false
 	for line := range strings.Lines(body) {
-		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
+		if labelsAndValue, ok := strings.CutPrefix(line, name); ok && (labelsAndValue[0] == ' ' || labelsAndValue[0] == '{') {
 			var value float64
-			if _, err := fmt.Sscan(rest[strings.LastIndex(rest, " ")+1:], &value); err != nil {
+			if _, err := fmt.Sscan(labelsAndValue[strings.LastIndex(labelsAndValue, " ")+1:], &value); err != nil {
 				return 0, err
 			}
 			sum, found = sum+value, true

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rows returns the cells of the tables in a part of a document, without their heads.
+// rows returns the cells of all tables in a section of a document, without header rows.
 func rows(t *testing.T, document, from string) [][]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../docs", document))
@@ -49,8 +49,8 @@ func rows(t *testing.T, document, from string) [][]string {
 	return all
 }
 
-// storyNames are all that docs/upstream-e2e.md may name.
-func storyNames() []string {
+// testNames returns the names that docs/upstream-e2e.md may refer to.
+func testNames() []string {
 	var all []string
 	for _, c := range cases() {
 		all = append(all, c.name)
@@ -61,14 +61,14 @@ func storyNames() []string {
 	return all
 }
 
-func TestNamesOfStoriesAreUnique(t *testing.T) {
-	all := storyNames()
+func TestCaseNamesAreUnique(t *testing.T) {
+	all := testNames()
 	slices.Sort(all)
 	require.Equal(t, slices.Compact(slices.Clone(all)), all)
 }
 
-// TestUpstreamTable: docs/upstream-e2e.md lists the tests that Kubernetes has, and
-// cases that exist.
+// TestUpstreamTable checks that docs/upstream-e2e.md lists exactly the tests of Kubernetes,
+// and refers only to cases that exist.
 func TestUpstreamTable(t *testing.T) {
 	listed := map[string][]string{}
 	named := map[string]bool{}
@@ -81,7 +81,7 @@ func TestUpstreamTable(t *testing.T) {
 				continue
 			}
 			named[m[1]] = true
-			require.Contains(t, storyNames(), m[1], "named by %s: %s", cells[0], cells[1])
+			require.Contains(t, testNames(), m[1], "in the row of %s: %s", cells[0], cells[1])
 		}
 	}
 	for file, tests := range listed {
@@ -89,12 +89,13 @@ func TestUpstreamTable(t *testing.T) {
 	}
 	for _, c := range upstreamCases() {
 		if strings.HasPrefix(c.name, "should ") {
-			require.True(t, named[c.name], "no test of Kubernetes leads to %q", c.name)
+			require.True(t, named[c.name], "no row refers to %q", c.name)
 		}
 	}
 }
 
-// upstreamTests returns the names of the tests in a file of Kubernetes, without tags.
+// upstreamTests returns the names of the end-to-end tests in a source file of Kubernetes,
+// without tags like [Serial].
 func upstreamTests(t *testing.T, file string) []string {
 	t.Helper()
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes").Output()
@@ -123,8 +124,8 @@ func upstreamTests(t *testing.T, file string) []string {
 	return slices.Compact(all)
 }
 
-// TestDifferencesAreDocumented: docs/semantics.md has a row for each difference from
-// the iptables mode, and no others.
+// TestDifferencesAreDocumented checks that docs/semantics.md has a row for each difference
+// from the iptables mode, and no other rows.
 func TestDifferencesAreDocumented(t *testing.T) {
 	var documented, listed []string
 	for _, cells := range rows(t, "semantics.md", "## Beside kube-proxy's iptables mode") {

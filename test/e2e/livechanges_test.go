@@ -1,0 +1,125 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/kpng/test/controlplane"
+)
+
+// testServiceCIDRs adds a ServiceCIDR and creates a Service with addresses of it. The test
+// marks the ServiceCIDR ready itself, because its controller does not run.
+func testServiceCIDRs(t *testing.T, fx *fixture, _ *proxyUnderTest) {
+	cidrs := fx.client.NetworkingV1().ServiceCIDRs()
+	added, err := cidrs.Create(t.Context(), &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: "added"},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{"172.31.0.0/24", "fd00:97::/112"}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, cidrs.Delete(t.Context(), "added", metav1.DeleteOptions{})) }()
+	added.Status.Conditions = []metav1.Condition{{Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Reason: "Test", LastTransitionTime: metav1.Now()}}
+	_, err = cidrs.UpdateStatus(t.Context(), added, metav1.UpdateOptions{})
+	require.NoError(t, err)
+
+	inside := edited(plain("inside", "pod1", "rpod1"), func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.ClusterIPs = "172.31.0.10", []string{"172.31.0.10", "fd00:97::10"}
+	})
+	eventually(t, 30*time.Second, "the API server allocates addresses of the ServiceCIDR", func() error {
+		_, err := fx.client.CoreV1().Services(namespace).Create(t.Context(), inside.object(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, []service{inside})["inside"])
+	expect(t, fx, addresses, "inside", "pod3,node,client cluster:80 = pod1 rpod1")
+	fx.apply(t, []service{inside}, nil)
+	expect(t, fx, addresses, "inside", "pod3,node cluster:80 = timeout")
+}
+
+// testRollingUpdate replaces pods one after another, as a rolling update does: no TCP
+// exchange fails, with either policy. (UDP flows move to another pod, and datagrams on
+// the way at that time may be lost.)
+func testRollingUpdate(t *testing.T, fx *fixture, _ *proxyUnderTest) {
+	for n, policy := range []func(*corev1.ServiceSpec){nil, externalLocal} {
+		t.Run([]string{"externalTrafficPolicy=Cluster", "externalTrafficPolicy=Local"}[n], func(t *testing.T) {
+			name := fmt.Sprintf("rolling-%d", n)
+			with := func(list ...string) []service { return []service{open(name, fmt.Sprint(53+n), policy, list...)} }
+			current := with("pod1")
+			addresses := addressBook{}
+			addresses.add(fx, fx.apply(t, nil, current)[name])
+			fx.barrier(t, syncLimit)
+			traffic := startLoad(t, fx, addresses, name, fmt.Sprintf(allClientsProbes, "/tcp"))
+			defer traffic.stop()
+			old, new := "pod1", "pod2"
+			for range 3 {
+				for _, next := range [][]service{with(old, new), with(old+" terminating", new), with(new)} {
+					fx.apply(t, current, next)
+					current = next
+					fx.barrier(t, syncLimit)
+					traffic.await(t, 100)
+				}
+				old, new = new, old
+			}
+			traffic.end(t)
+			fx.apply(t, current, nil)
+		})
+	}
+}
+
+// testDeletedRules deletes all rules with nft; the proxy must restore them.
+func testDeletedRules(t *testing.T, fx *fixture, p *proxyUnderTest) {
+	if !p.restoresRules {
+		t.Skip("this proxy restores rules only once an hour")
+	}
+	services := []service{of(nodePort, plain("deleted", "pod1"))}
+	addresses := addressBook{}
+	addresses.add(fx, fx.apply(t, nil, services)["deleted"])
+	fx.barrier(t, syncLimit)
+	out, err := fx.Node.Namespace.Output(t.Context(), "nft", "flush", "ruleset")
+	require.NoError(t, err, out)
+	expect(t, fx, addresses, "deleted", "pod3,node cluster:80 = pod1\nclient nodeport:80 = pod1")
+	fx.apply(t, services, nil)
+	fx.barrier(t, syncLimit)
+}
+
+// testLocalhost enables node ports on loopback addresses, which are off by default in
+// nftables modes and support TCP only.
+func testLocalhost(t *testing.T, fx *fixture, p *proxyUnderTest) {
+	if p.mode == "iptables" {
+		t.Skip("this mode opens them by default, see DP-60")
+	}
+	restart := func(extra ...string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, p.process.Stop(ctx))
+		p.extra = extra
+		p.restart(t, fx)
+		fx.barrier(t, syncLimit)
+	}
+	extra := []string{"--nodeport-addresses=primary,localhost"}
+	if p.pkg == controlplane.KubeProxyPackage {
+		extra = append(extra, "--feature-gates=KubeProxyNFTablesLocalhostNodePorts=true")
+	}
+	services := []service{
+		of(nodePort, plain("looped", "pod1", "rpod1")),
+		edited(of(nodePort, plain("looped-sticky", "pod1", "pod2", "rpod1")), affinity),
+	}
+	addresses := addressBook{}
+	for _, o := range fx.apply(t, nil, services) {
+		addresses.add(fx, o)
+	}
+	restart(extra...)
+	expect(t, fx, addresses, "looped", "node loop:80/tcp = pod1 rpod1\nclient nodeport:80 = pod1 rpod1\nclient inner:80 = refused")
+	expect(t, fx, addresses, "looped-sticky", "node loop:80/tcp = one pod1 pod2 rpod1")
+	restart()
+	expect(t, fx, addresses, "looped", "node loop:80/tcp = refused")
+	fx.apply(t, services, nil)
+}

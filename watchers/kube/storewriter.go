@@ -1,0 +1,138 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"log/slog"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/cache"
+
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
+)
+
+// A storeWriter is the store of one reflector. It converts API objects, writes the
+// results into a watchers.Store and keeps no objects itself. Only the goroutine of its
+// reflector uses it.
+type storeWriter struct {
+	resource *resource
+	store    *watchers.Store
+	filter   kubeapi.Filter
+	logger   *slog.Logger
+	// unlisted holds the required kinds without a complete list yet. All storeWriters of a
+	// run share it; only transactions of the store access it, and these do not overlap.
+	unlisted map[watchers.Kind]bool
+}
+
+var _ cache.TransformingStore = (*storeWriter)(nil)
+
+// A converted holds the result of converting one API object.
+type converted struct {
+	namespace, name string
+	object          watchers.Object // nil for an object that is invalid or not selected
+}
+
+// Transformer returns the function that converts each object of a streamed list when it
+// arrives, so that the API objects of the list are never all in memory.
+func (s *storeWriter) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) { return s.convert(object), nil }
+}
+
+// convert converts an API object. A *converted is returned as it is; a value without
+// object metadata gives nil.
+func (s *storeWriter) convert(object any) *converted {
+	if c, ok := object.(*converted); ok {
+		return c
+	}
+	metadata, err := meta.Accessor(object)
+	if err != nil {
+		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.name, "err", err)
+		return nil
+	}
+	result, err := s.filter.Object(object)
+	if err != nil {
+		s.logger.Warn("Object is invalid, ignored", "resource", s.resource.name, "err", err)
+	}
+	return &converted{namespace: metadata.GetNamespace(), name: metadata.GetName(), object: result}
+}
+
+// Add does the same as Update.
+func (s *storeWriter) Add(object any) error { return s.Update(object) }
+
+// Update writes an object into the store, or deletes it there if the filter no longer
+// selects it.
+func (s *storeWriter) Update(object any) error {
+	if c := s.convert(object); c != nil {
+		s.store.Update(func(tx *watchers.Tx) {
+			if c.object == nil {
+				s.delete(tx, c.namespace, c.name)
+				return
+			}
+			tx.Set(c.object)
+		})
+	}
+	return nil
+}
+
+// Delete deletes an object, or the object that a tombstone names.
+func (s *storeWriter) Delete(object any) error {
+	namespace, name := "", ""
+	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		var err error
+		if namespace, name, err = cache.SplitMetaNamespaceKey(tombstone.Key); err != nil {
+			s.logger.Warn("Tombstone key is invalid, ignored", "resource", s.resource.name, "err", err)
+			return nil
+		}
+	} else if metadata, err := meta.Accessor(object); err == nil {
+		namespace, name = metadata.GetNamespace(), metadata.GetName()
+	} else {
+		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.name, "err", err)
+		return nil
+	}
+	s.store.Update(func(tx *watchers.Tx) { s.delete(tx, namespace, name) })
+	return nil
+}
+
+func (s *storeWriter) delete(tx *watchers.Tx, namespace, name string) {
+	switch s.resource.kind {
+	case watchers.KindService:
+		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name})
+	case watchers.KindEndpointSlice:
+		tx.DeleteEndpointSlice(namespace, name)
+	case watchers.KindNode:
+		tx.DeleteNode(name)
+	case watchers.KindServiceCIDR:
+		tx.DeleteServiceCIDR(name)
+	}
+}
+
+// Replace replaces all objects of the kind with those of the list, in one transaction.
+// It overwrites the elements of the list, so that each API object can be freed as soon as
+// it is converted.
+func (s *storeWriter) Replace(list []any, _ string) error {
+	for i, object := range list {
+		list[i] = s.convert(object)
+	}
+	s.store.Update(func(tx *watchers.Tx) {
+		listed := make(map[watchers.Key]struct{}, len(list))
+		for _, entry := range list {
+			if c, _ := entry.(*converted); c != nil && c.object != nil {
+				listed[tx.Set(c.object)] = struct{}{}
+			}
+		}
+		tx.Retain(s.resource.kind, func(k watchers.Key) bool {
+			_, ok := listed[k]
+			return ok
+		})
+		delete(s.unlisted, s.resource.kind)
+		if len(s.unlisted) == 0 {
+			tx.SetSynced()
+		}
+	})
+	return nil
+}
+
+// Resync does nothing: the store already holds every object.
+func (s *storeWriter) Resync() error { return nil }
