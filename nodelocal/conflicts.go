@@ -12,230 +12,213 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/watchers"
 )
 
-// A claim is what only one Service of a node can have.
-type claim struct {
+// An address is what only one Service of a node can use. Node ports and health checks use
+// the unspecified address of each family.
+type address struct {
 	addr     netip.AddrPort
 	protocol localsink.Protocol
 }
 
-// A claimant is a Service that asks for a claim.
-type claimant struct {
-	name    localsink.ServiceName
-	created time.Time
-	// assigned says that the address is the Service's cluster IP: the API server
-	// gave it to this Service alone, so nobody takes it by naming it elsewhere.
-	assigned bool
+// A request is an address that a Service asks for.
+type request struct {
+	address
+	clusterIP bool // the API server allocated the address to this Service
 }
 
-// compare orders claimants, the rightful one first: whom the address was assigned
-// to, then who was there first. The order does not depend on the order of events.
-func (c claimant) compare(o claimant) int {
-	if c.assigned != o.assigned {
-		if c.assigned {
-			return -1
+// requests are the addresses that one Service asks for, each once.
+type requests struct {
+	created   time.Time // of the Service
+	addresses []request
+}
+
+func (r requests) equal(o requests) bool {
+	return r.created.Equal(o.created) && slices.Equal(r.addresses, o.addresses)
+}
+
+// requestsOf returns the requests of a Service before conflicts are removed: those of its
+// frontends and of its health check. A nil Service has none.
+func requestsOf(object *watchers.Service, svc *ResolvedService) requests {
+	if svc == nil {
+		return requests{}
+	}
+	out := requests{created: object.Created}
+	for address, fe := range svc.frontends() {
+		out.addresses = append(out.addresses, request{address, fe.Kind == localsink.KindClusterIP})
+	}
+	for _, address := range healthCheckAddresses(svc.healthCheckPort) {
+		if !slices.ContainsFunc(out.addresses, func(r request) bool { return r.address == address }) {
+			out.addresses = append(out.addresses, request{address, false})
 		}
-		return 1
-	}
-	return cmp.Or(c.created.Compare(o.created), c.name.Compare(o.name))
-}
-
-// claims knows who asks for which address. Nearly every address has one claimant;
-// only contested ones pay for a list.
-type claims struct {
-	holders map[claim]claimant
-	waiting map[claim][]claimant // in order, without the holder
-	made    map[localsink.ServiceName][]claim
-}
-
-func newClaims() *claims {
-	return &claims{
-		holders: map[claim]claimant{},
-		waiting: map[claim][]claimant{},
-		made:    map[localsink.ServiceName][]claim{},
-	}
-}
-
-// set replaces all claims of a Service by those that want makes, nil for none, and
-// yields the other Services that win or lose an address by it.
-func (c *claims) set(name localsink.ServiceName, created time.Time, want *ResolvedService) []localsink.ServiceName {
-	var affected []localsink.ServiceName
-	old := c.made[name]
-	var now []claim
-	asked := map[claim]claimant{}
-	if want != nil {
-		for key, fe := range frontends(want) {
-			now = append(now, key)
-			asked[key] = claimant{name, created, fe.Kind == localsink.KindClusterIP}
-		}
-		for _, key := range listeners(want) {
-			if _, twice := asked[key]; !twice {
-				now = append(now, key)
-				asked[key] = claimant{name, created, false}
-			}
-		}
-	}
-	for _, key := range old {
-		if as, ok := asked[key]; ok && c.has(key, as) {
-			delete(asked, key)
-			continue
-		}
-		affected = append(affected, c.drop(key, name)...)
-	}
-	for key, as := range asked {
-		affected = append(affected, c.add(key, as)...)
-	}
-	if now == nil {
-		delete(c.made, name)
-	} else {
-		c.made[name] = now
-	}
-	return affected
-}
-
-func (c *claims) has(key claim, as claimant) bool {
-	return c.holders[key] == as || slices.Contains(c.waiting[key], as)
-}
-
-// add returns the Service that loses the address.
-func (c *claims) add(key claim, as claimant) []localsink.ServiceName {
-	holder, held := c.holders[key]
-	if !held {
-		c.holders[key] = as
-		return nil
-	}
-	c.waiting[key] = append(c.waiting[key], as)
-	if as.compare(holder) > 0 {
-		slices.SortFunc(c.waiting[key], claimant.compare)
-		return nil
-	}
-	c.holders[key] = as
-	line := c.waiting[key]
-	line[len(line)-1] = holder
-	slices.SortFunc(line, claimant.compare)
-	return names(line)
-}
-
-// drop returns the Services whose report changes: the new holder, and all who now
-// lose to it.
-func (c *claims) drop(key claim, name localsink.ServiceName) []localsink.ServiceName {
-	line := c.waiting[key]
-	if c.holders[key].name != name {
-		line = slices.DeleteFunc(line, func(w claimant) bool { return w.name == name })
-		c.wait(key, line)
-		return nil
-	}
-	delete(c.holders, key)
-	if len(line) == 0 {
-		return nil
-	}
-	affected := names(line)
-	c.holders[key] = line[0]
-	c.wait(key, line[1:])
-	return affected
-}
-
-func (c *claims) wait(key claim, line []claimant) {
-	if len(line) == 0 {
-		delete(c.waiting, key)
-		return
-	}
-	c.waiting[key] = line
-}
-
-func names(line []claimant) []localsink.ServiceName {
-	out := make([]localsink.ServiceName, len(line))
-	for i := range line {
-		out[i] = line[i].name
 	}
 	return out
 }
 
-// settle takes from m the frontends that belong to others, and says so in its
-// problems. m must not be shared yet.
-func (c *claims) settle(m *ResolvedService) {
-	for i := range m.ports {
-		p := &m.ports[i]
+// A requester is a Service that asks for one address.
+type requester struct {
+	service   localsink.ServiceName
+	created   time.Time
+	clusterIP bool
+}
+
+// compare orders requesters of one address, the owner first. A cluster IP precedes all
+// other uses, so that no Service takes it over by listing it elsewhere; then the older
+// Service wins, then the smaller name. The order does not depend on the order of events.
+func (r requester) compare(o requester) int {
+	if r.clusterIP != o.clusterIP {
+		if r.clusterIP {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(r.created.Compare(o.created), r.service.Compare(o.service))
+}
+
+// withoutService returns a copy of requesters without the named Service. The capacity
+// allows to add one requester.
+func withoutService(requesters []requester, name localsink.ServiceName) []requester {
+	out := make([]requester, 0, len(requesters)+1)
+	for _, r := range requesters {
+		if r.service != name {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// competitorsOf returns the Services other than name that are affected when the requesters
+// of an address change from before to after: all of them when the address passes from one
+// owner to another, because the problem of each loser names the owner.
+func competitorsOf(before, after []requester, name localsink.ServiceName) (out []localsink.ServiceName) {
+	if len(before) == 0 || len(after) == 0 || before[0].service == after[0].service {
+		return nil
+	}
+	for _, r := range after {
+		if r.service != name {
+			out = append(out, r.service)
+		}
+	}
+	return out
+}
+
+// An addressTable records which Services request which addresses.
+type addressTable struct {
+	requesters map[address][]requester // ordered, never empty; the first is the owner
+	requests   map[localsink.ServiceName]requests
+}
+
+func newAddressTable() *addressTable {
+	return &addressTable{
+		requesters: map[address][]requester{},
+		requests:   map[localsink.ServiceName]requests{},
+	}
+}
+
+// owner returns the Service that owns an address that some Service requests.
+func (t *addressTable) owner(a address) localsink.ServiceName { return t.requesters[a][0].service }
+
+// update replaces the requests of one Service and returns the other Services that gain or
+// lose an address, or learn of another owner, because of it.
+func (t *addressTable) update(name localsink.ServiceName, after requests) (competitors []localsink.ServiceName) {
+	before := t.requests[name]
+	if before.equal(after) {
+		return nil
+	}
+	for _, r := range after.addresses {
+		next := append(withoutService(t.requesters[r.address], name), requester{name, after.created, r.clusterIP})
+		slices.SortFunc(next, requester.compare)
+		competitors = append(competitors, t.replace(r.address, next, name)...)
+	}
+	for _, address := range withdrawn(before, after) {
+		competitors = append(competitors, t.replace(address, withoutService(t.requesters[address], name), name)...)
+	}
+	if len(after.addresses) == 0 {
+		delete(t.requests, name)
+	} else {
+		t.requests[name] = after
+	}
+	return competitors
+}
+
+// withdrawn returns the addresses of before that after does not have.
+func withdrawn(before, after requests) (out []address) {
+	if len(before.addresses) == 0 {
+		return nil
+	}
+	requested := make(map[address]struct{}, len(after.addresses))
+	for _, r := range after.addresses {
+		requested[r.address] = struct{}{}
+	}
+	for _, r := range before.addresses {
+		if _, ok := requested[r.address]; !ok {
+			out = append(out, r.address)
+		}
+	}
+	return out
+}
+
+// replace replaces the requesters of an address because of a change of the named Service,
+// and returns the other Services that are affected.
+func (t *addressTable) replace(a address, after []requester, name localsink.ServiceName) []localsink.ServiceName {
+	before := t.requesters[a]
+	if len(after) == 0 {
+		delete(t.requesters, a)
+	} else {
+		t.requesters[a] = after
+	}
+	return competitorsOf(before, after, name)
+}
+
+// removeConflicts removes the frontends and the health check whose address another Service
+// owns, and adds a problem for each. svc must not be shared yet.
+func (svc *ResolvedService) removeConflicts(owner func(address) localsink.ServiceName) {
+	for i := range svc.ports {
+		p := &svc.ports[i]
 		p.Frontends = slices.DeleteFunc(p.Frontends, func(fe overlay.Frontend) bool {
-			holder := c.holders[claim{fe.Addr, p.Protocol}].name
-			if holder == m.name {
+			holder := owner(address{fe.Addr, p.Protocol})
+			if holder == svc.name {
 				return false
 			}
-			m.problems = append(m.problems, localsink.Problem{
-				Object: "Service " + m.name.String(),
-				Field:  field(&fe, &p.Port),
-				Message: fmt.Sprintf("%s %s %s belongs to Service %s; ignored",
-					fe.Kind, fe.Addr, p.Protocol, holder),
-			})
+			svc.addProblem(fieldOf(&fe, &p.Port), "%s %s %s belongs to Service %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder)
 			return true
 		})
 	}
-	c.settleHealthCheck(m)
-	m.ports = slices.DeleteFunc(m.ports, func(p meaningPort) bool { return len(p.Frontends) == 0 })
-	if len(m.ports) == 0 {
-		m.healthCheckPort = 0 // load balancers must not be told of what is not served
+	if problem := svc.healthCheckConflict(owner); problem != "" {
+		svc.healthCheckPort = 0
+		svc.addProblem(healthCheckField, "%s", problem)
+	}
+	svc.ports = slices.DeleteFunc(svc.ports, func(p resolvedPort) bool { return len(p.Frontends) == 0 })
+	if len(svc.ports) == 0 {
+		svc.healthCheckPort = 0 // load balancers must not send traffic to a Service without ports
 	}
 }
 
-// settleHealthCheck takes from m its health check when another Service has the port,
-// or when it is one of its own node ports: packets would go to the endpoints.
-func (c *claims) settleHealthCheck(m *ResolvedService) {
-	for _, key := range listeners(m) {
-		wrong := ""
-		if holder := c.holders[key].name; holder != m.name {
-			wrong = fmt.Sprintf("TCP port %d belongs to Service %s; ignored", key.addr.Port(), holder)
-		}
-		for taken := range frontends(m) {
-			if taken == key {
-				wrong = fmt.Sprintf("%d is a node port of this Service; ignored", key.addr.Port())
+// healthCheckConflict returns why the health check port cannot be used, or "". A node port
+// of the Service itself conflicts as well: packets would go to the endpoints.
+func (svc *ResolvedService) healthCheckConflict(owner func(address) localsink.ServiceName) string {
+	for _, a := range healthCheckAddresses(svc.healthCheckPort) {
+		for used := range svc.frontends() {
+			if used == a {
+				return fmt.Sprintf("%d is a node port of this Service; ignored", svc.healthCheckPort)
 			}
 		}
-		if wrong != "" {
-			m.healthCheckPort = 0
-			m.problems = append(m.problems, localsink.Problem{
-				Object: "Service " + m.name.String(), Field: "spec.healthCheckNodePort", Message: wrong})
-			return
+		if holder := owner(a); holder != svc.name {
+			return fmt.Sprintf("TCP port %d belongs to Service %s; ignored", svc.healthCheckPort, holder)
 		}
 	}
+	return ""
 }
 
-// listeners are the claims of a Service's health check: a port on the node's addresses
-// of both families, as node ports are.
-func listeners(m *ResolvedService) []claim {
-	if m.healthCheckPort == 0 {
+// healthCheckAddresses returns the addresses that a health check uses: a TCP port on the
+// node's addresses of both families, as node ports are. Port 0 uses none.
+func healthCheckAddresses(port uint16) []address {
+	if port == 0 {
 		return nil
 	}
-	var all []claim
-	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		all = append(all, claim{netip.AddrPortFrom(any, m.healthCheckPort), localsink.ProtocolTCP})
-	}
-	return all
-}
-
-// field names where a Service asks for a frontend.
-func field(fe *overlay.Frontend, p *overlay.Port) string {
-	switch fe.Kind {
-	case localsink.KindNodePort:
-		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
-	case localsink.KindExternalIP:
-		return externalIPsField
-	case localsink.KindLoadBalancer:
-		return ingressField
-	}
-	return clusterIPsField
-}
-
-// frontends yields each frontend of a Service with the claim it makes.
-func frontends(m *ResolvedService) func(yield func(claim, *overlay.Frontend) bool) {
-	return func(yield func(claim, *overlay.Frontend) bool) {
-		for i := range m.ports {
-			p := &m.ports[i]
-			for j := range p.Frontends {
-				if !yield(claim{p.Frontends[j].Addr, p.Protocol}, &p.Frontends[j]) {
-					return
-				}
-			}
-		}
+	return []address{
+		{netip.AddrPortFrom(netip.IPv4Unspecified(), port), localsink.ProtocolTCP},
+		{netip.AddrPortFrom(netip.IPv6Unspecified(), port), localsink.ProtocolTCP},
 	}
 }

@@ -12,21 +12,23 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestIN51ClaimsAreForgotten: who has left asks for nothing, and takes up no memory.
-func TestIN51ClaimsAreForgotten(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(9, 9))}
+// TestIN51DeletedServicesLeaveNoRequests checks that the address table does not grow with
+// the number of Services that ever existed.
+func TestIN51DeletedServicesLeaveNoRequests(t *testing.T) {
+	g := generator{rand.New(rand.NewPCG(9, 9))}
 	store := watchers.NewStore()
-	table := newTable(t, store)
-	contested := 0
+	resolver := newResolver(t, store)
+	conflicts := 0
 	for range 500 {
-		store.Update(w.step())
-		table.Refresh()
-		contested += len(table.meanings.claims.waiting)
+		store.Update(g.step())
+		resolver.Refresh()
+		for _, requesters := range resolver.services.addresses.requesters {
+			conflicts += len(requesters) - 1
+		}
 	}
-	require.NotZero(t, contested, "the test never had a collision")
+	require.NotZero(t, conflicts, "no two Services requested one address")
 	store.Update(func(tx *watchers.Tx) { tx.RetainAll(func(watchers.Key) bool { return false }) })
-	table.Refresh()
-	require.Empty(t, table.meanings.claims.holders)
-	require.Empty(t, table.meanings.claims.waiting)
-	require.Empty(t, table.meanings.claims.made)
+	resolver.Refresh()
+	require.Empty(t, resolver.services.addresses.requesters)
+	require.Empty(t, resolver.services.addresses.requests)
 }

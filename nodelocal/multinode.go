@@ -10,73 +10,72 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A MultiNodeResolver is what every node of a cluster must do, kept in line with a store of facts:
-// for servers, which tell thousands of nodes what has changed and compute it once. One
-// goroutine may use a fleet at a time; the meanings that it returns belong to everybody.
+// A MultiNodeResolver resolves the Services of a store for all nodes of the cluster, change
+// by change. Servers use it to compute once what thousands of nodes share. Refresh must not
+// be called concurrently with itself; the other methods may be called at any time.
 type MultiNodeResolver struct {
 	cfg      Config
-	meanings *meanings
-	born     time.Time
+	services *serviceResolver
+	created  time.Time // trigger times before it are ignored
 }
 
-// NewMultiNodeResolver returns a fleet of the nodes in store. Of cfg, NodeName, NodeIP and Lacks are
-// single nodes' own and must not be set. The error names the field that is wrong. The
-// fleet must be closed.
+// NewMultiNodeResolver returns a MultiNodeResolver that reads store. The error names each
+// invalid field of cfg. The caller must close the MultiNodeResolver.
 func NewMultiNodeResolver(store *watchers.Store, cfg MultiNodeConfig) (*MultiNodeResolver, error) {
-	any := cfg.ForNode("any") // nothing that is kept depends on the name
-	if err := any.complete(); err != nil {
+	node := cfg.anyNode()
+	if err := node.complete(); err != nil {
 		return nil, err
 	}
-	return &MultiNodeResolver{cfg: any, meanings: newMeanings(store, &any), born: time.Now()}, nil
+	return &MultiNodeResolver{cfg: node, services: newServiceResolver(store, &node), created: time.Now()}, nil
 }
 
-// Close lets go of the store.
-func (f *MultiNodeResolver) Close() { f.meanings.close() }
+// Close releases the store, which otherwise keeps deleted objects for the
+// MultiNodeResolver. The error is always nil.
+func (r *MultiNodeResolver) Close() error { return r.services.close() }
 
-// Changes is what has changed in a fleet.
+// Changes is what changed between two calls of [MultiNodeResolver.Refresh].
 type Changes struct {
-	// Snapshot are those that the fleet now stands for.
+	// Snapshot is the cluster state from which the Services are now resolved.
 	Snapshot watchers.Snapshot
-	// Services are those that may mean something else than before; nil stands for a
-	// Service that is gone or has nothing to say.
+	// Services are the Services whose result may have changed. The value is nil when the
+	// Service was deleted or has neither ports nor problems. The receiver owns the map; the
+	// values are immutable.
 	Services map[localsink.ServiceName]*ResolvedService
-	// TriggerTimes are when changes of slices were asked for, as far as that is known.
+	// TriggerTimes are the trigger times of the changed EndpointSlices that have one.
 	TriggerTimes []time.Time
-	// Nodes are the names of nodes that have changed, come or gone; AllNodes says that
-	// what every node is may have changed.
-	Nodes    []string
+	// Nodes are the names of the added, changed and deleted nodes.
+	Nodes []string
+	// AllNodes reports whether the state of every node may have changed, because a
+	// ServiceCIDR changed.
 	AllNodes bool
 }
 
-// Refresh takes in what has changed in the facts since the last call.
-func (f *MultiNodeResolver) Refresh() Changes {
-	c := f.meanings.look()
-	n := Changes{Snapshot: c.facts, Nodes: c.nodes, AllNodes: c.networks}
-	for _, fact := range c.set {
-		report(f.cfg.Logger, c.facts, fact, func(string) bool { return true })
-		if slice, ok := fact.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(f.born) {
-			n.TriggerTimes = append(n.TriggerTimes, slice.TriggerTime)
+// Refresh applies the changes of the store since the last call and returns them.
+func (r *MultiNodeResolver) Refresh() Changes {
+	changes := r.services.pending()
+	out := Changes{Snapshot: changes.snapshot, Nodes: changes.nodes, AllNodes: changes.serviceCIDRs}
+	for _, object := range changes.updated {
+		logProblems(r.cfg.Logger, changes.snapshot, object, func(string) bool { return true })
+		if slice, ok := object.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(r.created) {
+			out.TriggerTimes = append(out.TriggerTimes, slice.TriggerTime)
 		}
 	}
-	if len(c.affected) > 0 {
-		n.Services = f.meanings.mean(c.facts, c.affected)
-	}
-	f.meanings.accept(c.facts)
-	return n
+	out.Services = r.services.resolve(changes)
+	return out
 }
 
-// Node returns what a node is, and its zone, whether or not there is such a Node.
-func (f *MultiNodeResolver) Node(facts watchers.Snapshot, name string) (node *localsink.Node, zone string) {
-	cfg := f.cfg
+// Node returns the state and the zone of the named node. A node that the snapshot does not
+// have gets the state of a deleted node.
+func (r *MultiNodeResolver) Node(snapshot watchers.Snapshot, name string) (node *localsink.Node, zone string) {
+	cfg := r.cfg
 	cfg.NodeName = name
-	v := cfg.view(facts)
-	return v.node, v.zone
+	state := cfg.nodeState(snapshot)
+	return state.node, state.zone
 }
 
-// Explain says what one node does for a Service, as facts have it, and why; nil when
-// there is no such Service.
-func (f *MultiNodeResolver) Explain(facts watchers.Snapshot, node string, name localsink.ServiceName) (*Explanation, error) {
-	cfg := f.cfg
+// Explain is [Explain] with the configuration of r for the named node.
+func (r *MultiNodeResolver) Explain(snapshot watchers.Snapshot, node string, name localsink.ServiceName) (*Explanation, error) {
+	cfg := r.cfg
 	cfg.NodeName = node
-	return Explain(facts, cfg, name)
+	return Explain(snapshot, cfg, name)
 }

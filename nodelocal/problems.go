@@ -9,23 +9,23 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// report logs what is wrong with a fact when no Service is there to tell of it: with a
-// node that whose accepts, a ServiceCIDR, or a slice without a Service.
-func report(log *slog.Logger, facts watchers.Snapshot, f watchers.Object, whose func(node string) bool) {
+// logProblems logs the problems of an object that no Service reports: those of a node that
+// isRelevant accepts, of a ServiceCIDR, or of an EndpointSlice without a Service.
+func logProblems(log *slog.Logger, snapshot watchers.Snapshot, object watchers.Object, isRelevant func(node string) bool) {
 	var problems []watchers.Problem
-	switch f := f.(type) {
+	switch object := object.(type) {
 	case *watchers.EndpointSlice:
-		if facts.Service(f.Service) == nil {
-			problems = f.Problems
+		if snapshot.Service(object.Service) == nil {
+			problems = object.Problems
 		}
 	case *watchers.Node:
-		if whose(f.Name) {
-			problems = f.Problems
+		if isRelevant(object.Name) {
+			problems = object.Problems
 		}
 	case *watchers.ServiceCIDR:
-		problems = f.Problems
+		problems = object.Problems
 	}
 	for _, p := range problems {
-		log.Warn("Cannot be honoured", "object", p.Object, "field", p.Field, "problem", p.Message)
+		log.Warn("Object has an invalid field", "object", p.Object, "field", p.Field, "problem", p.Message)
 	}
 }

@@ -14,46 +14,46 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestProblemsAreHeard: what is wrong with facts is told once, by the Service that they
-// belong to or, when there is none, in the log.
-func TestProblemsAreHeard(t *testing.T) {
+// TestProblemsAreReportedOnce: the problems of an object are reported by the Service that it
+// belongs to, or logged when there is none.
+func TestProblemsAreReportedOnce(t *testing.T) {
 	var log strings.Builder
-	heard := func() (out []string) {
+	logged := func() (out []string) {
 		for line := range strings.Lines(log.String()) {
-			_, what, _ := strings.Cut(strings.TrimSpace(line), "object=")
-			out = append(out, what)
+			_, object, _ := strings.Cut(strings.TrimSpace(line), "object=")
+			out = append(out, object)
 		}
 		log.Reset()
 		return out
 	}
-	wrong := func(object string) []watchers.Problem {
+	problems := func(object string) []watchers.Problem {
 		return []watchers.Problem{{Object: object, Field: "f", Message: "m"}}
 	}
 	orphan := func() *watchers.EndpointSlice {
 		s := slice(t, "orphan", "10.0.0.1 R")
-		s.Problems = wrong("EndpointSlice ns/orphan")
+		s.Problems = problems("EndpointSlice ns/orphan")
 		return s
 	}
 	n := newNode(t, nodelocal.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, orphan(),
-		&watchers.Node{Name: "node-1", Problems: wrong("Node node-1")},
-		&watchers.Node{Name: "node-2", Problems: wrong("Node node-2")},
-		&watchers.ServiceCIDR{Name: "c", Problems: wrong("ServiceCIDR c")})
+		&watchers.Node{Name: "node-1", Problems: problems("Node node-1")},
+		&watchers.Node{Name: "node-2", Problems: problems("Node node-2")},
+		&watchers.ServiceCIDR{Name: "c", Problems: problems("ServiceCIDR c")})
 	require.ElementsMatch(t, []string{
 		`"Node node-1" field=f problem=m`, `"EndpointSlice ns/orphan" field=f problem=m`, `"ServiceCIDR c" field=f problem=m`,
-	}, heard())
+	}, logged())
 
 	n.set(orphan())
 	n.update()
-	require.Empty(t, heard(), "once")
+	require.Empty(t, logged(), "problems are logged once")
 
 	n.set(service())
 	n.update()
-	require.Equal(t, wrong("EndpointSlice ns/orphan"), n.get(name()).Problems, "the Service tells of it")
+	require.Equal(t, problems("EndpointSlice ns/orphan"), n.get(name()).Problems, "the Service reports the problems of its EndpointSlices")
 	changed := orphan()
 	changed.Endpoints = nil
 	n.set(changed)
 	n.update()
-	require.Empty(t, heard(), "the Service tells of it")
+	require.Empty(t, logged(), "the Service reports the problems of its EndpointSlices")
 
-	newNode(t, nodelocal.Config{}, orphan()) // nobody hears of it, and nothing breaks
+	newNode(t, nodelocal.Config{}, orphan()) // without a Logger, which is valid
 }

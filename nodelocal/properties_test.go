@@ -21,88 +21,91 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A world makes random facts that often collide: few names, few addresses.
-type world struct{ *rand.Rand }
+// A generator makes random objects with few names and few addresses, so that conflicts are
+// frequent.
+type generator struct{ *rand.Rand }
 
-func (w world) name() watchers.ServiceName {
-	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", w.IntN(8))}
+func (g generator) name() watchers.ServiceName {
+	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", g.IntN(8))}
 }
 
-func (w world) ip(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, 1+w.IntN(6))) }
+func (g generator) ip(net string) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprint(net, 1+g.IntN(6)))
+}
 
-func (w world) service() *watchers.Service {
+func (g generator) service() *watchers.Service {
 	s := &watchers.Service{
-		Name:           w.name(),
-		Created:        time.Unix(int64(w.IntN(3)), 0),
-		Type:           watchers.ServiceType(w.IntN(4)),
-		ClusterIP:      w.ip("10.96.0."),
-		InternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
-		ExternalPolicy: watchers.TrafficPolicy(w.IntN(2)),
-		Affinity:       time.Duration(w.IntN(2)) * time.Hour,
+		Name:           g.name(),
+		Created:        time.Unix(int64(g.IntN(3)), 0),
+		Type:           watchers.ServiceType(g.IntN(4)),
+		ClusterIP:      g.ip("10.96.0."),
+		InternalPolicy: watchers.TrafficPolicy(g.IntN(2)),
+		ExternalPolicy: watchers.TrafficPolicy(g.IntN(2)),
+		Affinity:       time.Duration(g.IntN(2)) * time.Hour,
 
-		HealthCheckNodePort: uint16(30000 + w.IntN(4)),
+		HealthCheckNodePort: uint16(30000 + g.IntN(4)),
 	}
-	s.ClusterIPs = []netip.Addr{s.ClusterIP, w.ip("fd00:96::")}
-	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+w.IntN(2)]
-	for i := range w.IntN(3) {
+	s.ClusterIPs = []netip.Addr{s.ClusterIP, g.ip("fd00:96::")}
+	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+g.IntN(2)]
+	for i := range g.IntN(3) {
 		s.Ports = append(s.Ports, watchers.ServicePort{
-			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[w.IntN(2)],
-			Port: uint16(80 + w.IntN(2)), NodePort: uint16(30000 + w.IntN(4)),
+			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[g.IntN(2)],
+			Port: uint16(80 + g.IntN(2)), NodePort: uint16(30000 + g.IntN(4)),
 		})
 	}
-	for range w.IntN(3) {
-		s.ExternalIPs = append(s.ExternalIPs, w.ip("192.0.2."))
-		s.Ingress = append(s.Ingress, watchers.Ingress{IP: w.ip("192.0.2."), Proxy: w.IntN(3) == 0})
+	for range g.IntN(3) {
+		s.ExternalIPs = append(s.ExternalIPs, g.ip("192.0.2."))
+		s.Ingress = append(s.Ingress, watchers.Ingress{IP: g.ip("192.0.2."), Proxy: g.IntN(3) == 0})
 	}
-	if w.IntN(3) == 0 {
+	if g.IntN(3) == 0 {
 		s.HasSourceRanges = true
 		s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}
 	}
 	return s
 }
 
-func (w world) slice() *watchers.EndpointSlice {
+func (g generator) slice() *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
-		Namespace: "ns", Name: fmt.Sprint("slice-", w.IntN(12)), Service: w.name(), Family: watchers.IPv4,
+		Namespace: "ns", Name: fmt.Sprint("slice-", g.IntN(12)), Service: g.name(), Family: watchers.IPv4,
 	}
 	for i := range 2 {
 		s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: localsink.ProtocolTCP, Port: uint16(8080 + i)})
 	}
-	for range w.IntN(5) {
-		e := watchers.Endpoint{Addr: w.ip("10.1.0."), Node: fmt.Sprint("node-", w.IntN(3))}
-		e.Ready, e.Serving, e.Terminating = w.IntN(3) > 0, w.IntN(2) > 0, w.IntN(4) == 0
-		if w.IntN(2) == 0 {
-			e.Hints = &watchers.Hints{Zones: []string{fmt.Sprint("zone-", w.IntN(2))}}
+	for range g.IntN(5) {
+		e := watchers.Endpoint{Addr: g.ip("10.1.0."), Node: fmt.Sprint("node-", g.IntN(3))}
+		e.Ready, e.Serving, e.Terminating = g.IntN(3) > 0, g.IntN(2) > 0, g.IntN(4) == 0
+		if g.IntN(2) == 0 {
+			e.Hints = &watchers.Hints{Zones: []string{fmt.Sprint("zone-", g.IntN(2))}}
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	return s
 }
 
-func (w world) node() *watchers.Node {
+func (g generator) node() *watchers.Node {
 	return &watchers.Node{
-		Name: "node-1", Zone: fmt.Sprint("zone-", w.IntN(3)), IPs: []netip.Addr{w.ip("192.168.0.")},
-		PodCIDRs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", w.IntN(2)))},
+		Name: "node-1", Zone: fmt.Sprint("zone-", g.IntN(3)), IPs: []netip.Addr{g.ip("192.168.0.")},
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", g.IntN(2)))},
 	}
 }
 
-// step changes a store at random, and can be repeated on another.
-func (w world) step() func(*watchers.Tx) {
-	switch w.IntN(8) {
+// step returns a random change, which may be applied to several stores.
+func (g generator) step() func(*watchers.Tx) {
+	switch g.IntN(8) {
 	case 0, 1, 2:
-		s := w.service()
+		s := g.service()
 		return func(tx *watchers.Tx) { tx.SetService(s) }
 	case 3:
-		n := w.name()
+		n := g.name()
 		return func(tx *watchers.Tx) { tx.DeleteService(n) }
 	case 4, 5:
-		s := w.slice()
+		s := g.slice()
 		return func(tx *watchers.Tx) { tx.SetEndpointSlice(s) }
 	case 6:
-		s := w.slice()
+		s := g.slice()
 		return func(tx *watchers.Tx) { tx.DeleteEndpointSlice(s.Namespace, s.Name) }
 	}
-	n := w.node()
+	n := g.node()
 	return func(tx *watchers.Tx) { tx.SetNode(n) }
 }
 
@@ -110,9 +113,13 @@ func config() Config {
 	return Config{NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}}
 }
 
-func text(t *Resolver) string {
-	t.Refresh()
-	u := t.FullUpdate()
+// text returns the whole desired state of a resolver.
+func text(r *Resolver) string {
+	r.Refresh()
+	return updateText(r.FullUpdate())
+}
+
+func updateText(u *localsink.Update) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v\n", *u.Node)
 	for svc := range u.All.All() {
@@ -121,81 +128,82 @@ func text(t *Resolver) string {
 	return b.String()
 }
 
-func newTable(t *testing.T, store *watchers.Store) *Resolver {
-	table, err := NewResolver(store, config())
+func newResolver(t *testing.T, store *watchers.Store) *Resolver {
+	r, err := NewResolver(store, config())
 	require.NoError(t, err)
-	t.Cleanup(table.Close)
-	return table
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
 }
 
-// TestHistoryDoesNotMatter: a table that followed every change says the same as one
-// that has only seen the end.
-func TestHistoryDoesNotMatter(t *testing.T) {
+// TestStateDoesNotDependOnHistory compares a resolver that followed every change with one
+// that starts from the final snapshot.
+func TestStateDoesNotDependOnHistory(t *testing.T) {
 	for seed := range uint64(60) {
-		w := world{rand.New(rand.NewPCG(seed, 0))}
+		g := generator{rand.New(rand.NewPCG(seed, 0))}
 		store := watchers.NewStore()
-		followed := newTable(t, store)
+		incremental := newResolver(t, store)
 		for i := range 150 {
 			store.Update(func(tx *watchers.Tx) {
-				for range 1 + w.IntN(3) {
-					w.step()(tx)
+				for range 1 + g.IntN(3) {
+					g.step()(tx)
 				}
 			})
-			if w.IntN(3) > 0 {
-				continue // several transactions may come together
+			if g.IntN(3) > 0 {
+				continue // so that one refresh covers several transactions
 			}
-			fresh := newTable(t, store)
-			require.Equal(t, text(fresh), text(followed), "seed %d, step %d", seed, i)
-			fresh.Close()
+			fresh := newResolver(t, store)
+			require.Equal(t, text(fresh), text(incremental), "seed %d, step %d", seed, i)
+			require.NoError(t, fresh.Close())
 		}
 	}
 }
 
-// TestOrderDoesNotMatter: the same facts in any order mean the same.
-func TestOrderDoesNotMatter(t *testing.T) {
+// TestStateDoesNotDependOnOrder applies the same objects in several orders.
+func TestStateDoesNotDependOnOrder(t *testing.T) {
 	for seed := range uint64(60) {
-		w := world{rand.New(rand.NewPCG(seed, 1))}
+		g := generator{rand.New(rand.NewPCG(seed, 1))}
 		var steps []func(*watchers.Tx)
-		for i := range 8 { // one fact of each name
-			s, e := w.service(), w.slice()
+		for i := range 8 { // one object of each name
+			s, e := g.service(), g.slice()
 			s.Name.Name, e.Name = fmt.Sprint("svc-", i), fmt.Sprint("slice-", i)
 			steps = append(steps, func(tx *watchers.Tx) { tx.SetService(s) }, func(tx *watchers.Tx) { tx.SetEndpointSlice(e) })
 		}
-		n := w.node()
+		n := g.node()
 		steps = append(steps, func(tx *watchers.Tx) { tx.SetNode(n) })
 		var want string
 		for range 5 {
 			store := watchers.NewStore()
-			table := newTable(t, store)
+			resolver := newResolver(t, store)
 			for _, step := range steps {
 				store.Update(step)
-				table.Refresh()
+				resolver.Refresh()
 			}
-			got := text(table)
+			got := text(resolver)
 			if want == "" {
 				want = got
 			}
 			require.Equal(t, want, got, "seed %d", seed)
-			w.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+			g.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
 		}
 	}
 }
 
-// TestDP12NoTwoServicesShareAnAddress is what the contract promises to backends.
+// TestDP12NoTwoServicesShareAnAddress checks what the contract of localsink promises to
+// backends.
 func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
-	w := world{rand.New(rand.NewPCG(7, 7))}
+	g := generator{rand.New(rand.NewPCG(7, 7))}
 	store := watchers.NewStore()
-	table := newTable(t, store)
-	contested := 0
+	resolver := newResolver(t, store)
+	conflicts := 0
 	for range 2000 {
-		store.Update(w.step())
-		table.Refresh()
-		owner := map[claim]localsink.ServiceName{}
-		for svc := range table.FullUpdate().All.All() {
-			contested += strings.Count(svc.Text(), "belongs to Service")
+		store.Update(g.step())
+		resolver.Refresh()
+		owner := map[address]localsink.ServiceName{}
+		for svc := range resolver.FullUpdate().All.All() {
+			conflicts += strings.Count(svc.Text(), "belongs to Service")
 			for _, p := range svc.Ports {
 				for _, fe := range p.Frontends {
-					key := claim{fe.Addr, p.Protocol}
+					key := address{fe.Addr, p.Protocol}
 					other, taken := owner[key]
 					require.False(t, taken, "%v: %s and %s", key, other, svc.Name)
 					owner[key] = svc.Name
@@ -204,22 +212,22 @@ func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 			if svc.HealthCheck == nil {
 				continue
 			}
-			for _, key := range listeners(&ResolvedService{healthCheckPort: svc.HealthCheck.Port}) {
+			for _, key := range healthCheckAddresses(svc.HealthCheck.Port) {
 				other, taken := owner[key]
 				require.False(t, taken, "%v: %s and the health check of %s", key, other, svc.Name)
 				owner[key] = svc.Name
 			}
 		}
 	}
-	require.NotZero(t, contested, "the test never had a collision")
+	require.NotZero(t, conflicts, "no two Services requested one address")
 }
 
 // TestOP14FailedSyncsLoseNothing drives a sink that fails at random; the recorder checks
-// that every update is relative to the last accepted one.
+// that the delta of every update starts at the last applied one.
 func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := world{rand.New(rand.NewPCG(3, 3))}
-		coin := rand.New(rand.NewPCG(5, 5)) // the sink's own
+		g := generator{rand.New(rand.NewPCG(3, 3))}
+		coin := rand.New(rand.NewPCG(5, 5)) // used only by the sink
 		rec := &sinktest.Recorder{Fail: func(*localsink.Update) error {
 			if coin.IntN(2) == 0 {
 				return errors.New("injected")
@@ -231,37 +239,29 @@ func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- Follow(ctx, store, rec, config()) }()
 		time.Sleep(time.Minute)
-		require.Empty(t, rec.Updates(), "nothing is programmed before the facts are complete")
+		require.Empty(t, rec.Updates(), "Sync must not be called before the initial sync")
 		store.Update((*watchers.Tx).SetSynced)
 		for range 300 {
-			store.Update(w.step())
-			if w.IntN(2) == 0 {
+			store.Update(g.step())
+			if g.IntN(2) == 0 {
 				synctest.Wait()
 			}
 		}
-		time.Sleep(10 * time.Minute) // of retries, in no time
+		time.Sleep(10 * time.Minute) // of fake time, for the retries
 		synctest.Wait()
 		cancel()
 		require.NoError(t, <-done)
 		require.NoError(t, rec.Err())
 		updates := rec.Updates()
-		require.Equal(t, text(newTable(t, store)), func() string {
-			var b strings.Builder
-			u := updates[len(updates)-1]
-			fmt.Fprintf(&b, "%+v\n", *u.Node)
-			for svc := range u.All.All() {
-				b.WriteString(svc.Text())
-			}
-			return b.String()
-		}())
+		require.Equal(t, text(newResolver(t, store)), updateText(updates[len(updates)-1]))
 	})
 }
 
-// TestIN55TriggersOfOneUpdate: the times of changes are told with the update that they caused, and
-// not with a later one.
-func TestIN55TriggersOfOneUpdate(t *testing.T) {
+// TestIN55TriggerTimesBelongToOneUpdate checks that trigger times are in the update that
+// their change causes, and not in a later one.
+func TestIN55TriggerTimesBelongToOneUpdate(t *testing.T) {
 	store := watchers.NewStore()
-	table := newTable(t, store)
+	resolver := newResolver(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
 	slice := func(addr string, ready bool, at time.Time) *watchers.EndpointSlice {
 		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.IPv4, TriggerTime: at,
@@ -273,23 +273,24 @@ func TestIN55TriggersOfOneUpdate(t *testing.T) {
 			tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"), Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}}})
 			tx.SetEndpointSlice(s)
 		})
-		table.Refresh()
-		u := table.Pending()
+		resolver.Refresh()
+		u := resolver.Pending()
 		if u != nil {
-			table.Acknowledge(u)
+			resolver.Acknowledge(u)
 		}
 		return u
 	}
 	later := time.Now().Add(time.Hour)
-	require.Empty(t, set(slice("10.0.0.1", true, time.Now().Add(-time.Hour))).TriggerTimes, "before the table")
+	require.Empty(t, set(slice("10.0.0.1", true, time.Now().Add(-time.Hour))).TriggerTimes, "older than the resolver")
 	require.Equal(t, []time.Time{later}, set(slice("10.0.0.2", true, later)).TriggerTimes)
 	require.NotNil(t, set(slice("10.0.0.3", false, later)))
-	require.Nil(t, set(slice("10.0.0.4", false, later)), "an endpoint that is not ready changes nothing")
+	require.Nil(t, set(slice("10.0.0.4", false, later)), "an endpoint that is not ready is not in the state")
 	require.Equal(t, []time.Time{later.Add(1)}, set(slice("10.0.0.4", true, later.Add(1))).TriggerTimes)
 }
 
-// TestRunEnds: cancelling ends everything, and a watcher that gives up is heard.
-func TestRunEnds(t *testing.T) {
+// TestRunReturns checks the results of Run when its context is cancelled, when the watcher
+// fails, and when an argument is invalid.
+func TestRunReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
@@ -301,9 +302,9 @@ func TestRunEnds(t *testing.T) {
 		require.ErrorIs(t, Run(t.Context(), failing, &sinktest.Recorder{}, config()), broken)
 
 		require.ErrorContains(t, Run(t.Context(), waiting, &sinktest.Recorder{}, Config{}), "NodeName")
-		require.ErrorContains(t, Run(t.Context(), waiting, nil, config()), "no sink")
+		require.ErrorContains(t, Run(t.Context(), waiting, nil, config()), "sink: must not be nil")
 		early := watchers.Func(func(context.Context, *watchers.Store) error { return nil })
-		require.ErrorContains(t, Run(t.Context(), early, &sinktest.Recorder{}, config()), "before the facts were complete")
+		require.ErrorContains(t, Run(t.Context(), early, &sinktest.Recorder{}, config()), "before the initial sync was complete")
 		ctx, cancel = context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
 		usual := watchers.Func(func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return ctx.Err() })
@@ -311,18 +312,19 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-// TestLackingFeaturesAreReported: a Service that the backend cannot serve says so.
-func TestLackingFeaturesAreReported(t *testing.T) {
+// TestUnsupportedFeaturesBecomeProblems: a Service that needs an unsupported feature has a
+// problem.
+func TestUnsupportedFeaturesBecomeProblems(t *testing.T) {
 	store := watchers.NewStore()
-	w := world{rand.New(rand.NewPCG(1, 1))}
-	svc := w.service()
+	g := generator{rand.New(rand.NewPCG(1, 1))}
+	svc := g.service()
 	svc.Type, svc.Affinity = watchers.TypeClusterIP, time.Hour
 	svc.Ports = []watchers.ServicePort{{Name: "p", Protocol: localsink.ProtocolTCP, Port: 80}}
 	store.Update(func(tx *watchers.Tx) { tx.SetService(svc) })
 	cfg := config()
 	cfg.Unsupported = localsink.FeatureAffinity | localsink.FeatureSCTP
-	table, err := NewResolver(store, cfg)
+	resolver, err := NewResolver(store, cfg)
 	require.NoError(t, err)
-	defer table.Close()
-	require.Contains(t, text(table), "does not support session affinity\n")
+	defer resolver.Close()
+	require.Contains(t, text(resolver), "does not support session affinity\n")
 }

@@ -4,6 +4,7 @@
 package nodelocal
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,62 +15,70 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// The pools of a plan, in the order in which a route prefers them.
-const (
-	poolNear    overlay.Pool = iota // meant for this node alone
-	poolCluster                     // anywhere
-	poolLocal                       // on this node
-)
-
-// A ResolvedService is what one Service means, for every node of a cluster: what nodes of a
-// zone have in common, and what single nodes have of their own. It never changes, and
-// any number of goroutines may use one.
+// A ResolvedService is the desired state of one Service for every node of a cluster: a base
+// that the nodes of a zone share, and an overlay per node. It is immutable, and its methods
+// may be called concurrently.
 type ResolvedService struct {
 	name            localsink.ServiceName
-	ports           []meaningPort
+	ports           []resolvedPort
 	healthCheckPort uint16
 	problems        []localsink.Problem
 
-	mu     sync.Mutex
-	common map[string]*overlay.Base    // by zone; those that no hint divides are under ""
-	own    map[string]*overlay.Overlay // nil until somebody asks for all
+	mu       sync.Mutex                  // guards the cached results below
+	bases    map[string]*overlay.Base    // by zone; "" for zones without hints of their own
+	overlays map[string]*overlay.Overlay // by node; nil until Overlays is called
 }
 
-// A meaningPort is one port: what is said of it, and which endpoints it has.
-type meaningPort struct {
-	overlay.Port // without endpoints
-	reaches      []reach
-	usesLocal    bool // some route leads to poolLocal
+// A resolvedPort is one port with the endpoints from which nodes select.
+type resolvedPort struct {
+	overlay.Port               // without endpoints
+	endpointSets []endpointSet // one per address family
+	usesLocal    bool          // reports whether some route uses poolLocal
 }
 
 // Name returns the Service's name.
-func (m *ResolvedService) Name() localsink.ServiceName { return m.name }
+func (svc *ResolvedService) Name() localsink.ServiceName { return svc.name }
 
-// silent says that there is nothing to serve and nothing to say.
-func (m *ResolvedService) silent() bool { return len(m.ports) == 0 && len(m.problems) == 0 }
+// empty reports whether svc has neither ports nor problems.
+func (svc *ResolvedService) empty() bool { return len(svc.ports) == 0 && len(svc.problems) == 0 }
 
-// Base returns what all nodes of a zone have in common; "" is nodes of no zone. Zones
-// that hints do not tell apart share one value.
-func (m *ResolvedService) Base(zone string) *overlay.Base {
-	zone = m.effective(zone)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.common[zone]
-	if s == nil {
-		s = m.of(zone)
-		if m.common == nil {
-			m.common = map[string]*overlay.Base{}
+// frontends returns each frontend with the address that it uses.
+func (svc *ResolvedService) frontends() iter.Seq2[address, *overlay.Frontend] {
+	return func(yield func(address, *overlay.Frontend) bool) {
+		for i := range svc.ports {
+			p := &svc.ports[i]
+			for j := range p.Frontends {
+				if !yield(address{p.Frontends[j].Addr, p.Protocol}, &p.Frontends[j]) {
+					return
+				}
+			}
 		}
-		m.common[zone] = s
 	}
-	return s
 }
 
-// effective returns zone if some port treats its nodes in a way of their own.
-func (m *ResolvedService) effective(zone string) string {
-	for i := range m.ports {
-		for j := range m.ports[i].reaches {
-			if m.ports[i].reaches[j].divides(zone) {
+// Base returns the part that all nodes of a zone share; "" is for nodes without a zone.
+// Zones that topology hints do not distinguish share one value, and repeated calls return
+// the same value. The result must not be modified.
+func (svc *ResolvedService) Base(zone string) *overlay.Base {
+	zone = svc.baseZone(zone)
+	svc.mu.Lock()
+	defer svc.mu.Unlock()
+	base := svc.bases[zone]
+	if base == nil {
+		base = svc.newBase(zone)
+		if svc.bases == nil {
+			svc.bases = map[string]*overlay.Base{}
+		}
+		svc.bases[zone] = base
+	}
+	return base
+}
+
+// baseZone returns zone if topology hints restrict its nodes on some port, otherwise "".
+func (svc *ResolvedService) baseZone(zone string) string {
+	for i := range svc.ports {
+		for j := range svc.ports[i].endpointSets {
+			if svc.ports[i].endpointSets[j].restrictsZone(zone) {
 				return zone
 			}
 		}
@@ -77,175 +86,182 @@ func (m *ResolvedService) effective(zone string) string {
 	return ""
 }
 
-// of computes the common part for a zone.
-func (m *ResolvedService) of(zone string) *overlay.Base {
-	s := &overlay.Base{Name: m.name, HealthCheckPort: m.healthCheckPort, Problems: m.problems}
-	if len(m.ports) > 0 {
-		s.Ports = make([]overlay.Port, len(m.ports))
+func (svc *ResolvedService) newBase(zone string) *overlay.Base {
+	base := &overlay.Base{Name: svc.name, HealthCheckPort: svc.healthCheckPort, Problems: svc.problems}
+	if len(svc.ports) > 0 {
+		base.Ports = make([]overlay.Port, len(svc.ports))
 	}
-	for i := range m.ports {
-		s.Ports[i] = m.ports[i].Port
+	for i := range svc.ports {
+		p := &svc.ports[i]
+		base.Ports[i] = p.Port
 		n := 0
-		for j := range m.ports[i].reaches {
-			n += len(m.ports[i].reaches[j].all)
+		for j := range p.endpointSets {
+			n += len(p.endpointSets[j].endpoints)
 		}
 		endpoints := make([]overlay.Endpoint, 0, n)
-		for j := range m.ports[i].reaches {
-			endpoints = m.ports[i].reaches[j].common(zone, endpoints)
+		for j := range p.endpointSets {
+			endpoints = p.endpointSets[j].appendBaseEndpoints(endpoints, zone)
 		}
-		s.Ports[i].Endpoints = endpoints
+		base.Ports[i].Endpoints = endpoints
 	}
-	return s
+	return base
 }
 
-// common adds the endpoints that nodes of a zone know of.
-func (r *reach) common(zone string, to []overlay.Endpoint) []overlay.Endpoint {
-	cluster := r.cluster(zone)
-	for i := range r.all {
-		e := overlay.Endpoint{Addr: r.all[i].addr, Drain: r.all[i].endpoint.Serving}
-		if cluster(&r.all[i]) {
-			e.Pools = overlay.NewPoolSet(poolCluster)
+// appendBaseEndpoints appends the endpoints that nodes of a zone use or drain.
+func (s *endpointSet) appendBaseEndpoints(to []overlay.Endpoint, zone string) []overlay.Endpoint {
+	selected := s.clusterFilter(zone)
+	for i := range s.endpoints {
+		e := &s.endpoints[i]
+		out := overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving}
+		if selected(e) {
+			out.Pools = overlay.NewPoolSet(poolCluster)
 		}
-		if e.Drain || e.Pools != 0 {
-			to = append(to, e)
+		if out.Drain || out.Pools != 0 {
+			to = append(to, out)
 		}
 	}
 	return to
 }
 
-// Overlay returns what one node has of its own, nil for nothing.
-func (m *ResolvedService) Overlay(node string) *overlay.Overlay {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.own != nil {
-		return m.own[node]
+// Overlay returns the part of one node, or nil when it is empty. The result must not be
+// modified. A call takes time proportional to the number of endpoints, and constant time
+// after a call of [ResolvedService.Overlays].
+func (svc *ResolvedService) Overlay(node string) *overlay.Overlay {
+	svc.mu.Lock()
+	defer svc.mu.Unlock()
+	if svc.overlays != nil {
+		return svc.overlays[node]
 	}
-	return m.ownOf(node)
+	return svc.newOverlay(node)
 }
 
-// Overlays returns every node that has something of its own, and what. It remembers them,
-// so that [ResolvedService.Own] costs a look from then on; nobody may write to the result.
-func (m *ResolvedService) Overlays() map[string]*overlay.Overlay {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.own == nil {
-		m.own = m.owns()
+// Overlays returns the parts of all nodes whose part is not empty, by name. The first call
+// caches the result. The map must not be modified.
+func (svc *ResolvedService) Overlays() map[string]*overlay.Overlay {
+	svc.mu.Lock()
+	defer svc.mu.Unlock()
+	if svc.overlays == nil {
+		svc.overlays = svc.newOverlays()
 	}
-	return m.own
+	return svc.overlays
 }
 
-// ownOf looks at all endpoints for the sake of one node.
-func (m *ResolvedService) ownOf(node string) *overlay.Overlay {
-	var own overlay.Overlay
-	var ready [2]map[netip.Addr]struct{}
-	for i := range m.ports {
-		p := &m.ports[i]
-		for j := range p.reaches {
-			r := &p.reaches[j]
-			own.Endpoints = r.own(node, i, p.usesLocal, r.all, own.Endpoints)
-			if m.healthCheckPort != 0 {
-				localReady(node, r.all, &ready)
-			}
+// newOverlay computes the overlay of one node from all endpoints.
+func (svc *ResolvedService) newOverlay(node string) *overlay.Overlay {
+	b := overlayBuilder{svc: svc, node: node}
+	for i := range svc.ports {
+		for j := range svc.ports[i].endpointSets {
+			b.add(i, j, svc.ports[i].endpointSets[j].endpoints)
 		}
 	}
-	own.LocalEndpoints = max(len(ready[0]), len(ready[1]))
-	if own.Equal(nil) {
-		return nil
-	}
-	return &own
+	return b.build()
 }
 
-// own adds what a port has for one node. Only some of all candidates need be given, if
-// all that are on the node or meant for it are among them.
-func (r *reach) own(node string, port int, usesLocal bool, some []candidate, to []overlay.OverlayEndpoint) []overlay.OverlayEndpoint {
-	near, local := r.near(node), localOf(node, some)
-	for i := range some {
-		e := &some[i]
-		o := overlay.OverlayEndpoint{Port: port, Local: e.on(node), Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.endpoint.Serving}}
-		if near(e) {
-			o.Pools |= overlay.NewPoolSet(poolNear)
-		}
-		if usesLocal && local(e) {
-			o.Pools |= overlay.NewPoolSet(poolLocal)
-		}
-		if o.Pools != 0 || o.Local && (e.ready() || e.endpoint.Serving) {
-			to = append(to, o)
-		}
-	}
-	return to
-}
-
-// localReady adds the addresses of a node's ready endpoints, by family.
-func localReady(node string, some []candidate, addrs *[2]map[netip.Addr]struct{}) {
-	for i := range some {
-		if !some[i].on(node) || !some[i].ready() {
-			continue
-		}
-		f := 0
-		if addr := some[i].addr.Addr(); addr.Is6() {
-			f = 1
-		}
-		if addrs[f] == nil {
-			addrs[f] = map[netip.Addr]struct{}{}
-		}
-		addrs[f][some[i].addr.Addr()] = struct{}{}
-	}
-}
-
-// owns computes what every node has of its own, in time that does not grow with the
-// number of nodes: endpoints are sorted by whom they concern.
-func (m *ResolvedService) owns() map[string]*overlay.Overlay {
-	type place struct {
-		node        string
-		port, reach int
-		candidate   candidate
-	}
-	var places []place
-	for i := range m.ports {
-		for j := range m.ports[i].reaches {
-			for _, c := range m.ports[i].reaches[j].all {
-				if c.endpoint.Node != "" {
-					places = append(places, place{c.endpoint.Node, i, j, c})
-				}
-				for k, n := range hints(&c).Nodes {
-					if n != c.endpoint.Node && slices.Index(hints(&c).Nodes, n) == k {
-						places = append(places, place{n, i, j, c})
-					}
-				}
-			}
-		}
-	}
-	// The sort is stable, so endpoints stay in order within a port.
-	slices.SortStableFunc(places, func(a, b place) int { return strings.Compare(a.node, b.node) })
+// newOverlays computes the overlays of all nodes. Endpoints are grouped by node first, so
+// that the time does not grow with the number of nodes.
+func (svc *ResolvedService) newOverlays() map[string]*overlay.Overlay {
 	all := map[string]*overlay.Overlay{}
-	for len(places) > 0 {
-		node, own := places[0].node, &overlay.Overlay{}
-		var ready [2]map[netip.Addr]struct{}
-		for len(places) > 0 && places[0].node == node {
-			p, some := places[0], []candidate(nil)
-			for len(places) > 0 && places[0].node == node && places[0].port == p.port && places[0].reach == p.reach {
-				some, places = append(some, places[0].candidate), places[1:]
+	for placements := svc.placements(); len(placements) > 0; {
+		b := overlayBuilder{svc: svc, node: placements[0].node}
+		for len(placements) > 0 && placements[0].node == b.node {
+			first, endpoints := placements[0], []portEndpoint(nil)
+			for len(placements) > 0 && placements[0].sameSet(first) {
+				endpoints, placements = append(endpoints, placements[0].endpoint), placements[1:]
 			}
-			port := &m.ports[p.port]
-			own.Endpoints = port.reaches[p.reach].own(node, p.port, port.usesLocal, some, own.Endpoints)
-			if m.healthCheckPort != 0 {
-				localReady(node, some, &ready)
-			}
+			b.add(first.port, first.set, endpoints)
 		}
-		own.LocalEndpoints = max(len(ready[0]), len(ready[1]))
-		if !own.Equal(nil) {
-			all[node] = own
+		if o := b.build(); o != nil {
+			all[b.node] = o
 		}
 	}
 	return all
 }
 
-// compute says what the node of v must do for a Service, as if it got every address
-// that it asks for.
-func (v *view) compute(svc *watchers.Service, list []*watchers.EndpointSlice) *localsink.Service {
-	return v.assemble(newMeaning(svc, list, v.masqueradeAll))
+// A placement associates an endpoint with a node that it is on or has a hint for.
+type placement struct {
+	node      string
+	port, set int // indexes of the port and of its endpoint set
+	endpoint  portEndpoint
 }
 
-func (v *view) assemble(m *ResolvedService) *localsink.Service {
-	return overlay.Assemble(m.of(m.effective(v.zone)), m.ownOf(v.node.Name), v.node)
+// sameSet reports whether p and o are of one node and one endpoint set.
+func (p *placement) sameSet(o placement) bool {
+	return p.node == o.node && p.port == o.port && p.set == o.set
+}
+
+// placements returns the placements of all endpoints, ordered by node, port and address.
+func (svc *ResolvedService) placements() []placement {
+	var out []placement
+	for i := range svc.ports {
+		for j := range svc.ports[i].endpointSets {
+			for _, e := range svc.ports[i].endpointSets[j].endpoints {
+				if e.object.Node != "" {
+					out = append(out, placement{e.object.Node, i, j, e})
+				}
+				for k, node := range e.hints().Nodes {
+					if node != e.object.Node && slices.Index(e.hints().Nodes, node) == k {
+						out = append(out, placement{node, i, j, e})
+					}
+				}
+			}
+		}
+	}
+	// The sort is stable, so that endpoints stay ordered within a port.
+	slices.SortStableFunc(out, func(a, b placement) int { return strings.Compare(a.node, b.node) })
+	return out
+}
+
+// An overlayBuilder builds the overlay of one node.
+type overlayBuilder struct {
+	svc   *ResolvedService
+	node  string
+	out   overlay.Overlay
+	ready [2]map[netip.Addr]struct{} // by family: the addresses of ready local endpoints
+}
+
+// add adds the endpoints of one set of a port. endpoints must contain all endpoints that
+// are on the node or have a hint for it; it may contain others.
+func (b *overlayBuilder) add(port, set int, endpoints []portEndpoint) {
+	p := &b.svc.ports[port]
+	hinted, local := p.endpointSets[set].nodeHintFilter(b.node), localFilter(b.node, endpoints)
+	for i := range endpoints {
+		e := &endpoints[i]
+		o := overlay.OverlayEndpoint{
+			Port: port, Local: e.isOn(b.node), Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving},
+		}
+		if hinted(e) {
+			o.Pools |= overlay.NewPoolSet(poolNodeHint)
+		}
+		if p.usesLocal && local(e) {
+			o.Pools |= overlay.NewPoolSet(poolLocal)
+		}
+		if o.Pools != 0 || o.Local && (e.ready() || e.object.Serving) {
+			b.out.Endpoints = append(b.out.Endpoints, o)
+		}
+		if b.svc.healthCheckPort != 0 && o.Local && e.ready() {
+			b.addReady(e.addr.Addr())
+		}
+	}
+}
+
+func (b *overlayBuilder) addReady(ip netip.Addr) {
+	f := 0
+	if watchers.FamilyOf(ip) == watchers.IPv6 {
+		f = 1
+	}
+	if b.ready[f] == nil {
+		b.ready[f] = map[netip.Addr]struct{}{}
+	}
+	b.ready[f][ip] = struct{}{}
+}
+
+// build returns the overlay, or nil when it is empty. A pod with addresses of both families
+// counts as one local endpoint.
+func (b *overlayBuilder) build() *overlay.Overlay {
+	out := b.out // a copy, so that the result does not keep b
+	out.LocalEndpoints = max(len(b.ready[0]), len(b.ready[1]))
+	if out.Equal(nil) {
+		return nil
+	}
+	return &out
 }

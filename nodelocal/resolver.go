@@ -11,95 +11,92 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A Resolver is what one node must do, kept in line with a store of facts. One
-// goroutine may use a table at a time.
+// A Resolver computes the desired state of one node from a store, change by change. Its
+// methods must not be called concurrently.
 type Resolver struct {
 	cfg      Config
-	meanings *meanings
-	view     *view
-	born     time.Time
-	feed     *reconciler.Tracker
+	services *serviceResolver
+	node     *nodeState
+	created  time.Time // trigger times before it are ignored
+	tracker  *reconciler.Tracker
 }
 
-// NewResolver returns a table of facts in store. The error names the field of cfg that
-// is wrong. The table must be closed.
+// NewResolver returns a Resolver that reads store. The error names each invalid field of
+// cfg. The caller must close the Resolver.
 func NewResolver(store *watchers.Store, cfg Config) (*Resolver, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	v := cfg.view(watchers.NewStore().Snapshot())
+	node := cfg.nodeState(watchers.NewStore().Snapshot())
 	return &Resolver{
 		cfg:      cfg,
-		meanings: newMeanings(store, &cfg),
-		view:     v,
-		born:     time.Now(),
-		feed:     reconciler.NewTracker(v.node),
+		services: newServiceResolver(store, &cfg),
+		node:     node,
+		created:  time.Now(),
+		tracker:  reconciler.NewTracker(node.node),
 	}, nil
 }
 
-// Close lets go of the store.
-func (t *Resolver) Close() { t.meanings.close() }
+// Close releases the store, which otherwise keeps deleted objects for the Resolver. The
+// error is always nil.
+func (r *Resolver) Close() error { return r.services.close() }
 
-// Refresh takes in what has changed in the facts since the last call. It returns
-// the facts that the table now stands for.
-func (t *Resolver) Refresh() watchers.Snapshot {
-	c := t.meanings.look()
-	for _, fact := range c.set {
-		report(t.cfg.Logger, c.facts, fact, func(node string) bool { return node == t.cfg.NodeName })
-		// What was there before the table says nothing about its speed.
-		if slice, ok := fact.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(t.born) {
-			t.feed.AddTrigger(slice.TriggerTime)
+// Refresh applies the changes of the store since the last call. It returns the snapshot
+// from which the desired state is now computed.
+func (r *Resolver) Refresh() watchers.Snapshot {
+	changes := r.services.pending()
+	for _, object := range changes.updated {
+		logProblems(r.cfg.Logger, changes.snapshot, object, func(node string) bool { return node == r.cfg.NodeName })
+		// An older trigger time measures the restart of this process, not its latency.
+		if slice, ok := object.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(r.created) {
+			r.tracker.AddTrigger(slice.TriggerTime)
 		}
 	}
-	if (len(c.nodes) > 0 || c.networks) && t.seeNode(c.facts) {
-		for svc := range c.facts.Services() {
-			c.affected[svc.Name] = struct{}{}
-		}
+	if (len(changes.nodes) > 0 || changes.serviceCIDRs) && r.updateNode(changes.snapshot) {
+		changes.addAllServices()
 	}
-	if len(c.affected) > 0 {
-		t.recompute(c.facts, c.affected)
+	if resolved := r.services.resolve(changes); len(resolved) > 0 {
+		r.track(resolved)
 	}
-	t.meanings.accept(c.facts)
-	return c.facts
+	return changes.snapshot
 }
 
-// seeNode reports whether the own node has changed in a way that matters.
-func (t *Resolver) seeNode(facts watchers.Snapshot) bool {
-	v := t.cfg.view(facts)
-	if v.equal(t.view) {
+// updateNode replaces the node's state. It reports whether the state changed.
+func (r *Resolver) updateNode(snapshot watchers.Snapshot) bool {
+	next := r.cfg.nodeState(snapshot)
+	if next.equal(r.node) {
 		return false
 	}
-	if v.node.Equal(t.view.node) {
-		v.node = t.view.node
+	if next.node.Equal(r.node.node) {
+		next.node = r.node.node // only the zone changed, which the tracker does not need
 	}
-	t.view = v
-	t.feed.SetNode(v.node)
+	r.node = next
+	r.tracker.SetNode(next.node)
 	return true
 }
 
-// recompute brings the named Services up to date.
-func (t *Resolver) recompute(facts watchers.Snapshot, names map[localsink.ServiceName]struct{}) {
-	wanted := t.meanings.mean(facts, names)
-	t.feed.Update(func(tx *reconciler.Tx) {
-		for name, m := range wanted {
-			if m == nil {
+// track passes the desired state of the resolved Services to the tracker.
+func (r *Resolver) track(resolved map[localsink.ServiceName]*ResolvedService) {
+	r.tracker.Update(func(tx *reconciler.Tx) {
+		for name, svc := range resolved {
+			if svc == nil {
 				tx.Delete(name)
 				continue
 			}
-			tx.Set(t.view.assemble(m).WithUnsupported(t.cfg.Unsupported))
+			tx.Set(r.node.assemble(svc).WithUnsupported(r.cfg.Unsupported))
 		}
 	})
 }
 
-// Pending returns the update that a sink must see, or nil when it has accepted all
-// there is. The first update is never nil. Until an update is accepted, all that was
-// in it comes again together with whatever is newer.
-func (t *Resolver) Pending() *localsink.Update { return t.feed.Pending() }
+// Pending returns the update that a sink must apply, or nil when everything is
+// acknowledged. The first update is never nil. An update that is not acknowledged is
+// contained in the next one.
+func (r *Resolver) Pending() *localsink.Update { return r.tracker.Pending() }
 
-// Acknowledge declares that the sink is in line with u, the update that Pending returned
-// last.
-func (t *Resolver) Acknowledge(u *localsink.Update) { t.feed.Acknowledge(u) }
+// Acknowledge records that the sink has applied u, which must be the last update that
+// Pending returned.
+func (r *Resolver) Acknowledge(u *localsink.Update) { r.tracker.Acknowledge(u) }
 
-// FullUpdate returns the whole state without any distance: an update for a sink that
-// has accepted everything and must look again.
-func (t *Resolver) FullUpdate() *localsink.Update { return t.feed.FullUpdate() }
+// FullUpdate returns the whole desired state without a delta, for the resync of a sink
+// that has already acknowledged it.
+func (r *Resolver) FullUpdate() *localsink.Update { return r.tracker.FullUpdate() }

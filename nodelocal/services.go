@@ -4,97 +4,127 @@
 package nodelocal
 
 import (
+	"iter"
 	"slices"
-	"time"
 
 	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// meanings follow a store of facts: which Services mean something else than before, and
-// what.
-type meanings struct {
-	facts         *diffstore.Reader[watchers.Key, watchers.Object]
-	claims        *claims
+// A serviceResolver resolves the Services of a store that a change of objects affects.
+type serviceResolver struct {
+	reader        *diffstore.Reader[watchers.Key, watchers.Object]
+	addresses     *addressTable // of the Services in the acknowledged snapshot
 	proxyName     string
 	masqueradeAll bool
 }
 
-func newMeanings(store *watchers.Store, cfg *Config) *meanings {
-	return &meanings{facts: store.Reader(), claims: newClaims(), proxyName: cfg.ProxyName, masqueradeAll: cfg.MasqueradeAll}
+func newServiceResolver(store *watchers.Store, cfg *Config) *serviceResolver {
+	return &serviceResolver{
+		reader:        store.Reader(),
+		addresses:     newAddressTable(),
+		proxyName:     cfg.ProxyName,
+		masqueradeAll: cfg.MasqueradeAll,
+	}
 }
 
-// A changed is what has changed in the facts since the last look.
-type changed struct {
-	facts    watchers.Snapshot // as they are now
-	affected map[localsink.ServiceName]struct{}
-	set      []watchers.Object // that are new or different
-	nodes    []string          // also those that are gone
-	networks bool              // some ServiceCIDR
+// A changeSet summarises the changes of objects from one snapshot to another.
+type changeSet struct {
+	snapshot     watchers.Snapshot                  // after the changes
+	services     map[localsink.ServiceName]struct{} // whose Service or EndpointSlices changed
+	updated      []watchers.Object                  // added or changed
+	nodes        []string                           // added, changed or deleted
+	serviceCIDRs bool                               // a ServiceCIDR changed
 }
 
-// look says what has changed. The caller passes the affected Services to mean, and then
-// accepts the facts.
-func (m *meanings) look() changed {
-	now, changes := m.facts.Pending()
-	c := changed{facts: watchers.Snapshot{Snapshot: now}, affected: map[localsink.ServiceName]struct{}{}}
+// newChangeSet summarises the changes that led to snapshot.
+func newChangeSet(snapshot watchers.Snapshot, changes iter.Seq[diffstore.Change[watchers.Key, watchers.Object]]) changeSet {
+	c := changeSet{snapshot: snapshot, services: map[localsink.ServiceName]struct{}{}}
 	for change := range changes {
 		if !change.Deleted {
-			c.set = append(c.set, change.Value)
+			c.updated = append(c.updated, change.Value)
 		}
 		switch change.Key.Kind {
 		case watchers.KindService, watchers.KindEndpointSlice:
-			c.affected[change.Key.Service()] = struct{}{}
+			c.services[change.Key.Service()] = struct{}{}
 		case watchers.KindNode:
 			c.nodes = append(c.nodes, change.Key.Name)
 		case watchers.KindServiceCIDR:
-			c.networks = true
+			c.serviceCIDRs = true
 		}
 	}
 	return c
 }
 
-func (m *meanings) accept(facts watchers.Snapshot) { m.facts.Acknowledge(facts.Snapshot) }
+// addAllServices adds every Service of the snapshot.
+func (c *changeSet) addAllServices() {
+	for svc := range c.snapshot.Services() {
+		c.services[svc.Name] = struct{}{}
+	}
+}
 
-// mean computes the named Services anew, and with them those that win or lose an
-// address by it. nil stands for a Service that is gone or has nothing to say. Whom an
-// address belongs to depends only on who asks for it, so addresses are settled when
-// all have asked.
-func (m *meanings) mean(facts watchers.Snapshot, names map[localsink.ServiceName]struct{}) map[localsink.ServiceName]*ResolvedService {
-	wanted := make(map[localsink.ServiceName]*ResolvedService, len(names))
-	for name := range names {
-		for todo := []localsink.ServiceName{name}; len(todo) > 0; {
-			next := todo[len(todo)-1]
-			todo = todo[:len(todo)-1]
-			if _, done := wanted[next]; !done {
-				todo = append(todo, m.ask(facts, next, wanted)...)
-			}
+// pending returns the changes since the acknowledged snapshot.
+func (r *serviceResolver) pending() changeSet {
+	snapshot, changes := r.reader.Pending()
+	return newChangeSet(watchers.Snapshot{Snapshot: snapshot}, changes)
+}
+
+// resolve resolves the Services of c and the Services that gain or lose an address because
+// of them, and acknowledges the snapshot of c. A nil value means that the Service was
+// deleted, belongs to another proxy, or has neither ports nor problems.
+//
+// The owner of an address depends on all Services that request it. Conflicts are therefore
+// resolved after the requests of all changed Services are recorded.
+func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*ResolvedService {
+	defer r.reader.Acknowledge(c.snapshot.Snapshot)
+	if len(c.services) == 0 {
+		return nil
+	}
+	resolved := make(map[localsink.ServiceName]*ResolvedService, len(c.services))
+	var competitors []localsink.ServiceName
+	for name := range c.services {
+		object := r.object(c.snapshot, name)
+		svc := r.resolveAlone(c.snapshot, object)
+		resolved[name] = svc
+		competitors = append(competitors, r.addresses.update(name, requestsOf(object, svc))...)
+	}
+	for _, name := range competitors {
+		if _, done := resolved[name]; !done {
+			resolved[name] = r.resolveAlone(c.snapshot, r.object(c.snapshot, name))
 		}
 	}
-	for name, want := range wanted {
-		if want == nil {
+	for name, svc := range resolved {
+		if svc == nil {
 			continue
 		}
-		m.claims.settle(want)
-		if want.silent() {
-			wanted[name] = nil
+		svc.removeConflicts(r.addresses.owner)
+		if svc.empty() {
+			resolved[name] = nil
 		}
 	}
-	return wanted
+	return resolved
 }
 
-// ask computes one Service as if it got all it asks for, and returns the others
-// that win or lose an address by what it asks for now.
-func (m *meanings) ask(facts watchers.Snapshot, name localsink.ServiceName, wanted map[localsink.ServiceName]*ResolvedService) []localsink.ServiceName {
-	svc := facts.Service(name)
-	if svc == nil || !svc.IsFor(m.proxyName) {
-		wanted[name] = nil
-		return m.claims.set(name, time.Time{}, nil)
+// object returns the named Service, or nil when there is none or it belongs to another
+// proxy.
+func (r *serviceResolver) object(snapshot watchers.Snapshot, name localsink.ServiceName) *watchers.Service {
+	if svc := snapshot.Service(name); svc != nil && svc.IsFor(r.proxyName) {
+		return svc
 	}
-	want := newMeaning(svc, slices.Collect(facts.EndpointSlices(name)), m.masqueradeAll)
-	wanted[name] = want
-	return m.claims.set(name, svc.Created, want)
+	return nil
 }
 
-func (m *meanings) close() { m.facts.Close() }
+// resolveAlone resolves one Service without regard to conflicts; nil yields nil.
+func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, svc *watchers.Service) *ResolvedService {
+	if svc == nil {
+		return nil
+	}
+	return resolve(svc, slices.Collect(snapshot.EndpointSlices(svc.Name)), r.masqueradeAll)
+}
+
+// close releases the store.
+func (r *serviceResolver) close() error {
+	r.reader.Close()
+	return nil
+}
