@@ -34,8 +34,8 @@ type serviceFamily struct {
 // usesLocal reports whether some traffic must stay on the node.
 func (f *serviceFamily) usesLocal() bool { return f.internalLocal || f.externalLocal }
 
-func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masqueradeAll bool) *serviceFamily {
-	f := &serviceFamily{
+func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masqueradeAll bool) serviceFamily {
+	f := serviceFamily{
 		version:       version,
 		clusterIP:     clusterIP(svc, version),
 		internalLocal: svc.InternalPolicy == watchers.PolicyLocal,

@@ -32,7 +32,7 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 	if object.Type == watchers.TypeExternalName || headless(object) {
 		return svc
 	}
-	families := []*serviceFamily{
+	families := [...]serviceFamily{
 		newServiceFamily(object, watchers.IPv4, masqueradeAll),
 		newServiceFamily(object, watchers.IPv6, masqueradeAll),
 	}
@@ -41,7 +41,8 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 		p := &object.Ports[i]
 		port := resolvedPort{Port: overlay.Port{Name: p.Name, Protocol: p.Protocol, Affinity: object.Affinity}}
 		port.usesLocal = families[0].usesLocal()
-		for _, f := range families {
+		for j := range families {
+			f := &families[j]
 			if p.Port == 0 || !f.clusterIP.IsValid() {
 				continue
 			}
@@ -54,8 +55,8 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 			svc.ports = append(svc.ports, port)
 		}
 	}
-	for _, f := range families {
-		svc.problems = append(svc.problems, f.problems...)
+	for i := range families {
+		svc.problems = append(svc.problems, families[i].problems...)
 	}
 	svc.resolveHealthCheck(object)
 	return svc
