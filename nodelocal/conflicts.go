@@ -22,13 +22,13 @@ type address struct {
 	protocol localsink.Protocol
 }
 
-// A request is an address that a Service asks for.
+// A request is an address that a Service requests.
 type request struct {
 	address
 	clusterIP bool // the API server allocated the address to this Service
 }
 
-// requests are the addresses that one Service asks for, each once.
+// requests are the addresses that one Service requests, each once.
 type requests struct {
 	created   time.Time // of the Service
 	addresses []request
@@ -56,7 +56,7 @@ func requestsOf(object *watchers.Service, svc *ResolvedService) requests {
 	return out
 }
 
-// A requester is a Service that asks for one address.
+// A requester is a Service that requests one address.
 type requester struct {
 	service   localsink.ServiceName
 	created   time.Time
@@ -90,7 +90,7 @@ func withoutService(requesters []requester, name localsink.ServiceName) []reques
 
 // competitorsOf returns the Services other than name that are affected when the requesters
 // of an address change from before to after: all of them when the address passes from one
-// owner to another, because the problem of each loser names the owner.
+// owner to another, because the problem of each other requester names the owner.
 func competitorsOf(before, after []requester, name localsink.ServiceName) (out []localsink.ServiceName) {
 	if len(before) == 0 || len(after) == 0 || before[0].service == after[0].service {
 		return nil
