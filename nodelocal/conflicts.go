@@ -12,7 +12,6 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
-	"sigs.k8s.io/kpng/watchers"
 )
 
 // An address is what only one Service of a node can use. Node ports and health checks use
@@ -28,29 +27,18 @@ type request struct {
 	clusterIP bool // the API server allocated the address to this Service
 }
 
-// requests are the addresses that one Service requests, each once.
-type requests struct {
-	created   time.Time // of the Service
-	addresses []request
-}
-
-func (r requests) equal(o requests) bool {
-	return r.created.Equal(o.created) && slices.Equal(r.addresses, o.addresses)
-}
-
-// requestsOf returns the requests of a Service before conflicts are removed: those of its
-// frontends and of its health check. A nil Service has none.
-func requestsOf(object *watchers.Service, svc *ResolvedService) requests {
+// requestsOf returns the requests of a Service before conflicts are removed, each address
+// once: those of its frontends and of its health check. A nil Service has none.
+func requestsOf(svc *ResolvedService) (out []request) {
 	if svc == nil {
-		return requests{}
+		return nil
 	}
-	out := requests{created: object.Created}
 	for address, fe := range svc.frontends() {
-		out.addresses = append(out.addresses, request{address, fe.Kind == localsink.KindClusterIP})
+		out = append(out, request{address, fe.Kind == localsink.KindClusterIP})
 	}
 	for _, address := range healthCheckAddresses(svc.healthCheckPort) {
-		if !slices.ContainsFunc(out.addresses, func(r request) bool { return r.address == address }) {
-			out.addresses = append(out.addresses, request{address, false})
+		if !slices.ContainsFunc(out, func(r request) bool { return r.address == address }) {
+			out = append(out, request{address, false})
 		}
 	}
 	return out
@@ -106,35 +94,36 @@ func competitorsOf(before, after []requester, name localsink.ServiceName) (out [
 // An addressTable records which Services request which addresses.
 type addressTable struct {
 	requesters map[address][]requester // ordered, never empty; the first is the owner
-	requests   map[localsink.ServiceName]requests
+	requests   map[localsink.ServiceName][]request
 }
 
 func newAddressTable() *addressTable {
 	return &addressTable{
 		requesters: map[address][]requester{},
-		requests:   map[localsink.ServiceName]requests{},
+		requests:   map[localsink.ServiceName][]request{},
 	}
 }
 
 // owner returns the Service that owns an address that some Service requests.
 func (t *addressTable) owner(a address) localsink.ServiceName { return t.requesters[a][0].service }
 
-// update replaces the requests of one Service and returns the other Services that gain or
-// lose an address, or learn of another owner, because of it.
-func (t *addressTable) update(name localsink.ServiceName, after requests) (competitors []localsink.ServiceName) {
+// update replaces the requests of one Service, created at the given time, and returns the
+// other Services that gain or lose an address, or whose problem names another owner,
+// because of it.
+func (t *addressTable) update(name localsink.ServiceName, created time.Time, after []request) (competitors []localsink.ServiceName) {
 	before := t.requests[name]
-	if before.equal(after) {
+	if slices.Equal(before, after) && (len(after) == 0 || t.has(after[0], name, created)) {
 		return nil
 	}
-	for _, r := range after.addresses {
-		next := append(withoutService(t.requesters[r.address], name), requester{name, after.created, r.clusterIP})
+	for _, r := range after {
+		next := append(withoutService(t.requesters[r.address], name), requester{name, created, r.clusterIP})
 		slices.SortFunc(next, requester.compare)
 		competitors = append(competitors, t.replace(r.address, next, name)...)
 	}
 	for _, address := range withdrawn(before, after) {
 		competitors = append(competitors, t.replace(address, withoutService(t.requesters[address], name), name)...)
 	}
-	if len(after.addresses) == 0 {
+	if len(after) == 0 {
 		delete(t.requests, name)
 	} else {
 		t.requests[name] = after
@@ -142,16 +131,22 @@ func (t *addressTable) update(name localsink.ServiceName, after requests) (compe
 	return competitors
 }
 
+// has reports whether a request of a Service is recorded. As all requests of a Service have
+// its creation time, one of them shows whether that has changed.
+func (t *addressTable) has(r request, name localsink.ServiceName, created time.Time) bool {
+	return slices.Contains(t.requesters[r.address], requester{name, created, r.clusterIP})
+}
+
 // withdrawn returns the addresses of before that after does not have.
-func withdrawn(before, after requests) (out []address) {
-	if len(before.addresses) == 0 {
+func withdrawn(before, after []request) (out []address) {
+	if len(before) == 0 {
 		return nil
 	}
-	requested := make(map[address]struct{}, len(after.addresses))
-	for _, r := range after.addresses {
+	requested := make(map[address]struct{}, len(after))
+	for _, r := range after {
 		requested[r.address] = struct{}{}
 	}
-	for _, r := range before.addresses {
+	for _, r := range before {
 		if _, ok := requested[r.address]; !ok {
 			out = append(out, r.address)
 		}

@@ -6,6 +6,7 @@ package nodelocal
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
@@ -84,14 +85,13 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 	resolved := make(map[localsink.ServiceName]*ResolvedService, len(c.services))
 	var competitors []localsink.ServiceName
 	for name := range c.services {
-		object := r.object(c.snapshot, name)
-		svc := r.resolveAlone(c.snapshot, object)
+		svc, created := r.resolveAlone(c.snapshot, name)
 		resolved[name] = svc
-		competitors = append(competitors, r.addresses.update(name, requestsOf(object, svc))...)
+		competitors = append(competitors, r.addresses.update(name, created, requestsOf(svc))...)
 	}
 	for _, name := range competitors {
 		if _, done := resolved[name]; !done {
-			resolved[name] = r.resolveAlone(c.snapshot, r.object(c.snapshot, name))
+			resolved[name], _ = r.resolveAlone(c.snapshot, name)
 		}
 	}
 	for name, svc := range resolved {
@@ -106,21 +106,14 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 	return resolved
 }
 
-// object returns the named Service, or nil when there is none or it belongs to another
-// proxy.
-func (r *serviceResolver) object(snapshot watchers.Snapshot, name localsink.ServiceName) *watchers.Service {
-	if svc := snapshot.Service(name); svc != nil && svc.IsFor(r.proxyName) {
-		return svc
+// resolveAlone resolves one Service without regard to conflicts, and returns its creation
+// time. It returns nil when the Service does not exist or belongs to another proxy.
+func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, name localsink.ServiceName) (*ResolvedService, time.Time) {
+	object := snapshot.Service(name)
+	if object == nil || !object.IsFor(r.proxyName) {
+		return nil, time.Time{}
 	}
-	return nil
-}
-
-// resolveAlone resolves one Service without regard to conflicts; nil yields nil.
-func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, svc *watchers.Service) *ResolvedService {
-	if svc == nil {
-		return nil
-	}
-	return resolve(svc, slices.Collect(snapshot.EndpointSlices(svc.Name)), r.masqueradeAll)
+	return resolve(object, slices.Collect(snapshot.EndpointSlices(name)), r.masqueradeAll), object.Created
 }
 
 // close releases the store.
