@@ -14,8 +14,7 @@ import (
 	"sigs.k8s.io/kpng/localsink/reconciler"
 )
 
-// A Config configures a [Resolver]: it names one node and says how Services are resolved
-// for it.
+// A Config configures a [Resolver]: the node, and how Services are resolved for it.
 type Config struct {
 	// NodeName is the name of the node. Required.
 	NodeName string
@@ -24,7 +23,7 @@ type Config struct {
 	// unspecified, the addresses of the Node object are used.
 	NodeIP netip.Addr
 	// Unsupported are the features that the sink does not have. A Service that requires
-	// one of them gets a Problem. [Run] and [Follow] add what the sink reports.
+	// one of them gets a Problem. [Run] and [Follow] add the features that the sink reports.
 	Unsupported localsink.Features
 
 	// ProxyName selects Services by the label service.kubernetes.io/service-proxy-name;
@@ -52,8 +51,8 @@ type Config struct {
 	nodePorts nodePorts
 }
 
-// A MultiNodeConfig configures a [MultiNodeResolver]: how Services are resolved, for
-// nodes of any name. Its fields mean the same as the fields of [Config].
+// A MultiNodeConfig configures a [MultiNodeResolver]. Its fields are those of [Config] that
+// all nodes share.
 type MultiNodeConfig struct {
 	ProxyName         string
 	LocalPods         PodDetection
@@ -77,11 +76,14 @@ func (cfg MultiNodeConfig) ForNode(name string) Config {
 
 // Validate returns an error that names each invalid field.
 func (cfg MultiNodeConfig) Validate() error {
-	node := cfg.ForNode("any")
+	node := cfg.anyNode()
 	return node.complete()
 }
 
-// complete validates cfg and fills in defaults. The error names each invalid field.
+// anyNode returns the configuration of an arbitrary node, for code that ignores the name.
+func (cfg MultiNodeConfig) anyNode() Config { return cfg.ForNode("any") }
+
+// complete validates cfg and sets defaults. The error names each invalid field.
 func (cfg *Config) complete() error {
 	var nameErr error
 	if cfg.NodeName == "" {

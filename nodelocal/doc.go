@@ -1,23 +1,32 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nodelocal computes what one node must do for its Services from the
-// facts of a cluster: the only home of the meaning of Services. It knows no
-// kernel, no Kubernetes client and no wire format.
+// Package nodelocal resolves Services: from the state of a cluster it computes the desired
+// state of one node. It is the only package that implements the semantics of Services
+// (traffic policies, topology hints, terminating endpoints, address conflicts); it does not
+// know kernels, Kubernetes clients or wire formats.
 //
-// The pieces, each in a file of its own:
+// [Run] connects a watcher to a sink. [Resolver] serves callers that have their own loop;
+// [MultiNodeResolver] serves servers, which compute shared results once for many nodes;
+// [Explain] gives the reasons for the result of one Service on one node. The files:
 //
-//	endpoints.go  slices -> the endpoints of one port, and which of them nodes may use
-//	service.go    one Service's facts -> its frontends and routes
-//	meaning.go    both together: what a Service means for nodes of a zone, and for one node
-//	claims.go     two Services want one address: who gets it
-//	meanings.go   all Services, kept up to date change by change
-//	view.go       what one node is: addresses, zone, how to tell local pods
-//	table.go      all that one node must do
-//	fleet.go      all that every node must do, for servers of many nodes
-//	run.go        watcher -> table -> sink
+//	run.go           Run and Follow: watcher -> Resolver -> sink
+//	resolver.go      Resolver: the desired state of one node
+//	multinode.go     MultiNodeResolver: the desired state of all nodes
+//	services.go      which Services a change of objects affects, and resolving them
+//	resolve.go       one Service and its EndpointSlices -> ResolvedService
+//	frontends.go     the addresses of a Service, by address family
+//	routes.go        which endpoints, masquerading and verdict each kind of client gets
+//	endpoints.go     EndpointSlices -> the endpoints of one port; readiness and hints
+//	conflicts.go     two Services request one address: which one owns it
+//	resolved.go      ResolvedService: the base of a zone and the overlay of a node
+//	node.go          the addresses and zone of a node
+//	nodeports.go     the addresses that serve node ports
+//	poddetection.go  how packets of local pods are recognised
+//	explain.go       Explain: the reason for each endpoint
+//	problems.go      warnings about invalid objects
 //
-// The result for a Service depends on its own facts, on its slices, on the node,
-// and on who else claims its addresses: so one change costs one Service.
-// [Run] joins everything; [Resolver] is for callers with a loop of their own.
+// The result for a Service depends only on the Service, its EndpointSlices, the node, and
+// the other Services that request its addresses. One changed object therefore costs the
+// work of one Service, independent of the size of the cluster.
 package nodelocal

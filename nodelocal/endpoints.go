@@ -12,36 +12,39 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A candidate is an endpoint that one Service port might use.
-type candidate struct {
-	addr     netip.AddrPort
-	endpoint *watchers.Endpoint
+// A portEndpoint is an endpoint of one Service port.
+type portEndpoint struct {
+	addr   netip.AddrPort
+	object *watchers.Endpoint
 }
 
-// ready candidates take new connections; draining ones take them only when there
-// is no ready one left.
-func (c *candidate) ready() bool    { return c.endpoint.Ready }
-func (c *candidate) draining() bool { return c.endpoint.Serving && c.endpoint.Terminating }
+// ready reports whether e accepts new connections.
+func (e *portEndpoint) ready() bool { return e.object.Ready }
 
-func (c *candidate) on(node string) bool { return c.endpoint.Node != "" && c.endpoint.Node == node }
+// terminating reports whether e is terminating but still serving. Such an endpoint gets new
+// connections only when no endpoint is ready.
+func (e *portEndpoint) terminating() bool { return e.object.Serving && e.object.Terminating }
 
-func (c *candidate) forZone(zone string) bool { return slices.Contains(hints(c).Zones, zone) }
-func (c *candidate) forNode(node string) bool { return slices.Contains(hints(c).Nodes, node) }
+// isOn reports whether e is on the named node.
+func (e *portEndpoint) isOn(node string) bool { return e.object.Node != "" && e.object.Node == node }
 
-func hints(c *candidate) watchers.Hints {
-	if c.endpoint.Hints == nil {
+func (e *portEndpoint) hintsZone(zone string) bool { return slices.Contains(e.hints().Zones, zone) }
+func (e *portEndpoint) hintsNode(node string) bool { return slices.Contains(e.hints().Nodes, node) }
+
+func (e *portEndpoint) hints() watchers.Hints {
+	if e.object.Hints == nil {
 		return watchers.Hints{}
 	}
-	return *c.endpoint.Hints
+	return *e.object.Hints
 }
 
-// candidates merges what all slices of a family say about one port: a slice's port
-// belongs to the Service's port of the same name and protocol. The result is
-// ordered by address and has each address and port once; of several reports of one
-// endpoint the one that promises most counts, whatever the order of arrival.
-func candidates(list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) []candidate {
-	var all []candidate
-	for _, slice := range list {
+// endpointsOf returns the endpoints that all EndpointSlices of a family have for one port: a
+// slice's port belongs to the Service's port of the same name and protocol. The result is
+// ordered by address and port, and has each once. When several slices list an endpoint, the
+// entry of the highest rank is used, independent of the order of the slices.
+func endpointsOf(endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) []portEndpoint {
+	var all []portEndpoint
+	for _, slice := range endpointSlices {
 		if slice.Family != family {
 			continue
 		}
@@ -51,88 +54,89 @@ func candidates(list []*watchers.EndpointSlice, family watchers.IPFamily, port *
 			}
 			all = slices.Grow(all, len(slice.Endpoints))
 			for i := range slice.Endpoints {
-				e := &slice.Endpoints[i]
-				all = append(all, candidate{netip.AddrPortFrom(e.Addr, p.Port), e})
+				object := &slice.Endpoints[i]
+				all = append(all, portEndpoint{netip.AddrPortFrom(object.Addr, p.Port), object})
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b candidate) int {
-		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(b.promise(), a.promise()), strings.Compare(a.endpoint.Node, b.endpoint.Node))
+	slices.SortStableFunc(all, func(a, b portEndpoint) int {
+		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(b.rank(), a.rank()), strings.Compare(a.object.Node, b.object.Node))
 	})
-	return slices.CompactFunc(all, func(a, b candidate) bool { return a.addr == b.addr })
+	return slices.CompactFunc(all, func(a, b portEndpoint) bool { return a.addr == b.addr })
 }
 
-// promise orders reports of one endpoint.
-func (c *candidate) promise() int {
-	p := 0
-	for _, good := range []bool{!c.endpoint.Terminating, c.endpoint.Ready, c.endpoint.Serving, c.endpoint.Node != ""} {
-		p <<= 1
-		if good {
-			p |= 1
+// rank orders the entries of one endpoint: not terminating before ready before serving
+// before being on a node.
+func (e *portEndpoint) rank() int {
+	rank := 0
+	for _, condition := range []bool{!e.object.Terminating, e.object.Ready, e.object.Serving, e.object.Node != ""} {
+		rank <<= 1
+		if condition {
+			rank |= 1
 		}
 	}
-	return p
+	return rank
 }
 
-// A reach is which endpoints of one port, in one family, nodes may use: for any node,
-// and the same however many ask.
-type reach struct {
-	all      []candidate
-	anyReady bool
-	// any says that some endpoint, anywhere, takes connections. When it is false
-	// nobody can help the client, on this node or another.
-	any bool
-	// Hints count only if every ready endpoint has them: half a set would overload the
-	// hinted ones.
-	zonesHinted, nodesHinted bool
+// An endpointSet holds the endpoints of one port and family, with what all nodes need to
+// select from them. It does not depend on a node.
+type endpointSet struct {
+	endpoints []portEndpoint // ordered by address
+	anyReady  bool
+	// anyUsable reports whether some endpoint of the cluster is ready, or is terminating
+	// but still serving. When it is false, no node can serve a client.
+	anyUsable bool
+	// zoneHints and nodeHints report whether topology hints of that kind apply. They apply
+	// only if every ready endpoint has one: otherwise the endpoints with hints would be
+	// overloaded.
+	zoneHints, nodeHints bool
 }
 
-func newReach(all []candidate) reach {
-	r := reach{all: all, zonesHinted: true, nodesHinted: true}
-	for i := range all {
-		e := &all[i]
+func newEndpointSet(endpoints []portEndpoint) endpointSet {
+	s := endpointSet{endpoints: endpoints, zoneHints: true, nodeHints: true}
+	for i := range endpoints {
+		e := &endpoints[i]
 		if !e.ready() {
-			r.any = r.any || e.draining()
+			s.anyUsable = s.anyUsable || e.terminating()
 			continue
 		}
-		r.anyReady, r.any = true, true
-		r.zonesHinted = r.zonesHinted && len(hints(e).Zones) > 0
-		r.nodesHinted = r.nodesHinted && len(hints(e).Nodes) > 0
+		s.anyReady, s.anyUsable = true, true
+		s.zoneHints = s.zoneHints && len(e.hints().Zones) > 0
+		s.nodeHints = s.nodeHints && len(e.hints().Nodes) > 0
 	}
-	r.zonesHinted, r.nodesHinted = r.zonesHinted && r.anyReady, r.nodesHinted && r.anyReady
-	return r
+	s.zoneHints, s.nodeHints = s.zoneHints && s.anyReady, s.nodeHints && s.anyReady
+	return s
 }
 
-// divides says whether nodes of a zone use other endpoints than nodes of no zone: one
-// at least must be meant for them.
-func (r *reach) divides(zone string) bool {
-	return zone != "" && r.zonesHinted &&
-		slices.ContainsFunc(r.all, func(e candidate) bool { return e.ready() && e.forZone(zone) })
+// restrictsZone reports whether topology hints restrict the nodes of a zone to some of the
+// endpoints. At least one ready endpoint must have a hint for the zone.
+func (s *endpointSet) restrictsZone(zone string) bool {
+	return zone != "" && s.zoneHints &&
+		slices.ContainsFunc(s.endpoints, func(e portEndpoint) bool { return e.ready() && e.hintsZone(zone) })
 }
 
-// cluster says which endpoints serve traffic that may leave the node, on nodes of a
-// zone: those that are ready and meant for the zone; when none is ready, those that
-// drain.
-func (r *reach) cluster(zone string) func(*candidate) bool {
+// clusterFilter selects the endpoints for traffic that may leave a node of a zone: ready
+// ones, restricted by zone hints, or terminating ones when none is ready.
+func (s *endpointSet) clusterFilter(zone string) func(*portEndpoint) bool {
 	switch {
-	case !r.anyReady:
-		return (*candidate).draining
-	case r.divides(zone):
-		return func(e *candidate) bool { return e.ready() && e.forZone(zone) }
+	case !s.anyReady:
+		return (*portEndpoint).terminating
+	case s.restrictsZone(zone):
+		return func(e *portEndpoint) bool { return e.ready() && e.hintsZone(zone) }
 	}
-	return (*candidate).ready
+	return (*portEndpoint).ready
 }
 
-// near says which endpoints are meant for one node alone: where there is any, it comes
-// before those of the zone.
-func (r *reach) near(node string) func(*candidate) bool {
-	return func(e *candidate) bool { return r.nodesHinted && e.ready() && e.forNode(node) }
+// nodeHintFilter selects the endpoints with a hint for a node. When there are any, they
+// precede those that clusterFilter selects.
+func (s *endpointSet) nodeHintFilter(node string) func(*portEndpoint) bool {
+	return func(e *portEndpoint) bool { return s.nodeHints && e.ready() && e.hintsNode(node) }
 }
 
-// localOf says which endpoints serve traffic that must stay on a node: the ready ones,
-// or those that drain when none is ready. Hints do not matter. Only some of all
-// candidates need be given, if all that are on the node are among them.
-func localOf(node string, some []candidate) func(*candidate) bool {
-	ready := slices.ContainsFunc(some, func(e candidate) bool { return e.on(node) && e.ready() })
-	return func(e *candidate) bool { return e.on(node) && (e.ready() || !ready && e.draining()) }
+// localFilter selects the endpoints for traffic that must stay on a node: ready ones, or
+// terminating ones when none of the node is ready. Hints are ignored. endpoints must
+// contain all endpoints of the node; it may contain others.
+func localFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
+	ready := slices.ContainsFunc(endpoints, func(e portEndpoint) bool { return e.isOn(node) && e.ready() })
+	return func(e *portEndpoint) bool { return e.isOn(node) && (e.ready() || !ready && e.terminating()) }
 }

@@ -12,32 +12,34 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// An Explanation says what a node does for one Service, and why, endpoint by endpoint.
-// It is for people and has tags for JSON; programs read a localsink.Service.
+// An Explanation is the desired state of one Service on one node, with the reason for each
+// endpoint. It is for display, as text or JSON; programs use [localsink.Service].
 type Explanation struct {
-	// Service is what is wanted of the node as [localsink.Base.Text] writes it,
-	// before other Services that claim the same addresses are heard.
+	// Service is the desired state as [localsink.Service.Text] returns it, before address
+	// conflicts with other Services are resolved.
 	Service   string                `json:"service"`
 	Endpoints []EndpointExplanation `json:"endpoints"`
-	// Unmatched names slices that have no port for one of the Service's ports.
+	// Unmatched has one sentence for each Service port that an EndpointSlice does not have.
 	Unmatched []string `json:"unmatched,omitempty"`
 }
 
-// An EndpointExplanation says what becomes of one endpoint for one port.
+// An EndpointExplanation describes how one Service port uses one endpoint.
 type EndpointExplanation struct {
 	Port    string         `json:"port"`
 	Address netip.AddrPort `json:"address"`
-	Slice   string         `json:"slice"`
-	Node    string         `json:"node,omitempty"`
-	// ClusterTraffic says that traffic which may leave the node goes there, Here that
-	// traffic which may not does.
-	ClusterTraffic bool `json:"anywhere"`
-	LocalTraffic   bool `json:"here"`
-	// Reasons lists the reasons for what it does not serve.
-	Reasons []string `json:"why,omitempty"`
+	// Slice is the name of the EndpointSlice.
+	Slice string `json:"slice"`
+	Node  string `json:"node,omitempty"`
+	// ClusterTraffic reports whether traffic that may leave the node uses the endpoint.
+	ClusterTraffic bool `json:"clusterTraffic"`
+	// LocalTraffic reports whether traffic that must stay on the node uses the endpoint.
+	LocalTraffic bool `json:"localTraffic"`
+	// Reasons are why cluster traffic does not use the endpoint.
+	Reasons []string `json:"reasons,omitempty"`
 }
 
-// Text returns the explanation for people.
+// Text returns the desired state of the Service, then one line per endpoint: its use and,
+// if cluster traffic does not use it, the reasons.
 func (x *Explanation) Text() string {
 	var b strings.Builder
 	b.WriteString(x.Service)
@@ -63,33 +65,35 @@ func (x *Explanation) Text() string {
 	return b.String()
 }
 
-// Explain says what the node of cfg does for a Service, as facts have it; nil when
-// there is no such Service. The error is about cfg.
-func Explain(facts watchers.Snapshot, cfg Config, name watchers.ServiceName) (*Explanation, error) {
+// Explain returns the reasons for the desired state of a Service on the node of cfg. It
+// returns nil when the snapshot has no such Service for the proxy of cfg, and an error when
+// cfg is invalid.
+func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) (*Explanation, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	svc := facts.Service(name)
+	svc := snapshot.Service(name)
 	if svc == nil || !svc.IsFor(cfg.ProxyName) {
 		return nil, nil
 	}
-	v, list := cfg.view(facts), slices.Collect(facts.EndpointSlices(name))
-	x := &Explanation{Service: v.compute(svc, list).Text()}
-	if len(list) == 0 {
+	node, endpointSlices := cfg.nodeState(snapshot), slices.Collect(snapshot.EndpointSlices(name))
+	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, cfg.MasqueradeAll)).Text()}
+	if len(endpointSlices) == 0 {
 		x.Unmatched = append(x.Unmatched, "there is no EndpointSlice for it")
 	}
 	for i := range svc.Ports {
-		for _, slice := range list {
-			x.unmatched(slice, &svc.Ports[i])
+		for _, slice := range endpointSlices {
+			x.addUnmatched(slice, &svc.Ports[i])
 		}
 		for _, family := range []watchers.IPFamily{watchers.IPv4, watchers.IPv6} {
-			x.explain(v, svc, list, family, &svc.Ports[i])
+			x.addEndpoints(node, svc, endpointSlices, family, &svc.Ports[i])
 		}
 	}
 	return x, nil
 }
 
-func (x *Explanation) unmatched(slice *watchers.EndpointSlice, port *watchers.ServicePort) {
+// addUnmatched adds a sentence when the slice does not have the port.
+func (x *Explanation) addUnmatched(slice *watchers.EndpointSlice, port *watchers.ServicePort) {
 	var has []string
 	for _, p := range slice.Ports {
 		if p.Name == port.Name && p.Protocol == port.Protocol {
@@ -101,52 +105,52 @@ func (x *Explanation) unmatched(slice *watchers.EndpointSlice, port *watchers.Se
 		slice.Name, port.Name, port.Protocol, strings.Join(has, ", ")))
 }
 
-// explain adds the endpoints that one port has in a family.
-func (x *Explanation) explain(v *view, svc *watchers.Service, list []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) {
-	r := newReach(candidates(list, family, port))
-	anywhere, here := v.anywhere(&r), localOf(v.node.Name, r.all)
-	for i := range r.all {
-		e := &r.all[i]
+// addEndpoints adds the endpoints that one port has in a family.
+func (x *Explanation) addEndpoints(node *nodeState, svc *watchers.Service, endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) {
+	set := newEndpointSet(endpointsOf(endpointSlices, family, port))
+	cluster, local := node.clusterFilter(&set), localFilter(node.node.Name, set.endpoints)
+	for i := range set.endpoints {
+		e := &set.endpoints[i]
 		out := EndpointExplanation{
-			Port: port.Name, Address: e.addr, Slice: sliceOf(list, e.endpoint), Node: e.endpoint.Node,
-			ClusterTraffic: anywhere(e), LocalTraffic: here(e),
+			Port: port.Name, Address: e.addr, Slice: sliceOf(endpointSlices, e.object), Node: e.object.Node,
+			ClusterTraffic: cluster(e), LocalTraffic: local(e),
 		}
 		if !clusterIP(svc, family).IsValid() {
 			out.ClusterTraffic, out.LocalTraffic = false, false
 			out.Reasons = append(out.Reasons, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
 		}
-		if !anywhere(e) {
-			out.Reasons = append(out.Reasons, v.why(e)...)
+		if !cluster(e) {
+			out.Reasons = append(out.Reasons, node.reason(e))
 		}
 		x.Endpoints = append(x.Endpoints, out)
 	}
 }
 
-// anywhere says which endpoints serve traffic of this node that may leave it.
-func (v *view) anywhere(r *reach) func(*candidate) bool {
-	if near := r.near(v.node.Name); slices.ContainsFunc(r.all, func(e candidate) bool { return near(&e) }) {
-		return near
+// clusterFilter selects the endpoints for traffic of this node that may leave it.
+func (n *nodeState) clusterFilter(set *endpointSet) func(*portEndpoint) bool {
+	if hinted := set.nodeHintFilter(n.node.Name); slices.ContainsFunc(set.endpoints, func(e portEndpoint) bool { return hinted(&e) }) {
+		return hinted
 	}
-	return r.cluster(v.zone)
+	return set.clusterFilter(n.zone)
 }
 
-// why says what keeps an endpoint from serving traffic that may go anywhere.
-func (v *view) why(e *candidate) []string {
+// reason returns why clusterFilter does not select e.
+func (n *nodeState) reason(e *portEndpoint) string {
 	switch {
 	case e.ready():
-		return []string{fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
-			hints(e).Zones, hints(e).Nodes, v.node.Name, v.zone)}
-	case e.draining():
-		return []string{"it is terminating, and others are ready"}
-	case e.endpoint.Terminating:
-		return []string{"it is terminating and does not serve"}
+		return fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
+			e.hints().Zones, e.hints().Nodes, n.node.Name, n.zone)
+	case e.terminating():
+		return "it is terminating, and others are ready"
+	case e.object.Terminating:
+		return "it is terminating and does not serve"
 	}
-	return []string{"it is not ready"}
+	return "it is not ready"
 }
 
-// sliceOf returns the name of the slice that an endpoint is in.
-func sliceOf(list []*watchers.EndpointSlice, e *watchers.Endpoint) string {
-	for _, slice := range list {
+// sliceOf returns the name of the EndpointSlice that contains an endpoint.
+func sliceOf(endpointSlices []*watchers.EndpointSlice, e *watchers.Endpoint) string {
+	for _, slice := range endpointSlices {
 		for i := range slice.Endpoints {
 			if &slice.Endpoints[i] == e {
 				return slice.Name

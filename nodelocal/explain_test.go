@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestExplain has an endpoint for every reason why one is not used.
+// TestExplain covers every reason why an endpoint is not used.
 func TestExplain(t *testing.T) {
 	store := watchers.NewStore()
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
@@ -49,23 +49,24 @@ func TestExplain(t *testing.T) {
   endpoint [fd00::1]:8080 for port "http" (slice six, node "elsewhere"): not used: the Service has no IPv6 cluster IP
   slice named has no port "http"/TCP; it has "web"/TCP
 `, x.Text())
-	there, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-2"}, name)
+	unzoned, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-2"}, name)
 	require.NoError(t, err)
-	require.Contains(t, there.Text(), `10.0.0.2:8080 for port "http" (slice good, node "elsewhere"): used`+"\n", "a node of no zone")
+	require.Contains(t, unzoned.Text(), `10.0.0.2:8080 for port "http" (slice good, node "elsewhere"): used`+"\n", "hints do not apply to a node without a zone")
 	none, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, watchers.ServiceName{})
 	require.NoError(t, err)
 	require.Nil(t, none)
 }
 
-// TestExplainPorts has what keeps whole slices, and traffic of one kind, from an endpoint.
-func TestExplainPorts(t *testing.T) {
+// TestExplainUnmatchedPortsAndLocalTraffic covers EndpointSlices without the Service's port,
+// and endpoints that only local traffic uses.
+func TestExplainUnmatchedPortsAndLocalTraffic(t *testing.T) {
 	udp := slice(t, "udp", "10.0.0.9 R")
 	udp.Ports[0].Protocol = localsink.ProtocolUDP
-	explain := func(cfg nodelocal.Config, facts ...watchers.Object) string {
+	explain := func(cfg nodelocal.Config, objects ...watchers.Object) string {
 		store := watchers.NewStore()
 		store.Update(func(tx *watchers.Tx) {
-			for _, f := range append(facts, service(), &watchers.Node{Name: "node-1", Zone: "A"}) {
-				tx.Set(f)
+			for _, object := range append(objects, service(), &watchers.Node{Name: "node-1", Zone: "A"}) {
+				tx.Set(object)
 			}
 		})
 		x, err := nodelocal.Explain(store.Snapshot(), cfg, name())
@@ -88,9 +89,9 @@ func TestExplainPorts(t *testing.T) {
 	require.Contains(t, text, "10.0.0.3:80 for port \"\" (slice nodes, node \"node-1\"): used only by traffic that must stay on this node: it is terminating, and others are ready\n")
 }
 
-// TestExplainForAnother: what another proxy serves is not explained, and a Config that
-// makes no sense is an error.
-func TestExplainForAnother(t *testing.T) {
+// TestExplainForAnotherProxy: Services of another proxy have no explanation, and an invalid
+// Config is an error.
+func TestExplainForAnotherProxy(t *testing.T) {
 	store, other := watchers.NewStore(), "other"
 	store.Update(func(tx *watchers.Tx) { tx.SetService(service(func(s *watchers.Service) { s.ProxyName = &other })) })
 	x, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, name())

@@ -13,13 +13,13 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// Run watches a cluster and keeps sink in line with what it means for the node of
-// cfg, until ctx is done; then it returns nil. It returns an error when cfg is bad
-// or the watcher cannot go on; a sink that fails is tried again for ever.
+// Run watches a cluster and keeps sink up to date with the desired state of the node of cfg
+// until ctx is done; then it returns nil. It returns an error when cfg is invalid or the
+// watcher fails. Failed calls of sink are repeated without limit.
 //
-// The sink hears nothing before the facts are complete: what an earlier process
-// left in place keeps working until then. All goroutines have ended when Run
-// returns. Whoever wants to see the facts as well uses [Follow] with a store.
+// Run does not call sink before the watcher has completed its initial sync: the rules of an
+// earlier process stay in place until then. All goroutines have ended when Run returns, and
+// it may be called again then. To read the cluster state as well, use [Follow] with a store.
 func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -31,7 +31,7 @@ func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Confi
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			err = nil
 		case err == nil && ctx.Err() == nil && !store.Snapshot().Synced():
-			err = errors.New("ended before the facts were complete")
+			err = errors.New("ended before the initial sync was complete")
 		}
 		if err != nil {
 			cancel()
@@ -46,41 +46,41 @@ func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Confi
 	return err
 }
 
-// Follow is [Run] for facts that somebody else brings into store: several nodes, or
-// several sinks, may follow one store.
+// Follow is [Run] for a store that the caller fills. Several calls, for several nodes or
+// sinks, may follow one store at the same time.
 func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg Config) error {
 	if sink == nil {
-		return errors.New("nodelocal: no sink")
+		return errors.New("nodelocal: sink: must not be nil")
 	}
 	cfg.Unsupported |= reconciler.Unsupported(sink)
-	t, err := NewResolver(store, cfg)
+	r, err := NewResolver(store, cfg)
 	if err != nil {
 		return err
 	}
-	defer t.Close()
-	for facts := store.Snapshot(); !facts.Synced(); facts = store.Snapshot() {
+	defer r.Close()
+	for snapshot := store.Snapshot(); !snapshot.Synced(); snapshot = store.Snapshot() {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-facts.Newer():
+		case <-snapshot.Newer():
 		}
 	}
-	return reconciler.Run(ctx, t.feed, &source{table: t}, sink, t.cfg.pace())
+	return reconciler.Run(ctx, r.tracker, &source{resolver: r}, sink, r.cfg.pace())
 }
 
-// A source is a table as feed.Run sees it.
+// A source is a Resolver as [reconciler.Run] uses it.
 type source struct {
-	table *Resolver
-	facts watchers.Snapshot // of the last refresh
+	resolver *Resolver
+	last     watchers.Snapshot // of the last refresh
 }
 
-// Refresh implements feed.Source.
-func (s *source) Refresh(f *reconciler.Tracker) <-chan struct{} {
-	if s.facts.Snapshot != nil { // else it is the first, which has no cause
-		if at, ok := s.facts.ReplacedAt(); ok {
-			f.Observe(at)
+// Refresh implements [reconciler.Source].
+func (s *source) Refresh(tracker *reconciler.Tracker) <-chan struct{} {
+	if s.last.Snapshot != nil { // the first update has no observed time
+		if replaced, ok := s.last.ReplacedAt(); ok {
+			tracker.Observe(replaced)
 		}
 	}
-	s.facts = s.table.Refresh()
-	return s.facts.Newer()
+	s.last = s.resolver.Refresh()
+	return s.last.Newer()
 }

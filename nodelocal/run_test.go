@@ -21,38 +21,39 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A slow is a sink that takes its time, fails when told to, and keeps a diary.
-type slow struct {
-	takes time.Duration
+// A recordingSink is a sink whose calls take a fixed time, fail a number of times, and are
+// recorded.
+type recordingSink struct {
+	duration time.Duration // of each call
 
 	mu sync.Mutex
-	diary
+	record
 }
 
-type diary struct {
-	failures int // to come
-	begun    []time.Time
-	ended    []time.Time
-	seen     []int // Services in all
-	changed  []int // Services that were listed as changed
+type record struct {
+	failures int         // calls that are still to fail
+	begun    []time.Time // of each call
+	ended    []time.Time // of each call
+	total    []int       // Services in each update
+	changed  []int       // changed Services in each update
 	running  bool
-	overlaps int
+	overlaps int // calls that began before the previous one ended
 }
 
-func (s *slow) Sync(_ context.Context, u *localsink.Update) error {
-	s.note(func(d *diary) {
-		if d.running {
-			d.overlaps++
+func (s *recordingSink) Sync(_ context.Context, u *localsink.Update) error {
+	s.change(func(r *record) {
+		if r.running {
+			r.overlaps++
 		}
-		d.running = true
-		d.begun, d.seen, d.changed = append(d.begun, time.Now()), append(d.seen, u.All.Len()), append(d.changed, len(u.Changed))
+		r.running = true
+		r.begun, r.total, r.changed = append(r.begun, time.Now()), append(r.total, u.All.Len()), append(r.changed, len(u.Changed))
 	})
-	time.Sleep(s.takes)
+	time.Sleep(s.duration)
 	failed := false
-	s.note(func(d *diary) {
-		d.ended, d.running = append(d.ended, time.Now()), false
-		if failed = d.failures > 0; failed {
-			d.failures--
+	s.change(func(r *record) {
+		r.ended, r.running = append(r.ended, time.Now()), false
+		if failed = r.failures > 0; failed {
+			r.failures--
 		}
 	})
 	if failed {
@@ -61,35 +62,35 @@ func (s *slow) Sync(_ context.Context, u *localsink.Update) error {
 	return nil
 }
 
-func (s *slow) note(change func(d *diary)) {
+func (s *recordingSink) change(fn func(r *record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(&s.diary)
+	fn(&s.record)
 }
 
-// read returns the diary so far; what is written later is not in it.
-func (s *slow) read() (d diary) {
-	s.note(func(now *diary) { d = *now })
-	return d
+// read returns a copy of the record.
+func (s *recordingSink) read() (out record) {
+	s.change(func(r *record) { out = *r })
+	return out
 }
 
-// gaps returns the pauses between the end of each call and the next beginning.
-func (d *diary) gaps() (out []time.Duration) {
-	for i := 1; i < len(d.begun); i++ {
-		out = append(out, d.begun[i].Sub(d.ended[i-1]))
+// gaps returns the time from the end of each call to the beginning of the next.
+func (r *record) gaps() (out []time.Duration) {
+	for i := 1; i < len(r.begun); i++ {
+		out = append(out, r.begun[i].Sub(r.ended[i-1]))
 	}
 	return out
 }
 
-// A loop is Follow at work in a bubble of synctest, whose clock is its own.
+// A loop is a running Follow in a synctest bubble, with a fake clock.
 type loop struct {
 	t     *testing.T
 	store *watchers.Store
-	sink  *slow
+	sink  *recordingSink
 	n     int
 }
 
-func follow(t *testing.T, cfg nodelocal.Config, sink *slow, test func(l *loop)) {
+func follow(t *testing.T, cfg nodelocal.Config, sink *recordingSink, test func(l *loop)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &loop{t: t, store: watchers.NewStore(), sink: sink}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -100,11 +101,11 @@ func follow(t *testing.T, cfg nodelocal.Config, sink *slow, test func(l *loop)) 
 		test(l)
 		cancel()
 		require.NoError(t, <-done)
-		require.Zero(t, sink.read().overlaps, "calls never overlap")
+		require.Zero(t, sink.read().overlaps, "calls of Sync must not overlap")
 	})
 }
 
-// synced marks the facts as complete, and waits until that is in place.
+// synced marks the initial sync as complete, and waits until the sink has applied it.
 func (l *loop) synced() {
 	l.store.Update((*watchers.Tx).SetSynced)
 	time.Sleep(time.Hour)
@@ -121,9 +122,9 @@ func (l *loop) change() {
 	})
 }
 
-func (l *loop) diary() *diary {
-	d := l.sink.read()
-	return &d
+func (l *loop) record() *record {
+	r := l.sink.read()
+	return &r
 }
 
 func (l *loop) pass(d time.Duration) {
@@ -131,37 +132,37 @@ func (l *loop) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// TestRunner follows the rows of kube-proxy's runner.
+// TestRunner has the rows of the tests of kube-proxy's BoundedFrequencyRunner.
 func TestRunner(t *testing.T) {
-	t.Run("OP-01 nothing is programmed before the facts are complete, then all at once", func(t *testing.T) {
-		follow(t, nodelocal.Config{MinInterval: time.Minute}, &slow{}, func(l *loop) {
+	t.Run("OP-01 the first call follows the initial sync and has everything", func(t *testing.T) {
+		follow(t, nodelocal.Config{MinInterval: time.Minute}, &recordingSink{}, func(l *loop) {
 			for range 3 {
 				l.change()
 				l.pass(time.Hour)
 			}
-			require.Empty(t, l.diary().begun)
-			asked := time.Now()
+			require.Empty(t, l.record().begun)
+			requested := time.Now()
 			l.store.Update((*watchers.Tx).SetSynced)
 			synctest.Wait()
-			require.Equal(t, []int{3}, l.diary().seen)
-			require.Equal(t, asked, l.diary().begun[0], "the first is not paced")
+			require.Equal(t, []int{3}, l.record().total)
+			require.Equal(t, requested, l.record().begun[0], "the first call is not delayed")
 		})
 	})
-	t.Run("OP-01 a cluster without Services is synced too", func(t *testing.T) {
-		follow(t, nodelocal.Config{}, &slow{}, func(l *loop) {
+	t.Run("OP-01 a cluster without Services is applied too", func(t *testing.T) {
+		follow(t, nodelocal.Config{}, &recordingSink{}, func(l *loop) {
 			l.synced()
-			require.Equal(t, []int{0}, l.diary().seen)
+			require.Equal(t, []int{0}, l.record().total)
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 nothing happens without a change", func(t *testing.T) {
-		follow(t, nodelocal.Config{}, &slow{}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 no call without a change", func(t *testing.T) {
+		follow(t, nodelocal.Config{}, &recordingSink{}, func(l *loop) {
 			l.synced()
 			l.pass(1000 * time.Hour)
-			require.Len(t, l.diary().begun, 1)
+			require.Len(t, l.record().begun, 1)
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 what comes during a call takes one more", func(t *testing.T) {
-		follow(t, nodelocal.Config{}, &slow{takes: time.Minute}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 changes during a call are combined in the next", func(t *testing.T) {
+		follow(t, nodelocal.Config{}, &recordingSink{duration: time.Minute}, func(l *loop) {
 			l.synced()
 			l.change()
 			for range 20 {
@@ -169,96 +170,96 @@ func TestRunner(t *testing.T) {
 				l.change()
 			}
 			l.pass(time.Hour)
-			require.Equal(t, []int{0, 1, 20}, l.diary().changed)
-			require.Equal(t, 21, l.diary().seen[2])
+			require.Equal(t, []int{0, 1, 20}, l.record().changed)
+			require.Equal(t, 21, l.record().total[2])
 		})
 	})
 	t.Run("6.8 BoundedFrequencyRunner OP-10 MinInterval counts from the end of a call", func(t *testing.T) {
-		follow(t, nodelocal.Config{MinInterval: 10 * time.Second}, &slow{takes: 30 * time.Second}, func(l *loop) {
+		follow(t, nodelocal.Config{MinInterval: 10 * time.Second}, &recordingSink{duration: 30 * time.Second}, func(l *loop) {
 			l.synced()
 			for range 150 {
 				l.change()
 				l.pass(time.Second)
 			}
 			l.pass(time.Hour)
-			gaps := l.diary().gaps()[1:]
+			gaps := l.record().gaps()[1:]
 			require.NotEmpty(t, gaps)
 			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, len(gaps)), gaps)
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 a change after a pause is not paced", func(t *testing.T) {
-		follow(t, nodelocal.Config{MinInterval: 10 * time.Second}, &slow{}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 a change after a pause is not delayed", func(t *testing.T) {
+		follow(t, nodelocal.Config{MinInterval: 10 * time.Second}, &recordingSink{}, func(l *loop) {
 			l.synced()
-			asked := time.Now()
+			requested := time.Now()
 			l.change()
 			l.pass(0)
-			require.Equal(t, asked, l.diary().begun[1])
+			require.Equal(t, requested, l.record().begun[1])
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 OP-14 a failure is tried again until it succeeds", func(t *testing.T) {
-		follow(t, nodelocal.Config{MaxBackoff: 5 * time.Second}, &slow{diary: diary{failures: 12}}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 OP-14 a failed call is repeated until it succeeds", func(t *testing.T) {
+		follow(t, nodelocal.Config{MaxBackoff: 5 * time.Second}, &recordingSink{record: record{failures: 12}}, func(l *loop) {
 			l.synced()
-			require.Len(t, l.diary().begun, 13)
-			for i, gap := range l.diary().gaps() {
+			require.Len(t, l.record().begun, 13)
+			for i, gap := range l.record().gaps() {
 				require.LessOrEqual(t, gap, 5*time.Second, "attempt %d", i)
 				require.GreaterOrEqual(t, gap, 50*time.Millisecond, "attempt %d", i)
 			}
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 MinInterval wins over a shorter retry", func(t *testing.T) {
-		follow(t, nodelocal.Config{MinInterval: 10 * time.Second, MaxBackoff: time.Second}, &slow{diary: diary{failures: 3}}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 MinInterval also delays retries", func(t *testing.T) {
+		follow(t, nodelocal.Config{MinInterval: 10 * time.Second, MaxBackoff: time.Second}, &recordingSink{record: record{failures: 3}}, func(l *loop) {
 			l.synced()
-			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, 3), l.diary().gaps())
+			require.Equal(t, slices.Repeat([]time.Duration{10 * time.Second}, 3), l.record().gaps())
 		})
 	})
-	t.Run("6.8 BoundedFrequencyRunner OP-10 a change is not kept waiting for a retry", func(t *testing.T) {
-		follow(t, nodelocal.Config{MaxBackoff: time.Hour}, &slow{diary: diary{failures: 16}}, func(l *loop) {
+	t.Run("6.8 BoundedFrequencyRunner OP-10 a change does not wait for the backoff", func(t *testing.T) {
+		follow(t, nodelocal.Config{MaxBackoff: time.Hour}, &recordingSink{record: record{failures: 16}}, func(l *loop) {
 			l.store.Update((*watchers.Tx).SetSynced)
 			synctest.Wait()
-			for len(l.diary().begun) < 15 {
+			for len(l.record().begun) < 15 {
 				l.pass(time.Minute)
 			}
-			attempts := len(l.diary().begun)
+			attempts := len(l.record().begun)
 			l.change()
 			l.pass(2 * time.Second)
-			require.Equal(t, attempts+1, len(l.diary().begun))
+			require.Equal(t, attempts+1, len(l.record().begun))
 			l.pass(3 * time.Hour)
-			require.Zero(t, l.diary().failures)
-			require.Equal(t, 1, l.diary().seen[len(l.diary().seen)-1])
+			require.Zero(t, l.record().failures)
+			require.Equal(t, 1, l.record().total[len(l.record().total)-1])
 		})
 	})
 }
 
-// A watcherFunc is a function that is a watcher.
+// A watcherFunc adapts a function to a Watcher.
 type watcherFunc func(ctx context.Context, store *watchers.Store) error
 
 func (f watcherFunc) Run(ctx context.Context, store *watchers.Store) error { return f(ctx, store) }
 
-// TestRunEnds: how a watcher ends decides how Run does.
-func TestRunEnds(t *testing.T) {
+// TestRunReturnsErrorsOfWatcher: the result of Run depends on how the watcher returns.
+func TestRunReturnsErrorsOfWatcher(t *testing.T) {
 	sync := func(store *watchers.Store) { store.Update((*watchers.Tx).SetSynced) }
 	boom := errors.New("boom")
 	for id, row := range map[string]struct {
 		watch watcherFunc
-		alone bool // it ends before anybody cancels
+		early bool // Run returns before the context is cancelled
 		want  string
 	}{
-		"it has said all there is": {func(_ context.Context, store *watchers.Store) error { sync(store); return nil }, false, ""},
-		"it ends without all":      {func(context.Context, *watchers.Store) error { return nil }, true, "nodelocal: watcher: ended before the facts were complete"},
-		"it fails":                 {func(context.Context, *watchers.Store) error { return boom }, true, "nodelocal: watcher: boom"},
-		"it fails later":           {func(_ context.Context, store *watchers.Store) error { sync(store); return boom }, true, "nodelocal: watcher: boom"},
-		"it is told to stop":       {func(ctx context.Context, store *watchers.Store) error { sync(store); <-ctx.Done(); return ctx.Err() }, false, ""},
-		"it stops before all":      {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return nil }, false, ""},
-		"it fails to stop":         {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return boom }, false, "nodelocal: watcher: boom"},
+		"returns after the initial sync":       {func(_ context.Context, store *watchers.Store) error { sync(store); return nil }, false, ""},
+		"returns before the initial sync":      {func(context.Context, *watchers.Store) error { return nil }, true, "nodelocal: watcher: ended before the initial sync was complete"},
+		"fails before the initial sync":        {func(context.Context, *watchers.Store) error { return boom }, true, "nodelocal: watcher: boom"},
+		"fails after the initial sync":         {func(_ context.Context, store *watchers.Store) error { sync(store); return boom }, true, "nodelocal: watcher: boom"},
+		"is cancelled after the initial sync":  {func(ctx context.Context, store *watchers.Store) error { sync(store); <-ctx.Done(); return ctx.Err() }, false, ""},
+		"is cancelled before the initial sync": {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return nil }, false, ""},
+		"fails when cancelled":                 {func(ctx context.Context, _ *watchers.Store) error { <-ctx.Done(); return boom }, false, "nodelocal: watcher: boom"},
 	} {
 		t.Run(id, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				done := make(chan error, 1)
-				go func() { done <- nodelocal.Run(ctx, row.watch, &slow{}, nodelocal.Config{NodeName: "node-1"}) }()
+				go func() { done <- nodelocal.Run(ctx, row.watch, &recordingSink{}, nodelocal.Config{NodeName: "node-1"}) }()
 				synctest.Wait()
-				require.Equal(t, row.alone, len(done) == 1)
+				require.Equal(t, row.early, len(done) == 1)
 				cancel()
 				if err := <-done; row.want != "" {
 					require.EqualError(t, err, row.want)
@@ -270,13 +271,14 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
-// A limited sink can do less than others.
-type limited struct{ localsink.Func }
+// A limitedSink does not support UDP.
+type limitedSink struct{ localsink.Func }
 
-func (limited) Unsupported() localsink.Features { return localsink.FeatureUDP }
+func (limitedSink) Unsupported() localsink.Features { return localsink.FeatureUDP }
 
-// TestSinksThatLack: what a sink cannot do is a problem of the Services that need it.
-func TestSinksThatLack(t *testing.T) {
+// TestUnsupportedFeaturesOfSinks: a feature that a sink does not support is a problem of the
+// Services that need it.
+func TestUnsupportedFeaturesOfSinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		store, text := watchers.NewStore(), ""
@@ -284,7 +286,7 @@ func TestSinksThatLack(t *testing.T) {
 			tx.SetService(service(func(s *watchers.Service) { s.Ports[0].Protocol = localsink.ProtocolUDP }))
 			tx.SetSynced()
 		})
-		sink := limited{func(_ context.Context, u *localsink.Update) error {
+		sink := limitedSink{func(_ context.Context, u *localsink.Update) error {
 			for _, svc := range u.Changed {
 				text += svc.Text()
 			}
@@ -292,7 +294,7 @@ func TestSinksThatLack(t *testing.T) {
 		}}
 		done := make(chan error, 1)
 		go func() {
-			done <- nodelocal.Follow(ctx, store, localsink.Tee(&slow{}, sink), nodelocal.Config{NodeName: "node-1"})
+			done <- nodelocal.Follow(ctx, store, localsink.Tee(&recordingSink{}, sink), nodelocal.Config{NodeName: "node-1"})
 		}()
 		synctest.Wait()
 		cancel()

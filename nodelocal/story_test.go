@@ -31,25 +31,26 @@ import (
 )
 
 // TestStories runs testdata/*.txtar; docs/vectors.md describes the format. Each
-// expectation is a subtest of its name. With UPDATE_STORIES=1 they are rewritten.
+// expectation is a subtest of its name. UPDATE_STORIES=1 rewrites the expectations.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { tell(t, file) })
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runStory(t, file) })
 	}
 }
 
+// A story is the state of a running story.
 type story struct {
-	cfg     nodelocal.Config
-	host    sinktest.Host
-	clients map[string]sinktest.Packet
-	store   *watchers.Store
-	table   *nodelocal.Resolver
+	cfg      nodelocal.Config
+	host     sinktest.Host
+	clients  map[string]sinktest.Packet // by name; with source address and interface
+	store    *watchers.Store
+	resolver *nodelocal.Resolver // of the latest .config file
 }
 
-func tell(t *testing.T, file string) {
+func runStory(t *testing.T, file string) {
 	archive, err := txtar.ParseFile(file)
 	require.NoError(t, err)
 	s := &story{clients: map[string]sinktest.Packet{}, store: watchers.NewStore()}
@@ -80,11 +81,12 @@ func tell(t *testing.T, file string) {
 	}
 }
 
-// expects says whether a file of a story holds an expectation.
+// expects reports whether a file of a story holds an expectation.
 func expects(name string) bool {
 	return filepath.Ext(name) == ".state" || filepath.Ext(name) == ".probes"
 }
 
+// lines returns the words of each line that is neither empty nor a comment.
 func lines(data []byte) [][]string {
 	var all [][]string
 	for line := range strings.Lines(string(data)) {
@@ -96,9 +98,9 @@ func lines(data []byte) [][]string {
 }
 
 func (s *story) configure(t *testing.T, where string, data []byte) {
-	if s.table != nil {
-		s.table.Close()
-		s.table = nil
+	if s.resolver != nil {
+		require.NoError(t, s.resolver.Close())
+		s.resolver = nil
 	}
 	s.cfg = nodelocal.Config{}
 	for _, w := range lines(data) {
@@ -138,10 +140,10 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			t.Fatalf("%s: unknown setting %q", where, w[0])
 		}
 	}
-	table, err := nodelocal.NewResolver(s.store, s.cfg)
+	resolver, err := nodelocal.NewResolver(s.store, s.cfg)
 	require.NoError(t, err, where)
-	t.Cleanup(table.Close)
-	s.table = table
+	t.Cleanup(func() { require.NoError(t, resolver.Close()) })
+	s.resolver = resolver
 }
 
 func (s *story) apply(t *testing.T, where string, data []byte) {
@@ -152,8 +154,8 @@ func (s *story) apply(t *testing.T, where string, data []byte) {
 	})
 }
 
-// applyDocument adds or replaces one object; one that does not concern the proxy is
-// gone, as it is for whoever watches with the selectors of the filter.
+// applyDocument adds or replaces one object. An object that the filter excludes is deleted,
+// as it is for a watcher that uses the selectors of the filter.
 func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 	var head struct{ Kind string }
 	require.NoError(t, yaml.Unmarshal(doc, &head), where)
@@ -174,18 +176,18 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 	if head.Kind == "Service" || head.Kind == "EndpointSlice" {
 		object.SetNamespace(cmp.Or(object.GetNamespace(), "default"))
 	}
-	fact, err := kubeapi.Filter{AllProxies: true}.Object(object)
-	if unusable := (*kubeapi.InvalidObjectError)(nil); err != nil {
-		require.ErrorAs(t, err, &unusable, where)
+	converted, err := kubeapi.Filter{AllProxies: true}.Object(object)
+	if invalid := (*kubeapi.InvalidObjectError)(nil); err != nil {
+		require.ErrorAs(t, err, &invalid, where)
 	}
-	if fact == nil {
+	if converted == nil {
 		remove(tx, head.Kind, object.GetNamespace(), object.GetName())
 		return
 	}
-	tx.Set(fact)
+	tx.Set(converted)
 }
 
-// remove handles lines "KIND NAMESPACE/NAME", or "Node NAME".
+// remove deletes the objects of lines "KIND NAMESPACE/NAME" or "KIND NAME".
 func (s *story) remove(t *testing.T, where string, data []byte) {
 	s.store.Update(func(tx *watchers.Tx) {
 		for _, w := range lines(data) {
@@ -214,19 +216,21 @@ func remove(tx *watchers.Tx, kind, namespace, name string) (known bool) {
 	return true
 }
 
+// state returns the text of the desired state.
 func (s *story) state() string {
-	s.table.Refresh()
+	s.resolver.Refresh()
 	var b strings.Builder
-	for svc := range s.table.FullUpdate().All.All() {
+	for svc := range s.resolver.FullUpdate().All.All() {
 		b.WriteString(svc.Text())
 	}
 	return b.String()
 }
 
-// probe handles lines "CLIENT PROTOCOL ADDRESS:PORT -> ANSWER" and fills in answers.
+// probe returns the lines "CLIENT PROTOCOL ADDRESS:PORT -> OUTCOME" of data with the actual
+// outcomes.
 func (s *story) probe(t *testing.T, where string, data []byte) []byte {
-	s.table.Refresh()
-	u := s.table.FullUpdate()
+	s.resolver.Refresh()
+	u := s.resolver.FullUpdate()
 	protocols := map[string]localsink.Protocol{"tcp": localsink.ProtocolTCP, "udp": localsink.ProtocolUDP, "sctp": localsink.ProtocolSCTP}
 	var b strings.Builder
 	for line := range strings.Lines(string(data)) {

@@ -33,8 +33,8 @@ type expectation struct {
 	Rows []string `json:"rows,omitempty"`
 }
 
-// TestVectors holds the stories, their index and their documentation together. With
-// UPDATE_STORIES=1 the index and the list in the documentation are rewritten.
+// TestVectors compares the stories with their index and with the list in docs/vectors.md.
+// UPDATE_STORIES=1 rewrites both.
 func TestVectors(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func vectorOf(t *testing.T, file string) vector {
 	archive, err := txtar.ParseFile(file)
 	require.NoError(t, err)
 	about := strings.Join(strings.Fields(string(archive.Comment)), " ")
-	require.NotEmpty(t, about, "%s does not say what it is about", file)
+	require.NotEmpty(t, about, "%s has no comment that describes it", file)
 	v := vector{File: filepath.Base(file), About: about}
 	seen := map[string]bool{}
 	for _, f := range archive.Files {
@@ -89,8 +89,8 @@ func vectorOf(t *testing.T, file string) vector {
 	return v
 }
 
-// TestDocumentedSettings: vectors.md describes every setting and kind of file, and no
-// other.
+// TestDocumentedSettings: docs/vectors.md describes exactly the settings and kinds of files
+// that this package reads.
 func TestDocumentedSettings(t *testing.T) {
 	doc, err := os.ReadFile(vectors)
 	require.NoError(t, err)
@@ -104,6 +104,6 @@ func TestDocumentedSettings(t *testing.T) {
 	for _, m := range regexp.MustCompile(`case "([a-z.-]+)"`).FindAllStringSubmatch(string(source), -1) {
 		known = append(known, m[1])
 	}
-	known = append(known, "refused", "dropped", "none") // outcomes, which Trace words
+	known = append(known, "refused", "dropped", "none") // outcomes of sinktest.Trace
 	require.ElementsMatch(t, known, documented)
 }

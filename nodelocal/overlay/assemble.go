@@ -10,101 +10,85 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Assemble returns what a node must do for a Service. own may be nil. The result shares
-// memory with s, and nothing else with it or own.
-func Assemble(s *Base, own *Overlay, node *localsink.Node) *localsink.Service {
-	out := &localsink.Service{Name: s.Name, Problems: s.Problems}
-	if len(s.Ports) > 0 {
-		out.Ports = make([]localsink.Port, 0, len(s.Ports))
+// Assemble returns the desired state of a Service on one node. overlay may be nil. The
+// result shares memory with base, none with overlay or node, and must not be modified.
+func Assemble(base *Base, overlay *Overlay, node *localsink.Node) *localsink.Service {
+	out := &localsink.Service{Name: base.Name, Problems: base.Problems}
+	if len(base.Ports) > 0 {
+		out.Ports = make([]localsink.Port, 0, len(base.Ports))
 	}
-	for i := range s.Ports {
-		if len(s.Ports[i].Frontends) == 0 {
-			continue // nobody can dial it
+	for i := range base.Ports {
+		if len(base.Ports[i].Frontends) > 0 { // a port without an address is unreachable
+			out.Ports = append(out.Ports, assemblePort(&base.Ports[i], overlay.endpointsOf(i), node))
 		}
-		out.Ports = append(out.Ports, assemblePort(&s.Ports[i], own.of(i), node))
 	}
-	if s.HealthCheckPort != 0 {
-		out.HealthCheck = &localsink.HealthCheck{Port: s.HealthCheckPort}
-		if own != nil {
-			out.HealthCheck.LocalEndpoints = own.LocalEndpoints
+	if base.HealthCheckPort != 0 {
+		out.HealthCheck = &localsink.HealthCheck{Port: base.HealthCheckPort}
+		if overlay != nil {
+			out.HealthCheck.LocalEndpoints = overlay.LocalEndpoints
 		}
 	}
 	return out
 }
 
-// of returns the endpoints of one port.
-func (a *Overlay) of(port int) []OverlayEndpoint {
-	if a == nil {
-		return nil
-	}
-	begin := slices.IndexFunc(a.Endpoints, func(e OverlayEndpoint) bool { return e.Port == port })
-	if begin < 0 {
-		return nil
-	}
-	end := begin
-	for end < len(a.Endpoints) && a.Endpoints[end].Port == port {
-		end++
-	}
-	return a.Endpoints[begin:end]
+// A portAssembler builds the routes and pools of one port.
+type portAssembler struct {
+	out     localsink.Port
+	node    *localsink.Node
+	merged  []Endpoint // of the base and the overlay
+	overlay []OverlayEndpoint
+	used    [2]PoolSet // by address family: the pools that routes use
+	// poolIndex is, by address family and pool, the index in out.Pools plus one; 0 is unset.
+	poolIndex [2][MaxPool + 1]int
+	shared    []sharedRoutes
 }
 
-// A mixer makes the routes and pools of one port.
-type mixer struct {
-	out  localsink.Port
-	node *localsink.Node
-	all  []Endpoint // of the port, with what is the node's own
-	own  []OverlayEndpoint
-	used [2]PoolSet // by family: what routes lead to
-	// index says, by family and pool, which of out.Pools it is, plus one.
-	index [2][MaxPool + 1]int
-	made  []madeRoutes
-}
-
-// madeRoutes are routes that several frontends share.
-type madeRoutes struct {
-	of     *Route // the first
+// sharedRoutes are assembled routes that several frontends share.
+type sharedRoutes struct {
+	source *Route // the first element of the base's list, which identifies the list
 	family int
 	routes []localsink.Route
 }
 
-func assemblePort(p *Port, own []OverlayEndpoint, node *localsink.Node) localsink.Port {
-	m := &mixer{node: node, all: merge(p.Endpoints, own), own: own}
-	m.out = localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity}
-	m.out.Frontends = make([]localsink.Frontend, 0, len(p.Frontends))
+func assemblePort(p *Port, overlay []OverlayEndpoint, node *localsink.Node) localsink.Port {
+	a := &portAssembler{node: node, merged: merge(p.Endpoints, overlay), overlay: overlay}
+	a.out = localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity}
+	a.out.Frontends = make([]localsink.Frontend, 0, len(p.Frontends))
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
-		m.out.Frontends = append(m.out.Frontends, localsink.Frontend{
-			Kind: fe.Kind, Addr: fe.Addr, SourceRanges: sources(fe, node), Routes: m.routes(fe),
+		a.out.Frontends = append(a.out.Frontends, localsink.Frontend{
+			Kind: fe.Kind, Addr: fe.Addr, SourceRanges: sourceRanges(fe, node), Routes: a.routes(fe),
 		})
 	}
-	for i := range m.all {
-		e := &m.all[i]
-		if e.Drain && e.Pools&m.used[family(e.Addr)] == 0 {
-			m.out.Draining = append(m.out.Draining, e.Addr)
+	for i := range a.merged {
+		e := &a.merged[i]
+		if e.Drain && e.Pools&a.used[family(e.Addr)] == 0 {
+			a.out.Draining = append(a.out.Draining, e.Addr)
 		}
 	}
-	return m.out
+	return a.out
 }
 
-// merge returns all with what own adds.
-func merge(all []Endpoint, own []OverlayEndpoint) []Endpoint {
-	if len(own) == 0 {
-		return all
+// merge returns base with the endpoints of overlay added; both are ordered by address.
+func merge(base []Endpoint, overlay []OverlayEndpoint) []Endpoint {
+	if len(overlay) == 0 {
+		return base
 	}
-	out := make([]Endpoint, 0, len(all)+len(own))
-	for i := range own {
-		n, found := slices.BinarySearchFunc(all, own[i].Addr, func(e Endpoint, a netip.AddrPort) int { return e.Addr.Compare(a) })
-		out = append(out, all[:n]...)
-		e := own[i].Endpoint
+	out := make([]Endpoint, 0, len(base)+len(overlay))
+	for i := range overlay {
+		n, found := slices.BinarySearchFunc(base, overlay[i].Addr, func(e Endpoint, a netip.AddrPort) int { return e.Addr.Compare(a) })
+		out = append(out, base[:n]...)
+		e := overlay[i].Endpoint
 		if found {
-			e.Pools, e.Drain = e.Pools|all[n].Pools, e.Drain || all[n].Drain
+			e.Pools, e.Drain = e.Pools|base[n].Pools, e.Drain || base[n].Drain
 			n++
 		}
-		out, all = append(out, e), all[n:]
+		out, base = append(out, e), base[n:]
 	}
-	return append(out, all...)
+	return append(out, base...)
 }
 
+// family returns the index of an address family: 0 for IPv4, 1 for IPv6.
 func family(a netip.AddrPort) int {
 	if a.Addr().Is4() {
 		return 0
@@ -112,12 +96,12 @@ func family(a netip.AddrPort) int {
 	return 1
 }
 
-// sources returns whom a frontend lets in on a node.
-func sources(fe *Frontend, node *localsink.Node) []netip.Prefix {
-	within := func(ip netip.Addr) bool {
+// sourceRanges returns the client addresses that a frontend permits on node.
+func sourceRanges(fe *Frontend, node *localsink.Node) []netip.Prefix {
+	permitted := func(ip netip.Addr) bool {
 		return slices.ContainsFunc(fe.SourceRanges, func(p netip.Prefix) bool { return p.Contains(ip) })
 	}
-	if len(fe.NodeSourceRanges) == 0 || !slices.ContainsFunc(node.IPs, within) {
+	if len(fe.NodeSourceRanges) == 0 || !slices.ContainsFunc(node.IPs, permitted) {
 		return fe.SourceRanges
 	}
 	all := slices.Concat(fe.SourceRanges, fe.NodeSourceRanges)
@@ -125,83 +109,85 @@ func sources(fe *Frontend, node *localsink.Node) []netip.Prefix {
 	return slices.Compact(all)
 }
 
-func (m *mixer) routes(fe *Frontend) []localsink.Route {
+func (a *portAssembler) routes(fe *Frontend) []localsink.Route {
 	if len(fe.Routes) == 0 {
 		return nil
 	}
 	f, first := family(fe.Addr), &fe.Routes[0]
-	for i := range m.made {
-		if m.made[i].of == first && m.made[i].family == f {
-			return m.made[i].routes
+	for i := range a.shared {
+		if a.shared[i].source == first && a.shared[i].family == f {
+			return a.shared[i].routes
 		}
 	}
-	known := m.podsKnown(fe.Addr.Addr().Is4())
+	known := a.podsKnown(fe.Addr.Addr().Is4())
 	routes := make([]localsink.Route, 0, len(fe.Routes))
 	for i := range fe.Routes {
 		r := &fe.Routes[i]
 		if r.Condition == ConditionPodsKnown && !known || r.Condition == ConditionPodsUnknown && known {
 			continue
 		}
-		routes = append(routes, localsink.Route{From: r.From, Pool: m.pool(f, r.Pools), Masquerade: r.Masquerade, EmptyVerdict: r.EmptyVerdict})
+		routes = append(routes, localsink.Route{From: r.From, Pool: a.pool(f, r.Pools), Masquerade: r.Masquerade, EmptyVerdict: r.EmptyVerdict})
 	}
-	m.made = append(m.made, madeRoutes{first, f, routes})
+	a.shared = append(a.shared, sharedRoutes{first, f, routes})
 	return routes
 }
 
-// podsKnown says whether the node can tell packets of its own pods in a family.
-func (m *mixer) podsKnown(v4 bool) bool {
-	src := &m.node.LocalPods
-	return src.Interface != "" || src.InterfacePrefix != "" ||
-		slices.ContainsFunc(src.Networks, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
+// podsKnown reports whether the node recognises packets of its local pods in a family.
+func (a *portAssembler) podsKnown(v4 bool) bool {
+	pods := &a.node.LocalPods
+	return pods.Interface != "" || pods.InterfacePrefix != "" ||
+		slices.ContainsFunc(pods.Networks, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
 }
 
-// pool returns the index of the first of the pools that has endpoints, or of the last.
-func (m *mixer) pool(f int, pools []Pool) int {
+// pool returns the index in out.Pools of the first of pools that has endpoints, or of the
+// last.
+func (a *portAssembler) pool(f int, pools []Pool) int {
 	for i, p := range pools {
-		if at := m.index[f][p]; at > 0 {
-			if len(m.out.Pools[at-1].Endpoints) > 0 || i == len(pools)-1 {
-				return at - 1
+		last := i == len(pools)-1
+		if n := a.poolIndex[f][p]; n > 0 {
+			if len(a.out.Pools[n-1].Endpoints) > 0 || last {
+				return n - 1
 			}
 			continue
 		}
-		endpoints := m.pick(f, p)
-		if len(endpoints) == 0 && i < len(pools)-1 {
+		endpoints := a.endpoints(f, p)
+		if len(endpoints) == 0 && !last {
 			continue
 		}
-		same := func(o localsink.Pool) bool { return slices.Equal(o.Endpoints, endpoints) }
-		at := slices.IndexFunc(m.out.Pools, same)
-		if at < 0 {
-			at = len(m.out.Pools)
-			m.out.Pools = append(m.out.Pools, localsink.Pool{Endpoints: endpoints})
+		equal := func(o localsink.Pool) bool { return slices.Equal(o.Endpoints, endpoints) }
+		n := slices.IndexFunc(a.out.Pools, equal)
+		if n < 0 {
+			n = len(a.out.Pools)
+			a.out.Pools = append(a.out.Pools, localsink.Pool{Endpoints: endpoints})
 		}
-		m.index[f][p] = at + 1
-		m.used[f] |= NewPoolSet(p)
-		return at
+		a.poolIndex[f][p] = n + 1
+		a.used[f] |= NewPoolSet(p)
+		return n
 	}
 	return 0
 }
 
-// pick returns the endpoints of a pool in a family.
-func (m *mixer) pick(f int, p Pool) []localsink.Endpoint {
+// endpoints returns the endpoints of a pool in a family.
+func (a *portAssembler) endpoints(f int, p Pool) []localsink.Endpoint {
 	n := 0
-	for i := range m.all {
-		if m.all[i].Pools.Has(p) && family(m.all[i].Addr) == f {
+	for i := range a.merged {
+		if a.merged[i].Pools.Has(p) && family(a.merged[i].Addr) == f {
 			n++
 		}
 	}
 	if n == 0 {
 		return nil
 	}
-	out, own := make([]localsink.Endpoint, 0, n), m.own
-	for i := range m.all {
-		e := &m.all[i]
+	out, overlay := make([]localsink.Endpoint, 0, n), a.overlay
+	for i := range a.merged {
+		e := &a.merged[i]
 		if !e.Pools.Has(p) || family(e.Addr) != f {
 			continue
 		}
-		for len(own) > 0 && own[0].Addr.Compare(e.Addr) < 0 {
-			own = own[1:]
+		for len(overlay) > 0 && overlay[0].Addr.Compare(e.Addr) < 0 {
+			overlay = overlay[1:]
 		}
-		local := len(own) > 0 && own[0].Addr == e.Addr && own[0].Local
+		local := len(overlay) > 0 && overlay[0].Addr == e.Addr && overlay[0].Local
 		out = append(out, localsink.Endpoint{Addr: e.Addr, Local: local})
 	}
 	return out

@@ -7,30 +7,29 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Delta is the distance between two common parts of one Service that differ in
-// nothing but endpoints.
+// A Delta holds the changes between two bases of one Service that differ only in
+// endpoints.
 type Delta struct {
-	// Ports are those that differ, in order.
+	// Ports holds the changed ports, in order.
 	Ports []PortDelta
 }
 
-// A PortDelta is what differs in one port.
+// A PortDelta holds the changed endpoints of one port.
 type PortDelta struct {
 	// Port is an index into [Base.Ports].
 	Port int
-	// Set are added or replaced, Removed are gone; both are ordered by address and port.
+	// Set holds added and replaced endpoints, Removed the addresses of deleted ones; both
+	// are ordered by address and port.
 	Set     []Endpoint
 	Removed []netip.AddrPort
 }
 
-// Diff returns the way from old to new, and false when they differ in more than
-// endpoints.
+// Diff returns the changes from old to new, and false when old and new differ in more
+// than endpoints.
 func Diff(old, new *Base) (*Delta, bool) {
-	if !sameFrame(old, new) {
+	if !equalExceptEndpoints(old, new) {
 		return nil, false
 	}
 	d := &Delta{}
@@ -44,7 +43,7 @@ func Diff(old, new *Base) (*Delta, bool) {
 	return d, true
 }
 
-// Len is the number of endpoints that d speaks of.
+// Len returns the number of changed endpoints.
 func (d *Delta) Len() int {
 	n := 0
 	for i := range d.Ports {
@@ -73,52 +72,53 @@ func (d *PortDelta) compare(old, new []Endpoint) {
 	d.Set = append(d.Set, new...)
 }
 
-// sameFrame compares everything but endpoints.
-func sameFrame(a, b *Base) bool {
+// equalExceptEndpoints reports whether a and b are equal in all fields but endpoints.
+func equalExceptEndpoints(a, b *Base) bool {
 	return a.Name == b.Name && a.HealthCheckPort == b.HealthCheckPort && slices.Equal(a.Problems, b.Problems) &&
 		slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool {
 			return p.Name == q.Name && p.Protocol == q.Protocol && p.Affinity == q.Affinity &&
-				slices.EqualFunc(p.Frontends, q.Frontends, sameFrontend)
+				slices.EqualFunc(p.Frontends, q.Frontends, equalFrontend)
 		})
 }
 
-// sameFrontend tells nil Sources, which let in everybody, from empty ones.
-func sameFrontend(a, b Frontend) bool {
+// equalFrontend reports whether a and b are equal. Nil SourceRanges, which permit all
+// clients, differ from empty ones, which permit none.
+func equalFrontend(a, b Frontend) bool {
 	return a.Kind == b.Kind && a.Addr == b.Addr &&
 		(a.SourceRanges == nil) == (b.SourceRanges == nil) && slices.Equal(a.SourceRanges, b.SourceRanges) &&
-		slices.Equal(a.NodeSourceRanges, b.NodeSourceRanges) && slices.EqualFunc(a.Routes, b.Routes, sameRoute)
+		slices.Equal(a.NodeSourceRanges, b.NodeSourceRanges) && slices.EqualFunc(a.Routes, b.Routes, equalRoute)
 }
 
-func sameRoute(a, b Route) bool {
+func equalRoute(a, b Route) bool {
 	return a.From == b.From && a.Masquerade == b.Masquerade && a.EmptyVerdict == b.EmptyVerdict && a.Condition == b.Condition &&
 		slices.Equal(a.Pools, b.Pools)
 }
 
-// Equal reports whether a and b say the same.
-func (a *Base) Equal(b *Base) bool {
-	return sameFrame(a, b) && slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool { return slices.Equal(p.Endpoints, q.Endpoints) })
+// Equal reports whether b and other are equal.
+func (b *Base) Equal(other *Base) bool {
+	return equalExceptEndpoints(b, other) && slices.EqualFunc(b.Ports, other.Ports, func(p, q Port) bool { return slices.Equal(p.Endpoints, q.Endpoints) })
 }
 
-// Apply returns s as d changes it; s stays as it is. The error says what of d does not
-// fit s, which means that it is the distance from something else.
-func (s *Base) Apply(d *Delta) (*Base, error) {
-	out := *s
-	out.Ports = slices.Clone(s.Ports)
+// Apply returns a copy of b with the changes of d; b is not modified. It returns an error
+// when d does not fit b: when it was computed from another base.
+func (b *Base) Apply(d *Delta) (*Base, error) {
+	out := *b
+	out.Ports = slices.Clone(b.Ports)
 	for i := range d.Ports {
 		p := &d.Ports[i]
 		if p.Port < 0 || p.Port >= len(out.Ports) {
-			return nil, fmt.Errorf("plan: Service %s has no port %d", s.Name, p.Port)
+			return nil, fmt.Errorf("overlay: apply delta: Service %s has no port %d", b.Name, p.Port)
 		}
-		all, err := p.apply(s.Name, out.Ports[p.Port].Endpoints)
+		endpoints, err := p.apply(out.Ports[p.Port].Endpoints)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("overlay: apply delta: Service %s, port %d: %w", b.Name, p.Port, err)
 		}
-		out.Ports[p.Port].Endpoints = all
+		out.Ports[p.Port].Endpoints = endpoints
 	}
 	return &out, nil
 }
 
-func (d *PortDelta) apply(name localsink.ServiceName, old []Endpoint) ([]Endpoint, error) {
+func (d *PortDelta) apply(old []Endpoint) ([]Endpoint, error) {
 	out, set, removed := make([]Endpoint, 0, len(old)+len(d.Set)), d.Set, d.Removed
 	for i := range old {
 		for len(set) > 0 && set[0].Addr.Compare(old[i].Addr) < 0 {
@@ -134,13 +134,12 @@ func (d *PortDelta) apply(name localsink.ServiceName, old []Endpoint) ([]Endpoin
 		}
 	}
 	if len(removed) > 0 {
-		return nil, fmt.Errorf("plan: Service %s, port %d: no endpoint %s to remove", name, d.Port, removed[0])
+		return nil, fmt.Errorf("no endpoint %s to remove", removed[0])
 	}
 	out = append(out, set...)
-	ordered := func(i int) bool { return i == 0 || out[i-1].Addr.Compare(out[i].Addr) < 0 }
-	for i := range out {
-		if !ordered(i) {
-			return nil, fmt.Errorf("plan: Service %s, port %d: endpoint %s is out of order", name, d.Port, out[i].Addr)
+	for i := 1; i < len(out); i++ {
+		if out[i-1].Addr.Compare(out[i].Addr) >= 0 {
+			return nil, fmt.Errorf("endpoint %s is out of order", out[i].Addr)
 		}
 	}
 	return out, nil

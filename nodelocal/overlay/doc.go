@@ -1,18 +1,27 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plan divides what a node must do for a Service into what many nodes have in
-// common and the little that is one node's own; it knows no policy, no wire format and
-// no kernel.
+// Package overlay splits the desired state of a Service into a base that many nodes share
+// and a small overlay per node. It does not know traffic policies, wire formats or kernels.
 //
-// A [Base] is the common part. It is computed, kept and sent once for all nodes of
-// a kind, however many there are. An [Overlay] is what one node adds: which endpoints are
-// on it, and which are meant for it alone. [Assemble] puts both together into the
-// localsink.Service that a backend is told. [Diff] and [Base.Apply] are the distance
-// between two common parts, endpoint by endpoint.
+// A server computes, stores and sends the base once for all nodes, and adds a few bytes per
+// node. The files:
 //
-// Everything that a node may not know of others is decided before; what is left to
-// Assemble is looking up: which pool has endpoints, whether the node can tell its own
-// pods, whether one of its addresses is in a list. Values are immutable once they are
-// handed over.
+//	base.go      Base: one Service, as all nodes of a zone have it
+//	overlay.go   Overlay: the endpoints that are special to one node, and how many are local
+//	assemble.go  Assemble: base + overlay + node -> localsink.Service
+//	delta.go     Diff and Base.Apply: what changed between two bases, endpoint by endpoint
+//
+// Terms:
+//
+//   - A pool is a set of endpoints of one port, identified by a number. Routes name pools in
+//     order of preference; an endpoint lists the pools that it is in.
+//   - A condition restricts a route to the nodes that can, or cannot, recognise packets of
+//     their local pods.
+//   - Draining endpoints are in no pool that the node uses; they get no new connections and
+//     keep those that they have.
+//
+// All decisions that need cluster state are made before. Assemble only looks up which pool
+// has endpoints, whether the node recognises its local pods, and whether a node address is
+// in the source ranges. Values are immutable after they are handed over.
 package overlay

@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// endpoint reads "ADDR FLAGS...": R ready, U not ready, S serving though not ready, ST
+// endpoint parses "ADDRESS FLAGS...": R ready, U not ready, S serving though not ready, ST
 // serving and terminating, D terminating and not serving, RT ready though terminating, L
-// on this node, zX a hint for zone X, nX a hint for node X.
+// on this node, @X on node X, zX a hint for zone X, nX a hint for node X.
 func endpoint(t *testing.T, text string) watchers.Endpoint {
 	words := strings.Fields(text)
 	e := watchers.Endpoint{Addr: netip.MustParseAddr(words[0]), Node: "elsewhere"}
@@ -55,10 +55,10 @@ func endpoint(t *testing.T, text string) watchers.Endpoint {
 	return e
 }
 
-// name is the Service of the tests that have one.
+// name returns the name of the Service in tests that have only one.
 func name() watchers.ServiceName { return watchers.ServiceName{Namespace: "ns", Name: "svc"} }
 
-// service makes a Service with one TCP port without a name.
+// service returns a Service with one unnamed TCP port.
 func service(change ...func(*watchers.Service)) *watchers.Service {
 	s := &watchers.Service{
 		Name: name(), ClusterIP: netip.MustParseAddr("10.96.0.1"),
@@ -70,7 +70,7 @@ func service(change ...func(*watchers.Service)) *watchers.Service {
 	return s
 }
 
-// slice makes a slice of that Service; its port has no name either.
+// slice returns an EndpointSlice of that Service, with an unnamed port.
 func slice(t *testing.T, id string, endpoints ...string) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
 		Namespace: "ns", Name: id, Service: name(), Family: watchers.IPv4,
@@ -82,63 +82,62 @@ func slice(t *testing.T, id string, endpoints ...string) *watchers.EndpointSlice
 	return s
 }
 
-// A node is what one node does about facts, driven as a sink is: what Pending returns
-// is accepted at once.
-type node struct {
-	t     *testing.T
-	store *watchers.Store
-	table *nodelocal.Resolver
+// A testNode is a Resolver with its store. It acknowledges every update at once.
+type testNode struct {
+	t        *testing.T
+	store    *watchers.Store
+	resolver *nodelocal.Resolver
 }
 
-func newNode(t *testing.T, cfg nodelocal.Config, facts ...watchers.Object) *node {
+func newNode(t *testing.T, cfg nodelocal.Config, objects ...watchers.Object) *testNode {
 	if cfg.NodeName == "" {
 		cfg.NodeName = "node-1"
 	}
-	n := &node{t: t, store: watchers.NewStore()}
+	n := &testNode{t: t, store: watchers.NewStore()}
 	var err error
-	n.table, err = nodelocal.NewResolver(n.store, cfg)
+	n.resolver, err = nodelocal.NewResolver(n.store, cfg)
 	require.NoError(t, err)
-	t.Cleanup(n.table.Close)
-	n.set(facts...)
+	t.Cleanup(func() { require.NoError(t, n.resolver.Close()) })
+	n.set(objects...)
 	n.update()
 	return n
 }
 
-func (n *node) set(facts ...watchers.Object) {
+func (n *testNode) set(objects ...watchers.Object) {
 	n.store.Update(func(tx *watchers.Tx) {
-		for _, f := range facts {
-			tx.Set(f)
+		for _, object := range objects {
+			tx.Set(object)
 		}
 	})
 }
 
-func (n *node) deleteSlice(id string) {
+func (n *testNode) deleteSlice(id string) {
 	n.store.Update(func(tx *watchers.Tx) { tx.DeleteEndpointSlice("ns", id) })
 }
 
-// update returns the next update, nil if nothing is different, and accepts it.
-func (n *node) update() *localsink.Update {
-	n.table.Refresh()
-	u := n.table.Pending()
+// update acknowledges and returns the next update; nil means that nothing changed.
+func (n *testNode) update() *localsink.Update {
+	n.resolver.Refresh()
+	u := n.resolver.Pending()
 	if u != nil {
-		n.table.Acknowledge(u)
+		n.resolver.Acknowledge(u)
 	}
 	return u
 }
 
-// get returns what the node does for a Service, nil for nothing.
-func (n *node) get(name watchers.ServiceName) *localsink.Service {
-	n.table.Refresh()
-	return n.table.FullUpdate().All.Get(name)
+// get returns the desired state of a Service, nil if it has none.
+func (n *testNode) get(name watchers.ServiceName) *localsink.Service {
+	n.resolver.Refresh()
+	return n.resolver.FullUpdate().All.Get(name)
 }
 
-// node returns what the node is.
-func (n *node) node() *localsink.Node {
-	n.table.Refresh()
-	return n.table.FullUpdate().Node
+// node returns the state of the node.
+func (n *testNode) node() *localsink.Node {
+	n.resolver.Refresh()
+	return n.resolver.FullUpdate().Node
 }
 
-// last returns endpoints by the last byte of their addresses.
+// last returns the last byte of each endpoint's address, each after a period.
 func last(endpoints []localsink.Endpoint) string {
 	var b strings.Builder
 	for _, e := range endpoints {

@@ -18,23 +18,24 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestNoticed: an update tells when the first of its causes came, also when an earlier
-// attempt failed, and what means nothing to the node does not count.
-func TestNoticed(t *testing.T) {
+// TestObservedTimeIsOfFirstChange: the observed time of an update is that of the first change
+// that it contains, also after a failed attempt. Changes that do not affect the node are
+// ignored.
+func TestObservedTimeIsOfFirstChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		begun := time.Now()
+		start := time.Now()
 		var mu sync.Mutex
-		var noticed []time.Duration // since the begin; -1 is never
+		var observed []time.Duration // since start; -1 is unset
 		var fail error
 		sink := localsink.Func(func(_ context.Context, u *localsink.Update) error {
 			mu.Lock()
 			defer mu.Unlock()
 			since := time.Duration(-1)
 			if !u.ObservedTime.IsZero() {
-				since = u.ObservedTime.Sub(begun)
+				since = u.ObservedTime.Sub(start)
 			}
-			noticed = append(noticed, since)
+			observed = append(observed, since)
 			return fail
 		})
 		cfg := config()
@@ -50,10 +51,10 @@ func TestNoticed(t *testing.T) {
 					ClusterIP: netip.MustParseAddr(clusterIP), Ports: []watchers.ServicePort{{Protocol: localsink.ProtocolTCP, Port: 80}}})
 			})
 		}
-		told := func() (out []time.Duration) {
+		take := func() (out []time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
-			out, noticed = noticed, nil
+			out, observed = observed, nil
 			return out
 		}
 		failWith := func(err error) {
@@ -63,25 +64,27 @@ func TestNoticed(t *testing.T) {
 		}
 
 		wait(time.Second)
-		require.Equal(t, []time.Duration{-1}, told(), "a first update has no cause")
+		require.Equal(t, []time.Duration{-1}, take(), "the first update has no observed time")
 		set("a", "10.96.0.1") // at 1 s
 		wait(2 * time.Second)
 		set("b", "10.96.0.2") // at 3 s
 		wait(7 * time.Second)
-		require.Equal(t, []time.Duration{time.Second}, told(), "one update for both")
+		require.Equal(t, []time.Duration{time.Second}, take(), "one update for both")
 
-		store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: "nobody"}) }) // at 10 s
+		store.Update(func(tx *watchers.Tx) {
+			tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: "unrelated"})
+		}) // at 10 s
 		wait(20 * time.Second)
-		require.Empty(t, told())
+		require.Empty(t, take())
 		failWith(errors.New("injected"))
 		set("a", "10.96.0.3") // at 30 s
 		wait(50 * time.Millisecond)
 		failWith(nil)
 		wait(20 * time.Second)
-		require.Equal(t, []time.Duration{30 * time.Second, 30 * time.Second}, told(), "each attempt")
+		require.Equal(t, []time.Duration{30 * time.Second, 30 * time.Second}, take(), "both attempts have the time of the change")
 		set("a", "10.96.0.4")
 		wait(20 * time.Second)
-		require.Equal(t, []time.Duration{50*time.Second + 50*time.Millisecond}, told())
+		require.Equal(t, []time.Duration{50*time.Second + 50*time.Millisecond}, take())
 		cancel()
 		require.NoError(t, <-done)
 	})

@@ -18,49 +18,49 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A world makes random plans.
-type world struct{ *rand.Rand }
+// A generator makes random bases, overlays and nodes.
+type generator struct{ *rand.Rand }
 
-func newWorld(seed uint64) world { return world{rand.New(rand.NewPCG(seed, 3))} }
+func newGenerator(seed uint64) generator { return generator{rand.New(rand.NewPCG(seed, 3))} }
 
-func (w world) addr() netip.AddrPort {
-	ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(w.IntN(12))})
-	if w.IntN(3) == 0 {
-		ip = netip.AddrFrom16([16]byte{0xfd, 15: byte(w.IntN(8))})
+func (g generator) addr() netip.AddrPort {
+	ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(g.IntN(12))})
+	if g.IntN(3) == 0 {
+		ip = netip.AddrFrom16([16]byte{0xfd, 15: byte(g.IntN(8))})
 	}
-	return netip.AddrPortFrom(ip, uint16(80+w.IntN(2)))
+	return netip.AddrPortFrom(ip, uint16(80+g.IntN(2)))
 }
 
-func (w world) endpoints() (out []Endpoint) {
-	for range w.IntN(15) {
-		out = append(out, Endpoint{Addr: w.addr(), Pools: PoolSet(w.IntN(8)), Drain: w.IntN(2) == 0})
+func (g generator) endpoints() (out []Endpoint) {
+	for range g.IntN(15) {
+		out = append(out, Endpoint{Addr: g.addr(), Pools: PoolSet(g.IntN(8)), Drain: g.IntN(2) == 0})
 	}
 	slices.SortFunc(out, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Addr == b.Addr })
 }
 
-func (w world) own(ports int) *Overlay {
-	own := &Overlay{LocalEndpoints: w.IntN(3)}
+func (g generator) overlay(ports int) *Overlay {
+	o := &Overlay{LocalEndpoints: g.IntN(3)}
 	for i := range ports {
-		for _, e := range w.endpoints() {
-			own.Endpoints = append(own.Endpoints, OverlayEndpoint{Port: i, Endpoint: e, Local: w.IntN(2) == 0})
+		for _, e := range g.endpoints() {
+			o.Endpoints = append(o.Endpoints, OverlayEndpoint{Port: i, Endpoint: e, Local: g.IntN(2) == 0})
 		}
 	}
-	return own
+	return o
 }
 
-func (w world) routes() (out []Route) {
-	route := func(from localsink.From, only Condition) {
-		r := Route{From: from, Condition: only, Masquerade: w.IntN(2) == 0, EmptyVerdict: localsink.Verdict(w.IntN(2))}
-		for range 1 + w.IntN(3) {
-			r.Pools = append(r.Pools, Pool(w.IntN(4)))
+func (g generator) routes() (out []Route) {
+	route := func(from localsink.From, condition Condition) {
+		r := Route{From: from, Condition: condition, Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(2))}
+		for range 1 + g.IntN(3) {
+			r.Pools = append(r.Pools, Pool(g.IntN(4)))
 		}
 		out = append(out, r)
 	}
-	for range w.IntN(3) {
-		route(localsink.From(w.IntN(3)), Condition(w.IntN(3)))
+	for range g.IntN(3) {
+		route(localsink.From(g.IntN(3)), Condition(g.IntN(3)))
 	}
-	if w.IntN(3) == 0 {
+	if g.IntN(3) == 0 {
 		route(localsink.FromAny, ConditionPodsKnown)
 		route(localsink.FromAny, ConditionPodsUnknown)
 	} else {
@@ -69,33 +69,33 @@ func (w world) routes() (out []Route) {
 	return out
 }
 
-func (w world) nets() (out []netip.Prefix) {
-	switch w.IntN(3) {
+func (g generator) prefixes() (out []netip.Prefix) {
+	switch g.IntN(3) {
 	case 0:
 		return nil
 	case 1:
 		out = []netip.Prefix{}
 	}
-	for range w.IntN(3) {
-		a := w.addr().Addr()
-		out = append(out, netip.PrefixFrom(a, a.BitLen()-w.IntN(4)).Masked())
+	for range g.IntN(3) {
+		a := g.addr().Addr()
+		out = append(out, netip.PrefixFrom(a, a.BitLen()-g.IntN(4)).Masked())
 	}
 	slices.SortFunc(out, netip.Prefix.Compare)
 	return slices.Compact(out)
 }
 
-func (w world) service() *Base {
-	s := &Base{Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: uint16(w.IntN(2))}
-	for i := range w.IntN(4) {
-		p := Port{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Affinity: time.Duration(w.IntN(2)), Endpoints: w.endpoints()}
-		shared := w.routes()
-		for j := range w.IntN(4) {
-			fe := Frontend{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(w.addr().Addr(), uint16(j)), Routes: shared, SourceRanges: w.nets()}
-			if w.IntN(2) == 0 {
-				fe.Routes = w.routes()
+func (g generator) base() *Base {
+	s := &Base{Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: uint16(g.IntN(2))}
+	for i := range g.IntN(4) {
+		p := Port{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Affinity: time.Duration(g.IntN(2)), Endpoints: g.endpoints()}
+		shared := g.routes()
+		for j := range g.IntN(4) {
+			fe := Frontend{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(g.addr().Addr(), uint16(j)), Routes: shared, SourceRanges: g.prefixes()}
+			if g.IntN(2) == 0 {
+				fe.Routes = g.routes()
 			}
 			if fe.SourceRanges != nil {
-				fe.NodeSourceRanges = w.nets()
+				fe.NodeSourceRanges = g.prefixes()
 			}
 			p.Frontends = append(p.Frontends, fe)
 		}
@@ -104,66 +104,66 @@ func (w world) service() *Base {
 	return s
 }
 
-func (w world) node() *localsink.Node {
+func (g generator) node() *localsink.Node {
 	n := &localsink.Node{Name: "n"}
-	for range w.IntN(3) {
-		n.IPs = append(n.IPs, w.addr().Addr())
+	for range g.IntN(3) {
+		n.IPs = append(n.IPs, g.addr().Addr())
 	}
-	for range w.IntN(3) {
-		n.LocalPods.Networks = append(n.LocalPods.Networks, netip.PrefixFrom(w.addr().Addr(), 32).Masked())
+	for range g.IntN(3) {
+		n.LocalPods.Networks = append(n.LocalPods.Networks, netip.PrefixFrom(g.addr().Addr(), 32).Masked())
 	}
-	if w.IntN(4) == 0 {
+	if g.IntN(4) == 0 {
 		n.LocalPods.Interface = "cni0"
 	}
 	return n
 }
 
-// TestAssembleIsWhatThePlanSays: against a second reading of what the fields mean, one
-// frontend and one route at a time.
-func TestAssembleIsWhatThePlanSays(t *testing.T) {
+// TestAssembleMatchesReference compares Assemble with a second, slower implementation of
+// the fields' documentation, one frontend and one route at a time.
+func TestAssembleMatchesReference(t *testing.T) {
 	for seed := range uint64(3000) {
-		w := newWorld(seed)
-		s, node := w.service(), w.node()
-		own := w.own(len(s.Ports) + 1) // one that is not there
-		before, ownBefore := fmt.Sprintf("%+v", s), fmt.Sprintf("%+v", own)
-		got := Assemble(s, own, node)
-		require.Equal(t, before, fmt.Sprintf("%+v", s), "inputs stay as they are")
-		require.Equal(t, ownBefore, fmt.Sprintf("%+v", own))
+		g := newGenerator(seed)
+		s, node := g.base(), g.node()
+		o := g.overlay(len(s.Ports) + 1) // one port more than the base has
+		before, overlayBefore := fmt.Sprintf("%+v", s), fmt.Sprintf("%+v", o)
+		got := Assemble(s, o, node)
+		require.Equal(t, before, fmt.Sprintf("%+v", s), "Assemble must not modify the base")
+		require.Equal(t, overlayBefore, fmt.Sprintf("%+v", o), "Assemble must not modify the overlay")
 		require.Equal(t, s.HealthCheckPort != 0, got.HealthCheck != nil)
 		if got.HealthCheck != nil {
-			require.Equal(t, own.LocalEndpoints, got.HealthCheck.LocalEndpoints)
+			require.Equal(t, o.LocalEndpoints, got.HealthCheck.LocalEndpoints)
 		}
 		ports := got.Ports
 		for i := range s.Ports {
 			if len(s.Ports[i].Frontends) == 0 {
 				continue
 			}
-			checkPort(t, &s.Ports[i], i, own, node, &ports[0])
+			checkPort(t, &s.Ports[i], i, o, node, &ports[0])
 			ports = ports[1:]
 		}
 		require.Empty(t, ports)
 	}
 }
 
-func checkPort(t *testing.T, p *Port, index int, own *Overlay, node *localsink.Node, got *localsink.Port) {
-	type both struct {
-		pools       PoolSet
-		keep, local bool
+func checkPort(t *testing.T, p *Port, index int, o *Overlay, node *localsink.Node, got *localsink.Port) {
+	type merged struct {
+		pools        PoolSet
+		drain, local bool
 	}
-	all := map[netip.AddrPort]both{}
+	all := map[netip.AddrPort]merged{}
 	for _, e := range p.Endpoints {
-		all[e.Addr] = both{pools: e.Pools, keep: e.Drain}
+		all[e.Addr] = merged{pools: e.Pools, drain: e.Drain}
 	}
-	for _, e := range own.Endpoints {
+	for _, e := range o.Endpoints {
 		if e.Port == index {
-			b := all[e.Addr]
-			all[e.Addr] = both{b.pools | e.Pools, b.keep || e.Drain, e.Local}
+			m := all[e.Addr]
+			all[e.Addr] = merged{m.pools | e.Pools, m.drain || e.Drain, e.Local}
 		}
 	}
-	in := func(pool Pool, v4 bool) (out []localsink.Endpoint) {
-		for a, b := range all {
-			if b.pools.Has(pool) && a.Addr().Is4() == v4 {
-				out = append(out, localsink.Endpoint{Addr: a, Local: b.local})
+	endpointsIn := func(pool Pool, v4 bool) (out []localsink.Endpoint) {
+		for a, m := range all {
+			if m.pools.Has(pool) && a.Addr().Is4() == v4 {
+				out = append(out, localsink.Endpoint{Addr: a, Local: m.local})
 			}
 		}
 		slices.SortFunc(out, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
@@ -184,7 +184,7 @@ func checkPort(t *testing.T, p *Port, index int, own *Overlay, node *localsink.N
 			}
 			pool := r.Pools[len(r.Pools)-1]
 			for _, candidate := range slices.Backward(r.Pools) {
-				if len(in(candidate, v4)) > 0 {
+				if len(endpointsIn(candidate, v4)) > 0 {
 					pool = candidate
 				}
 			}
@@ -192,7 +192,7 @@ func checkPort(t *testing.T, p *Port, index int, own *Overlay, node *localsink.N
 			require.Equal(t, r.From, routes[0].From)
 			require.Equal(t, r.Masquerade, routes[0].Masquerade)
 			require.Equal(t, r.EmptyVerdict, routes[0].EmptyVerdict)
-			require.Equal(t, in(pool, v4), got.Pools[routes[0].Pool].Endpoints)
+			require.Equal(t, endpointsIn(pool, v4), got.Pools[routes[0].Pool].Endpoints)
 			routes = routes[1:]
 		}
 		require.Empty(t, routes)
@@ -205,14 +205,14 @@ func checkPort(t *testing.T, p *Port, index int, own *Overlay, node *localsink.N
 		require.ElementsMatch(t, unique(sources), got.Frontends[i].SourceRanges)
 		require.Equal(t, sources == nil, got.Frontends[i].SourceRanges == nil)
 	}
-	var retained []netip.AddrPort
-	for a, b := range all {
-		if b.keep && b.pools&used[a.Addr().Is4()] == 0 {
-			retained = append(retained, a)
+	var draining []netip.AddrPort
+	for a, m := range all {
+		if m.drain && m.pools&used[a.Addr().Is4()] == 0 {
+			draining = append(draining, a)
 		}
 	}
-	slices.SortFunc(retained, netip.AddrPort.Compare)
-	require.Equal(t, retained, got.Draining)
+	slices.SortFunc(draining, netip.AddrPort.Compare)
+	require.Equal(t, draining, got.Draining)
 }
 
 func unique(list []netip.Prefix) []netip.Prefix {
@@ -221,16 +221,17 @@ func unique(list []netip.Prefix) []netip.Prefix {
 	return slices.Compact(list)
 }
 
-// TestDifferenceLeadsThere, and only endpoints can be told by one.
-func TestDifferenceLeadsThere(t *testing.T) {
+// TestApplyOfDiffYieldsNewBase also checks that Diff accepts only bases that differ in
+// nothing but endpoints.
+func TestApplyOfDiffYieldsNewBase(t *testing.T) {
 	for seed := range uint64(3000) {
-		w := newWorld(seed)
-		a := w.service()
+		g := newGenerator(seed)
+		a := g.base()
 		b := *a
 		b.Ports = slices.Clone(a.Ports)
 		for i := range b.Ports {
-			if w.IntN(3) > 0 {
-				b.Ports[i].Endpoints = w.endpoints()
+			if g.IntN(3) > 0 {
+				b.Ports[i].Endpoints = g.endpoints()
 			}
 		}
 		before := fmt.Sprintf("%+v", a)
@@ -239,34 +240,34 @@ func TestDifferenceLeadsThere(t *testing.T) {
 		got, err := a.Apply(d)
 		require.NoError(t, err)
 		require.True(t, got.Equal(&b), "%+v\n%+v", got, b)
-		require.Equal(t, before, fmt.Sprintf("%+v", a), "the old one stays as it is")
+		require.Equal(t, before, fmt.Sprintf("%+v", a), "Apply must not modify its receiver")
 		require.Equal(t, a.Equal(&b), d.Len() == 0)
 		for _, p := range d.Ports {
-			require.NotZero(t, len(p.Set)+len(p.Removed), "a port that does not differ is not told")
+			require.NotZero(t, len(p.Set)+len(p.Removed), "a delta has no port without changes")
 		}
-		other := w.service()
+		other := g.base()
 		if _, ok := Diff(a, other); ok {
-			require.True(t, sameFrame(a, other))
+			require.True(t, equalExceptEndpoints(a, other))
 		}
 	}
 }
 
-// TestApplyRefusesNonsense: any difference leads to something in order, or nowhere.
-func TestApplyRefusesNonsense(t *testing.T) {
-	refused, applied := 0, 0
+// TestApplyRejectsMismatchedDeltas: a random delta yields ordered endpoints or an error.
+func TestApplyRejectsMismatchedDeltas(t *testing.T) {
+	rejected, applied := 0, 0
 	for seed := range uint64(5000) {
-		w := newWorld(seed)
-		s, d := w.service(), &Delta{}
-		for range w.IntN(3) {
-			p := PortDelta{Port: w.IntN(5) - 1}
-			for range w.IntN(4) {
-				p.Set = append(p.Set, Endpoint{Addr: w.addr()})
+		g := newGenerator(seed)
+		s, d := g.base(), &Delta{}
+		for range g.IntN(3) {
+			p := PortDelta{Port: g.IntN(5) - 1}
+			for range g.IntN(4) {
+				p.Set = append(p.Set, Endpoint{Addr: g.addr()})
 			}
-			if w.IntN(2) == 0 {
+			if g.IntN(2) == 0 {
 				slices.SortFunc(p.Set, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
 			}
-			for range w.IntN(2) {
-				p.Removed = append(p.Removed, w.addr())
+			for range g.IntN(2) {
+				p.Removed = append(p.Removed, g.addr())
 			}
 			d.Ports = append(d.Ports, p)
 		}
@@ -275,7 +276,7 @@ func TestApplyRefusesNonsense(t *testing.T) {
 		require.Equal(t, before, fmt.Sprintf("%+v", s))
 		if err != nil {
 			require.ErrorContains(t, err, "Service ns/svc")
-			refused++
+			rejected++
 			continue
 		}
 		applied++
@@ -289,7 +290,7 @@ func TestApplyRefusesNonsense(t *testing.T) {
 					continue
 				}
 				for _, a := range change.Removed {
-					require.Contains(t, want, a, "what is not there cannot go")
+					require.Contains(t, want, a, "Apply must reject the removal of a missing endpoint")
 					delete(want, a)
 				}
 				for _, e := range change.Set {
@@ -304,11 +305,11 @@ func TestApplyRefusesNonsense(t *testing.T) {
 			require.Len(t, slices.CompactFunc(slices.Clone(p.Endpoints), func(a, b Endpoint) bool { return a.Addr == b.Addr }), len(p.Endpoints))
 		}
 	}
-	require.NotZero(t, refused)
+	require.NotZero(t, rejected)
 	require.NotZero(t, applied)
 }
 
-// full has something in every list.
+// full returns a base with one element in every list.
 func full() *Base {
 	return &Base{
 		Ports: []Port{{
@@ -319,40 +320,40 @@ func full() *Base {
 	}
 }
 
-// TestEqualSeesEveryField, and Diff tells by itself endpoints only: a field that is added
-// to a struct and forgotten there would never reach a node.
-func TestEqualSeesEveryField(t *testing.T) {
+// TestEqualComparesEveryField fails when a field is added to a struct and not compared: its
+// changes would never reach a node. Diff must reject a change of any field but endpoints.
+func TestEqualComparesEveryField(t *testing.T) {
 	n := 0
 	for i := 0; ; i++ {
 		changed := full()
-		name := mutate(reflect.ValueOf(changed).Elem(), "Service", &[]int{i}[0])
+		name := mutate(reflect.ValueOf(changed).Elem(), "Base", &[]int{i}[0])
 		if name == "" {
 			break
 		}
 		n++
-		require.False(t, full().Equal(changed), "%s is not seen", name)
+		require.False(t, full().Equal(changed), "%s is not compared", name)
 		_, ok := Diff(full(), changed)
 		require.Equal(t, strings.Contains(name, ".Endpoints"), ok, name)
 	}
 	require.GreaterOrEqual(t, n, 20)
 	for i := 0; ; i++ {
 		changed := &Overlay{Endpoints: make([]OverlayEndpoint, 1)}
-		name := mutate(reflect.ValueOf(changed).Elem(), "Own", &[]int{i}[0])
+		name := mutate(reflect.ValueOf(changed).Elem(), "Overlay", &[]int{i}[0])
 		if name == "" {
 			require.GreaterOrEqual(t, i, 6)
 			break
 		}
-		require.False(t, changed.Equal(&Overlay{Endpoints: make([]OverlayEndpoint, 1)}), "%s is not seen", name)
+		require.False(t, changed.Equal(&Overlay{Endpoints: make([]OverlayEndpoint, 1)}), "%s is not compared", name)
 	}
 	require.True(t, (*Overlay)(nil).Equal(&Overlay{}))
 	require.False(t, (*Overlay)(nil).Equal(&Overlay{LocalEndpoints: 1}))
-	everybody, nobody := full(), full()
-	everybody.Ports[0].Frontends[0].SourceRanges, nobody.Ports[0].Frontends[0].SourceRanges = nil, []netip.Prefix{}
-	require.False(t, everybody.Equal(nobody))
+	permitAll, permitNone := full(), full()
+	permitAll.Ports[0].Frontends[0].SourceRanges, permitNone.Ports[0].Frontends[0].SourceRanges = nil, []netip.Prefix{}
+	require.False(t, permitAll.Equal(permitNone))
 }
 
-// mutate changes the leaf of v with the given number, and returns its name; empty when
-// there are not so many.
+// mutate changes the leaf field of v with the given number and returns the field's name, or
+// "" when v has fewer leaf fields.
 func mutate(v reflect.Value, name string, number *int) string {
 	set := func(to any) string {
 		if *number--; *number >= 0 {
@@ -392,12 +393,12 @@ func mutate(v reflect.Value, name string, number *int) string {
 	}
 }
 
-// FuzzApply: no difference makes Apply fail badly.
+// FuzzApply checks that no delta makes Apply or Assemble panic.
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 0xff, 7})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w, d := newWorld(uint64(len(b))), &Delta{}
-		s := w.service()
+		g, d := newGenerator(uint64(len(b))), &Delta{}
+		s := g.base()
 		for ; len(b) >= 3; b = b[3:] {
 			if b[0]%4 == 0 || len(d.Ports) == 0 {
 				d.Ports = append(d.Ports, PortDelta{Port: int(int8(b[1]))})
@@ -411,7 +412,7 @@ func FuzzApply(f *testing.F) {
 			}
 		}
 		if got, err := s.Apply(d); err == nil {
-			Assemble(got, w.own(3), w.node())
+			Assemble(got, g.overlay(3), g.node())
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// permutations returns all orders of the numbers below n.
+// permutations returns all orders of the numbers from 0 to n-1.
 func permutations(n int) (all [][]int) {
 	if n == 0 {
 		return [][]int{nil}
@@ -30,8 +30,8 @@ func permutations(n int) (all [][]int) {
 	return all
 }
 
-// A contestant is a Service that asks for what others ask for too.
-func contestant(id string, created int64, change func(*watchers.Service)) *watchers.Service {
+// contender returns a Service that requests what other Services request too.
+func contender(id string, created int64, change func(*watchers.Service)) *watchers.Service {
 	return service(func(s *watchers.Service) {
 		s.Name.Name, s.Created = id, at(created)
 		s.ClusterIP = netip.AddrFrom4([4]byte{10, 96, 9, id[0]})
@@ -39,73 +39,73 @@ func contestant(id string, created int64, change func(*watchers.Service)) *watch
 	})
 }
 
-// TestDP12Contests: whom something belongs to does not depend on who came first, or who
-// left before; the order of contestants is the one in which they must win.
-func TestDP12Contests(t *testing.T) {
+// TestDP12ConflictsDoNotDependOnHistory adds and deletes Services that request the same
+// address in every order. The order in the table is the one in which they must own it.
+func TestDP12ConflictsDoNotDependOnHistory(t *testing.T) {
 	shared := netip.MustParseAddr("192.0.2.9")
 	external := func(s *watchers.Service) { s.ExternalIPs = []netip.Addr{shared} }
-	balanced := func(s *watchers.Service) { s.Ingress = []watchers.Ingress{{IP: shared}} }
+	loadBalancer := func(s *watchers.Service) { s.Ingress = []watchers.Ingress{{IP: shared}} }
 	assigned := func(s *watchers.Service) { s.ClusterIP = shared }
 	nodePort := func(s *watchers.Service) { s.Type, s.Ports[0].NodePort = watchers.TypeNodePort, 30080 }
-	checked := func(s *watchers.Service) {
+	healthChecked := func(s *watchers.Service) {
 		s.Type, s.ExternalPolicy, s.HealthCheckNodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 30080
 	}
 	udp := func(s *watchers.Service) { external(s); s.Ports[0].Protocol = localsink.ProtocolUDP }
-	for _, contest := range []struct {
-		id          string
-		contestants []*watchers.Service
-		has         func(*localsink.Service) bool
-		problem     string // of whom loses to "w"
+	for _, row := range []struct {
+		id         string
+		contenders []*watchers.Service
+		has        func(*localsink.Service) bool
+		problem    string // of a Service that loses to "w"
 	}{
-		{"DP-12 the older wins", []*watchers.Service{contestant("w", 1, external), contestant("b", 2, external), contestant("a", 3, external)},
+		{"DP-12 the older wins", []*watchers.Service{contender("w", 1, external), contender("b", 2, external), contender("a", 3, external)},
 			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
-		{"DP-12 of one age, the smaller name wins", []*watchers.Service{contestant("w", 1, external), contestant("x", 1, external), contestant("y", 1, external)},
+		{"DP-12 of one age, the smaller name wins", []*watchers.Service{contender("w", 1, external), contender("x", 1, external), contender("y", 1, external)},
 			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
-		{"DP-12 whom a cluster IP was assigned to wins", []*watchers.Service{contestant("w", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
-			func(s *localsink.Service) bool { return claims(s, shared) }, "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
-		{"DP-12 and again among those who wait", []*watchers.Service{contestant("w", 8, assigned), contestant("c", 9, assigned), contestant("b", 1, external), contestant("a", 2, external)},
-			func(s *localsink.Service) bool { return claims(s, shared) }, "192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
-		{"DP-12 load balancers", []*watchers.Service{contestant("w", 1, balanced), contestant("b", 2, balanced), contestant("a", 3, balanced)},
+		{"DP-12 a cluster IP wins over an external IP", []*watchers.Service{contender("w", 9, assigned), contender("b", 1, external), contender("a", 2, external)},
+			func(s *localsink.Service) bool { return uses(s, shared) }, "spec.externalIPs: ExternalIP 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+		{"DP-12 the order of the other Services", []*watchers.Service{contender("w", 8, assigned), contender("c", 9, assigned), contender("b", 1, external), contender("a", 2, external)},
+			func(s *localsink.Service) bool { return uses(s, shared) }, "192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
+		{"DP-12 load balancers", []*watchers.Service{contender("w", 1, loadBalancer), contender("b", 2, loadBalancer), contender("a", 3, loadBalancer)},
 			hasFrontend(localsink.KindLoadBalancer), "status.loadBalancer.ingress: LoadBalancer 192.0.2.9:80 TCP belongs to Service ns/w; ignored"},
-		{"DP-12 UDP", []*watchers.Service{contestant("w", 1, udp), contestant("b", 2, udp)},
+		{"DP-12 UDP", []*watchers.Service{contender("w", 1, udp), contender("b", 2, udp)},
 			hasFrontend(localsink.KindExternalIP), "spec.externalIPs: ExternalIP 192.0.2.9:80 UDP belongs to Service ns/w; ignored"},
-		{"DP-12 node ports", []*watchers.Service{contestant("w", 1, nodePort), contestant("b", 2, nodePort), contestant("a", 3, nodePort)},
+		{"DP-12 node ports", []*watchers.Service{contender("w", 1, nodePort), contender("b", 2, nodePort), contender("a", 3, nodePort)},
 			hasFrontend(localsink.KindNodePort), `spec.ports[name=""].nodePort: NodePort 0.0.0.0:30080 TCP belongs to Service ns/w; ignored`},
-		{"DP-12 health checks", []*watchers.Service{contestant("w", 1, checked), contestant("b", 2, checked), contestant("a", 3, checked)},
+		{"DP-12 health checks", []*watchers.Service{contender("w", 1, healthChecked), contender("b", 2, healthChecked), contender("a", 3, healthChecked)},
 			func(s *localsink.Service) bool { return s.HealthCheck != nil }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
-		{"DP-12 a health check and node ports", []*watchers.Service{contestant("w", 1, checked), contestant("b", 2, nodePort), contestant("a", 3, nodePort)},
+		{"DP-12 a health check and node ports", []*watchers.Service{contender("w", 1, healthChecked), contender("b", 2, nodePort), contender("a", 3, nodePort)},
 			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.KindNodePort)(s) }, "belongs to Service ns/w; ignored"},
-		{"DP-12 a node port and health checks", []*watchers.Service{contestant("w", 1, nodePort), contestant("b", 2, checked), contestant("a", 3, checked)},
+		{"DP-12 a node port and health checks", []*watchers.Service{contender("w", 1, nodePort), contender("b", 2, healthChecked), contender("a", 3, healthChecked)},
 			func(s *localsink.Service) bool { return s.HealthCheck != nil || hasFrontend(localsink.KindNodePort)(s) }, "spec.healthCheckNodePort: TCP port 30080 belongs to Service ns/w; ignored"},
 	} {
-		t.Run(contest.id, func(t *testing.T) {
-			for _, arrivals := range permutations(len(contest.contestants)) {
-				for _, departures := range permutations(len(contest.contestants)) {
+		t.Run(row.id, func(t *testing.T) {
+			for _, additions := range permutations(len(row.contenders)) {
+				for _, deletions := range permutations(len(row.contenders)) {
 					n, present := newNode(t, nodelocal.Config{}), map[int]bool{}
 					check := func() {
 						t.Helper()
 						winner := true
-						for i, svc := range contest.contestants {
+						for i, svc := range row.contenders {
 							if !present[i] {
 								continue
 							}
 							got := n.get(svc.Name)
-							require.Equal(t, winner, contest.has(got), "arrivals %v, departures %v, present %v: %s", arrivals, departures, present, got.Text())
+							require.Equal(t, winner, row.has(got), "additions %v, deletions %v, present %v: %s", additions, deletions, present, got.Text())
 							if !winner && present[0] {
-								require.Contains(t, got.Text(), contest.problem)
+								require.Contains(t, got.Text(), row.problem)
 							}
 							require.Equal(t, !winner, strings.Contains(got.Text(), "belongs to"))
 							winner = false
 						}
 					}
-					for _, i := range arrivals {
-						n.set(contest.contestants[i])
+					for _, i := range additions {
+						n.set(row.contenders[i])
 						present[i] = true
 						check()
-						n.set(contest.contestants[i]) // and nothing changes
+						n.set(row.contenders[i]) // an equal write changes nothing
 					}
-					for _, i := range departures {
-						n.store.Update(func(tx *watchers.Tx) { tx.DeleteService(contest.contestants[i].Name) })
+					for _, i := range deletions {
+						n.store.Update(func(tx *watchers.Tx) { tx.DeleteService(row.contenders[i].Name) })
 						delete(present, i)
 						check()
 					}
@@ -128,7 +128,7 @@ func hasFrontend(kind localsink.FrontendKind) func(*localsink.Service) bool {
 	}
 }
 
-func claims(svc *localsink.Service, addr netip.Addr) bool {
+func uses(svc *localsink.Service, addr netip.Addr) bool {
 	for _, p := range svc.Ports {
 		for _, fe := range p.Frontends {
 			if fe.Addr.Addr() == addr {
@@ -139,8 +139,9 @@ func claims(svc *localsink.Service, addr netip.Addr) bool {
 	return false
 }
 
-// TestDP12ClaimsChange: a contestant that changes in what counts is judged anew.
-func TestDP12ClaimsChange(t *testing.T) {
+// TestDP12OwnerFollowsChanges: the owner changes when the age or the addresses of a Service
+// change.
+func TestDP12OwnerFollowsChanges(t *testing.T) {
 	shared := netip.MustParseAddr("192.0.2.9")
 	external := func(s *watchers.Service) { s.ExternalIPs = []netip.Addr{shared} }
 	assigned := func(s *watchers.Service) { s.ClusterIP = shared }
@@ -150,14 +151,14 @@ func TestDP12ClaimsChange(t *testing.T) {
 		steps  []*watchers.Service
 		winner string
 	}{
-		{"DP-12 the holder was deleted and made again", []*watchers.Service{contestant("a", 1, external), contestant("b", 2, external), contestant("a", 3, external)}, "b"},
-		{"DP-12 one in line was deleted and made again", []*watchers.Service{contestant("a", 2, external), contestant("b", 3, external), contestant("b", 1, external)}, "b"},
-		{"DP-12 the holder is assigned the address", []*watchers.Service{contestant("a", 2, external), contestant("b", 1, external), contestant("a", 2, assigned)}, "a"},
-		{"DP-12 one in line is assigned the address", []*watchers.Service{contestant("a", 1, external), contestant("b", 2, external), contestant("b", 2, assigned)}, "b"},
-		{"DP-12 the holder gives the address back", []*watchers.Service{contestant("a", 1, external), contestant("b", 2, external), contestant("a", 1, nothing)}, "b"},
-		{"DP-12 the holder was assigned the address and is not any more", []*watchers.Service{contestant("a", 2, assigned), contestant("b", 1, external), contestant("a", 2, external)}, "b"},
-		{"DP-12 others change places behind the holder", []*watchers.Service{contestant("a", 1, external), contestant("b", 2, external), contestant("c", 3, external),
-			contestant("b", 4, external), contestant("a", 1, nothing)}, "c"},
+		{"DP-12 the owner is deleted and created again", []*watchers.Service{contender("a", 1, external), contender("b", 2, external), contender("a", 3, external)}, "b"},
+		{"DP-12 another requester is deleted and created again", []*watchers.Service{contender("a", 2, external), contender("b", 3, external), contender("b", 1, external)}, "b"},
+		{"DP-12 the owner gets the address as its cluster IP", []*watchers.Service{contender("a", 2, external), contender("b", 1, external), contender("a", 2, assigned)}, "a"},
+		{"DP-12 another requester gets the address as its cluster IP", []*watchers.Service{contender("a", 1, external), contender("b", 2, external), contender("b", 2, assigned)}, "b"},
+		{"DP-12 the owner no longer requests the address", []*watchers.Service{contender("a", 1, external), contender("b", 2, external), contender("a", 1, nothing)}, "b"},
+		{"DP-12 the address is no longer the cluster IP of the owner", []*watchers.Service{contender("a", 2, assigned), contender("b", 1, external), contender("a", 2, external)}, "b"},
+		{"DP-12 the other requesters change their order", []*watchers.Service{contender("a", 1, external), contender("b", 2, external), contender("c", 3, external),
+			contender("b", 4, external), contender("a", 1, nothing)}, "c"},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			n := newNode(t, nodelocal.Config{})
@@ -167,24 +168,24 @@ func TestDP12ClaimsChange(t *testing.T) {
 			}
 			winners := ""
 			for _, id := range []string{"a", "b", "c"} {
-				if got := n.get(watchers.ServiceName{Namespace: "ns", Name: id}); got != nil && claims(got, shared) {
+				if got := n.get(watchers.ServiceName{Namespace: "ns", Name: id}); got != nil && uses(got, shared) {
 					winners += id
 				}
 			}
 			require.Equal(t, row.winner, winners)
 		})
 	}
-	t.Run("IN-32 a port that is both a node port and for health checks, again and again", func(t *testing.T) {
-		itself := func(affinity int) *watchers.Service {
-			return contestant("a", 1, func(s *watchers.Service) {
+	t.Run("IN-32 one port is node port and health check port, through several changes", func(t *testing.T) {
+		conflicting := func(affinity int) *watchers.Service {
+			return contender("a", 1, func(s *watchers.Service) {
 				s.Type, s.ExternalPolicy, s.HealthCheckNodePort, s.Ports[0].NodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 30080, 30080
 				s.Affinity = at(int64(affinity)).Sub(at(0))
 			})
 		}
 		n := newNode(t, nodelocal.Config{})
 		for i := range 4 {
-			n.set(itself(i))
-			got := n.get(itself(0).Name)
+			n.set(conflicting(i))
+			got := n.get(conflicting(0).Name)
 			require.True(t, hasFrontend(localsink.KindNodePort)(got), "%d", i)
 			require.Nil(t, got.HealthCheck)
 			require.Contains(t, got.Text(), "30080 is a node port of this Service")
@@ -192,9 +193,9 @@ func TestDP12ClaimsChange(t *testing.T) {
 	})
 }
 
-// TestFactsOfOthers: facts need not come from this project's watchers, so what these
-// would have put right is put right once more.
-func TestFactsOfOthers(t *testing.T) {
+// TestUnnormalizedObjects: objects may come from a watcher outside of this module, which does
+// not normalize them as package kubeapi does.
+func TestUnnormalizedObjects(t *testing.T) {
 	t.Run("IN-26 IN-42 ports without a number", func(t *testing.T) {
 		s := slice(t, "a", "10.0.0.1 R")
 		s.Ports = append(s.Ports, watchers.EndpointPort{Protocol: localsink.ProtocolTCP})
@@ -204,14 +205,14 @@ func TestFactsOfOthers(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, svc, s).get(name())
 		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Anyone -> 10.0.0.1:80\n", got.Text())
 	})
-	t.Run("IN-20 headless, whatever else it asks for", func(t *testing.T) {
+	t.Run("IN-20 headless with external addresses", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {
 			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, make([]netip.Addr, 1), []watchers.IPFamily{4}
 			s.ExternalIPs, s.Ingress = addrs("192.0.2.9"), []watchers.Ingress{{IP: netip.MustParseAddr("192.0.2.10")}}
 		})).get(name())
 		require.Nil(t, got)
 	})
-	t.Run("IN-30 source ranges with bits behind their length, and twice", func(t *testing.T) {
+	t.Run("IN-30 source ranges with host bits, and duplicates", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {
 			s.HasSourceRanges, s.SourceRanges = true, networks("10.9.9.9/8 192.0.2.0/24 10.0.0.0/8")
 			s.Ingress = []watchers.Ingress{{IP: netip.MustParseAddr("192.0.2.9")}}
@@ -224,7 +225,7 @@ func TestFactsOfOthers(t *testing.T) {
 			&watchers.ServiceCIDR{Name: "b", Networks: networks("10.96.0.0/16 fd00::/108")})
 		require.Equal(t, networks("10.96.0.0/16 172.30.0.0/16 fd00::/108"), n.node().ServiceNetworks)
 	})
-	t.Run("equal lists of endpoints are one pool", func(t *testing.T) {
+	t.Run("equal lists of endpoints share a pool", func(t *testing.T) {
 		svc := service(func(s *watchers.Service) {
 			s.Type, s.Ports[0].NodePort, s.ExternalPolicy = watchers.TypeNodePort, 30080, watchers.PolicyLocal
 			s.ExternalIPs = []netip.Addr{netip.MustParseAddr("192.0.2.9")}
@@ -234,26 +235,26 @@ func TestFactsOfOthers(t *testing.T) {
 	})
 }
 
-// TestEachPartOfTheNode: whatever of the node changes, and be it alone, is told.
-func TestEachPartOfTheNode(t *testing.T) {
+// TestEachNodeFieldCausesAnUpdate changes one field of the node at a time.
+func TestEachNodeFieldCausesAnUpdate(t *testing.T) {
 	base := func() *watchers.Node {
 		return &watchers.Node{Name: "node-1", IPs: addrs("192.0.2.1"), PodCIDRs: networks("10.1.0.0/24")}
 	}
-	for id, change := range map[string]func(n *node){
-		"IN-63 the address": func(n *node) {
+	for id, change := range map[string]func(n *testNode){
+		"IN-63 the address": func(n *testNode) {
 			o := base()
 			o.IPs = addrs("192.0.2.2")
 			n.set(o)
 		},
-		"IN-63 the pod network": func(n *node) {
+		"IN-63 the pod network": func(n *testNode) {
 			o := base()
 			o.PodCIDRs = networks("10.2.0.0/24")
 			n.set(o)
 		},
-		"IN-91 the networks of Services": func(n *node) { n.set(&watchers.ServiceCIDR{Name: "more", Networks: networks("10.97.0.0/16")}) },
+		"IN-91 the networks of Services": func(n *testNode) { n.set(&watchers.ServiceCIDR{Name: "more", Networks: networks("10.97.0.0/16")}) },
 	} {
 		t.Run(id, func(t *testing.T) {
-			// Node ports answer on all addresses: their networks do not change along.
+			// Node ports are served on all addresses, so that their networks do not change too.
 			n := newNode(t, nodelocal.Config{LocalPods: nodelocal.PodDetection{NodeCIDR: true}, NodePortAddresses: []string{"all"}}, base())
 			change(n)
 			u := n.update()
@@ -273,21 +274,21 @@ func TestEachPartOfTheNode(t *testing.T) {
 	})
 }
 
-// TestExplainShowsNoMoreThanThereIs: an explanation goes by the state before others are
-// heard, and that must not have ports or health checks that nobody serves.
-func TestExplainShowsNoMoreThanThereIs(t *testing.T) {
+// TestExplainOmitsUnusablePorts: an explanation is computed before conflicts with other
+// Services are resolved, but must not have ports or health checks without an address.
+func TestExplainOmitsUnusablePorts(t *testing.T) {
 	explain := func(change func(*watchers.Service)) string {
 		n := newNode(t, nodelocal.Config{}, service(change))
 		x, err := nodelocal.Explain(n.store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, name())
 		require.NoError(t, err)
 		return x.Service
 	}
-	t.Run("IN-23 two ports that are one", func(t *testing.T) {
+	t.Run("IN-23 two ports with one number", func(t *testing.T) {
 		require.NotContains(t, explain(func(s *watchers.Service) {
 			s.Ports = append(s.Ports, watchers.ServicePort{Name: "twin", Protocol: localsink.ProtocolTCP, Port: 80})
 		}), `port "twin" TCP`)
 	})
-	t.Run("IN-32 no port is served", func(t *testing.T) {
+	t.Run("IN-32 no port", func(t *testing.T) {
 		require.NotContains(t, explain(func(s *watchers.Service) {
 			s.Type, s.ExternalPolicy, s.HealthCheckNodePort, s.Ports = watchers.TypeLoadBalancer, watchers.PolicyLocal, 30080, nil
 		}), "health check")

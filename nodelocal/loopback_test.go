@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestIN84LoopbackNodePorts: only loopback addresses that are named count, each family by
-// itself (IN-84).
+// TestIN84LoopbackNodePorts: node ports are served on the loopback address of a family only
+// if a loopback network of that family is listed.
 func TestIN84LoopbackNodePorts(t *testing.T) {
 	for _, row := range []struct {
 		entries []string

@@ -17,8 +17,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestWhatIsAChange: facts that come to the same wake no sink, whatever was written.
-func TestWhatIsAChange(t *testing.T) {
+// TestOnlyEffectiveChangesCauseUpdates: a write of objects that yields the same desired state
+// causes no update.
+func TestOnlyEffectiveChangesCauseUpdates(t *testing.T) {
 	twoPorts := func(numbers ...uint16) func(*watchers.EndpointSlice) {
 		return func(s *watchers.EndpointSlice) {
 			s.Ports = nil
@@ -41,7 +42,7 @@ func TestWhatIsAChange(t *testing.T) {
 		{"6.6 TestEsDataChanged IN-53 identical", func(*watchers.EndpointSlice) {}, false},
 		{"6.6 TestEsDataChanged IN-53 ports reordered", twoPorts(8082, 8081), false},
 		{"6.6 TestEsDataChanged port removed", twoPorts(8081), true},
-		{"6.6 TestEsDataChanged port that nobody has is added", twoPorts(8081, 8082, 8083), false},
+		{"6.6 TestEsDataChanged port that the Service does not have is added", twoPorts(8081, 8082, 8083), false},
 		{"6.6 TestEsDataChanged port renumbered", twoPorts(8081, 8092), true},
 		{"6.6 TestEsDataChanged IN-53 endpoints reordered", ends("10.0.0.2 R", "10.0.0.1 R"), false},
 		{"6.6 TestEsDataChanged endpoint added", ends("10.0.0.1 R", "10.0.0.2 R", "10.0.0.3 R"), true},
@@ -53,8 +54,8 @@ func TestWhatIsAChange(t *testing.T) {
 		{"6.6 TestEndpointSliceUpdate all become unready", ends("10.0.0.1 U", "10.0.0.2 U"), true},
 		{"6.6 TestEndpointSliceUpdate FQDN", func(s *watchers.EndpointSlice) { s.Family, s.Ports, s.Endpoints = 0, nil, nil }, true},
 		{"6.6 TestEndpointSliceUpdate endpoint moves to this node", ends("10.0.0.1 R", "10.0.0.2 R L"), true},
-		{"IN-47 hint that changes nothing", ends("10.0.0.1 R zA", "10.0.0.2 R"), false},
-		{"IN-55 another time", func(s *watchers.EndpointSlice) { s.TriggerTime = time.Now().Add(time.Hour) }, false},
+		{"IN-47 hint without effect", ends("10.0.0.1 R zA", "10.0.0.2 R"), false},
+		{"IN-55 another trigger time", func(s *watchers.EndpointSlice) { s.TriggerTime = time.Now().Add(time.Hour) }, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			make := func(change func(*watchers.EndpointSlice)) *watchers.EndpointSlice {
@@ -79,7 +80,7 @@ func TestWhatIsAChange(t *testing.T) {
 		n.set(slice(t, "a", "10.0.0.1 R"))
 		require.Nil(t, n.update())
 		n.set(slice(t, "b", "10.0.0.1 R"))
-		require.Nil(t, n.update(), "a copy adds nothing")
+		require.Nil(t, n.update(), "a copy of an EndpointSlice changes nothing")
 		n.deleteSlice("b")
 		require.Nil(t, n.update())
 		n.deleteSlice("a")
@@ -88,25 +89,25 @@ func TestWhatIsAChange(t *testing.T) {
 		n.deleteSlice("never-there")
 		require.Nil(t, n.update())
 	})
-	t.Run("IN-53 IN-54 what is taken back before anybody looks", func(t *testing.T) {
+	t.Run("IN-53 IN-54 a change that is reverted before the update", func(t *testing.T) {
 		n := newNode(t, nodelocal.Config{}, service(), slice(t, "a", "10.0.0.1 R"))
 		n.set(service(func(s *watchers.Service) { s.Ports[0].Port = 81 }), slice(t, "b", "10.0.0.2 R"))
 		n.set(service())
 		n.deleteSlice("b")
 		require.Nil(t, n.update())
 		n.set(service(func(s *watchers.Service) { s.Ports[0].Port = 81 }))
-		n.table.Refresh() // the table has seen it, no sink has
+		n.resolver.Refresh() // the change is pending when it is reverted
 		n.set(service())
 		require.Nil(t, n.update())
 	})
-	t.Run("IN-54 a Service that asks for the same in other words", func(t *testing.T) {
+	t.Run("IN-54 a Service with other fields and the same result", func(t *testing.T) {
 		n := newNode(t, nodelocal.Config{}, service())
 		n.set(service(func(s *watchers.Service) {
 			s.ClusterIPs, s.IPFamilies, s.Created = addrs("10.96.0.1"), []watchers.IPFamily{4}, at(7)
 		}))
 		require.Nil(t, n.update())
 	})
-	t.Run("6.6 TestCheckoutChanges others are not listed", func(t *testing.T) {
+	t.Run("6.6 TestCheckoutChanges other Services are not listed", func(t *testing.T) {
 		other := service(func(s *watchers.Service) { s.Name.Name, s.ClusterIP = "other", netip.MustParseAddr("10.96.0.2") })
 		n := newNode(t, nodelocal.Config{}, service(), other, slice(t, "a", "10.0.0.1 R"))
 		n.set(slice(t, "a", "10.0.0.2 R"))
@@ -119,13 +120,13 @@ func TestWhatIsAChange(t *testing.T) {
 	})
 }
 
-// TestIN51NothingIsKept: what is gone leaves nothing behind.
-func TestIN51NothingIsKept(t *testing.T) {
+// TestIN51DeletedObjectsLeaveNothing deletes and adds the objects of a Service repeatedly.
+func TestIN51DeletedObjectsLeaveNothing(t *testing.T) {
 	n := newNode(t, nodelocal.Config{}, service(), slice(t, "a", "10.0.0.1 R"), slice(t, "b", "10.0.0.2 R"))
 	for round := range 3 {
 		n.deleteSlice("b")
 		n.update()
-		require.Equal(t, ".1", last(n.get(name()).Ports[0].Pools[0].Endpoints), "one of two")
+		require.Equal(t, ".1", last(n.get(name()).Ports[0].Pools[0].Endpoints), "one of two EndpointSlices is left")
 		n.deleteSlice("a")
 		n.store.Update(func(tx *watchers.Tx) { tx.DeleteService(name()) })
 		u := n.update()
@@ -133,22 +134,22 @@ func TestIN51NothingIsKept(t *testing.T) {
 		require.Zero(t, u.All.Len())
 		require.Zero(t, n.store.Snapshot().Len())
 		n.set(slice(t, "a", "10.0.0.1 R"), slice(t, "b", "10.0.0.2 R"))
-		require.Nil(t, n.update(), "round %d: slices alone mean nothing", round)
+		require.Nil(t, n.update(), "round %d: EndpointSlices without a Service change nothing", round)
 		n.set(service())
 		require.NotNil(t, n.update())
 	}
 }
 
-// TestHC12LocalEndpoints: which addresses a load balancer's health check counts.
+// TestHC12LocalEndpoints checks the number of local endpoints that the health check reports.
 func TestHC12LocalEndpoints(t *testing.T) {
 	for _, row := range []struct {
 		id     string
 		byPort [][]string
 		want   int
 	}{
-		{"6.6 TestGetLocalEndpointIPs HC-12 nothing", nil, 0},
-		{"6.6 TestGetLocalEndpointIPs HC-12 not here", [][]string{{"10.0.0.1 R"}}, 0},
-		{"6.6 TestGetLocalEndpointIPs HC-12 here", [][]string{{"10.0.0.1 R L"}}, 1},
+		{"6.6 TestGetLocalEndpointIPs HC-12 no endpoints", nil, 0},
+		{"6.6 TestGetLocalEndpointIPs HC-12 on another node", [][]string{{"10.0.0.1 R"}}, 0},
+		{"6.6 TestGetLocalEndpointIPs HC-12 local", [][]string{{"10.0.0.1 R L"}}, 1},
 		{"6.6 TestGetLocalEndpointIPs HC-12 two ports, distinct", [][]string{{"10.0.0.1 R L"}, {"10.0.0.2 R L"}}, 2},
 		{"6.6 TestGetLocalEndpointIPs HC-12 two ports, the same", [][]string{{"10.0.0.1 R L"}, {"10.0.0.1 R L"}}, 1},
 		{"6.6 TestGetLocalEndpointIPs HC-12 mixed", [][]string{{"10.0.0.1 R", "10.0.0.2 R L"}, {"10.0.0.2 R L", "10.0.0.3 R L", "10.0.0.4 U L"}}, 2},
@@ -157,7 +158,7 @@ func TestHC12LocalEndpoints(t *testing.T) {
 		{"6.2 HealthCheckNodePortWhenTerminating after", [][]string{{"10.0.1.1 ST L", "10.0.1.2 ST L", "10.0.1.3 D L", "10.0.1.5 R"}}, 0},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			facts := []watchers.Object{service(func(s *watchers.Service) {
+			objects := []watchers.Object{service(func(s *watchers.Service) {
 				s.Type, s.ExternalPolicy, s.HealthCheckNodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 31000
 				s.Ports = []watchers.ServicePort{{Name: "p0", Protocol: localsink.ProtocolTCP, Port: 80}, {Name: "p1", Protocol: localsink.ProtocolUDP, Port: 81}}
 			})}
@@ -167,9 +168,9 @@ func TestHC12LocalEndpoints(t *testing.T) {
 				if i == 1 {
 					s.Ports[0].Protocol = localsink.ProtocolUDP
 				}
-				facts = append(facts, s)
+				objects = append(objects, s)
 			}
-			require.Equal(t, &localsink.HealthCheck{Port: 31000, LocalEndpoints: row.want}, newNode(t, nodelocal.Config{}, facts...).get(name()).HealthCheck)
+			require.Equal(t, &localsink.HealthCheck{Port: 31000, LocalEndpoints: row.want}, newNode(t, nodelocal.Config{}, objects...).get(name()).HealthCheck)
 		})
 	}
 	t.Run("HC-12 two families of the same pods", func(t *testing.T) {
@@ -183,24 +184,24 @@ func TestHC12LocalEndpoints(t *testing.T) {
 	})
 }
 
-// TestIN55Triggers: when the changes that an update is about were asked for.
-func TestIN55Triggers(t *testing.T) {
+// TestIN55TriggerTimes checks the trigger times of an update.
+func TestIN55TriggerTimes(t *testing.T) {
 	now := time.Now()
 	t0, t1, t2, t3 := now.Add(time.Hour), now.Add(2*time.Hour), now.Add(3*time.Hour), now.Add(4*time.Hour)
 	n := 0
-	set := func(id string, trigger time.Time) func(*node) {
+	set := func(id string, trigger time.Time) func(*testNode) {
 		n++
 		addr := fmt.Sprintf("10.0.0.%d R", n)
-		return func(n *node) {
+		return func(n *testNode) {
 			s := slice(n.t, id, addr)
 			s.TriggerTime = trigger
 			n.set(s)
 		}
 	}
-	remove := func(id string) func(*node) { return func(n *node) { n.deleteSlice(id) } }
-	look := func(n *node) { n.table.Refresh() }
-	other := func(trigger time.Time) func(*node) {
-		return func(n *node) {
+	remove := func(id string) func(*testNode) { return func(n *testNode) { n.deleteSlice(id) } }
+	refresh := func(n *testNode) { n.resolver.Refresh() }
+	other := func(trigger time.Time) func(*testNode) {
+		return func(n *testNode) {
 			s := slice(n.t, "other", "10.0.0.99 R")
 			s.Service.Name, s.TriggerTime = "other", trigger
 			n.set(s, service(func(s *watchers.Service) { s.Name.Name, s.ClusterIP = "other", netip.MustParseAddr("10.96.0.9") }))
@@ -208,22 +209,22 @@ func TestIN55Triggers(t *testing.T) {
 	}
 	for _, row := range []struct {
 		id    string
-		steps []func(*node)
+		steps []func(*testNode)
 		want  []time.Time
 	}{
-		{"6.6 TestLastChangeTriggerTime add", []func(*node){set("a", t0)}, []time.Time{t0}},
-		{"6.6 TestLastChangeTriggerTime add and update", []func(*node){set("a", t0), look, set("a", t1)}, []time.Time{t0, t1}},
-		{"6.6 TestLastChangeTriggerTime two Services", []func(*node){set("a", t1), look, other(t2), look, set("a", t3)}, []time.Time{t1, t2, t3}},
-		{"6.6 TestLastChangeTriggerTime no annotation", []func(*node){set("a", time.Time{})}, nil},
-		{"6.6 TestLastChangeTriggerTime before the start", []func(*node){set("a", now.Add(-time.Hour))}, nil},
-		{"6.6 TestLastChangeTriggerTime add and delete", []func(*node){set("a", t0), remove("a")}, nil},
-		{"6.6 TestLastChangeTriggerTime add, delete, add", []func(*node){set("a", t0), remove("a"), set("a", t2)}, []time.Time{t2}},
-		{"6.6 TestLastChangeTriggerTime delete", []func(*node){remove("was")}, nil},
+		{"6.6 TestLastChangeTriggerTime add", []func(*testNode){set("a", t0)}, []time.Time{t0}},
+		{"6.6 TestLastChangeTriggerTime add and update", []func(*testNode){set("a", t0), refresh, set("a", t1)}, []time.Time{t0, t1}},
+		{"6.6 TestLastChangeTriggerTime two Services", []func(*testNode){set("a", t1), refresh, other(t2), refresh, set("a", t3)}, []time.Time{t1, t2, t3}},
+		{"6.6 TestLastChangeTriggerTime no annotation", []func(*testNode){set("a", time.Time{})}, nil},
+		{"6.6 TestLastChangeTriggerTime before the start", []func(*testNode){set("a", now.Add(-time.Hour))}, nil},
+		{"6.6 TestLastChangeTriggerTime add and delete", []func(*testNode){set("a", t0), remove("a")}, nil},
+		{"6.6 TestLastChangeTriggerTime add, delete, add", []func(*testNode){set("a", t0), remove("a"), set("a", t2)}, []time.Time{t2}},
+		{"6.6 TestLastChangeTriggerTime delete", []func(*testNode){remove("existing")}, nil},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			was := slice(t, "was", "10.0.0.77 R")
-			was.TriggerTime = t0
-			n := newNode(t, nodelocal.Config{}, service(), was)
+			existing := slice(t, "existing", "10.0.0.77 R")
+			existing.TriggerTime = t0
+			n := newNode(t, nodelocal.Config{}, service(), existing)
 			for _, step := range row.steps {
 				step(n)
 			}
@@ -236,24 +237,24 @@ func TestIN55Triggers(t *testing.T) {
 	}
 }
 
-// TestNodesThatMeanTheSame: what a write of the own Node, or of another, costs does not grow
-// with the number of Services when nothing in it matters to them.
-func TestNodesThatMeanTheSame(t *testing.T) {
+// TestIrrelevantNodeChangesAreCheap: the cost of a write of a Node that no Service depends on
+// does not grow with the number of Services.
+func TestIrrelevantNodeChangesAreCheap(t *testing.T) {
 	const services = 1000
-	own := func(generation int) watchers.Object {
+	thisNode := func(generation int) watchers.Object {
 		return &watchers.Node{Name: "node-1", Zone: "A", Problems: []watchers.Problem{{Message: fmt.Sprint(generation)}}}
 	}
-	facts := []watchers.Object{own(0)}
+	objects := []watchers.Object{thisNode(0)}
 	for i := range services {
-		facts = append(facts, service(func(s *watchers.Service) {
+		objects = append(objects, service(func(s *watchers.Service) {
 			s.Name.Name, s.ClusterIP = fmt.Sprint(i), netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		}))
 	}
-	n := newNode(t, nodelocal.Config{}, facts...)
+	n := newNode(t, nodelocal.Config{}, objects...)
 	generation := 0
 	cost := testing.AllocsPerRun(10, func() {
 		generation++
-		n.set(own(generation), &watchers.Node{Name: "node-2", Zone: fmt.Sprint(generation)})
+		n.set(thisNode(generation), &watchers.Node{Name: "node-2", Zone: fmt.Sprint(generation)})
 		require.Nil(t, n.update())
 	})
 	require.Less(t, cost, float64(services/2))

@@ -1,0 +1,31 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"log/slog"
+
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// logProblems logs the problems of an object that no Service reports: those of a node that
+// isRelevant accepts, of a ServiceCIDR, or of an EndpointSlice without a Service.
+func logProblems(log *slog.Logger, snapshot watchers.Snapshot, object watchers.Object, isRelevant func(node string) bool) {
+	var problems []watchers.Problem
+	switch object := object.(type) {
+	case *watchers.EndpointSlice:
+		if snapshot.Service(object.Service) == nil {
+			problems = object.Problems
+		}
+	case *watchers.Node:
+		if isRelevant(object.Name) {
+			problems = object.Problems
+		}
+	case *watchers.ServiceCIDR:
+		problems = object.Problems
+	}
+	for _, p := range problems {
+		log.Warn("Object has an invalid field", "object", p.Object, "field", p.Field, "problem", p.Message)
+	}
+}

@@ -1,0 +1,59 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// TestProblemsAreReportedOnce: the problems of an object are reported by the Service that it
+// belongs to, or logged when there is none.
+func TestProblemsAreReportedOnce(t *testing.T) {
+	var log strings.Builder
+	logged := func() (out []string) {
+		for line := range strings.Lines(log.String()) {
+			_, object, _ := strings.Cut(strings.TrimSpace(line), "object=")
+			out = append(out, object)
+		}
+		log.Reset()
+		return out
+	}
+	problems := func(object string) []watchers.Problem {
+		return []watchers.Problem{{Object: object, Field: "f", Message: "m"}}
+	}
+	orphan := func() *watchers.EndpointSlice {
+		s := slice(t, "orphan", "10.0.0.1 R")
+		s.Problems = problems("EndpointSlice ns/orphan")
+		return s
+	}
+	n := newNode(t, nodelocal.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, orphan(),
+		&watchers.Node{Name: "node-1", Problems: problems("Node node-1")},
+		&watchers.Node{Name: "node-2", Problems: problems("Node node-2")},
+		&watchers.ServiceCIDR{Name: "c", Problems: problems("ServiceCIDR c")})
+	require.ElementsMatch(t, []string{
+		`"Node node-1" field=f problem=m`, `"EndpointSlice ns/orphan" field=f problem=m`, `"ServiceCIDR c" field=f problem=m`,
+	}, logged())
+
+	n.set(orphan())
+	n.update()
+	require.Empty(t, logged(), "problems are logged once")
+
+	n.set(service())
+	n.update()
+	require.Equal(t, problems("EndpointSlice ns/orphan"), n.get(name()).Problems, "the Service reports the problems of its EndpointSlices")
+	changed := orphan()
+	changed.Endpoints = nil
+	n.set(changed)
+	n.update()
+	require.Empty(t, logged(), "the Service reports the problems of its EndpointSlices")
+
+	newNode(t, nodelocal.Config{}, orphan()) // without a Logger, which is valid
+}

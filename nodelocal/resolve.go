@@ -1,0 +1,116 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// Fields that problems name.
+const (
+	clusterIPsField  = "spec.clusterIPs"
+	externalIPsField = "spec.externalIPs"
+	ingressField     = "status.loadBalancer.ingress"
+	healthCheckField = "spec.healthCheckNodePort"
+)
+
+// resolve resolves one Service as if it owned every address that it requests; conflicts are
+// removed later. It is a pure function: the result depends only on the arguments, and
+// shares no memory with them that is written to.
+func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice, masqueradeAll bool) *ResolvedService {
+	svc := &ResolvedService{name: object.Name, problems: slices.Clone(object.Problems)}
+	for _, slice := range endpointSlices {
+		svc.problems = append(svc.problems, slice.Problems...)
+	}
+	if object.Type == watchers.TypeExternalName || headless(object) {
+		return svc
+	}
+	families := [...]serviceFamily{
+		newServiceFamily(object, watchers.IPv4, masqueradeAll),
+		newServiceFamily(object, watchers.IPv6, masqueradeAll),
+	}
+	portNames := map[address]string{} // by address in use
+	for i := range object.Ports {
+		p := &object.Ports[i]
+		port := resolvedPort{Port: overlay.Port{Name: p.Name, Protocol: p.Protocol, Affinity: object.Affinity}}
+		port.usesLocal = families[0].usesLocal()
+		for j := range families {
+			f := &families[j]
+			if p.Port == 0 || !f.clusterIP.IsValid() {
+				continue
+			}
+			set := newEndpointSet(endpointsOf(endpointSlices, f.version, p))
+			f.addFrontends(&port.Port, p, &set)
+			port.endpointSets = append(port.endpointSets, set)
+		}
+		svc.removeDuplicates(&port.Port, portNames)
+		if len(port.Frontends) > 0 {
+			svc.ports = append(svc.ports, port)
+		}
+	}
+	for i := range families {
+		svc.problems = append(svc.problems, families[i].problems...)
+	}
+	svc.resolveHealthCheck(object)
+	return svc
+}
+
+// headless reports whether the Service has no valid cluster IP.
+func headless(object *watchers.Service) bool {
+	return !object.ClusterIP.IsValid() && !slices.ContainsFunc(object.ClusterIPs, netip.Addr.IsValid)
+}
+
+// removeDuplicates removes the frontends of port whose address an earlier port of the same
+// Service uses. portNames are the names of the earlier ports; those of port are added.
+func (svc *ResolvedService) removeDuplicates(port *overlay.Port, portNames map[address]string) {
+	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe overlay.Frontend) bool {
+		a := address{fe.Addr, port.Protocol}
+		if first, used := portNames[a]; used {
+			svc.addProblem(fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
+			return true
+		}
+		portNames[a] = port.Name
+		return false
+	})
+}
+
+// resolveHealthCheck sets the health check port, which only load balancer Services with
+// external traffic policy Local have.
+func (svc *ResolvedService) resolveHealthCheck(object *watchers.Service) {
+	if object.Type != watchers.TypeLoadBalancer || object.ExternalPolicy != watchers.PolicyLocal || len(svc.ports) == 0 {
+		return
+	}
+	if object.HealthCheckNodePort == 0 {
+		svc.addProblem(healthCheckField, "is not set although externalTrafficPolicy is Local; load balancers cannot check this node")
+	}
+	svc.healthCheckPort = object.HealthCheckNodePort
+}
+
+func (svc *ResolvedService) addProblem(field, format string, args ...any) {
+	svc.problems = append(svc.problems, problem(svc.name, field, format, args...))
+}
+
+func problem(name localsink.ServiceName, field, format string, args ...any) localsink.Problem {
+	return localsink.Problem{Object: "Service " + name.String(), Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// fieldOf returns the field of the Service that requests a frontend.
+func fieldOf(fe *overlay.Frontend, p *overlay.Port) string {
+	switch fe.Kind {
+	case localsink.KindNodePort:
+		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
+	case localsink.KindExternalIP:
+		return externalIPsField
+	case localsink.KindLoadBalancer:
+		return ingressField
+	default:
+		return clusterIPsField
+	}
+}
