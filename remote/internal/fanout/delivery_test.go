@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// values are what classes see of an item: often the same, sometimes nothing.
-func values(r *rand.Rand) map[string]string {
+// randomValues returns the values of an item by class: often the same, sometimes none.
+func randomValues(r *rand.Rand) map[string]string {
 	out := map[string]string{}
 	shared := fmt.Sprintf("%0*d", 1+r.IntN(3), r.IntN(50))
 	for _, class := range []string{"", "a", "b"} {
@@ -32,302 +32,262 @@ func values(r *rand.Rand) map[string]string {
 	return out
 }
 
-// TestEveryPeerEndsWithWhatTheHubHolds: whatever peers understand, however slow they
-// are, and whatever becomes of them, of their class and of the hub.
-func TestEveryPeerEndsWithWhatTheHubHolds(t *testing.T) {
+// Peers differ in speed and in what they support; they disconnect, fail to apply commits and
+// change their class, and the hub restarts.
+func TestEveryPeerReachesNewestSnapshot(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
-			at := newPlace(Limits{})
+			f := newFixture(Limits{})
 			ctx, cancel := context.WithCancel(context.Background())
-			var living sync.WaitGroup
-			var players []*player
+			var running sync.WaitGroup
+			var peers []*fakePeer
 			for i := range 12 {
-				p := newPlayer(fmt.Sprint("peer-", i), Peer{Diffs: i%2 == 0, Acknowledges: i%3 > 0, Resumes: i%4 > 0}, seed*100+uint64(i))
-				p.slow = []time.Duration{0, time.Millisecond, 300 * time.Millisecond}[r.IntN(3)]
-				p.leaves, p.refuses = []int{0, 9, 40}[r.IntN(3)], r.IntN(2)*3
-				players = append(players, p)
-				living.Go(func() { p.live(ctx, at) })
+				p := newPeer(fmt.Sprint("peer-", i), Peer{Diffs: i%2 == 0, Acknowledges: i%3 > 0, Resumes: i%4 > 0}, seed*100+uint64(i))
+				p.delay = []time.Duration{0, time.Millisecond, 300 * time.Millisecond}[r.IntN(3)]
+				p.disconnects, p.failures = []int{0, 9, 40}[r.IntN(3)], r.IntN(2)*3
+				peers = append(peers, p)
+				running.Go(func() { p.run(ctx, f) })
 			}
-			resettle := func() {
-				a := &around{map[string]string{}, map[string]string{}}
-				for _, p := range players {
-					a.class[p.name] = []string{"", "a", "b", "unheard of"}[r.IntN(4)]
-					a.own[p.name] = fmt.Sprint(r.IntN(3))
+			changeClasses := func() {
+				extra := &testExtra{map[string]string{}, map[string]string{}}
+				for _, p := range peers {
+					extra.class[p.name] = []string{"", "a", "b", "unknown"}[r.IntN(4)]
+					extra.overlay[p.name] = fmt.Sprint(r.IntN(3))
 				}
-				at.surround(a)
+				f.setExtra(extra)
 			}
 			for range 400 {
 				key := fmt.Sprint("key-", r.IntN(30))
 				switch r.IntN(40) {
 				case 0:
-					resettle()
+					changeClasses()
 				case 1:
 					if r.IntN(3) == 0 {
-						at.restart()
+						f.restart()
 					}
 				case 2, 3, 4, 5, 6, 7, 8:
-					at.set(key, nil)
+					f.set(key, nil)
 				default:
-					at.set(key, values(r))
+					f.set(key, randomValues(r))
 				}
 				if r.IntN(3) == 0 {
 					time.Sleep(rand.N(100 * time.Millisecond))
 				}
 			}
-			// Long enough for the slowest, and for one that leaves all the time.
+			// Long enough for the slowest peer, and for one that disconnects all the time.
 			for range 100 {
 				time.Sleep(30 * time.Second)
-				if done(at, players) {
+				if allCurrent(f, peers) {
 					break
 				}
 			}
 			cancel()
-			living.Wait()
-			at.stop()
-			for _, p := range players {
+			running.Wait()
+			f.stop()
+			for _, p := range peers {
 				require.Empty(t, p.faults, "seed %d", seed)
-				require.Equal(t, at.wanted(p.name), p.holds(), "seed %d, %s", seed, p.name)
+				require.Equal(t, f.want(p.name), p.content(), "seed %d, %s", seed, p.name)
 				require.NotZero(t, p.commits)
 			}
 		})
 	}
 }
 
-func done(at *place, players []*player) bool {
-	for _, p := range players {
-		if at.wanted(p.name) != p.holds() {
-			return false
-		}
-	}
-	return true
-}
-
-// TestOneWhoComesBackIsToldWhatDiffers, and nothing else, by whichever hub.
-func TestOneWhoComesBackIsToldWhatDiffers(t *testing.T) {
+// A peer that resumes is sent only what differs from what it holds, also by another hub.
+func TestResumingPeerReceivesOnlyDifferences(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
+		f := newFixture(Limits{})
 		for i := range 100 {
-			at.set(fmt.Sprint("key-", i), map[string]string{"": fmt.Sprint(i)})
+			f.set(fmt.Sprint("key-", i), map[string]string{"": fmt.Sprint(i)})
 		}
-		p := newPlayer("peer", Peer{Diffs: true, Acknowledges: true, Resumes: true}, 1)
-		visit := func() {
+		p := newPeer("peer", Peer{Diffs: true, Acknowledges: true, Resumes: true}, 1)
+		sync := func() {
 			ctx, cancel := context.WithCancel(context.Background())
-			gone := make(chan struct{})
-			go func() { defer close(gone); p.live(ctx, at) }()
+			ended := make(chan struct{})
+			go func() { defer close(ended); p.run(ctx, f) }()
 			synctest.Wait()
 			cancel()
-			<-gone
-			require.Equal(t, at.wanted(p.name), p.holds())
+			<-ended
+			require.Equal(t, f.want(p.name), p.content())
 			require.Empty(t, p.faults)
 		}
-		visit()
-		listen := func() (said []string) {
-			hello := p.can
-			for k, v := range p.held {
-				hello.HeldRoot ^= digest(k, v)
-			}
-			hello.HeldCount = len(p.held)
-			l := connect(at.present(), p.name, hello, 10)
-			defer func() { l.stop(); <-l.gone }()
+		sync()
+		resume := func() (messages []string) {
+			c := connect(f.current(), p.name, p.resumeHello(), 10)
+			defer func() { c.stop(); <-c.ended }()
 			synctest.Wait()
-			if len(l.sent) == 1 { // only the welcome: it asks
-				require.True(t, p.sayHeld(l))
+			if len(c.sent) == 1 { // only the welcome, which requests the digests
+				require.True(t, p.sendHeld(c))
 				synctest.Wait()
 			}
-			for len(l.sent) > 0 {
-				text := ""
-				for _, piece := range <-l.sent {
-					text += string(piece)
-				}
-				said = append(said, text)
+			for len(c.sent) > 0 {
+				messages = append(messages, join(<-c.sent))
 			}
-			return said
+			return messages
 		}
-		at.restart()
-		require.Equal(t, []string{"welcome false false;", "own ;commit 1;"}, listen(), "nothing has changed")
-		at.set("key-7", map[string]string{"": "new"})
-		at.set("key-8", nil)
-		time.Sleep(time.Minute) // no state is remembered so long
+		f.restart()
+		require.Equal(t, []string{"welcome false false;", "overlay ;commit 1;"}, resume(), "nothing has changed")
+		f.set("key-7", map[string]string{"": "new"})
+		f.set("key-8", nil)
+		time.Sleep(time.Minute) // no initial snapshot is cached any more
 		require.Equal(t, []string{
-			"welcome true false;", fmt.Sprintf("own ;unwanted %v;key-7=new;commit 3;", []uint64{digest("key-7", "7"), digest("key-8", "8")}),
-		}, ordered(listen(), digest("key-7", "7"), digest("key-8", "8")))
-		visit()
-		at.stop()
+			"welcome true false;", fmt.Sprintf("overlay ;removed %v;key-7=new;commit 3;", []uint64{digest("key-7", "7"), digest("key-8", "8")}),
+		}, inOrder(resume(), digest("key-7", "7"), digest("key-8", "8")))
+		sync()
+		f.stop()
 	})
 }
 
-// ordered writes two digests, which come in any order, in the given one.
-func ordered(said []string, a, b uint64) []string {
-	from, to := fmt.Sprint([]uint64{b, a}), fmt.Sprint([]uint64{a, b})
-	for i, s := range said {
-		if n := len(s) - len(from); n > 0 {
-			for j := range n {
-				if s[j:j+len(from)] == from {
-					said[i] = s[:j] + to + s[j+len(from):]
-				}
-			}
-		}
+// inOrder replaces the list of b and a by the list of a and b.
+func inOrder(messages []string, a, b uint64) (out []string) {
+	for _, m := range messages {
+		out = append(out, strings.ReplaceAll(m, fmt.Sprint([]uint64{b, a}), fmt.Sprint([]uint64{a, b})))
 	}
-	return said
+	return out
 }
 
-// TestSlowPeersAreToldTheNewest: nothing is queued for who does not read, and nobody
-// waits for him.
-func TestSlowPeersAreToldTheNewest(t *testing.T) {
+// Updates are combined for a stream that cannot be sent to, and other streams do not wait.
+func TestSlowPeersSkipIntermediateSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{Unacknowledged: 4})
+		f := newFixture(Limits{Unacknowledged: 4})
 		ctx, cancel := context.WithCancel(context.Background())
-		fast := newPlayer("fast", Peer{Diffs: true, Acknowledges: true}, 1)
-		var living sync.WaitGroup
-		living.Go(func() { fast.live(ctx, at) })
-		quiet := connect(at.present(), "quiet", Peer{Acknowledges: true}, 100)
-		sleeper := connect(at.present(), "sleeper", Peer{}, 0)
-		began := time.Now()
+		fast := newPeer("fast", Peer{Diffs: true, Acknowledges: true}, 1)
+		var running sync.WaitGroup
+		running.Go(func() { fast.run(ctx, f) })
+		noAcks := connect(f.current(), "no-acks", Peer{Acknowledges: true}, 100)
+		noReads := connect(f.current(), "no-reads", Peer{}, 0)
+		start := time.Now()
 		synctest.Wait()
 		for i := range 1000 {
-			at.set("key", map[string]string{"": fmt.Sprint(i)})
+			f.set("key", map[string]string{"": fmt.Sprint(i)})
 			synctest.Wait()
-			require.Equal(t, at.wanted("fast"), fast.holds(), "the fast one waits for nobody")
+			require.Equal(t, f.want("fast"), fast.content(), "the fast peer does not wait for others")
 		}
-		require.Equal(t, began, time.Now())
-		require.Len(t, quiet.sent, 1+4, "welcome, and what may be unacknowledged")
-		require.True(t, quiet.say(Heard{Ack: &Ack{Revision: 4}}))
+		require.Equal(t, start, time.Now())
+		require.Len(t, noAcks.sent, 1+4, "welcome, and a full window")
+		require.True(t, noAcks.deliver(Heard{Ack: &Ack{Revision: 4}}))
 		synctest.Wait()
-		require.Len(t, quiet.sent, 1+4+1, "all that was missed at once")
-		require.Equal(t, "key=999;commit 1001;", join(last(quiet.sent)))
-		var heard []string
-		for len(heard) < 3 {
-			heard = append(heard, join(<-sleeper.sent))
+		require.Len(t, noAcks.sent, 1+4+1, "one update with all changes")
+		var last [][]byte
+		for len(noAcks.sent) > 0 {
+			last = <-noAcks.sent
+		}
+		require.Equal(t, "key=999;commit 1001;", join(last))
+		var messages []string
+		for len(messages) < 3 {
+			messages = append(messages, join(<-noReads.sent))
 			synctest.Wait()
 		}
-		require.Equal(t, []string{"welcome false true;", "own ;", "key=999;commit 1001;"}, heard, "nothing old takes effect")
+		require.Equal(t, []string{"welcome false true;", "overlay ;", "key=999;commit 1001;"}, messages, "the first commit is the newest")
 		cancel()
-		living.Wait()
-		at.stop()
-		<-quiet.gone
-		<-sleeper.gone
+		running.Wait()
+		f.stop()
+		<-noAcks.ended
+		<-noReads.ended
 	})
 }
 
-func last(c chan [][]byte) (pieces [][]byte) {
-	for len(c) > 0 {
-		pieces = <-c
-	}
-	return pieces
-}
-
-func join(pieces [][]byte) (text string) {
-	for _, p := range pieces {
-		text += string(p)
-	}
-	return text
-}
-
-// TestPeersOfAClassShareBytes: however many there are.
-func TestPeersOfAClassShareBytes(t *testing.T) {
+func TestStreamsOfAClassShareBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		at.set("key", map[string]string{"": "1"})
-		var links []*link
+		f := newFixture(Limits{})
+		f.set("key", map[string]string{"": "1"})
+		var conns []*fakeConn
 		for i := range 100 {
-			links = append(links, connect(at.present(), fmt.Sprint(i), Peer{Diffs: true}, 10))
+			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Diffs: true}, 10))
 		}
 		synctest.Wait()
-		at.set("key", map[string]string{"": "2"})
+		f.set("key", map[string]string{"": "2"})
 		synctest.Wait()
 		var first [][][]byte
-		for _, l := range links {
-			require.Len(t, l.sent, 3)
-			<-l.sent // the welcome
-			whole, diff := <-l.sent, <-l.sent
-			require.Equal(t, "key:1>2;commit 3;", join(diff))
+		for _, c := range conns {
+			require.Len(t, c.sent, 3)
+			<-c.sent // the welcome
+			full, delta := <-c.sent, <-c.sent
+			require.Equal(t, "key:1>2;commit 3;", join(delta))
 			if first == nil {
-				first = [][][]byte{whole, diff}
+				first = [][][]byte{full, delta}
 			}
-			require.Same(t, &first[0][1][0], &whole[1][0]) // the first piece is its own
-			require.Same(t, &first[1][0][0], &diff[0][0])
+			require.Same(t, &first[0][1][0], &full[1][0]) // full[0] is the overlay
+			require.Same(t, &first[1][0][0], &delta[0][0])
 		}
-		at.stop()
-		for _, l := range links {
-			<-l.gone
+		f.stop()
+		for _, c := range conns {
+			<-c.ended
 		}
 	})
 }
 
-// TestSumsAreOfWhatThereIs: also when they are made from those of an older state.
-func TestSumsAreOfWhatThereIs(t *testing.T) {
+// Sums that are computed from those of an older snapshot are the same as new ones.
+func TestInitialSumsCoverAllItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, at := rand.New(rand.NewPCG(1, 8)), newPlace(Limits{})
+		r, f := rand.New(rand.NewPCG(1, 8)), newFixture(Limits{})
 		for range 500 {
 			for range r.IntN(4) {
 				key := fmt.Sprint("key-", r.IntN(20))
 				if r.IntN(3) == 0 {
-					at.set(key, nil)
+					f.set(key, nil)
 				} else {
-					at.set(key, values(r))
+					f.set(key, randomValues(r))
 				}
 			}
 			for _, class := range []string{"", "a", "b"}[:1+r.IntN(3)] {
-				b := at.present().base(class, r.IntN(2) == 0)
-				fresh := base[string, *around]{state: b.state}
+				i := f.current().initial(class, r.IntN(2) == 0)
+				fresh := initial[string, *testExtra]{snapshot: i.snapshot}
 				fresh.sum(class, nil)
-				require.Equal(t, fresh.root, b.root)
-				require.Equal(t, fresh.count, b.count)
+				require.Equal(t, fresh.xor, i.xor)
+				require.Equal(t, fresh.count, i.count)
 			}
 		}
-		at.stop()
+		f.stop()
 	})
 }
 
-// TestOneWhoHoldsMuchElseStartsOver: to ask it for all that is more than to tell it all.
-func TestOneWhoHoldsMuchElseStartsOver(t *testing.T) {
+// Requesting many foreign digests costs more than sending all items.
+func TestPeerWithManyForeignItemsGetsFullSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		at.set("key", map[string]string{"": "1"})
+		f := newFixture(Limits{})
+		f.set("key", map[string]string{"": "1"})
 		for held, want := range map[int]string{
 			2 + maxForeign: "welcome true false;", 3 + maxForeign: "welcome false true;",
 		} {
-			l := connect(at.present(), "peer", Peer{Resumes: true, HeldCount: held}, 10)
+			c := connect(f.current(), "peer", Peer{Resumes: true, HeldCount: held}, 10)
 			synctest.Wait()
-			require.Equal(t, want, join(<-l.sent))
-			l.stop()
-			<-l.gone
+			require.Equal(t, want, join(<-c.sent))
+			c.stop()
+			<-c.ended
 		}
-		at.stop()
+		f.stop()
 	})
 }
 
-// TestNobodyIsSetBack: the first commit of a stream is the present state, also when others
-// have begun with an older one a moment ago.
-func TestNobodyIsSetBack(t *testing.T) {
+// The first commit of a stream is of the newest snapshot, also when the stream begins with a
+// cached older one.
+func TestFirstCommitIsNewestSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		at.set("key", map[string]string{"": "old"})
-		first := connect(at.present(), "first", Peer{}, 10) // makes a state to begin with
+		f := newFixture(Limits{})
+		f.set("key", map[string]string{"": "old"})
+		first := connect(f.current(), "first", Peer{}, 10) // caches an initial snapshot
 		synctest.Wait()
-		at.set("key", map[string]string{"": "new"})
+		f.set("key", map[string]string{"": "new"})
 		for _, hello := range []Peer{
 			{}, {Diffs: true}, {Resumes: true, HeldCount: 1, HeldRoot: digest("key", "new")},
 		} {
-			l := connect(at.present(), "peer", hello, 10)
+			c := connect(f.current(), "peer", hello, 10)
 			synctest.Wait()
-			said := ""
-			for len(l.sent) > 0 {
-				said += join(<-l.sent)
-			}
-			require.Equal(t, 1, strings.Count(said, "commit"), said)
-			require.True(t, strings.HasSuffix(said, "commit 3;"), said)
+			sent := joinAll(c.sent)
+			require.Equal(t, 1, strings.Count(sent, "commit"), sent)
+			require.True(t, strings.HasSuffix(sent, "commit 3;"), sent)
 			if hello.Resumes {
-				require.NotContains(t, said, "key", "it holds what is there")
+				require.NotContains(t, sent, "key", "the peer holds the item")
 			} else {
-				require.Contains(t, said, "new", said)
+				require.Contains(t, sent, "new", sent)
 			}
-			l.stop()
-			<-l.gone
+			c.stop()
+			<-c.ended
 		}
 		first.stop()
-		<-first.gone
-		at.stop()
+		<-first.ended
+		f.stop()
 	})
 }

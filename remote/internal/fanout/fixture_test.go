@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -19,34 +20,34 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// What the tests tell: strings under names, of which classes see different ones.
+// The items of the tests are strings with a key, which may differ between classes.
 type (
-	testHub   = Hub[string, *around]
-	testState = State[string, *around]
-	testBatch = Batch[string]
+	testHub      = Hub[string, *testExtra]
+	testSnapshot = State[string, *testExtra]
+	testBatch    = Batch[string]
+	testStream   = stream[string, *testExtra]
 )
 
-// commitOf ends an update.
-func commitOf(_, new *testState) []byte { return fmt.Appendf(nil, "commit %d;", new.Revision) }
+// testExtra holds the class and the overlay of each peer, by name.
+type testExtra struct{ class, overlay map[string]string }
 
-// around is what belongs to a state beside the items: the class of each peer, and what
-// it alone is told.
-type around struct{ class, own map[string]string }
+// encodeCommit encodes the end of an update.
+func encodeCommit(_, new *testSnapshot) []byte { return fmt.Appendf(nil, "commit %d;", new.Revision) }
 
-// A thing is an item; classes that it does not name are told nothing of it.
-type thing struct {
-	sequence uint64
-	told     map[string]*Encoding     // by class
-	slow     map[string]time.Duration // how long that takes to find
+// A testItem is an item with an encoding for each class that it is sent to.
+type testItem struct {
+	sequence  uint64
+	encodings map[string]*Encoding     // by class
+	delay     map[string]time.Duration // of EncodingFor, by class
 }
 
-func (t *thing) Sequence() uint64 { return t.sequence }
+func (t *testItem) Sequence() uint64 { return t.sequence }
 
-func (t *thing) For(class string) *Encoding {
-	if d := t.slow[class]; d > 0 {
+func (t *testItem) For(class string) *Encoding {
+	if d := t.delay[class]; d > 0 {
 		time.Sleep(d)
 	}
-	return t.told[class]
+	return t.encodings[class]
 }
 
 func digest(key, value string) uint64 {
@@ -55,10 +56,10 @@ func digest(key, value string) uint64 {
 	return h.Sum64()
 }
 
-// newThing returns an item with a value for each class, empty for nothing. Classes that
-// see the same share it.
-func newThing(sequence uint64, key string, values map[string]string) *thing {
-	t, shared := &thing{sequence: sequence, told: map[string]*Encoding{}}, map[string]*Encoding{}
+// newItem returns an item with a value for each class; classes with an empty value are not
+// sent the item. Classes with the same value share the encoding.
+func newItem(sequence uint64, key string, values map[string]string) *testItem {
+	t, shared := &testItem{sequence: sequence, encodings: map[string]*Encoding{}}, map[string]*Encoding{}
 	for class, value := range values {
 		if value == "" {
 			continue
@@ -75,213 +76,215 @@ func newThing(sequence uint64, key string, values map[string]string) *thing {
 				},
 			}
 		}
-		t.told[class] = shared[value]
+		t.encodings[class] = shared[value]
 	}
 	return t
 }
 
-// A place is where a hub is, and after it another.
-type place struct {
-	limits Limits
+// A fixture runs a hub, which restart replaces by a new one with the same items.
+type fixture struct {
+	limits       Limits
+	onTransition func(s *testStream, from, to streamState)
 
-	mu     sync.Mutex
-	hub    *testHub
-	things map[string]*thing
-	around *around
-	next   uint64
-	stop   func()
+	mu       sync.Mutex
+	hub      *testHub
+	items    map[string]*testItem
+	extra    *testExtra
+	sequence uint64
+	stop     func()
 }
 
-func newPlace(limits Limits) *place {
-	p := &place{limits: limits, things: map[string]*thing{}, around: &around{}}
-	p.start()
-	return p
+func newFixture(limits Limits) *fixture { return newObservedFixture(limits, nil) }
+
+func newObservedFixture(limits Limits, onTransition func(s *testStream, from, to streamState)) *fixture {
+	f := &fixture{limits: limits, onTransition: onTransition, items: map[string]*testItem{}, extra: &testExtra{}}
+	f.start()
+	return f
 }
 
-func (p *place) present() *testHub {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.hub
+// current returns the hub that runs now.
+func (f *fixture) current() *testHub {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hub
 }
 
-// start runs a hub that holds what there is.
-func (p *place) start() {
-	hub := New(cmp.Compare[string], commitOf, p.limits)
+// start runs a hub with all items.
+func (f *fixture) start() {
+	hub := New(cmp.Compare[string], encodeCommit, f.limits)
+	hub.onTransition = f.onTransition
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); hub.Run(ctx) }()
-	hub.Update(p.around, func(tx *diffstore.Tx[string, Item]) {
-		for k, t := range p.things {
-			tx.Set(k, t)
+	hub.Update(f.extra, func(tx *diffstore.Tx[string, Item]) {
+		for k, i := range f.items {
+			tx.Set(k, i)
 		}
 	})
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.hub, p.stop = hub, func() { cancel(); <-ended }
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hub, f.stop = hub, func() { cancel(); <-ended }
 }
 
-func (p *place) restart() { p.stop(); p.start() }
+func (f *fixture) restart() { f.stop(); f.start() }
 
-// set changes one item, or removes it when values is nil.
-func (p *place) set(key string, values map[string]string) {
-	p.next++
-	p.present().Update(p.around, func(tx *diffstore.Tx[string, Item]) {
+// set sets one item, or removes it when values is nil.
+func (f *fixture) set(key string, values map[string]string) {
+	f.sequence++
+	f.current().Update(f.extra, func(tx *diffstore.Tx[string, Item]) {
 		if values == nil {
-			delete(p.things, key)
+			delete(f.items, key)
 			tx.Delete(key)
 			return
 		}
-		p.things[key] = newThing(p.next, key, values)
-		tx.Set(key, p.things[key])
+		f.items[key] = newItem(f.sequence, key, values)
+		tx.Set(key, f.items[key])
 	})
 }
 
-// surround changes what belongs to the state beside the items.
-func (p *place) surround(a *around) {
-	p.around = a
-	p.present().Update(a, func(*diffstore.Tx[string, Item]) {})
+// setExtra sets classes and overlays.
+func (f *fixture) setExtra(extra *testExtra) {
+	f.extra = extra
+	f.current().Update(extra, func(*diffstore.Tx[string, Item]) {})
 }
 
-// wanted is what a peer must hold in the end.
-func (p *place) wanted(name string) string {
+// want returns the content that a peer must have at the newest snapshot.
+func (f *fixture) want(name string) string {
 	held := map[string]string{}
-	for k, t := range p.things {
-		if e := t.For(p.around.class[name]); e != nil {
+	for k, i := range f.items {
+		if e := i.For(f.extra.class[name]); e != nil {
 			held[k], _ = e.Value.(string)
 		}
 	}
-	return fmt.Sprint(held, p.around.own[name])
+	return fmt.Sprint(held, f.extra.overlay[name])
 }
 
-// A link is a stream to a peer that a test plays.
-type link struct {
-	name string
-	told string // what it alone was told last
-	sent chan [][]byte
-	said chan Heard
-	eof  chan struct{} // closed when the peer has no more to say
-	gone chan struct{} // closed when the stream has ended
-	err  error         // with which Serve has ended, after gone
-	ctx  context.Context
-	stop context.CancelFunc
+// A fakeConn is a connection whose peer is the test.
+type fakeConn struct {
+	name     string
+	overlay  string // that was sent last
+	sent     chan [][]byte
+	received chan Heard
+	eof      chan struct{} // closed when the peer sends no more
+	ended    chan struct{} // closed when the stream has ended
+	err      error         // of Serve; set before ended is closed
+	ctx      context.Context
+	stop     context.CancelFunc
 }
 
-// errGone is what calls on a stream return that has ended.
-var errGone = errors.New("the stream has ended")
+var errEnded = errors.New("the stream has ended")
 
-// connect begins a stream; window is how many messages it takes that nobody reads.
-func connect(hub *testHub, name string, peer Peer, window int) *link {
-	l := &link{name: name, sent: make(chan [][]byte, window), said: make(chan Heard), eof: make(chan struct{}), gone: make(chan struct{})}
+// connect begins a stream. unread is how many messages Send accepts that are not read from
+// sent.
+func connect(hub *testHub, name string, peer Peer, unread int) *fakeConn {
+	c := &fakeConn{name: name, sent: make(chan [][]byte, unread), received: make(chan Heard), eof: make(chan struct{}), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	l.ctx, l.stop = ctx, cancel
+	c.ctx, c.stop = ctx, cancel
 	go func() {
-		defer close(l.gone)
+		defer close(c.ended)
 		defer cancel()
-		l.err = hub.Serve(ctx, peer, l, nil)
+		c.err = hub.Serve(ctx, peer, c, nil)
 	}()
-	return l
+	return c
 }
 
-func (l *link) Context() context.Context { return l.ctx }
+func (c *fakeConn) Context() context.Context { return c.ctx }
 
-func (l *link) Class(s *testState) string { return s.Extra.class[l.name] }
+func (c *fakeConn) Class(s *testSnapshot) string { return s.Extra.class[c.name] }
 
-func (l *link) Welcome(sendHeld, startOver bool) error {
-	return l.Send(newMessage(fmt.Appendf(nil, "welcome %v %v;", sendHeld, startOver)))
+func (c *fakeConn) Welcome(sendHeld, fullSync bool) error {
+	return c.Send(newMessage(fmt.Appendf(nil, "welcome %v %v;", sendHeld, fullSync)))
 }
 
-func (l *link) Own(old, new *testState, b *testBatch) [][]byte {
+func (c *fakeConn) Own(old, new *testSnapshot, b *testBatch) [][]byte {
 	if b.Memo(func() any { return b }) != any(b) {
-		return [][]byte{[]byte("the memo is not the batch's own;")}
+		return [][]byte{[]byte("the memo is of another batch;")}
 	}
-	if old != nil && l.told == new.Extra.own[l.name] {
+	if old != nil && c.overlay == new.Extra.overlay[c.name] {
 		return nil
 	}
-	l.told = new.Extra.own[l.name]
-	return [][]byte{[]byte("own " + l.told + ";")}
+	c.overlay = new.Extra.overlay[c.name]
+	return [][]byte{[]byte("overlay " + c.overlay + ";")}
 }
 
-func (l *link) Unwanted(digests []uint64) []byte { return fmt.Appendf(nil, "unwanted %v;", digests) }
-func (l *link) Acknowledged(Ack, time.Time)      {}
+func (c *fakeConn) Unwanted(digests []uint64) []byte { return fmt.Appendf(nil, "removed %v;", digests) }
+func (c *fakeConn) Acknowledged(Ack, time.Time)      {}
 
-func (l *link) Send(m *Message) error {
+func (c *fakeConn) Send(m *Message) error {
 	select {
-	case <-l.gone:
-		return errGone
-	case l.sent <- m.Pieces:
+	case <-c.ended:
+		return errEnded
+	case c.sent <- m.Pieces:
 		return nil
 	}
 }
 
-func (l *link) Receive() (Heard, error) {
+func (c *fakeConn) Receive() (Heard, error) {
 	select {
-	case m := <-l.said:
+	case m := <-c.received:
 		return m, nil
-	case <-l.eof:
+	case <-c.eof:
 		return Heard{}, io.EOF
-	case <-l.gone:
-		return Heard{}, errGone
+	case <-c.ended:
+		return Heard{}, errEnded
 	}
 }
 
-// say returns false when the stream has ended.
-func (l *link) say(m Heard) bool {
+// deliver sends a message from the peer. It returns false when the stream has ended.
+func (c *fakeConn) deliver(m Heard) bool {
 	select {
-	case l.said <- m:
+	case c.received <- m:
 		return true
-	case <-l.gone:
+	case <-c.ended:
 		return false
 	}
 }
 
-// A player is an honest peer: slow perhaps, and it comes back however often it is lost.
-type player struct {
+// A fakePeer is a correct peer, which may be slow and reconnects after each end.
+type fakePeer struct {
 	*rand.Rand
-	name    string
-	can     Peer
-	slow    time.Duration // how long it takes for a message at most
-	leaves  int           // it leaves before one of as many messages; 0 is never
-	refuses int           // it cannot apply one of as many commits at first; 0 is all
+	name        string
+	hello       Peer          // without what it holds
+	delay       time.Duration // maximum per message
+	disconnects int           // it disconnects before one of so many messages; 0 means never
+	failures    int           // it fails to apply one of so many commits at first; 0 means none
 
 	mu      sync.Mutex
 	held    map[string]string
-	own     string
+	overlay string
 	commits int
 	faults  []error
 }
 
-func newPlayer(name string, can Peer, seed uint64) *player {
-	return &player{Rand: rand.New(rand.NewPCG(seed, 0)), name: name, can: can, held: map[string]string{}}
+func newPeer(name string, hello Peer, seed uint64) *fakePeer {
+	return &fakePeer{Rand: rand.New(rand.NewPCG(seed, 0)), name: name, hello: hello, held: map[string]string{}}
 }
 
-// holds is what the peer holds; it takes effect with commits only.
-func (p *player) holds() string {
+// content returns what the peer holds, as of its last commit.
+func (p *fakePeer) content() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprint(p.held, p.own)
+	return fmt.Sprint(p.held, p.overlay)
 }
 
-func (p *player) fault(format string, args ...any) {
+func (p *fakePeer) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(p.name+": "+format, args...))
 }
 
-// live follows the hub that is present, until ctx is done.
-func (p *player) live(ctx context.Context, at *place) {
+// run connects to the current hub, again after each end, until ctx is done.
+func (p *fakePeer) run(ctx context.Context, f *fixture) {
 	for ctx.Err() == nil {
-		hello := p.can
-		if p.can.Resumes {
-			for k, v := range p.held {
-				hello.HeldRoot ^= digest(k, v)
-			}
-			hello.HeldCount = len(p.held)
+		hello := p.hello
+		if p.hello.Resumes {
+			hello = p.resumeHello()
 		}
-		l := connect(at.present(), p.name, hello, 1)
-		p.follow(ctx, l)
-		l.stop()
-		<-l.gone
-		for _, never := range []error{ErrUnexpected, ErrHeldTooMuch, ErrNotSaid, ErrNotRead} {
-			if errors.Is(l.err, never) {
-				p.fault("the stream ended with %w", l.err)
+		c := connect(f.current(), p.name, hello, 1)
+		p.read(ctx, c)
+		c.stop()
+		<-c.ended
+		for _, never := range []error{ErrUnexpected, ErrHeldTooMuch, ErrNotSaid, ErrNotRead, errTransition} {
+			if errors.Is(c.err, never) {
+				p.fault("the stream ended with %w", c.err)
 			}
 		}
 		select {
@@ -291,57 +294,54 @@ func (p *player) live(ctx context.Context, at *place) {
 	}
 }
 
-// follow takes in what one stream says.
-func (p *player) follow(ctx context.Context, l *link) {
-	next, own, last := map[string]string{}, p.own, uint64(0)
+// resumeHello returns the hello with what the peer holds.
+func (p *fakePeer) resumeHello() Peer {
+	hello := p.hello
 	for k, v := range p.held {
-		next[k] = v
+		hello.HeldRoot ^= digest(k, v)
 	}
+	hello.HeldCount = len(p.held)
+	return hello
+}
+
+// read applies the messages of one stream.
+func (p *fakePeer) read(ctx context.Context, c *fakeConn) {
+	next, overlay, last := maps.Clone(p.held), p.overlay, uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.gone:
+		case <-c.ended:
 			return
-		case pieces := <-l.sent:
-			if p.leaves > 0 && p.IntN(p.leaves) == 0 {
+		case pieces := <-c.sent:
+			if p.disconnects > 0 && p.IntN(p.disconnects) == 0 {
 				return
 			}
-			if p.slow > 0 {
-				time.Sleep(rand.N(p.slow))
+			if p.delay > 0 {
+				time.Sleep(rand.N(p.delay))
 			}
-			var text strings.Builder
-			for _, piece := range pieces {
-				text.Write(piece)
-			}
-			for word := range strings.SplitSeq(strings.TrimSuffix(text.String(), ";"), ";") {
+			for word := range strings.SplitSeq(strings.TrimSuffix(join(pieces), ";"), ";") {
 				verb, rest, _ := strings.Cut(word, " ")
 				switch verb {
 				case "welcome":
 					if strings.HasSuffix(rest, "true") {
 						clear(next)
 					}
-					if strings.HasPrefix(rest, "true") && !p.sayHeld(l) {
+					if strings.HasPrefix(rest, "true") && !p.sendHeld(c) {
 						return
 					}
-				case "own":
-					own = rest
-				case "unwanted":
-					for d := range strings.FieldsSeq(strings.Trim(rest, "[]")) {
-						for k, v := range next {
-							if strconv.FormatUint(digest(k, v), 10) == d {
-								delete(next, k)
-							}
-						}
-					}
+				case "overlay":
+					overlay = rest
+				case "removed":
+					removeDigests(next, rest)
 				case "commit":
 					revision, err := strconv.ParseUint(rest, 10, 64)
 					if err != nil || revision <= last {
 						p.fault("commit %s after %d", rest, last)
 					}
 					last = revision
-					p.commit(next, own)
-					if p.can.Acknowledges && !p.acknowledge(l, revision) {
+					p.commit(next, overlay)
+					if p.hello.Acknowledges && !p.acknowledge(c, revision) {
 						return
 					}
 				default:
@@ -352,46 +352,81 @@ func (p *player) follow(ctx context.Context, l *link) {
 	}
 }
 
-func (p *player) apply(next map[string]string, word string) {
-	if key, gone := strings.CutSuffix(word, "!"); gone {
+// removeDigests removes the items with the given digests, which are in square brackets.
+func removeDigests(items map[string]string, digests string) {
+	for d := range strings.FieldsSeq(strings.Trim(digests, "[]")) {
+		for k, v := range items {
+			if strconv.FormatUint(digest(k, v), 10) == d {
+				delete(items, k)
+			}
+		}
+	}
+}
+
+func (p *fakePeer) apply(next map[string]string, word string) {
+	if key, removed := strings.CutSuffix(word, "!"); removed {
 		delete(next, key)
-	} else if key, value, whole := strings.Cut(word, "="); whole {
+	} else if key, value, full := strings.Cut(word, "="); full {
 		next[key] = value
-	} else if key, way, diff := strings.Cut(word, ":"); diff {
-		from, to, _ := strings.Cut(way, ">")
-		if next[key] != from || !p.can.Diffs {
-			p.fault("%q is told to one that has %q, differences: %v", word, next[key], p.can.Diffs)
+	} else if key, change, delta := strings.Cut(word, ":"); delta {
+		from, to, _ := strings.Cut(change, ">")
+		if next[key] != from || !p.hello.Diffs {
+			p.fault("received %q while holding %q; supports deltas: %v", word, next[key], p.hello.Diffs)
 		}
 		next[key] = to
 	} else {
-		p.fault("what is %q?", word)
+		p.fault("unknown message %q", word)
 	}
 }
 
-func (p *player) commit(next map[string]string, own string) {
+func (p *fakePeer) commit(next map[string]string, overlay string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held, p.own = map[string]string{}, own
-	for k, v := range next {
-		p.held[k] = v
-	}
+	p.held, p.overlay = maps.Clone(next), overlay
 	p.commits++
 }
 
-func (p *player) acknowledge(l *link, revision uint64) bool {
-	if p.refuses > 0 && p.IntN(p.refuses) == 0 {
-		if !l.say(Heard{Ack: &Ack{Revision: revision, Error: "not now"}}) {
+func (p *fakePeer) acknowledge(c *fakeConn, revision uint64) bool {
+	if p.failures > 0 && p.IntN(p.failures) == 0 {
+		if !c.deliver(Heard{Ack: &Ack{Revision: revision, Error: "failed"}}) {
 			return false
 		}
 	}
-	return l.say(Heard{Ack: &Ack{Revision: revision}})
+	return c.deliver(Heard{Ack: &Ack{Revision: revision}})
 }
 
-func (p *player) sayHeld(l *link) bool {
+func (p *fakePeer) sendHeld(c *fakeConn) bool {
 	for k, v := range p.held {
-		if !l.say(Heard{Held: []uint64{digest(k, v)}}) {
+		if !c.deliver(Heard{Held: []uint64{digest(k, v)}}) {
 			return false
 		}
 	}
-	return l.say(Heard{Last: true})
+	return c.deliver(Heard{Last: true})
+}
+
+// allCurrent reports whether all peers have the content of the newest snapshot.
+func allCurrent(f *fixture, peers []*fakePeer) bool {
+	for _, p := range peers {
+		if f.want(p.name) != p.content() {
+			return false
+		}
+	}
+	return true
+}
+
+// join returns the pieces of a message as one text.
+func join(pieces [][]byte) string {
+	var text strings.Builder
+	for _, p := range pieces {
+		text.Write(p)
+	}
+	return text.String()
+}
+
+// joinAll returns all messages of a channel as one text.
+func joinAll(sent chan [][]byte) (text string) {
+	for len(sent) > 0 {
+		text += join(<-sent)
+	}
+	return text
 }

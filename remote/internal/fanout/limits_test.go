@@ -19,174 +19,182 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// TestHostilePeersAreEnded: each with its own error, in time, while others are told
-// everything at once. No goroutine is left: synctest would say so.
-func TestHostilePeersAreEnded(t *testing.T) {
-	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, Held: 20}
-	read := func(l *link) {
-		for {
-			select {
-			case <-l.sent:
-			case <-l.gone:
-				return
-			}
+// readAll reads all messages until the stream ends.
+func readAll(c *fakeConn) {
+	for {
+		select {
+		case <-c.sent:
+		case <-c.ended:
+			return
 		}
 	}
-	asked := Peer{Resumes: true, HeldRoot: 1, HeldCount: 10}
-	for _, h := range []struct {
-		name   string
-		peer   Peer
-		plays  func(l *link)
-		want   error
-		within time.Duration // zero for at once
-	}{
-		{"never reads", Peer{}, func(*link) {}, ErrNotRead, limits.SendTimeout},
-		{"reads the welcome only", Peer{}, func(l *link) { <-l.sent }, ErrNotRead, limits.SendTimeout},
-		{"never acknowledges", Peer{Acknowledges: true}, read, ErrNotAcknowledged, limits.AckTimeout},
-		{"acknowledges what is older than all", Peer{Acknowledges: true}, func(l *link) {
-			go read(l)
-			for l.say(Heard{Ack: &Ack{}}) {
+}
+
+// misbehaviour is a peer that exceeds a limit or violates the protocol.
+type misbehaviour struct {
+	name   string
+	hello  Peer
+	act    func(c *fakeConn)
+	want   error
+	within time.Duration // until the stream ends; zero means at once
+}
+
+func misbehaviours(limits Limits) []misbehaviour {
+	resumes := Peer{Resumes: true, HeldRoot: 1, HeldCount: 10}
+	return []misbehaviour{
+		{"reads nothing", Peer{}, func(*fakeConn) {}, ErrNotRead, limits.SendTimeout},
+		{"reads only the welcome", Peer{}, func(c *fakeConn) { <-c.sent }, ErrNotRead, limits.SendTimeout},
+		{"acknowledges nothing", Peer{Acknowledges: true}, readAll, ErrNotAcknowledged, limits.AckTimeout},
+		{"acknowledges only revision 0", Peer{Acknowledges: true}, func(c *fakeConn) {
+			go readAll(c)
+			for c.deliver(Heard{Ack: &Ack{}}) {
 				time.Sleep(time.Second)
 			}
 		}, ErrNotAcknowledged, limits.AckTimeout},
-		{"never says what it holds", asked, read, ErrNotSaid, limits.HelloTimeout},
-		{"says what it holds for ever", asked, func(l *link) {
-			<-l.sent // it is asked
-			go read(l)
-			for l.say(Heard{}) {
+		{"sends no digests", resumes, readAll, ErrNotSaid, limits.HelloTimeout},
+		{"never completes the digests", resumes, func(c *fakeConn) {
+			<-c.sent // the welcome requests the digests
+			go readAll(c)
+			for c.deliver(Heard{}) {
 				time.Sleep(time.Second)
 			}
 		}, ErrNotSaid, limits.HelloTimeout},
-		{"has no more to say when asked", asked, func(l *link) { close(l.eof); read(l) }, ErrNotSaid, limits.HelloTimeout},
-		{"holds more than it said", asked, func(l *link) {
-			<-l.sent // it is asked
-			go read(l)
+		{"closes its side instead of sending digests", resumes, func(c *fakeConn) { close(c.eof); readAll(c) }, ErrNotSaid, limits.HelloTimeout},
+		{"sends more digests than announced", resumes, func(c *fakeConn) {
+			<-c.sent // the welcome requests the digests
+			go readAll(c)
 			for range 11 {
-				l.say(Heard{Held: []uint64{7}})
+				c.deliver(Heard{Held: []uint64{7}})
 			}
 		}, ErrHeldTooMuch, 0},
-		{"holds more than anybody can", Peer{Resumes: true, HeldCount: 21}, func(*link) {}, ErrHeldTooMuch, 0},
-		{"says what it holds twice", asked, func(l *link) {
-			<-l.sent // it is asked
-			go read(l)
-			for l.say(Heard{Held: []uint64{1, 2}, Last: true}) {
+		{"announces too many held items", Peer{Resumes: true, HeldCount: 21}, func(*fakeConn) {}, ErrHeldTooMuch, 0},
+		{"sends the digests twice", resumes, func(c *fakeConn) {
+			<-c.sent // the welcome requests the digests
+			go readAll(c)
+			for c.deliver(Heard{Held: []uint64{1, 2}, Last: true}) {
 			}
 		}, ErrUnexpected, 0},
-		{"says what it was not asked", Peer{}, func(l *link) { go read(l); l.say(Heard{Held: []uint64{1}}) }, ErrUnexpected, 0},
-		{"says it before anything", Peer{Acknowledges: true}, func(l *link) {
-			l.say(Heard{Last: true})
-			read(l)
+		{"sends digests without request", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Held: []uint64{1}}) }, ErrUnexpected, 0},
+		{"sends digests before it reads", Peer{Acknowledges: true}, func(c *fakeConn) {
+			c.deliver(Heard{Last: true})
+			readAll(c)
 		}, ErrUnexpected, 0},
-		{"acknowledges the future", Peer{Acknowledges: true}, func(l *link) { go read(l); l.say(Heard{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpected, 0},
-		{"acknowledges and said that it would not", Peer{}, func(l *link) { go read(l); l.say(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
-		{"acknowledges what it was not even welcomed to", Peer{Acknowledges: true}, func(l *link) { l.say(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
-		{"leaves", Peer{Acknowledges: true}, func(l *link) { go read(l); close(l.eof) }, io.EOF, 0},
-	} {
-		t.Run(h.name, func(t *testing.T) {
+		{"acknowledges a future revision", Peer{Acknowledges: true}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpected, 0},
+		{"acknowledges without the capability", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
+		{"acknowledges before the welcome is read", Peer{Acknowledges: true}, func(c *fakeConn) { c.deliver(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
+		{"leaves", Peer{Acknowledges: true}, func(c *fakeConn) { go readAll(c); close(c.eof) }, io.EOF, 0},
+	}
+}
+
+// Each misbehaviour ends the stream in time and with its own error, while a correct peer
+// receives everything at once. synctest fails if a goroutine is left.
+func TestMisbehavingPeersAreDisconnected(t *testing.T) {
+	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, Held: 20}
+	for _, m := range misbehaviours(limits) {
+		t.Run(m.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				at := newPlace(limits)
-				at.set("key", map[string]string{"": "0"})
+				f := newFixture(limits)
+				f.set("key", map[string]string{"": "0"})
 				ctx, cancel := context.WithCancel(context.Background())
-				friend, gone := newPlayer("friend", Peer{Diffs: true, Acknowledges: true}, 1), make(chan struct{})
-				go func() { defer close(gone); friend.live(ctx, at) }()
-				began := time.Now()
-				l := connect(at.present(), "hostile", h.peer, 0)
-				go h.plays(l)
+				correct, stopped := newPeer("correct", Peer{Diffs: true, Acknowledges: true}, 1), make(chan struct{})
+				go func() { defer close(stopped); correct.run(ctx, f) }()
+				start := time.Now()
+				c := connect(f.current(), "misbehaving", m.hello, 0)
+				go m.act(c)
 				ended := func() bool {
 					synctest.Wait()
 					select {
-					case <-l.gone:
+					case <-c.ended:
 						return true
 					default:
 						return false
 					}
 				}
 				for i := 0; !ended(); i++ {
-					at.set("key", map[string]string{"": fmt.Sprint(i)})
+					f.set("key", map[string]string{"": fmt.Sprint(i)})
 					synctest.Wait()
-					require.Equal(t, at.wanted("friend"), friend.holds(), "the friend waits for nobody")
+					require.Equal(t, f.want("correct"), correct.content(), "the correct peer does not wait for others")
 					time.Sleep(time.Second)
-					require.Less(t, time.Since(began), 2*time.Minute, "it is still there")
+					require.Less(t, time.Since(start), 2*time.Minute, "the stream has not ended")
 				}
-				require.ErrorIs(t, l.err, h.want)
-				took := time.Since(began)
-				require.GreaterOrEqual(t, took, h.within)
-				require.LessOrEqual(t, took, h.within+h.within/2+3*time.Second)
+				require.ErrorIs(t, c.err, m.want)
+				duration := time.Since(start)
+				require.GreaterOrEqual(t, duration, m.within)
+				require.LessOrEqual(t, duration, m.within+m.within/2+3*time.Second)
 				cancel()
-				<-gone
-				at.stop()
-				require.Empty(t, at.present().sessions)
+				<-stopped
+				f.stop()
+				require.Empty(t, f.current().streams)
 			})
 		})
 	}
 }
 
-// TestOneThatOnlyListensStays: a peer that has no more to say may still hear.
-func TestOneThatOnlyListensStays(t *testing.T) {
+// A peer without acknowledgements may close its side and still receive.
+func TestPeerThatOnlyReadsStaysConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		l := connect(at.present(), "listener", Peer{}, 10)
-		close(l.eof)
+		f := newFixture(Limits{})
+		c := connect(f.current(), "reader", Peer{}, 10)
+		close(c.eof)
 		time.Sleep(time.Hour)
-		at.set("key", map[string]string{"": "1"})
+		f.set("key", map[string]string{"": "1"})
 		synctest.Wait()
-		require.Len(t, l.sent, 3)
-		at.stop()
-		<-l.gone
-		require.ErrorIs(t, l.err, context.Canceled)
+		require.Len(t, c.sent, 3)
+		f.stop()
+		<-c.ended
+		require.ErrorIs(t, c.err, context.Canceled)
 	})
 }
 
-// TestWhatAHubRemembersIsBounded: by nothing that peers do, nor by how much changes.
-func TestWhatAHubRemembersIsBounded(t *testing.T) {
+// Neither peers nor changes can let the caches of a hub grow without bound.
+func TestHubCachesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		at.set("key", map[string]string{"": "0"})
-		// A thousand peers of a thousand classes, each of which stops somewhere else.
-		var links []*link
-		a := &around{class: map[string]string{}, own: map[string]string{}}
+		f := newFixture(Limits{})
+		f.set("key", map[string]string{"": "0"})
+		// A thousand peers of a thousand classes, each of which stops at another snapshot.
+		var conns []*fakeConn
+		extra := &testExtra{class: map[string]string{}, overlay: map[string]string{}}
 		for i := range 1000 {
-			a.class[fmt.Sprint(i)] = fmt.Sprint("class-", i)
+			extra.class[fmt.Sprint(i)] = fmt.Sprint("class-", i)
 		}
-		at.surround(a)
+		f.setExtra(extra)
 		for i := range 1000 {
-			links = append(links, connect(at.present(), fmt.Sprint(i), Peer{Diffs: true}, 2))
-			at.set("key", map[string]string{"": fmt.Sprint(i), fmt.Sprint("class-", i): "own"})
+			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Diffs: true}, 2))
+			f.set("key", map[string]string{"": fmt.Sprint(i), fmt.Sprint("class-", i): "own"})
 			if i%10 == 0 {
 				synctest.Wait()
 			}
 		}
 		synctest.Wait()
-		hub := at.present()
+		hub := f.current()
 		require.LessOrEqual(t, len(hub.batches), maxBatches)
-		require.LessOrEqual(t, len(hub.bases), maxBases)
-		for _, l := range links {
+		require.LessOrEqual(t, len(hub.initials), maxInitials)
+		for _, c := range conns {
 			for range 3 {
 				select {
-				case <-l.sent:
+				case <-c.sent:
 				default:
 				}
 			}
 		}
-		time.Sleep(2 * baseLife)
-		at.set("key", nil)
+		time.Sleep(2 * initialLife)
+		f.set("key", nil)
 		synctest.Wait()
-		require.Empty(t, hub.bases, "nobody begins with them any more")
+		require.Empty(t, hub.initials, "no stream begins with them any more")
 		require.LessOrEqual(t, len(hub.batches), maxBatches)
 		for _, b := range hub.batches {
 			require.NotEmpty(t, b.key.new)
 		}
-		at.stop()
-		for _, l := range links {
-			<-l.gone
+		f.stop()
+		for _, c := range conns {
+			<-c.ended
 		}
 	})
 }
 
-// TestWhatAnEncodingRemembersIsBounded: peers may be late in any number of ways.
-func TestWhatAnEncodingRemembersIsBounded(t *testing.T) {
+func TestEncodingCachesBoundedDeltas(t *testing.T) {
 	calls := 0
-	e := &Encoding{Digest: 1, Whole: []byte("whole"), Diff: func(old *Encoding) []byte {
+	e := &Encoding{Digest: 1, Whole: []byte("full"), Diff: func(old *Encoding) []byte {
 		calls++
 		if old.Digest%2 == 0 {
 			return nil
@@ -195,57 +203,55 @@ func TestWhatAnEncodingRemembersIsBounded(t *testing.T) {
 	}}
 	for range 3 {
 		for d := range uint64(100) {
-			want := "whole"
+			want := "full"
 			if d%2 == 1 {
 				want = fmt.Sprint(d)
 			}
-			require.Equal(t, want, string(e.from(&Encoding{Digest: d})))
+			require.Equal(t, want, string(e.deltaFrom(&Encoding{Digest: d})))
 		}
 	}
-	require.Len(t, e.diffs, maxDiffs)
-	require.Equal(t, 100+2*(100-maxDiffs), calls)
+	require.Len(t, e.deltas, maxDeltas)
+	require.Equal(t, 100+2*(100-maxDeltas), calls)
 }
 
-// TestComingAndGoingLeavesNothing: no goroutine, no session.
-func TestComingAndGoingLeavesNothing(t *testing.T) {
+func TestEndedStreamsLeaveNoGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
+		f := newFixture(Limits{})
 		before := runtime.NumGoroutine()
 		for i := range 1000 {
-			l := connect(at.present(), fmt.Sprint(i), Peer{Acknowledges: i%2 == 0}, i%4)
+			c := connect(f.current(), fmt.Sprint(i), Peer{Acknowledges: i%2 == 0}, i%4)
 			if i%3 == 0 {
 				synctest.Wait()
 			}
-			l.stop()
-			<-l.gone
+			c.stop()
+			<-c.ended
 		}
 		synctest.Wait()
-		require.Less(t, runtime.NumGoroutine(), before+10) // others come and go
-		require.Empty(t, at.present().sessions)
-		at.stop()
+		require.Less(t, runtime.NumGoroutine(), before+10) // other tests start and end some
+		require.Empty(t, f.current().streams)
+		f.stop()
 	})
 }
 
-// TestMessagesAreOfAReasonableSize: a state of any size comes in pieces, and with them
-// one commit.
-func TestMessagesAreOfAReasonableSize(t *testing.T) {
+// A large initial sync is split into messages, of which only the last has a commit.
+func TestMessageSizeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hub := New(cmp.Compare[string], commitOf, Limits{})
+		hub := New(cmp.Compare[string], encodeCommit, Limits{})
 		value := string(make([]byte, 1000))
-		hub.Update(&around{}, func(tx *diffstore.Tx[string, Item]) {
+		hub.Update(&testExtra{}, func(tx *diffstore.Tx[string, Item]) {
 			for i := range 1000 {
-				tx.Set(fmt.Sprint(i), newThing(uint64(i), fmt.Sprint(i), map[string]string{"": value}))
+				tx.Set(fmt.Sprint(i), newItem(uint64(i), fmt.Sprint(i), map[string]string{"": value}))
 			}
 		})
-		l := connect(hub, "peer", Peer{}, 100)
+		c := connect(hub, "peer", Peer{}, 100)
 		synctest.Wait()
-		require.Greater(t, len(l.sent), 1000*1000/chunkSize)
-		for n := len(l.sent); n > 0; n-- {
-			pieces := <-l.sent
-			require.LessOrEqual(t, len(join(pieces)), chunkSize+100)
+		require.Greater(t, len(c.sent), 1000*1000/messageSize)
+		for n := len(c.sent); n > 0; n-- {
+			pieces := <-c.sent
+			require.LessOrEqual(t, len(join(pieces)), messageSize+100)
 			require.Equal(t, n == 1, strings.HasSuffix(string(pieces[len(pieces)-1]), "commit 1;"))
 		}
-		l.stop()
-		<-l.gone
+		c.stop()
+		<-c.ended
 	})
 }

@@ -5,201 +5,122 @@ package fanout
 
 import (
 	"runtime"
-	"slices"
 	"time"
 )
 
-// Most streams have been told everything, and wait. A goroutine for each of thousands
-// costs memory, and waking it more than what it then does; so those that wait are at
-// rest, in a list of the hub. With a new state they are due, in the order in which they
-// came to rest, and a few tellers tell one after the other.
+// Most streams are at the newest snapshot. A goroutine for each of thousands costs memory,
+// and waking it costs more than what it then does. So these streams are idle and have no
+// goroutine to send; a new snapshot queues them, and a few workers send to one after the
+// other.
 
 const (
-	// maxUnread is how much a peer may not have acknowledged for its stream to be at rest:
-	// so much can be sent without waiting for a peer that reads what it acknowledges.
-	maxUnread = 32 << 10
-	// maxTelling is how long a teller may need for a few streams. One whose peer turns out
-	// to acknowledge what it has not read keeps its teller, and others get a new one; it is
-	// not at rest for a while then.
-	maxTelling = 100 * time.Millisecond
-	// yieldEvery is how many streams a teller takes at once; then it lets others run. What
-	// is sent is written by goroutines of the connections: they do it best while all that
-	// they need is still in the processor's caches.
-	yieldEvery = 8
-	// fewSessions are too few for one more teller.
-	fewSessions = 64
-	// gone is the place of a session that has ended.
-	gone = -1
+	// maxWorkerTime is how long a worker may need for the streams that it has claimed. A
+	// peer may acknowledge what it does not read, and so block a worker in Send. That worker
+	// is replaced by a new one, and ends when it has sent; the stream then has a goroutine
+	// of its own for Limits.SendTimeout.
+	maxWorkerTime = 100 * time.Millisecond
+	// claimSize is how many streams a worker claims at once. Afterwards it yields: the
+	// goroutines of the connections write what it sent, and are fastest while what they need
+	// is in the caches of the processor.
+	claimSize = 8
+	// streamsPerWorker is how many queued streams justify one more worker.
+	streamsPerWorker = 64
 )
 
-// A teller tells those that are due. Its fields are under the hub's mutex.
-type teller[K, X any] struct {
-	mine     []*session[K, X] // those that it tells next
+// A worker is a goroutine that sends to queued streams. The mutex of the hub guards its
+// fields.
+type worker[K, X any] struct {
+	claimed  []*stream[K, X] // streams that it sends to next
 	ended    bool
-	replaced bool // it took too long
+	replaced bool // it exceeded maxWorkerTime: it ends after the present stream
 }
 
-// rest lets the hub tell the session what is new, in place of the caller. It returns false
-// when that cannot be: there is news already, or the peer must first acknowledge what it
-// was sent.
-func (h *Hub[K, X]) rest(s *session[K, X]) bool {
-	if !s.light(0) {
-		return false
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed || s.place == gone || h.state.Load() != s.state {
-		return false
-	}
-	h.lay(s)
-	return true
+// An outcome is what became of a stream that a worker was to send to.
+type outcome[K, X any] struct {
+	failed   bool // the stream has ended
+	handOver bool // the stream needs a goroutine of its own
+	// unsent is an update that is computed and must be sent after handOver; without a batch,
+	// there is none.
+	unsent update[K, X]
 }
 
-// lay adds s to those at rest.
-func (h *Hub[K, X]) lay(s *session[K, X]) {
-	s.place = len(h.resting)
-	h.resting = append(h.resting, s)
-}
-
-// bury takes a session that has ended from those at rest, if it is one of them, for good.
-func (h *Hub[K, X]) bury(s *session[K, X]) {
-	if last := len(h.resting) - 1; s.place <= last && h.resting[s.place] == s {
-		h.resting[s.place] = h.resting[last]
-		h.resting[s.place].place = s.place
-		h.resting[last] = nil
-		h.resting = h.resting[:last]
-	}
-	s.place = gone
-}
-
-// light says that the peer can be sent so many bytes more without waiting for it, and that
-// it does acknowledge.
-func (s *session[K, X]) light(bytes int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.peer.Acknowledges && !s.over && (s.barred.IsZero() || time.Now().After(s.barred)) &&
-		len(s.open) < s.hub.limits.Unacknowledged && s.unread+bytes <= maxUnread
-}
-
-// tell makes all that are at rest due: there is a new state.
-func (h *Hub[K, X]) tell() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.due = append(h.due, h.resting...)
-	clear(h.resting)
-	h.resting = h.resting[:0]
-	h.engage()
-}
-
-// engage starts tellers, if there are too few for those that are due.
-func (h *Hub[K, X]) engage() {
-	for !h.closed && len(h.due) > 0 && h.telling < min(h.tellers, 1+len(h.due)/fewSessions) {
-		h.telling++
-		h.senders.Go(h.tellDue)
+// startWorkers starts workers, if there are too few for the queue. h.mu must be held.
+func (h *Hub[K, X]) startWorkers() {
+	for !h.closed && len(h.queue) > 0 && h.workers < min(h.maxWorkers, 1+len(h.queue)/streamsPerWorker) {
+		h.workers++
+		h.goroutines.Go(h.work)
 	}
 }
 
-// tellDue is a teller.
-func (h *Hub[K, X]) tellDue() {
-	t := &teller[K, X]{}
-	late := time.AfterFunc(maxTelling, func() { h.replace(t) })
-	defer late.Stop()
-	var told *session[K, X]
-	for {
-		s, more := h.next(t, told)
-		if s == nil {
-			return
-		}
-		if told = nil; s.follow() {
-			told = s
-		}
-		if !more {
-			late.Reset(maxTelling)
+// work is the goroutine of a worker. It ends when the queue is empty.
+func (h *Hub[K, X]) work() {
+	w := &worker[K, X]{}
+	timer := time.AfterFunc(maxWorkerTime, func() { h.replace(w) })
+	defer timer.Stop()
+	s, last := h.nextStream(w, nil, outcome[K, X]{})
+	for s != nil {
+		out := s.sendByWorker()
+		if last {
+			timer.Reset(maxWorkerTime)
 			runtime.Gosched()
 		}
+		s, last = h.nextStream(w, s, out)
 	}
 }
 
-// next returns who is due first, nil when there is nobody for this teller, and whether the
-// teller has taken more. Who was told last is at rest, or due again when others have been.
-func (h *Hub[K, X]) next(t *teller[K, X], told *session[K, X]) (_ *session[K, X], more bool) {
+// nextStream releases the stream that w was to send to, if any, and returns the next one. It
+// returns nil when w must end, and otherwise whether the stream is the last that w has
+// claimed.
+func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[K, X]) (next *stream[K, X], last bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case told == nil || told.place == gone:
-	case t.replaced:
-		told.locked(func() { told.barred = time.Now().Add(h.limits.SendTimeout) })
-		h.senders.Go(told.send)
-	case h.state.Load() == told.state:
-		h.lay(told)
-	default:
-		h.due = append(h.due, told)
+	if sent != nil {
+		h.release(w, sent, out)
 	}
-	if len(t.mine) == 0 && !t.replaced {
-		h.take(t)
+	for !w.replaced && !h.closed {
+		if len(w.claimed) == 0 {
+			h.claim(w)
+		}
+		if len(w.claimed) == 0 {
+			break
+		}
+		if s := h.startNext(w); s != nil {
+			return s, len(w.claimed) == 0
+		}
 	}
-	if t.replaced || h.closed || len(t.mine) == 0 {
-		h.dismiss(t)
-		return nil, false
+	if !w.replaced {
+		h.workers--
 	}
-	s := t.mine[0]
-	t.mine[0], t.mine = nil, t.mine[1:]
-	return s, len(t.mine) > 0
+	w.ended = true
+	return nil, false
 }
 
-// take gives the teller those that are due first. It looks at each before any is told:
-// nothing of thousands is in the processor's caches, so it waits for the memory of several
-// at the same time, and not of one after the other.
-func (h *Hub[K, X]) take(t *teller[K, X]) {
-	n := min(yieldEvery, len(h.due))
-	t.mine, h.due = h.due[:n:n], h.due[n:]
-	for _, s := range t.mine {
-		s.wire.Context()
-	}
-}
-
-func (h *Hub[K, X]) dismiss(t *teller[K, X]) {
-	if !t.replaced {
-		h.telling--
-	}
-	t.ended = true
-}
-
-// replace has others told by another teller.
-func (h *Hub[K, X]) replace(t *teller[K, X]) {
+// replace starts another worker in place of one that exceeded maxWorkerTime.
+func (h *Hub[K, X]) replace(w *worker[K, X]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !t.ended && !t.replaced {
-		h.telling--
-		t.replaced = true
-		h.due, t.mine = slices.Concat(t.mine, h.due), nil // they have waited the longest
-		h.engage()
+	if w.ended || w.replaced {
+		return
 	}
+	h.workers--
+	w.replaced = true
+	h.unclaim(w)
+	h.startWorkers()
 }
 
-// follow tells the peer of a session that is due what is new, and returns whether the
-// session may be at rest. If not, or where telling it may take long, it has a sender of
-// its own.
-func (s *session[K, X]) follow() bool {
-	if s.wire.Class(s.hub.State()) != s.class || !s.light(0) {
-		s.hub.senders.Go(s.send)
-		return false
+// sendByWorker sends an update to a queued stream, if that cannot block for long: the class of
+// the peer is the same, the update is one message, and the peer has acknowledged enough.
+func (s *stream[K, X]) sendByWorker() outcome[K, X] {
+	if s.conn.Class(s.hub.State()) != s.class || !s.permissions(0).idle {
+		return outcome[K, X]{handOver: true}
 	}
-	n := s.news()
-	if len(n.batch.chunks) > 0 || n.class != s.class || !s.light(n.size()) {
-		s.handOver(n)
-		return false
+	u := s.nextUpdate()
+	if len(u.batch.full) > 0 || u.class != s.class || !s.permissions(u.commitSize()).idle {
+		return outcome[K, X]{handOver: true, unsent: u}
 	}
-	if err := s.advance(n); err != nil {
+	if err := s.sendUpdate(u); err != nil {
 		s.end(err)
-		return false
+		return outcome[K, X]{failed: true}
 	}
-	if !s.light(0) {
-		s.hub.senders.Go(s.send)
-		return false
-	}
-	return true
+	return outcome[K, X]{handOver: !s.permissions(0).idle}
 }
-
-// handOver has a sender tell n.
-func (s *session[K, X]) handOver(n news[K, X]) { s.hub.senders.Go(func() { s.tell(n) }) }

@@ -14,238 +14,246 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// crowd connects honest peers that live until the test ends.
-func crowd(t *testing.T, at *place, n int) []*player {
+// startPeers runs n correct peers until the test ends.
+func startPeers(t *testing.T, f *fixture, n int) []*fakePeer {
 	ctx, cancel := context.WithCancel(context.Background())
-	var living sync.WaitGroup
-	var players []*player
+	var running sync.WaitGroup
+	var peers []*fakePeer
 	for i := range n {
-		p := newPlayer(fmt.Sprint("peer-", i), Peer{Diffs: true, Acknowledges: true}, uint64(i))
-		players = append(players, p)
-		living.Go(func() { p.live(ctx, at) })
+		p := newPeer(fmt.Sprint("peer-", i), Peer{Diffs: true, Acknowledges: true}, uint64(i))
+		peers = append(peers, p)
+		running.Go(func() { p.run(ctx, f) })
 	}
 	t.Cleanup(func() {
 		cancel()
-		living.Wait()
+		running.Wait()
 	})
 	synctest.Wait()
-	return players
+	return peers
 }
 
-// TestWhoAcknowledgesUnreadDelaysNobody for long: it holds up one teller, once.
-func TestWhoAcknowledgesUnreadDelaysNobody(t *testing.T) {
+// A peer that acknowledges what it does not read blocks one worker, once.
+func TestPeersThatAcknowledgeUnreadDataDelayOthersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		defer at.stop()
-		hub := at.present()
-		hub.tellers = 2
-		var hostile []*link
+		f := newFixture(Limits{})
+		defer f.stop()
+		hub := f.current()
+		hub.maxWorkers = 2
+		var blocking []*fakeConn
 		var acting sync.WaitGroup
 		for i := range 6 {
-			l := connect(hub, fmt.Sprint("hostile-", i), Peer{Acknowledges: true}, 4+i%2)
-			hostile = append(hostile, l)
+			c := connect(hub, fmt.Sprint("blocking-", i), Peer{Acknowledges: true}, 4+i%2)
+			blocking = append(blocking, c)
 			acting.Go(func() {
-				// It acknowledges all that it is sent, until it takes no more; some then read
-				// a little.
-				for i%2 == 0 || len(l.sent) < cap(l.sent) {
+				// The peer acknowledges everything until Send blocks. Every other one then
+				// reads one message at a time.
+				for i%2 == 0 || len(c.sent) < cap(c.sent) {
 					time.Sleep(time.Millisecond)
-					if len(l.sent) == cap(l.sent) {
-						time.Sleep(maxTelling * 3 / 2)
-						<-l.sent
+					if len(c.sent) == cap(c.sent) {
+						time.Sleep(maxWorkerTime * 3 / 2)
+						<-c.sent
 					}
-					if !l.say(Heard{Ack: &Ack{Revision: sentTo(hub, l)}}) {
+					if !c.deliver(Heard{Ack: &Ack{Revision: sentRevision(hub, c)}}) {
 						return
 					}
 				}
 			})
 		}
-		friends := crowd(t, at, 50)
-		began := time.Now()
+		peers := startPeers(t, f, 50)
+		start := time.Now()
 		for i := range 200 {
-			at.set("key", map[string]string{"": fmt.Sprint(i)})
-			for !done(at, friends) {
+			f.set("key", map[string]string{"": fmt.Sprint(i)})
+			for !allCurrent(f, peers) {
 				time.Sleep(time.Millisecond)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		require.Less(t, time.Since(began), 5*time.Second, "each delays once")
-		for i, l := range hostile {
+		require.Less(t, time.Since(start), 5*time.Second, "each blocks once")
+		for i, c := range blocking {
 			if i%2 == 0 {
-				l.stop()
-				<-l.gone
+				c.stop()
+				<-c.ended
 				continue
 			}
-			<-l.gone
-			require.ErrorIs(t, l.err, ErrNotRead)
+			<-c.ended
+			require.ErrorIs(t, c.err, ErrNotRead)
 		}
 		acting.Wait()
-		require.Equal(t, 0, hub.telling)
+		require.Equal(t, 0, hub.workers)
 	})
 }
 
-// sentTo is the newest revision that the stream was sent.
-func sentTo(hub *testHub, l *link) uint64 {
-	hub.mu.Lock()
-	defer hub.mu.Unlock()
-	for s := range hub.sessions {
-		if s.wire == Wire[string, *around](l) {
-			return s.Status().Sent
-		}
+// sentRevision returns the newest revision that was sent on a connection.
+func sentRevision(hub *testHub, c *fakeConn) uint64 {
+	if s := streamOf(hub, c); s != nil {
+		return s.Status().Sent
 	}
 	return 0
 }
 
-// A sleepy link takes its time for each message.
-type sleepy struct {
-	*link
-	mu   sync.Mutex
-	told []time.Time
-}
-
-func (s *sleepy) Welcome(bool, bool) error { return nil }
-
-func (s *sleepy) Send(*Message) error {
-	time.Sleep(time.Millisecond)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.told = append(s.told, time.Now())
+// streamOf returns the stream of a connection; nil when it is closed.
+func streamOf(hub *testHub, c Wire[string, *testExtra]) *testStream {
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	for s := range hub.streams {
+		if s.conn == c {
+			return s
+		}
+	}
 	return nil
 }
 
-// TestAllAreToldEquallyOften while states come faster than all can be told.
-func TestAllAreToldEquallyOften(t *testing.T) {
+// A slowConn takes a millisecond to send a message.
+type slowConn struct {
+	*fakeConn
+	mu    sync.Mutex
+	times []time.Time // of each message
+}
+
+func (s *slowConn) Welcome(bool, bool) error { return nil }
+
+func (s *slowConn) Send(*Message) error {
+	time.Sleep(time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.times = append(s.times, time.Now())
+	return nil
+}
+
+// Snapshots come faster than the workers can send them to all streams.
+func TestWorkersServeAllStreamsEqually(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{Unacknowledged: 1000})
-		hub := at.present()
-		hub.tellers = 2
-		var peers []*sleepy
+		f := newFixture(Limits{Unacknowledged: 1000})
+		hub := f.current()
+		hub.maxWorkers = 2
+		var conns []*slowConn
 		var serving sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 200 {
-			s := &sleepy{link: &link{name: fmt.Sprint(i), gone: make(chan struct{})}}
-			peers = append(peers, s)
+			s := &slowConn{fakeConn: &fakeConn{name: fmt.Sprint(i), ended: make(chan struct{})}}
+			conns = append(conns, s)
 			serving.Go(func() { _ = hub.Serve(ctx, Peer{Acknowledges: true}, s, nil) })
 		}
 		time.Sleep(time.Second)
-		began := time.Now()
+		start := time.Now()
 		for i := range 500 {
-			at.set("key", map[string]string{"": fmt.Sprint(i)})
+			f.set("key", map[string]string{"": fmt.Sprint(i)})
 			time.Sleep(10 * time.Millisecond)
 		}
 		least, most, longest := 1000, 0, time.Duration(0)
-		for _, s := range peers {
+		for _, s := range conns {
 			s.mu.Lock()
-			n, last := 0, began
-			for _, at := range s.told {
-				if at.After(began) {
+			n, last := 0, start
+			for _, at := range s.times {
+				if at.After(start) {
 					n, longest, last = n+1, max(longest, at.Sub(last)), at
 				}
 			}
 			s.mu.Unlock()
 			least, most = min(least, n), max(most, n)
 		}
-		// One round of two tellers takes 100 ms.
+		// Two workers need 100 ms for all streams.
 		require.GreaterOrEqual(t, least, 45)
 		require.LessOrEqual(t, most-least, 2)
 		require.LessOrEqual(t, longest, 150*time.Millisecond)
 		cancel()
-		for _, s := range peers {
-			close(s.gone)
+		for _, s := range conns {
+			close(s.ended)
 		}
 		serving.Wait()
-		at.stop()
+		f.stop()
 	})
 }
 
-// A stuck link takes one message until the test lets it go on.
-type stuck struct {
-	*sleepy
-	hold chan struct{}
-	once sync.Once
+// A stuckConn blocks in the second Send until unblock is closed.
+type stuckConn struct {
+	*slowConn
+	unblock chan struct{}
+	once    sync.Once
 }
 
-func (s *stuck) Send(m *Message) error {
-	if s.state() > 1 {
-		s.once.Do(func() { <-s.hold })
+func (s *stuckConn) Send(m *Message) error {
+	if s.count() > 1 {
+		s.once.Do(func() { <-s.unblock })
 	}
-	return s.sleepy.Send(m)
+	return s.slowConn.Send(m)
 }
 
-func (s *stuck) state() int {
+func (s *stuckConn) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.told)
+	return len(s.times)
 }
 
-// TestNeighboursOfOneThatIsStuckAreNext: the teller that is stuck has taken them, but they
-// are not told later than those behind them. When they have gone, nothing is left of them.
-func TestNeighboursOfOneThatIsStuckAreNext(t *testing.T) {
+// The streams that a blocked worker has claimed are sent to before those behind them. After
+// their end the hub holds no reference to them.
+func TestClaimedStreamsOfBlockedWorkerAreNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{Unacknowledged: 1000})
-		hub := at.present()
-		hub.tellers = 1
-		hold, gone := make(chan struct{}), make(chan struct{})
-		var peers []*sleepy
+		f := newFixture(Limits{Unacknowledged: 1000})
+		hub := f.current()
+		hub.maxWorkers = 1
+		unblock, ended := make(chan struct{}), make(chan struct{})
+		var conns []*slowConn
 		var serving sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 1000 {
-			s := &sleepy{link: &link{name: fmt.Sprint(i), gone: gone}}
-			peers = append(peers, s)
-			var wire Wire[string, *around] = s
+			s := &slowConn{fakeConn: &fakeConn{name: fmt.Sprint(i), ended: ended}}
+			conns = append(conns, s)
+			var conn Wire[string, *testExtra] = s
 			if i == 0 {
-				wire = &stuck{sleepy: s, hold: hold}
+				conn = &stuckConn{slowConn: s, unblock: unblock}
 			}
-			serving.Go(func() { _ = hub.Serve(ctx, Peer{Acknowledges: true}, wire, nil) })
+			serving.Go(func() { _ = hub.Serve(ctx, Peer{Acknowledges: true}, conn, nil) })
 			synctest.Wait()
-			time.Sleep(2 * time.Millisecond) // they come to rest one after the other
+			time.Sleep(2 * time.Millisecond) // they become idle one after the other
 		}
-		at.set("key", map[string]string{"": "1"})
+		f.set("key", map[string]string{"": "1"})
 		time.Sleep(5 * time.Second)
-		began := time.Now()
-		at.set("key", map[string]string{"": "2"})
+		start := time.Now()
+		f.set("key", map[string]string{"": "2"})
 		time.Sleep(5 * time.Second)
-		for i, s := range peers[1:] {
+		for i, s := range conns[1:] {
 			s.mu.Lock()
-			took := s.told[len(s.told)-1].Sub(began)
+			delay := s.times[len(s.times)-1].Sub(start)
 			s.mu.Unlock()
-			require.Positive(t, took, i)
-			require.LessOrEqual(t, took, maxTelling+time.Duration(i+2)*time.Millisecond, i)
+			require.Positive(t, delay, i)
+			require.LessOrEqual(t, delay, maxWorkerTime+time.Duration(i+2)*time.Millisecond, i)
 		}
-		close(hold)
+		close(unblock)
 		cancel()
-		close(gone)
+		close(ended)
 		serving.Wait()
 		hub.mu.Lock()
-		for _, left := range [][]*session[string, *around]{hub.due[:cap(hub.due)], hub.resting[:cap(hub.resting)]} {
-			for _, s := range left {
+		for _, list := range [][]*testStream{hub.queue[:cap(hub.queue)], hub.idle[:cap(hub.idle)]} {
+			for _, s := range list {
 				require.Nil(t, s)
 			}
 		}
 		hub.mu.Unlock()
-		at.stop()
+		f.stop()
 	})
 }
 
-// TestOneThatChangesItsClassDelaysNobody: what it is told is computed by its own sender.
-func TestOneThatChangesItsClassDelaysNobody(t *testing.T) {
+// The goroutine of the stream, not a worker, computes the update to another class.
+func TestClassChangeDelaysNoOtherStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := newPlace(Limits{})
-		defer at.stop()
-		at.present().tellers = 1
-		at.set("slow", map[string]string{"": "1"})
-		at.things["slow"].slow = map[string]time.Duration{"moved": 5 * time.Second}
-		l := connect(at.present(), "mover", Peer{Acknowledges: true}, 100)
+		f := newFixture(Limits{})
+		defer f.stop()
+		f.current().maxWorkers = 1
+		f.set("slow", map[string]string{"": "1"})
+		f.items["slow"].delay = map[string]time.Duration{"other": 5 * time.Second}
+		c := connect(f.current(), "changing", Peer{Acknowledges: true}, 100)
 		synctest.Wait()
-		require.True(t, l.say(Heard{Ack: &Ack{Revision: at.present().State().Revision}}))
+		require.True(t, c.deliver(Heard{Ack: &Ack{Revision: f.current().State().Revision}}))
 		synctest.Wait()
-		friends := crowd(t, at, 20)
-		at.around = &around{class: map[string]string{"mover": "moved"}}
-		began := time.Now()
-		at.set("key", map[string]string{"": "2"})
+		peers := startPeers(t, f, 20)
+		f.extra = &testExtra{class: map[string]string{"changing": "other"}}
+		start := time.Now()
+		f.set("key", map[string]string{"": "2"})
 		synctest.Wait()
-		require.True(t, done(at, friends))
-		require.Equal(t, began, time.Now())
-		l.stop()
-		<-l.gone
+		require.True(t, allCurrent(f, peers))
+		require.Equal(t, start, time.Now())
+		c.stop()
+		<-c.ended
 	})
 }
