@@ -174,17 +174,27 @@ type fakeConn struct {
 
 var errEnded = errors.New("the stream has ended")
 
-// connect begins a stream. unread is how many messages Send accepts that are not read from
-// sent.
-func connect(hub *testHub, name string, peer Peer, unread int) *fakeConn {
+// newConn returns a connection. unread is how many messages Send accepts that are not read
+// from sent.
+func newConn(name string, unread int) *fakeConn {
 	c := &fakeConn{name: name, sent: make(chan [][]byte, unread), received: make(chan Heard), eof: make(chan struct{}), ended: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	c.ctx, c.stop = ctx, cancel
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// serve begins a stream; conn is c, or has it embedded.
+func (c *fakeConn) serve(hub *testHub, peer Peer, conn Wire[string, *testExtra]) {
 	go func() {
 		defer close(c.ended)
-		defer cancel()
-		c.err = hub.Serve(ctx, peer, c, nil)
+		defer c.stop()
+		c.err = hub.Serve(c.ctx, peer, conn, nil)
 	}()
+}
+
+// connect begins a stream.
+func connect(hub *testHub, name string, peer Peer, unread int) *fakeConn {
+	c := newConn(name, unread)
+	c.serve(hub, peer, c)
 	return c
 }
 
@@ -306,7 +316,7 @@ func (p *fakePeer) resumeHello() Peer {
 
 // read applies the messages of one stream.
 func (p *fakePeer) read(ctx context.Context, c *fakeConn) {
-	next, overlay, last := maps.Clone(p.held), p.overlay, uint64(0)
+	r := newReader(p)
 	for {
 		select {
 		case <-ctx.Done():
@@ -320,36 +330,56 @@ func (p *fakePeer) read(ctx context.Context, c *fakeConn) {
 			if p.delay > 0 {
 				time.Sleep(rand.N(p.delay))
 			}
-			for word := range strings.SplitSeq(strings.TrimSuffix(join(pieces), ";"), ";") {
-				verb, rest, _ := strings.Cut(word, " ")
-				switch verb {
-				case "welcome":
-					if strings.HasSuffix(rest, "true") {
-						clear(next)
-					}
-					if strings.HasPrefix(rest, "true") && !p.sendHeld(c) {
-						return
-					}
-				case "overlay":
-					overlay = rest
-				case "removed":
-					removeDigests(next, rest)
-				case "commit":
-					revision, err := strconv.ParseUint(rest, 10, 64)
-					if err != nil || revision <= last {
-						p.fault("commit %s after %d", rest, last)
-					}
-					last = revision
-					p.commit(next, overlay)
-					if p.hello.Acknowledges && !p.acknowledge(c, revision) {
-						return
-					}
-				default:
-					p.apply(next, word)
-				}
+			sendHeld, revision := r.message(pieces)
+			if sendHeld && !p.sendHeld(c) {
+				return
+			}
+			if revision > 0 && p.hello.Acknowledges && !p.acknowledge(c, revision) {
+				return
 			}
 		}
 	}
+}
+
+// A reader applies the messages of one stream to a peer.
+type reader struct {
+	*fakePeer
+	next    map[string]string // what the peer holds after the next commit
+	overlay string            // likewise
+	last    uint64            // revision of the last commit
+}
+
+func newReader(p *fakePeer) *reader {
+	return &reader{fakePeer: p, next: maps.Clone(p.held), overlay: p.overlay}
+}
+
+// message applies one message. It reports whether the message requests the held digests, and
+// returns the revision of its commit, or 0.
+func (r *reader) message(pieces [][]byte) (sendHeld bool, revision uint64) {
+	for word := range strings.SplitSeq(strings.TrimSuffix(join(pieces), ";"), ";") {
+		verb, rest, _ := strings.Cut(word, " ")
+		switch verb {
+		case "welcome":
+			if strings.HasSuffix(rest, "true") {
+				clear(r.next)
+			}
+			sendHeld = strings.HasPrefix(rest, "true")
+		case "overlay":
+			r.overlay = rest
+		case "removed":
+			removeDigests(r.next, rest)
+		case "commit":
+			var err error
+			if revision, err = strconv.ParseUint(rest, 10, 64); err != nil || revision <= r.last {
+				r.fault("commit %s after %d", rest, r.last)
+			}
+			r.last = revision
+			r.commit(r.next, r.overlay)
+		default:
+			r.apply(r.next, word)
+		}
+	}
+	return sendHeld, revision
 }
 
 // removeDigests removes the items with the given digests, which are in square brackets.

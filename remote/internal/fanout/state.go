@@ -46,8 +46,10 @@ func (s streamState) allows(next streamState) bool {
 	switch s {
 	case stateHandshake:
 		return next == stateInitialSync
-	case stateInitialSync, stateSending, stateWaiting, stateBlocked:
+	case stateInitialSync, stateSending, stateBlocked:
 		return next == stateSending || next == stateWaiting || next == stateBlocked || next == stateIdle
+	case stateWaiting: // the window has room, and only sending fills it
+		return next == stateSending || next == stateWaiting || next == stateIdle
 	case stateIdle:
 		return next == stateQueued
 	case stateQueued:
