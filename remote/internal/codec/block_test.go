@@ -41,6 +41,7 @@ func (c stalledConn) Close() error {
 
 // Package fanout requires that 32 KiB can be sent to a peer that reads nothing.
 func TestSendOf32KiBDoesNotBlock(t *testing.T) {
+	t.Parallel()
 	stall, sent := make(chan struct{}), make(chan struct{})
 	g := grpc.NewServer(ServerOption(), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		if err := stream.SendMsg(NewFrame([][]byte{nil})); err != nil {

@@ -18,6 +18,7 @@ import (
 
 // Pieces have all sizes around minSharedSize, and a frame can be sent more than once.
 func TestFrameConcatenatesPieces(t *testing.T) {
+	t.Parallel()
 	r, c := rand.New(rand.NewPCG(1, 1)), codec{encoding.GetCodecV2("proto")}
 	for range 500 {
 		var pieces [][]byte
@@ -40,6 +41,7 @@ func TestFrameConcatenatesPieces(t *testing.T) {
 }
 
 func TestLargePiecesAreShared(t *testing.T) {
+	t.Parallel()
 	piece := make([]byte, 100000)
 	f := NewFrame([][]byte{{1}, piece, {2}})
 	out, err := codec{}.Marshal(f)
@@ -50,6 +52,7 @@ func TestLargePiecesAreShared(t *testing.T) {
 
 // Other services of the same server are not affected.
 func TestOtherMessagesUseProtobufCodec(t *testing.T) {
+	t.Parallel()
 	c := codec{encoding.GetCodecV2("proto")}
 	m := &fieldmaskpb.FieldMask{Paths: []string{"a"}}
 	out, err := c.Marshal(m)
@@ -72,6 +75,7 @@ func (d *fakeDecoder) DecodeFrame(b []byte) error { d.b = bytes.Clone(b); return
 
 // A message may arrive in several buffers; the error of the Decoder is returned.
 func TestDecoderReceivesAllBytes(t *testing.T) {
+	t.Parallel()
 	c := codec{encoding.GetCodecV2("proto")}
 	for want, data := range map[string]mem.BufferSlice{
 		"":       nil,

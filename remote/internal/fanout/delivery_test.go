@@ -35,6 +35,7 @@ func randomValues(r *rand.Rand) map[string]string {
 // Peers differ in speed and in what they support; they disconnect, fail to apply commits and
 // change their class, and the hub restarts.
 func TestEveryPeerReachesNewestSnapshot(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
@@ -96,6 +97,7 @@ func TestEveryPeerReachesNewestSnapshot(t *testing.T) {
 
 // A peer that resumes is sent only what differs from what it holds, also by another hub.
 func TestResumingPeerReceivesOnlyDifferences(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		for i := range 100 {
@@ -149,6 +151,7 @@ func inOrder(messages []string, a, b uint64) (out []string) {
 
 // Updates are combined for a stream that cannot be sent to, and other streams do not wait.
 func TestSlowPeersSkipIntermediateSnapshots(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{Unacknowledged: 4})
 		ctx, cancel := context.WithCancel(context.Background())
@@ -189,6 +192,7 @@ func TestSlowPeersSkipIntermediateSnapshots(t *testing.T) {
 }
 
 func TestStreamsOfAClassShareBytes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		f.set("key", map[string]string{"": "1"})
@@ -220,6 +224,7 @@ func TestStreamsOfAClassShareBytes(t *testing.T) {
 
 // Sums that are computed from those of an older snapshot are the same as new ones.
 func TestInitialSumsCoverAllItems(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, f := rand.New(rand.NewPCG(1, 8)), newFixture(Limits{})
 		for range 500 {
@@ -245,6 +250,7 @@ func TestInitialSumsCoverAllItems(t *testing.T) {
 
 // Requesting many foreign digests costs more than sending all items.
 func TestPeerWithManyForeignItemsGetsFullSync(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		f.set("key", map[string]string{"": "1"})
@@ -264,6 +270,7 @@ func TestPeerWithManyForeignItemsGetsFullSync(t *testing.T) {
 // The first commit of a stream is of the newest snapshot, also when the stream begins with a
 // cached older one.
 func TestFirstCommitIsNewestSnapshot(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		f.set("key", map[string]string{"": "old"})

@@ -42,7 +42,7 @@ type Hub[K, X any] struct {
 	idle     []*stream[K, X]            // exactly those in stateIdle
 	queue    []*stream[K, X]            // those in stateQueued, and closed ones; the first is next
 	workers  int                        // running workers, without replaced ones
-	closed   bool                       // Run has ended; no stream may begin
+	closed   bool                       // the context of Run is done; no stream may begin
 
 	goroutines sync.WaitGroup // of all streams and workers
 }

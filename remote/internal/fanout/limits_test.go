@@ -89,6 +89,7 @@ func misbehaviours(limits Limits) []misbehaviour {
 // Each misbehaviour ends the stream in time and with its own error, while a correct peer
 // receives everything at once. synctest fails if a goroutine is left.
 func TestMisbehavingPeersAreDisconnected(t *testing.T) {
+	t.Parallel()
 	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, Held: 20}
 	for _, m := range misbehaviours(limits) {
 		t.Run(m.name, func(t *testing.T) {
@@ -132,6 +133,7 @@ func TestMisbehavingPeersAreDisconnected(t *testing.T) {
 
 // A peer without acknowledgements may close its side and still receive.
 func TestPeerThatOnlyReadsStaysConnected(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		c := connect(f.current(), "reader", Peer{}, 10)
@@ -148,6 +150,7 @@ func TestPeerThatOnlyReadsStaysConnected(t *testing.T) {
 
 // Neither peers nor changes can let the caches of a hub grow without bound.
 func TestHubCachesAreBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		f.set("key", map[string]string{"": "0"})
@@ -193,6 +196,7 @@ func TestHubCachesAreBounded(t *testing.T) {
 }
 
 func TestEncodingCachesBoundedDeltas(t *testing.T) {
+	t.Parallel()
 	calls := 0
 	e := &Encoding{Digest: 1, Whole: []byte("full"), Diff: func(old *Encoding) []byte {
 		calls++
@@ -214,6 +218,7 @@ func TestEncodingCachesBoundedDeltas(t *testing.T) {
 	require.Equal(t, 100+2*(100-maxDeltas), calls)
 }
 
+// This test is not parallel: it counts all goroutines of the process.
 func TestEndedStreamsLeaveNoGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
@@ -235,6 +240,7 @@ func TestEndedStreamsLeaveNoGoroutines(t *testing.T) {
 
 // A large initial sync is split into messages, of which only the last has a commit.
 func TestMessageSizeIsBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hub := New(cmp.Compare[string], encodeCommit, Limits{})
 		value := string(make([]byte, 1000))

@@ -11,7 +11,7 @@ const messageSize = 64 << 10
 
 // A Message is what one call of Send sends. Many streams share a message: it is immutable.
 type Message struct {
-	// Pieces are its parts, to be concatenated.
+	// Pieces are its parts, to be concatenated. They must not be modified.
 	Pieces [][]byte
 	// Size is the sum of the lengths of Pieces, in bytes.
 	Size int

@@ -456,6 +456,7 @@ func (m *model) finish() {
 // TestStreamsFollowModel runs random updates, reads, acknowledgements, failures, pauses,
 // violations and reconnects, and compares the state of each stream with a model after each.
 func TestStreamsFollowModel(t *testing.T) {
+	t.Parallel()
 	seen := map[[2]streamState]int{}
 	for seed := range uint64(25) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -47,6 +47,7 @@ func senderOf(s streamState) sender {
 }
 
 func TestAllowedTransitionsMatchModel(t *testing.T) {
+	t.Parallel()
 	model := modelTransitions()
 	for from := range lastState + 1 {
 		for to := range lastState + 1 {
@@ -59,6 +60,7 @@ func TestAllowedTransitionsMatchModel(t *testing.T) {
 // Only a worker takes a stream over from the hub, and only a worker hands a stream over to
 // the goroutine of the stream. So no stream ever has two senders.
 func TestTransitionsKeepOneSender(t *testing.T) {
+	t.Parallel()
 	for from, next := range modelTransitions() {
 		for _, to := range next {
 			change := [2]sender{senderOf(from), senderOf(to)}
@@ -73,6 +75,7 @@ func TestTransitionsKeepOneSender(t *testing.T) {
 
 // The tables in the package comment have all states with their senders, and all transitions.
 func TestPackageCommentListsStatesAndTransitions(t *testing.T) {
+	t.Parallel()
 	b, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	states, transitions := map[string]sender{}, map[[2]string]bool{}
@@ -107,6 +110,7 @@ func TestPackageCommentListsStatesAndTransitions(t *testing.T) {
 
 // A transition that the table does not allow ends the stream and changes no state.
 func TestInvalidTransitionEndsStream(t *testing.T) {
+	t.Parallel()
 	h := New(strings.Compare, encodeCommit, Limits{})
 	s := &testStream{hub: h, state: stateIdle, done: make(chan struct{})}
 	require.False(t, h.transition(s, stateSending))
@@ -116,6 +120,7 @@ func TestInvalidTransitionEndsStream(t *testing.T) {
 }
 
 func TestTransitionOfClosedStreamIsIgnored(t *testing.T) {
+	t.Parallel()
 	h := New(strings.Compare, encodeCommit, Limits{})
 	s := &testStream{hub: h, state: stateClosed, done: make(chan struct{})}
 	for to := range lastState + 1 {

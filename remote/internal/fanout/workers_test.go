@@ -34,6 +34,7 @@ func startPeers(t *testing.T, f *fixture, n int) []*fakePeer {
 
 // A peer that acknowledges what it does not read blocks one worker, once.
 func TestPeersThatAcknowledgeUnreadDataDelayOthersOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		defer f.stop()
@@ -122,6 +123,7 @@ func (s *slowConn) Send(*Message) error {
 
 // Snapshots come faster than the workers can send them to all streams.
 func TestWorkersServeAllStreamsEqually(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{Unacknowledged: 1000})
 		hub := f.current()
@@ -188,6 +190,7 @@ func (s *stuckConn) count() int {
 // The streams that a blocked worker has claimed are sent to before those behind them. After
 // their end the hub holds no reference to them.
 func TestClaimedStreamsOfBlockedWorkerAreNext(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{Unacknowledged: 1000})
 		hub := f.current()
@@ -236,6 +239,7 @@ func TestClaimedStreamsOfBlockedWorkerAreNext(t *testing.T) {
 
 // The goroutine of the stream, not a worker, computes the update to another class.
 func TestClassChangeDelaysNoOtherStream(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{})
 		defer f.stop()
