@@ -1,10 +1,10 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire hands bytes that were encoded once to any number of gRPC streams; it
-// knows no message of its own.
+// Package codec lets one encoded message be sent on any number of gRPC streams. It does not
+// know any message type.
 //
-// Everything that grpc-go marks as experimental and this module uses is in this file.
+// All uses of experimental APIs of grpc-go in this module are in codec.go.
 package codec
 
 import (
@@ -14,15 +14,16 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// A Frame is a message that is encoded already. Any number of streams may send one at the
-// same time.
+// A Frame is an encoded message. It is immutable, and any number of streams may send it at
+// the same time.
 type Frame struct{ buffers mem.BufferSlice }
 
-// smallPiece is what is cheaper to copy than to pass on by itself.
-const smallPiece = 1024
+// minSharedSize is the size in bytes below which copying a piece costs less than sharing it.
+const minSharedSize = 1024
 
-// NewFrame returns the message that is made of pieces: protobuf concatenates. Nobody may
-// write to them any more, and none that is large is copied.
+// NewFrame returns the message that is the concatenation of pieces, which in protobuf is the
+// merge of the encoded messages. It keeps the pieces: they must not be modified any more.
+// Large pieces are shared, not copied.
 func NewFrame(pieces [][]byte) *Frame {
 	f := &Frame{}
 	var small []byte
@@ -33,7 +34,7 @@ func NewFrame(pieces [][]byte) *Frame {
 		}
 	}
 	for _, p := range pieces {
-		if len(p) < smallPiece && len(pieces) > 1 {
+		if len(p) < minSharedSize && len(pieces) > 1 {
 			small = append(small, p...)
 			continue
 		}
@@ -44,13 +45,14 @@ func NewFrame(pieces [][]byte) *Frame {
 	return f
 }
 
-// add adds a piece. SliceBuffers belong to no pool, so they may be shared.
+// add adds a piece. A SliceBuffer is not pooled, so streams can share it.
 func (f *Frame) add(piece []byte) { f.buffers = append(f.buffers, mem.SliceBuffer(piece)) }
 
-// A Decoder is a message that decodes itself. DecodeFrame does not keep b.
+// A Decoder is a message that decodes itself. DecodeFrame must not keep b.
 type Decoder interface{ DecodeFrame(b []byte) error }
 
-// codec is the protobuf codec that passes Frames through, and bytes to Decoders.
+// codec is the protobuf codec, except for Frames, which it sends as they are, and Decoders,
+// to which it passes the received bytes.
 type codec struct{ encoding.CodecV2 }
 
 // Marshal implements encoding.CodecV2.
@@ -72,9 +74,10 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return d.DecodeFrame(b.ReadOnlyData())
 }
 
-// ServerOption lets a server send Frames and hear Decoders, which is what interceptors of
-// their streams see instead of messages. All other messages are encoded as ever; the codec
-// is this server's alone, and keeps the name "proto".
+// ServerOption returns the option with which streams of a server can send a *Frame and
+// receive a Decoder. Stream interceptors get these types in SendMsg and RecvMsg. All other
+// messages are encoded as without the option. It applies to one server only, and the name of
+// the codec stays "proto".
 func ServerOption() grpc.ServerOption {
 	return grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})
 }

@@ -16,14 +16,15 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// TestAFrameIsItsPieces: in order, whatever their sizes, and it does not change them.
-func TestAFrameIsItsPieces(t *testing.T) {
+// Pieces have all sizes around minSharedSize, and a frame can be sent more than once.
+func TestFrameConcatenatesPieces(t *testing.T) {
+	t.Parallel()
 	r, c := rand.New(rand.NewPCG(1, 1)), codec{encoding.GetCodecV2("proto")}
 	for range 500 {
 		var pieces [][]byte
 		want := []byte{}
 		for range r.IntN(6) {
-			p := make([]byte, []int{0, 1, smallPiece - 1, smallPiece, 5000}[r.IntN(5)])
+			p := make([]byte, []int{0, 1, minSharedSize - 1, minSharedSize, 5000}[r.IntN(5)])
 			for i := range p {
 				p[i] = byte(r.IntN(256))
 			}
@@ -39,8 +40,8 @@ func TestAFrameIsItsPieces(t *testing.T) {
 	}
 }
 
-// TestLargePiecesAreShared: thousands of streams send one encoding.
 func TestLargePiecesAreShared(t *testing.T) {
+	t.Parallel()
 	piece := make([]byte, 100000)
 	f := NewFrame([][]byte{{1}, piece, {2}})
 	out, err := codec{}.Marshal(f)
@@ -49,8 +50,9 @@ func TestLargePiecesAreShared(t *testing.T) {
 	require.Same(t, &piece[0], &out[1].ReadOnlyData()[0])
 }
 
-// TestOtherMessagesAreEncodedAsEver: services beside this one do not notice.
-func TestOtherMessagesAreEncodedAsEver(t *testing.T) {
+// Other services of the same server are not affected.
+func TestOtherMessagesUseProtobufCodec(t *testing.T) {
+	t.Parallel()
 	c := codec{encoding.GetCodecV2("proto")}
 	m := &fieldmaskpb.FieldMask{Paths: []string{"a"}}
 	out, err := c.Marshal(m)
@@ -63,25 +65,26 @@ func TestOtherMessagesAreEncodedAsEver(t *testing.T) {
 	require.Error(t, err)
 }
 
-// keeper is a Decoder.
-type keeper struct {
+// fakeDecoder is a Decoder that copies the bytes and returns err.
+type fakeDecoder struct {
 	b   []byte
 	err error
 }
 
-func (k *keeper) DecodeFrame(b []byte) error { k.b = bytes.Clone(b); return k.err }
+func (d *fakeDecoder) DecodeFrame(b []byte) error { d.b = bytes.Clone(b); return d.err }
 
-// TestDecodersGetAllBytes: of however many buffers, and what they return is returned.
-func TestDecodersGetAllBytes(t *testing.T) {
+// A message may arrive in several buffers; the error of the Decoder is returned.
+func TestDecoderReceivesAllBytes(t *testing.T) {
+	t.Parallel()
 	c := codec{encoding.GetCodecV2("proto")}
 	for want, data := range map[string]mem.BufferSlice{
 		"":       nil,
 		"abc":    {mem.SliceBuffer("abc")},
 		"abcdef": {mem.SliceBuffer("abc"), mem.SliceBuffer(""), mem.SliceBuffer("def")},
 	} {
-		k := &keeper{}
-		require.NoError(t, c.Unmarshal(data, k))
-		require.Equal(t, want, string(k.b))
+		d := &fakeDecoder{}
+		require.NoError(t, c.Unmarshal(data, d))
+		require.Equal(t, want, string(d.b))
 	}
-	require.ErrorIs(t, c.Unmarshal(nil, &keeper{err: io.ErrUnexpectedEOF}), io.ErrUnexpectedEOF)
+	require.ErrorIs(t, c.Unmarshal(nil, &fakeDecoder{err: io.ErrUnexpectedEOF}), io.ErrUnexpectedEOF)
 }

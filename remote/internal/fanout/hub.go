@@ -4,9 +4,7 @@
 package fanout
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -15,130 +13,102 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// Limits of what a peer may cost. Zero fields mean the default.
-type Limits struct {
-	// Unacknowledged is how many updates a peer that acknowledges is sent ahead of its
-	// acknowledgements. Default 64.
-	Unacknowledged int
-	// AckTimeout is how long a peer may owe an acknowledgement. Default one minute.
-	AckTimeout time.Duration
-	// SendTimeout is how long a peer may leave what was sent unread. Default 30 seconds.
-	SendTimeout time.Duration
-	// HelloTimeout is how long a peer may take to say hello, and then what it holds.
-	// Default 30 seconds.
-	HelloTimeout time.Duration
-	// Beginning is how many peers are sent a whole state at the same time; others wait for
-	// their turn, so that when thousands come at once each is served quickly and memory is
-	// bounded. A peer that is slow gives up its turn after a few seconds. Default 128.
-	Beginning int
-	// Held is how many items a peer may say that it holds. Default 1,000,000.
-	Held int
-}
-
-func (l *Limits) complete() {
-	l.Unacknowledged = cmp.Or(l.Unacknowledged, 64)
-	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
-	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
-	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)
-	l.Beginning = cmp.Or(l.Beginning, 128)
-	l.Held = cmp.Or(l.Held, 1_000_000)
-}
-
-// Errors with which a stream ends because of its peer.
-var (
-	// ErrNotRead is of a peer that does not read what it is sent.
-	ErrNotRead = errors.New("fanout: the peer does not read what it is sent")
-	// ErrNotAcknowledged is of a peer that owes an acknowledgement.
-	ErrNotAcknowledged = errors.New("fanout: the peer does not acknowledge what it is sent")
-	// ErrNotSaid is of a peer that does not say what it holds.
-	ErrNotSaid = errors.New("fanout: the peer does not say what it holds")
-	// ErrHeldTooMuch is of a peer that says it holds more than anybody can, or than it said
-	// first.
-	ErrHeldTooMuch = errors.New("fanout: the peer claims to hold too much")
-	// ErrUnexpected is of a peer that says what it was not asked.
-	ErrUnexpected = errors.New("fanout: the peer says what it was not asked")
-)
-
-// A Hub is a set of items and the streams that are told about it. X is what belongs to
-// a state beside the items.
+// A Hub holds a set of items, and the streams that it sends them to. K is the type of keys,
+// and X of the data that a snapshot holds beside the items. Create it with [New].
+//
+// Its methods may be called by any number of goroutines at the same time, except for Update,
+// Run and Follow.
 type Hub[K, X any] struct {
-	items  *diffstore.Store[K, Item]
-	end    func(old, new *State[K, X]) []byte
-	limits Limits
-	state  atomic.Pointer[State[K, X]]
-	turns  chan struct{} // who is being sent a whole state
-	// tellers is how many goroutines at most tell those that are due.
-	tellers int
+	// Immutable.
+	encodeCommit func(old, new *State[K, X]) []byte
+	limits       Limits
+	maxWorkers   int
+	slots        chan struct{} // holds an element for each stream in its initial sync
+	// onTransition, if not nil, is called with mu held for each transition of a stream. Tests
+	// set it.
+	onTransition func(s *stream[K, X], from, to streamState)
 
+	// Owned by the caller of Update.
+	items *diffstore.Store[K, Item]
+
+	snapshot atomic.Pointer[State[K, X]] // the newest
+
+	// mu also guards the state of each stream. The mutex of a stream may be locked while mu
+	// is held, but not the other way around.
 	mu       sync.Mutex
-	batches  []*Batch[K] // the newest last
-	bases    map[string]*base[K, X]
-	sessions map[*session[K, X]]struct{}
-	resting  []*session[K, X]
-	due      []*session[K, X] // for news, the first first
-	telling  int              // how many tellers there are
-	closed   bool             // Run has ended, and nobody watches over sessions any more
-	senders  sync.WaitGroup
+	batches  []*Batch[K] // cache; the newest is last
+	initials map[string]*initial[K, X]
+	streams  map[*stream[K, X]]struct{} // all that are not closed
+	idle     []*stream[K, X]            // exactly those in stateIdle
+	queue    []*stream[K, X]            // those in stateQueued, and closed ones; the first is next
+	workers  int                        // running workers, without replaced ones
+	closed   bool                       // the context of Run is done; no stream may begin
+
+	goroutines sync.WaitGroup // of all streams and workers
 }
 
-// A State is what a hub has to tell at one moment. It never changes.
+// A Snapshot is the content of a hub at one revision. It is immutable.
 type State[K, X any] struct {
-	// Revision grows with each state of a hub.
+	// Revision increases with each snapshot of a hub.
 	Revision uint64
-	// Items are the items, by key.
+	// Items holds the items by key.
 	Items *diffstore.Snapshot[K, Item]
-	// Extra is what belongs to the state beside the items.
+	// Extra is the data that the snapshot holds beside the items.
 	Extra X
 
 	newer chan struct{}
 }
 
-// Newer returns a channel that is closed when the hub has a newer state.
+// Newer returns a channel that is closed when the hub has a newer snapshot.
 func (s *State[K, X]) Newer() <-chan struct{} { return s.newer }
 
-// New returns a hub without items. end encodes what ends every update that leads to a
-// state, whether or not there is anything else in it; old is nil where a stream begins.
-func New[K, X any](compare func(a, b K) int, end func(old, new *State[K, X]) []byte, limits Limits) *Hub[K, X] {
-	limits.complete()
+// New returns a hub without items. encodeCommit encodes the end of an update from one
+// snapshot to another, and is called for every update; old is nil in an initial sync.
+func New[K, X any](compare func(a, b K) int, encodeCommit func(old, new *State[K, X]) []byte, limits Limits) *Hub[K, X] {
+	limits.setDefaults()
 	h := &Hub[K, X]{
-		end:      end,
-		items:    diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
-		limits:   limits,
-		turns:    make(chan struct{}, limits.Beginning),
-		tellers:  runtime.GOMAXPROCS(0),
-		bases:    map[string]*base[K, X]{},
-		sessions: map[*session[K, X]]struct{}{},
+		encodeCommit: encodeCommit,
+		items:        diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
+		limits:       limits,
+		maxWorkers:   runtime.GOMAXPROCS(0),
+		slots:        make(chan struct{}, limits.Beginning),
+		initials:     map[string]*initial[K, X]{},
+		streams:      map[*stream[K, X]]struct{}{},
 	}
-	h.state.Store(&State[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
+	h.snapshot.Store(&State[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
 	return h
 }
 
-// Limits returns what a peer may cost, with all defaults filled in.
+// Limits returns the limits of the hub, with defaults set.
 func (h *Hub[K, X]) Limits() Limits { return h.limits }
 
-// State returns the present state.
-func (h *Hub[K, X]) State() *State[K, X] { return h.state.Load() }
+// Snapshot returns the newest snapshot.
+func (h *Hub[K, X]) State() *State[K, X] { return h.snapshot.Load() }
 
-// Update runs fn, which changes the items, and publishes the result as a new state.
+// Update calls modify, which changes the items, and publishes the result as a new snapshot.
 // Calls must not overlap.
-func (h *Hub[K, X]) Update(extra X, fn func(tx *diffstore.Tx[K, Item])) {
-	old := h.state.Load()
-	h.forgetBases()
-	h.state.Store(&State[K, X]{
+func (h *Hub[K, X]) Update(extra X, modify func(tx *diffstore.Tx[K, Item])) {
+	old := h.snapshot.Load()
+	h.expireInitials()
+	h.snapshot.Store(&State[K, X]{
 		Revision: old.Revision + 1,
-		Items:    h.items.Update(fn),
+		Items:    h.items.Update(modify),
 		Extra:    extra,
 		newer:    make(chan struct{}),
 	})
 	close(old.newer)
-	h.tell()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.queueIdle()
+	h.startWorkers()
 }
 
-// Run ends streams whose peers are stuck, until ctx is done; then it ends all, also those
-// that come later, and returns when they have ended. It is called once.
+// Run ends streams that exceed their limits, until ctx is done. Then it ends all streams,
+// and returns when their goroutines have ended. It must be called once; later calls of Serve
+// return at once.
 func (h *Hub[K, X]) Run(ctx context.Context) {
-	every := max(min(h.limits.AckTimeout, h.limits.SendTimeout, h.limits.HelloTimeout)/4, time.Millisecond)
-	ticker := time.NewTicker(every)
+	interval := max(min(h.limits.AckTimeout, h.limits.SendTimeout, h.limits.HelloTimeout)/4, time.Millisecond)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -146,26 +116,27 @@ func (h *Hub[K, X]) Run(ctx context.Context) {
 			h.mu.Lock()
 			h.closed = true
 			h.mu.Unlock()
-			h.each(func(s *session[K, X]) { s.end(context.Canceled) })
-			h.senders.Wait()
+			h.forEach(func(s *stream[K, X]) { s.end(context.Canceled) })
+			h.goroutines.Wait()
 			return
 		case now := <-ticker.C:
-			h.each(func(s *session[K, X]) { s.check(now) })
-			h.forgetBases()
+			h.forEach(func(s *stream[K, X]) { s.checkTimeouts(now) })
+			h.expireInitials()
 		}
 	}
 }
 
-// Follow is Run beside a loop that brings in what is new: fn is called at once, and again
-// whenever the channel that it has returned is closed, but no sooner than interval after
-// the last call. Follow returns when ctx is done and both have ended.
-func (h *Hub[K, X]) Follow(ctx context.Context, interval time.Duration, fn func() <-chan struct{}) {
+// Follow calls Run, and refresh at once and again each time the channel that it returned is
+// closed, with at least interval between two calls. refresh is expected to call Update.
+// Follow returns when ctx is done and Run and refresh have returned. It must be called once,
+// in place of Run.
+func (h *Hub[K, X]) Follow(ctx context.Context, interval time.Duration, refresh func() <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { defer close(ended); h.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
 	for {
-		newer := fn()
+		newer := refresh()
 		timer := time.NewTimer(interval)
 		select {
 		case <-ctx.Done():
@@ -181,10 +152,10 @@ func (h *Hub[K, X]) Follow(ctx context.Context, interval time.Duration, fn func(
 	}
 }
 
-func (h *Hub[K, X]) each(fn func(*session[K, X])) {
+func (h *Hub[K, X]) forEach(fn func(*stream[K, X])) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for s := range h.sessions {
+	for s := range h.streams {
 		fn(s)
 	}
 }

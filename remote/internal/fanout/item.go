@@ -5,56 +5,83 @@ package fanout
 
 import "sync"
 
-// An Item is something that streams are told about. It is immutable.
+// An Item is a value that is sent to streams. It is immutable, and its methods may be called
+// by any number of goroutines at the same time.
 type Item interface {
-	// Sequence tells this value from every other that the hub has had under the key.
+	// Version is different for each value that the hub has held under a key.
 	Sequence() uint64
-	// For returns what streams of a class are told; nil when the item is none of their
-	// business. The same answer is the same pointer. It may be called by any number of
-	// goroutines.
+	// EncodingFor returns the encoding for streams of a class; nil when the item is not sent
+	// to them. The same encoding is the same pointer.
 	For(class string) *Encoding
 }
 
-// An Encoding is an item as it is told to streams, encoded.
+// An Encoding is an item, encoded for streams. Its fields are not modified after an Item has
+// returned it.
 type Encoding struct {
-	// Digest tells the key and the content from every other, on every server.
+	// Digest identifies key and content. It is the same on all servers.
 	Digest uint64
-	// Whole says that the item is now this; Gone says that it is no more. Both may be
-	// followed and preceded by others of their kind.
+	// Full sets the item to this value, and Removal removes it. Both can be concatenated
+	// with other encodings.
 	Whole, Gone []byte
-	// Value is what was encoded, for Diff.
+	// Value is the encoded value, for Delta.
 	Value any
-	// Diff returns what leads from an older encoding of the same key to this one; nil when
-	// Whole is to be sent instead. It may be nil itself.
+	// Delta returns the encoded change from an older encoding of the same key to this one;
+	// nil means that Full must be sent. Delta itself may be nil.
 	Diff func(old *Encoding) []byte
 
-	mu    sync.Mutex
-	diffs map[uint64][]byte // by the digest of the older one
+	mu     sync.Mutex
+	deltas map[uint64][]byte // by Digest of the older encoding; at most maxDeltas; guarded by mu
 }
 
-// maxDiffs is how many older encodings an encoding remembers the way from. Streams that
-// are slow differ in what they were told last, but not in a thousand ways.
-const maxDiffs = 8
+// maxDeltas bounds how many deltas an encoding caches. Slow streams differ in the encoding
+// that they were sent last, but most of them share one of a few.
+const maxDeltas = 8
 
-// from returns what a peer must be told that holds old.
-func (e *Encoding) from(old *Encoding) []byte {
+// deltaFrom returns the bytes that change old to e: a delta if there is one, or Full.
+func (e *Encoding) deltaFrom(old *Encoding) []byte {
 	if e.Diff == nil {
 		return e.Whole
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d, known := e.diffs[old.Digest]
-	if !known {
+	d, cached := e.deltas[old.Digest]
+	if !cached {
 		d = e.Diff(old)
 		if d == nil {
 			d = e.Whole
 		}
-		if len(e.diffs) < maxDiffs {
-			if e.diffs == nil {
-				e.diffs = map[uint64][]byte{}
+		if len(e.deltas) < maxDeltas {
+			if e.deltas == nil {
+				e.deltas = map[uint64][]byte{}
 			}
-			e.diffs[old.Digest] = d
+			e.deltas[old.Digest] = d
 		}
 	}
 	return d
+}
+
+// encoding returns the encoding of i for a class; nil when i is nil or not sent to the class.
+func encoding(i Item, class string) *Encoding {
+	if i == nil {
+		return nil
+	}
+	return i.For(class)
+}
+
+// change returns the bytes that bring a peer from old to new, where nil means that the peer
+// does not have the item. It returns nil when nothing changes for the peer.
+func change(old, new *Encoding, deltas bool) []byte {
+	switch {
+	case old == new:
+		return nil
+	case new == nil:
+		return old.Gone
+	case old == nil:
+		return new.Whole
+	case old.Digest == new.Digest:
+		return nil
+	case deltas:
+		return new.deltaFrom(old)
+	}
+	return new.Whole
 }

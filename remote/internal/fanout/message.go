@@ -5,16 +5,19 @@ package fanout
 
 import "sync"
 
-// A Message is what is sent at once. Thousands of streams share one: nobody may write to
-// it.
+// messageSize is the size in bytes from which the next piece begins a new message. A message
+// is larger only if one piece is.
+const messageSize = 64 << 10
+
+// A Message is what one call of Send sends. Many streams share a message: it is immutable.
 type Message struct {
-	// Pieces are its parts, one after the other.
+	// Pieces are its parts, to be concatenated. They must not be modified.
 	Pieces [][]byte
-	// Size is how many bytes they are.
+	// Size is the sum of the lengths of Pieces, in bytes.
 	Size int
 
-	once sync.Once
-	form any
+	frameOnce sync.Once
+	frame     any
 }
 
 func newMessage(pieces ...[]byte) *Message {
@@ -25,8 +28,21 @@ func newMessage(pieces ...[]byte) *Message {
 	return m
 }
 
-// Form returns what fn makes of the message. It is called once, for all streams.
-func (m *Message) Form(fn func(pieces [][]byte) any) any {
-	m.once.Do(func() { m.form = fn(m.Pieces) })
-	return m.form
+// Frame returns the result of build, which is called once for all streams that share m.
+func (m *Message) Form(build func(pieces [][]byte) any) any {
+	m.frameOnce.Do(func() { m.frame = build(m.Pieces) })
+	return m.frame
+}
+
+// A splitter collects pieces into messages of about messageSize.
+type splitter struct {
+	full [][]byte
+	last []byte
+}
+
+func (c *splitter) add(piece []byte) {
+	if len(c.last) > 0 && len(c.last)+len(piece) > messageSize {
+		c.full, c.last = append(c.full, c.last), nil
+	}
+	c.last = append(c.last, piece...)
 }

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Piece returns m as a field of a message. Marshalling fails for nothing but strings that
-// are no UTF-8, and the caller has made those valid.
+// MessageField returns m, encoded as a field of a message. All strings in m must be valid
+// UTF-8: encoding fails for no other reason, and the result is then incomplete.
 func Piece(field protowire.Number, m proto.Message) []byte {
 	options := proto.MarshalOptions{Deterministic: true}
 	size := options.Size(m)
@@ -20,7 +20,7 @@ func Piece(field protowire.Number, m proto.Message) []byte {
 	return b
 }
 
-// Fixed returns numbers as a packed field of a message.
+// Fixed64Field returns numbers, encoded as a packed field of type fixed64 of a message.
 func Fixed(field protowire.Number, numbers []uint64) []byte {
 	b := protowire.AppendTag(nil, field, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(8*len(numbers)))

@@ -1,0 +1,126 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"runtime"
+	"time"
+)
+
+// Most streams are at the newest snapshot. A goroutine for each of thousands costs memory,
+// and waking it costs more than what it then does. So these streams are idle and have no
+// goroutine to send; a new snapshot queues them, and a few workers send to one after the
+// other.
+
+const (
+	// maxWorkerTime is how long a worker may need for the streams that it has claimed. A
+	// peer may acknowledge what it does not read, and so block a worker in Send. That worker
+	// is replaced by a new one, and ends when it has sent; the stream then has a goroutine
+	// of its own for Limits.SendTimeout.
+	maxWorkerTime = 100 * time.Millisecond
+	// claimSize is how many streams a worker claims at once. Afterwards it yields: the
+	// goroutines of the connections write what it sent, and are fastest while what they need
+	// is in the caches of the processor.
+	claimSize = 8
+	// streamsPerWorker is how many queued streams justify one more worker.
+	streamsPerWorker = 64
+)
+
+// A worker is a goroutine that sends to queued streams. The mutex of the hub guards its
+// fields.
+type worker[K, X any] struct {
+	claimed  []*stream[K, X] // streams that it sends to next
+	ended    bool
+	replaced bool // it exceeded maxWorkerTime: it ends after the present stream
+}
+
+// An outcome is what became of a stream that a worker was to send to.
+type outcome[K, X any] struct {
+	failed   bool // the stream has ended
+	handOver bool // the stream needs a goroutine of its own
+	// unsent is an update that is computed and must be sent after handOver; without a batch,
+	// there is none.
+	unsent update[K, X]
+}
+
+// startWorkers starts workers, if there are too few for the queue. h.mu must be held.
+func (h *Hub[K, X]) startWorkers() {
+	for !h.closed && len(h.queue) > 0 && h.workers < min(h.maxWorkers, 1+len(h.queue)/streamsPerWorker) {
+		h.workers++
+		h.goroutines.Go(h.work)
+	}
+}
+
+// work is the goroutine of a worker. It ends when the queue is empty.
+func (h *Hub[K, X]) work() {
+	w := &worker[K, X]{}
+	timer := time.AfterFunc(maxWorkerTime, func() { h.replace(w) })
+	defer timer.Stop()
+	s, last := h.nextStream(w, nil, outcome[K, X]{})
+	for s != nil {
+		out := s.sendByWorker()
+		if last {
+			timer.Reset(maxWorkerTime)
+			runtime.Gosched()
+		}
+		s, last = h.nextStream(w, s, out)
+	}
+}
+
+// nextStream releases the stream that w was to send to, if any, and returns the next one. It
+// returns nil when w must end, and otherwise whether the stream is the last that w has
+// claimed.
+func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[K, X]) (next *stream[K, X], last bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if sent != nil {
+		h.release(w, sent, out)
+	}
+	for !w.replaced && !h.closed {
+		if len(w.claimed) == 0 {
+			h.claim(w)
+		}
+		if len(w.claimed) == 0 {
+			break
+		}
+		if s := h.startNext(w); s != nil {
+			return s, len(w.claimed) == 0
+		}
+	}
+	if !w.replaced {
+		h.workers--
+	}
+	w.ended = true
+	return nil, false
+}
+
+// replace starts another worker in place of one that exceeded maxWorkerTime.
+func (h *Hub[K, X]) replace(w *worker[K, X]) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.ended || w.replaced {
+		return
+	}
+	h.workers--
+	w.replaced = true
+	h.unclaim(w)
+	h.startWorkers()
+}
+
+// sendByWorker sends an update to a queued stream, if that cannot block for long: the class of
+// the peer is the same, the update is one message, and the peer has acknowledged enough.
+func (s *stream[K, X]) sendByWorker() outcome[K, X] {
+	if s.conn.Class(s.hub.State()) != s.class || !s.permissions(0).idle {
+		return outcome[K, X]{handOver: true}
+	}
+	u := s.nextUpdate()
+	if len(u.batch.full) > 0 || u.class != s.class || !s.permissions(u.commitSize()).idle {
+		return outcome[K, X]{handOver: true, unsent: u}
+	}
+	if err := s.sendUpdate(u); err != nil {
+		s.end(err)
+		return outcome[K, X]{failed: true}
+	}
+	return outcome[K, X]{handOver: !s.permissions(0).idle}
+}
