@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// TestHashCoversEveryField changes each field of a Service in turn; the content
-// hash must see it.
+// TestHashCoversEveryField changes each field of a Service in turn, which must change the
+// content hash.
 func TestHashCoversEveryField(t *testing.T) {
 	svc := func() *localsink.Service {
 		return &localsink.Service{
@@ -45,8 +45,8 @@ func TestHashCoversEveryField(t *testing.T) {
 	require.GreaterOrEqual(t, n, 20)
 }
 
-// mutate visits the path of each leaf in v: indexes of fields, pointers and first
-// elements.
+// mutate visits the path of each leaf in v: field indexes, -1 for a pointer and -2 for the
+// first element of a slice.
 func mutate(v reflect.Value, visit func(path []int), path []int) {
 	switch v.Type() {
 	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
@@ -67,7 +67,7 @@ func mutate(v reflect.Value, visit func(path []int), path []int) {
 	}
 }
 
-// change alters the leaf at path and returns its name.
+// change sets the leaf at path to another value and returns its name.
 func change(v reflect.Value, path []int) string {
 	name := ""
 	for _, i := range path {

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// maxTriggers bounds how many trigger times wait for a sink that fails.
-const maxTriggers = 4096
+// maxTriggerTimes bounds the trigger times that are kept for a sink that fails.
+const maxTriggerTimes = 4096
 
 type (
 	store    = diffstore.Store[localsink.ServiceName, *localsink.Service]
@@ -21,137 +21,133 @@ type (
 	snapshot = diffstore.Snapshot[localsink.ServiceName, *localsink.Service]
 )
 
-// A Tracker is the wanted state of a node, and how far its sink is from it. One goroutine
-// may use a feed at a time.
+// A Tracker holds the desired state of a node and the state that its sink has acknowledged.
+// One goroutine may use a tracker at a time.
 type Tracker struct {
-	node      *localsink.Node
-	state     *store
-	accepted  *reader
-	triggered []time.Time
-	noticed   time.Time       // when the first of what is not accepted was heard of, or zero
-	toldNode  *localsink.Node // the node that the sink has accepted, nil at first
+	node         *localsink.Node
+	services     *store
+	triggerTimes []time.Time
+	observedTime time.Time // of the oldest change that is not acknowledged, or zero
 
-	// What Pending has returned since the last Accept, by the last value: sinks may
-	// hold it without having accepted it.
-	offered     map[localsink.ServiceName]*localsink.Service
-	offeredNode bool
+	acknowledged     *reader         // Services
+	acknowledgedNode *localsink.Node // nil at first
+
+	// unacknowledged holds the Services that Pending has listed since the last Acknowledge,
+	// as listed last: the sink may have programmed them without acknowledging them.
+	unacknowledged     map[localsink.ServiceName]*localsink.Service
+	unacknowledgedNode bool // Pending has listed the node since
 }
 
-// NewTracker returns a feed without Services for a node.
+// NewTracker returns a tracker of a node without Services. Nothing is acknowledged.
 func NewTracker(node *localsink.Node) *Tracker {
-	f := &Tracker{
-		node:    node,
-		state:   diffstore.New(localsink.ServiceName.Compare, hashService),
-		offered: map[localsink.ServiceName]*localsink.Service{},
+	t := &Tracker{
+		node:           node,
+		services:       diffstore.New(localsink.ServiceName.Compare, hashService),
+		unacknowledged: map[localsink.ServiceName]*localsink.Service{},
 	}
-	f.accepted = f.state.Reader()
-	return f
+	t.acknowledged = t.services.Reader()
+	return t
 }
 
-// Node returns the present node.
-func (f *Tracker) Node() *localsink.Node { return f.node }
+// SetNode sets the desired node, which must not be modified afterwards. A node with the
+// same content as the current one is not a change.
+func (t *Tracker) SetNode(node *localsink.Node) { t.node = node }
 
-// SetNode replaces the node. A node that is the same is the same pointer.
-func (f *Tracker) SetNode(node *localsink.Node) { f.node = node }
-
-// Update runs fn, which changes the wanted Services.
-func (f *Tracker) Update(fn func(tx *Tx)) {
-	f.state.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) { fn(&Tx{tx}) })
+// Update runs fn, which changes the desired Services.
+func (t *Tracker) Update(fn func(tx *Tx)) {
+	t.services.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) { fn(&Tx{tx}) })
 }
 
-// A Tx changes the Services of a feed within [Tracker.Update].
+// A Tx changes the desired Services of a tracker within [Tracker.Update].
 type Tx struct {
 	tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]
 }
 
-// Set adds or replaces a Service, which belongs to the feed from now on. One that is
-// equal to what is there is no change.
+// Set adds or replaces a Service, which must not be modified afterwards. A Service with the
+// same content as the current one is not a change.
 func (tx *Tx) Set(s *localsink.Service) { tx.tx.Set(s.Name, s) }
 
-// Delete removes a Service; one that is not there is fine.
+// Delete removes a Service. It has no effect if there is no such Service.
 func (tx *Tx) Delete(name localsink.ServiceName) { tx.tx.Delete(name) }
 
-// AddTrigger remembers when a change was asked for, until it has been accepted. When too
-// many wait, some are forgotten.
-func (f *Tracker) AddTrigger(at time.Time) {
-	if len(f.triggered) < maxTriggers {
-		f.triggered = append(f.triggered, at)
+// AddTrigger adds the time at which a change was written to the API server to the next
+// update. Times above a bound of 4096 are ignored.
+func (t *Tracker) AddTrigger(at time.Time) {
+	if len(t.triggerTimes) < maxTriggerTimes {
+		t.triggerTimes = append(t.triggerTimes, at)
 	}
 }
 
-// Observe remembers when the state that Pending will be about was heard of, unless
-// something earlier is still waiting.
-func (f *Tracker) Observe(at time.Time) {
-	if f.noticed.IsZero() {
-		f.noticed = at
+// Observe sets the time at which this process received a change, unless an older change
+// is not acknowledged yet.
+func (t *Tracker) Observe(at time.Time) {
+	if t.observedTime.IsZero() {
+		t.observedTime = at
 	}
 }
 
-// Pending returns the update that a sink must see, or nil when it has accepted all
-// there is. The first update is never nil. Until an update is accepted, all that was
-// in it comes again together with whatever is newer.
-func (f *Tracker) Pending() *localsink.Update {
-	now, changes := f.accepted.Pending()
+// Pending returns the update that the sink needs, or nil if it has acknowledged the desired
+// state. The first update is never nil. The delta contains all differences from the
+// acknowledged state and whatever Pending has listed since the last Acknowledge.
+func (t *Tracker) Pending() *localsink.Update {
+	current, changes := t.acknowledged.Pending()
 	u := &localsink.Update{
-		Node:         f.node,
-		NodeChanged:  f.toldNode != f.node || f.offeredNode,
-		All:          state{now},
-		TriggerTimes: slices.Clone(f.triggered),
-		ObservedTime: f.noticed,
+		Node:         t.node,
+		NodeChanged:  t.unacknowledgedNode || t.acknowledgedNode == nil || !t.acknowledgedNode.Equal(t.node),
+		All:          state{current},
+		TriggerTimes: slices.Clone(t.triggerTimes),
+		ObservedTime: t.observedTime,
 	}
 	for c := range changes {
-		f.list(u, c.Key)
-		delete(f.offered, c.Key)
+		t.list(u, c.Key)
+		delete(t.unacknowledged, c.Key)
 	}
-	for name := range f.offered {
-		f.list(u, name)
+	for name := range t.unacknowledged {
+		t.list(u, name)
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
-		f.triggered, f.noticed = nil, time.Time{} // what was asked for means nothing to this node
+		t.triggerTimes, t.observedTime = nil, time.Time{} // the changes did not affect this node
 		return nil
 	}
-	f.offeredNode = u.NodeChanged
+	t.unacknowledgedNode = u.NodeChanged
 	for _, list := range [][]*localsink.Service{u.Changed, u.Removed} {
 		slices.SortFunc(list, func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) })
 		for _, svc := range list {
-			f.offered[svc.Name] = svc
+			t.unacknowledged[svc.Name] = svc
 		}
 	}
 	return u
 }
 
-// list adds a Service to what u says is different.
-func (f *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
+// list adds a Service to the delta of u.
+func (t *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
 	if svc := u.All.Get(name); svc != nil {
 		u.Changed = append(u.Changed, svc)
-	} else if old, ok := f.accepted.Acknowledged().Get(name); ok {
+	} else if old, ok := t.acknowledged.Acknowledged().Get(name); ok {
 		u.Removed = append(u.Removed, old)
-	} else if old := f.offered[name]; old != nil {
+	} else if old := t.unacknowledged[name]; old != nil {
 		u.Removed = append(u.Removed, old)
 	}
 }
 
-// Acknowledge declares that the sink is in line with u, the update that Pending returned
-// last.
-func (f *Tracker) Acknowledge(u *localsink.Update) {
+// Acknowledge records that the sink has acknowledged u, the last result of Pending or
+// FullUpdate.
+func (t *Tracker) Acknowledge(u *localsink.Update) {
 	if s, ok := u.All.(state); ok {
-		f.accepted.Acknowledge(s.snapshot)
+		t.acknowledged.Acknowledge(s.snapshot)
 	}
-	f.toldNode, f.offeredNode, f.noticed = u.Node, false, time.Time{}
-	f.triggered = f.triggered[min(len(u.TriggerTimes), len(f.triggered)):]
-	clear(f.offered)
+	t.acknowledgedNode, t.unacknowledgedNode, t.observedTime = u.Node, false, time.Time{}
+	t.triggerTimes = t.triggerTimes[min(len(u.TriggerTimes), len(t.triggerTimes)):]
+	clear(t.unacknowledged)
 }
 
-// FullUpdate returns the whole state without any distance: an update for a sink that
-// has accepted everything and must look again.
-func (f *Tracker) FullUpdate() *localsink.Update {
-	return &localsink.Update{Node: f.node, All: state{f.state.Snapshot()}}
+// FullUpdate returns the desired state as an update with an empty delta, for a sink that
+// must compare its dataplane with the whole state.
+func (t *Tracker) FullUpdate() *localsink.Update {
+	return &localsink.Update{Node: t.node, All: state{t.services.Snapshot()}}
 }
 
-// Acknowledged returns the Services that the sink has accepted.
-func (f *Tracker) Acknowledged() localsink.State { return state{f.accepted.Acknowledged()} }
-
-// state is a localsink.State.
+// state implements localsink.State.
 type state struct{ *snapshot }
 
 func (s state) Get(name localsink.ServiceName) *localsink.Service {
