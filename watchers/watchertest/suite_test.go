@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// tell makes a harness of a watcher and the memory that it gets its facts from.
-func tell(t testing.TB, m *Memory, w watchers.Watcher) Harness {
+// harness returns a harness of a watcher whose source is a memory.
+func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 	m.SetSynced()
 	return Harness{
 		Watcher: w,
@@ -51,7 +51,7 @@ func tell(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 			for _, o := range objects {
 				switch o := o.(type) {
 				case *corev1.Service:
-					m.DeleteService(id(o.Name))
+					m.DeleteService(serviceName(o.Name))
 				case *discoveryv1.EndpointSlice:
 					m.DeleteEndpointSlice(o.Namespace, o.Name)
 				case *corev1.Node:
@@ -64,63 +64,63 @@ func tell(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 	}
 }
 
-func TestMemory(t *testing.T) {
+func TestMemoryObeysAllLaws(t *testing.T) {
 	Test(t, func(t *testing.T) Harness {
 		m := NewMemory()
-		return tell(t, m, m)
+		return harness(t, m, m)
 	})
 }
 
-// TestLawsCatch proves that laws can fail: each watcher here has one fault, and
-// exactly the laws named beside it say so.
-func TestLawsCatch(t *testing.T) {
+// TestLawsDetectBrokenWatchers runs all laws against watchers with one fault each. Exactly
+// the listed laws must fail.
+func TestLawsDetectBrokenWatchers(t *testing.T) {
 	for _, c := range []struct {
 		fault string
 		laws  []string
-		run   func(m *Memory, end <-chan struct{}) watchers.Func
+		run   func(m *Memory, end <-chan struct{}) watchers.Func // end is closed after the law
 	}{
 		{"none", nil, func(m *Memory, _ <-chan struct{}) watchers.Func { return m.Run }},
-		{"an empty source is never complete", []string{"EmptySourceSyncs"}, filter(func(tx *watchers.Tx, now watchers.Snapshot) {
-			if now.Len() > 1 {
+		{"an empty source never syncs", []string{"EmptySourceSyncs"}, syncedBy(func(tx *watchers.Tx, current watchers.Snapshot) {
+			if current.Len() > 1 {
 				tx.SetSynced()
 			}
 		})},
-		{"complete too early", []string{"SyncedHoldsAll", "MetadataIsNoChange", "SliceMoves", "Stops"}, early},
-		{"Services are not deleted", []string{"FollowsServices", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
-			if s, ok := f.(*watchers.Service); ok {
+		{"synced too early", []string{"SyncedHoldsAll", "MetadataIsNotAChange", "SliceChangesService", "RunStops"}, syncedTooEarly},
+		{"Services are not deleted", []string{"FollowsServices", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if s, ok := o.(*watchers.Service); ok {
 				tx.SetService(s)
 			}
 		})},
-		{"slices are not deleted", []string{"FollowsEndpointSlices", "SliceMoves", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
-			if s, ok := f.(*watchers.EndpointSlice); ok {
+		{"slices are not deleted", []string{"FollowsEndpointSlices", "SliceChangesService", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if s, ok := o.(*watchers.EndpointSlice); ok {
 				tx.SetEndpointSlice(s)
 			}
 		})},
-		{"nodes are not deleted", []string{"FollowsNodes", "RunsAgain"}, resurrect(func(tx *watchers.Tx, f watchers.Object) {
-			if n, ok := f.(*watchers.Node); ok {
+		{"nodes are not deleted", []string{"FollowsNodes", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if n, ok := o.(*watchers.Node); ok {
 				tx.SetNode(n)
 			}
 		})},
-		{"each write is a change", []string{"EmptySourceSyncs", "SyncedHoldsAll", "MetadataIsNoChange"}, touch},
-		{"what went between two Runs stays", []string{"RunsAgain"}, forgetful},
-		{"the error of the context", everyLaw(), func(m *Memory, _ <-chan struct{}) watchers.Func {
+		{"each write of the source is a change", []string{"EmptySourceSyncs", "SyncedHoldsAll", "MetadataIsNotAChange"}, countWrites},
+		{"deletions between two calls of Run are missed", []string{"RunCanBeRepeated"}, applyChangesOnly},
+		{"Run returns the error of its context", everyLaw(), func(m *Memory, _ <-chan struct{}) watchers.Func {
 			return func(ctx context.Context, s *watchers.Store) error { return errors.Join(m.Run(ctx, s), ctx.Err()) }
 		}},
-		{"no end", everyLaw(), func(m *Memory, end <-chan struct{}) watchers.Func {
+		{"Run does not return", everyLaw(), func(m *Memory, end <-chan struct{}) watchers.Func {
 			return func(ctx context.Context, s *watchers.Store) error {
 				err := m.Run(ctx, s)
 				<-end
 				return err
 			}
 		}},
-		{"a goroutine is left", []string{"Stops"}, func(m *Memory, end <-chan struct{}) watchers.Func {
+		{"Run leaks a goroutine", []string{"RunStops"}, func(m *Memory, end <-chan struct{}) watchers.Func {
 			return func(ctx context.Context, s *watchers.Store) error {
 				go func() { <-end }()
 				return m.Run(ctx, s)
 			}
 		}},
-		{"gives up", everyLaw(), func(*Memory, <-chan struct{}) watchers.Func {
-			return func(context.Context, *watchers.Store) error { return errors.New("too hard") }
+		{"Run returns an error", everyLaw(), func(*Memory, <-chan struct{}) watchers.Func {
+			return func(context.Context, *watchers.Store) error { return errors.New("injected") }
 		}},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
@@ -142,19 +142,19 @@ func everyLaw() (names []string) {
 	return names
 }
 
-// fails reports whether a law finds fault with a watcher. Time is not real, so
-// waiting for what does not come takes none.
+// fails reports whether a law fails for a watcher. Time is simulated, so timeouts of the law
+// take no real time.
 func fails(t *testing.T, l law, run func(m *Memory, end <-chan struct{}) watchers.Func) (failed bool) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
 		defer close(end)
 		m := NewMemory()
-		tb := &recorder{TB: t}
+		tb := &recorderTB{TB: t}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			defer tb.cleanup()
-			l.check(tb, tell(tb, m, run(m, end)))
+			l.check(tb, harness(tb, m, run(m, end)))
 		}()
 		<-done
 		failed = tb.failed
@@ -162,21 +162,21 @@ func fails(t *testing.T, l law, run func(m *Memory, end <-chan struct{}) watcher
 	return failed
 }
 
-// A recorder is a test that may fail without failing the test it is in.
-type recorder struct {
+// A recorderTB records failures without failing the test.
+type recorderTB struct {
 	testing.TB
 	failed   bool
 	cleanups []func()
 }
 
-func (r *recorder) Helper()                   {}
-func (r *recorder) Errorf(string, ...any)     { r.failed = true }
-func (r *recorder) Cleanup(fn func())         { r.cleanups = append(r.cleanups, fn) }
-func (r *recorder) Logf(string, ...any)       {}
-func (r *recorder) FailNow()                  { r.failed = true; runtime.Goexit() }
-func (r *recorder) Fatalf(f string, a ...any) { r.FailNow() }
+func (r *recorderTB) Helper()                   {}
+func (r *recorderTB) Errorf(string, ...any)     { r.failed = true }
+func (r *recorderTB) Cleanup(fn func())         { r.cleanups = append(r.cleanups, fn) }
+func (r *recorderTB) Logf(string, ...any)       {}
+func (r *recorderTB) FailNow()                  { r.failed = true; runtime.Goexit() }
+func (r *recorderTB) Fatalf(f string, a ...any) { r.FailNow() }
 
-func (r *recorder) cleanup() {
+func (r *recorderTB) cleanup() {
 	for _, fn := range slices.Backward(r.cleanups) {
 		func() {
 			done := make(chan struct{})
@@ -186,47 +186,47 @@ func (r *recorder) cleanup() {
 	}
 }
 
-// states writes to the store, for each state of m, what write does of it.
-func states(m *Memory, write func(tx *watchers.Tx, old, now watchers.Snapshot)) watchers.Func {
+// eachState returns a watcher that calls write with each state of m.
+func eachState(m *Memory, write func(tx *watchers.Tx, old, current watchers.Snapshot)) watchers.Func {
 	return func(ctx context.Context, store *watchers.Store) error {
 		old := watchers.NewStore().Snapshot()
 		for {
-			now := m.source.Snapshot()
-			store.Update(func(tx *watchers.Tx) { write(tx, old, now) })
-			old = now
+			current := m.source.Snapshot()
+			store.Update(func(tx *watchers.Tx) { write(tx, old, current) })
+			old = current
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-now.Newer():
+			case <-current.Newer():
 			}
 		}
 	}
 }
 
-// facts writes everything but the marker.
-func facts(tx *watchers.Tx, now watchers.Snapshot) {
-	replaceUnmarked := watchers.NewStore().Update(func(other *watchers.Tx) {
-		for k, f := range now.All() {
+// replaceObjects replaces all objects but not the synced marker.
+func replaceObjects(tx *watchers.Tx, current watchers.Snapshot) {
+	unsynced := watchers.NewStore().Update(func(other *watchers.Tx) {
+		for k, o := range current.All() {
 			if k.Kind != watchers.KindSynced {
-				set(other, k, f)
+				set(other, k, o)
 			}
 		}
 	})
-	replace(tx, replaceUnmarked)
+	replaceAll(tx, unsynced)
 }
 
-// filter leaves the marker to a function.
-func filter(mark func(tx *watchers.Tx, now watchers.Snapshot)) func(*Memory, <-chan struct{}) watchers.Func {
+// syncedBy replaces all objects and leaves the synced marker to mark.
+func syncedBy(mark func(tx *watchers.Tx, current watchers.Snapshot)) func(*Memory, <-chan struct{}) watchers.Func {
 	return func(m *Memory, _ <-chan struct{}) watchers.Func {
-		return states(m, func(tx *watchers.Tx, _, now watchers.Snapshot) {
-			facts(tx, now)
-			mark(tx, now)
+		return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
+			replaceObjects(tx, current)
+			mark(tx, current)
 		})
 	}
 }
 
-// early marks the store first, and takes its time to fill it.
-func early(m *Memory, _ <-chan struct{}) watchers.Func {
+// syncedTooEarly marks the store as synced one second before it sets the objects.
+func syncedTooEarly(m *Memory, _ <-chan struct{}) watchers.Func {
 	return func(ctx context.Context, store *watchers.Store) error {
 		store.Update((*watchers.Tx).SetSynced)
 		select {
@@ -238,49 +238,50 @@ func early(m *Memory, _ <-chan struct{}) watchers.Func {
 	}
 }
 
-// resurrect sets again what was deleted, as if the deletion had not been heard.
-func resurrect(again func(tx *watchers.Tx, f watchers.Object)) func(*Memory, <-chan struct{}) watchers.Func {
+// restoreDeleted sets deleted objects again, as if their deletion had been missed.
+func restoreDeleted(restore func(tx *watchers.Tx, o watchers.Object)) func(*Memory, <-chan struct{}) watchers.Func {
 	return func(m *Memory, _ <-chan struct{}) watchers.Func {
 		var all []watchers.Object
-		return states(m, func(tx *watchers.Tx, _, now watchers.Snapshot) {
-			replace(tx, now)
-			for _, f := range all {
-				if !present(now, f) {
-					again(tx, f)
+		return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
+			replaceAll(tx, current)
+			for _, o := range all {
+				if !contains(current, o) {
+					restore(tx, o)
 				}
 			}
-			for _, f := range now.All() {
-				all = append(all, f)
+			for _, o := range current.All() {
+				all = append(all, o)
 			}
 		})
 	}
 }
 
-func present(s watchers.Snapshot, f watchers.Object) bool {
-	switch f := f.(type) {
+// contains reports whether a snapshot has an object with the key of o.
+func contains(s watchers.Snapshot, o watchers.Object) bool {
+	switch o := o.(type) {
 	case *watchers.Service:
-		return s.Service(f.Name) != nil
+		return s.Service(o.Name) != nil
 	case *watchers.EndpointSlice:
-		return hasSlice(f.Service.Name, f.Name)(s)
+		return hasSlice(o.Service.Name, o.Name)(s)
 	case *watchers.Node:
-		return s.Node(f.Name) != nil
+		return s.Node(o.Name) != nil
 	case *watchers.ServiceCIDR:
-		return hasNetwork(f.Name, f.Networks[0].String())(s)
+		return hasServiceCIDR(o.Name, o.Networks[0].String())(s)
 	}
 	return true
 }
 
-// touch counts the writes in a fact of its own, as if versions were content.
-func touch(m *Memory, _ <-chan struct{}) watchers.Func {
+// countWrites counts the writes in an object of its own, as if resource versions were content.
+func countWrites(m *Memory, _ <-chan struct{}) watchers.Func {
 	n := 0
-	return states(m, func(tx *watchers.Tx, _, now watchers.Snapshot) {
+	return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
 		n++
-		replace(tx, now)
+		replaceAll(tx, current)
 		tx.SetNode(&watchers.Node{Name: strings.Repeat("x", 20), Zone: fmt.Sprint(n)})
 	})
 }
 
-// forgetful does not know, in a second Run, what it has written in the first.
-func forgetful(m *Memory, _ <-chan struct{}) watchers.Func {
-	return states(m, advance)
+// applyChangesOnly does not remove, in a second Run, objects of the first.
+func applyChangesOnly(m *Memory, _ <-chan struct{}) watchers.Func {
+	return eachState(m, applyChanges)
 }
