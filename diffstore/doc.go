@@ -10,7 +10,7 @@
 //     constant time and no lock.
 //   - diff.go: [Snapshot.Diff] yields the net changes between two snapshots. The cost is
 //     proportional to the number of changed keys.
-//   - tombstones.go: the deleted keys that a store remembers for Diff, and the bound on them.
+//   - tombstones.go: the deleted keys that a store keeps for Diff, and the bound on their number.
 //   - reader.go: a [Reader] records which snapshot a consumer has acknowledged and yields
 //     the changes since.
 //   - fill.go: a [Fill] computes the changes for a caller that renders its whole output

@@ -15,7 +15,7 @@ import "iter"
 //
 // Changes that are not committed are part of the next Changes again.
 //
-// A caller that knows which keys changed need not call Clear: Set and Delete alone cost
+// A caller that has only the changed keys need not call Clear: Set and Delete alone cost
 // time proportional to the changes instead of the number of keys.
 //
 // One goroutine may use a Fill at a time.

@@ -48,7 +48,7 @@ func Walk(s Sink) iter.Seq[Sink] {
 	return func(yield func(Sink) bool) { walk(s, yield) }
 }
 
-// walk reports whether yield asked for more.
+// walk returns false once yield has returned false.
 func walk(s Sink, yield func(Sink) bool) bool {
 	if !yield(s) {
 		return false

@@ -48,8 +48,8 @@ func ServiceKey(name ServiceName) Key {
 // NodeKey returns the key of a Node.
 func NodeKey(name string) Key { return Key{Kind: KindNode, Name: name} }
 
-// ServiceCIDRKey returns the key of a ServiceCIDR.
-func ServiceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
+// serviceCIDRKey returns the key of a ServiceCIDR.
+func serviceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
 
 // A sliceID is the namespace and name of an EndpointSlice.
 type sliceID struct{ namespace, name string }

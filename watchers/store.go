@@ -77,10 +77,10 @@ func (tx *Tx) SetNode(n *Node) { tx.tx.Set(NodeKey(n.Name), n) }
 func (tx *Tx) DeleteNode(name string) { tx.tx.Delete(NodeKey(name)) }
 
 // SetServiceCIDR adds or replaces a ServiceCIDR.
-func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) { tx.tx.Set(ServiceCIDRKey(c.Name), c) }
+func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) { tx.tx.Set(serviceCIDRKey(c.Name), c) }
 
 // DeleteServiceCIDR deletes a ServiceCIDR.
-func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(ServiceCIDRKey(name)) }
+func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(serviceCIDRKey(name)) }
 
 // Set adds or replaces an object of any kind and returns its key. It ignores nil and the
 // marker of [Tx.SetSynced], for which it returns the zero Key.
@@ -97,7 +97,7 @@ func (tx *Tx) Set(object Object) Key {
 		return NodeKey(o.Name)
 	case *ServiceCIDR:
 		tx.SetServiceCIDR(o)
-		return ServiceCIDRKey(o.Name)
+		return serviceCIDRKey(o.Name)
 	}
 	return Key{}
 }
