@@ -113,6 +113,7 @@ func (tx *Tx) Delete(k Key) {
 		tx.DeleteNode(k.Name)
 	case KindServiceCIDR:
 		tx.DeleteServiceCIDR(k.Name)
+	case KindSynced:
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-func service(namespace, name string) *watchers.Service {
-	return &watchers.Service{Name: watchers.ServiceName{Namespace: namespace, Name: name}}
+func service(name string) *watchers.Service {
+	return &watchers.Service{Name: watchers.ServiceName{Namespace: "default", Name: name}}
 }
 
 func slice(namespace, name, service string) *watchers.EndpointSlice {
@@ -69,7 +69,7 @@ func TestEmptyStoreCanBeSynced(t *testing.T) {
 
 func TestSnapshotReturnsObjectsInOrder(t *testing.T) {
 	s := watchers.NewStore()
-	web, db, n := service("default", "web"), service("default", "db"), node("n1")
+	web, db, n := service("web"), service("db"), node("n1")
 	one, two, other := slice("default", "web-1", "web"), slice("default", "web-2", "web"), slice("default", "we-1", "we")
 	snap := s.Update(func(tx *watchers.Tx) {
 		tx.SetEndpointSlice(two)
@@ -102,7 +102,7 @@ func TestSnapshotReturnsObjectsInOrder(t *testing.T) {
 
 func TestDeletingAbsentObjectsIsNotAChange(t *testing.T) {
 	s := watchers.NewStore()
-	before := s.Update(func(tx *watchers.Tx) { tx.SetService(service("default", "web")) })
+	before := s.Update(func(tx *watchers.Tx) { tx.SetService(service("web")) })
 	after := s.Update(func(tx *watchers.Tx) {
 		tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "db"})
 		tx.DeleteEndpointSlice("default", "web")
@@ -145,7 +145,7 @@ func TestRetainDeletesOneKind(t *testing.T) {
 		tx.SetSynced()
 		for _, name := range []string{"a", "b", "c"} {
 			tx.SetNode(node(name))
-			tx.SetService(service("default", name))
+			tx.SetService(service(name))
 			tx.SetEndpointSlice(slice("default", name+"-1", name))
 		}
 	}
@@ -201,10 +201,10 @@ func TestContentIsIndependentOfHistory(t *testing.T) {
 	pick := func(rng *rand.Rand) string { return names[rng.IntN(len(names))] }
 	final := []func(tx *watchers.Tx){
 		func(tx *watchers.Tx) { tx.SetSynced() },
-		func(tx *watchers.Tx) { tx.SetService(service("default", "a")) },
+		func(tx *watchers.Tx) { tx.SetService(service("a")) },
 		func(tx *watchers.Tx) { tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "b"}) },
 		func(tx *watchers.Tx) { tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "c"}) },
-		func(tx *watchers.Tx) { tx.SetService(service("default", "d")) },
+		func(tx *watchers.Tx) { tx.SetService(service("d")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "a", "a")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "b", "a")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "c", "d")) },
@@ -217,7 +217,7 @@ func TestContentIsIndependentOfHistory(t *testing.T) {
 	noise := func(rng *rand.Rand, tx *watchers.Tx) {
 		switch rng.IntN(6) {
 		case 0:
-			tx.SetService(service("default", pick(rng)))
+			tx.SetService(service(pick(rng)))
 		case 1:
 			tx.SetEndpointSlice(slice("default", pick(rng), pick(rng)))
 		case 2:
@@ -309,7 +309,7 @@ func TestPackageImportsNoKubernetes(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	require.NoError(t, err)
 	require.Contains(t, string(out), "sigs.k8s.io/kpng/diffstore")
-	for _, dep := range strings.Fields(string(out)) {
+	for dep := range strings.FieldsSeq(string(out)) {
 		require.False(t, strings.HasPrefix(dep, "k8s.io/"), dep)
 	}
 }

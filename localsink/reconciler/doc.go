@@ -16,16 +16,18 @@
 //
 // # States of a sink
 //
-//	state              the tracker has    left when                       next state
-//	idle               no delta           the source has changes          pending
-//	                                      the sink requests a resync      resync requested
-//	pending            a delta            Sync succeeds                   idle
-//	                                      Sync fails                      backoff
-//	backoff            maybe a delta      the backoff is over: Sync       idle or backoff
-//	                                      the source has changes: Sync    idle or backoff
-//	                                      after 1 s at most
-//	resync requested   maybe a delta      Sync succeeds                   idle
-//	                                      Sync fails                      backoff, still requested
+//	state              condition                        event                        next state
+//	idle               all is acknowledged              source has changes           pending
+//	                                                    ResyncRequested receives     resync requested
+//	pending            the tracker has a delta          Sync succeeds                idle
+//	                                                    Sync fails                   backoff of 100 ms
+//	backoff            the last Sync failed             retry succeeds               idle
+//	                                                    retry fails                  backoff, doubled
+//	resync requested   no Sync since the request        Sync succeeds                idle
+//	                                                    Sync fails                   backoff
+//
+// A retry is due when the backoff is over. If the source has changes, it happens one second
+// after the failed attempt at the latest.
 //
 // MinInterval applies between any two calls of Sync, and 100 ms before a Sync that was
 // requested by the sink. The backoff doubles from 100 ms up to MaxBackoff with each failed

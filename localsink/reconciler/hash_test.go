@@ -6,6 +6,7 @@ package reconciler
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,7 +61,7 @@ func mutate(v reflect.Value, visit func(path []int), path []int) {
 		mutate(v.Index(0), visit, append(path, -2))
 	case reflect.Struct:
 		for i := range v.NumField() {
-			mutate(v.Field(i), visit, append(path[:len(path):len(path)], i))
+			mutate(v.Field(i), visit, append(slices.Clip(path), i))
 		}
 	default:
 		visit(path)

@@ -171,6 +171,8 @@ func (t *tracer) matches(from localsink.From) bool {
 				pods.InterfacePrefix != "" && strings.HasPrefix(t.p.Interface, pods.InterfacePrefix))
 	case localsink.FromThisNode:
 		return slices.Contains(t.host.Addrs, t.p.From)
+	case localsink.FromAny:
+		return true
 	}
-	return true
+	return false
 }

@@ -4,6 +4,7 @@
 package watchertest
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -77,9 +78,7 @@ func withMetadata[T metav1.Object](o T) T {
 		"example.org/note":                    "written",
 	})
 	labels := map[string]string{"example.org/team": "blue"}
-	for k, v := range o.GetLabels() {
-		labels[k] = v
-	}
+	maps.Copy(labels, o.GetLabels())
 	o.SetLabels(labels)
 	return o
 }

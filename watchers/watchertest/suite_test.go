@@ -150,11 +150,12 @@ func fails(t *testing.T, l law, run func(m *Memory, end <-chan struct{}) watcher
 		defer close(end)
 		m := NewMemory()
 		tb := &recorderTB{TB: t}
+		h := harness(tb, m, run(m, end))
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			defer tb.cleanup()
-			l.check(tb, harness(tb, m, run(m, end)))
+			l.check(tb, h)
 		}()
 		<-done
 		failed = tb.failed
