@@ -24,34 +24,34 @@ import (
 
 const rowsFile = "docs/contract-rows.txt"
 
-// A row is one promise of the contract and where it is kept.
+// A row is one requirement of the contract and the tests that prove it.
 type row struct {
-	id, kinds, promise string
-	tests              []string // files in which a name carries the ID
-	others             []string // "packets FILE NAME", "e2e FILE NAME", "open REASON"
+	id, kinds, requirement string
+	tests                  []string // files with a test whose name contains the ID
+	proofs                 []string // "packets FILE NAME", "e2e FILE NAME", "open REASON"
 }
 
-// TestContractRows: every row that Services rely on has a test that carries its ID in
-// its name, or says which test of packets or of the whole shows it, or is said to be
-// open. With UPDATE_ROWS=1 the lists of files are rewritten.
+// TestContractRows checks that each row of kind C has a test with its ID in the name, a
+// proof by packets or end to end, or a reason why it is open. UPDATE_ROWS=1 rewrites the
+// lists of files.
 func TestContractRows(t *testing.T) {
 	head, rows := readRows(t)
-	carried := map[string][]string{} // files by ID
+	filesByID := map[string][]string{}
 	for _, file := range testFiles(t) {
 		for _, id := range idsOf(namesIn(t, file)) {
-			carried[id] = append(carried[id], file)
+			filesByID[id] = append(filesByID[id], file)
 		}
 	}
 	known := map[string]bool{}
 	for _, r := range rows {
 		known[r.id] = true
 	}
-	for id, files := range carried {
-		require.True(t, known[id], "%s is no row; it is named in %v", id, files)
+	for id, files := range filesByID {
+		require.True(t, known[id], "%s is not in %s, but in test names of %v", id, rowsFile, files)
 	}
 	if os.Getenv("UPDATE_ROWS") != "" {
 		for i := range rows {
-			rows[i].tests = carried[rows[i].id]
+			rows[i].tests = filesByID[rows[i].id]
 		}
 		require.NoError(t, os.WriteFile(rowsFile, writeRows(head, rows), 0o644))
 	}
@@ -59,29 +59,29 @@ func TestContractRows(t *testing.T) {
 	require.NoError(t, err)
 	for _, r := range rows {
 		t.Run(r.id, func(t *testing.T) {
-			require.Equal(t, carried[r.id], r.tests, "UPDATE_ROWS=1 rewrites the list")
-			for _, other := range r.others {
-				checkProof(t, other)
+			require.Equal(t, filesByID[r.id], r.tests, "run this test with UPDATE_ROWS=1 to rewrite the list")
+			for _, proof := range r.proofs {
+				checkProof(t, proof)
 			}
 			if strings.Contains(r.kinds, "C") {
-				require.NotEmpty(t, slices.Concat(r.tests, r.others), "nothing proves it")
+				require.NotEmpty(t, slices.Concat(r.tests, r.proofs), "the row has no test and no proof")
 			}
 			if strings.Contains(r.kinds, "Q") {
-				require.Regexp(t, `(?m)^\| [^|]*\b`+r.id+`\b`, string(semantics), "there is no decision in docs/semantics.md")
+				require.Regexp(t, `(?m)^\| [^|]*\b`+r.id+`\b`, string(semantics), "docs/semantics.md has no decision for the row")
 			}
 		})
 	}
 }
 
-// checkProof checks that what a row points to is there.
+// checkProof checks that the test named by a proof exists.
 func checkProof(t *testing.T, proof string) {
-	word := strings.Fields(proof)
-	switch word[0] {
+	words := strings.Fields(proof)
+	switch words[0] {
 	case "packets", "e2e":
-		_, name, _ := strings.Cut(proof, word[1]+" ")
-		require.Contains(t, namesIn(t, word[1]), name, "no such test in %s", word[1])
+		_, name, _ := strings.Cut(proof, words[1]+" ")
+		require.Contains(t, namesIn(t, words[1]), name, "no such test in %s", words[1])
 	case "open":
-		require.Greater(t, len(word), 3, "say why")
+		require.Greater(t, len(words), 3, "the reason is missing")
 	default:
 		t.Fatalf("unknown kind of proof: %s", proof)
 	}
@@ -98,11 +98,11 @@ func readRows(t *testing.T) (head string, rows []row) {
 		case len(words) == 0:
 		case !strings.HasPrefix(line, " "):
 			require.GreaterOrEqual(t, len(words), 3, line)
-			rows = append(rows, row{id: words[0], kinds: words[1], promise: strings.Join(words[2:], " ")})
+			rows = append(rows, row{id: words[0], kinds: words[1], requirement: strings.Join(words[2:], " ")})
 		case words[0] == "test":
 			rows[len(rows)-1].tests = append(rows[len(rows)-1].tests, words[1])
 		default:
-			rows[len(rows)-1].others = append(rows[len(rows)-1].others, strings.Join(words, " "))
+			rows[len(rows)-1].proofs = append(rows[len(rows)-1].proofs, strings.Join(words, " "))
 		}
 	}
 	require.NotEmpty(t, rows)
@@ -113,22 +113,22 @@ func writeRows(head string, rows []row) []byte {
 	var b bytes.Buffer
 	b.WriteString(head)
 	for _, r := range rows {
-		fmt.Fprintf(&b, "%s %s %s\n", r.id, r.kinds, r.promise)
+		fmt.Fprintf(&b, "%s %s %s\n", r.id, r.kinds, r.requirement)
 		for _, f := range r.tests {
 			fmt.Fprintf(&b, "  test %s\n", f)
 		}
-		for _, o := range r.others {
-			fmt.Fprintf(&b, "  %s\n", o)
+		for _, proof := range r.proofs {
+			fmt.Fprintf(&b, "  %s\n", proof)
 		}
 	}
 	return b.Bytes()
 }
 
-// testFiles lists the files that hold tests: Go, stories, and behaviours of packets.
+// testFiles returns the paths of Go tests, stories (.txtar) and packet test cases.
 func testFiles(t *testing.T) (files []string) {
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		behaviours, _ := filepath.Match("backends/backendtest/cases_*.go", path)
-		if strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".txtar") || behaviours {
+		packetCases, _ := filepath.Match("backends/backendtest/cases_*.go", path)
+		if strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".txtar") || packetCases {
 			files = append(files, path)
 		}
 		return err
@@ -136,7 +136,7 @@ func testFiles(t *testing.T) (files []string) {
 	return files
 }
 
-// idsOf returns the rows that names carry, each once, in order.
+// idsOf returns the IDs of rows in names, sorted and without duplicates.
 func idsOf(names []string) (ids []string) {
 	inText := regexp.MustCompile(`\b(IN|SEL|DP|HC|CT|OP|KN)-(\d\db?)\b`)
 	inFunc := regexp.MustCompile(`(IN|SEL|DP|HC|CT|OP|KN)(\d\d)`)
@@ -153,8 +153,8 @@ func idsOf(names []string) (ids []string) {
 	return slices.Compact(ids)
 }
 
-// namesIn returns the names of what a file tests: functions, subtests, rows of tables
-// and expectations of stories.
+// namesIn returns the names of tests in a file: functions, subtests, table rows and the
+// expectations of stories.
 func namesIn(t *testing.T, file string) (names []string) {
 	if strings.HasSuffix(file, ".txtar") {
 		archive, err := txtar.ParseFile(file)
@@ -201,7 +201,8 @@ func isName(key ast.Expr) bool {
 	return ok && (k.Name == "id" || k.Name == "name")
 }
 
-// addText adds n to names if it is a string, or begins with one.
+// addText adds n to names if it is a string literal, or a sum that starts with one. It always
+// returns true, as ast.Inspect requires to continue.
 func addText(names *[]string, n ast.Node) bool {
 	if sum, ok := n.(*ast.BinaryExpr); ok {
 		n = sum.X

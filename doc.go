@@ -1,27 +1,29 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kpng is the root of Kubernetes Proxy NG: a kit of parts for building a
-// Kubernetes service proxy. It holds no code of its own, only the map:
+// Package kpng is the root of Kubernetes Proxy NG, a library for building Kubernetes service
+// proxies. It has no code, only this overview:
 //
-//	watchers/kube ─┐
-//	watchers/file ─┼─> watchers.Store ──> nodelocal ──> localsink.Sink
-//	your watcher  ─┘   facts about the    what this one node      backends/nftables,
-//	                   cluster            must do about them      or your own
+//	watchers/kube ──┐
+//	watchers/file ──┼─> watchers.Store ───> nodelocal ───────> localsink.Sink
+//	your watcher ───┘   cluster state       desired state      backends/nftables
+//	                                        of one node        or your backend
 //
-// A line of code lives where its subject lives:
+// [sigs.k8s.io/kpng/nodelocal.Run] connects a watcher with a sink. Where to find what:
 //
-//   - What the cluster said, and reading it from somewhere: package watchers and below.
-//   - What it means for one node (policies, readiness, topology, masquerading):
-//     package nodelocal, and nowhere else.
-//   - The shape in which a node is told: package localsink, standard library only. Package
-//     nodelocal/overlay puts it together from what nodes have in common and one node's own,
-//     package localsink/reconciler calls sinks and tries again.
-//   - The same between processes, over gRPC: packages remote/node and remote/cluster,
-//     with messages in api, and security in package transport.
-//   - How a kernel or another dataplane is told: package backends and below.
-//   - What changed since when: package diffstore, which knows no Services.
-//   - Whether somebody may send traffic here, over HTTP: package backends/healthcheck.
-//   - Who may connect and what they may watch, over gRPC: package transport.
-//   - Flags, config files, signals, metrics: examples.
+//   - watchers: the cluster state (Services, EndpointSlices, Nodes) and its sources.
+//   - nodelocal: Service semantics: traffic policies, readiness, topology, masquerading. It
+//     resolves the cluster state into the desired state of a node. nodelocal/overlay splits
+//     that into a base shared by all nodes and an overlay per node.
+//   - localsink: the contract between the resolver and backends. It imports only the
+//     standard library. localsink/reconciler calls sinks and retries; localsink/sinktest has
+//     the conformance suite of backends.
+//   - backends: sinks for nftables, conntrack, health checks and loopback node ports, and
+//     backends/backendtest, a test kit that sends real packets.
+//   - remote: the same data over gRPC, for servers that resolve for many nodes. remote/node
+//     sends the desired state of nodes, remote/cluster sends the cluster state,
+//     remote/transport has TLS, authentication and limits. The protocol is in api.
+//   - nodeproxy: metrics, health, events and kube-proxy configuration for assembled proxies.
+//   - diffstore: the ordered, versioned store that watchers, nodelocal and remote build on.
+//   - examples: complete programs.
 package kpng

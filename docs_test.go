@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDocumentationIsCompiled: every Go snippet in the documentation says which file
-// it is from, and is in it, line by line.
+// TestDocumentationIsCompiled checks that each Go snippet in the documentation names a
+// source file and is a part of it, apart from indentation and blank lines.
 func TestDocumentationIsCompiled(t *testing.T) {
 	snippet := regexp.MustCompile("(?s)(?:<!-- from (\\S+) -->\n)?```go\n(.*?)```")
 	n := 0
@@ -23,17 +23,17 @@ func TestDocumentationIsCompiled(t *testing.T) {
 		require.NoError(t, err)
 		for _, m := range snippet.FindAllStringSubmatch(string(text), -1) {
 			n++
-			require.NotEmpty(t, m[1], "%s: a snippet does not say where it is from:\n%s", doc, m[2])
+			require.NotEmpty(t, m[1], "%s: snippet without a <!-- from FILE --> line:\n%s", doc, m[2])
 			source, err := os.ReadFile(m[1])
 			require.NoError(t, err, doc)
-			require.Contains(t, flat(string(source)), flat(m[2]), "%s: not in %s any more", doc, m[1])
+			require.Contains(t, trimLines(string(source)), trimLines(m[2]), "%s: snippet differs from %s", doc, m[1])
 		}
 	}
 	require.NotZero(t, n)
 }
 
-// TestLinksLead: relative links in the documentation lead somewhere.
-func TestLinksLead(t *testing.T) {
+// TestLinksHaveTargets checks the files that relative links in the documentation refer to.
+func TestLinksHaveTargets(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	for _, doc := range documents(t) {
 		text, err := os.ReadFile(doc)
@@ -51,8 +51,8 @@ func documents(t *testing.T) []string {
 	return append(docs, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 }
 
-// flat forgets indentation, so that a snippet may stand outside of its function.
-func flat(code string) string {
+// trimLines removes indentation and blank lines.
+func trimLines(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {
 		if line = strings.TrimSpace(line); line != "" {

@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/kpng/watchers/file"
 )
 
-// A whole proxy: manifests in a directory, what they mean for node-1, and a backend
-// that prints. Put watchers/kube and backends/nftables in their places, and it serves.
+// A complete proxy for node-1: a watcher of manifests in a directory, the resolver, and a
+// backend that prints the desired state. With watchers/kube and backends/nftables in their
+// place, it serves a cluster.
 func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	backend := localsink.Func(func(ctx context.Context, u *localsink.Update) error {

@@ -3,27 +3,29 @@
 
 package diffstore
 
-// Tombstones returns how many deletions s remembers, and checks that its indexes
-// agree about them.
+// MinTombstones exports minTombstones.
+const MinTombstones = minTombstones
+
+// Tombstones returns the number of tombstones in s, or -1 if its indexes are inconsistent.
 func (s *Store[K, V]) Tombstones() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.graves.Len()
-	if n != s.burials.Len() || n+s.items.Len() != s.log.Len() {
+	n := s.tombstones.len()
+	if n != s.tombstones.byRevision.Len() || n+s.items.Len() != s.log.Len() {
 		return -1
 	}
 	return n
 }
 
-// Tombstones returns how many deletions the fill's store remembers.
+// Tombstones returns the number of tombstones in the store of f.
 func (f *Fill[K, V]) Tombstones() int { return f.tx.s.Tombstones() }
 
-// Sum returns the hash of a value.
+// HasLogSince exports hasLogSince.
+func (s *Snapshot[K, V]) HasLogSince(old *Snapshot[K, V]) bool { return s.hasLogSince(old) }
+
+// Sum returns the content hash of v.
 func (s *Store[K, V]) Sum(v V) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sum(v)
 }
-
-// MinTombstones is what a store remembers for anybody.
-const MinTombstones = minTombstones

@@ -5,78 +5,88 @@ package diffstore
 
 import "iter"
 
-// A Fill is for a caller that always knows the whole wanted state: it says
-// everything, and gets the difference. A round is [Fill.Clear], a [Fill.Set] for
-// each key, and [Fill.Changes]; what differs from the last [Fill.Commit] comes
-// again, round after round, until it is committed. One goroutine may use a fill at
-// a time.
+// A Fill holds the desired state of a target and computes its changes since the state that
+// the target has applied. It suits a caller that renders its whole output each time:
 //
-// A caller that knows what changed needs no new round: Set and Delete alone cost
-// one change each, whatever the number of keys.
+//	f.Clear()              // start with an empty desired state
+//	f.Set(key, value)      // for each key
+//	apply(f.Changes())     // only the keys that differ from the committed state
+//	f.Commit()             // if apply succeeded
+//
+// Changes that are not committed are part of the next Changes again.
+//
+// A caller that has only the changed keys need not call Clear: Set and Delete alone cost
+// time proportional to the changes instead of the number of keys.
+//
+// One goroutine may use a Fill at a time.
 type Fill[K, V any] struct {
-	tx     Tx[K, V] // of a store of its own: nobody else writes it
-	reader *Reader[K, V]
-	last   *Snapshot[K, V] // what Changes was about
-	round  uint64          // kept in each entry that the round has set
-	set    int             // keys that have round; outside of a round, all
+	tx         Tx[K, V] // of a store that only this Fill writes
+	reader     *Reader[K, V]
+	desired    *Snapshot[K, V] // as of the last Changes
+	round      uint64          // number of the current round, stored in each entry it sets
+	setInRound int             // number of entries of the current round
 }
 
-// NewFill returns an empty fill; the arguments are those of [NewTracker].
+// NewFill returns a Fill whose desired and committed state are empty. The arguments are
+// those of [New].
 func NewFill[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Fill[K, V] {
 	s := New(compare, hash)
-	// Entries are born with round 0, which must not look like the present one.
-	return &Fill[K, V]{tx: Tx[K, V]{s}, reader: s.Reader(), last: s.empty, round: 1}
+	// Rounds start at 1 because new entries have round 0.
+	return &Fill[K, V]{tx: Tx[K, V]{s}, reader: s.Reader(), desired: s.empty, round: 1}
 }
 
-// Clear begins a round: what is not set until Changes is deleted.
+// Clear removes all keys from the desired state, in constant time.
 func (f *Fill[K, V]) Clear() {
 	f.round++
-	f.set = 0
+	f.setInRound = 0
 }
 
-// Set gives key a value.
+// Set sets the desired value of key.
 func (f *Fill[K, V]) Set(key K, value V) {
 	e, _ := f.tx.set(key, value)
 	if e.round != f.round {
 		e.round = f.round
-		f.set++
+		f.setInRound++
 	}
 }
 
-// Delete removes key.
+// Delete removes key from the desired state. It has no effect if there is no such key.
 func (f *Fill[K, V]) Delete(key K) {
-	if e, ok := f.tx.delete(key); ok && e.round == f.round {
-		f.set--
+	if e, existed := f.tx.delete(key); existed && e.round == f.round {
+		f.setInRound--
 	}
 }
 
-// Changes ends the round and yields the net difference from what was committed,
-// each key once. It may be called again, with the same result.
+// Changes yields the net changes from the committed to the desired state, each key once.
+// Calling it again without other calls in between returns the same changes. The iterator
+// may be used repeatedly; later calls of other methods do not affect it.
 func (f *Fill[K, V]) Changes() iter.Seq[Change[K, V]] {
-	f.last = f.tx.s.Update(func(tx *Tx[K, V]) {
-		if f.set != tx.Len() {
-			tx.sweep(f.round)
+	f.desired = f.tx.s.Update(func(tx *Tx[K, V]) {
+		if f.setInRound != tx.Len() {
+			tx.deleteOtherRounds(f.round)
 		}
 	})
-	return f.last.Diff(f.reader.Acknowledged())
+	return f.desired.Diff(f.reader.Acknowledged())
 }
 
-// Commit declares what the last call of Changes yielded applied.
-func (f *Fill[K, V]) Commit() { f.reader.Acknowledge(f.last) }
+// Commit records that the changes of the last call of Changes have been applied. It has no
+// effect before the first.
+func (f *Fill[K, V]) Commit() { f.reader.Acknowledge(f.desired) }
 
-// Desired returns the state of the last call of Changes, or the empty state.
-func (f *Fill[K, V]) Desired() *Snapshot[K, V] { return f.last }
+// Desired returns the desired state as of the last call of Changes, which is empty before
+// the first.
+func (f *Fill[K, V]) Desired() *Snapshot[K, V] { return f.desired }
 
-// sweep deletes what round has not set.
-func (tx *Tx[K, V]) sweep(round uint64) {
-	var absent []*entry[K, V]
+// deleteOtherRounds deletes the keys that were not set in the given round.
+func (tx *Tx[K, V]) deleteOtherRounds(round uint64) {
+	var stale []*entry[K, V]
 	tx.s.items.Ascend(func(e *entry[K, V]) bool {
 		if e.round != round {
-			absent = append(absent, e)
+			stale = append(stale, e)
 		}
 		return true
 	})
-	for _, e := range absent {
+	for _, e := range stale {
 		tx.delete(e.key)
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// TestHashTellsApart writes one content after the other: each must be a change.
-func TestHashTellsApart(t *testing.T) {
+// TestHashDistinguishesContents sets each pair of contents one after the other: the second
+// must be a change exactly if it differs.
+func TestHashDistinguishesContents(t *testing.T) {
 	type h = *diffstore.Hash
 	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
 	strings := func(lists ...[]string) func(h) {
@@ -28,7 +29,7 @@ func TestHashTellsApart(t *testing.T) {
 		}
 	}
 	contents := map[string]func(h){
-		"nothing":              func(h) {},
+		"empty":                func(h) {},
 		"true":                 func(h h) { h.Bool(true) },
 		"false":                func(h h) { h.Bool(false) },
 		"256":                  func(h h) { h.Uint(256) },
@@ -54,7 +55,7 @@ func TestHashTellsApart(t *testing.T) {
 		"::/0":                 func(h h) { h.Prefix(prefix("::/0")) },
 		"one, two":             func(h h) { h.Uint(1); h.Uint(2) },
 		"two, one":             func(h h) { h.Uint(2); h.Uint(1) },
-		"one, as a list's end": func(h h) { h.Len(0); h.Uint(1) },
+		"empty list, then one": func(h h) { h.Len(0); h.Uint(1) },
 	}
 	s := diffstore.New(cmp.Compare[int], func(h h, name string) { contents[name](h) })
 	for a := range contents {
@@ -67,7 +68,7 @@ func TestHashTellsApart(t *testing.T) {
 	}
 }
 
-// TestStoresHashDifferently: seeds differ, so nobody can prepare collisions.
-func TestStoresHashDifferently(t *testing.T) {
+// TestStoresHaveDifferentSeeds checks the defence against prepared hash collisions.
+func TestStoresHaveDifferentSeeds(t *testing.T) {
 	require.NotEqual(t, newStore().Sum(1), newStore().Sum(1))
 }

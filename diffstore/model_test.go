@@ -27,7 +27,7 @@ func hashInt(h *diffstore.Hash, v int) { h.Uint(uint64(v)) }
 
 func newStore() *store { return diffstore.New(cmp.Compare[int], hashInt) }
 
-// same is require.Equal without its cost, as models compare millions of times.
+// same is a cheap require.Equal, because the models compare millions of times.
 func same[T comparable](t testing.TB, want, got T, what string) {
 	if want != got {
 		t.Helper()
@@ -35,8 +35,8 @@ func same[T comparable](t testing.TB, want, got T, what string) {
 	}
 }
 
-// A script is the source of decisions of a model test: bytes from the fuzzer or
-// from a seeded generator.
+// A script is the source of a model test's decisions: bytes from the fuzzer or from a
+// seeded generator.
 type script []byte
 
 func (s *script) next(n int) int {
@@ -57,38 +57,38 @@ func randomScript(seed uint64, n int) []byte {
 	return b
 }
 
-// A moment is what a plain map knows of a store at one revision, and the snapshot
-// that must agree with it.
-type moment struct {
+// A version is the expected content of a store at one revision, and the snapshot that must
+// equal it.
+type version struct {
 	snap       *snapshot
 	values     map[int]int
-	touched    map[int]diffstore.Revision // the newest change of each key
+	changedAt  map[int]diffstore.Revision // the newest change of each key
 	rev        diffstore.Revision
 	lastDelete diffstore.Revision
 }
 
-func (m *moment) clone() *moment {
+func (m *version) clone() *version {
 	c := *m
-	c.values, c.touched = maps.Clone(m.values), maps.Clone(m.touched)
+	c.values, c.changedAt = maps.Clone(m.values), maps.Clone(m.changedAt)
 	return &c
 }
 
-// A storeModel runs a store and a plain map side by side.
+// A storeModel applies the same operations to a store and to plain maps.
 type storeModel struct {
-	t        testing.TB
-	store    *store
-	now      *moment
-	kept     []*moment
-	readers  []*diffstore.Reader[int, int]
-	accepted []*moment // of each reader
-	empty    *moment
-	keys     int
+	t            testing.TB
+	store        *store
+	current      *version
+	kept         []*version // older versions to compare with
+	readers      []*diffstore.Reader[int, int]
+	acknowledged []*version // by index of readers
+	empty        *version
+	keys         int // keys are 0 to keys-1
 }
 
 func newStoreModel(t testing.TB, keys int) *storeModel {
 	s := newStore()
-	empty := &moment{snap: s.Snapshot(), values: map[int]int{}, touched: map[int]diffstore.Revision{}}
-	return &storeModel{t: t, store: s, now: empty.clone(), empty: empty, kept: []*moment{empty}, keys: keys}
+	empty := &version{snap: s.Snapshot(), values: map[int]int{}, changedAt: map[int]diffstore.Revision{}}
+	return &storeModel{t: t, store: s, current: empty.clone(), empty: empty, kept: []*version{empty}, keys: keys}
 }
 
 func (m *storeModel) step(s *script) {
@@ -112,39 +112,39 @@ func (m *storeModel) step(s *script) {
 
 // update runs a transaction of n operations.
 func (m *storeModel) update(s *script, n int) {
-	before := m.now.snap
-	revBefore := m.now.rev
-	m.now.snap = m.store.Update(func(tx *tx) {
+	before := m.current.snap
+	revBefore := m.current.rev
+	m.current.snap = m.store.Update(func(tx *tx) {
 		for range n {
 			m.operate(s, tx)
 		}
-		same(m.t, len(m.now.values), tx.Len(), "Len in a transaction")
+		same(m.t, len(m.current.values), tx.Len(), "Len in a transaction")
 	})
-	if m.now.rev == revBefore {
-		same(m.t, before, m.now.snap, "nothing changed, yet there is a new snapshot")
+	if m.current.rev == revBefore {
+		same(m.t, before, m.current.snap, "a new snapshot without a change")
 	} else {
 		<-before.Newer()
 	}
-	same(m.t, m.store.Snapshot(), m.now.snap, "snapshot")
-	same(m.t, m.now.rev, m.now.snap.Revision(), "Revision")
-	graves := m.store.Tombstones()
-	same(m.t, true, graves >= 0, "indexes disagree")
-	same(m.t, true, graves <= max(diffstore.MinTombstones, len(m.now.values)), "too many tombstones")
+	same(m.t, m.store.Snapshot(), m.current.snap, "snapshot")
+	same(m.t, m.current.rev, m.current.snap.Revision(), "Revision")
+	tombstones := m.store.Tombstones()
+	same(m.t, true, tombstones >= 0, "indexes are consistent")
+	same(m.t, true, tombstones <= max(diffstore.MinTombstones, len(m.current.values)), "number of tombstones is bounded")
 }
 
 func (m *storeModel) operate(s *script, tx *tx) {
 	key := s.next(256) * 7 % m.keys
-	old, existed := m.now.values[key]
+	old, existed := m.current.values[key]
 	got, ok := tx.Get(key)
 	same(m.t, existed, ok, "Get in a transaction")
 	same(m.t, old, got, "Get in a transaction")
 	if s.next(3) == 0 {
 		same(m.t, existed, tx.Delete(key), "Delete")
 		if existed {
-			m.now.rev++
-			m.now.lastDelete = m.now.rev
-			m.now.touched[key] = m.now.rev
-			delete(m.now.values, key)
+			m.current.rev++
+			m.current.lastDelete = m.current.rev
+			m.current.changedAt[key] = m.current.rev
+			delete(m.current.values, key)
 		}
 		return
 	}
@@ -152,22 +152,22 @@ func (m *storeModel) operate(s *script, tx *tx) {
 	changed := !existed || old != value
 	same(m.t, changed, tx.Set(key, value), "Set")
 	if changed {
-		m.now.rev++
-		m.now.touched[key] = m.now.rev
-		m.now.values[key] = value
+		m.current.rev++
+		m.current.changedAt[key] = m.current.rev
+		m.current.values[key] = value
 	}
 }
 
-// keep remembers the present moment, in place of an older one when there are many.
+// keep adds the current version to the kept ones, in place of one of them if there are six.
 func (m *storeModel) keep(s *script) {
 	if len(m.kept) < 6 {
-		m.kept = append(m.kept, m.now.clone())
+		m.kept = append(m.kept, m.current.clone())
 		return
 	}
-	m.kept[s.next(len(m.kept))] = m.now.clone()
+	m.kept[s.next(len(m.kept))] = m.current.clone()
 }
 
-// compare asks what lies between two kept moments, in both ways that there are.
+// compare checks Diff between two kept versions, and the order of its changes.
 func (m *storeModel) compare(s *script) {
 	a, b := m.kept[s.next(len(m.kept))], m.kept[s.next(len(m.kept))]
 	if a.rev > b.rev {
@@ -175,61 +175,56 @@ func (m *storeModel) compare(s *script) {
 	}
 	checkDiff(m.t, a.values, b.values, b.snap.Diff(a.snap))
 
-	since := a.rev + diffstore.Revision(s.next(3))
-	changes, err := b.snap.Changes(since)
-	if err != nil {
-		require.ErrorIs(m.t, err, diffstore.ErrCompacted)
-		require.Greater(m.t, b.lastDelete, since, "compacted, yet nothing was deleted")
+	if !b.snap.HasLogSince(a.snap) {
+		require.Greater(m.t, b.lastDelete, a.rev, "compacted without a deletion")
+		last := -1
+		for c := range b.snap.Diff(a.snap) {
+			same(m.t, true, c.Key > last, "changes are in key order")
+			last = c.Key
+		}
 		return
 	}
-	var last diffstore.Revision
-	seen := map[int]bool{}
-	for c := range changes {
-		rev := b.touched[c.Key]
-		same(m.t, true, rev > max(since, last), "a key is too old or out of order")
+	last := a.rev
+	for c := range b.snap.Diff(a.snap) {
+		rev := b.changedAt[c.Key]
+		same(m.t, true, rev > last, "changes are new and in revision order")
 		last = rev
-		seen[c.Key] = true
-		value, exists := b.values[c.Key]
-		same(m.t, change{Key: c.Key, Value: value, Deleted: !exists}, c, "change")
-	}
-	for key, rev := range b.touched {
-		same(m.t, rev > since, seen[key], "a key changed, or did not")
 	}
 }
 
 func (m *storeModel) openOrCloseReader(s *script) {
 	if len(m.readers) < 3 {
 		m.readers = append(m.readers, m.store.Reader())
-		m.accepted = append(m.accepted, m.empty)
+		m.acknowledged = append(m.acknowledged, m.empty)
 		return
 	}
 	if s.next(4) == 0 {
 		i := s.next(len(m.readers))
 		m.readers[i].Close()
 		m.readers = slices.Delete(m.readers, i, i+1)
-		m.accepted = slices.Delete(m.accepted, i, i+1)
+		m.acknowledged = slices.Delete(m.acknowledged, i, i+1)
 	}
 }
 
-// pending checks one reader, and lets it accept what is new, or something older.
+// pending checks a reader and lets it acknowledge the current version, a kept one, or none.
 func (m *storeModel) pending(s *script) {
 	if len(m.readers) == 0 {
 		return
 	}
 	i := s.next(len(m.readers))
 	snap, changes := m.readers[i].Pending()
-	same(m.t, m.now.snap, snap, "pending snapshot")
-	checkDiff(m.t, m.accepted[i].values, m.now.values, changes)
+	same(m.t, m.current.snap, snap, "pending snapshot")
+	checkDiff(m.t, m.acknowledged[i].values, m.current.values, changes)
 	switch s.next(4) {
 	case 0:
-		m.accepted[i] = m.kept[s.next(len(m.kept))]
+		m.acknowledged[i] = m.kept[s.next(len(m.kept))]
 	case 1, 2:
-		m.accepted[i] = m.now.clone()
+		m.acknowledged[i] = m.current.clone()
 	}
-	m.readers[i].Acknowledge(m.accepted[i].snap)
+	m.readers[i].Acknowledge(m.acknowledged[i].snap)
 }
 
-func (m *storeModel) checkSnapshot(at *moment) {
+func (m *storeModel) checkSnapshot(at *version) {
 	same(m.t, at.rev, at.snap.Revision(), "Revision")
 	same(m.t, len(at.values), at.snap.Len(), "Len")
 	keys := slices.Sorted(maps.Keys(at.values))
@@ -254,8 +249,8 @@ func (m *storeModel) checkSnapshot(at *moment) {
 	same(m.t, len(keys), i, "end of From")
 }
 
-// checkDiff checks that changes lead from one state to another, each key once and
-// none in vain.
+// checkDiff checks that changes are exactly the differences between two states, each key
+// once.
 func checkDiff(t testing.TB, from, to map[int]int, changes iter.Seq[change]) {
 	t.Helper()
 	want := map[int]change{}
@@ -272,7 +267,7 @@ func checkDiff(t testing.TB, from, to map[int]int, changes iter.Seq[change]) {
 	got := map[int]change{}
 	for c := range changes {
 		_, twice := got[c.Key]
-		same(t, false, twice, "a key comes twice")
+		same(t, false, twice, "a key is yielded twice")
 		got[c.Key] = c
 	}
 	if !maps.Equal(want, got) {
@@ -289,19 +284,19 @@ func FuzzStore(f *testing.F) {
 		for len(s) > 0 {
 			m.step(&s)
 		}
-		for _, at := range append(m.kept, m.now) {
+		for _, at := range append(m.kept, m.current) {
 			m.checkSnapshot(at)
 		}
 	})
 }
 
-// A fillModel runs a fill and plain maps side by side.
+// A fillModel applies the same operations to a Fill and to plain maps.
 type fillModel struct {
 	t         testing.TB
 	fill      *diffstore.Fill[int, int]
-	present   map[int]int
-	set       map[int]bool // by the present round; nil outside of one
-	wanted    map[int]int
+	present   map[int]int  // includes keys that Clear has removed, until changes
+	set       map[int]bool // keys set since Clear; nil without a Clear since changes
+	desired   map[int]int
 	committed map[int]int
 }
 
@@ -310,7 +305,7 @@ func newFillModel(t testing.TB) *fillModel {
 		t:         t,
 		fill:      diffstore.NewFill(cmp.Compare[int], hashInt),
 		present:   map[int]int{},
-		wanted:    map[int]int{},
+		desired:   map[int]int{},
 		committed: map[int]int{},
 	}
 }
@@ -329,7 +324,7 @@ func (m *fillModel) step(s *script, keys int) {
 		m.changes()
 	case 5:
 		m.fill.Commit()
-		m.committed = m.wanted
+		m.committed = m.desired
 	default:
 		key, value := s.next(keys), s.next(3)
 		m.fill.Set(key, value)
@@ -338,7 +333,7 @@ func (m *fillModel) step(s *script, keys int) {
 			m.set[key] = true
 		}
 	}
-	same(m.t, len(m.wanted), m.fill.Desired().Len(), "Wanted")
+	same(m.t, len(m.desired), m.fill.Desired().Len(), "Desired")
 }
 
 func (m *fillModel) changes() {
@@ -347,10 +342,10 @@ func (m *fillModel) changes() {
 		maps.DeleteFunc(m.present, func(key, _ int) bool { return !m.set[key] })
 		m.set = nil
 	}
-	m.wanted = maps.Clone(m.present)
-	checkDiff(m.t, m.committed, m.wanted, changes)
-	checkDiff(m.t, m.committed, m.wanted, m.fill.Changes())
-	same(m.t, true, maps.Equal(m.wanted, maps.Collect(m.fill.Desired().All())), "Wanted")
+	m.desired = maps.Clone(m.present)
+	checkDiff(m.t, m.committed, m.desired, changes)
+	checkDiff(m.t, m.committed, m.desired, m.fill.Changes())
+	same(m.t, true, maps.Equal(m.desired, maps.Collect(m.fill.Desired().All())), "Desired")
 }
 
 func FuzzFill(f *testing.F) {
@@ -366,8 +361,8 @@ func FuzzFill(f *testing.F) {
 	})
 }
 
-// TestManySteps runs the models for longer than a fuzzer's input is.
-func TestManySteps(t *testing.T) {
+// TestModelsOverManySteps runs the models for longer than the fuzzer's inputs allow.
+func TestModelsOverManySteps(t *testing.T) {
 	store, fill := newStoreModel(t, 60), newFillModel(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200_000 {
@@ -381,13 +376,13 @@ func TestManySteps(t *testing.T) {
 	}
 }
 
-// TestManyDeletions is the part of the model that needs more tombstones than a
-// store remembers at least.
-func TestManyDeletions(t *testing.T) {
+// TestModelBeyondMinTombstones deletes more keys than MinTombstones, so that the store
+// compacts.
+func TestModelBeyondMinTombstones(t *testing.T) {
 	const keys = 3 * diffstore.MinTombstones
 	m := newStoreModel(t, keys)
 	m.readers = append(m.readers, m.store.Reader(), m.store.Reader())
-	m.accepted = append(m.accepted, m.empty, m.empty)
+	m.acknowledged = append(m.acknowledged, m.empty, m.empty)
 	rng := rand.New(rand.NewPCG(3, 4))
 	compacted := false
 	for range 40 {
@@ -400,34 +395,33 @@ func TestManyDeletions(t *testing.T) {
 		m.keep(&s)
 		m.compare(&s)
 		m.pending(&s)
-		_, err := m.now.snap.Changes(0)
-		compacted = compacted || err != nil
+		compacted = compacted || !m.current.snap.HasLogSince(m.empty.snap)
 	}
-	require.True(t, compacted, "the test does not reach what it is for")
+	require.True(t, compacted, "the test never compacts")
 }
 
-// bulk writes the keys from one number to another in one transaction.
-func (m *storeModel) bulk(from, to, what int) {
+// bulk sets the keys between two numbers to value in one transaction; 0 deletes them.
+func (m *storeModel) bulk(from, to, value int) {
 	from, to = min(from, to), max(from, to)
-	m.now.snap = m.store.Update(func(tx *tx) {
+	m.current.snap = m.store.Update(func(tx *tx) {
 		for key := from; key < to; key++ {
-			old, existed := m.now.values[key]
-			if what == 0 {
+			old, existed := m.current.values[key]
+			if value == 0 {
 				if tx.Delete(key) {
-					m.now.rev++
-					m.now.touched[key], m.now.lastDelete = m.now.rev, m.now.rev
-					delete(m.now.values, key)
+					m.current.rev++
+					m.current.changedAt[key], m.current.lastDelete = m.current.rev, m.current.rev
+					delete(m.current.values, key)
 				}
 				continue
 			}
-			tx.Set(key, what)
-			if !existed || old != what {
-				m.now.rev++
-				m.now.touched[key] = m.now.rev
-				m.now.values[key] = what
+			tx.Set(key, value)
+			if !existed || old != value {
+				m.current.rev++
+				m.current.changedAt[key] = m.current.rev
+				m.current.values[key] = value
 			}
 		}
 	})
-	require.Equal(m.t, m.now.rev, m.now.snap.Revision())
-	require.GreaterOrEqual(m.t, m.store.Tombstones(), 0, "indexes disagree")
+	require.Equal(m.t, m.current.rev, m.current.snap.Revision())
+	require.GreaterOrEqual(m.t, m.store.Tombstones(), 0, "indexes are inconsistent")
 }

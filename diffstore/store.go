@@ -4,7 +4,6 @@
 package diffstore
 
 import (
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -13,179 +12,142 @@ import (
 	"github.com/google/btree"
 )
 
-// A Revision numbers the changes of one store: it grows by one with each key that
-// changes, so a transaction may advance it by several. The empty store is at
-// revision 0. Revisions of different stores have nothing to do with each other.
+// A Revision numbers the changes of one store. Each changed key increments it by one, so
+// one transaction may advance it by several. An empty store has revision 0. Revisions of
+// different stores are not comparable.
 type Revision uint64
 
-// ErrCompacted answers a question about changes since a revision whose deletions
-// have been forgotten: the asker must start from a whole snapshot.
-var ErrCompacted = errors.New("diffstore: revision is compacted")
+// treeDegree keeps the path that a write copies below 2 KiB with 100,000 keys.
+const treeDegree = 32
 
-// minTombstones is how many deletions a store remembers for readers that have not
-// accepted them, or for nobody in particular when it has no readers. A store with
-// more items than that remembers as many as it has items, so memory stays
-// proportional to use.
-const minTombstones = 1024
-
-// degree of the trees; 32 keeps a copied path of a write under 2 KiB at 100k items.
-const degree = 32
-
-// An entry is immutable once it is in a tree, but for round.
+// An entry is the newest change of a key. All fields but round are immutable once the
+// entry is in a tree, because snapshots share it.
 type entry[K, V any] struct {
 	key     K
 	value   V
-	hash    uint64
+	hash    uint64 // of value
 	rev     Revision
-	deleted bool
-	round   uint64 // see Fill; guarded by the store's lock
+	deleted bool   // the entry is a tombstone
+	round   uint64 // the Fill round that set the key last; snapshots do not read it
 }
 
 type tree[K, V any] = btree.BTreeG[*entry[K, V]]
 
-// A Store is an ordered set of values with a history. Any number of goroutines may
-// use one.
+// A Store is an ordered, versioned set of keys with values. All its methods may be called
+// concurrently.
 type Store[K, V any] struct {
 	compare func(a, b K) int
 	hash    func(*Hash, V)
 	seed    uint64
-	empty   *Snapshot[K, V] // the store at revision 0
+	empty   *Snapshot[K, V] // the snapshot at revision 0
 
-	mu      sync.Mutex  // serialises writers; readers never take it
-	probe   entry[K, V] // what is looked up, and
-	digest  Hash        // what is hashed: fields, so that neither is allocated
-	items   *tree[K, V]
-	log     *tree[K, V] // newest change of each key, by revision
-	graves  *tree[K, V] // the deletions in log, by key
-	burials *tree[K, V] // the deletions in log, by revision
-	rev     Revision
-	floor   Revision // deletions up to here are forgotten
-	readers map[*Reader[K, V]]struct{}
+	// mu serialises writers and guards the fields below, up to published.
+	mu         sync.Mutex
+	probe      entry[K, V] // lookup key, a field to avoid an allocation per lookup
+	digest     Hash        // hash state, a field to avoid an allocation per hash
+	items      *tree[K, V] // by key
+	log        *tree[K, V] // the newest change of each key and the tombstones, by revision
+	tombstones tombstones[K, V]
+	rev        Revision
+	compacted  Revision // tombstones up to this revision have been removed
+	readers    map[*Reader[K, V]]struct{}
 
 	published atomic.Pointer[Snapshot[K, V]]
 }
 
-// New returns an empty store, ordered by compare, whose values are told apart by
-// what hash writes. Both must be pure functions.
+// New returns an empty store. compare orders the keys; hash writes the content of a value,
+// and two values with the same content are equal. Both must be pure functions.
 func New[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Store[K, V] {
 	byKey := func(a, b *entry[K, V]) bool { return compare(a.key, b.key) < 0 }
-	byRev := func(a, b *entry[K, V]) bool { return a.rev < b.rev }
+	byRevision := func(a, b *entry[K, V]) bool { return a.rev < b.rev }
 	s := &Store[K, V]{
 		compare: compare,
 		hash:    hash,
 		seed:    rand.Uint64(),
-		items:   btree.NewG(degree, byKey),
-		log:     btree.NewG(degree, byRev),
-		graves:  btree.NewG(degree, byKey),
-		burials: btree.NewG(degree, byRev),
+		items:   btree.NewG(treeDegree, byKey),
+		log:     btree.NewG(treeDegree, byRevision),
+		tombstones: tombstones[K, V]{
+			byKey:      btree.NewG(treeDegree, byKey),
+			byRevision: btree.NewG(treeDegree, byRevision),
+		},
 		readers: map[*Reader[K, V]]struct{}{},
 	}
 	s.empty = s.publish()
 	return s
 }
 
-// Update runs fn and publishes all that it changed at once; it returns the
-// snapshot that holds the changes. When fn changes nothing, nobody is woken and
-// the snapshot is the present one; a value that fn changes and changes back has
-// changed. Updates do not overlap: fn must not call Update of the same store, and
-// tx is dead when fn has returned.
+// Update runs fn, publishes all its changes as one snapshot and returns that snapshot. If
+// fn changes nothing, Update returns the current snapshot and closes no Newer channel.
+// Changing a value and changing it back within fn counts as a change.
+//
+// Concurrent calls run one after the other. fn must not call Update of the same store, and
+// tx must not be used after fn returns.
 func (s *Store[K, V]) Update(fn func(tx *Tx[K, V])) *Snapshot[K, V] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fn(&Tx[K, V]{s})
-	if old := s.published.Load(); old.rev == s.rev {
-		return old
+	if current := s.published.Load(); current.rev == s.rev {
+		return current
 	}
 	s.compact()
 	return s.publish()
 }
 
-// Snapshot returns the present state. It takes constant time and no lock.
+// Snapshot returns the current snapshot, in constant time and without a lock.
 func (s *Store[K, V]) Snapshot() *Snapshot[K, V] { return s.published.Load() }
 
-// publish makes the present state the one that readers see, and wakes them.
+// publish makes the written state the current snapshot. s.mu must be held.
 func (s *Store[K, V]) publish() *Snapshot[K, V] {
 	snap := &Snapshot[K, V]{
-		compare: s.compare,
-		items:   s.items.Clone(),
-		log:     s.log.Clone(),
-		rev:     s.rev,
-		floor:   s.floor,
-		newer:   make(chan struct{}),
+		compare:   s.compare,
+		items:     s.items.Clone(),
+		log:       s.log.Clone(),
+		rev:       s.rev,
+		compacted: s.compacted,
+		newer:     make(chan struct{}),
 	}
 	if old := s.published.Swap(snap); old != nil {
-		old.replaced = time.Now()
+		old.replacedAt = time.Now()
 		close(old.newer)
 	}
 	return snap
 }
 
-// compact forgets the deletions that every reader has accepted, and the oldest
-// ones when there are more than minTombstones allows. A reader is hurt by neither:
-// it compares whole snapshots when it must.
-func (s *Store[K, V]) compact() {
-	if s.graves.Len() == 0 {
-		return
-	}
-	accepted := s.floor
-	if len(s.readers) > 0 {
-		accepted = s.rev
-		for r := range s.readers {
-			accepted = min(accepted, r.Acknowledged().rev)
-		}
-	}
-	excess := s.graves.Len() - max(minTombstones, s.items.Len())
-	for ; s.burials.Len() > 0; excess-- {
-		oldest, _ := s.burials.Min()
-		if oldest.rev > accepted && excess <= 0 {
-			return
-		}
-		s.forget(oldest)
-		s.floor = oldest.rev
-	}
-}
-
-// bury remembers that a key is gone, and forget ends that.
-func (s *Store[K, V]) bury(grave *entry[K, V]) {
-	s.graves.ReplaceOrInsert(grave)
-	s.burials.ReplaceOrInsert(grave)
-	s.log.ReplaceOrInsert(grave)
-}
-
-func (s *Store[K, V]) forget(grave *entry[K, V]) {
-	s.graves.Delete(grave)
-	s.burials.Delete(grave)
-	s.log.Delete(grave)
-}
-
-// A Tx changes a store within [Store.Update]. It sees its own writes.
+// A Tx changes a store within [Store.Update]. Its reads include its own writes.
 type Tx[K, V any] struct{ s *Store[K, V] }
 
 // Get returns the value of key.
 func (tx *Tx[K, V]) Get(key K) (value V, ok bool) {
-	if e, ok := tx.s.items.Get(tx.s.at(key)); ok {
+	if e, ok := tx.s.items.Get(tx.s.lookup(key)); ok {
 		return e.value, true
 	}
 	return value, false
 }
 
-// Set gives key a value, and reports whether that is a change.
+// Set sets the value of key and reports whether that changed the store.
 func (tx *Tx[K, V]) Set(key K, value V) bool {
 	_, changed := tx.set(key, value)
 	return changed
 }
 
-// Delete removes key, and reports whether it was there.
+// Delete removes key and reports whether it existed.
 func (tx *Tx[K, V]) Delete(key K) bool {
 	_, existed := tx.delete(key)
 	return existed
 }
 
-// set returns the entry that key has afterwards.
+// Ascend calls yield for each key >= from and its value, in key order, until yield returns
+// false. yield must not write to the transaction.
+func (tx *Tx[K, V]) Ascend(from K, yield func(K, V) bool) { ascend(tx.s.items, from, yield) }
+
+// Len returns the number of keys.
+func (tx *Tx[K, V]) Len() int { return tx.s.items.Len() }
+
+// set returns the entry of key after the write.
 func (tx *Tx[K, V]) set(key K, value V) (e *entry[K, V], changed bool) {
 	s := tx.s
 	hash := s.sum(value)
-	old, exists := s.items.Get(s.at(key))
+	old, exists := s.items.Get(s.lookup(key))
 	if exists && old.hash == hash {
 		return old, false
 	}
@@ -193,8 +155,9 @@ func (tx *Tx[K, V]) set(key K, value V) (e *entry[K, V], changed bool) {
 	if exists {
 		e.round = old.round
 		s.log.Delete(old)
-	} else if grave, ok := s.graves.Get(e); ok {
-		s.forget(grave)
+	} else if tombstone, ok := s.tombstones.byKey.Get(e); ok {
+		s.tombstones.remove(tombstone)
+		s.log.Delete(tombstone)
 	}
 	s.rev++
 	e.rev = s.rev
@@ -203,32 +166,28 @@ func (tx *Tx[K, V]) set(key K, value V) (e *entry[K, V], changed bool) {
 	return e, true
 }
 
-// delete returns the entry that key had.
+// delete returns the removed entry of key.
 func (tx *Tx[K, V]) delete(key K) (old *entry[K, V], existed bool) {
 	s := tx.s
-	old, existed = s.items.Delete(s.at(key))
+	old, existed = s.items.Delete(s.lookup(key))
 	if !existed {
 		return nil, false
 	}
 	s.log.Delete(old)
 	s.rev++
-	s.bury(&entry[K, V]{key: old.key, rev: s.rev, deleted: true})
+	tombstone := &entry[K, V]{key: old.key, rev: s.rev, deleted: true}
+	s.tombstones.add(tombstone)
+	s.log.ReplaceOrInsert(tombstone)
 	return old, true
 }
 
-// Ascend calls yield for each key and value from the first key not before from,
-// in order, until yield returns false. yield must not write to the transaction.
-func (tx *Tx[K, V]) Ascend(from K, yield func(K, V) bool) { ascend(tx.s.items, from, yield) }
-
-// Len returns the number of keys.
-func (tx *Tx[K, V]) Len() int { return tx.s.items.Len() }
-
-// at returns an entry to look key up with.
-func (s *Store[K, V]) at(key K) *entry[K, V] {
+// lookup returns an entry for finding key in a tree. It is valid until the next call.
+func (s *Store[K, V]) lookup(key K) *entry[K, V] {
 	s.probe.key = key
 	return &s.probe
 }
 
+// sum returns the content hash of v.
 func (s *Store[K, V]) sum(v V) uint64 {
 	s.digest.digest.ResetWithSeed(s.seed)
 	s.hash(&s.digest, v)

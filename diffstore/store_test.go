@@ -6,7 +6,6 @@ package diffstore_test
 import (
 	"iter"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -46,13 +45,13 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func TestEqualWriteIsNoChange(t *testing.T) {
+func TestEqualWriteIsNotAChange(t *testing.T) {
 	s := newStore()
 	before := set(s, 1, 10, 2, 20)
 	for name, fn := range map[string]func(tx *tx){
-		"nothing at all":          func(*tx) {},
-		"an equal value":          func(tx *tx) { require.False(t, tx.Set(1, 10)) },
-		"a key that is not there": func(tx *tx) { require.False(t, tx.Delete(3)) },
+		"no operation":         func(*tx) {},
+		"set an equal value":   func(tx *tx) { require.False(t, tx.Set(1, 10)) },
+		"delete an absent key": func(tx *tx) { require.False(t, tx.Delete(3)) },
 		"only reads": func(tx *tx) {
 			v, ok := tx.Get(1)
 			require.True(t, ok)
@@ -70,28 +69,28 @@ func TestEqualWriteIsNoChange(t *testing.T) {
 	require.Equal(t, before.Revision()+1, after.Revision())
 }
 
-func TestRevisionCountsKeys(t *testing.T) {
+func TestRevisionCountsChangedKeys(t *testing.T) {
 	s := newStore()
 	require.EqualValues(t, 0, s.Snapshot().Revision())
 	require.EqualValues(t, 3, set(s, 1, 1, 2, 2, 3, 3).Revision())
 	require.EqualValues(t, 5, del(s, 1, 2, 9).Revision())
 }
 
-func TestTransactionIsPublishedAtOnce(t *testing.T) {
+func TestTransactionIsAtomic(t *testing.T) {
 	s := newStore()
 	set(s, 1, 1)
 	s.Update(func(tx *tx) {
 		tx.Set(2, 2)
 		tx.Delete(1)
-		require.Equal(t, map[int]int{1: 1}, values(s.Snapshot()), "nobody sees half of it, or waits")
+		require.Equal(t, map[int]int{1: 1}, values(s.Snapshot()), "a snapshot within a transaction is the one before it")
 		var seen []int
 		tx.Ascend(0, func(k, _ int) bool { seen = append(seen, k); return true })
-		require.Equal(t, []int{2}, seen, "a transaction sees its own writes")
+		require.Equal(t, []int{2}, seen, "a transaction reads its own writes")
 	})
 	require.Equal(t, map[int]int{2: 2}, values(s.Snapshot()))
 }
 
-func TestSnapshotsAreIsolated(t *testing.T) {
+func TestSnapshotsAreImmutable(t *testing.T) {
 	s := newStore()
 	var snaps []*snapshot
 	var want []map[int]int
@@ -110,7 +109,7 @@ func TestSnapshotsAreIsolated(t *testing.T) {
 	}
 }
 
-func TestOrder(t *testing.T) {
+func TestKeysAreOrdered(t *testing.T) {
 	s := newStore()
 	set(s, 5, 0, 1, 0, 9, 0, 3, 0)
 	keys := func(seq iter.Seq2[int, int]) (keys []int) {
@@ -125,61 +124,53 @@ func TestOrder(t *testing.T) {
 	require.Empty(t, keys(s.Snapshot().From(10)))
 }
 
-func TestChanges(t *testing.T) {
+func TestDiffIsOrderedByRevision(t *testing.T) {
 	s := newStore()
 	set(s, 1, 10, 2, 20, 3, 30)
-	since := s.Snapshot().Revision()
-	gone := func(key int) change { return change{Key: key, Deleted: true} }
+	old := s.Snapshot()
+	deleted := func(key int) change { return change{Key: key, Deleted: true} }
 	for _, c := range []struct {
 		name string
 		do   func()
 		want []change
 	}{
-		{"nothing", func() {}, nil},
-		{"a change", func() { set(s, 2, 21) }, []change{{Key: 2, Value: 21}}},
-		{"again: only the newest counts", func() { set(s, 2, 22) }, []change{{Key: 2, Value: 22}}},
-		{"another: oldest first", func() { set(s, 1, 11) }, []change{{Key: 2, Value: 22}, {Key: 1, Value: 11}}},
-		{"a delete", func() { del(s, 2) }, []change{{Key: 1, Value: 11}, gone(2)}},
-		{"added and deleted", func() { set(s, 4, 40); del(s, 4) }, []change{{Key: 1, Value: 11}, gone(2), gone(4)}},
-		{"there again", func() { set(s, 2, 20) }, []change{{Key: 1, Value: 11}, gone(4), {Key: 2, Value: 20}}},
+		{"no change", func() {}, nil},
+		{"one change", func() { set(s, 2, 21) }, []change{{Key: 2, Value: 21}}},
+		{"a second change of a key replaces the first", func() { set(s, 2, 22) }, []change{{Key: 2, Value: 22}}},
+		{"a second key comes after the first", func() { set(s, 1, 11) }, []change{{Key: 2, Value: 22}, {Key: 1, Value: 11}}},
+		{"a deletion moves its key to the end", func() { del(s, 2) }, []change{{Key: 1, Value: 11}, deleted(2)}},
+		{"a key that is added and deleted is left out", func() { set(s, 4, 40); del(s, 4) }, []change{{Key: 1, Value: 11}, deleted(2)}},
+		{"a key that is set again moves to the end", func() { set(s, 3, 31); set(s, 2, 23) }, []change{{Key: 1, Value: 11}, {Key: 3, Value: 31}, {Key: 2, Value: 23}}},
 	} {
 		c.do()
-		changes, err := s.Snapshot().Changes(since)
-		require.NoError(t, err, c.name)
+		require.True(t, s.Snapshot().HasLogSince(old), c.name)
+		changes := s.Snapshot().Diff(old)
 		require.Equal(t, c.want, slices.Collect(changes), c.name)
 		require.Equal(t, slices.Collect(changes), slices.Collect(changes), "an iterator can be used again")
 	}
 }
 
-func TestChangesSinceTheFuture(t *testing.T) {
+func TestDiffFromNewerSnapshotIsEmpty(t *testing.T) {
 	s := newStore()
-	snap := set(s, 1, 1)
-	for _, since := range []diffstore.Revision{1, 2, math.MaxUint64} {
-		changes, err := snap.Changes(since)
-		require.NoError(t, err)
-		require.Empty(t, slices.Collect(changes), since)
-	}
+	older := set(s, 1, 1)
+	require.Empty(t, slices.Collect(older.Diff(set(s, 2, 2))))
 }
 
-func TestCompactedRevision(t *testing.T) {
+func TestCompactionLimitsTheLog(t *testing.T) {
 	s := newStore()
 	r := s.Reader()
 	defer r.Close()
-	set(s, 1, 1, 2, 2)
-	del(s, 1) // revision 3
-	r.Acknowledge(s.Snapshot())
-	old := s.Snapshot()
-	snap := set(s, 3, 3)
-	_, err := snap.Changes(2)
-	require.ErrorIs(t, err, diffstore.ErrCompacted)
-	changes, err := snap.Changes(3)
-	require.NoError(t, err)
-	require.Equal(t, []change{{Key: 3, Value: 3}}, slices.Collect(changes))
-	_, err = old.Changes(0)
-	require.NoError(t, err, "a snapshot keeps what it remembers")
+	beforeDelete := set(s, 1, 1, 2, 2)
+	afterDelete := del(s, 1)
+	r.Acknowledge(afterDelete)
+	current := set(s, 3, 3)
+	require.False(t, current.HasLogSince(beforeDelete))
+	require.True(t, current.HasLogSince(afterDelete))
+	require.Equal(t, []change{{Key: 3, Value: 3}}, slices.Collect(current.Diff(afterDelete)))
+	require.True(t, afterDelete.HasLogSince(beforeDelete), "compaction does not affect older snapshots")
 }
 
-// TestDiffIsNet compares with what plain maps say, before compaction and after.
+// TestDiffIsNet covers Diff by the log and, after compaction, by keys.
 func TestDiffIsNet(t *testing.T) {
 	s := newStore()
 	set(s, 1, 10, 2, 20, 3, 30, 5, 50)
@@ -190,7 +181,7 @@ func TestDiffIsNet(t *testing.T) {
 	del(s, 3) // deleted
 	set(s, 4, 40)
 	del(s, 4) // added and deleted
-	del(s, 5) // deleted and there again
+	del(s, 5) // deleted and added again
 	set(s, 5, 50)
 	set(s, 6, 60) // added
 
@@ -202,15 +193,14 @@ func TestDiffIsNet(t *testing.T) {
 	defer r.Close()
 	r.Acknowledge(s.Snapshot())
 	set(s, 7, 70)
-	_, err := s.Snapshot().Changes(old.Revision())
-	require.ErrorIs(t, err, diffstore.ErrCompacted)
+	require.False(t, s.Snapshot().HasLogSince(old))
 	want = append(want, change{Key: 7, Value: 70})
-	require.Equal(t, want, slices.Collect(s.Snapshot().Diff(old)), "the same without a memory")
+	require.Equal(t, want, slices.Collect(s.Snapshot().Diff(old)), "the same after compaction")
 }
 
-// TestStoppingEarly leaves every iterator in its middle: nothing more is yielded,
-// and nothing is left behind.
-func TestStoppingEarly(t *testing.T) {
+// TestIteratorsStopEarly breaks out of each iterator at every position. goleak proves that
+// no coroutine is left.
+func TestIteratorsStopEarly(t *testing.T) {
 	s := newStore()
 	old := set(s, 1, 1, 2, 2, 3, 3, 8, 8)
 	s.Update(func(tx *tx) {
@@ -219,19 +209,20 @@ func TestStoppingEarly(t *testing.T) {
 		tx.Set(2, 0)
 		tx.Set(5, 5)
 	})
-	changes, err := s.Snapshot().Changes(0)
-	require.NoError(t, err)
+	require.True(t, s.Snapshot().HasLogSince(old))
 	pairs := func(seq iter.Seq2[int, int]) iter.Seq[change] {
 		return func(yield func(change) bool) { seq(func(k, v int) bool { return yield(change{Key: k, Value: v}) }) }
 	}
 	all := map[string]iter.Seq[change]{
 		"All": pairs(s.Snapshot().All()), "From": pairs(s.Snapshot().From(1)),
-		"Changes": changes, "Diff": s.Snapshot().Diff(old),
+		"Diff by the log": s.Snapshot().Diff(old),
 	}
 	r := s.Reader()
 	defer r.Close()
 	r.Acknowledge(s.Snapshot())
-	all["Diff without a memory"] = set(s, 6, 6).Diff(old)
+	compacted := set(s, 6, 6)
+	require.False(t, compacted.HasLogSince(old))
+	all["Diff by keys"] = compacted.Diff(old)
 	for name, seq := range all {
 		whole := slices.Collect(seq)
 		for n := range whole {
@@ -247,23 +238,23 @@ func TestStoppingEarly(t *testing.T) {
 	}
 }
 
-func TestReader(t *testing.T) {
+func TestReaderYieldsChangesUntilAcknowledged(t *testing.T) {
 	s := newStore()
 	set(s, 1, 1, 2, 2)
 	r := s.Reader()
 	require.Zero(t, r.Acknowledged().Len())
-	require.True(t, isClosed(r.Acknowledged().Newer()), "there is something newer than nothing")
+	require.True(t, isClosed(r.Acknowledged().Newer()), "the empty snapshot is outdated")
 
 	snap, changes := r.Pending()
-	require.Equal(t, []change{{Key: 1, Value: 1}, {Key: 2, Value: 2}}, slices.Collect(changes), "at first, everything")
+	require.Equal(t, []change{{Key: 1, Value: 1}, {Key: 2, Value: 2}}, slices.Collect(changes), "all keys are pending at first")
 	set(s, 3, 3)
 	_, changes = r.Pending()
-	require.Len(t, slices.Collect(changes), 3, "again, as nothing was accepted")
+	require.Len(t, slices.Collect(changes), 3, "unacknowledged changes are yielded again")
 
 	r.Acknowledge(snap)
 	require.Same(t, snap, r.Acknowledged())
 	_, changes = r.Pending()
-	require.Equal(t, []change{{Key: 3, Value: 3}}, slices.Collect(changes), "what came after the accepted one")
+	require.Equal(t, []change{{Key: 3, Value: 3}}, slices.Collect(changes), "only changes after the acknowledged snapshot")
 
 	now := del(s, 1, 3)
 	_, changes = r.Pending()
@@ -274,12 +265,12 @@ func TestReader(t *testing.T) {
 
 	r.Acknowledge(snap)
 	_, changes = r.Pending()
-	require.Equal(t, []change{{Key: 1, Deleted: true}}, slices.Collect(changes), "one can go back")
+	require.Equal(t, []change{{Key: 1, Deleted: true}}, slices.Collect(changes), "an older snapshot can be acknowledged")
 	r.Close()
 	r.Close()
 }
 
-func TestReaderOfEmptyStore(t *testing.T) {
+func TestReaderOfEmptyStoreHasNoChanges(t *testing.T) {
 	s := newStore()
 	r := s.Reader()
 	defer r.Close()
@@ -290,15 +281,15 @@ func TestReaderOfEmptyStore(t *testing.T) {
 	require.True(t, isClosed(snap.Newer()))
 }
 
-// TestTombstones proves that memory is bounded whatever the readers do.
-func TestTombstones(t *testing.T) {
+// TestTombstonesAreBounded checks the bound for each behaviour of readers.
+func TestTombstonesAreBounded(t *testing.T) {
 	churn := func(s *store, rounds int, each func()) (highest int) {
 		for i := range rounds {
 			set(s, i, i)
 			del(s, i)
 			each()
 			n := s.Tombstones()
-			require.GreaterOrEqual(t, n, 0, "indexes disagree")
+			require.GreaterOrEqual(t, n, 0, "indexes are inconsistent")
 			highest = max(highest, n)
 		}
 		return highest
@@ -308,7 +299,7 @@ func TestTombstones(t *testing.T) {
 	t.Run("no reader", func(t *testing.T) {
 		require.Equal(t, diffstore.MinTombstones, churn(newStore(), rounds, func() {}))
 	})
-	t.Run("a stuck reader", func(t *testing.T) {
+	t.Run("a reader that never acknowledges", func(t *testing.T) {
 		s := newStore()
 		set(s, -1, -1)
 		r := s.Reader()
@@ -317,15 +308,15 @@ func TestTombstones(t *testing.T) {
 		require.Equal(t, diffstore.MinTombstones, churn(s, rounds, func() {}))
 		del(s, -1)
 		_, changes := r.Pending()
-		require.Equal(t, []change{{Key: -1, Deleted: true}}, slices.Collect(changes), "and it still gets what it missed")
+		require.Equal(t, []change{{Key: -1, Deleted: true}}, slices.Collect(changes), "the reader still gets the net changes")
 	})
-	t.Run("a reader that advances", func(t *testing.T) {
+	t.Run("a reader that acknowledges each snapshot", func(t *testing.T) {
 		s := newStore()
 		r := s.Reader()
 		defer r.Close()
 		require.LessOrEqual(t, churn(s, rounds, func() { r.Acknowledge(s.Snapshot()) }), 2)
 	})
-	t.Run("what a reader has not accepted is remembered", func(t *testing.T) {
+	t.Run("an unacknowledged tombstone is kept", func(t *testing.T) {
 		s := newStore()
 		r := s.Reader()
 		defer r.Close()
@@ -334,19 +325,18 @@ func TestTombstones(t *testing.T) {
 		del(s, 1)
 		set(s, 3, 3)
 		require.Equal(t, 1, s.Tombstones())
-		_, err := s.Snapshot().Changes(r.Acknowledged().Revision())
-		require.NoError(t, err)
+		require.True(t, s.Snapshot().HasLogSince(r.Acknowledged()))
 	})
-	t.Run("the slowest reader counts", func(t *testing.T) {
+	t.Run("the slowest reader deterreconstructeds the tombstones", func(t *testing.T) {
 		s := newStore()
 		fast, slow := s.Reader(), s.Reader()
 		defer fast.Close()
 		require.Equal(t, 100, churn(s, 100, func() { fast.Acknowledge(s.Snapshot()) }))
 		slow.Close()
 		set(s, 1, 1)
-		require.Zero(t, s.Tombstones(), "but not when it is closed")
+		require.Zero(t, s.Tombstones(), "a closed reader needs no tombstones")
 	})
-	t.Run("as many as there are items", func(t *testing.T) {
+	t.Run("as many as there are keys", func(t *testing.T) {
 		const items = 3 * diffstore.MinTombstones
 		s := newStore()
 		s.Update(func(tx *tx) {
@@ -356,7 +346,7 @@ func TestTombstones(t *testing.T) {
 		})
 		require.Equal(t, items, churn(s, 2*items, func() {}))
 	})
-	t.Run("a key that is there again has none", func(t *testing.T) {
+	t.Run("a key that is set again has none", func(t *testing.T) {
 		s := newStore()
 		for i := range 100 {
 			set(s, 1, i)
@@ -367,9 +357,9 @@ func TestTombstones(t *testing.T) {
 	})
 }
 
-// TestConcurrentReaders has readers follow a writer, each of which must arrive at
-// the writer's state by what is pending alone.
-func TestConcurrentReaders(t *testing.T) {
+// TestConcurrentReadersConverge has readers reconstruct the writer's state from pending
+// changes alone.
+func TestConcurrentReadersConverge(t *testing.T) {
 	const keys, writes, last = 50, 3000, -1
 	s := newStore()
 	var wg sync.WaitGroup
@@ -377,18 +367,18 @@ func TestConcurrentReaders(t *testing.T) {
 		r := s.Reader()
 		wg.Go(func() {
 			defer r.Close()
-			mine := map[int]int{}
+			reconstructed := map[int]int{}
 			for {
 				snap, changes := r.Pending()
 				for c := range changes {
 					if c.Deleted {
-						delete(mine, c.Key)
+						delete(reconstructed, c.Key)
 					} else {
-						mine[c.Key] = c.Value
+						reconstructed[c.Key] = c.Value
 					}
 				}
-				if !maps.Equal(mine, values(snap)) {
-					t.Error("the differences do not add up to the snapshot")
+				if !maps.Equal(reconstructed, values(snap)) {
+					t.Error("the changes do not add up to the snapshot")
 					return
 				}
 				r.Acknowledge(snap)
@@ -411,8 +401,7 @@ func TestConcurrentReaders(t *testing.T) {
 	wg.Wait()
 }
 
-// TestConcurrentWriters proves that no update is lost.
-func TestConcurrentWriters(t *testing.T) {
+func TestConcurrentWritersLoseNoUpdate(t *testing.T) {
 	s := newStore()
 	var wg sync.WaitGroup
 	for range 4 {

@@ -6,9 +6,7 @@ package localsink_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
@@ -17,34 +15,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A recorder is a sink that answers as it is told and writes down its calls in a
-// list that it shares with others.
-type recorder struct {
-	name  string
-	err   error
-	calls *[]string
-}
-
-func (r *recorder) Sync(_ context.Context, u *localsink.Update) error {
-	*r.calls = append(*r.calls, r.name+" "+u.Node.Name)
-	return r.err
-}
-
-// recorders returns a sink for each error, named a, b, c...
-func recorders(errs ...error) (calls *[]string, sinks []localsink.Sink) {
-	calls = &[]string{}
-	for i, err := range errs {
-		sinks = append(sinks, &recorder{name: string(rune('a' + i)), err: err, calls: calls})
-	}
-	return calls, sinks
-}
-
-func update(node string) *localsink.Update {
-	return &localsink.Update{Node: &localsink.Node{Name: node}}
-}
-
-func TestFunc(t *testing.T) {
-	failed, u := errors.New("failed"), update("n")
+func TestFuncCallsTheFunction(t *testing.T) {
+	failed, u := errors.New("failed"), &localsink.Update{}
 	var sink localsink.Sink = localsink.Func(func(ctx context.Context, got *localsink.Update) error {
 		require.Equal(t, t.Context(), ctx)
 		require.Same(t, u, got)
@@ -53,121 +25,10 @@ func TestFunc(t *testing.T) {
 	require.Equal(t, failed, sink.Sync(t.Context(), u))
 }
 
-func TestTeeAndChain(t *testing.T) {
-	one, two := errors.New("one"), errors.New("two")
-	for _, c := range []struct {
-		name   string
-		errs   []error
-		tee    string // who is called
-		chain  string
-		failed []error // of Tee; Chain has the first of them
-	}{
-		{"nobody", nil, "", "", nil},
-		{"OP-15 all well", []error{nil, nil, nil}, "a n, b n, c n", "a n, b n, c n", nil},
-		{"OP-15 the first fails", []error{one, nil}, "a n, b n", "a n", []error{one}},
-		{"OP-15 the middle fails", []error{nil, one, nil}, "a n, b n, c n", "a n, b n", []error{one}},
-		{"two fail", []error{one, nil, two}, "a n, b n, c n", "a n", []error{one, two}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			calls, sinks := recorders(c.errs...)
-			err := localsink.Tee(sinks...).Sync(t.Context(), update("n"))
-			require.Equal(t, c.tee, strings.Join(*calls, ", "))
-			require.Equal(t, len(c.failed) > 0, err != nil)
-			for _, failed := range c.failed {
-				require.ErrorIs(t, err, failed)
-			}
-
-			calls, sinks = recorders(c.errs...)
-			err = localsink.Chain(sinks...).Sync(t.Context(), update("n"))
-			require.Equal(t, c.chain, strings.Join(*calls, ", "))
-			require.Equal(t, len(c.failed) > 0, err != nil)
-			for i, failed := range c.failed {
-				require.Equal(t, i == 0, errors.Is(err, failed))
-			}
-		})
-	}
-}
-
-// TestFailedTeeAsksAgain: nothing was accepted, so all see the update again.
-func TestFailedTeeAsksAgain(t *testing.T) {
-	calls, sinks := recorders(nil, errors.New("failed"))
-	tee := localsink.Tee(sinks...)
-	require.Error(t, tee.Sync(t.Context(), update("1")))
-	sinks[1].(*recorder).err = nil
-	require.NoError(t, tee.Sync(t.Context(), update("2")))
-	require.Equal(t, []string{"a 1", "b 1", "a 2", "b 2"}, *calls)
-}
-
-func TestGroupsNest(t *testing.T) {
-	failed := errors.New("failed")
-	calls, s := recorders(nil, failed, nil, nil)
-	err := localsink.Tee(localsink.Chain(s[0], s[1], s[2]), s[3]).Sync(t.Context(), update("n"))
-	require.ErrorIs(t, err, failed)
-	require.Equal(t, []string{"a n", "b n", "d n"}, *calls)
-}
-
-// A decorator is a wrapper of somebody else's.
-type decorator struct{ localsink.Sink }
-
-func (d decorator) Sinks() []localsink.Sink { return []localsink.Sink{d.Sink} }
-
-// A healer is a sink with an optional interface.
-type healer struct{ recorder }
-
-func (*healer) ResyncRequested() <-chan struct{} { return nil }
-
-func TestWalk(t *testing.T) {
-	_, s := recorders(nil, nil)
-	h := &healer{}
-	chain := localsink.Chain(s[1], h)
-	wrapped := decorator{chain}
-	tee := localsink.Tee(wrapped, s[0])
-
-	all := []localsink.Sink{tee, wrapped, chain, s[1], h, s[0]}
-	require.Equal(t, all, slices.Collect(localsink.Walk(tee)))
-	require.Equal(t, []localsink.Sink{s[0]}, slices.Collect(localsink.Walk(s[0])))
-	for n := range all {
-		var got []localsink.Sink
-		for sink := range localsink.Walk(tee) {
-			got = append(got, sink)
-			if len(got) == n+1 {
-				break
-			}
-		}
-		require.Equal(t, all[:n+1], got, "one may stop anywhere")
-	}
-
-	var repairers []localsink.ResyncRequester
-	for sink := range localsink.Walk(tee) {
-		if r, ok := sink.(localsink.ResyncRequester); ok {
-			repairers = append(repairers, r)
-		}
-	}
-	require.Equal(t, []localsink.ResyncRequester{h}, repairers)
-}
-
-// TestStandardLibraryOnly: whoever writes a backend takes on no dependencies.
-func TestStandardLibraryOnly(t *testing.T) {
+// TestContractImportsOnlyTheStandardLibrary keeps backends free of dependencies.
+func TestContractImportsOnlyTheStandardLibrary(t *testing.T) {
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
 	out, err := list.Output()
 	require.NoError(t, err)
 	require.Equal(t, []string{"sigs.k8s.io/kpng/localsink"}, strings.Fields(string(out)))
-}
-
-func ExampleFunc() {
-	var sink localsink.Sink = localsink.Func(func(_ context.Context, u *localsink.Update) error {
-		for _, s := range u.Changed {
-			fmt.Println("serve", s.Name)
-		}
-		for _, s := range u.Removed {
-			fmt.Println("forget", s.Name)
-		}
-		return nil
-	})
-	web := &localsink.Service{Name: localsink.ServiceName{Namespace: "default", Name: "web"}}
-	_ = sink.Sync(context.Background(), &localsink.Update{Changed: []*localsink.Service{web}})
-	_ = sink.Sync(context.Background(), &localsink.Update{Removed: []*localsink.Service{web}})
-	// Output:
-	// serve default/web
-	// forget default/web
 }

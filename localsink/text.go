@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Text returns s for people to read and for tests to compare: every field that is
-// set, one fact a line, in a stable order.
+// Text returns a human-readable description of s with all its content, one item per line,
+// in a stable order. Its format may change; programs should not parse it.
 func (s *Service) Text() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, s.Name)
 	for i := range s.Ports {
-		s.Ports[i].write(&b)
+		s.Ports[i].writeText(&b)
 	}
 	if s.HealthCheck != nil {
 		fmt.Fprintf(&b, "  health check on port %d: %d local endpoints\n", s.HealthCheck.Port, s.HealthCheck.LocalEndpoints)
@@ -25,7 +25,7 @@ func (s *Service) Text() string {
 	return b.String()
 }
 
-func (p *Port) write(b *strings.Builder) {
+func (p *Port) writeText(b *strings.Builder) {
 	fmt.Fprintf(b, "  port %q %s", p.Name, p.Protocol)
 	if p.Affinity > 0 {
 		fmt.Fprintf(b, ", affinity %s", p.Affinity)
@@ -41,13 +41,13 @@ func (p *Port) write(b *strings.Builder) {
 		}
 		fmt.Fprintln(b)
 		for _, r := range fe.Routes {
-			fmt.Fprintf(b, "      %s -> %s\n", r.From, p.target(r))
+			fmt.Fprintf(b, "      %s -> %s\n", r.From, p.targetText(r))
 		}
 	}
 }
 
-// target describes where a route leads.
-func (p *Port) target(r Route) string {
+// targetText describes the pool of a route, or the verdict if the pool is empty.
+func (p *Port) targetText(r Route) string {
 	if r.Pool < 0 || r.Pool >= len(p.Pools) {
 		return fmt.Sprintf("pool %d, which does not exist", r.Pool)
 	}

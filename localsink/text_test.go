@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-func TestText(t *testing.T) {
+func TestTextHasAllContent(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	s := &localsink.Service{
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
@@ -34,19 +34,21 @@ func TestText(t *testing.T) {
 				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true}, {Addr: addr("10.1.0.2:8080")}}},
 				{},
 			},
+			Draining: []netip.AddrPort{addr("10.1.0.3:8080")},
 		}},
 		HealthCheck: &localsink.HealthCheck{Port: 30000, LocalEndpoints: 1},
-		Problems:    []localsink.Problem{{Object: "Service default/web", Field: "spec.externalIPs[0]", Message: "is no address"}},
+		Problems:    []localsink.Problem{{Object: "Service default/web", Field: "spec.externalIPs[0]", Message: "invalid address"}},
 	}
 	require.Equal(t, `default/web
   port "http" TCP, affinity 1h0m0s
+    retained: [10.1.0.3:8080]
     ClusterIP 10.0.0.1:80
       LocalPods -> 10.1.0.1:8080(local) 10.1.0.2:8080
       Anyone -> 10.1.0.1:8080(local) 10.1.0.2:8080 masqueraded
     LoadBalancer 192.0.2.1:80 for [198.51.100.0/24]
       Anyone -> drop
   health check on port 30000: 1 local endpoints
-  problem: Service default/web: spec.externalIPs[0]: is no address
+  problem: Service default/web: spec.externalIPs[0]: invalid address
 `, s.Text())
 	require.Equal(t, "/\n", (&localsink.Service{}).Text())
 }

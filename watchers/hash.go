@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// Each hash covers the whole content of a fact; a test mutates every field to
-// prove it.
+// Each hash method writes the whole content of an object. A test changes each field to prove
+// that none is missing.
 
 func (s *Service) hash(h *diffstore.Hash) {
 	h.String(s.Name.Namespace)

@@ -5,7 +5,6 @@ package watchers
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -16,15 +15,13 @@ import (
 	"sigs.k8s.io/kpng/diffstore"
 )
 
-// notContent are the fields that are documented to be no content.
-var notContent = map[string]bool{"EndpointSlice.TriggerTime": true}
-
-// TestHashCoversEveryField changes every field of every fact, one at a time: the
-// content must be another one, so that no change is lost.
+// TestHashCoversEveryField changes each field of each kind of object in turn, which must
+// change the content.
 func TestHashCoversEveryField(t *testing.T) {
+	notContent := map[string]bool{"EndpointSlice.TriggerTime": true} // as documented
 	for _, c := range []struct {
 		zero   Object
-		fields int // a lower bound, so that the walk cannot quietly become shorter
+		fields int // a lower bound, in case the walk misses some
 	}{
 		{&Service{}, 28},
 		{&EndpointSlice{}, 21},
@@ -33,19 +30,18 @@ func TestHashCoversEveryField(t *testing.T) {
 	} {
 		typ := reflect.TypeOf(c.zero).Elem()
 		before, after := filled(typ), filled(typ)
-		require.True(t, sameContent(before, after), "%s: two equal facts differ", typ)
+		require.True(t, sameContent(before, after), "%s: two equal objects differ", typ)
 		n := 0
 		mutateEach(t, typ.Name(), reflect.ValueOf(after).Elem(), func(path string) {
 			n++
-			require.Equal(t, notContent[path], sameContent(before, after), "%s does not count as it should", path)
+			require.Equal(t, notContent[path], sameContent(before, after), "%s: wrong effect on the content", path)
 		})
 		require.True(t, sameContent(before, after), "%s: a mutation was not undone", typ)
 		require.GreaterOrEqual(t, n, c.fields, typ)
 	}
 }
 
-// TestHashIsUnambiguous has pairs of facts that list the same things in other
-// places.
+// TestHashIsUnambiguous compares objects that have the same values in different fields.
 func TestHashIsUnambiguous(t *testing.T) {
 	a := netip.MustParseAddr("10.0.0.1")
 	empty := ""
@@ -62,9 +58,9 @@ func TestHashIsUnambiguous(t *testing.T) {
 	}
 }
 
-// sameContent asks a store of one key, which knows nothing but the hash.
+// sameContent reports whether a and b have the same content hash.
 func sameContent(a, b Object) (same bool) {
-	s := diffstore.New(cmp.Compare[int], func(h *diffstore.Hash, f Object) { f.hash(h) })
+	s := diffstore.New(cmp.Compare[int], func(h *diffstore.Hash, o Object) { o.hash(h) })
 	s.Update(func(tx *diffstore.Tx[int, Object]) {
 		tx.Set(0, a)
 		same = !tx.Set(0, b)
@@ -72,8 +68,8 @@ func sameContent(a, b Object) (same bool) {
 	return same
 }
 
-// filled returns a fact in which every list has one element and every pointer
-// points to something.
+// filled returns an object of a type in which each list has one element and no pointer is
+// nil.
 func filled(typ reflect.Type) Object {
 	v := reflect.New(typ)
 	fill(v.Elem())
@@ -90,8 +86,8 @@ func fill(v reflect.Value) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
@@ -102,8 +98,8 @@ func fill(v reflect.Value) {
 	}
 }
 
-// mutateEach changes everything below v, calls check with the path of what is
-// changed, and changes it back.
+// mutateEach changes each value below v in turn, calls check with the path of the changed
+// value, and restores it.
 func mutateEach(t *testing.T, path string, v reflect.Value, check func(path string)) {
 	old := reflect.New(v.Type()).Elem()
 	old.Set(v)
@@ -127,7 +123,7 @@ func mutateEach(t *testing.T, path string, v reflect.Value, check func(path stri
 	case reflect.Struct:
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
-			require.True(t, field.IsExported(), "%s.%s cannot be reached", path, field.Name)
+			require.True(t, field.IsExported(), "%s.%s is not exported", path, field.Name)
 			mutateEach(t, path+"."+field.Name, v.Field(i), check)
 		}
 	case reflect.Slice:
@@ -146,6 +142,6 @@ func mutateEach(t *testing.T, path string, v reflect.Value, check func(path stri
 	case reflect.Uint8, reflect.Uint16:
 		try("", v.Uint()+1)
 	default:
-		require.Fail(t, "unknown kind", fmt.Sprintf("%s: %s: teach this test to change it", path, v.Kind()))
+		require.Fail(t, "unknown kind", "%s: add a case for %s", path, v.Kind())
 	}
 }

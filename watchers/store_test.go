@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-func service(namespace, name string) *watchers.Service {
-	return &watchers.Service{Name: watchers.ServiceName{Namespace: namespace, Name: name}}
+func service(name string) *watchers.Service {
+	return &watchers.Service{Name: watchers.ServiceName{Namespace: "default", Name: name}}
 }
 
 func slice(namespace, name, service string) *watchers.EndpointSlice {
@@ -33,7 +33,7 @@ func slice(namespace, name, service string) *watchers.EndpointSlice {
 
 func node(name string) *watchers.Node { return &watchers.Node{Name: name} }
 
-// describe lists everything in a snapshot by what its accessors say.
+// describe returns one line per object of a snapshot.
 func describe(s watchers.Snapshot) (all []string) {
 	for k := range s.All() {
 		all = append(all, strings.Join([]string{
@@ -50,7 +50,7 @@ func sliceNames(seq iter.Seq[*watchers.EndpointSlice]) (names []string) {
 	return names
 }
 
-func TestEmptyStore(t *testing.T) {
+func TestEmptyStoreCanBeSynced(t *testing.T) {
 	s := watchers.NewStore()
 	snap := s.Snapshot()
 	require.False(t, snap.Synced())
@@ -60,16 +60,16 @@ func TestEmptyStore(t *testing.T) {
 	require.Empty(t, slices.Collect(snap.EndpointSlices(watchers.ServiceName{Namespace: "a", Name: "b"})))
 
 	after := s.Update(func(tx *watchers.Tx) { tx.SetSynced() })
-	require.True(t, after.Synced(), "complete, although there is nothing")
+	require.True(t, after.Synced(), "an empty store can be synced")
 	require.False(t, snap.Synced(), "a snapshot never changes")
 	<-snap.Newer()
 	again := s.Update(func(tx *watchers.Tx) { tx.SetSynced() })
 	require.Same(t, after.Snapshot, again.Snapshot)
 }
 
-func TestStore(t *testing.T) {
+func TestSnapshotReturnsObjectsInOrder(t *testing.T) {
 	s := watchers.NewStore()
-	web, db, n := service("default", "web"), service("default", "db"), node("n1")
+	web, db, n := service("web"), service("db"), node("n1")
 	one, two, other := slice("default", "web-1", "web"), slice("default", "web-2", "web"), slice("default", "we-1", "we")
 	snap := s.Update(func(tx *watchers.Tx) {
 		tx.SetEndpointSlice(two)
@@ -100,9 +100,9 @@ func TestStore(t *testing.T) {
 	require.Equal(t, []string{"service default web ", "slice default we we-1", "slice default web web-2"}, describe(snap))
 }
 
-func TestDeletingWhatIsNotThere(t *testing.T) {
+func TestDeletingAbsentObjectsIsNotAChange(t *testing.T) {
 	s := watchers.NewStore()
-	before := s.Update(func(tx *watchers.Tx) { tx.SetService(service("default", "web")) })
+	before := s.Update(func(tx *watchers.Tx) { tx.SetService(service("web")) })
 	after := s.Update(func(tx *watchers.Tx) {
 		tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "db"})
 		tx.DeleteEndpointSlice("default", "web")
@@ -111,7 +111,7 @@ func TestDeletingWhatIsNotThere(t *testing.T) {
 	require.Same(t, before.Snapshot, after.Snapshot)
 }
 
-func TestSliceMovesBetweenServices(t *testing.T) {
+func TestSliceChangesItsService(t *testing.T) {
 	s := watchers.NewStore()
 	move := func(to string) watchers.Snapshot {
 		return s.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "x", to)) })
@@ -124,14 +124,14 @@ func TestSliceMovesBetweenServices(t *testing.T) {
 		tx.SetEndpointSlice(slice("other", "x", "db"))
 		tx.DeleteEndpointSlice("default", "x")
 	})
-	require.Equal(t, []string{"slice other db x"}, describe(snap), "namespaces are told apart")
+	require.Equal(t, []string{"slice other db x"}, describe(snap), "the other namespace is not affected")
 }
 
-func TestTriggeredIsNoContent(t *testing.T) {
+func TestTriggerTimeIsNotContent(t *testing.T) {
 	s := watchers.NewStore()
-	set := func(triggered time.Time, ready bool) watchers.Snapshot {
+	set := func(triggerTime time.Time, ready bool) watchers.Snapshot {
 		x := slice("default", "x", "web")
-		x.TriggerTime = triggered
+		x.TriggerTime = triggerTime
 		x.Endpoints = []watchers.Endpoint{{Addr: netip.MustParseAddr("10.0.0.1"), Ready: ready}}
 		return s.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(x) })
 	}
@@ -140,20 +140,20 @@ func TestTriggeredIsNoContent(t *testing.T) {
 	require.NotSame(t, before.Snapshot, set(time.Unix(3, 0), true).Snapshot)
 }
 
-func TestRetain(t *testing.T) {
-	everything := func(tx *watchers.Tx) {
+func TestRetainDeletesOneKind(t *testing.T) {
+	setAll := func(tx *watchers.Tx) {
 		tx.SetSynced()
 		for _, name := range []string{"a", "b", "c"} {
 			tx.SetNode(node(name))
-			tx.SetService(service("default", name))
+			tx.SetService(service(name))
 			tx.SetEndpointSlice(slice("default", name+"-1", name))
 		}
 	}
 	for _, c := range []struct {
-		name string
-		kind watchers.Kind
-		keep string
-		gone []string
+		name    string
+		kind    watchers.Kind
+		keep    string
+		deleted []string
 	}{
 		{"nodes", watchers.KindNode, "a", []string{"node  b ", "node  c "}},
 		{"Services", watchers.KindService, "b", []string{"service default a ", "service default c "}},
@@ -162,26 +162,26 @@ func TestRetain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := watchers.NewStore()
-			all := describe(s.Update(everything))
+			all := describe(s.Update(setAll))
 			snap := s.Update(func(tx *watchers.Tx) {
 				tx.Retain(c.kind, func(k watchers.Key) bool {
 					require.Equal(t, c.kind, k.Kind)
 					return k.Name == c.keep
 				})
 			})
-			for _, gone := range c.gone {
-				require.Contains(t, all, gone)
-				all = slices.DeleteFunc(all, func(s string) bool { return s == gone })
+			for _, deleted := range c.deleted {
+				require.Contains(t, all, deleted)
+				all = slices.DeleteFunc(all, func(s string) bool { return s == deleted })
 			}
-			require.Equal(t, all, describe(snap), "nothing else goes")
-			require.Len(t, describe(s.Update(everything)), 10, "everything can come back")
+			require.Equal(t, all, describe(snap), "nothing else is deleted")
+			require.Len(t, describe(s.Update(setAll)), 10, "deleted objects can be set again")
 		})
 	}
 }
 
-// TestRetainForgetsOwners: a slice that Retain has deleted may come back under
-// another Service, and be deleted again.
-func TestRetainForgetsOwners(t *testing.T) {
+// TestSliceDeletedByRetainCanChangeItsService sets a slice that Retain has deleted again, with
+// another Service.
+func TestSliceDeletedByRetainCanChangeItsService(t *testing.T) {
 	s := watchers.NewStore()
 	s.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "x", "web")) })
 	snap := s.Update(func(tx *watchers.Tx) {
@@ -194,17 +194,17 @@ func TestRetainForgetsOwners(t *testing.T) {
 	require.Empty(t, describe(snap))
 }
 
-// TestOrderAndHistoryDoNotMatter: stores that were told the same in the end hold
-// the same, whatever they were told before, and in what order.
-func TestOrderAndHistoryDoNotMatter(t *testing.T) {
+// TestContentIsIndependentOfHistory applies the same final writes in random order after
+// random earlier writes.
+func TestContentIsIndependentOfHistory(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
 	pick := func(rng *rand.Rand) string { return names[rng.IntN(len(names))] }
 	final := []func(tx *watchers.Tx){
 		func(tx *watchers.Tx) { tx.SetSynced() },
-		func(tx *watchers.Tx) { tx.SetService(service("default", "a")) },
+		func(tx *watchers.Tx) { tx.SetService(service("a")) },
 		func(tx *watchers.Tx) { tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "b"}) },
 		func(tx *watchers.Tx) { tx.DeleteService(watchers.ServiceName{Namespace: "default", Name: "c"}) },
-		func(tx *watchers.Tx) { tx.SetService(service("default", "d")) },
+		func(tx *watchers.Tx) { tx.SetService(service("d")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "a", "a")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "b", "a")) },
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice("default", "c", "d")) },
@@ -217,7 +217,7 @@ func TestOrderAndHistoryDoNotMatter(t *testing.T) {
 	noise := func(rng *rand.Rand, tx *watchers.Tx) {
 		switch rng.IntN(6) {
 		case 0:
-			tx.SetService(service("default", pick(rng)))
+			tx.SetService(service(pick(rng)))
 		case 1:
 			tx.SetEndpointSlice(slice("default", pick(rng), pick(rng)))
 		case 2:
@@ -249,7 +249,7 @@ func TestOrderAndHistoryDoNotMatter(t *testing.T) {
 	}
 }
 
-func TestReader(t *testing.T) {
+func TestReaderYieldsMovedSliceOnce(t *testing.T) {
 	s := watchers.NewStore()
 	r := s.Reader()
 	defer r.Close()
@@ -265,10 +265,10 @@ func TestReader(t *testing.T) {
 	require.Equal(t, []watchers.Key{
 		watchers.NodeKey("n1"),
 		{Kind: watchers.KindEndpointSlice, Namespace: "default", Name: "db", Slice: "x"},
-	}, keys, "a slice that moved is one slice")
+	}, keys, "the slice has only its new key")
 }
 
-func TestKey(t *testing.T) {
+func TestKeysAreOrdered(t *testing.T) {
 	name := watchers.ServiceName{Namespace: "default", Name: "web"}
 	require.Equal(t, name, watchers.ServiceKey(name).Service())
 	sorted := []watchers.Key{
@@ -294,7 +294,7 @@ func TestFamilyOf(t *testing.T) {
 	require.Zero(t, watchers.FamilyOf(netip.Addr{}))
 }
 
-func TestFunc(t *testing.T) {
+func TestFuncCallsTheFunction(t *testing.T) {
 	failed, s := errors.New("failed"), watchers.NewStore()
 	w := watchers.Func(func(ctx context.Context, store *watchers.Store) error {
 		require.Equal(t, t.Context(), ctx)
@@ -304,12 +304,12 @@ func TestFunc(t *testing.T) {
 	require.Equal(t, failed, w.Run(t.Context(), s))
 }
 
-// TestNoKubernetes: facts are for users without a Kubernetes client, too.
-func TestNoKubernetes(t *testing.T) {
+// TestPackageImportsNoKubernetes keeps the cluster state usable without a Kubernetes client.
+func TestPackageImportsNoKubernetes(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	require.NoError(t, err)
 	require.Contains(t, string(out), "sigs.k8s.io/kpng/diffstore")
-	for _, dep := range strings.Fields(string(out)) {
+	for dep := range strings.FieldsSeq(string(out)) {
 		require.False(t, strings.HasPrefix(dep, "k8s.io/"), dep)
 	}
 }

@@ -1,10 +1,39 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package feed keeps a sink in line with a state that changes; it knows nothing of
-// where the state comes from, of Kubernetes or of a wire.
+// Package reconciler calls a localsink.Sink until it has acknowledged the desired state of
+// its node. It has no notion of where the desired state comes from, of Kubernetes or of a
+// network protocol.
 //
-// A [Tracker] holds the wanted state and what the sink has accepted of it, and makes the
-// updates between the two. [Run] is the loop: it waits for news, calls the sink, tries
-// again after failures and keeps the pace.
+//   - tracker.go: a [Tracker] holds the desired state and the state that the sink has
+//     acknowledged, and returns the update from one to the other.
+//   - run.go: [Run] is the loop: it waits for changes, refreshes the tracker from a
+//     [Source] and calls the sink.
+//   - schedule.go: the earliest time of the next Sync after a success, an error or a
+//     resync request.
+//   - resync.go: the resync requests of all sinks inside the sink.
+//   - hash.go: the content hash of a Service.
+//
+// # States of a sink
+//
+//	state              condition                        event                        next state
+//	idle               all is acknowledged              source has changes           pending
+//	                                                    ResyncRequested receives     resync requested
+//	pending            the tracker has a delta          Sync succeeds                idle
+//	                                                    Sync fails                   backoff of 100 ms
+//	backoff            the last Sync failed             retry succeeds               idle
+//	                                                    retry fails                  backoff, doubled
+//	resync requested   no Sync since the request        Sync succeeds                idle
+//	                                                    Sync fails                   backoff
+//
+// A retry is due when the backoff is over. If the source has changes, it happens one second
+// after the failed attempt at the latest.
+//
+// MinInterval applies between any two calls of Sync, and 100 ms before a Sync that was
+// requested by the sink. The backoff doubles from 100 ms up to MaxBackoff with each failed
+// attempt that was due; attempts that came early, because of changes, do not extend it.
+//
+// The delta of a failed Sync stays pending even if its changes are reverted. Without a
+// delta, which happens only after a resync request, Sync receives an update with an empty
+// delta.
 package reconciler

@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// hashService covers the whole content of a Service; a test mutates every field to
-// prove it.
+// hashService writes the whole content of a Service. A test changes each field to prove
+// that none is missing.
 func hashService(h *diffstore.Hash, s *localsink.Service) {
 	h.String(s.Name.Namespace)
 	h.String(s.Name.Name)
@@ -40,7 +40,7 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 	for _, fe := range p.Frontends {
 		h.Uint(uint64(fe.Kind))
 		h.AddrPort(fe.Addr)
-		hashSources(h, fe.SourceRanges)
+		hashSourceRanges(h, fe.SourceRanges)
 		h.Len(len(fe.Routes))
 		for _, r := range fe.Routes {
 			h.Uint(uint64(r.From))
@@ -63,11 +63,12 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 	}
 }
 
-// hashSources tells nil, which lets in everybody, from empty, which lets in nobody.
-func hashSources(h *diffstore.Hash, sources []netip.Prefix) {
-	h.Bool(sources == nil)
-	h.Len(len(sources))
-	for _, p := range sources {
+// hashSourceRanges distinguishes nil, which permits all clients, from an empty list, which
+// permits none.
+func hashSourceRanges(h *diffstore.Hash, ranges []netip.Prefix) {
+	h.Bool(ranges == nil)
+	h.Len(len(ranges))
+	for _, p := range ranges {
 		h.Prefix(p)
 	}
 }

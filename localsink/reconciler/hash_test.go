@@ -6,6 +6,7 @@ package reconciler
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,8 +15,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// TestHashCoversEveryField changes each field of a Service in turn; the content
-// hash must see it.
+// TestHashCoversEveryField changes each field of a Service in turn, which must change the
+// content hash.
 func TestHashCoversEveryField(t *testing.T) {
 	svc := func() *localsink.Service {
 		return &localsink.Service{
@@ -45,8 +46,8 @@ func TestHashCoversEveryField(t *testing.T) {
 	require.GreaterOrEqual(t, n, 20)
 }
 
-// mutate visits the path of each leaf in v: indexes of fields, pointers and first
-// elements.
+// mutate visits the path of each leaf in v: field indexes, -1 for a pointer and -2 for the
+// first element of a slice.
 func mutate(v reflect.Value, visit func(path []int), path []int) {
 	switch v.Type() {
 	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
@@ -60,14 +61,14 @@ func mutate(v reflect.Value, visit func(path []int), path []int) {
 		mutate(v.Index(0), visit, append(path, -2))
 	case reflect.Struct:
 		for i := range v.NumField() {
-			mutate(v.Field(i), visit, append(path[:len(path):len(path)], i))
+			mutate(v.Field(i), visit, append(slices.Clip(path), i))
 		}
 	default:
 		visit(path)
 	}
 }
 
-// change alters the leaf at path and returns its name.
+// change sets the leaf at path to another value and returns its name.
 func change(v reflect.Value, path []int) string {
 	name := ""
 	for _, i := range path {

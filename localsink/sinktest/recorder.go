@@ -16,23 +16,26 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Recorder is a sink that keeps what it was told and checks that the updates obey
-// the contract: that each is relative to the last accepted one. The zero value is
-// ready for use, by any number of goroutines.
+// A Recorder is a fake sink. It records the updates that it acknowledges, and checks that
+// its caller obeys the contract: that calls do not overlap, and that each update is relative
+// to the last acknowledged one. The zero value is valid. All methods may be called
+// concurrently.
 type Recorder struct {
-	// Fail, when not nil, is asked before an update is accepted; its error is
-	// returned and the update is not accepted. Set it before use.
+	// Fail, if not nil, is called with each update. If it returns an error, Sync returns
+	// it and does not acknowledge the update. It must be set before the first Sync.
 	Fail func(u *localsink.Update) error
 
-	busy     atomic.Bool
-	mu       sync.Mutex
-	node     *localsink.Node
-	services map[localsink.ServiceName]*localsink.Service
-	offered  map[localsink.ServiceName]struct{} // by updates since the last accepted one
-	newNode  bool                               // one of them said that the node changed
-	updates  []*localsink.Update
-	faults   []error
-	arrived  chan struct{}
+	busy atomic.Bool // during a call of Sync
+
+	// mu guards all fields below.
+	mu                 sync.Mutex
+	node               *localsink.Node // acknowledged, like services
+	services           map[localsink.ServiceName]*localsink.Service
+	unacknowledged     map[localsink.ServiceName]struct{} // listed by updates since
+	unacknowledgedNode bool                               // listed by an update since
+	updates            []*localsink.Update
+	violations         []error
+	added              chan struct{} // closed at the next acknowledged update; may be nil
 }
 
 // Sync implements [localsink.Sink].
@@ -40,7 +43,7 @@ func (r *Recorder) Sync(ctx context.Context, u *localsink.Update) error {
 	if !r.busy.CompareAndSwap(false, true) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.faults = append(r.faults, errors.New("calls of Sync overlap"))
+		r.violations = append(r.violations, errors.New("calls of Sync overlap"))
 		return errors.New("sinktest: calls of Sync overlap")
 	}
 	defer r.busy.Store(false)
@@ -53,7 +56,7 @@ func (r *Recorder) Sync(ctx context.Context, u *localsink.Update) error {
 			return err
 		}
 	}
-	r.locked(func() { r.accept(u) })
+	r.locked(func() { r.acknowledge(u) })
 	return nil
 }
 
@@ -63,7 +66,7 @@ func (r *Recorder) locked(f func()) {
 	f()
 }
 
-// check compares what u says about its distance with what it is.
+// check checks the delta of u against the acknowledged state.
 func (r *Recorder) check(u *localsink.Update) {
 	next := maps.Clone(r.services)
 	if next == nil {
@@ -75,86 +78,87 @@ func (r *Recorder) check(u *localsink.Update) {
 		listed[svc.Name] = struct{}{}
 	}
 	for _, svc := range u.Removed {
-		_, was := r.services[svc.Name]
-		if _, offered := r.offered[svc.Name]; !was && !offered {
-			r.fault("%s is removed and was never there", svc.Name)
+		_, acknowledged := r.services[svc.Name]
+		if _, listedBefore := r.unacknowledged[svc.Name]; !acknowledged && !listedBefore {
+			r.addViolationf("Service %s is in Removed, but was never listed", svc.Name)
 		}
 		delete(next, svc.Name)
 		listed[svc.Name] = struct{}{}
 	}
-	for name := range r.offered {
+	for name := range r.unacknowledged {
 		if _, ok := listed[name]; !ok {
-			r.fault("%s was in an update that was not accepted, and is not listed again", name)
+			r.addViolationf("Service %s was listed by an update that was not acknowledged, and is not listed again", name)
 		}
 	}
-	r.compare(u, next)
+	r.checkAll(u, next)
 	byName := func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
 	if !slices.IsSortedFunc(u.Changed, byName) || !slices.IsSortedFunc(u.Removed, byName) {
-		r.fault("Changed or Removed is out of order")
+		r.addViolationf("Changed or Removed is not in name order")
 	}
-	changed := r.newNode || r.node == nil || !reflect.DeepEqual(r.node, u.Node)
+	changed := r.unacknowledgedNode || r.node == nil || !reflect.DeepEqual(r.node, u.Node)
 	if u.Node == nil || u.NodeChanged != changed {
-		r.fault("NodeChanged is %v, from %v to %v", u.NodeChanged, r.node, u.Node)
+		r.addViolationf("NodeChanged is %t from node %v to %v", u.NodeChanged, r.node, u.Node)
 	}
-	r.offered, r.newNode = listed, u.NodeChanged
+	r.unacknowledged, r.unacknowledgedNode = listed, u.NodeChanged
 }
 
-// compare checks that All is what the distance makes of the accepted state.
-func (r *Recorder) compare(u *localsink.Update, want map[localsink.ServiceName]*localsink.Service) {
+// checkAll checks that u.All has the given Services, which are the acknowledged ones with
+// the delta of u applied.
+func (r *Recorder) checkAll(u *localsink.Update, want map[localsink.ServiceName]*localsink.Service) {
 	n := 0
 	for svc := range u.All.All() {
 		n++
 		if !reflect.DeepEqual(want[svc.Name], svc) {
-			r.fault("%s differs from what Changed and Removed make of the accepted state", svc.Name)
+			r.addViolationf("Service %s differs from the acknowledged state with Changed and Removed applied", svc.Name)
 		}
 		if got := u.All.Get(svc.Name); got != svc {
-			r.fault("%s: Get returns %v", svc.Name, got)
+			r.addViolationf("Service %s: Get returns %v", svc.Name, got)
 		}
 	}
 	if n != len(want) || n != u.All.Len() {
-		r.fault("All has %d Services, says %d, and should have %d", n, u.All.Len(), len(want))
+		r.addViolationf("All yields %d Services, Len returns %d, want %d", n, u.All.Len(), len(want))
 	}
 }
 
-func (r *Recorder) fault(format string, args ...any) {
-	r.faults = append(r.faults, fmt.Errorf("update %d: "+format, append([]any{len(r.updates)}, args...)...))
+func (r *Recorder) addViolationf(format string, args ...any) {
+	r.violations = append(r.violations, fmt.Errorf("update %d: "+format, append([]any{len(r.updates)}, args...)...))
 }
 
-func (r *Recorder) accept(u *localsink.Update) {
-	r.node, r.offered, r.newNode = u.Node, nil, false
+func (r *Recorder) acknowledge(u *localsink.Update) {
+	r.node, r.unacknowledged, r.unacknowledgedNode = u.Node, nil, false
 	r.services = map[localsink.ServiceName]*localsink.Service{}
 	for svc := range u.All.All() {
 		r.services[svc.Name] = svc
 	}
 	r.updates = append(r.updates, u)
-	if r.arrived != nil {
-		close(r.arrived)
-		r.arrived = nil
+	if r.added != nil {
+		close(r.added)
+		r.added = nil
 	}
 }
 
-// Updates returns the accepted updates, the oldest first.
+// Updates returns the acknowledged updates, oldest first.
 func (r *Recorder) Updates() []*localsink.Update {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.updates)
 }
 
-// Service returns the accepted value of a Service, or nil.
+// Service returns the acknowledged Service with the given name, or nil.
 func (r *Recorder) Service(name localsink.ServiceName) *localsink.Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.services[name]
 }
 
-// Err returns the breaches of the contract by whoever called Sync, joined.
+// Err returns the joined violations of the contract by the caller of Sync.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return errors.Join(r.faults...)
+	return errors.Join(r.violations...)
 }
 
-// Wait returns nil when n updates have been accepted, or the error of ctx.
+// Wait returns nil once n updates have been acknowledged, or the error of ctx.
 func (r *Recorder) Wait(ctx context.Context, n int) error {
 	for {
 		r.mu.Lock()
@@ -162,13 +166,13 @@ func (r *Recorder) Wait(ctx context.Context, n int) error {
 			r.mu.Unlock()
 			return nil
 		}
-		if r.arrived == nil {
-			r.arrived = make(chan struct{})
+		if r.added == nil {
+			r.added = make(chan struct{})
 		}
-		arrived := r.arrived
+		added := r.added
 		r.mu.Unlock()
 		select {
-		case <-arrived:
+		case <-added:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

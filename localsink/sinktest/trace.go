@@ -12,28 +12,30 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Packet is the first of a connection, as it reaches a node.
+// A Packet is the first packet of a connection, as it arrives at a node.
 type Packet struct {
 	From      netip.Addr
-	Interface string // that it came in by; empty when a process on the node sent it
+	Interface string // the input interface; empty if a process of the node sent the packet
 	To        netip.AddrPort
 	Protocol  localsink.Protocol
 }
 
-// An Answer is what must happen with a connection.
+// An Answer is what a dataplane must do with a connection. The zero value means that no
+// Service is concerned.
 type Answer struct {
-	// Endpoints are where it may end, each with the same chance; empty unless
-	// something takes it.
+	// Endpoints lists the possible destinations, each with the same probability. It is
+	// empty unless the connection is forwarded.
 	Endpoints []netip.AddrPort
-	// Masquerade says that endpoints see an address of the node. Whatever it says,
-	// a connection that ends where it began is masqueraded.
+	// Masquerade reports whether endpoints see an address of the node as the source. Hairpin
+	// connections are masqueraded in any case.
 	Masquerade bool
-	// Refused and Dropped say that nothing takes it, with and without telling the
-	// client. Without any of all these, Services have nothing to do with it.
-	Refused, Dropped bool
+	// Refused reports whether the connection is rejected, with a response to the client.
+	Refused bool
+	// Dropped reports whether the connection is dropped without a response.
+	Dropped bool
 }
 
-// String returns "endpoint... [masqueraded]", "refused", "dropped" or "none".
+// String returns "ENDPOINT... [masqueraded]", "refused", "dropped" or "none".
 func (a Answer) String() string {
 	switch {
 	case a.Refused:
@@ -53,34 +55,37 @@ func (a Answer) String() string {
 	return strings.Join(words, " ")
 }
 
-// A Host is what Trace must know of a node beyond the contract: the addresses that
-// its interfaces have.
-type Host struct{ Addrs []netip.Addr }
+// A Host holds the properties of a node that are not part of its desired state.
+type Host struct {
+	Addrs []netip.Addr // of all interfaces
+}
 
-// Trace is the contract of package localsink, read word by word: it says what a
-// correct sink does with a packet when it has accepted node and state. It is slow,
-// and walks everything.
+// Trace is the reference implementation of the contract: it returns what a correct
+// dataplane does with p after its sink has acknowledged node and state. It takes time
+// proportional to the size of state.
+//
+// Trace panics if state violates the contract, because a frontend has no route for p.
 func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Answer {
 	t := tracer{node, host, p}
-	clusterIP := false
-	var nodePort *Answer
+	isClusterIP := false
+	var nodePort *Answer // a frontend with the exact address takes precedence
 	for svc := range state.All() {
 		for i := range svc.Ports {
 			port := &svc.Ports[i]
 			for j := range port.Frontends {
 				fe := &port.Frontends[j]
-				clusterIP = clusterIP || fe.Kind == localsink.KindClusterIP && fe.Addr.Addr() == p.To.Addr()
+				isClusterIP = isClusterIP || fe.Kind == localsink.KindClusterIP && fe.Addr.Addr() == p.To.Addr()
 				if port.Protocol != p.Protocol {
 					continue
 				}
 				if fe.Addr == p.To {
-					return t.enter(port, fe)
+					return t.connect(port, fe)
 				}
-				if fe.Kind == localsink.KindNodePort && t.reachesLoopback(port, fe) {
-					return t.onLoopback(port, fe)
+				if fe.Kind == localsink.KindNodePort && t.matchesLoopbackNodePort(port, fe) {
+					return t.connectLoopback(port, fe)
 				}
-				if fe.Kind == localsink.KindNodePort && t.reachesNodePort(fe) {
-					a := t.enter(port, fe)
+				if fe.Kind == localsink.KindNodePort && t.matchesNodePort(fe) {
+					a := t.connect(port, fe)
 					nodePort = &a
 				}
 			}
@@ -89,9 +94,9 @@ func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Ans
 	switch {
 	case nodePort != nil:
 		return *nodePort
-	case clusterIP:
+	case isClusterIP:
 		return Answer{Refused: true}
-	case t.nobodys():
+	case t.isUnassignedServiceAddress():
 		return Answer{Dropped: true}
 	}
 	return Answer{}
@@ -103,28 +108,29 @@ type tracer struct {
 	p    Packet
 }
 
-// nobodys says that only a Service could have the address, and none has.
-func (t *tracer) nobodys() bool {
+// isUnassignedServiceAddress reports whether the destination is an address of a service
+// network without a Service. The caller has checked that there is no frontend.
+func (t *tracer) isUnassignedServiceAddress() bool {
 	return !slices.Contains(t.host.Addrs, t.p.To.Addr()) &&
 		slices.ContainsFunc(t.node.ServiceNetworks, func(n netip.Prefix) bool { return n.Contains(t.p.To.Addr()) })
 }
 
-func (t *tracer) reachesNodePort(fe *localsink.Frontend) bool {
+func (t *tracer) matchesNodePort(fe *localsink.Frontend) bool {
 	to := t.p.To
 	return fe.Addr.Port() == to.Port() && fe.Addr.Addr().BitLen() == to.Addr().BitLen() &&
 		!to.Addr().IsLoopback() && slices.Contains(t.host.Addrs, to.Addr()) &&
 		slices.ContainsFunc(t.node.NodePortAddresses, func(n netip.Prefix) bool { return n.Contains(to.Addr()) })
 }
 
-func (t *tracer) reachesLoopback(port *localsink.Port, fe *localsink.Frontend) bool {
+func (t *tracer) matchesLoopbackNodePort(port *localsink.Port, fe *localsink.Frontend) bool {
 	return port.Protocol == localsink.ProtocolTCP && t.p.Interface == "" && fe.Addr.Port() == t.p.To.Port() &&
 		fe.Addr.Addr().BitLen() == t.p.To.Addr().BitLen() && slices.Contains(t.node.LoopbackNodePorts, t.p.To.Addr())
 }
 
-// onLoopback is enter for loopback addresses, where what is not served is refused, and
-// endpoints never see the client.
-func (t *tracer) onLoopback(port *localsink.Port, fe *localsink.Frontend) Answer {
-	a := t.enter(port, fe)
+// connectLoopback is connect for node ports on loopback addresses: without endpoints, the
+// connection is rejected, otherwise it is masqueraded.
+func (t *tracer) connectLoopback(port *localsink.Port, fe *localsink.Frontend) Answer {
+	a := t.connect(port, fe)
 	if len(a.Endpoints) == 0 {
 		return Answer{Refused: true}
 	}
@@ -132,9 +138,10 @@ func (t *tracer) onLoopback(port *localsink.Port, fe *localsink.Frontend) Answer
 	return a
 }
 
-func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {
-	within := func(n netip.Prefix) bool { return n.Contains(t.p.From) }
-	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, within) {
+// connect applies the source ranges and routes of a frontend.
+func (t *tracer) connect(port *localsink.Port, fe *localsink.Frontend) Answer {
+	contains := func(n netip.Prefix) bool { return n.Contains(t.p.From) }
+	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, contains) {
 		return Answer{Dropped: true}
 	}
 	for _, r := range fe.Routes {
@@ -151,18 +158,21 @@ func (t *tracer) enter(port *localsink.Port, fe *localsink.Frontend) Answer {
 		}
 		return a
 	}
-	panic(fmt.Sprintf("sinktest: no route of %s %s matches %s", fe.Kind, fe.Addr, t.p.From))
+	panic(fmt.Sprintf("sinktest: %s %s: no route matches client %s", fe.Kind, fe.Addr, t.p.From))
 }
 
+// matches reports whether the client of the packet is in the given set.
 func (t *tracer) matches(from localsink.From) bool {
 	switch from {
 	case localsink.FromLocalPods:
-		src := &t.node.LocalPods
-		return slices.ContainsFunc(src.Networks, func(n netip.Prefix) bool { return n.Contains(t.p.From) }) ||
-			t.p.Interface != "" && (t.p.Interface == src.Interface ||
-				src.InterfacePrefix != "" && strings.HasPrefix(t.p.Interface, src.InterfacePrefix))
+		pods := &t.node.LocalPods
+		return slices.ContainsFunc(pods.Networks, func(n netip.Prefix) bool { return n.Contains(t.p.From) }) ||
+			t.p.Interface != "" && (t.p.Interface == pods.Interface ||
+				pods.InterfacePrefix != "" && strings.HasPrefix(t.p.Interface, pods.InterfacePrefix))
 	case localsink.FromThisNode:
 		return slices.Contains(t.host.Addrs, t.p.From)
+	case localsink.FromAny:
+		return true
 	}
-	return true
+	return false
 }

@@ -1,8 +1,11 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package watchertest is for those who write a [watchers.Watcher] and those who
-// need one without a cluster: it holds the laws that every watcher obeys, as the
-// test suite [Test], and [Memory], a watcher that a program tells its facts. It
-// knows no source and no client.
+// Package watchertest tests implementations of watchers.Watcher, and replaces them in tests
+// of other code. It has no notion of a particular source or client.
+//
+//   - suite.go: [Test] runs the conformance suite, a set of laws that hold for every
+//     watcher. objects.go has its objects and conditions.
+//   - memory.go: a [Memory] is a watcher whose source is a program.
+//   - random.go: a [Random] generates the cluster state of a small cluster.
 package watchertest

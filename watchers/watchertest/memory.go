@@ -9,34 +9,24 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// Memory is a [watchers.Watcher] whose source is what it is told, for tests and
-// demonstrations. It may be told before Run, during Run and between two Runs, by
-// any number of goroutines; every call is one transaction, also in the store that
-// SetServiceCIDR adds or replaces a ServiceCIDR.
-func (m *Memory) SetServiceCIDR(c *watchers.ServiceCIDR) {
-	m.Update(func(tx *watchers.Tx) { tx.SetServiceCIDR(c) })
-}
-
-// DeleteServiceCIDR removes a ServiceCIDR; one that is not there is fine.
-func (m *Memory) DeleteServiceCIDR(name string) {
-	m.Update(func(tx *watchers.Tx) { tx.DeleteServiceCIDR(name) })
-}
-
-// Run writes, unless several have come together.
+// A Memory is a [watchers.Watcher] whose source is the program itself, for tests and
+// demonstrations. Its methods may be called before, during and between calls of Run, and
+// concurrently. Each call is one transaction in the store that Run writes, unless Run
+// combines it with later ones.
 //
-// Facts belong to the memory once they are given to it and must not be written to
-// any more.
+// Objects must not be modified after they were set. Deleting an object that does not exist
+// has no effect.
 type Memory struct{ source *watchers.Store }
 
-// NewMemory returns a memory that holds nothing and is not complete: call
-// SetSynced once it is.
+var _ watchers.Watcher = (*Memory)(nil)
+
+// NewMemory returns a memory without objects, which is not synced until SetSynced is called.
 func NewMemory() *Memory { return &Memory{source: watchers.NewStore()} }
 
-// Update changes several facts at once.
+// Update runs fn, which may change several objects, as one transaction.
 func (m *Memory) Update(fn func(tx *watchers.Tx)) { m.source.Update(fn) }
 
-// SetSynced marks the memory as complete: so will be the stores it writes. There
-// is no way back.
+// SetSynced marks the memory, and the stores that it writes, as synced. They stay synced.
 func (m *Memory) SetSynced() { m.Update((*watchers.Tx).SetSynced) }
 
 // SetService adds or replaces a Service.
@@ -44,64 +34,73 @@ func (m *Memory) SetService(s *watchers.Service) {
 	m.Update(func(tx *watchers.Tx) { tx.SetService(s) })
 }
 
-// DeleteService removes a Service; one that is not there is fine.
+// DeleteService deletes a Service.
 func (m *Memory) DeleteService(name watchers.ServiceName) {
 	m.Update(func(tx *watchers.Tx) { tx.DeleteService(name) })
 }
 
-// SetEndpointSlice adds or replaces a slice.
+// SetEndpointSlice adds or replaces an EndpointSlice.
 func (m *Memory) SetEndpointSlice(s *watchers.EndpointSlice) {
 	m.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(s) })
 }
 
-// DeleteEndpointSlice removes a slice; one that is not there is fine.
+// DeleteEndpointSlice deletes an EndpointSlice.
 func (m *Memory) DeleteEndpointSlice(namespace, name string) {
 	m.Update(func(tx *watchers.Tx) { tx.DeleteEndpointSlice(namespace, name) })
 }
 
-// SetNode adds or replaces a node.
+// SetNode adds or replaces a Node.
 func (m *Memory) SetNode(n *watchers.Node) {
 	m.Update(func(tx *watchers.Tx) { tx.SetNode(n) })
 }
 
-// DeleteNode removes a node; one that is not there is fine.
+// DeleteNode deletes a Node.
 func (m *Memory) DeleteNode(name string) {
 	m.Update(func(tx *watchers.Tx) { tx.DeleteNode(name) })
 }
 
+// SetServiceCIDR adds or replaces a ServiceCIDR.
+func (m *Memory) SetServiceCIDR(c *watchers.ServiceCIDR) {
+	m.Update(func(tx *watchers.Tx) { tx.SetServiceCIDR(c) })
+}
+
+// DeleteServiceCIDR deletes a ServiceCIDR.
+func (m *Memory) DeleteServiceCIDR(name string) {
+	m.Update(func(tx *watchers.Tx) { tx.DeleteServiceCIDR(name) })
+}
+
 // Run implements [watchers.Watcher].
 func (m *Memory) Run(ctx context.Context, store *watchers.Store) error {
-	now := m.source.Snapshot()
-	store.Update(func(tx *watchers.Tx) { replace(tx, now) })
+	current := m.source.Snapshot()
+	store.Update(func(tx *watchers.Tx) { replaceAll(tx, current) })
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-now.Newer():
+		case <-current.Newer():
 		}
-		old := now
-		now = m.source.Snapshot()
-		store.Update(func(tx *watchers.Tx) { advance(tx, old, now) })
+		old := current
+		current = m.source.Snapshot()
+		store.Update(func(tx *watchers.Tx) { applyChanges(tx, old, current) })
 	}
 }
 
-// replace makes the store of tx hold what s holds.
-func replace(tx *watchers.Tx, s watchers.Snapshot) {
-	wanted := func(k watchers.Key) bool {
+// replaceAll replaces the objects in the store of tx by those of a snapshot.
+func replaceAll(tx *watchers.Tx, s watchers.Snapshot) {
+	tx.RetainAll(func(k watchers.Key) bool {
 		_, ok := s.Get(k)
 		return ok
-	}
-	tx.RetainAll(wanted)
-	for key, fact := range s.All() {
-		set(tx, key, fact)
+	})
+	for key, object := range s.All() {
+		set(tx, key, object)
 	}
 }
 
-// advance brings the store of tx from one snapshot to a newer one. Deletions come
-// first: a slice that has moved is a deletion under its old Service, which would
-// otherwise undo what was set under the new one.
-func advance(tx *watchers.Tx, old, now watchers.Snapshot) {
-	changes := now.Diff(old.Snapshot)
+// applyChanges applies the changes between two snapshots. It deletes before it sets: a slice
+// whose Service has changed is a deletion under its old key, which would delete the slice
+// under its new key.
+func applyChanges(tx *watchers.Tx, old, current watchers.Snapshot) {
+	changes := current.Diff(old.Snapshot)
 	for c := range changes {
 		if c.Deleted {
 			tx.Delete(c.Key)
@@ -114,12 +113,11 @@ func advance(tx *watchers.Tx, old, now watchers.Snapshot) {
 	}
 }
 
-func set(tx *watchers.Tx, key watchers.Key, fact watchers.Object) {
+// set sets an object or the synced marker.
+func set(tx *watchers.Tx, key watchers.Key, object watchers.Object) {
 	if key.Kind == watchers.KindSynced {
 		tx.SetSynced()
 		return
 	}
-	tx.Set(fact)
+	tx.Set(object)
 }
-
-var _ watchers.Watcher = (*Memory)(nil)

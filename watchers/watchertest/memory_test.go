@@ -4,7 +4,6 @@
 package watchertest
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -15,14 +14,14 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-func fact(name string) *watchers.Service { return &watchers.Service{Name: id(name)} }
+func newService(name string) *watchers.Service { return &watchers.Service{Name: serviceName(name)} }
 
 func sliceOf(service, name string) *watchers.EndpointSlice {
-	return &watchers.EndpointSlice{Namespace: namespace, Name: name, Service: id(service)}
+	return &watchers.EndpointSlice{Namespace: namespace, Name: name, Service: serviceName(service)}
 }
 
-// follow runs m into a store until the test ends or stop is called.
-func follow(t *testing.T, m *Memory, store *watchers.Store) (stop func()) {
+// startMemory runs m until the test ends or stop is called.
+func startMemory(t *testing.T, m *Memory, store *watchers.Store) (stop func()) {
 	return start(t, Harness{Watcher: m}, store).stop
 }
 
@@ -36,14 +35,14 @@ func keys(s watchers.Snapshot) (keys []watchers.Key) {
 func TestMemoryBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := NewMemory(), watchers.NewStore()
-		m.SetService(fact("web"))
-		m.SetService(fact("db"))
-		m.DeleteService(id("db"))
+		m.SetService(newService("web"))
+		m.SetService(newService("db"))
+		m.DeleteService(serviceName("db"))
 		m.SetNode(&watchers.Node{Name: "n"})
-		follow(t, m, store)
+		startMemory(t, m, store)
 		synctest.Wait()
-		require.Equal(t, []watchers.Key{watchers.NodeKey("n"), watchers.ServiceKey(id("web"))}, keys(store.Snapshot()))
-		require.False(t, store.Snapshot().Synced(), "it was not said to be complete")
+		require.Equal(t, []watchers.Key{watchers.NodeKey("n"), watchers.ServiceKey(serviceName("web"))}, keys(store.Snapshot()))
+		require.False(t, store.Snapshot().Synced(), "the memory is not synced")
 		m.SetSynced()
 		synctest.Wait()
 		require.True(t, store.Snapshot().Synced())
@@ -53,7 +52,7 @@ func TestMemoryBeforeRun(t *testing.T) {
 func TestMemoryDuringRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := NewMemory(), watchers.NewStore()
-		follow(t, m, store)
+		startMemory(t, m, store)
 		for _, step := range []struct {
 			do   func()
 			want []watchers.Key
@@ -64,8 +63,8 @@ func TestMemoryDuringRun(t *testing.T) {
 			{func() { m.SetEndpointSlice(sliceOf("web", "x")) }, []watchers.Key{{}, {Kind: watchers.KindEndpointSlice, Namespace: namespace, Name: "web", Slice: "x"}}},
 			{func() { m.SetEndpointSlice(sliceOf("db", "x")) }, []watchers.Key{{}, {Kind: watchers.KindEndpointSlice, Namespace: namespace, Name: "db", Slice: "x"}}},
 			{func() { m.DeleteEndpointSlice(namespace, "x") }, []watchers.Key{{}}},
-			{func() { m.SetService(fact("web")) }, []watchers.Key{{}, watchers.ServiceKey(id("web"))}},
-			{func() { m.DeleteService(id("web")) }, []watchers.Key{{}}},
+			{func() { m.SetService(newService("web")) }, []watchers.Key{{}, watchers.ServiceKey(serviceName("web"))}},
+			{func() { m.DeleteService(serviceName("web")) }, []watchers.Key{{}}},
 		} {
 			step.do()
 			synctest.Wait()
@@ -74,28 +73,28 @@ func TestMemoryDuringRun(t *testing.T) {
 	})
 }
 
-func TestMemoryTransaction(t *testing.T) {
+func TestMemoryUpdateIsAtomic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := NewMemory(), watchers.NewStore()
-		follow(t, m, store)
+		startMemory(t, m, store)
 		synctest.Wait()
 		before := store.Snapshot()
 		m.Update(func(tx *watchers.Tx) {
-			tx.SetService(fact("web"))
-			tx.SetService(fact("db"))
+			tx.SetService(newService("web"))
+			tx.SetService(newService("db"))
 		})
 		<-before.Newer()
-		require.Equal(t, 2, store.Snapshot().Len(), "both or none")
+		require.Equal(t, 2, store.Snapshot().Len(), "both Services")
 		again := store.Snapshot()
-		m.SetService(fact("web"))
+		m.SetService(newService("web"))
 		synctest.Wait()
-		require.Same(t, again.Snapshot, store.Snapshot().Snapshot, "the same again is no change")
+		require.Same(t, again.Snapshot, store.Snapshot().Snapshot, "an equal Service is not a change")
 	})
 }
 
-// TestMemoryManySlicesMove has more to follow at once than the memory remembers
-// deletions, some of which are of slices that only moved.
-func TestMemoryManySlicesMove(t *testing.T) {
+// TestMemoryManySlicesChangeService applies more deletions at once than the memory's store
+// has tombstones, some of slices whose Service changed.
+func TestMemoryManySlicesChangeService(t *testing.T) {
 	const n = 3000
 	to := func(service string) func(tx *watchers.Tx) {
 		return func(tx *watchers.Tx) {
@@ -108,17 +107,20 @@ func TestMemoryManySlicesMove(t *testing.T) {
 		m, copied := NewMemory(), watchers.NewStore()
 		m.Update(to(move.from))
 		old := m.source.Snapshot()
-		copied.Update(func(tx *watchers.Tx) { replace(tx, old) })
+		copied.Update(func(tx *watchers.Tx) { replaceAll(tx, old) })
 		m.Update(to(move.to))
-		for i := range n { // the store forgets its oldest deletions
-			m.SetService(fact(fmt.Sprint(i)))
-			m.DeleteService(id(fmt.Sprint(i)))
+		for i := range n { // makes the store remove its oldest tombstones
+			m.SetService(newService(fmt.Sprint(i)))
+			m.DeleteService(serviceName(fmt.Sprint(i)))
 		}
-		now := m.source.Snapshot()
-		_, err := now.Changes(old.Revision())
-		require.Error(t, err, "the test does not reach what it is for")
-		copied.Update(func(tx *watchers.Tx) { advance(tx, old, now) })
-		require.Equal(t, keys(now), keys(copied.Snapshot()), "from %s to %s", move.from, move.to)
+		current := m.source.Snapshot()
+		var changed []watchers.Key
+		for c := range current.Diff(old.Snapshot) {
+			changed = append(changed, c.Key)
+		}
+		require.True(t, slices.IsSortedFunc(changed, watchers.Key.Compare), "changes are in key order only if tombstones were removed")
+		copied.Update(func(tx *watchers.Tx) { applyChanges(tx, old, current) })
+		require.Equal(t, keys(current), keys(copied.Snapshot()), "from %s to %s", move.from, move.to)
 	}
 }
 
@@ -126,49 +128,24 @@ func TestMemoryBetweenRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := NewMemory(), watchers.NewStore()
 		m.SetSynced()
-		m.SetService(fact("goes"))
-		m.SetEndpointSlice(sliceOf("web", "moves"))
-		m.SetEndpointSlice(sliceOf("web", "goes"))
-		m.SetNode(&watchers.Node{Name: "goes"})
-		stop := follow(t, m, store)
+		m.SetService(newService("deleted"))
+		m.SetEndpointSlice(sliceOf("web", "moved"))
+		m.SetEndpointSlice(sliceOf("web", "deleted"))
+		m.SetNode(&watchers.Node{Name: "deleted"})
+		stop := startMemory(t, m, store)
 		synctest.Wait()
 		stop()
-		m.DeleteService(id("goes"))
-		m.DeleteEndpointSlice(namespace, "goes")
-		m.DeleteNode("goes")
-		m.SetEndpointSlice(sliceOf("db", "moves"))
+		m.DeleteService(serviceName("deleted"))
+		m.DeleteEndpointSlice(namespace, "deleted")
+		m.DeleteNode("deleted")
+		m.SetEndpointSlice(sliceOf("db", "moved"))
 		synctest.Wait()
-		require.True(t, hasService("goes")(store.Snapshot()), "nothing is written after Run")
-		follow(t, m, store)
+		require.True(t, hasService("deleted")(store.Snapshot()), "Run has returned")
+		startMemory(t, m, store)
 		synctest.Wait()
 		require.Equal(t, []watchers.Key{
 			{Kind: watchers.KindSynced},
-			{Kind: watchers.KindEndpointSlice, Namespace: namespace, Name: "db", Slice: "moves"},
+			{Kind: watchers.KindEndpointSlice, Namespace: namespace, Name: "db", Slice: "moved"},
 		}, keys(store.Snapshot()))
 	})
-}
-
-func ExampleMemory() {
-	m, store := NewMemory(), watchers.NewStore()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- m.Run(ctx, store) }()
-
-	m.Update(func(tx *watchers.Tx) {
-		tx.SetService(&watchers.Service{Name: watchers.ServiceName{Namespace: "default", Name: "web"}})
-		tx.SetSynced()
-	})
-	snap := store.Snapshot()
-	for !snap.Synced() {
-		<-snap.Newer()
-		snap = store.Snapshot()
-	}
-	for _, s := range slices.Collect(snap.Services()) {
-		fmt.Println(s.Name)
-	}
-	cancel()
-	fmt.Println(<-done)
-	// Output:
-	// default/web
-	// <nil>
 }

@@ -4,6 +4,7 @@
 package watchertest
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// namespace is where all objects of the laws are.
+// namespace is the namespace of all objects of the suite.
 const namespace = "default"
 
 func service(name, ip string) *corev1.Service {
@@ -70,35 +71,21 @@ func serviceCIDR(name, network string) *networkingv1.ServiceCIDR {
 	}
 }
 
-// noise is metadata that means nothing to a proxy.
-func noise(o metav1.Object) {
+// withMetadata returns o with labels and annotations that are not part of its content.
+func withMetadata[T metav1.Object](o T) T {
 	o.SetAnnotations(map[string]string{
-		corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05Z", // the only one with a meaning, and no content
+		corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05Z", // read, but not part of the content
 		"example.org/note":                    "written",
 	})
 	labels := map[string]string{"example.org/team": "blue"}
-	for k, v := range o.GetLabels() {
-		labels[k] = v
-	}
+	maps.Copy(labels, o.GetLabels())
 	o.SetLabels(labels)
+	return o
 }
 
-func noisyService(name, ip string) *corev1.Service {
-	s := service(name, ip)
-	noise(s)
-	return s
-}
-
-func noisySlice(name, service, ip string) *discoveryv1.EndpointSlice {
-	s := slice(name, service, ip)
-	noise(s)
-	return s
-}
-
-// noisyNode has had its heartbeat, too.
-func noisyNode(name, zone string) *corev1.Node {
-	n := node(name, zone)
-	noise(n)
+// withHeartbeat returns n with metadata and status that are not part of its content.
+func withHeartbeat(n *corev1.Node) *corev1.Node {
+	withMetadata(n)
 	n.Status.Conditions = []corev1.NodeCondition{{
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue,
 		LastHeartbeatTime: metav1.NewTime(time.Unix(1_800_000_000, 0)),
@@ -107,7 +94,7 @@ func noisyNode(name, zone string) *corev1.Node {
 	return n
 }
 
-// A condition is something that a snapshot fulfils or not.
+// A condition reports whether a snapshot has a property.
 type condition func(watchers.Snapshot) bool
 
 func not(c condition) condition { return func(s watchers.Snapshot) bool { return !c(s) } }
@@ -124,12 +111,12 @@ func all(conditions ...condition) condition {
 }
 
 func hasService(name string) condition {
-	return func(s watchers.Snapshot) bool { return s.Service(id(name)) != nil }
+	return func(s watchers.Snapshot) bool { return s.Service(serviceName(name)) != nil }
 }
 
 func serves(name, ip string) condition {
 	return func(s watchers.Snapshot) bool {
-		svc := s.Service(id(name))
+		svc := s.Service(serviceName(name))
 		return svc != nil && svc.ClusterIP == netip.MustParseAddr(ip) && len(svc.Ports) == 1 && svc.Ports[0].Port == 80
 	}
 }
@@ -147,7 +134,7 @@ func hasEndpoint(service, name, ip string) condition {
 }
 
 func find(s watchers.Snapshot, service, name string) *watchers.EndpointSlice {
-	for slice := range s.EndpointSlices(id(service)) {
+	for slice := range s.EndpointSlices(serviceName(service)) {
 		if slice.Name == name {
 			return slice
 		}
@@ -159,7 +146,7 @@ func nodeExists(name string) condition {
 	return func(s watchers.Snapshot) bool { return s.Node(name) != nil }
 }
 
-func hasNetwork(name, network string) condition {
+func hasServiceCIDR(name, network string) condition {
 	return func(s watchers.Snapshot) bool {
 		for c := range s.ServiceCIDRs() {
 			if c.Name == name && len(c.Networks) == 1 && c.Networks[0].String() == network {
@@ -177,6 +164,6 @@ func hasNode(name, zone string) condition {
 	}
 }
 
-func id(name string) watchers.ServiceName {
+func serviceName(name string) watchers.ServiceName {
 	return watchers.ServiceName{Namespace: namespace, Name: name}
 }

@@ -13,22 +13,24 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A Random makes facts of a small cluster at random, for tests of laws: few names and few
-// addresses, so that they often collide, change back and forth, and do not fit together.
+// A Random generates the cluster state of a small cluster. Names and addresses are few, so
+// that objects often claim the same address, change back and forth, and are inconsistent.
 type Random struct {
 	*rand.Rand
-	// Nodes and Services are how many there are at most.
-	Nodes, Services int
-	// Namespaces is how many namespaces the Services are in, beside "ns".
+	// Nodes is the maximum number of Nodes.
+	Nodes int
+	// Services is the maximum number of Services per namespace.
+	Services int
+	// Namespaces is the number of namespaces in addition to "ns".
 	Namespaces int
 }
 
-// NewRandom returns a Random that makes the same facts for the same seed.
+// NewRandom returns a Random that generates the same sequence for the same seed.
 func NewRandom(seed uint64, nodes, services int) Random {
 	return Random{Rand: rand.New(rand.NewPCG(seed, seed)), Nodes: nodes, Services: services}
 }
 
-// Step returns a transaction that changes a few facts.
+// Step returns a transaction that changes one to three objects.
 func (r Random) Step() func(*watchers.Tx) {
 	n := 1 + r.IntN(3)
 	return func(tx *watchers.Tx) {
@@ -37,15 +39,15 @@ func (r Random) Step() func(*watchers.Tx) {
 			case 0, 1:
 				tx.SetService(r.Service())
 			case 2:
-				tx.DeleteService(r.name())
+				tx.DeleteService(r.serviceName())
 			case 3:
 				tx.SetNode(r.Node())
 			case 4:
 				if r.IntN(4) == 0 {
-					tx.DeleteNode(r.node())
+					tx.DeleteNode(r.nodeName())
 				}
 			case 5:
-				name := r.name()
+				name := r.serviceName()
 				tx.DeleteEndpointSlice(name.Namespace, fmt.Sprintf("%s-%d", name.Name, r.IntN(3)))
 			case 6:
 				if r.IntN(4) == 0 {
@@ -58,7 +60,7 @@ func (r Random) Step() func(*watchers.Tx) {
 	}
 }
 
-func (r Random) name() watchers.ServiceName {
+func (r Random) serviceName() watchers.ServiceName {
 	name := watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", r.IntN(r.Services))}
 	if n := r.IntN(r.Namespaces + 1); n > 0 {
 		name.Namespace = fmt.Sprint("ns-", n)
@@ -66,17 +68,19 @@ func (r Random) name() watchers.ServiceName {
 	return name
 }
 
-func (r Random) node() string { return fmt.Sprint("node-", r.IntN(r.Nodes)) }
+func (r Random) nodeName() string { return fmt.Sprint("node-", r.IntN(r.Nodes)) }
 
 func (r Random) zone() string { return fmt.Sprint("zone-", r.IntN(3)) }
 
-func (r Random) ip(net string) netip.Addr { return netip.MustParseAddr(fmt.Sprint(net, 1+r.IntN(9))) }
+func (r Random) ip(network string) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprint(network, 1+r.IntN(9)))
+}
 
-// Service returns a Service.
+// Service returns a random Service.
 func (r Random) Service() *watchers.Service {
 	v4, v6 := r.ip("10.96.0."), r.ip("fd00:96::")
 	s := &watchers.Service{
-		Name: r.name(), Created: time.Unix(int64(r.IntN(3)), 0), Type: watchers.ServiceType(r.IntN(4)),
+		Name: r.serviceName(), Created: time.Unix(int64(r.IntN(3)), 0), Type: watchers.ServiceType(r.IntN(4)),
 		ClusterIP: v4, ClusterIPs: []netip.Addr{v4}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
 		InternalPolicy: watchers.TrafficPolicy(r.IntN(2)), ExternalPolicy: watchers.TrafficPolicy(r.IntN(2)),
 		HealthCheckNodePort: uint16(r.IntN(2) * (32000 + r.IntN(3))),
@@ -109,14 +113,14 @@ func (r Random) Service() *watchers.Service {
 		s.ProxyName = &proxy
 	}
 	if r.IntN(8) == 0 {
-		s.Problems = []watchers.Problem{{Object: "Service " + s.Name.String(), Field: "spec.externalIPs[0]", Message: "is odd"}}
+		s.Problems = []watchers.Problem{{Object: "Service " + s.Name.String(), Field: "spec.externalIPs[0]", Message: "invalid address"}}
 	}
 	return s
 }
 
-// EndpointSlice returns a slice of a Service.
+// EndpointSlice returns a random EndpointSlice.
 func (r Random) EndpointSlice() *watchers.EndpointSlice {
-	name, protocols := r.name(), []watchers.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}
+	name, protocols := r.serviceName(), []watchers.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}
 	s := &watchers.EndpointSlice{
 		Namespace: name.Namespace, Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
 		TriggerTime: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
@@ -130,16 +134,16 @@ func (r Random) EndpointSlice() *watchers.EndpointSlice {
 			s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: p, Port: uint16(8080 + i)})
 		}
 	}
-	hinted, byNode := r.IntN(2) == 0, r.IntN(3) == 0
+	hasHints, hasNodeHints := r.IntN(2) == 0, r.IntN(3) == 0
 	for range r.IntN(6) {
 		e := watchers.Endpoint{Addr: r.ip(network), Ready: r.IntN(4) != 0, Serving: r.IntN(4) != 0, Terminating: r.IntN(4) == 0}
 		if r.IntN(8) != 0 {
-			e.Node = r.node()
+			e.Node = r.nodeName()
 		}
-		if hinted {
+		if hasHints {
 			e.Hints = &watchers.Hints{Zones: []string{r.zone()}}
-			if byNode {
-				e.Hints.Nodes = []string{r.node()}
+			if hasNodeHints {
+				e.Hints.Nodes = []string{r.nodeName()}
 			}
 		}
 		s.Endpoints = append(s.Endpoints, e)
@@ -147,9 +151,9 @@ func (r Random) EndpointSlice() *watchers.EndpointSlice {
 	return s
 }
 
-// Node returns a node.
+// Node returns a random Node.
 func (r Random) Node() *watchers.Node {
-	n := &watchers.Node{Name: r.node(), Zone: r.zone(), IPs: []netip.Addr{r.ip("192.168.0.")}}
+	n := &watchers.Node{Name: r.nodeName(), Zone: r.zone(), IPs: []netip.Addr{r.ip("192.168.0.")}}
 	if r.IntN(4) == 0 {
 		n.Zone = ""
 	}

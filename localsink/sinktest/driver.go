@@ -12,16 +12,15 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// NewState returns a state of the given Services, for driving a sink by hand. Two of one
-// name are a mistake of the caller.
+// NewState returns a state with the given Services, whose names must be different.
 func NewState(services ...*localsink.Service) localsink.State {
 	s := state(slices.Clone(services))
 	slices.SortFunc(s, byName)
 	return s
 }
 
-// NewUpdate returns the update from one accepted state to another. A nil from makes it a
-// first update.
+// NewUpdate returns the update from an acknowledged state to another. If from is nil, it
+// returns a first update.
 func NewUpdate(node *localsink.Node, from, to localsink.State) *localsink.Update {
 	u := &localsink.Update{Node: node, NodeChanged: from == nil, All: to}
 	if from == nil {
@@ -40,27 +39,27 @@ func NewUpdate(node *localsink.Node, from, to localsink.State) *localsink.Update
 	return u
 }
 
-// A Driver drives a sink from state to state by hand, as the contract asks: what a
-// failed Sync was told is told again.
+// A Driver calls a sink with a sequence of states, without retries or delays. After a failed
+// Sync, the next update contains its delta again, as the contract requires.
 type Driver struct {
 	Sink localsink.Sink
 	Node *localsink.Node
 
-	accepted localsink.State
-	offered  map[localsink.ServiceName]*localsink.Service
+	acknowledged   localsink.State
+	unacknowledged map[localsink.ServiceName]*localsink.Service // listed since, by last value
 }
 
-// Sync brings the sink to a state and returns its error.
+// Sync calls the sink with the update to the given state and returns its error.
 func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
-	u := NewUpdate(d.Node, d.accepted, to)
-	known := func(list []*localsink.Service, name localsink.ServiceName) bool {
+	u := NewUpdate(d.Node, d.acknowledged, to)
+	lists := func(list []*localsink.Service, name localsink.ServiceName) bool {
 		return slices.ContainsFunc(list, func(s *localsink.Service) bool { return s.Name == name })
 	}
-	for name, last := range d.offered {
-		switch now := to.Get(name); {
-		case known(u.Changed, name) || known(u.Removed, name):
-		case now != nil:
-			u.Changed = append(u.Changed, now)
+	for name, last := range d.unacknowledged {
+		switch current := to.Get(name); {
+		case lists(u.Changed, name) || lists(u.Removed, name):
+		case current != nil:
+			u.Changed = append(u.Changed, current)
 		default:
 			u.Removed = append(u.Removed, last)
 		}
@@ -68,20 +67,21 @@ func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
 	slices.SortFunc(u.Changed, byName)
 	slices.SortFunc(u.Removed, byName)
 	if err := d.Sink.Sync(ctx, u); err != nil {
-		if d.offered == nil {
-			d.offered = map[localsink.ServiceName]*localsink.Service{}
+		if d.unacknowledged == nil {
+			d.unacknowledged = map[localsink.ServiceName]*localsink.Service{}
 		}
 		for _, svc := range slices.Concat(u.Changed, u.Removed) {
-			d.offered[svc.Name] = svc
+			d.unacknowledged[svc.Name] = svc
 		}
 		return err
 	}
-	d.accepted, d.offered = to, nil
+	d.acknowledged, d.unacknowledged = to, nil
 	return nil
 }
 
 func byName(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }
 
+// state implements localsink.State; it is sorted by name.
 type state []*localsink.Service
 
 func (s state) Len() int { return len(s) }

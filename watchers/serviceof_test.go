@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOwnersAreForgotten: slices that come and go leave nothing behind.
-func TestOwnersAreForgotten(t *testing.T) {
+// TestDeletedSlicesLeaveNoServiceOf checks that the index of slices does not grow.
+func TestDeletedSlicesLeaveNoServiceOf(t *testing.T) {
 	s := NewStore()
-	for _, forget := range []func(tx *Tx){
+	for _, deleteAll := range []func(tx *Tx){
 		func(tx *Tx) { tx.Retain(KindEndpointSlice, func(Key) bool { return false }) },
 		func(tx *Tx) {
 			for i := range 10 {
@@ -27,8 +27,8 @@ func TestOwnersAreForgotten(t *testing.T) {
 				tx.SetEndpointSlice(&EndpointSlice{Namespace: "default", Name: fmt.Sprint(i), Service: name})
 			}
 		})
-		require.Len(t, s.owners, 10)
-		s.Update(forget)
-		require.Empty(t, s.owners)
+		require.Len(t, s.serviceOf, 10)
+		s.Update(deleteAll)
+		require.Empty(t, s.serviceOf)
 	}
 }

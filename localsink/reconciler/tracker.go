@@ -1,0 +1,166 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package reconciler
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// maxTriggerTimes bounds the trigger times that are kept for a sink that fails.
+const maxTriggerTimes = 4096
+
+type (
+	store    = diffstore.Store[localsink.ServiceName, *localsink.Service]
+	reader   = diffstore.Reader[localsink.ServiceName, *localsink.Service]
+	snapshot = diffstore.Snapshot[localsink.ServiceName, *localsink.Service]
+)
+
+// A Tracker holds the desired state of a node and the state that its sink has acknowledged.
+// One goroutine may use a tracker at a time.
+type Tracker struct {
+	node         *localsink.Node
+	services     *store
+	triggerTimes []time.Time
+	observedTime time.Time // of the oldest change that is not acknowledged, or zero
+
+	acknowledged     *reader         // Services
+	acknowledgedNode *localsink.Node // nil at first
+
+	// unacknowledged holds the Services that Pending has listed since the last Acknowledge,
+	// as listed last: the sink may have programmed them without acknowledging them.
+	unacknowledged     map[localsink.ServiceName]*localsink.Service
+	unacknowledgedNode bool // Pending has listed the node since
+}
+
+// NewTracker returns a tracker of a node without Services. Nothing is acknowledged.
+func NewTracker(node *localsink.Node) *Tracker {
+	t := &Tracker{
+		node:           node,
+		services:       diffstore.New(localsink.ServiceName.Compare, hashService),
+		unacknowledged: map[localsink.ServiceName]*localsink.Service{},
+	}
+	t.acknowledged = t.services.Reader()
+	return t
+}
+
+// SetNode sets the desired node, which must not be modified afterwards. A node with the
+// same content as the current one is not a change.
+func (t *Tracker) SetNode(node *localsink.Node) { t.node = node }
+
+// Update runs fn, which changes the desired Services.
+func (t *Tracker) Update(fn func(tx *Tx)) {
+	t.services.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) { fn(&Tx{tx}) })
+}
+
+// A Tx changes the desired Services of a tracker within [Tracker.Update].
+type Tx struct {
+	tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]
+}
+
+// Set adds or replaces a Service, which must not be modified afterwards. A Service with the
+// same content as the current one is not a change.
+func (tx *Tx) Set(s *localsink.Service) { tx.tx.Set(s.Name, s) }
+
+// Delete removes a Service. It has no effect if there is no such Service.
+func (tx *Tx) Delete(name localsink.ServiceName) { tx.tx.Delete(name) }
+
+// AddTrigger adds the time at which a change was written to the API server to the next
+// update. Times above a bound of 4096 are ignored.
+func (t *Tracker) AddTrigger(at time.Time) {
+	if len(t.triggerTimes) < maxTriggerTimes {
+		t.triggerTimes = append(t.triggerTimes, at)
+	}
+}
+
+// Observe sets the time at which this process received a change, unless an older change
+// is not acknowledged yet.
+func (t *Tracker) Observe(at time.Time) {
+	if t.observedTime.IsZero() {
+		t.observedTime = at
+	}
+}
+
+// Pending returns the update that the sink needs, or nil if it has acknowledged the desired
+// state. The first update is never nil. The delta contains all differences from the
+// acknowledged state and whatever Pending has listed since the last Acknowledge.
+func (t *Tracker) Pending() *localsink.Update {
+	current, changes := t.acknowledged.Pending()
+	u := &localsink.Update{
+		Node:         t.node,
+		NodeChanged:  t.unacknowledgedNode || t.acknowledgedNode == nil || !t.acknowledgedNode.Equal(t.node),
+		All:          state{current},
+		TriggerTimes: slices.Clone(t.triggerTimes),
+		ObservedTime: t.observedTime,
+	}
+	for c := range changes {
+		t.list(u, c.Key)
+		delete(t.unacknowledged, c.Key)
+	}
+	for name := range t.unacknowledged {
+		t.list(u, name)
+	}
+	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
+		t.triggerTimes, t.observedTime = nil, time.Time{} // the changes did not affect this node
+		return nil
+	}
+	t.unacknowledgedNode = u.NodeChanged
+	for _, list := range [][]*localsink.Service{u.Changed, u.Removed} {
+		slices.SortFunc(list, func(a, b *localsink.Service) int { return a.Name.Compare(b.Name) })
+		for _, svc := range list {
+			t.unacknowledged[svc.Name] = svc
+		}
+	}
+	return u
+}
+
+// list adds a Service to the delta of u.
+func (t *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
+	if svc := u.All.Get(name); svc != nil {
+		u.Changed = append(u.Changed, svc)
+	} else if old, ok := t.acknowledged.Acknowledged().Get(name); ok {
+		u.Removed = append(u.Removed, old)
+	} else if old := t.unacknowledged[name]; old != nil {
+		u.Removed = append(u.Removed, old)
+	}
+}
+
+// Acknowledge records that the sink has acknowledged u, the last result of Pending or
+// FullUpdate.
+func (t *Tracker) Acknowledge(u *localsink.Update) {
+	if s, ok := u.All.(state); ok {
+		t.acknowledged.Acknowledge(s.snapshot)
+	}
+	t.acknowledgedNode, t.unacknowledgedNode, t.observedTime = u.Node, false, time.Time{}
+	t.triggerTimes = t.triggerTimes[min(len(u.TriggerTimes), len(t.triggerTimes)):]
+	clear(t.unacknowledged)
+}
+
+// FullUpdate returns the desired state as an update with an empty delta, for a sink that
+// must compare its dataplane with the whole state.
+func (t *Tracker) FullUpdate() *localsink.Update {
+	return &localsink.Update{Node: t.node, All: state{t.services.Snapshot()}}
+}
+
+// state implements localsink.State.
+type state struct{ *snapshot }
+
+func (s state) Get(name localsink.ServiceName) *localsink.Service {
+	svc, _ := s.snapshot.Get(name)
+	return svc
+}
+
+func (s state) All() iter.Seq[*localsink.Service] {
+	return func(yield func(*localsink.Service) bool) {
+		for _, svc := range s.snapshot.All() {
+			if !yield(svc) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,215 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package localsink
+
+import (
+	"cmp"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// A ServiceName is the namespace and name of a Service.
+type ServiceName struct{ Namespace, Name string }
+
+// String returns "namespace/name".
+func (n ServiceName) String() string { return n.Namespace + "/" + n.Name }
+
+// Compare orders by namespace, then by name.
+func (n ServiceName) Compare(o ServiceName) int {
+	return cmp.Or(strings.Compare(n.Namespace, o.Namespace), strings.Compare(n.Name, o.Name))
+}
+
+// A Service is what a node must do for one Kubernetes Service.
+type Service struct {
+	Name ServiceName
+	// Ports lists the ports in the order of the Kubernetes Service.
+	Ports []Port
+	// HealthCheck is the health check for external load balancers; nil if there is none.
+	HealthCheck *HealthCheck
+	// Problems lists the invalid or unsupported parts of the Service's input. They are left
+	// out of Ports and HealthCheck; the remaining parts are served.
+	Problems []Problem
+}
+
+// A Port is one port of a Service: frontends that share the same pools of endpoints.
+type Port struct {
+	// Name is the name of the port. It may be empty.
+	Name     string
+	Protocol Protocol
+	// Affinity is the timeout of session affinity: until this long after its last new
+	// connection, a client address stays with its endpoint. All frontends of the port share
+	// the affinity entries. Zero disables session affinity.
+	Affinity time.Duration
+	// Frontends lists the addresses that clients dial. In the state of a node, each
+	// combination of address, port and protocol occurs only once.
+	Frontends []Frontend
+	// Pools lists the sets of endpoints that [Route.Pool] refers to. The endpoints of one
+	// pool have the same address family.
+	Pools []Pool
+	// Draining lists endpoints that are in no pool, ordered by address and port. They get
+	// no new connections, but keep established ones. Where connections do not end by
+	// themselves (UDP), a backend ends those to endpoints that are neither in Draining nor
+	// in a pool.
+	Draining []netip.AddrPort
+}
+
+// A FrontendKind is the origin of a frontend's address.
+type FrontendKind uint8
+
+const (
+	// KindClusterIP is an address that is used by one Service only. Packets to any of its
+	// ports without a frontend must be rejected.
+	KindClusterIP FrontendKind = iota + 1
+	// KindNodePort is a port on each address that [Node.NodePortAddresses] permits.
+	KindNodePort
+	// KindExternalIP is an address that is routed to this node from outside the cluster.
+	KindExternalIP
+	// KindLoadBalancer is an address of a load balancer that forwards packets without
+	// rewriting their destination.
+	KindLoadBalancer
+)
+
+// String returns the name of the kind, such as "ClusterIP".
+func (k FrontendKind) String() string {
+	switch k {
+	case KindClusterIP:
+		return "ClusterIP"
+	case KindNodePort:
+		return "NodePort"
+	case KindExternalIP:
+		return "ExternalIP"
+	case KindLoadBalancer:
+		return "LoadBalancer"
+	}
+	return "unknown"
+}
+
+// A Frontend is an address and port that clients dial. If a packet matches both a NodePort
+// and a frontend with its exact destination address, the latter applies.
+type Frontend struct {
+	Kind FrontendKind
+	// Addr is the address and port. For a NodePort, the address is the unspecified address
+	// of its family (0.0.0.0 or ::), which stands for all addresses that
+	// [Node.NodePortAddresses] permits in that family.
+	Addr netip.AddrPort
+	// SourceRanges lists the permitted client addresses; packets from others are dropped.
+	// nil permits all clients, an empty list none.
+	SourceRanges []netip.Prefix
+	// Routes lists what happens to a connection: the first route whose From matches the
+	// client applies. The last route has [FromAny].
+	Routes []Route
+}
+
+// A From is a set of clients, identified by the source of a packet.
+type From uint8
+
+const (
+	// FromAny matches all clients.
+	FromAny From = iota
+	// FromLocalPods matches pods of this node, as described by [Node.LocalPods].
+	FromLocalPods
+	// FromThisNode matches clients whose source address is an address of this node.
+	FromThisNode
+)
+
+// String returns the name of the set, such as "LocalPods".
+func (f From) String() string {
+	switch f {
+	case FromAny:
+		return "Anyone"
+	case FromLocalPods:
+		return "LocalPods"
+	case FromThisNode:
+		return "ThisNode"
+	}
+	return "unknown"
+}
+
+// A Verdict is the response to a connection for which there is no endpoint.
+type Verdict uint8
+
+const (
+	// VerdictReject sends a TCP reset or an ICMP port unreachable message.
+	VerdictReject Verdict = iota
+	// VerdictDrop sends no response.
+	VerdictDrop
+)
+
+// String returns "Reject" or "Drop".
+func (v Verdict) String() string {
+	if v == VerdictDrop {
+		return "Drop"
+	}
+	return "Reject"
+}
+
+// A Route sends the connections of a set of clients to a pool. Hairpin connections, whose
+// client and endpoint are the same, are masqueraded whatever the route requires.
+type Route struct {
+	From From
+	// Pool is an index of [Port.Pools]. Each connection goes to one of the pool's
+	// endpoints, chosen uniformly at random.
+	Pool int
+	// Masquerade replaces the source address by an address of this node.
+	Masquerade bool
+	// EmptyVerdict applies if the pool has no endpoints.
+	EmptyVerdict Verdict
+}
+
+// A Pool is a set of endpoints, ordered by address and port, without duplicates.
+type Pool struct{ Endpoints []Endpoint }
+
+// An Endpoint is a destination of connections.
+type Endpoint struct {
+	Addr netip.AddrPort
+	// Local reports whether the endpoint is on this node.
+	Local bool
+}
+
+// A HealthCheck is an HTTP server by which external load balancers check whether this node
+// has local endpoints of a Service (spec.healthCheckNodePort).
+type HealthCheck struct {
+	// Port is the TCP port to listen on.
+	Port uint16
+	// LocalEndpoints is the number of distinct addresses of ready endpoints on this node.
+	// The check succeeds if it is positive.
+	LocalEndpoints int
+}
+
+// A Protocol is a transport protocol; its value is the IANA protocol number.
+type Protocol uint8
+
+// The protocols of Services.
+const (
+	ProtocolTCP  Protocol = 6
+	ProtocolUDP  Protocol = 17
+	ProtocolSCTP Protocol = 132
+)
+
+// String returns the name of the protocol as in the Kubernetes API.
+func (p Protocol) String() string {
+	switch p {
+	case ProtocolTCP:
+		return "TCP"
+	case ProtocolUDP:
+		return "UDP"
+	case ProtocolSCTP:
+		return "SCTP"
+	}
+	return "unknown"
+}
+
+// A Problem is an invalid or unsupported field of a Kubernetes object.
+type Problem struct {
+	// Object is the kind and name of the object, such as "EndpointSlice default/web-abc12".
+	Object string
+	// Field is the path of the field, such as "spec.clusterIPs[1]".
+	Field string
+	// Message describes what is wrong and what the consequence is.
+	Message string
+}
+
+// String returns "object: field: message".
+func (p Problem) String() string { return p.Object + ": " + p.Field + ": " + p.Message }

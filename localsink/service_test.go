@@ -1,0 +1,49 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package localsink_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+func TestServiceNamesAreOrdered(t *testing.T) {
+	sorted := []localsink.ServiceName{{}, {Name: "b"}, {Namespace: "a", Name: "b"}, {Namespace: "a", Name: "c"}, {Namespace: "b", Name: "a"}}
+	for i, a := range sorted {
+		for j, b := range sorted {
+			require.Equal(t, i < j, a.Compare(b) < 0, "%s, %s", a, b)
+			require.Equal(t, i == j, a.Compare(b) == 0, "%s, %s", a, b)
+		}
+	}
+	require.Equal(t, "default/web", localsink.ServiceName{Namespace: "default", Name: "web"}.String())
+}
+
+func TestStrings(t *testing.T) {
+	for _, c := range []struct {
+		value interface{ String() string }
+		want  string
+	}{
+		{localsink.KindClusterIP, "ClusterIP"},
+		{localsink.KindNodePort, "NodePort"},
+		{localsink.KindExternalIP, "ExternalIP"},
+		{localsink.KindLoadBalancer, "LoadBalancer"},
+		{localsink.FrontendKind(0), "unknown"},
+		{localsink.FromAny, "Anyone"},
+		{localsink.FromLocalPods, "LocalPods"},
+		{localsink.FromThisNode, "ThisNode"},
+		{localsink.From(99), "unknown"},
+		{localsink.VerdictReject, "Reject"},
+		{localsink.VerdictDrop, "Drop"},
+		{localsink.ProtocolTCP, "TCP"},
+		{localsink.ProtocolUDP, "UDP"},
+		{localsink.ProtocolSCTP, "SCTP"},
+		{localsink.Protocol(1), "unknown"},
+		{localsink.Problem{Object: "Service a/b", Field: "spec.type", Message: "is odd"}, "Service a/b: spec.type: is odd"},
+	} {
+		require.Equal(t, c.want, c.value.String())
+	}
+}

@@ -1,0 +1,138 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sinktest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A Harness creates the sinks that [TestSink] tests.
+type Harness struct {
+	// New returns a sink with an empty dataplane of its own, and a function that describes
+	// the current content of the dataplane. Dataplanes that treat all packets alike must
+	// have the same description, whatever their history. Both are used until t ends.
+	New func(t *testing.T) (sink localsink.Sink, describe func() string)
+	// Unsupported excludes features from the states that the sink receives.
+	Unsupported localsink.Features
+}
+
+// TestSink checks that the sinks of a harness obey the laws of the contract. Each law is a
+// subtest of t:
+//
+//   - Idempotent: repeating an update does not change the dataplane.
+//   - HistoryIndependent: after any sequence of states, the dataplane is the same as if the
+//     last state had been the first.
+//   - RetrySafe: the same holds if calls of Sync were cancelled or failed in between.
+//   - RemovesEverything: after all Services are removed, the dataplane is the same as after
+//     an empty first state.
+func TestSink(t *testing.T, h Harness) {
+	for _, law := range laws() {
+		t.Run(law.name, func(t *testing.T) { law.check(t, h) })
+	}
+}
+
+type law struct {
+	name  string
+	check func(t *testing.T, h Harness)
+}
+
+func laws() []law {
+	return []law{
+		{"Idempotent", idempotent},
+		{"HistoryIndependent", historyIndependent},
+		{"RetrySafe", retrySafe},
+		{"RemovesEverything", removesEverything},
+	}
+}
+
+func idempotent(t *testing.T, h Harness) {
+	sink, describe := h.New(t)
+	g := newGenerator(1, h.Unsupported)
+	u := NewUpdate(g.node(), nil, g.state())
+	mustSync(t, sink, u)
+	once := describe()
+	mustSync(t, sink, u)
+	mustSync(t, sink, &localsink.Update{Node: u.Node, All: u.All})
+	requireSame(t, once, describe())
+}
+
+func historyIndependent(t *testing.T, h Harness) {
+	for seed := range uint64(3) {
+		sink, describe := h.New(t)
+		g := newGenerator(seed, h.Unsupported)
+		d := &Driver{Sink: sink, Node: g.node()}
+		for range 40 {
+			if err := d.Sync(t.Context(), g.state()); err != nil {
+				t.Fatalf("Sync: %v", err)
+			}
+		}
+		requireLikeFirst(t, h, d, describe)
+	}
+}
+
+func retrySafe(t *testing.T, h Harness) {
+	sink, describe := h.New(t)
+	g := newGenerator(9, h.Unsupported)
+	// This sink fails after the tested one has succeeded, so that the tested sink must
+	// revert an update that was not acknowledged.
+	fail := false
+	failing := localsink.Func(func(context.Context, *localsink.Update) error {
+		if fail = !fail; fail {
+			return errors.New("injected")
+		}
+		return nil
+	})
+	d := &Driver{Sink: localsink.Chain(sink, failing), Node: g.node()}
+	states := []localsink.State{g.state(), g.state(), g.state()}
+	for i := range 60 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%7)*50*time.Microsecond)
+		_ = d.Sync(ctx, states[g.IntN(len(states))])
+		cancel()
+	}
+	for d.Sync(t.Context(), states[0]) != nil {
+		if t.Context().Err() != nil {
+			t.Fatal("Sync keeps failing")
+		}
+	}
+	requireLikeFirst(t, h, d, describe)
+}
+
+func removesEverything(t *testing.T, h Harness) {
+	sink, describe := h.New(t)
+	g := newGenerator(5, h.Unsupported)
+	full := g.state()
+	mustSync(t, sink, NewUpdate(g.node(), nil, full))
+	mustSync(t, sink, NewUpdate(g.node(), full, NewState()))
+	fresh, describeFresh := h.New(t)
+	mustSync(t, fresh, NewUpdate(g.node(), nil, NewState()))
+	requireSame(t, describeFresh(), describe())
+}
+
+// requireLikeFirst checks that the dataplane of d is the same as a new one that received
+// the acknowledged state of d as its first update.
+func requireLikeFirst(t *testing.T, h Harness, d *Driver, describe func() string) {
+	t.Helper()
+	fresh, describeFresh := h.New(t)
+	mustSync(t, fresh, NewUpdate(d.Node, nil, d.acknowledged))
+	requireSame(t, describeFresh(), describe())
+}
+
+func mustSync(t *testing.T, sink localsink.Sink, u *localsink.Update) {
+	t.Helper()
+	if err := sink.Sync(t.Context(), u); err != nil {
+		t.Fatalf("Sync: %v", err)
+	}
+}
+
+func requireSame(t *testing.T, want, got string) {
+	t.Helper()
+	if want != got {
+		t.Fatalf("dataplanes differ; want:\n%s\ngot:\n%s", want, got)
+	}
+}

@@ -1,0 +1,60 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package watchers
+
+import (
+	"cmp"
+	"strings"
+)
+
+// A Kind is the kind of an object.
+type Kind uint8
+
+// The kinds of objects. Keys are ordered by kind.
+const (
+	KindSynced Kind = iota // the marker that the store is synced, which is never deleted
+	KindNode
+	KindService
+	KindEndpointSlice
+	KindServiceCIDR
+)
+
+// A Key identifies an object. The EndpointSlices of one Service are adjacent in key order.
+type Key struct {
+	Kind Kind
+	// Namespace and Name are those of the Service; for an EndpointSlice, of the Service that
+	// it belongs to. Nodes and ServiceCIDRs have only a Name.
+	Namespace, Name string
+	// Slice is the name of an EndpointSlice, whose namespace is that of its Service.
+	Slice string
+}
+
+// Compare orders by kind, namespace, name and slice.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), strings.Compare(k.Namespace, o.Namespace),
+		strings.Compare(k.Name, o.Name), strings.Compare(k.Slice, o.Slice))
+}
+
+// Service returns the name of the Service, or of the Service that an EndpointSlice belongs
+// to.
+func (k Key) Service() ServiceName { return ServiceName{Namespace: k.Namespace, Name: k.Name} }
+
+// ServiceKey returns the key of a Service.
+func ServiceKey(name ServiceName) Key {
+	return Key{Kind: KindService, Namespace: name.Namespace, Name: name.Name}
+}
+
+// NodeKey returns the key of a Node.
+func NodeKey(name string) Key { return Key{Kind: KindNode, Name: name} }
+
+// serviceCIDRKey returns the key of a ServiceCIDR.
+func serviceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
+
+// A sliceID is the namespace and name of an EndpointSlice.
+type sliceID struct{ namespace, name string }
+
+// key returns the key of the slice while it belongs to the given Service.
+func (id sliceID) key(service string) Key {
+	return Key{Kind: KindEndpointSlice, Namespace: id.namespace, Name: service, Slice: id.name}
+}

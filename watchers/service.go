@@ -1,0 +1,97 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package watchers
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Service is the part of a Kubernetes Service that a proxy reads.
+type Service struct {
+	Name ServiceName
+	// Created is metadata.creationTimestamp. If two Services claim the same address, the
+	// older one gets it.
+	Created time.Time
+	Type    ServiceType
+
+	// ClusterIP is spec.clusterIP. It is the zero Addr if the field is empty, "None" or
+	// invalid.
+	ClusterIP netip.Addr
+	// ClusterIPs lists spec.clusterIPs with the same indexes, with zero Addrs as above.
+	ClusterIPs []netip.Addr
+	// IPFamilies lists spec.ipFamilies with the same indexes. Unknown families are 0.
+	IPFamilies []IPFamily
+	// ExternalIPs lists the valid entries of spec.externalIPs.
+	ExternalIPs []netip.Addr
+	// Ingress lists the entries of status.loadBalancer.ingress that have an address.
+	Ingress []Ingress
+	// SourceRanges lists the valid entries of spec.loadBalancerSourceRanges.
+	SourceRanges []netip.Prefix
+	// HasSourceRanges reports whether spec.loadBalancerSourceRanges has entries, valid or
+	// not.
+	HasSourceRanges bool
+	// HasInvalidSourceRanges reports whether spec.loadBalancerSourceRanges has invalid
+	// entries.
+	HasInvalidSourceRanges bool
+
+	InternalPolicy TrafficPolicy // spec.internalTrafficPolicy
+	ExternalPolicy TrafficPolicy // spec.externalTrafficPolicy
+	// HealthCheckNodePort is spec.healthCheckNodePort.
+	HealthCheckNodePort uint16
+	// Affinity is the timeout of ClientIP session affinity. Zero disables it.
+	Affinity time.Duration
+	Ports    []ServicePort
+	// ProxyName is the label service.kubernetes.io/service-proxy-name. It is nil if the
+	// label does not exist, which differs from an empty label; see [Service.IsFor].
+	ProxyName *string
+	// Problems lists the invalid fields.
+	Problems []Problem
+}
+
+// IsFor reports whether the proxy with the given name serves s. The cluster's default proxy,
+// whose name is "", serves the Services without the service-proxy-name label. No proxy
+// serves a Service with an empty label.
+func (s *Service) IsFor(proxy string) bool {
+	if s.ProxyName == nil || proxy == "" {
+		return s.ProxyName == nil && proxy == ""
+	}
+	return *s.ProxyName == proxy
+}
+
+// An Ingress is an address of a load balancer.
+type Ingress struct {
+	IP netip.Addr
+	// Proxy reports whether the load balancer forwards to node ports (ipMode: Proxy). Nodes
+	// must not handle the address then.
+	Proxy bool
+}
+
+// A ServicePort is an entry of spec.ports.
+type ServicePort struct {
+	Name     string
+	Protocol Protocol
+	Port     uint16
+	NodePort uint16 // 0 if there is none
+}
+
+// A ServiceType is spec.type.
+type ServiceType uint8
+
+// The types of Services.
+const (
+	TypeClusterIP ServiceType = iota
+	TypeNodePort
+	TypeLoadBalancer
+	TypeExternalName
+)
+
+// A TrafficPolicy is spec.internalTrafficPolicy or spec.externalTrafficPolicy.
+type TrafficPolicy uint8
+
+// The traffic policies.
+const (
+	PolicyCluster TrafficPolicy = iota
+	PolicyLocal
+)

@@ -1,0 +1,288 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package watchertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// harness returns a harness of a watcher whose source is a memory.
+func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
+	m.SetSynced()
+	return Harness{
+		Watcher: w,
+		Apply: func(objects ...Object) {
+			for _, o := range objects {
+				switch o := o.(type) {
+				case *corev1.Service:
+					m.SetService(kubeapi.Service(o))
+				case *discoveryv1.EndpointSlice:
+					s, err := kubeapi.EndpointSlice(o)
+					require.NoError(t, err)
+					m.SetEndpointSlice(s)
+				case *corev1.Node:
+					m.SetNode(kubeapi.Node(o))
+				case *networkingv1.ServiceCIDR:
+					m.SetServiceCIDR(kubeapi.ServiceCIDR(o))
+				}
+			}
+		},
+		Delete: func(objects ...Object) {
+			for _, o := range objects {
+				switch o := o.(type) {
+				case *corev1.Service:
+					m.DeleteService(serviceName(o.Name))
+				case *discoveryv1.EndpointSlice:
+					m.DeleteEndpointSlice(o.Namespace, o.Name)
+				case *corev1.Node:
+					m.DeleteNode(o.Name)
+				case *networkingv1.ServiceCIDR:
+					m.DeleteServiceCIDR(o.Name)
+				}
+			}
+		},
+	}
+}
+
+func TestMemoryObeysAllLaws(t *testing.T) {
+	Test(t, func(t *testing.T) Harness {
+		m := NewMemory()
+		return harness(t, m, m)
+	})
+}
+
+// TestLawsDetectBrokenWatchers runs all laws against watchers with one fault each. Exactly
+// the listed laws must fail.
+func TestLawsDetectBrokenWatchers(t *testing.T) {
+	for _, c := range []struct {
+		fault string
+		laws  []string
+		run   func(m *Memory, end <-chan struct{}) watchers.Func // end is closed after the law
+	}{
+		{"none", nil, func(m *Memory, _ <-chan struct{}) watchers.Func { return m.Run }},
+		{"an empty source never syncs", []string{"EmptySourceSyncs"}, syncedBy(func(tx *watchers.Tx, current watchers.Snapshot) {
+			if current.Len() > 1 {
+				tx.SetSynced()
+			}
+		})},
+		{"synced too early", []string{"SyncedHoldsAll", "MetadataIsNotAChange", "SliceChangesService", "RunStops"}, syncedTooEarly},
+		{"Services are not deleted", []string{"FollowsServices", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if s, ok := o.(*watchers.Service); ok {
+				tx.SetService(s)
+			}
+		})},
+		{"slices are not deleted", []string{"FollowsEndpointSlices", "SliceChangesService", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if s, ok := o.(*watchers.EndpointSlice); ok {
+				tx.SetEndpointSlice(s)
+			}
+		})},
+		{"nodes are not deleted", []string{"FollowsNodes", "RunCanBeRepeated"}, restoreDeleted(func(tx *watchers.Tx, o watchers.Object) {
+			if n, ok := o.(*watchers.Node); ok {
+				tx.SetNode(n)
+			}
+		})},
+		{"each write of the source is a change", []string{"EmptySourceSyncs", "SyncedHoldsAll", "MetadataIsNotAChange"}, countWrites},
+		{"deletions between two calls of Run are missed", []string{"RunCanBeRepeated"}, applyChangesOnly},
+		{"Run returns the error of its context", everyLaw(), func(m *Memory, _ <-chan struct{}) watchers.Func {
+			return func(ctx context.Context, s *watchers.Store) error { return errors.Join(m.Run(ctx, s), ctx.Err()) }
+		}},
+		{"Run does not return", everyLaw(), func(m *Memory, end <-chan struct{}) watchers.Func {
+			return func(ctx context.Context, s *watchers.Store) error {
+				err := m.Run(ctx, s)
+				<-end
+				return err
+			}
+		}},
+		{"Run leaks a goroutine", []string{"RunStops"}, func(m *Memory, end <-chan struct{}) watchers.Func {
+			return func(ctx context.Context, s *watchers.Store) error {
+				go func() { <-end }()
+				return m.Run(ctx, s)
+			}
+		}},
+		{"Run returns an error", everyLaw(), func(*Memory, <-chan struct{}) watchers.Func {
+			return func(context.Context, *watchers.Store) error { return errors.New("injected") }
+		}},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			var failed []string
+			for _, law := range laws() {
+				if fails(t, law, c.run) {
+					failed = append(failed, law.name)
+				}
+			}
+			require.Equal(t, c.laws, failed)
+		})
+	}
+}
+
+func everyLaw() (names []string) {
+	for _, l := range laws() {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// fails reports whether a law fails for a watcher. Time is simulated, so timeouts of the law
+// take no real time.
+func fails(t *testing.T, l law, run func(m *Memory, end <-chan struct{}) watchers.Func) (failed bool) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		m := NewMemory()
+		tb := &recorderTB{TB: t}
+		h := harness(tb, m, run(m, end))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer tb.cleanup()
+			l.check(tb, h)
+		}()
+		<-done
+		failed = tb.failed
+	})
+	return failed
+}
+
+// A recorderTB records failures without failing the test.
+type recorderTB struct {
+	testing.TB
+	failed   bool
+	cleanups []func()
+}
+
+func (r *recorderTB) Helper()                   {}
+func (r *recorderTB) Errorf(string, ...any)     { r.failed = true }
+func (r *recorderTB) Cleanup(fn func())         { r.cleanups = append(r.cleanups, fn) }
+func (r *recorderTB) Logf(string, ...any)       {}
+func (r *recorderTB) FailNow()                  { r.failed = true; runtime.Goexit() }
+func (r *recorderTB) Fatalf(f string, a ...any) { r.FailNow() }
+
+func (r *recorderTB) cleanup() {
+	for _, fn := range slices.Backward(r.cleanups) {
+		func() {
+			done := make(chan struct{})
+			go func() { defer close(done); fn() }()
+			<-done
+		}()
+	}
+}
+
+// eachState returns a watcher that calls write with each state of m.
+func eachState(m *Memory, write func(tx *watchers.Tx, old, current watchers.Snapshot)) watchers.Func {
+	return func(ctx context.Context, store *watchers.Store) error {
+		old := watchers.NewStore().Snapshot()
+		for {
+			current := m.source.Snapshot()
+			store.Update(func(tx *watchers.Tx) { write(tx, old, current) })
+			old = current
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-current.Newer():
+			}
+		}
+	}
+}
+
+// replaceObjects replaces all objects but not the synced marker.
+func replaceObjects(tx *watchers.Tx, current watchers.Snapshot) {
+	unsynced := watchers.NewStore().Update(func(other *watchers.Tx) {
+		for k, o := range current.All() {
+			if k.Kind != watchers.KindSynced {
+				set(other, k, o)
+			}
+		}
+	})
+	replaceAll(tx, unsynced)
+}
+
+// syncedBy replaces all objects and leaves the synced marker to mark.
+func syncedBy(mark func(tx *watchers.Tx, current watchers.Snapshot)) func(*Memory, <-chan struct{}) watchers.Func {
+	return func(m *Memory, _ <-chan struct{}) watchers.Func {
+		return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
+			replaceObjects(tx, current)
+			mark(tx, current)
+		})
+	}
+}
+
+// syncedTooEarly marks the store as synced one second before it sets the objects.
+func syncedTooEarly(m *Memory, _ <-chan struct{}) watchers.Func {
+	return func(ctx context.Context, store *watchers.Store) error {
+		store.Update((*watchers.Tx).SetSynced)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+			return m.Run(ctx, store)
+		}
+	}
+}
+
+// restoreDeleted sets deleted objects again, as if their deletion had been missed.
+func restoreDeleted(restore func(tx *watchers.Tx, o watchers.Object)) func(*Memory, <-chan struct{}) watchers.Func {
+	return func(m *Memory, _ <-chan struct{}) watchers.Func {
+		var all []watchers.Object
+		return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
+			replaceAll(tx, current)
+			for _, o := range all {
+				if !contains(current, o) {
+					restore(tx, o)
+				}
+			}
+			for _, o := range current.All() {
+				all = append(all, o)
+			}
+		})
+	}
+}
+
+// contains reports whether a snapshot has an object with the key of o.
+func contains(s watchers.Snapshot, o watchers.Object) bool {
+	switch o := o.(type) {
+	case *watchers.Service:
+		return s.Service(o.Name) != nil
+	case *watchers.EndpointSlice:
+		return hasSlice(o.Service.Name, o.Name)(s)
+	case *watchers.Node:
+		return s.Node(o.Name) != nil
+	case *watchers.ServiceCIDR:
+		return hasServiceCIDR(o.Name, o.Networks[0].String())(s)
+	}
+	return true
+}
+
+// countWrites counts the writes in an object of its own, as if resource versions were content.
+func countWrites(m *Memory, _ <-chan struct{}) watchers.Func {
+	n := 0
+	return eachState(m, func(tx *watchers.Tx, _, current watchers.Snapshot) {
+		n++
+		replaceAll(tx, current)
+		tx.SetNode(&watchers.Node{Name: strings.Repeat("x", 20), Zone: fmt.Sprint(n)})
+	})
+}
+
+// applyChangesOnly does not remove, in a second Run, objects of the first.
+func applyChangesOnly(m *Memory, _ <-chan struct{}) watchers.Func {
+	return eachState(m, applyChanges)
+}
