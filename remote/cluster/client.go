@@ -121,7 +121,9 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 				AllProxies: c.hello.GetAllProxies(),
 			}}}
 		},
-		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchClusterRequest_Held{Held: h}} },
+		Held: func(h *kpng.HeldDigests) *request {
+			return &request{Message: &kpng.WatchClusterRequest_HeldDigests{HeldDigests: h}}
+		},
 		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
 		Memory: c.mirror, Acks: c.mirror.acks,
 		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; facts stay as they are",

@@ -191,7 +191,7 @@ func TestBadWords(t *testing.T) {
 			log.await(t, "will start over: "+want)
 			hello := (<-s.hellos).GetHello()
 			require.Zero(t, hello.GetHeldCount(), "it holds nothing that it trusts")
-			require.Zero(t, hello.GetHeldXor())
+			require.Zero(t, hello.GetHeldDigestsXor())
 			require.Equal(t, "Node goes\nNode stays\n", nodes(store), "facts stay, without what was not committed")
 
 			s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(0, nodeFact("stays", 3)), facts(1, nodeFact("new", 6))}
@@ -434,7 +434,7 @@ func TestBadHello(t *testing.T) {
 		many = append(many, fmt.Sprint("ns-", i))
 	}
 	for want, first := range map[string]*kpng.WatchClusterRequest{
-		"the first message must be hello":                       {Message: &kpng.WatchClusterRequest_Held{Held: &kpng.Held{}}},
+		"the first message must be hello":                       {Message: &kpng.WatchClusterRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{}}},
 		"hello.service_proxy_name: all proxies":                 hello(&kpng.ClusterHello{AllProxies: true, ServiceProxyName: "x"}),
 		`hello.service_proxy_name: "a/b" cannot`:                hello(&kpng.ClusterHello{ServiceProxyName: "a/b"}),
 		`hello.namespaces: "" cannot`:                           hello(&kpng.ClusterHello{Namespaces: []string{""}}),

@@ -109,7 +109,9 @@ func (c *Client) follow(ctx context.Context) {
 				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.mirror.lacks),
 			}}}
 		},
-		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchNodeRequest_Held{Held: h}} },
+		Held: func(h *kpng.HeldDigests) *request {
+			return &request{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: h}}
+		},
 		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
 		Memory: c.mirror, Acks: c.mirror.acks,
 		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; Services stay as they are",

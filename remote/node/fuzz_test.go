@@ -245,13 +245,13 @@ func FuzzServer(f *testing.F) {
 func FuzzClient(f *testing.F) {
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 		NodeName: "n", Unsupported: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
-	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: []uint64{1, 2}, Last: true}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: []uint64{1, 2}, Last: true}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 7, DurationNs: 1<<64 - 1,
-		Earlier: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, Earlier: []*kpng.Ack{{}}}}}}}))
-	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, Earlier: make([]*kpng.Ack, 100)}}}))
+		PreviousAcks: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, PreviousAcks: []*kpng.Ack{{}}}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, PreviousAcks: make([]*kpng.Ack, 100)}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 3, Error: strings.Repeat("ü", 1000),
-		Earlier: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
+		PreviousAcks: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.WatchNodeRequest
 		wrong := proto.Unmarshal(b, &in) != nil
@@ -290,13 +290,13 @@ func (r *repeater) Context() context.Context { return context.Background() }
 // hears requires of a stream what the library understands.
 func hears(t *testing.T, stream *session.Words, in *kpng.WatchNodeRequest) {
 	m, err := stream.Receive()
-	require.Equal(t, in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
+	require.Equal(t, in.GetHello() == nil && (in.GetHeldDigests() != nil || in.GetAck() != nil), err == nil)
 	switch ack := in.GetAck(); {
 	case err != nil:
 	case ack == nil:
-		require.Equal(t, fanout.Heard{Held: in.GetHeld().GetDigests(), Last: in.GetHeld().GetLast()}, m)
+		require.Equal(t, fanout.Heard{Held: in.GetHeldDigests().GetDigests(), Last: in.GetHeldDigests().GetLast()}, m)
 	default:
-		earlier := ack.GetEarlier()
+		earlier := ack.GetPreviousAcks()
 		for i, e := range slices.Concat(earlier[:min(len(earlier), 64)], []*kpng.Ack{ack}) {
 			if i > 0 {
 				m, err = stream.Receive()

@@ -93,7 +93,7 @@ func hello(node string, can ...kpng.Capability) *kpng.WatchNodeRequest {
 }
 
 func holds(digests []uint64, last bool) *kpng.WatchNodeRequest {
-	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: digests, Last: last}}}
+	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: digests, Last: last}}}
 }
 
 func acks(revision uint64) *kpng.WatchNodeRequest {
@@ -116,7 +116,7 @@ func (c *caller) commit() uint64 {
 func (c *caller) asked() {
 	in, err := c.stream.Recv()
 	require.NoError(c.t, err)
-	require.True(c.t, in.GetWelcome().GetSendHeld())
+	require.True(c.t, in.GetWelcome().GetSendDigests())
 }
 
 // end reads until the stream ends, and returns its code.
@@ -165,7 +165,7 @@ func TestHostileClients(t *testing.T) {
 	w := newWitness(t, s)
 	held := func(n uint32) *kpng.WatchNodeRequest {
 		h := hello("n", resume)
-		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldXor = n, 12345
+		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldDigestsXor = n, 12345
 		return h
 	}
 	for _, h := range []struct {

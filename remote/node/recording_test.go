@@ -198,10 +198,10 @@ func TestTheFirstVersion(t *testing.T) {
 					continue
 				}
 				require.NoError(t, proto.Unmarshal(w.bytes, &in))
-				if in.GetHeld() != nil {
+				if in.GetHeldDigests() != nil {
 					welcome, err := c.stream.Recv()
 					require.NoError(t, err)
-					if !welcome.GetWelcome().GetSendHeld() {
+					if !welcome.GetWelcome().GetSendDigests() {
 						require.True(t, welcome.GetWelcome().GetFullSync())
 						continue // the server may have better things to do
 					}

@@ -94,7 +94,7 @@ func (a *Acks) take(within time.Duration) (ack *kpng.Ack, some bool) {
 	}
 	ack = a.waiting[len(a.waiting)-1].Ack
 	for _, w := range a.waiting[:len(a.waiting)-1] {
-		ack.Earlier = append(ack.Earlier, w.Ack)
+		ack.PreviousAcks = append(ack.PreviousAcks, w.Ack)
 	}
 	a.waiting = nil
 	return ack, true

@@ -16,7 +16,7 @@ import (
 
 // revisions are those of an acknowledgement and of all that are sent with it.
 func revisions(a *kpng.Ack) (all []uint64) {
-	for _, e := range a.GetEarlier() {
+	for _, e := range a.GetPreviousAcks() {
 		all = append(all, e.GetRevision())
 	}
 	return append(all, a.GetRevision())
@@ -30,7 +30,7 @@ func TestAcksAreSentTogether(t *testing.T) {
 		next := func() []uint64 {
 			ack, ok := acks.Next(t.Context(), time.Second)
 			require.True(t, ok)
-			for _, e := range ack.GetEarlier() {
+			for _, e := range ack.GetPreviousAcks() {
 				require.GreaterOrEqual(t, e.GetAgeNs(), ack.GetAgeNs())
 			}
 			return revisions(ack)
@@ -45,7 +45,7 @@ func TestAcksAreSentTogether(t *testing.T) {
 		require.Equal(t, []uint64{1, 2}, revisions(ack))
 		require.Equal(t, time.Second, time.Since(began))
 		require.Equal(t, uint64(700*time.Millisecond), ack.GetAgeNs())
-		require.Equal(t, uint64(time.Second), ack.GetEarlier()[0].GetAgeNs())
+		require.Equal(t, uint64(time.Second), ack.GetPreviousAcks()[0].GetAgeNs())
 
 		acks.Put(&kpng.Ack{Revision: 3})
 		acks.Put(&kpng.Ack{Revision: 4, Error: "no"})

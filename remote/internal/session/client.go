@@ -50,7 +50,7 @@ type Client[Q any, A Answer] struct {
 	// Open begins a stream; the others put words into the protocol.
 	Open  func(context.Context, grpc.ClientConnInterface) (Stream[Q, A], error)
 	Hello func(*kpng.Hello) Q
-	Held  func(*kpng.Held) Q
+	Held  func(*kpng.HeldDigests) Q
 	Ack   func(*kpng.Ack) Q
 
 	Memory Memory[A]
@@ -149,7 +149,7 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 		return nil, 0, err
 	}
 	root, count := c.Memory.Held()
-	hello := &kpng.Hello{Client: c.Name, HeldXor: root, HeldCount: count, Capabilities: c.Capabilities}
+	hello := &kpng.Hello{Client: c.Name, HeldDigestsXor: root, HeldCount: count, Capabilities: c.Capabilities}
 	if stream.Send(c.Hello(hello)) != nil {
 		_, err = stream.Recv() // says why
 		return nil, 0, err
@@ -162,7 +162,7 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 	if welcome == nil {
 		return nil, 0, errors.New("the server does not begin with welcome")
 	}
-	if welcome.GetSendHeld() {
+	if welcome.GetSendDigests() {
 		if c.sayHeld(stream) != nil {
 			_, err = stream.Recv() // says why
 			return nil, 0, err
@@ -185,7 +185,7 @@ func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
 	for last := false; !last; {
 		n := min(len(digests), heldChunk)
 		last = n == len(digests)
-		if err := stream.Send(c.Held(&kpng.Held{Digests: digests[:n], Last: last})); err != nil {
+		if err := stream.Send(c.Held(&kpng.HeldDigests{Digests: digests[:n], Last: last})); err != nil {
 			return err
 		}
 		digests = digests[n:]

@@ -51,7 +51,7 @@ const (
 func (h *heard) DecodeFrame(b []byte) error {
 	h.forget()
 	var ack fanout.Ack
-	var held *kpng.Held
+	var held *kpng.HeldDigests
 	said := protowire.Number(0) // the last of the three counts
 	err := each(b, func(field protowire.Number, kind protowire.Type, _ uint64, content []byte) error {
 		if kind != protowire.BytesType || field > fieldAck {
@@ -64,7 +64,7 @@ func (h *heard) DecodeFrame(b []byte) error {
 		switch field {
 		case fieldHeld:
 			if held == nil {
-				held = &kpng.Held{}
+				held = &kpng.HeldDigests{}
 			}
 			return proto.UnmarshalOptions{Merge: true}.Unmarshal(content, held)
 		case fieldAck:

@@ -47,7 +47,7 @@ func (w *Words) Context() context.Context { return w.Stream.Context() }
 // Welcome implements fanout.Wire.
 func (w *Words) Welcome(sendHeld, startOver bool) error {
 	return w.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
-		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, FullSync: startOver, MaxAckDelayNs: uint64(w.AckWithin),
+		Server: w.Server, Capabilities: w.Capabilities, SendDigests: sendHeld, FullSync: startOver, MaxAckDelayNs: uint64(w.AckWithin),
 	})}))
 }
 

@@ -39,7 +39,7 @@ func Peer(h *kpng.Hello, common []kpng.Capability) fanout.Peer {
 		Diffs:        has(kpng.Capability_CAPABILITY_DELTAS),
 		Resumes:      has(kpng.Capability_CAPABILITY_RESUME),
 		Acknowledges: has(kpng.Capability_CAPABILITY_ACKNOWLEDGE),
-		HeldRoot:     h.GetHeldXor(),
+		HeldRoot:     h.GetHeldDigestsXor(),
 		HeldCount:    int(h.GetHeldCount()),
 	}
 }

@@ -153,14 +153,14 @@ func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
 	for _, m := range []proto.Message{&kpng.WatchNodeRequest{}, &kpng.WatchClusterRequest{}} {
 		fields := m.ProtoReflect().Descriptor().Fields()
 		require.Equal(t, 3, fields.Len())
-		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeld: "held", fieldAck: "ack"} {
+		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeld: "held_digests", fieldAck: "ack"} {
 			require.Equal(t, name, fields.ByNumber(number).Name())
 		}
 	}
 	fields := (&kpng.Ack{}).ProtoReflect().Descriptor().Fields()
 	require.Equal(t, 5, fields.Len())
 	for number, name := range map[protowire.Number]protoreflect.Name{
-		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackEarlier: "earlier",
+		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackEarlier: "previous_acks",
 	} {
 		require.Equal(t, name, fields.ByNumber(number).Name())
 	}
@@ -170,11 +170,11 @@ func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
 func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
 	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", maxErrorText)}
 	for range maxTogether {
-		long.Earlier = append(long.Earlier, &kpng.Ack{Error: long.Error})
+		long.PreviousAcks = append(long.PreviousAcks, &kpng.Ack{Error: long.Error})
 	}
 	w := Words{Stream: says(t,
 		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: long}},
-		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: make([]uint64, 1000), Last: true}}},
+		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: make([]uint64, 1000), Last: true}}},
 	)}
 	for range maxTogether + 1 {
 		m, err := w.Receive()
@@ -194,7 +194,7 @@ func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
 
 // TestAcknowledgementsLeaveNoGarbage: whatever is in them, as long as they are of success.
 func TestAcknowledgementsLeaveNoGarbage(t *testing.T) {
-	ack := &kpng.Ack{Revision: 1, Earlier: make([]*kpng.Ack, 1<<18)}
+	ack := &kpng.Ack{Revision: 1, PreviousAcks: make([]*kpng.Ack, 1<<18)}
 	ack.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
 	b, err := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}})
 	require.NoError(t, err)
