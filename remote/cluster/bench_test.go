@@ -29,12 +29,12 @@ func processorTime() time.Duration {
 // behind a relay has it. Processor time is that of all three together; bytes are those
 // that the leaf gets.
 func BenchmarkRelayOneEndpointChange(b *testing.B) {
-	source := cluster(benchServices, benchEndpoints)
+	source := newClusterStore(benchServices, benchEndpoints)
 	cfg := ServerConfig{MinInterval: time.Nanosecond}
-	top := newSite(b, source, cfg)
-	middle := newSite(b, follow(b, ClientConfig{AllProxies: true}, top.dial()), cfg)
-	bytes := newCounter()
-	leaf := follow(b, ClientConfig{}, middle.dial(grpc.WithStatsHandler(bytes)))
+	top := newFixture(b, source, cfg)
+	middle := newFixture(b, newSyncedStore(b, ClientConfig{AllProxies: true}, top.dial()), cfg)
+	bytes := newByteCounter()
+	leaf := newSyncedStore(b, ClientConfig{}, middle.dial(grpc.WithStatsHandler(bytes)))
 	snap := await(b, leaf, "all facts", watchers.Snapshot.Synced)
 	bytes.reset()
 	used := processorTime()
@@ -54,8 +54,8 @@ func BenchmarkRelayOneEndpointChange(b *testing.B) {
 // BenchmarkFirstSync is a client that holds nothing, from its beginning until it holds
 // all; everything was encoded before, as it is once for all clients.
 func BenchmarkFirstSync(b *testing.B) {
-	s := newSite(b, cluster(benchServices, benchEndpoints), ServerConfig{})
-	bytes := newCounter()
+	s := newFixture(b, newClusterStore(benchServices, benchEndpoints), ServerConfig{})
+	bytes := newByteCounter()
 	conn := s.dial(grpc.WithStatsHandler(bytes))
 	sync := func() {
 		store := watchers.NewStore()
@@ -77,9 +77,9 @@ func BenchmarkFirstSync(b *testing.B) {
 // BenchmarkResume is a client that comes back to another server and holds all but one
 // endpoint.
 func BenchmarkResume(b *testing.B) {
-	source := cluster(benchServices, benchEndpoints)
-	s := newSite(b, source, ServerConfig{})
-	bytes := newCounter()
+	source := newClusterStore(benchServices, benchEndpoints)
+	s := newFixture(b, source, ServerConfig{})
+	bytes := newByteCounter()
 	conn := s.dial(grpc.WithStatsHandler(bytes))
 	store, client := watchers.NewStore(), newClient(b, ClientConfig{}, conn)
 	stop := start(b, client, store)

@@ -44,8 +44,8 @@ type Client struct {
 	cfg     ClientConfig
 	hello   *kpng.ClusterHello // without what all streams begin with
 	servers []grpc.ClientConnInterface
-	mirror  *mirror // of the store of the last Run
-	contact atomic.Pointer[Status]
+	state   *objectState // of the store of the last Run
+	status  atomic.Pointer[Status]
 }
 
 // Status is whether a client hears a server. Facts are as new as a server's while it
@@ -67,7 +67,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	hello := &kpng.ClusterHello{
 		Namespaces: slices.Clone(cfg.Namespaces), ServiceProxyName: cfg.ProxyName, AllProxies: cfg.AllProxies,
 	}
-	_, err := classOf(hello)
+	_, err := selectorOf(hello)
 	if err != nil {
 		err = fmt.Errorf("Namespaces, ProxyName, AllProxies: %w", err)
 	}
@@ -85,14 +85,14 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{cfg: cfg, hello: hello, servers: servers}
-	c.setContact(false)
+	c.setSynced(false)
 	return c, nil
 }
 
 // Status returns whether a server is heard now. It may be called from any goroutine.
-func (c *Client) Status() Status { return *c.contact.Load() }
+func (c *Client) Status() Status { return *c.status.Load() }
 
-func (c *Client) setContact(heard bool) { c.contact.Store(&Status{Synced: heard, Since: time.Now()}) }
+func (c *Client) setSynced(heard bool) { c.status.Store(&Status{Synced: heard, Since: time.Now()}) }
 
 // Run keeps store in line with what servers say until ctx is done, and then returns nil.
 // The store is synced when a server has said everything. Each update of a server is one
@@ -103,15 +103,15 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 	if store == nil {
 		return errors.New("remote: no store")
 	}
-	if c.mirror == nil || c.mirror.store != store {
-		c.mirror = newMirror(store)
+	if c.state == nil || c.state.store != store {
+		c.state = newObjectState(store)
 	}
 	type (
 		request = kpng.WatchClusterRequest
 		answer  = kpng.WatchClusterResponse
 	)
 	client := session.Client[*request, *answer]{
-		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
 			return kpng.NewClusterServiceClient(server).WatchCluster(ctx)
 		},
@@ -124,10 +124,10 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		Held: func(h *kpng.HeldDigests) *request {
 			return &request{Message: &kpng.WatchClusterRequest_HeldDigests{HeldDigests: h}}
 		},
-		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
-		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; facts stay as they are",
-		Contact: c.setContact,
+		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
+		State: c.state, Acks: c.state.acks,
+		Logger: c.cfg.Logger, LostMessage: "Not heard from the server, will try again; facts stay as they are",
+		OnSynced: c.setSynced,
 	}
 	client.Run(ctx)
 	return nil

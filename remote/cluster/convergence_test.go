@@ -27,7 +27,7 @@ func TestWatcher(t *testing.T) {
 	watchertest.Test(t, func(t *testing.T) watchertest.Harness {
 		source := watchers.NewStore()
 		source.Update((*watchers.Tx).SetSynced)
-		s := newSite(t, source, ServerConfig{MinInterval: time.Microsecond})
+		s := newFixture(t, source, ServerConfig{MinInterval: time.Microsecond})
 		conn := s.dial()
 		conn.Connect()
 		change := func(fn func(*watchers.Tx, watchertest.Object)) func(...watchertest.Object) {
@@ -64,17 +64,17 @@ func TestWatcher(t *testing.T) {
 	})
 }
 
-// A view is what a client asks for, and which facts that are.
-type view struct {
+// A selection is what a client asks for, and which facts that are.
+type selection struct {
 	cfg ClientConfig
 	has func(s watchers.Snapshot, namespace string, svc *watchers.Service) bool
 }
 
-func views() []view {
+func selections() []selection {
 	in := func(list ...string) func(string) bool {
 		return func(ns string) bool { return slices.Contains(list, ns) }
 	}
-	return []view{
+	return []selection{
 		{ClientConfig{AllProxies: true}, func(watchers.Snapshot, string, *watchers.Service) bool { return true }},
 		{ClientConfig{}, func(_ watchers.Snapshot, _ string, svc *watchers.Service) bool { return svc == nil || svc.IsFor("") }},
 		{ClientConfig{ProxyName: "other"}, func(_ watchers.Snapshot, _ string, svc *watchers.Service) bool {
@@ -90,7 +90,7 @@ func views() []view {
 }
 
 // of returns what a client with this view must hold, as text.
-func (v *view) of(s watchers.Snapshot) string {
+func (v *selection) of(s watchers.Snapshot) string {
 	return dump(s, func(f watchers.Object) bool {
 		switch f := f.(type) {
 		case *watchers.Service:
@@ -102,8 +102,8 @@ func (v *view) of(s watchers.Snapshot) string {
 	})
 }
 
-// history changes facts at random; slices also move from Service to Service.
-func history(r watchertest.Random) func(*watchers.Tx) {
+// randomChange changes facts at random; slices also move from Service to Service.
+func randomChange(r watchertest.Random) func(*watchers.Tx) {
 	step := r.Step()
 	return func(tx *watchers.Tx) {
 		step(tx)
@@ -126,24 +126,24 @@ func TestClientsHoldWhatTheServerHolds(t *testing.T) {
 			r.Namespaces = 2
 			source := watchers.NewStore()
 			source.Update(func(tx *watchers.Tx) {
-				history(r)(tx)
+				randomChange(r)(tx)
 				tx.SetSynced()
 			})
 			cfg := ServerConfig{MinInterval: time.Microsecond}
-			top := newSite(t, source, cfg)
-			middle := newSite(t, follow(t, ClientConfig{AllProxies: true}, top.dial()), cfg)
-			bottom := newSite(t, follow(t, ClientConfig{AllProxies: true}, middle.dial()), cfg)
-			sites := []*site{top, middle, bottom}
+			top := newFixture(t, source, cfg)
+			middle := newFixture(t, newSyncedStore(t, ClientConfig{AllProxies: true}, top.dial()), cfg)
+			bottom := newFixture(t, newSyncedStore(t, ClientConfig{AllProxies: true}, middle.dial()), cfg)
+			sites := []*fixture{top, middle, bottom}
 
-			all := views()
+			all := selections()
 			type leaf struct {
-				view  *view
+				view  *selection
 				store *watchers.Store
 			}
 			var leaves []leaf
 			for i := range all {
 				for _, servers := range [][]grpc.ClientConnInterface{{top.dial()}, {bottom.dial()}, {bottom.dial(), top.dial(), middle.dial()}} {
-					leaves = append(leaves, leaf{&all[i], follow(t, all[i].cfg, servers...)})
+					leaves = append(leaves, leaf{&all[i], newSyncedStore(t, all[i].cfg, servers...)})
 				}
 			}
 			check := func() {
@@ -152,7 +152,7 @@ func TestClientsHoldWhatTheServerHolds(t *testing.T) {
 				}
 			}
 			for i := range steps {
-				source.Update(history(r))
+				source.Update(randomChange(r))
 				if i%60 == 30 {
 					sites[r.IntN(len(sites))].restart()
 				}
@@ -168,20 +168,20 @@ func TestClientsHoldWhatTheServerHolds(t *testing.T) {
 // TestRelayHasTheSameDigests: who comes back to another server, or to a relay, is told
 // the difference only, which is nothing.
 func TestRelayHasTheSameDigests(t *testing.T) {
-	source := cluster(200, 3)
-	top := newSite(t, source, ServerConfig{})
-	relay := follow(t, ClientConfig{AllProxies: true}, top.dial())
+	source := newClusterStore(200, 3)
+	top := newFixture(t, source, ServerConfig{})
+	relay := newSyncedStore(t, ClientConfig{AllProxies: true}, top.dial())
 	await(t, relay, "all facts", watchers.Snapshot.Synced)
-	middle := newSite(t, relay, ServerConfig{})
+	middle := newFixture(t, relay, ServerConfig{})
 	middle.caughtUp()
 
 	store, fromTop := watchers.NewStore(), newClient(t, ClientConfig{}, top.dial())
 	stop := start(t, fromTop, store)
 	await(t, store, "all facts", watchers.Snapshot.Synced)
 	stop()
-	bytes := newCounter()
+	bytes := newByteCounter()
 	fromMiddle := newClient(t, ClientConfig{}, middle.dial(grpc.WithStatsHandler(bytes)))
-	fromMiddle.mirror = fromTop.mirror // as if it had gone from one to the other
+	fromMiddle.state = fromTop.state // as if it had gone from one to the other
 	revision := store.Snapshot().Revision()
 	start(t, fromMiddle, store)
 	bytes.await(t, 2) // welcome and commit
@@ -195,10 +195,10 @@ func TestRelayHasTheSameDigests(t *testing.T) {
 // TestResumeSendsTheDifference counts what goes over the wire when a client comes back.
 func TestResumeSendsTheDifference(t *testing.T) {
 	const services = 500
-	source := cluster(services, 10)
-	s := newSite(t, source, ServerConfig{})
-	bytes := newCounter()
-	store := follow(t, ClientConfig{}, s.dial(grpc.WithStatsHandler(bytes)))
+	source := newClusterStore(services, 10)
+	s := newFixture(t, source, ServerConfig{})
+	bytes := newByteCounter()
+	store := newSyncedStore(t, ClientConfig{}, s.dial(grpc.WithStatsHandler(bytes)))
 	await(t, store, "all facts", watchers.Snapshot.Synced)
 	whole := bytes.in.Load()
 	require.Greater(t, whole, int64(services*10*10))
@@ -231,8 +231,8 @@ func TestResumeSendsTheDifference(t *testing.T) {
 func TestOneTransaction(t *testing.T) {
 	source := watchers.NewStore()
 	source.Update(func(tx *watchers.Tx) { tx.SetService(service(0)) })
-	s := newSite(t, source, ServerConfig{})
-	store := follow(t, ClientConfig{}, s.dial())
+	s := newFixture(t, source, ServerConfig{})
+	store := newSyncedStore(t, ClientConfig{}, s.dial())
 	source.Update(func(tx *watchers.Tx) {
 		for i := range 1000 {
 			tx.SetService(service(i))
@@ -251,8 +251,8 @@ func TestOneTransaction(t *testing.T) {
 	require.Equal(t, dump(source.Snapshot(), nil), dump(snap, nil))
 }
 
-// cluster returns the complete facts of a cluster.
-func cluster(services, endpoints int) *watchers.Store {
+// newClusterStore returns the complete facts of a cluster.
+func newClusterStore(services, endpoints int) *watchers.Store {
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) {
 		for i := range services {
@@ -297,10 +297,10 @@ func TestServerThatIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unready := watchers.NewStore()
 		unready.Update(func(tx *watchers.Tx) { tx.SetService(service(0)) })
-		slow, quick := newSite(t, unready, ServerConfig{}), newSite(t, cluster(3, 1), ServerConfig{})
+		slow, quick := newFixture(t, unready, ServerConfig{}), newFixture(t, newClusterStore(3, 1), ServerConfig{})
 		// Which one is first is left to chance.
-		several := follow(t, ClientConfig{}, slow.dial(), slow.dial(), slow.dial(), slow.dial(), quick.dial())
-		alone := follow(t, ClientConfig{}, slow.dial())
+		several := newSyncedStore(t, ClientConfig{}, slow.dial(), slow.dial(), slow.dial(), slow.dial(), quick.dial())
+		alone := newSyncedStore(t, ClientConfig{}, slow.dial())
 		time.Sleep(10 * time.Minute) // of the bubble
 		require.Equal(t, dump(quick.store.Snapshot(), nil), dump(several.Snapshot(), nil))
 		require.Equal(t, 0, alone.Snapshot().Len())
@@ -315,7 +315,7 @@ func TestServerThatIsNotReady(t *testing.T) {
 // facts stay.
 func TestContact(t *testing.T) {
 	store := watchers.NewStore()
-	site := newSite(t, store, ServerConfig{})
+	site := newFixture(t, store, ServerConfig{})
 	client := newClient(t, ClientConfig{}, site.dial())
 	made := client.Status()
 	require.False(t, made.Synced, "no server has said anything")

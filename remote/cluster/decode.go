@@ -35,20 +35,20 @@ func (d *decoder) unknown(what, consequence, field string, args ...any) {
 // decode reads a change. fact is nil when it is gone, and when this client does not know
 // its kind: then there is a digest to remember. The error is about what no server may
 // say, and names object and field.
-func decode(c *kpng.ObjectChange) (key factKey, fact watchers.Object, err error) {
+func decode(c *kpng.ObjectChange) (key objectKey, fact watchers.Object, err error) {
 	k := c.GetKey()
-	key = factKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
+	key = objectKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
 	if key.name == "" {
 		return key, nil, fmt.Errorf("%s: key.name: required", key)
 	}
 	d := &decoder{object: key.String()}
-	if fact, err = d.fact(key, c); err != nil {
+	if fact, err = d.object_(key, c); err != nil {
 		return key, nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return key, fact, nil
 }
 
-func (d *decoder) fact(key factKey, c *kpng.ObjectChange) (watchers.Object, error) {
+func (d *decoder) object_(key objectKey, c *kpng.ObjectChange) (watchers.Object, error) {
 	namespaced, known := true, true
 	switch key.kind {
 	case kpng.ObjectKind_OBJECT_KIND_UNSPECIFIED:
@@ -92,7 +92,7 @@ func (d *decoder) fact(key factKey, c *kpng.ObjectChange) (watchers.Object, erro
 	return fact, err
 }
 
-func (d *decoder) service(key factKey, in *kpng.ServiceObject) (*watchers.Service, error) {
+func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Service, error) {
 	out := &watchers.Service{
 		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
 		HasSourceRanges:        in.GetHasSourceRanges(),
@@ -178,7 +178,7 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 	return 0, false
 }
 
-func (d *decoder) slice(key factKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
+func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
 	if in.GetService() == "" {
 		return nil, errors.New("service: required")
 	}
@@ -240,7 +240,7 @@ func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.
 	return out, nil
 }
 
-func (d *decoder) node(key factKey, in *kpng.NodeObject) (*watchers.Node, error) {
+func (d *decoder) node(key objectKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
 		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
 	}
@@ -254,7 +254,7 @@ func (d *decoder) node(key factKey, in *kpng.NodeObject) (*watchers.Node, error)
 	return out, nil
 }
 
-func (d *decoder) serviceCIDR(key factKey, in *kpng.ServiceCidrObject) (*watchers.ServiceCIDR, error) {
+func (d *decoder) serviceCIDR(key objectKey, in *kpng.ServiceCidrObject) (*watchers.ServiceCIDR, error) {
 	out := &watchers.ServiceCIDR{Name: key.name, Problems: protoconv.FromProblems(in.GetProblems())}
 	var err error
 	if out.Networks, err = protoconv.Prefixes(in.GetNetworks()); err != nil {

@@ -18,25 +18,25 @@ import (
 
 // Fields of WatchClusterResponse; facts are encoded as parts of one.
 const (
-	fieldFacts    protowire.Number = 2
-	fieldUnwanted protowire.Number = 3
-	fieldCommit   protowire.Number = 4
+	fieldObjects        protowire.Number = 2
+	fieldRemovedDigests protowire.Number = 3
+	fieldCommit         protowire.Number = 4
 )
 
 // Fields of FactChange and EndpointSliceFact.
 const (
-	fieldKey       protowire.Number = 1
-	fieldDigest    protowire.Number = 2
-	fieldService   protowire.Number = 3
-	fieldSlice     protowire.Number = 4
-	fieldNode      protowire.Number = 5
-	fieldNetworks  protowire.Number = 6
-	fieldTriggered protowire.Number = 6
+	fieldKey         protowire.Number = 1
+	fieldDigest      protowire.Number = 2
+	fieldService     protowire.Number = 3
+	fieldSlice       protowire.Number = 4
+	fieldNode        protowire.Number = 5
+	fieldServiceCIDR protowire.Number = 6
+	fieldTriggerTime protowire.Number = 6
 )
 
 // encode encodes a fact for all who are told of it; nil for what is none. When a slice's
 // change was asked for is no content: it is told, but the digest does not know it.
-func encode(key factKey, fact watchers.Object) *fanout.Encoding {
+func encode(key objectKey, fact watchers.Object) *fanout.Encoding {
 	content, triggered, field := contentOf(fact)
 	if field == 0 {
 		return nil
@@ -54,13 +54,13 @@ func encode(key factKey, fact watchers.Object) *fanout.Encoding {
 	change = protowire.AppendTag(change, field, protowire.BytesType)
 	change = protowire.AppendVarint(change, uint64(len(content)+len(triggered)))
 	change = append(append(change, content...), triggered...)
-	return &fanout.Encoding{Digest: digest, Whole: asFact(change), Gone: asFact(keyPart)}
+	return &fanout.Encoding{Digest: digest, Whole: objectField(change), Gone: objectField(keyPart)}
 }
 
-// asFact returns an encoded FactChange as part of a message.
-func asFact(change []byte) []byte {
+// objectField returns an encoded FactChange as part of a message.
+func objectField(change []byte) []byte {
 	b := make([]byte, 0, len(change)+8)
-	return protowire.AppendBytes(protowire.AppendTag(b, fieldFacts, protowire.BytesType), change)
+	return protowire.AppendBytes(protowire.AppendTag(b, fieldObjects, protowire.BytesType), change)
 }
 
 func marshal(m proto.Message) []byte {
@@ -76,7 +76,7 @@ func contentOf(fact watchers.Object) (content, triggered []byte, field protowire
 		return marshal(toService(f)), nil, fieldService
 	case *watchers.EndpointSlice:
 		if !f.TriggerTime.IsZero() {
-			triggered = protowire.AppendTag(nil, fieldTriggered, protowire.Fixed64Type)
+			triggered = protowire.AppendTag(nil, fieldTriggerTime, protowire.Fixed64Type)
 			triggered = protowire.AppendFixed64(triggered, uint64(f.TriggerTime.UnixNano()))
 		}
 		return marshal(toSlice(f)), triggered, fieldSlice
@@ -86,7 +86,7 @@ func contentOf(fact watchers.Object) (content, triggered []byte, field protowire
 			Problems: protoconv.Problems(f.Problems),
 		}), nil, fieldNode
 	case *watchers.ServiceCIDR:
-		return marshal(&kpng.ServiceCidrObject{Networks: networks(f.Networks), Problems: protoconv.Problems(f.Problems)}), nil, fieldNetworks
+		return marshal(&kpng.ServiceCidrObject{Networks: networks(f.Networks), Problems: protoconv.Problems(f.Problems)}), nil, fieldServiceCIDR
 	}
 	return nil, nil, 0
 }

@@ -31,9 +31,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long anything may take.
 const patience = 30 * time.Second
 
-// A site is a place where servers run, one after the other, and clients find the
+// A fixture is a place where servers run, one after the other, and clients find the
 // present one.
-type site struct {
+type fixture struct {
 	t     testing.TB
 	store *watchers.Store
 	cfg   ServerConfig
@@ -44,15 +44,15 @@ type site struct {
 	stop     func()
 }
 
-func newSite(t testing.TB, store *watchers.Store, cfg ServerConfig) *site {
-	s := &site{t: t, store: store, cfg: cfg}
+func newFixture(t testing.TB, store *watchers.Store, cfg ServerConfig) *fixture {
+	s := &fixture{t: t, store: store, cfg: cfg}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
 }
 
 // start runs a new server, which knows nothing of earlier ones.
-func (s *site) start() {
+func (s *fixture) start() {
 	server, err := NewServer(s.store, s.cfg)
 	require.NoError(s.t, err)
 	g := grpc.NewServer(ServerOption())
@@ -74,12 +74,12 @@ func (s *site) start() {
 }
 
 // restart kills the server, and starts another.
-func (s *site) restart() {
+func (s *fixture) restart() {
 	s.stop()
 	s.start()
 }
 
-func (s *site) dial(options ...grpc.DialOption) *grpc.ClientConn {
+func (s *fixture) dial(options ...grpc.DialOption) *grpc.ClientConn {
 	return dial(s.t, func(ctx context.Context, _ string) (net.Conn, error) {
 		s.mu.Lock()
 		l := s.listener
@@ -99,7 +99,7 @@ func dial(t testing.TB, dialer func(context.Context, string) (net.Conn, error), 
 }
 
 // caughtUp returns when clients that begin now are told what is in the store.
-func (s *site) caughtUp() {
+func (s *fixture) caughtUp() {
 	s.t.Helper()
 	late := time.After(patience)
 	for want := s.store.Snapshot().Revision(); ; {
@@ -115,8 +115,8 @@ func (s *site) caughtUp() {
 	}
 }
 
-// follow runs a client into a store of its own until the test is over.
-func follow(t testing.TB, cfg ClientConfig, servers ...grpc.ClientConnInterface) *watchers.Store {
+// newSyncedStore runs a client into a store of its own until the test is over.
+func newSyncedStore(t testing.TB, cfg ClientConfig, servers ...grpc.ClientConnInterface) *watchers.Store {
 	store := watchers.NewStore()
 	start(t, newClient(t, cfg, servers...), store)
 	return store
@@ -195,22 +195,22 @@ func dump(s watchers.Snapshot, wanted func(watchers.Object) bool) string {
 	return b.String()
 }
 
-// A counter counts the bytes that a client sends and receives.
-type counter struct {
+// A byteCounter counts the bytes that a client sends and receives.
+type byteCounter struct {
 	in, out, messages atomic.Int64
 	more              chan struct{}
 }
 
-func newCounter() *counter { return &counter{more: make(chan struct{}, 1)} }
+func newByteCounter() *byteCounter { return &byteCounter{more: make(chan struct{}, 1)} }
 
-func (c *counter) reset() {
+func (c *byteCounter) reset() {
 	c.in.Store(0)
 	c.out.Store(0)
 	c.messages.Store(0)
 }
 
 // await waits until so many messages have come.
-func (c *counter) await(t testing.TB, messages int64) {
+func (c *byteCounter) await(t testing.TB, messages int64) {
 	t.Helper()
 	late := time.After(patience)
 	for c.messages.Load() < messages {
@@ -222,10 +222,10 @@ func (c *counter) await(t testing.TB, messages int64) {
 	}
 }
 
-func (c *counter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (c *counter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (c *counter) HandleConn(context.Context, stats.ConnStats)                       {}
-func (c *counter) HandleRPC(_ context.Context, s stats.RPCStats) {
+func (c *byteCounter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (c *byteCounter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (c *byteCounter) HandleConn(context.Context, stats.ConnStats)                       {}
+func (c *byteCounter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	switch s := s.(type) {
 	case *stats.InPayload:
 		c.in.Add(int64(s.WireLength))
@@ -239,21 +239,21 @@ func (c *counter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	}
 }
 
-// A logbook keeps what is logged.
-type logbook struct {
+// A logBuffer keeps what is logged.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 	more chan struct{}
 }
 
-func newLogbook() *logbook { return &logbook{more: make(chan struct{}, 1)} }
+func newLogBuffer() *logBuffer { return &logBuffer{more: make(chan struct{}, 1)} }
 
-func (l *logbook) logger() *slog.Logger {
+func (l *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // Write implements io.Writer.
-func (l *logbook) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -264,7 +264,7 @@ func (l *logbook) Write(p []byte) (int, error) {
 }
 
 // await waits until something was logged.
-func (l *logbook) await(t testing.TB, want string) {
+func (l *logBuffer) await(t testing.TB, want string) {
 	t.Helper()
 	late := time.After(patience)
 	for {

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
-// fullFacts returns facts in which no field is zero.
-func fullFacts() []watchers.Object {
+// fullObjects returns facts in which no field is zero.
+func fullObjects() []watchers.Object {
 	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")
 	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
 	proxy := "mine"
@@ -77,11 +77,11 @@ func FuzzRoundTrip(f *testing.F) {
 // FuzzDecode: whatever a server says, there is a fact that can be told on, or an error
 // that names the object.
 func FuzzDecode(f *testing.F) {
-	for _, fact := range fullFacts() {
-		f.Add(encode(keyOfFact(fact), fact).Whole)
+	for _, fact := range fullObjects() {
+		f.Add(encode(keyOfObject(fact), fact).Whole)
 	}
 	for _, c := range badChanges() {
-		data, err := proto.Marshal(facts(1, c))
+		data, err := proto.Marshal(update(1, c))
 		require.NoError(f, err)
 		f.Add(data)
 	}
@@ -100,11 +100,11 @@ func FuzzDecode(f *testing.F) {
 			if fact == nil {
 				continue
 			}
-			require.Equal(t, key, keyOfFact(fact))
+			require.Equal(t, key, keyOfObject(fact))
 			require.Equal(t, text(fact), text(roundTrip(t, fact)))
 		}
-		mirror := newMirror(watchers.NewStore())
-		mirror.Begin(len(data)%2 == 0)
-		_ = mirror.Hear(&m)
+		mirror := newObjectState(watchers.NewStore())
+		mirror.StartStream(len(data)%2 == 0)
+		_ = mirror.Apply(&m)
 	})
 }

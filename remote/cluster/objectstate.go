@@ -12,43 +12,43 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A mirror is a store that servers have told of: the digests of what they have said up to
+// A objectState is a store that servers have told of: the digests of what they have said up to
 // the last commit, which the store has, and what one has said since. One goroutine uses
 // it.
-type mirror struct {
+type objectState struct {
 	store *watchers.Store
-	acks  *session.Acks
+	acks  *session.AckQueue
 
-	held       map[factKey]uint64 // digests, also of facts that this client does not know
-	root       uint64
-	distrusted bool // the next stream must start over
+	held    map[objectKey]uint64 // digests, also of facts that this client does not know
+	xor     uint64
+	invalid bool // the next stream must start over
 
-	startOver bool
-	heard     map[factKey]heard
-	unwanted  map[uint64]struct{}
+	fullSync  bool
+	pending   map[objectKey]pendingObject
+	removed   map[uint64]struct{}
 	committed uint64 // the revision of the stream's last commit
 }
 
-// heard is a fact as a server has told of it; the digest is 0 when it is gone.
-type heard struct {
+// pendingObject is a fact as a server has told of it; the digest is 0 when it is gone.
+type pendingObject struct {
 	digest uint64
-	fact   watchers.Object // nil when it is gone or not known
+	object watchers.Object // nil when it is gone or not known
 }
 
-func newMirror(store *watchers.Store) *mirror {
-	return &mirror{store: store, acks: session.NewAcks(), held: map[factKey]uint64{}}
+func newObjectState(store *watchers.Store) *objectState {
+	return &objectState{store: store, acks: session.NewAckQueue(), held: map[objectKey]uint64{}}
 }
 
-// Held implements session.Memory.
-func (m *mirror) Held() (root uint64, count uint32) {
-	if m.distrusted {
+// HeldXor implements session.Memory.
+func (m *objectState) HeldXor() (root uint64, count uint32) {
+	if m.invalid {
 		return 0, 0
 	}
-	return m.root, uint32(len(m.held))
+	return m.xor, uint32(len(m.held))
 }
 
-// Digests implements session.Memory.
-func (m *mirror) Digests() []uint64 {
+// HeldDigests implements session.Memory.
+func (m *objectState) HeldDigests() []uint64 {
 	all := make([]uint64, 0, len(m.held))
 	for _, d := range m.held {
 		all = append(all, d)
@@ -56,34 +56,34 @@ func (m *mirror) Digests() []uint64 {
 	return all
 }
 
-// Begin implements session.Memory.
-func (m *mirror) Begin(startOver bool) {
-	m.startOver, m.committed = startOver, 0
-	m.forgetHeard()
-	m.acks.Clear()
+// StartStream implements session.Memory.
+func (m *objectState) StartStream(startOver bool) {
+	m.fullSync, m.committed = startOver, 0
+	m.resetPending()
+	m.acks.Reset()
 }
 
-func (m *mirror) forgetHeard() {
-	m.heard, m.unwanted = map[factKey]heard{}, map[uint64]struct{}{}
+func (m *objectState) resetPending() {
+	m.pending, m.removed = map[objectKey]pendingObject{}, map[uint64]struct{}{}
 }
 
-// Distrust implements session.Memory. The store stays as it is.
-func (m *mirror) Distrust() { m.distrusted = true }
+// Invalidate implements session.Memory. The store stays as it is.
+func (m *objectState) Invalidate() { m.invalid = true }
 
-// Hear implements session.Memory.
-func (m *mirror) Hear(in *kpng.WatchClusterResponse) error {
+// Apply implements session.Memory.
+func (m *objectState) Apply(in *kpng.WatchClusterResponse) error {
 	for _, c := range in.GetObjects() {
 		key, fact, err := decode(c)
 		if err != nil {
 			return err
 		}
-		m.heard[key] = heard{c.GetDigest(), fact}
+		m.pending[key] = pendingObject{c.GetDigest(), fact}
 	}
 	for _, d := range in.GetRemovedDigests() {
-		m.unwanted[d] = struct{}{}
+		m.removed[d] = struct{}{}
 	}
-	if len(m.unwanted) > len(m.held) {
-		return fmt.Errorf("unwanted: %d digests, of %d facts", len(m.unwanted), len(m.held))
+	if len(m.removed) > len(m.held) {
+		return fmt.Errorf("unwanted: %d digests, of %d facts", len(m.removed), len(m.held))
 	}
 	if in.GetCommit() != nil {
 		revision := in.GetCommit().GetRevision()
@@ -97,19 +97,19 @@ func (m *mirror) Hear(in *kpng.WatchClusterResponse) error {
 }
 
 // commit makes what was heard take effect, in one transaction.
-func (m *mirror) commit(revision uint64) {
+func (m *objectState) commit(revision uint64) {
 	began := time.Now()
 	m.store.Update(func(tx *watchers.Tx) {
-		m.dropUnwanted(tx)
+		m.deleteRemoved(tx)
 		kept := map[watchers.Key]struct{}{}
-		for key, h := range m.heard {
-			if h.fact != nil {
-				kept[tx.Set(h.fact)] = struct{}{}
+		for key, h := range m.pending {
+			if h.object != nil {
+				kept[tx.Set(h.object)] = struct{}{}
 			} else {
 				remove(tx, key)
 			}
 		}
-		if m.startOver {
+		if m.fullSync {
 			tx.RetainAll(func(k watchers.Key) bool {
 				_, ok := kept[k]
 				return ok
@@ -117,35 +117,35 @@ func (m *mirror) commit(revision uint64) {
 		}
 		tx.SetSynced()
 	})
-	if m.startOver {
-		m.held, m.root = make(map[factKey]uint64, len(m.heard)), 0
+	if m.fullSync {
+		m.held, m.xor = make(map[objectKey]uint64, len(m.pending)), 0
 	}
-	for key, h := range m.heard {
-		m.hold(key, h.digest)
+	for key, h := range m.pending {
+		m.setDigest(key, h.digest)
 	}
-	m.startOver, m.distrusted = false, false
-	m.forgetHeard()
-	m.acks.Put(&kpng.Ack{Revision: revision, DurationNs: uint64(time.Since(began))})
+	m.fullSync, m.invalid = false, false
+	m.resetPending()
+	m.acks.Add(&kpng.Ack{Revision: revision, DurationNs: uint64(time.Since(began))})
 }
 
-// dropUnwanted removes what the server does not have any more, or has in another form,
+// deleteRemoved removes what the server does not have any more, or has in another form,
 // which was heard.
-func (m *mirror) dropUnwanted(tx *watchers.Tx) {
-	if len(m.unwanted) == 0 {
+func (m *objectState) deleteRemoved(tx *watchers.Tx) {
+	if len(m.removed) == 0 {
 		return
 	}
 	for key, digest := range m.held {
-		if _, gone := m.unwanted[digest]; !gone {
+		if _, gone := m.removed[digest]; !gone {
 			continue
 		}
-		m.hold(key, 0)
+		m.setDigest(key, 0)
 		remove(tx, key)
 	}
 }
 
-// hold notes the digest of a fact, 0 for one that is gone.
-func (m *mirror) hold(key factKey, digest uint64) {
-	m.root ^= m.held[key] ^ digest
+// setDigest notes the digest of a fact, 0 for one that is gone.
+func (m *objectState) setDigest(key objectKey, digest uint64) {
+	m.xor ^= m.held[key] ^ digest
 	if digest == 0 {
 		delete(m.held, key)
 		return
@@ -153,7 +153,7 @@ func (m *mirror) hold(key factKey, digest uint64) {
 	m.held[key] = digest
 }
 
-func remove(tx *watchers.Tx, key factKey) {
+func remove(tx *watchers.Tx, key objectKey) {
 	switch key.kind {
 	case kpng.ObjectKind_OBJECT_KIND_SERVICE:
 		tx.DeleteService(watchers.ServiceName{Namespace: key.namespace, Name: key.name})
@@ -166,4 +166,4 @@ func remove(tx *watchers.Tx, key factKey) {
 	}
 }
 
-var _ session.Memory[*kpng.WatchClusterResponse] = (*mirror)(nil)
+var _ session.ClientState[*kpng.WatchClusterResponse] = (*objectState)(nil)

@@ -24,17 +24,17 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A scripted server answers one stream after the other with what it was told to say, and
+// A scriptedServer server answers one stream after the other with what it was told to say, and
 // keeps what clients say.
-type scripted struct {
+type scriptedServer struct {
 	kpng.UnimplementedClusterServiceServer
 	scripts chan []*kpng.WatchClusterResponse
 	hellos  chan *kpng.ClusterHello
 	acks    chan *kpng.Ack
 }
 
-func newScripted(t *testing.T) (*scripted, *grpc.ClientConn) {
-	s := &scripted{
+func newScriptedServer(t *testing.T) (*scriptedServer, *grpc.ClientConn) {
+	s := &scriptedServer{
 		scripts: make(chan []*kpng.WatchClusterResponse, 10), hellos: make(chan *kpng.ClusterHello, 100), acks: make(chan *kpng.Ack, 100),
 	}
 	g := grpc.NewServer()
@@ -47,7 +47,7 @@ func newScripted(t *testing.T) (*scripted, *grpc.ClientConn) {
 	return s, conn
 }
 
-func (s *scripted) WatchCluster(stream kpng.ClusterService_WatchClusterServer) error {
+func (s *scriptedServer) WatchCluster(stream kpng.ClusterService_WatchClusterServer) error {
 	in, err := stream.Recv()
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func welcome(startOver bool) *kpng.WatchClusterResponse {
 	return &kpng.WatchClusterResponse{Welcome: &kpng.Welcome{FullSync: startOver, Capabilities: capabilities()}}
 }
 
-func facts(commit uint64, changes ...*kpng.ObjectChange) *kpng.WatchClusterResponse {
+func update(commit uint64, changes ...*kpng.ObjectChange) *kpng.WatchClusterResponse {
 	out := &kpng.WatchClusterResponse{Objects: changes}
 	if commit > 0 {
 		out.Commit = &kpng.Commit{Revision: commit}
@@ -94,19 +94,19 @@ const (
 	cidrKind    = kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR
 )
 
-func nodeFact(name string, digest uint64) *kpng.ObjectChange {
+func nodeChange(name string, digest uint64) *kpng.ObjectChange {
 	return &kpng.ObjectChange{
 		Key: &kpng.ObjectKey{Kind: nodeKind, Name: name}, Digest: digest, Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{}},
 	}
 }
 
-func serviceFact(in *kpng.ServiceObject) *kpng.ObjectChange {
+func serviceChange(in *kpng.ServiceObject) *kpng.ObjectChange {
 	return &kpng.ObjectChange{
 		Key: &kpng.ObjectKey{Kind: serviceKind, Namespace: "ns", Name: "web"}, Digest: 1, Object: &kpng.ObjectChange_Service{Service: in},
 	}
 }
 
-func sliceFact(in *kpng.EndpointSliceObject) *kpng.ObjectChange {
+func sliceChange(in *kpng.EndpointSliceObject) *kpng.ObjectChange {
 	return &kpng.ObjectChange{
 		Key: &kpng.ObjectKey{Kind: sliceKind, Namespace: "ns", Name: "web-1"}, Digest: 1, Object: &kpng.ObjectChange_EndpointSlice{EndpointSlice: in},
 	}
@@ -124,7 +124,7 @@ func badChanges() map[string]*kpng.ObjectChange {
 		"Service x: key.namespace: required":            {Key: &kpng.ObjectKey{Kind: serviceKind, Name: "x"}},
 		"Node ns/x: key.namespace":                      {Key: &kpng.ObjectKey{Kind: nodeKind, Namespace: "ns", Name: "x"}},
 		"Node x: digest: there is no fact":              {Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1},
-		"Node x: digest: required":                      nodeFact("x", 0),
+		"Node x: digest: required":                      nodeChange("x", 0),
 		"ServiceCIDR x: fact: is of another kind": {
 			Key: &kpng.ObjectKey{Kind: cidrKind, Name: "x"}, Digest: 1, Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{}},
 		},
@@ -140,35 +140,35 @@ func badChanges() map[string]*kpng.ObjectChange {
 			Key: &kpng.ObjectKey{Kind: nodeKind, Name: "x"}, Digest: 1,
 			Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{Ips: [][]byte{{1, 2, 3, 4, 5}}}},
 		},
-		"Service ns/web: cluster_ip: address: 1 bytes":     serviceFact(&kpng.ServiceObject{ClusterIp: []byte{1}}),
-		"Service ns/web: cluster_ips[1]: address: 1 bytes": serviceFact(&kpng.ServiceObject{ClusterIps: [][]byte{nil, {1}}}),
-		"Service ns/web: external_ips[0]: address":         serviceFact(&kpng.ServiceObject{ExternalIps: [][]byte{nil}}),
-		"Service ns/web: ingress[0].ip: address":           serviceFact(&kpng.ServiceObject{Ingress: []*kpng.Ingress{{}}}),
-		"Service ns/web: source_ranges[1]: address":        serviceFact(&kpng.ServiceObject{SourceRanges: network(nil, 0)}),
-		"Service ns/web: health_check_node_port: 65536":    serviceFact(&kpng.ServiceObject{HealthCheckNodePort: 1 << 16}),
-		"Service ns/web: ports[0].port: 65536":             serviceFact(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{Port: 1 << 16}}}),
-		"Service ns/web: ports[0].node_port: 65536":        serviceFact(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{NodePort: 1 << 16}}}),
-		"EndpointSlice ns/web-1: service: required":        sliceFact(&kpng.EndpointSliceObject{Family: 4}),
-		"EndpointSlice ns/web-1: ports[0].port: 65536":     sliceFact(&kpng.EndpointSliceObject{Service: "web", Ports: []*kpng.EndpointObjectPort{{Port: 1 << 16}}}),
-		"EndpointSlice ns/web-1: endpoints[0].address: 10.0.0.1 is not of the slice's family": sliceFact(&kpng.EndpointSliceObject{
+		"Service ns/web: cluster_ip: address: 1 bytes":     serviceChange(&kpng.ServiceObject{ClusterIp: []byte{1}}),
+		"Service ns/web: cluster_ips[1]: address: 1 bytes": serviceChange(&kpng.ServiceObject{ClusterIps: [][]byte{nil, {1}}}),
+		"Service ns/web: external_ips[0]: address":         serviceChange(&kpng.ServiceObject{ExternalIps: [][]byte{nil}}),
+		"Service ns/web: ingress[0].ip: address":           serviceChange(&kpng.ServiceObject{Ingress: []*kpng.Ingress{{}}}),
+		"Service ns/web: source_ranges[1]: address":        serviceChange(&kpng.ServiceObject{SourceRanges: network(nil, 0)}),
+		"Service ns/web: health_check_node_port: 65536":    serviceChange(&kpng.ServiceObject{HealthCheckNodePort: 1 << 16}),
+		"Service ns/web: ports[0].port: 65536":             serviceChange(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{Port: 1 << 16}}}),
+		"Service ns/web: ports[0].node_port: 65536":        serviceChange(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{NodePort: 1 << 16}}}),
+		"EndpointSlice ns/web-1: service: required":        sliceChange(&kpng.EndpointSliceObject{Family: 4}),
+		"EndpointSlice ns/web-1: ports[0].port: 65536":     sliceChange(&kpng.EndpointSliceObject{Service: "web", Ports: []*kpng.EndpointObjectPort{{Port: 1 << 16}}}),
+		"EndpointSlice ns/web-1: endpoints[0].address: 10.0.0.1 is not of the slice's family": sliceChange(&kpng.EndpointSliceObject{
 			Service: "web", Family: 6, Endpoints: []*kpng.EndpointObject{{Address: ip}},
 		}),
-		"EndpointSlice ns/web-1: endpoints[0].address: address: 0 bytes": sliceFact(&kpng.EndpointSliceObject{
+		"EndpointSlice ns/web-1: endpoints[0].address: address: 0 bytes": sliceChange(&kpng.EndpointSliceObject{
 			Service: "web", Family: 4, Endpoints: []*kpng.EndpointObject{{}},
 		}),
 	}
 }
 
-// badWords are what makes no sense after commit 7 and two facts.
-func badWords() map[string]*kpng.WatchClusterResponse {
-	early := nodeFact("too early", 9)
+// badResponses are what makes no sense after commit 7 and two facts.
+func badResponses() map[string]*kpng.WatchClusterResponse {
+	early := nodeChange("too early", 9)
 	out := map[string]*kpng.WatchClusterResponse{
-		"commit: revision 7 after 7":      facts(7, early),
-		"commit: revision 6 after 7":      facts(6, early),
+		"commit: revision 7 after 7":      update(7, early),
+		"commit: revision 6 after 7":      update(6, early),
 		"unwanted: 3 digests, of 2 facts": {Objects: []*kpng.ObjectChange{early}, RemovedDigests: []uint64{5, 6, 7}, Commit: &kpng.Commit{Revision: 8}},
 	}
 	for want, bad := range badChanges() {
-		out[want] = facts(8, early, bad)
+		out[want] = update(8, early, bad)
 	}
 	return out
 }
@@ -176,16 +176,16 @@ func badWords() map[string]*kpng.WatchClusterResponse {
 // TestBadWords: a client that does not understand its server says what is wrong, keeps
 // the facts that it has, and starts over.
 func TestBadWords(t *testing.T) {
-	for want, bad := range badWords() {
+	for want, bad := range badResponses() {
 		t.Run(want, func(t *testing.T) {
-			s, conn := newScripted(t)
-			log := newLogbook()
+			s, conn := newScriptedServer(t)
+			log := newLogBuffer()
 			store := watchers.NewStore()
 			store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "left by somebody"}) })
 			start(t, newClient(t, ClientConfig{Logger: log.logger()}, conn), store)
 			require.Zero(t, (<-s.hellos).GetHello().GetHeldCount())
 			s.scripts <- []*kpng.WatchClusterResponse{
-				welcome(true), facts(7, nodeFact("stays", 3), nodeFact("goes", 5)), bad,
+				welcome(true), update(7, nodeChange("stays", 3), nodeChange("goes", 5)), bad,
 			}
 			await(t, store, "facts", watchers.Snapshot.Synced)
 			log.await(t, "will start over: "+want)
@@ -194,7 +194,7 @@ func TestBadWords(t *testing.T) {
 			require.Zero(t, hello.GetHeldDigestsXor())
 			require.Equal(t, "Node goes\nNode stays\n", nodes(store), "facts stay, without what was not committed")
 
-			s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(0, nodeFact("stays", 3)), facts(1, nodeFact("new", 6))}
+			s.scripts <- []*kpng.WatchClusterResponse{welcome(true), update(0, nodeChange("stays", 3)), update(1, nodeChange("new", 6))}
 			await(t, store, "a node", func(s watchers.Snapshot) bool { return s.Node("new") != nil })
 			require.Equal(t, "Node new\nNode stays\n", nodes(store))
 			log.await(t, "Hears a server again")
@@ -214,25 +214,25 @@ func nodes(store *watchers.Store) (text string) {
 func TestNewerServer(t *testing.T) {
 	strange := &kpng.NodeObject{Zone: "here"}
 	strange.ProtoReflect().SetUnknown([]byte{0xa2, 0x1f, 3, 'n', 'e', 'w'}) // field 500
-	s, conn := newScripted(t)
-	log := newLogbook()
-	store := follow(t, ClientConfig{Logger: log.logger()}, conn)
+	s, conn := newScriptedServer(t)
+	log := newLogBuffer()
+	store := newSyncedStore(t, ClientConfig{Logger: log.logger()}, conn)
 	<-s.hellos
-	change := nodeFact("n", 2)
+	change := nodeChange("n", 2)
 	change.Object = &kpng.ObjectChange_Node{Node: strange}
-	svc := serviceFact(&kpng.ServiceObject{
+	svc := serviceChange(&kpng.ServiceObject{
 		Type: 99, IpFamilies: []uint32{4, 10},
 		Ports: []*kpng.ServiceObjectPort{{Name: "a", Protocol: 99, Port: 1}, {Name: "b", Protocol: 6, Port: 2}},
 	})
-	eps := sliceFact(&kpng.EndpointSliceObject{
+	eps := sliceChange(&kpng.EndpointSliceObject{
 		Service: "web", Family: 4, Endpoints: []*kpng.EndpointObject{{Address: []byte{10, 0, 0, 1}}},
 		Ports: []*kpng.EndpointObjectPort{{Protocol: 6, Port: 1}, {Protocol: 99, Port: 1}},
 	})
-	odd := sliceFact(&kpng.EndpointSliceObject{Service: "web", Family: 10, Endpoints: []*kpng.EndpointObject{{Address: []byte{1}}}})
+	odd := sliceChange(&kpng.EndpointSliceObject{Service: "web", Family: 10, Endpoints: []*kpng.EndpointObject{{Address: []byte{1}}}})
 	odd.Key.Name, odd.Digest, eps.Digest = "web-2", 8, 4
 	unknownKind := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Namespace: "ns", Name: "x"}, Digest: 16}
 	goneKind := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Name: "never there"}}
-	s.scripts <- []*kpng.WatchClusterResponse{welcome(true), facts(1, change, svc, eps, odd, unknownKind, goneKind)}
+	s.scripts <- []*kpng.WatchClusterResponse{welcome(true), update(1, change, svc, eps, odd, unknownKind, goneKind)}
 	snap := await(t, store, "facts", watchers.Snapshot.Synced)
 	require.Equal(t, uint64(1), (<-s.acks).GetRevision())
 
@@ -265,29 +265,29 @@ func TestNewerServer(t *testing.T) {
 // TestUnknownKindsAreHeld looks into the client for what it tells of kinds that it does
 // not know.
 func TestUnknownKindsAreHeld(t *testing.T) {
-	m := newMirror(watchers.NewStore())
-	m.Begin(true)
+	m := newObjectState(watchers.NewStore())
+	m.StartStream(true)
 	strange := &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: 99, Name: "x"}, Digest: 16}
-	require.NoError(t, m.Hear(facts(1, nodeFact("n", 3), strange)))
-	root, count := m.Held()
+	require.NoError(t, m.Apply(update(1, nodeChange("n", 3), strange)))
+	root, count := m.HeldXor()
 	require.Equal(t, uint64(3^16), root)
 	require.Equal(t, uint32(2), count)
-	require.ElementsMatch(t, []uint64{3, 16}, m.Digests())
+	require.ElementsMatch(t, []uint64{3, 16}, m.HeldDigests())
 
-	require.NoError(t, m.Hear(&kpng.WatchClusterResponse{RemovedDigests: []uint64{16, 77}, Commit: &kpng.Commit{Revision: 2}}))
-	root, count = m.Held()
+	require.NoError(t, m.Apply(&kpng.WatchClusterResponse{RemovedDigests: []uint64{16, 77}, Commit: &kpng.Commit{Revision: 2}}))
+	root, count = m.HeldXor()
 	require.Equal(t, uint64(3), root)
 	require.Equal(t, uint32(1), count)
-	require.NoError(t, m.Hear(facts(3, &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: nodeKind, Name: "n"}})))
-	root, count = m.Held()
+	require.NoError(t, m.Apply(update(3, &kpng.ObjectChange{Key: &kpng.ObjectKey{Kind: nodeKind, Name: "n"}})))
+	root, count = m.HeldXor()
 	require.Zero(t, root)
 	require.Zero(t, count)
 	require.Equal(t, 1, m.store.Snapshot().Len(), "but for the mark that it is complete")
 
-	require.NoError(t, m.Hear(facts(4, nodeFact("n", 3))))
-	m.Begin(true)
-	require.NoError(t, m.Hear(facts(5, nodeFact("o", 5))))
-	root, count = m.Held()
+	require.NoError(t, m.Apply(update(4, nodeChange("n", 3))))
+	m.StartStream(true)
+	require.NoError(t, m.Apply(update(5, nodeChange("o", 5))))
+	root, count = m.HeldXor()
 	require.Equal(t, uint64(5), root, "who starts over forgets what it held")
 	require.Equal(t, uint32(1), count)
 }
@@ -307,14 +307,14 @@ func TestSliceMovesInAnyOrder(t *testing.T) {
 	gone := diffstore.Change[watchers.Key, watchers.Object]{Key: before, Deleted: true}
 	come := diffstore.Change[watchers.Key, watchers.Object]{Key: after, Value: moved}
 	for _, order := range [][]diffstore.Change[watchers.Key, watchers.Object]{{gone, come}, {come, gone}} {
-		require.Equal(t, map[factKey]watchers.Object{{sliceKind, "default", moved.Name}: moved}, s.changed(snap, slices.Values(order)))
+		require.Equal(t, map[objectKey]watchers.Object{{sliceKind, "default", moved.Name}: moved}, s.changed(snap, slices.Values(order)))
 	}
 }
 
 // TestEveryFieldIsTold has facts in which no field is zero: nothing is lost on the way,
 // and whatever is added to facts must be told.
 func TestEveryFieldIsTold(t *testing.T) {
-	for _, fact := range fullFacts() {
+	for _, fact := range fullObjects() {
 		v := reflect.ValueOf(fact).Elem()
 		requireFull(t, v.Type().Name(), v)
 		got := roundTrip(t, fact)
@@ -344,7 +344,7 @@ func requireFull(t *testing.T, path string, v reflect.Value) {
 
 // roundTrip returns what a client makes of what a server says of a fact.
 func roundTrip(t *testing.T, fact watchers.Object) watchers.Object {
-	key := keyOfFact(fact)
+	key := keyOfObject(fact)
 	e := encode(key, fact)
 	require.NotNil(t, e)
 	var m kpng.WatchClusterResponse
@@ -364,8 +364,8 @@ func roundTrip(t *testing.T, fact watchers.Object) watchers.Object {
 	return got
 }
 
-func keyOfFact(fact watchers.Object) (key factKey) {
-	watchers.NewStore().Update(func(tx *watchers.Tx) { key, _ = keyOf(tx.Set(fact)) })
+func keyOfObject(fact watchers.Object) (key objectKey) {
+	watchers.NewStore().Update(func(tx *watchers.Tx) { key, _ = objectKeyOf(tx.Set(fact)) })
 	return key
 }
 
@@ -380,14 +380,14 @@ func TestDigestDoesNotKnowWhen(t *testing.T) {
 	a, b, c := slice(1, 2), slice(1, 2), slice(1, 1)
 	a.TriggerTime = time.Unix(1, 0)
 	b.TriggerTime = time.Unix(2, 0)
-	key := keyOfFact(a)
+	key := keyOfObject(a)
 	require.Equal(t, encode(key, a).Digest, encode(key, b).Digest)
 	require.NotEqual(t, encode(key, a).Whole, encode(key, b).Whole)
 	require.NotEqual(t, encode(key, a).Digest, encode(key, c).Digest)
-	require.NotEqual(t, encode(key, a).Digest, encode(factKey{sliceKind, "default", "other"}, a).Digest, "the key counts")
+	require.NotEqual(t, encode(key, a).Digest, encode(objectKey{sliceKind, "default", "other"}, a).Digest, "the key counts")
 	nothing := &watchers.Node{Name: "x"}
-	require.NotEqual(t, encode(factKey{nodeKind, "", "x"}, nothing).Digest,
-		encode(factKey{cidrKind, "", "x"}, &watchers.ServiceCIDR{Name: "x"}).Digest, "the kind counts")
+	require.NotEqual(t, encode(objectKey{nodeKind, "", "x"}, nothing).Digest,
+		encode(objectKey{cidrKind, "", "x"}, &watchers.ServiceCIDR{Name: "x"}).Digest, "the kind counts")
 }
 
 // TestFactsThatMakeNoSense: what a store should not have keeps no client from the rest.
@@ -405,8 +405,8 @@ func TestFactsThatMakeNoSense(t *testing.T) {
 		tx.SetNode(&watchers.Node{Name: "n", Zone: "no \xff UTF-8"})
 		tx.SetSynced()
 	})
-	s := newSite(t, source, ServerConfig{})
-	snap := await(t, follow(t, ClientConfig{}, s.dial()), "facts", watchers.Snapshot.Synced)
+	s := newFixture(t, source, ServerConfig{})
+	snap := await(t, newSyncedStore(t, ClientConfig{}, s.dial()), "facts", watchers.Snapshot.Synced)
 	require.Equal(t, 2+1, snap.Len())
 	require.Equal(t, "no \uFFFD UTF-8", snap.Node("n").Zone)
 	for slice := range snap.EndpointSlices(name(1)) {
@@ -415,7 +415,7 @@ func TestFactsThatMakeNoSense(t *testing.T) {
 }
 
 // watch begins a stream by hand.
-func watch(t *testing.T, s *site, first *kpng.WatchClusterRequest) kpng.ClusterService_WatchClusterClient {
+func watch(t *testing.T, s *fixture, first *kpng.WatchClusterRequest) kpng.ClusterService_WatchClusterClient {
 	stream, err := kpng.NewClusterServiceClient(s.dial()).WatchCluster(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, stream.Send(first))
@@ -428,7 +428,7 @@ func hello(h *kpng.ClusterHello) *kpng.WatchClusterRequest {
 
 // TestBadHello: a server says what is wrong with a client's words.
 func TestBadHello(t *testing.T) {
-	s := newSite(t, cluster(1, 1), ServerConfig{})
+	s := newFixture(t, newClusterStore(1, 1), ServerConfig{})
 	var many []string
 	for i := range maxNamespaces + 1 {
 		many = append(many, fmt.Sprint("ns-", i))
@@ -458,7 +458,7 @@ func TestBadHello(t *testing.T) {
 func TestAuthorize(t *testing.T) {
 	ends := time.Now().Add(300 * time.Millisecond)
 	answers := make(chan error, 10)
-	s := newSite(t, cluster(1, 1), ServerConfig{Authorize: func(ctx context.Context) (time.Time, error) {
+	s := newFixture(t, newClusterStore(1, 1), ServerConfig{Authorize: func(ctx context.Context) (time.Time, error) {
 		return ends, <-answers
 	}})
 	answers <- status.Error(codes.PermissionDenied, "not you")
@@ -477,7 +477,7 @@ func TestAuthorize(t *testing.T) {
 
 // TestConfigs: errors name the field that is wrong.
 func TestConfigs(t *testing.T) {
-	_, conn := newScripted(t)
+	_, conn := newScriptedServer(t)
 	for want, cfg := range map[string]ClientConfig{
 		"MaxReconnect: must not be negative": {MaxReconnect: -1},
 		"ProxyName":                          {ProxyName: "x", AllProxies: true},
@@ -495,7 +495,7 @@ func TestConfigs(t *testing.T) {
 
 // TestRunWithAnotherStore: what is in another store is not what the client knows.
 func TestRunWithAnotherStore(t *testing.T) {
-	s := newSite(t, cluster(3, 1), ServerConfig{})
+	s := newFixture(t, newClusterStore(3, 1), ServerConfig{})
 	c := newClient(t, ClientConfig{}, s.dial())
 	for range 2 {
 		store := watchers.NewStore()

@@ -18,10 +18,10 @@ import (
 //
 //	"*" or an owner, NUL, and "/" namespace "/" namespace ... "/"
 const (
-	allProxies = "*"
-	noLabel    = "-" // owner of Services without the label
-	labelled   = "=" // begins the owner of others
-	everybody  = ""  // owner of what no filter keeps from anybody
+	selectAllProxies = "*"
+	ownerUnlabelled  = "-" // owner of Services without the label
+	ownerPrefix      = "=" // begins the owner of others
+	ownerAny         = ""  // owner of what no filter keeps from anybody
 )
 
 // maxNamespaces bounds what a stream may name.
@@ -31,27 +31,27 @@ const maxNamespaces = 1000
 func ownerOf(s *watchers.Service) string {
 	switch {
 	case s == nil:
-		return everybody
+		return ownerAny
 	case s.ProxyName == nil:
-		return noLabel
+		return ownerUnlabelled
 	}
-	return labelled + *s.ProxyName
+	return ownerPrefix + *s.ProxyName
 }
 
-// classOf returns the class that a client asks for. The error names the field that is
+// selectorOf returns the class that a client asks for. The error names the field that is
 // wrong.
-func classOf(h *kpng.ClusterHello) (string, error) {
-	owner := noLabel
+func selectorOf(h *kpng.ClusterHello) (string, error) {
+	owner := ownerUnlabelled
 	switch name := h.GetServiceProxyName(); {
 	case h.GetAllProxies() && name != "":
 		return "", errors.New("hello.service_proxy_name: all proxies are wanted")
 	case h.GetAllProxies():
-		owner = allProxies
+		owner = selectAllProxies
 	case name != "":
-		if !plain(name) {
+		if !validName(name) {
 			return "", fmt.Errorf("hello.service_proxy_name: %q cannot be a label's value", name)
 		}
-		owner = labelled + name
+		owner = ownerPrefix + name
 	}
 	names := slices.Sorted(slices.Values(h.GetNamespaces()))
 	names = slices.Compact(names)
@@ -61,7 +61,7 @@ func classOf(h *kpng.ClusterHello) (string, error) {
 	list := ""
 	if len(names) > 0 {
 		for _, n := range names {
-			if !plain(n) {
+			if !validName(n) {
 				return "", fmt.Errorf("hello.namespaces: %q cannot be a namespace", n)
 			}
 		}
@@ -70,18 +70,18 @@ func classOf(h *kpng.ClusterHello) (string, error) {
 	return owner + "\x00" + list, nil
 }
 
-// plain says that a name needs no quotes.
-func plain(s string) bool {
+// validName says that a name needs no quotes.
+func validName(s string) bool {
 	ok := func(r rune) bool {
 		return r == '-' || r == '.' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 	}
 	return s != "" && len(s) <= 63 && strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0
 }
 
-// concerns says whether streams of a class are told of what an owner has in a namespace;
+// selects says whether streams of a class are told of what an owner has in a namespace;
 // the namespace is empty for what is in none.
-func concerns(class, owner, namespace string) bool {
+func selects(class, owner, namespace string) bool {
 	who, list, _ := strings.Cut(class, "\x00")
-	return (owner == everybody || who == allProxies || who == owner) &&
+	return (owner == ownerAny || who == selectAllProxies || who == owner) &&
 		(namespace == "" || list == "" || strings.Contains(list, "/"+namespace+"/"))
 }

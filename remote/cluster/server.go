@@ -53,9 +53,9 @@ type Server struct {
 
 type (
 	// A state has the revision of the facts in the store beside the items.
-	hub   = fanout.Hub[factKey, diffstore.Revision]
-	state = fanout.State[factKey, diffstore.Revision]
-	batch = fanout.Batch[factKey]
+	hub   = fanout.Hub[objectKey, diffstore.Revision]
+	state = fanout.State[objectKey, diffstore.Revision]
+	batch = fanout.Batch[objectKey]
 )
 
 // defaultInterval is between two states.
@@ -74,7 +74,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 	return &Server{
 		cfg:    cfg,
 		reader: store.Reader(),
-		hub:    fanout.New(factKey.compare, end, fanout.Limits(cfg.Limits)),
+		hub:    fanout.New(objectKey.compare, end, fanout.Limits(cfg.Limits)),
 		ready:  make(chan struct{}),
 		ended:  make(chan struct{}),
 	}, nil
@@ -96,7 +96,7 @@ func ServerOption() grpc.ServerOption { return codec.ServerOption() }
 
 // Register registers the service that clients watch.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
-	kpng.RegisterClusterServiceServer(r, clusterService{s: s})
+	kpng.RegisterClusterServiceServer(r, clusterService{server: s})
 }
 
 // Ready returns a channel that is closed when the facts are complete and clients are told.
@@ -128,12 +128,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 // changed returns the facts that streams may have to be told, nil for those that are
 // gone.
-func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Change[watchers.Key, watchers.Object]) bool)) map[factKey]watchers.Object {
-	out := map[factKey]watchers.Object{}
+func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Change[watchers.Key, watchers.Object]) bool)) map[objectKey]watchers.Object {
+	out := map[objectKey]watchers.Object{}
 	for c := range changes {
-		key, ok := keyOf(c.Key)
+		key, ok := objectKeyOf(c.Key)
 		switch {
-		case !ok || !named(c.Key):
+		case !ok || !hasNames(c.Key):
 		case !c.Deleted:
 			out[key] = c.Value
 		case out[key] == nil: // or else a slice has moved
@@ -145,7 +145,7 @@ func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Ch
 		if key.kind != kpng.ObjectKind_OBJECT_KIND_SERVICE {
 			continue
 		}
-		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, everybody
+		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, ownerAny
 		if old := s.item(key); old != nil {
 			owner = old.owner
 		}
@@ -153,36 +153,36 @@ func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Ch
 			continue
 		}
 		for slice := range facts.EndpointSlices(name) {
-			out[factKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
+			out[objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
 		}
 	}
 	return out
 }
 
 // item returns what streams are told of a fact at present, or nil.
-func (s *Server) item(key factKey) *item {
+func (s *Server) item(key objectKey) *objectItem {
 	i, _ := s.hub.State().Items.Get(key)
-	it, _ := i.(*item)
+	it, _ := i.(*objectItem)
 	return it
 }
 
-func (s *Server) publish(facts watchers.Snapshot, changed map[factKey]watchers.Object) {
-	s.hub.Update(facts.Revision(), func(tx *diffstore.Tx[factKey, fanout.Item]) {
+func (s *Server) publish(facts watchers.Snapshot, changed map[objectKey]watchers.Object) {
+	s.hub.Update(facts.Revision(), func(tx *diffstore.Tx[objectKey, fanout.Item]) {
 		for key, fact := range changed {
 			if fact == nil {
 				tx.Delete(key)
 				continue
 			}
 			s.sequence++
-			it := &item{key: key, sequence: s.sequence, owner: everybody, told: &told{fact: fact}}
+			it := &objectItem{key: key, sequence: s.sequence, owner: ownerAny, encoded: &encodedObject{object: fact}}
 			switch f := fact.(type) {
 			case *watchers.Service:
 				it.owner = ownerOf(f)
 			case *watchers.EndpointSlice:
 				it.owner = ownerOf(facts.Service(f.Service))
 			}
-			if old := s.item(key); old != nil && old.told.fact == fact {
-				it.told = old.told
+			if old := s.item(key); old != nil && old.encoded.object == fact {
+				it.encoded = old.encoded
 			}
 			tx.Set(key, it)
 		}

@@ -25,13 +25,13 @@ func capabilities() []kpng.Capability {
 // clusterService implements the service that clients watch.
 type clusterService struct {
 	kpng.UnimplementedClusterServiceServer
-	s *Server
+	server *Server
 }
 
 // WatchCluster serves one client's stream.
 func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchClusterServer) error {
 	ctx := grpcStream.Context()
-	first, err := session.First(grpcStream.Recv, c.s.hub.Limits().HelloTimeout, c.s.ended)
+	first, err := session.ReceiveFirst(grpcStream.Recv, c.server.hub.Limits().HelloTimeout, c.server.ended)
 	if err != nil {
 		return err
 	}
@@ -40,25 +40,25 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 		return session.ErrNoHello()
 	}
 	var until time.Time
-	if c.s.cfg.Authorize != nil {
-		if until, err = c.s.cfg.Authorize(ctx); err != nil {
+	if c.server.cfg.Authorize != nil {
+		if until, err = c.server.cfg.Authorize(ctx); err != nil {
 			return err
 		}
 	}
-	class, err := classOf(hello)
+	class, err := selectorOf(hello)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	return session.Serve(ctx, until, c.s.ready, c.s.ended, func(ctx context.Context) error {
-		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
-		log := c.s.cfg.Logger.With("client", session.Cut(hello.GetHello().GetClient(), maxClient))
+	return session.Serve(ctx, until, c.server.ready, c.server.ended, func(ctx context.Context) error {
+		common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
+		log := c.server.cfg.Logger.With("client", session.Truncate(hello.GetHello().GetClient(), maxClient))
 		if p, ok := peer.FromContext(ctx); ok {
 			log = log.With("peer", p.Addr.String())
 		}
 		log.DebugContext(ctx, "A client watches the facts")
-		err := c.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
-			Words: session.Words{
-				Stream: grpcStream, Server: c.s.cfg.ServerName, Capabilities: common, UnwantedField: fieldUnwanted,
+		err := c.server.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
+			ServerStream: session.ServerStream{
+				Stream: grpcStream, ServerName: c.server.cfg.ServerName, Capabilities: common, RemovedField: fieldRemovedDigests,
 			},
 			class: class,
 		}, nil)
@@ -72,7 +72,7 @@ const maxClient = 256
 
 // A stream is one client's, in the words of cluster.proto.
 type stream struct {
-	session.Words
+	session.ServerStream
 	class string
 }
 

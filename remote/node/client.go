@@ -42,7 +42,7 @@ type ClientConfig struct {
 type Client struct {
 	cfg     ClientConfig
 	servers []grpc.ClientConnInterface
-	mirror  *mirror
+	state   *clientState
 }
 
 // NewClient returns a client of one or more servers, all of one cluster: connections are
@@ -66,7 +66,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{cfg: cfg, servers: servers, mirror: newMirror(cfg.NodeName)}, nil
+	return &Client{cfg: cfg, servers: servers, state: newClientState(cfg.NodeName)}, nil
 }
 
 // Run keeps sink in line with what servers say until ctx is done, and then returns nil.
@@ -79,17 +79,17 @@ func (c *Client) Run(ctx context.Context, sink localsink.Sink) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.mirror.lacks = reconciler.Unsupported(sink)
+	c.state.lacks = reconciler.Unsupported(sink)
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.follow(ctx) }()
 	defer func() { cancel(); <-ended }()
 	select {
-	case <-c.mirror.complete:
+	case <-c.state.complete:
 	case <-ctx.Done():
 		return nil
 	}
-	return reconciler.Run(ctx, reconciler.NewTracker(c.mirror.present()), c.mirror, sink, reconciler.Config{
-		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, OnSync: c.mirror.done,
+	return reconciler.Run(ctx, reconciler.NewTracker(c.state.node_()), c.state, sink, reconciler.Config{
+		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, OnSync: c.state.synced,
 	})
 }
 
@@ -100,21 +100,21 @@ func (c *Client) follow(ctx context.Context) {
 		answer  = kpng.WatchNodeResponse
 	)
 	client := session.Client[*request, *answer]{
-		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
 			return kpng.NewNodeServiceClient(server).WatchNode(ctx)
 		},
 		Hello: func(h *kpng.Hello) *request {
 			return &request{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.mirror.lacks),
+				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.state.lacks),
 			}}}
 		},
 		Held: func(h *kpng.HeldDigests) *request {
 			return &request{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: h}}
 		},
-		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
-		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; Services stay as they are",
+		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
+		State: c.state, Acks: c.state.acks,
+		Logger: c.cfg.Logger, LostMessage: "Not heard from the server, will try again; Services stay as they are",
 	}
 	client.Run(ctx)
 }

@@ -18,24 +18,24 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// A mirror is what a client knows: what servers have said up to the last commit, and,
+// A clientState is what a client knows: what servers have said up to the last commit, and,
 // apart from it, what one has said since. The stream's goroutine writes it, the sink's
 // reads it.
-type mirror struct {
+type clientState struct {
 	lacks    localsink.Features // set before use
 	complete chan struct{}      // closed with the first commit
 
 	// What the stream's goroutine has heard since the last commit.
 	startOver bool
-	services  map[localsink.ServiceName]*known // nil for gone
+	services  map[localsink.ServiceName]*heldBase // nil for gone
 	owns      map[localsink.ServiceName]*overlay.Overlay
 	node      *localsink.Node
 	unwanted  []uint64
 	triggered []time.Time
-	committed uint64 // the revision of the stream's last commit
+	revision  uint64 // the revision of the stream's last commit
 
 	mu         sync.Mutex
-	said       said
+	committed  committedState
 	distrusted bool                               // the next stream must start over
 	dirty      map[localsink.ServiceName]struct{} // not yet passed to the feed
 	times      []time.Time                        // when their causes were asked for
@@ -43,47 +43,47 @@ type mirror struct {
 	newer      chan struct{}                      // closed when something is dirty
 	acking     bool                               // there is a stream, and it has begun
 	passed     uint64                             // the revision that the feed stands for
-	acks       *session.Acks
+	acks       *session.AckQueue
 	ackDone    uint64 // the revision that was acknowledged as applied last
 }
 
-// said is what servers have said up to the last commit.
-type said struct {
+// committedState is what servers have said up to the last commit.
+type committedState struct {
 	node     *localsink.Node
-	services map[localsink.ServiceName]*known
+	services map[localsink.ServiceName]*heldBase
 	owns     map[localsink.ServiceName]*overlay.Overlay
 	byDigest map[uint64]localsink.ServiceName
 	root     uint64
 	revision uint64
 }
 
-// known is the common part of a Service with its digest.
-type known struct {
-	service *overlay.Base
-	digest  uint64
+// heldBase is the common part of a Service with its digest.
+type heldBase struct {
+	base   *overlay.Base
+	digest uint64
 }
 
-func newMirror(node string) *mirror {
-	m := &mirror{
+func newClientState(node string) *clientState {
+	m := &clientState{
 		complete: make(chan struct{}),
 		dirty:    map[localsink.ServiceName]struct{}{},
 		newer:    make(chan struct{}),
-		acks:     session.NewAcks(),
+		acks:     session.NewAckQueue(),
 	}
-	m.said.node = &localsink.Node{Name: node}
-	m.said.clear()
+	m.committed.node = &localsink.Node{Name: node}
+	m.committed.clear()
 	return m
 }
 
-func (s *said) clear() {
-	s.services = map[localsink.ServiceName]*known{}
+func (s *committedState) clear() {
+	s.services = map[localsink.ServiceName]*heldBase{}
 	s.owns = map[localsink.ServiceName]*overlay.Overlay{}
 	s.byDigest = map[uint64]localsink.ServiceName{}
 	s.root = 0
 }
 
 // set replaces the common part of a Service, nil for none.
-func (s *said) set(name localsink.ServiceName, k *known) {
+func (s *committedState) set(name localsink.ServiceName, k *heldBase) {
 	if old := s.services[name]; old != nil {
 		s.root ^= old.digest
 		if s.byDigest[old.digest] == name {
@@ -99,65 +99,65 @@ func (s *said) set(name localsink.ServiceName, k *known) {
 	s.byDigest[k.digest] = name
 }
 
-// Held implements session.Memory.
-func (m *mirror) Held() (root uint64, count uint32) {
+// HeldXor implements session.Memory.
+func (m *clientState) HeldXor() (root uint64, count uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// Two Services of one digest cannot be told apart by it.
-	if m.distrusted || len(m.said.byDigest) != len(m.said.services) {
+	if m.distrusted || len(m.committed.byDigest) != len(m.committed.services) {
 		return 0, 0
 	}
-	return m.said.root, uint32(len(m.said.services))
+	return m.committed.root, uint32(len(m.committed.services))
 }
 
-// Digests implements session.Memory.
-func (m *mirror) Digests() []uint64 {
+// HeldDigests implements session.Memory.
+func (m *clientState) HeldDigests() []uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make([]uint64, 0, len(m.said.byDigest))
-	for d := range m.said.byDigest {
+	all := make([]uint64, 0, len(m.committed.byDigest))
+	for d := range m.committed.byDigest {
 		all = append(all, d)
 	}
 	return all
 }
 
-// present returns what the node is.
-func (m *mirror) present() *localsink.Node {
+// node_ returns what the node is.
+func (m *clientState) node_() *localsink.Node {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.said.node
+	return m.committed.node
 }
 
-// Begin implements session.Memory.
-func (m *mirror) Begin(startOver bool) {
+// StartStream implements session.Memory.
+func (m *clientState) StartStream(startOver bool) {
 	m.forgetHeard()
-	m.committed = 0
+	m.revision = 0
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.startOver = startOver || m.distrusted
 	// What a node has of its own is not resumed: it is little, and comes whole.
-	for name := range m.said.owns {
+	for name := range m.committed.owns {
 		m.owns[name] = nil
 	}
 	m.acking, m.passed, m.ackDone = false, 0, 0
-	m.acks.Clear()
+	m.acks.Reset()
 }
 
-func (m *mirror) forgetHeard() {
-	m.services = map[localsink.ServiceName]*known{}
+func (m *clientState) forgetHeard() {
+	m.services = map[localsink.ServiceName]*heldBase{}
 	m.owns = map[localsink.ServiceName]*overlay.Overlay{}
 	m.node, m.unwanted, m.triggered = nil, nil, nil
 }
 
-// Distrust implements session.Memory. What is programmed stays.
-func (m *mirror) Distrust() {
+// Invalidate implements session.Memory. What is programmed stays.
+func (m *clientState) Invalidate() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.distrusted = true
 }
 
-// Hear implements session.Memory.
-func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
+// Apply implements session.Memory.
+func (m *clientState) Apply(in *kpng.WatchNodeResponse) error {
 	for _, c := range in.GetServices() {
 		if err := m.hearService(c); err != nil {
 			return err
@@ -165,7 +165,7 @@ func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 	}
 	for _, c := range in.GetOverlays() {
 		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
-		own, err := fromOwn(c)
+		own, err := fromOverlay(c)
 		if err != nil {
 			return fmt.Errorf("own part of Service %s: %w", name, err)
 		}
@@ -188,10 +188,10 @@ func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 	}
 	if in.GetCommit() != nil {
 		revision := in.GetCommit().GetRevision()
-		if revision <= m.committed {
-			return fmt.Errorf("commit: revision %d after %d", revision, m.committed)
+		if revision <= m.revision {
+			return fmt.Errorf("commit: revision %d after %d", revision, m.revision)
 		}
-		m.committed = revision
+		m.revision = revision
 		m.commit(revision)
 	}
 	return nil
@@ -201,13 +201,13 @@ func (m *mirror) Hear(in *kpng.WatchNodeResponse) error {
 const maxTriggers = 4096
 
 // size is the number of Services that there were at the last commit.
-func (m *mirror) size() int {
+func (m *clientState) size() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.said.services)
+	return len(m.committed.services)
 }
 
-func (m *mirror) hearService(c *kpng.ServiceChange) error {
+func (m *clientState) hearService(c *kpng.ServiceChange) error {
 	name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
 	switch {
 	case c.GetService() != nil:
@@ -215,7 +215,7 @@ func (m *mirror) hearService(c *kpng.ServiceChange) error {
 		if err != nil {
 			return fmt.Errorf("Service %s: %w", name, err)
 		}
-		m.services[name] = &known{svc, c.GetDigest()}
+		m.services[name] = &heldBase{svc, c.GetDigest()}
 	case c.GetDelta() != nil:
 		delta, err := fromDelta(c.GetDelta())
 		if err != nil {
@@ -225,11 +225,11 @@ func (m *mirror) hearService(c *kpng.ServiceChange) error {
 		if old == nil {
 			return fmt.Errorf("Service %s: a difference from nothing", name)
 		}
-		svc, err := old.service.Apply(delta)
+		svc, err := old.base.Apply(delta)
 		if err != nil {
 			return err
 		}
-		m.services[name] = &known{svc, c.GetDigest()}
+		m.services[name] = &heldBase{svc, c.GetDigest()}
 	default:
 		m.services[name] = nil
 	}
@@ -237,53 +237,53 @@ func (m *mirror) hearService(c *kpng.ServiceChange) error {
 }
 
 // latest returns the common part of a Service as it was heard last.
-func (m *mirror) latest(name localsink.ServiceName) *known {
+func (m *clientState) latest(name localsink.ServiceName) *heldBase {
 	if k, heard := m.services[name]; heard || m.startOver {
 		return k
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.said.services[name]
+	return m.committed.services[name]
 }
 
 // commit makes what was heard take effect.
-func (m *mirror) commit(revision uint64) {
+func (m *clientState) commit(revision uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.startOver {
-		for name := range m.said.services {
+		for name := range m.committed.services {
 			m.dirty[name] = struct{}{}
 		}
-		owns := m.said.owns
-		m.said.clear()
-		m.said.owns = owns
+		owns := m.committed.owns
+		m.committed.clear()
+		m.committed.owns = owns
 		m.startOver, m.distrusted = false, false
 	}
 	for _, d := range m.unwanted {
-		if name, ok := m.said.byDigest[d]; ok {
-			m.said.set(name, nil)
+		if name, ok := m.committed.byDigest[d]; ok {
+			m.committed.set(name, nil)
 			m.dirty[name] = struct{}{}
 		}
 	}
 	for name, k := range m.services {
-		m.said.set(name, k)
+		m.committed.set(name, k)
 		m.dirty[name] = struct{}{}
 	}
 	for name, own := range m.owns {
-		if m.said.owns[name].Equal(own) {
+		if m.committed.owns[name].Equal(own) {
 			continue
 		}
 		if m.dirty[name] = struct{}{}; own == nil {
-			delete(m.said.owns, name)
+			delete(m.committed.owns, name)
 		} else {
-			m.said.owns[name] = own
+			m.committed.owns[name] = own
 		}
 	}
 	if m.node != nil {
 		m.seeNode(m.node)
 	}
 	m.times = append(m.times, m.triggered[:min(len(m.triggered), maxTriggers-len(m.times))]...)
-	m.said.revision, m.acking = revision, true
+	m.committed.revision, m.acking = revision, true
 	if m.noticed.IsZero() && m.isComplete() {
 		m.noticed = time.Now()
 	}
@@ -294,7 +294,7 @@ func (m *mirror) commit(revision uint64) {
 	}
 }
 
-func (m *mirror) isComplete() bool {
+func (m *clientState) isComplete() bool {
 	select {
 	case <-m.complete:
 		return true
@@ -304,26 +304,26 @@ func (m *mirror) isComplete() bool {
 }
 
 // seeNode takes in what the node is; all Services depend on it.
-func (m *mirror) seeNode(node *localsink.Node) {
-	if node.Equal(m.said.node) {
+func (m *clientState) seeNode(node *localsink.Node) {
+	if node.Equal(m.committed.node) {
 		return
 	}
-	m.said.node = node
-	for name := range m.said.services {
+	m.committed.node = node
+	for name := range m.committed.services {
 		m.dirty[name] = struct{}{}
 	}
 }
 
-func (m *mirror) wake() {
+func (m *clientState) wake() {
 	close(m.newer)
 	m.newer = make(chan struct{})
 }
 
 // Refresh implements feed.Source.
-func (m *mirror) Refresh(f *reconciler.Tracker) <-chan struct{} {
+func (m *clientState) Refresh(f *reconciler.Tracker) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f.SetNode(m.said.node)
+	f.SetNode(m.committed.node)
 	for _, t := range m.times {
 		f.AddTrigger(t)
 	}
@@ -335,19 +335,19 @@ func (m *mirror) Refresh(f *reconciler.Tracker) <-chan struct{} {
 		f.Update(func(tx *reconciler.Tx) {
 			// In order, what is set next is near what was set last.
 			for _, name := range slices.SortedFunc(maps.Keys(m.dirty), localsink.ServiceName.Compare) {
-				k := m.said.services[name]
+				k := m.committed.services[name]
 				if k == nil {
 					tx.Delete(name)
 					continue
 				}
-				svc := overlay.Assemble(k.service, m.said.owns[name], m.said.node)
+				svc := overlay.Assemble(k.base, m.committed.owns[name], m.committed.node)
 				tx.Set(svc.WithUnsupported(m.lacks))
 			}
 		})
 		clear(m.dirty)
 	}
 	if m.acking {
-		m.passed = m.said.revision
+		m.passed = m.committed.revision
 	}
 	return m.newer
 }
@@ -355,8 +355,8 @@ func (m *mirror) Refresh(f *reconciler.Tracker) <-chan struct{} {
 // maxErrorText is how much of an error a server is told; it keeps no more.
 const maxErrorText = 1024
 
-// done is told by the feed what became of the state of the last Refresh.
-func (m *mirror) done(err error, took time.Duration) {
+// synced is told by the feed what became of the state of the last Refresh.
+func (m *clientState) synced(err error, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.acking || m.passed == 0 || err == nil && m.passed == m.ackDone {
@@ -364,10 +364,10 @@ func (m *mirror) done(err error, took time.Duration) {
 	}
 	ack := &kpng.Ack{Revision: m.passed, DurationNs: uint64(took)}
 	if err != nil {
-		ack.Error = session.Cut(protoconv.Text(err.Error()), maxErrorText)
+		ack.Error = session.Truncate(protoconv.Text(err.Error()), maxErrorText)
 		m.ackDone = 0
 	} else {
 		m.ackDone = m.passed
 	}
-	m.acks.Put(ack)
+	m.acks.Add(ack)
 }

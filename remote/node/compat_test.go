@@ -31,7 +31,7 @@ func TestVersionsUnderstandEachOther(t *testing.T) {
 	}
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	old := before(t, root)
+	old := previousVersion(t, root)
 	if old == "" {
 		t.Skip("no earlier version in this clone's history; TestTheFirstVersion checks the recorded one")
 	}
@@ -46,7 +46,7 @@ func TestVersionsUnderstandEachOther(t *testing.T) {
 	for _, agent := range []string{"old", "new"} {
 		t.Run(agent+" agent", func(t *testing.T) {
 			address := "127.0.0.1:0"
-			var watching *program
+			var watching *compatProgram
 			got := ""
 			for _, server := range []string{"new", "old", "new", "new"} {
 				serving := start(t, programs[server], "serve", address)
@@ -55,9 +55,9 @@ func TestVersionsUnderstandEachOther(t *testing.T) {
 					watching = start(t, programs[agent], "watch", address)
 				}
 				for range 10 {
-					serving.say()
+					serving.next()
 					want := serving.read()
-					for !alike(t, want, got) {
+					for !equalState(t, want, got) {
 						got = watching.read()
 					}
 				}
@@ -68,9 +68,9 @@ func TestVersionsUnderstandEachOther(t *testing.T) {
 	}
 }
 
-// before returns the version before the last change of the protocol, empty when history
+// previousVersion returns the version before the last change of the protocol, empty when history
 // does not have it.
-func before(t *testing.T, root string) string {
+func previousVersion(t *testing.T, root string) string {
 	if exec.Command("git", "-C", root, "diff", "--quiet", "HEAD").Run() != nil {
 		if out, err := exec.Command("git", append([]string{"-C", root, "diff", "--name-only", "HEAD", "--"}, protocolPaths()...)...).Output(); err == nil && len(out) > 0 {
 			return git(t, root, "rev-parse", "HEAD") // the last change is not committed yet
@@ -133,16 +133,16 @@ func build(t *testing.T, library string) (path string) {
 	return path
 }
 
-// A program runs, and ends when its standard input does.
-type program struct {
+// A compatProgram runs, and ends when its standard input does.
+type compatProgram struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string
 }
 
-func start(t *testing.T, path string, args ...string) *program {
-	p := &program{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 1000)}
+func start(t *testing.T, path string, args ...string) *compatProgram {
+	p := &compatProgram{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 1000)}
 	p.cmd.Stderr = os.Stderr
 	var err error
 	p.in, err = p.cmd.StdinPipe()
@@ -164,12 +164,12 @@ func start(t *testing.T, path string, args ...string) *program {
 	return p
 }
 
-func (p *program) say() {
+func (p *compatProgram) next() {
 	_, err := io.WriteString(p.in, "\n")
 	require.NoError(p.t, err)
 }
 
-func (p *program) read() string {
+func (p *compatProgram) read() string {
 	select {
 	case line, ok := <-p.lines:
 		require.True(p.t, ok, "%v has ended", p.cmd.Args)
@@ -180,26 +180,26 @@ func (p *program) read() string {
 	}
 }
 
-func (p *program) stop() {
+func (p *compatProgram) stop() {
 	require.NoError(p.t, p.in.Close())
 	for range p.lines { // before Wait closes its end
 	}
 	require.NoError(p.t, p.cmd.Wait())
 }
 
-// alike compares two states in what both versions know: fields that only one has are
+// equalState compares two states in what both versions know: fields that only one has are
 // left out.
-func alike(t *testing.T, want, got string) bool {
+func equalState(t *testing.T, want, got string) bool {
 	if got == "" {
 		return false
 	}
 	var a, b any
 	require.NoError(t, json.Unmarshal([]byte(want), &a))
 	require.NoError(t, json.Unmarshal([]byte(got), &b))
-	return same(a, b)
+	return equalValue(a, b)
 }
 
-func same(a, b any) bool {
+func equalValue(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
 		b, ok := b.(map[string]any)
@@ -207,7 +207,7 @@ func same(a, b any) bool {
 			return false
 		}
 		for k := range a {
-			if other, both := b[k]; both && !same(a[k], other) {
+			if other, both := b[k]; both && !equalValue(a[k], other) {
 				return false
 			}
 		}
@@ -218,7 +218,7 @@ func same(a, b any) bool {
 			return false
 		}
 		for i := range a {
-			if !same(a[i], b[i]) {
+			if !equalValue(a[i], b[i]) {
 				return false
 			}
 		}

@@ -36,12 +36,12 @@ func TestNodesAreToldWhatTheyWouldCompute(t *testing.T) {
 				tx.SetSynced()
 			})
 			cfg := node.ServerConfig{Resolver: meaning, MinInterval: time.Microsecond}
-			s := newSite(t, store, cfg)
-			var keepers []*keeper
+			s := newFixture(t, store, cfg)
+			var keepers []*recordingSink
 			var recorders []*sinktest.Recorder
 			for n := range nodes {
 				var chance atomic.Uint64
-				k, r := newKeeper(), &sinktest.Recorder{}
+				k, r := newRecordingSink(), &sinktest.Recorder{}
 				r.Fail = func(*localsink.Update) error {
 					if chance.Add(1)%7 == 3 {
 						return errors.New("the kernel says no")
@@ -62,12 +62,12 @@ func TestNodesAreToldWhatTheyWouldCompute(t *testing.T) {
 				}
 				if i%40 == 7 {
 					for n, k := range keepers {
-						k.wait(t, scratch(t, store, meaning, fmt.Sprint("node-", n)))
+						k.wait(t, resolve(t, store, meaning, fmt.Sprint("node-", n)))
 					}
 				}
 			}
 			for n, k := range keepers {
-				k.wait(t, scratch(t, store, meaning, fmt.Sprint("node-", n)))
+				k.wait(t, resolve(t, store, meaning, fmt.Sprint("node-", n)))
 				require.NoError(t, recorders[n].Err())
 			}
 		})
@@ -79,8 +79,8 @@ func TestFailover(t *testing.T) {
 	random := watchertest.NewRandom(1, 3, 6)
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
-	sites := []*site{newSite(t, store, node.ServerConfig{}), newSite(t, store, node.ServerConfig{})}
-	k := newKeeper()
+	sites := []*fixture{newFixture(t, store, node.ServerConfig{}), newFixture(t, store, node.ServerConfig{})}
+	k := newRecordingSink()
 	var conns []grpc.ClientConnInterface
 	for _, s := range sites {
 		conns = append(conns, s.dial())
@@ -92,7 +92,7 @@ func TestFailover(t *testing.T) {
 		for range 20 {
 			store.Update(random.Step())
 		}
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+		k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 		sites[i%2].restart()
 	}
 }
@@ -104,11 +104,11 @@ func TestServersThatDieAllTheTime(t *testing.T) {
 	random := watchertest.NewRandom(9, nodes, 30)
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
-	s := newSite(t, store, node.ServerConfig{})
-	var keepers []*keeper
+	s := newFixture(t, store, node.ServerConfig{})
+	var keepers []*recordingSink
 	var recorders []*sinktest.Recorder
 	for n := range nodes {
-		k, r := newKeeper(), &sinktest.Recorder{}
+		k, r := newRecordingSink(), &sinktest.Recorder{}
 		keepers, recorders = append(keepers, k), append(recorders, r)
 		c, err := node.NewClient(node.ClientConfig{NodeName: fmt.Sprint("node-", n), MaxReconnect: 100 * time.Millisecond}, s.dial())
 		require.NoError(t, err)
@@ -119,12 +119,12 @@ func TestServersThatDieAllTheTime(t *testing.T) {
 			store.Update(random.Step())
 		}
 		if i%3 == 0 { // otherwise before anybody has heard anything
-			keepers[i%nodes].wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", i%nodes)))
+			keepers[i%nodes].wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", i%nodes)))
 		}
 		s.restart()
 	}
 	for n, k := range keepers {
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", n)))
+		k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, fmt.Sprint("node-", n)))
 		require.NoError(t, recorders[n].Err())
 	}
 }

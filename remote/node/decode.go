@@ -59,7 +59,7 @@ func fromPort(in *kpng.Port) (out overlay.Port, unknown []string, err error) {
 	lists := make([][]overlay.Route, 0, len(in.GetRouteLists()))
 	strange := make([]string, len(in.GetRouteLists()))
 	for i, l := range in.GetRouteLists() {
-		routes, u, err := fromRoutes(l)
+		routes, u, err := fromRouteList(l)
 		if err != nil {
 			return out, nil, fmt.Errorf("route_lists[%d].%w", i, err)
 		}
@@ -112,9 +112,9 @@ func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unknown string, err 
 	return out, "", nil
 }
 
-// fromRoutes reads a list of routes. Where any of it is unknown, nobody can say where a
+// fromRouteList reads a list of routes. Where any of it is unknown, nobody can say where a
 // connection goes.
-func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err error) {
+func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unknown string, err error) {
 	for i, r := range in.GetRoutes() {
 		route := overlay.Route{Masquerade: r.GetMasquerade()}
 		switch r.GetFrom() {
@@ -150,15 +150,15 @@ func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err er
 		}
 		out = append(out, route)
 	}
-	if unknown == "" && !(decided(out, overlay.ConditionPodsKnown) && decided(out, overlay.ConditionPodsUnknown)) {
+	if unknown == "" && !(endsWithAnyone(out, overlay.ConditionPodsKnown) && endsWithAnyone(out, overlay.ConditionPodsUnknown)) {
 		return out, "", errors.New("routes: the last one is not for everybody")
 	}
 	return out, unknown, nil
 }
 
-// decided says whether the last route is for everybody on nodes of one kind: backends
+// endsWithAnyone says whether the last route is for everybody on nodes of one kind: backends
 // rely on it.
-func decided(routes []overlay.Route, node overlay.Condition) bool {
+func endsWithAnyone(routes []overlay.Route, node overlay.Condition) bool {
 	for i := len(routes) - 1; i >= 0; i-- {
 		if routes[i].Condition == overlay.ConditionAlways || routes[i].Condition == node {
 			return routes[i].From == localsink.FromAny
@@ -209,7 +209,7 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 	return out, nil
 }
 
-func fromOwn(in *kpng.OverlayChange) (*overlay.Overlay, error) {
+func fromOverlay(in *kpng.OverlayChange) (*overlay.Overlay, error) {
 	out := &overlay.Overlay{LocalEndpoints: int(in.GetLocalEndpoints())}
 	for i, e := range in.GetEndpoints() {
 		own := overlay.OverlayEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}

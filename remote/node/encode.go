@@ -20,12 +20,12 @@ import (
 
 // Fields of WatchNodeResponse; pieces are encoded as parts of one.
 const (
-	fieldServices  protowire.Number = 2
-	fieldOwn       protowire.Number = 3
-	fieldNode      protowire.Number = 4
-	fieldUnwanted  protowire.Number = 5
-	fieldTriggered protowire.Number = 6
-	fieldCommit    protowire.Number = 7
+	fieldServices       protowire.Number = 2
+	fieldOverlays       protowire.Number = 3
+	fieldNode           protowire.Number = 4
+	fieldRemovedDigests protowire.Number = 5
+	fieldTriggerTimes   protowire.Number = 6
+	fieldCommit         protowire.Number = 7
 )
 
 // encodeService encodes the common part of a Service for all who are told it.
@@ -90,7 +90,7 @@ func toPort(p *overlay.Port) *kpng.Port {
 		}
 		if at == len(first) && len(fe.Routes) > 0 {
 			first = append(first, &fe.Routes[0])
-			out.RouteLists = append(out.RouteLists, toRoutes(fe.Routes))
+			out.RouteLists = append(out.RouteLists, toRouteList(fe.Routes))
 		}
 		f.RouteList = uint32(at)
 		out.Frontends = append(out.Frontends, f)
@@ -98,7 +98,7 @@ func toPort(p *overlay.Port) *kpng.Port {
 	return out
 }
 
-func toRoutes(routes []overlay.Route) *kpng.RouteList {
+func toRouteList(routes []overlay.Route) *kpng.RouteList {
 	out := &kpng.RouteList{}
 	for i := range routes {
 		r := &routes[i]
@@ -174,8 +174,8 @@ func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 	return out
 }
 
-// encodeOwn encodes what a node has of its own, nil for nothing.
-func encodeOwn(name localsink.ServiceName, own *overlay.Overlay) []byte {
+// encodeOverlay encodes what a node has of its own, nil for nothing.
+func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 	out := &kpng.OverlayChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
 	if own != nil {
 		out.LocalEndpoints = uint32(own.LocalEndpoints)
@@ -186,7 +186,7 @@ func encodeOwn(name localsink.ServiceName, own *overlay.Overlay) []byte {
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}
-	return codec.Piece(fieldOwn, out)
+	return codec.Piece(fieldOverlays, out)
 }
 
 func toNode(n *localsink.Node) *kpng.Node {

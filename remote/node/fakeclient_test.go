@@ -20,15 +20,15 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// A feather is a node that weighs next to nothing: a connection in memory whose other
+// A fakeClient is a node that weighs next to nothing: a connection in memory whose other
 // end speaks just enough HTTP/2 to be a gRPC client that receives and acknowledges. So
 // what a process with a server and thousands of feathers costs is what the server costs.
-type feather struct {
+type fakeClient struct {
 	// What each update needs is close together.
-	flock   *flight
+	group   *fakeClients
 	mu      sync.Mutex
-	out     rest     // what the server has written and was not understood yet
-	data    rest     // the gRPC messages within
+	out     partial  // what the server has written and was not understood yet
+	data    partial  // the gRPC messages within
 	commits []uint64 // not acknowledged
 	closed  bool
 
@@ -37,14 +37,14 @@ type feather struct {
 	ack   []byte // room for an acknowledgement
 }
 
-// A rest is the beginning of something whose end has not come. Its memory is used again
+// A partial is the beginning of something whose end has not come. Its memory is used again
 // and again by all feathers, so that there is no garbage but the server's.
-type rest struct{ b *[]byte }
+type partial struct{ b *[]byte }
 
-var rests = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
+var partialPool = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
 
 // with returns the rest with more after it.
-func (r *rest) with(more []byte) []byte {
+func (r *partial) with(more []byte) []byte {
 	if r.b == nil {
 		return more
 	}
@@ -52,42 +52,42 @@ func (r *rest) with(more []byte) []byte {
 	return *r.b
 }
 
-// keep keeps the end of what with has returned.
-func (r *rest) keep(end []byte) {
+// save keeps the end of what with has returned.
+func (r *partial) save(end []byte) {
 	switch {
 	case len(end) > 0 && r.b == nil:
-		r.b, _ = rests.Get().(*[]byte)
+		r.b, _ = partialPool.Get().(*[]byte)
 		*r.b = append((*r.b)[:0], end...)
 	case len(end) > 0:
 		*r.b = append((*r.b)[:0], end...)
 	case r.b != nil:
-		rests.Put(r.b)
+		partialPool.Put(r.b)
 		r.b = nil
 	}
 }
 
-// A flight is many feathers.
-type flight struct {
+// A fakeClients is many feathers.
+type fakeClients struct {
 	size     int
 	down, up atomic.Int64
 	mu       sync.Mutex
 	counts   map[uint64]int
-	reached  chan reached
+	reached  chan allReceived
 	conns    chan net.Conn
-	all      []*feather
+	all      []*fakeClient
 	once     sync.Once
 	closing  chan struct{}
 }
 
-func newFlight(size int) *flight {
-	return &flight{
-		size: size, counts: map[uint64]int{}, reached: make(chan reached, 1024),
+func newFakeClients(size int) *fakeClients {
+	return &fakeClients{
+		size: size, counts: map[uint64]int{}, reached: make(chan allReceived, 1024),
 		conns: make(chan net.Conn), closing: make(chan struct{}),
 	}
 }
 
 // Accept, Close and Addr make a flight a net.Listener.
-func (f *flight) Accept() (net.Conn, error) {
+func (f *fakeClients) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.conns:
 		return c, nil
@@ -96,18 +96,18 @@ func (f *flight) Accept() (net.Conn, error) {
 	}
 }
 
-func (f *flight) Close() error   { f.once.Do(func() { close(f.closing) }); return nil }
-func (f *flight) Addr() net.Addr { return featherAddr{} }
+func (f *fakeClients) Close() error   { f.once.Do(func() { close(f.closing) }); return nil }
+func (f *fakeClients) Addr() net.Addr { return fakeAddr{} }
 
-type featherAddr struct{}
+type fakeAddr struct{}
 
-func (featherAddr) Network() string { return "feather" }
-func (featherAddr) String() string  { return "feather" }
+func (fakeAddr) Network() string { return "feather" }
+func (fakeAddr) String() string  { return "feather" }
 
-// takeOff connects one node after the other, and then lets them acknowledge.
-func (f *flight) takeOff(name func(int) string) {
+// connect connects one node after the other, and then lets them acknowledge.
+func (f *fakeClients) connect(name func(int) string) {
 	for i := range f.size {
-		c := &feather{flock: f}
+		c := &fakeClient{group: f}
 		c.ready.L = &c.mu
 		c.hello(name(i))
 		select {
@@ -117,7 +117,7 @@ func (f *flight) takeOff(name func(int) string) {
 		}
 		f.all = append(f.all, c)
 	}
-	ticker := time.NewTicker(featherAcks)
+	ticker := time.NewTicker(fakeAckDelay)
 	defer ticker.Stop()
 	for {
 		select {
@@ -133,18 +133,18 @@ func (f *flight) takeOff(name func(int) string) {
 	}
 }
 
-// arrived counts the nodes that have a revision.
-func (f *flight) arrived(revision uint64) {
+// received counts the nodes that have a revision.
+func (f *fakeClients) received(revision uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.counts[revision]++; f.counts[revision] == f.size {
 		delete(f.counts, revision)
-		f.reached <- reached{revision, time.Now(), f.down.Load(), f.up.Load()}
+		f.reached <- allReceived{revision, time.Now(), f.down.Load(), f.up.Load()}
 	}
 }
 
 // hello writes what a client says at first.
-func (c *feather) hello(node string) {
+func (c *fakeClient) hello(node string) {
 	var b bytes.Buffer
 	b.WriteString(http2.ClientPreface)
 	framer := http2.NewFramer(&b, nil)
@@ -173,7 +173,7 @@ func grpcMessage(m []byte) []byte {
 }
 
 // Read gives the server what the node says.
-func (c *feather) Read(b []byte) (int, error) {
+func (c *fakeClient) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.in) == 0 {
@@ -184,18 +184,18 @@ func (c *feather) Read(b []byte) (int, error) {
 	}
 	n := copy(b, c.in)
 	c.in = append(c.in[:0], c.in[n:]...)
-	c.flock.up.Add(int64(n))
+	c.group.up.Add(int64(n))
 	return n, nil
 }
 
 // Write takes what the server says, and answers at once.
-func (c *feather) Write(b []byte) (int, error) {
+func (c *fakeClient) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return 0, net.ErrClosed
 	}
-	c.flock.down.Add(int64(len(b)))
+	c.group.down.Add(int64(len(b)))
 	n := len(b)
 	b = c.out.with(b)
 	for len(b) >= 9 {
@@ -206,11 +206,11 @@ func (c *feather) Write(b []byte) (int, error) {
 		c.frame(http2.FrameType(b[3]), b[4], b[9:9+size])
 		b = b[9+size:]
 	}
-	c.out.keep(b)
+	c.out.save(b)
 	return n, nil
 }
 
-func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
+func (c *fakeClient) frame(kind http2.FrameType, flags byte, payload []byte) {
 	switch kind {
 	case http2.FrameSettings:
 		if flags&1 == 0 {
@@ -223,19 +223,19 @@ func (c *feather) frame(kind http2.FrameType, flags byte, payload []byte) {
 			c.ready.Signal()
 		}
 	case http2.FrameData:
-		c.data.keep(c.messages(c.data.with(payload)))
+		c.data.save(c.messages(c.data.with(payload)))
 	}
 }
 
 // messages acknowledges the commits among what has come, and returns what is no whole
 // message yet.
-func (c *feather) messages(b []byte) (rest []byte) {
+func (c *fakeClient) messages(b []byte) (rest []byte) {
 	for len(b) >= 5 {
 		size := int(binary.BigEndian.Uint32(b[1:]))
 		if len(b) < 5+size {
 			break
 		}
-		if revision := raw(b[5 : 5+size]).revision(); revision != 0 {
+		if revision := rawResponse(b[5 : 5+size]).revision(); revision != 0 {
 			c.acknowledge(revision)
 		}
 		b = b[5+size:]
@@ -243,19 +243,19 @@ func (c *feather) messages(b []byte) (rest []byte) {
 	return b
 }
 
-// featherAcks is within which time feathers acknowledge, as clients do.
-const featherAcks = 500 * time.Millisecond
+// fakeAckDelay is within which time feathers acknowledge, as clients do.
+const fakeAckDelay = 500 * time.Millisecond
 
 // acknowledge keeps a commit, to acknowledge several together.
-func (c *feather) acknowledge(revision uint64) {
+func (c *fakeClient) acknowledge(revision uint64) {
 	if c.commits = append(c.commits, revision); len(c.commits) >= 32 {
 		c.flush()
 	}
-	c.flock.arrived(revision)
+	c.group.received(revision)
 }
 
 // flush acknowledges what was kept.
-func (c *feather) flush() {
+func (c *fakeClient) flush() {
 	n := len(c.commits)
 	if n == 0 {
 		return
@@ -292,7 +292,7 @@ func appendAck(b []byte, revision, age uint64) []byte {
 }
 
 // Close ends the connection.
-func (c *feather) Close() error {
+func (c *fakeClient) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -300,8 +300,8 @@ func (c *feather) Close() error {
 	return nil
 }
 
-func (c *feather) LocalAddr() net.Addr              { return featherAddr{} }
-func (c *feather) RemoteAddr() net.Addr             { return featherAddr{} }
-func (c *feather) SetDeadline(time.Time) error      { return nil }
-func (c *feather) SetReadDeadline(time.Time) error  { return nil }
-func (c *feather) SetWriteDeadline(time.Time) error { return nil }
+func (c *fakeClient) LocalAddr() net.Addr              { return fakeAddr{} }
+func (c *fakeClient) RemoteAddr() net.Addr             { return fakeAddr{} }
+func (c *fakeClient) SetDeadline(time.Time) error      { return nil }
+func (c *fakeClient) SetReadDeadline(time.Time) error  { return nil }
+func (c *fakeClient) SetWriteDeadline(time.Time) error { return nil }

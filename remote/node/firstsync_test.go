@@ -50,7 +50,7 @@ func BenchmarkFirstSync(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n++
-				took, bytes, after := begin(b, listener.Addr().String(), compressor, func() {
+				took, bytes, after := syncAndChange(b, listener.Addr().String(), compressor, func() {
 					slice := scaleSlice(n%services, endpoints, nodes, 1+n/services)
 					store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice) })
 				})
@@ -67,14 +67,14 @@ func BenchmarkFirstSync(b *testing.B) {
 	}
 }
 
-// A stretch is what something took.
-type stretch struct {
+// A cost is what something took.
+type cost struct {
 	took, cpu time.Duration
 	bytes     int64
 }
 
-// begin is a node that begins, and then follows one change.
-func begin(b *testing.B, target, compressor string, alter func()) (first stretch, bytes int64, change stretch) {
+// syncAndChange is a node that begins, and then follows one change.
+func syncAndChange(b *testing.B, target, compressor string, alter func()) (first cost, bytes int64, change cost) {
 	var down, up atomic.Int64
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -106,10 +106,10 @@ func begin(b *testing.B, target, compressor string, alter func()) (first stretch
 	})
 	defer func() { cancel(); running.Wait() }()
 	<-synced
-	first = stretch{took: time.Since(at), cpu: cpu() - used}
+	first = cost{took: time.Since(at), cpu: cpu() - used}
 	bytes = down.Load()
 	at = time.Now()
 	alter()
 	<-synced
-	return first, bytes, stretch{took: time.Since(at), bytes: down.Load() - bytes}
+	return first, bytes, cost{took: time.Since(at), bytes: down.Load() - bytes}
 }

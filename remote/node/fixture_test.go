@@ -25,9 +25,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A site is a place where servers run, one after the other, and clients find the
+// A fixture is a place where servers run, one after the other, and clients find the
 // present one.
-type site struct {
+type fixture struct {
 	t        *testing.T
 	store    *watchers.Store
 	cfg      node.ServerConfig
@@ -36,18 +36,18 @@ type site struct {
 	stop     func()
 	server   *node.Server
 	grpc     *grpc.Server
-	people   *grpc.ClientConn // of those who inspect
+	inspect  *grpc.ClientConn // of those who inspect
 }
 
-func newSite(t *testing.T, store *watchers.Store, cfg node.ServerConfig) *site {
-	s := &site{t: t, store: store, cfg: cfg}
+func newFixture(t *testing.T, store *watchers.Store, cfg node.ServerConfig) *fixture {
+	s := &fixture{t: t, store: store, cfg: cfg}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
 }
 
 // start runs a new server, which knows nothing of earlier ones.
-func (s *site) start() {
+func (s *fixture) start() {
 	server, err := node.NewServer(s.store, s.cfg)
 	require.NoError(s.t, err)
 	g := grpc.NewServer(node.ServerOption())
@@ -70,12 +70,12 @@ func (s *site) start() {
 }
 
 // restart kills the server, and starts another.
-func (s *site) restart() {
+func (s *fixture) restart() {
 	s.stop()
 	s.start()
 }
 
-func (s *site) dial(more ...grpc.DialOption) *grpc.ClientConn {
+func (s *fixture) dial(more ...grpc.DialOption) *grpc.ClientConn {
 	conn, err := grpc.NewClient("passthrough:///site", append(more,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			s.mu.Lock()
@@ -91,7 +91,7 @@ func (s *site) dial(more ...grpc.DialOption) *grpc.ClientConn {
 }
 
 // listenTCP lets the present server listen on the loopback interface as well.
-func (s *site) listenTCP() (address string) {
+func (s *fixture) listenTCP() (address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(s.t, err)
 	go func() { _ = s.grpc.Serve(listener) }() // ends with the server
@@ -99,7 +99,7 @@ func (s *site) listenTCP() (address string) {
 }
 
 // connected returns the names of the nodes that are connected.
-func (s *site) connected() (names []string) {
+func (s *fixture) connected() (names []string) {
 	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{})
 	require.NoError(s.t, err)
 	for _, n := range list.GetNodes() {
@@ -111,37 +111,37 @@ func (s *site) connected() (names []string) {
 }
 
 // applied says whether a node has applied all that there is.
-func (s *site) applied(node string) bool {
+func (s *fixture) applied(node string) bool {
 	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{Prefix: node})
 	require.NoError(s.t, err)
 	n := list.GetNodes()
 	return len(n) == 1 && n[0].GetConnected() && n[0].GetAppliedRevision() == list.GetRevision()
 }
 
-func (s *site) inspector() *grpc.ClientConn {
-	if s.people == nil {
-		s.people = s.dial()
+func (s *fixture) inspector() *grpc.ClientConn {
+	if s.inspect == nil {
+		s.inspect = s.dial()
 	}
-	return s.people
+	return s.inspect
 }
 
-// empty waits until nobody is connected but the given nodes.
-func (s *site) empty(but ...string) {
+// waitConnected waits until nobody is connected but the given nodes.
+func (s *fixture) waitConnected(but ...string) {
 	s.t.Helper()
-	within(s.t, func() bool { return slices.Equal(but, s.connected()) })
+	eventually(s.t, func() bool { return slices.Equal(but, s.connected()) })
 }
 
-// A keeper is a sink that keeps what it accepted last.
-type keeper struct {
+// A recordingSink is a sink that keeps what it accepted last.
+type recordingSink struct {
 	mu      sync.Mutex
 	last    *localsink.Update
 	syncs   int
 	changed chan struct{}
 }
 
-func newKeeper() *keeper { return &keeper{changed: make(chan struct{})} }
+func newRecordingSink() *recordingSink { return &recordingSink{changed: make(chan struct{})} }
 
-func (k *keeper) Sync(_ context.Context, u *localsink.Update) error {
+func (k *recordingSink) Sync(_ context.Context, u *localsink.Update) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last = u
@@ -151,30 +151,30 @@ func (k *keeper) Sync(_ context.Context, u *localsink.Update) error {
 	return nil
 }
 
-func (k *keeper) present() (*localsink.Update, <-chan struct{}) {
+func (k *recordingSink) present() (*localsink.Update, <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.last, k.changed
 }
 
 // count returns what the keeper has accepted last, and how often.
-func (k *keeper) count() (state string, syncs int) {
+func (k *recordingSink) count() (state string, syncs int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return text(k.last), k.syncs
 }
 
-// some returns the first state that the keeper accepts.
-func (k *keeper) some(t *testing.T) *localsink.Update {
-	return k.when(t, func(*localsink.Update) bool { return true })
+// first returns the first state that the keeper accepts.
+func (k *recordingSink) first(t *testing.T) *localsink.Update {
+	return k.waitFor(t, func(*localsink.Update) bool { return true })
 }
 
-// until returns when the keeper has accepted a state that has a word in it.
-func (k *keeper) until(t *testing.T, word string) {
-	k.when(t, func(u *localsink.Update) bool { return strings.Contains(text(u), word) })
+// waitContains returns when the keeper has accepted a state that has a word in it.
+func (k *recordingSink) waitContains(t *testing.T, word string) {
+	k.waitFor(t, func(u *localsink.Update) bool { return strings.Contains(text(u), word) })
 }
 
-func (k *keeper) when(t *testing.T, is func(*localsink.Update) bool) *localsink.Update {
+func (k *recordingSink) waitFor(t *testing.T, is func(*localsink.Update) bool) *localsink.Update {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -192,7 +192,7 @@ func (k *keeper) when(t *testing.T, is func(*localsink.Update) bool) *localsink.
 }
 
 // wait returns when the keeper has accepted a state that reads so.
-func (k *keeper) wait(t *testing.T, want string) {
+func (k *recordingSink) wait(t *testing.T, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -242,8 +242,8 @@ func join[T interface{ String() string }](list []T) string {
 	return strings.Join(words, " ")
 }
 
-// scratch returns what a node must do, computed at once by itself.
-func scratch(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
+// resolve returns what a node must do, computed at once by itself.
+func resolve(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
 	table, err := nodelocal.NewResolver(store, cfg.ForNode(node))
 	require.NoError(t, err)
 	defer table.Close()

@@ -71,19 +71,19 @@ func slice(service, endpoints int) *watchers.EndpointSlice {
 	return s
 }
 
-// A caller is a client that a test plays.
-type caller struct {
+// A rawClient is a client that a test plays.
+type rawClient struct {
 	t      *testing.T
 	stream kpng.NodeService_WatchNodeClient
 	cancel context.CancelFunc
 }
 
-func call(t *testing.T, conn *grpc.ClientConn) *caller {
+func newRawClient(t *testing.T, conn *grpc.ClientConn) *rawClient {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	stream, err := kpng.NewNodeServiceClient(conn).WatchNode(ctx, grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
 	require.NoError(t, err)
-	return &caller{t, stream, cancel}
+	return &rawClient{t, stream, cancel}
 }
 
 func hello(node string, can ...kpng.Capability) *kpng.WatchNodeRequest {
@@ -92,16 +92,16 @@ func hello(node string, can ...kpng.Capability) *kpng.WatchNodeRequest {
 	}}}
 }
 
-func holds(digests []uint64, last bool) *kpng.WatchNodeRequest {
+func heldDigests(digests []uint64, last bool) *kpng.WatchNodeRequest {
 	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: digests, Last: last}}}
 }
 
-func acks(revision uint64) *kpng.WatchNodeRequest {
+func ackRequest(revision uint64) *kpng.WatchNodeRequest {
 	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: revision}}}
 }
 
-// commit reads up to the next commit and returns its revision.
-func (c *caller) commit() uint64 {
+// waitCommit reads up to the next commit and returns its revision.
+func (c *rawClient) waitCommit() uint64 {
 	for {
 		in, err := c.stream.Recv()
 		require.NoError(c.t, err)
@@ -111,16 +111,16 @@ func (c *caller) commit() uint64 {
 	}
 }
 
-// asked reads the welcome, which asks what the caller holds: who answers before is told
+// waitSendDigests reads the welcome, which asks what the caller holds: who answers before is told
 // that nobody asked.
-func (c *caller) asked() {
+func (c *rawClient) waitSendDigests() {
 	in, err := c.stream.Recv()
 	require.NoError(c.t, err)
 	require.True(c.t, in.GetWelcome().GetSendDigests())
 }
 
-// end reads until the stream ends, and returns its code.
-func (c *caller) end() codes.Code {
+// waitEnd reads until the stream ends, and returns its code.
+func (c *rawClient) waitEnd() codes.Code {
 	for {
 		if _, err := c.stream.Recv(); err != nil {
 			if err == io.EOF {
@@ -131,29 +131,29 @@ func (c *caller) end() codes.Code {
 	}
 }
 
-// A witness is an honest node beside hostile ones.
-type witness struct {
+// A bystander is an honest node beside hostile ones.
+type bystander struct {
 	t     *testing.T
 	store *watchers.Store
-	k     *keeper
+	k     *recordingSink
 	n     int
 }
 
-func newWitness(t *testing.T, s *site) *witness {
-	w := &witness{t: t, store: s.store, k: newKeeper()}
+func newBystander(t *testing.T, s *fixture) *bystander {
+	w := &bystander{t: t, store: s.store, k: newRecordingSink()}
 	c, err := node.NewClient(node.ClientConfig{NodeName: "witness"}, s.dial())
 	require.NoError(t, err)
 	run(t, c, w.k)
-	w.served()
+	w.requireServed()
 	return w
 }
 
-// served changes something, and sees that the witness is told.
-func (w *witness) served() {
+// requireServed changes something, and sees that the witness is told.
+func (w *bystander) requireServed() {
 	w.t.Helper()
 	w.n++
 	w.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, fmt.Sprint(w.n))) })
-	w.k.wait(w.t, scratch(w.t, w.store, nodelocal.MultiNodeConfig{}, "witness"))
+	w.k.wait(w.t, resolve(w.t, w.store, nodelocal.MultiNodeConfig{}, "witness"))
 }
 
 // TestHostileClients: each is ended with a code that says why, and nobody else notices.
@@ -161,8 +161,8 @@ func TestHostileClients(t *testing.T) {
 	const ack, resume = kpng.Capability_CAPABILITY_ACKNOWLEDGE, kpng.Capability_CAPABILITY_RESUME
 	limits := transport.StreamLimits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, Held: 1000}
 	store := newStore(3)
-	s := newSite(t, store, node.ServerConfig{Limits: limits})
-	w := newWitness(t, s)
+	s := newFixture(t, store, node.ServerConfig{Limits: limits})
+	w := newBystander(t, s)
 	held := func(n uint32) *kpng.WatchNodeRequest {
 		h := hello("n", resume)
 		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldDigestsXor = n, 12345
@@ -170,63 +170,63 @@ func TestHostileClients(t *testing.T) {
 	}
 	for _, h := range []struct {
 		name  string
-		plays func(c *caller)
+		plays func(c *rawClient)
 		want  codes.Code
 	}{
-		{"says nothing", func(*caller) {}, codes.DeadlineExceeded},
-		{"says an empty message", func(c *caller) { _ = c.stream.Send(&kpng.WatchNodeRequest{}) }, codes.InvalidArgument},
-		{"begins with held", func(c *caller) { _ = c.stream.Send(holds([]uint64{1}, true)) }, codes.InvalidArgument},
-		{"begins with an acknowledgement", func(c *caller) { _ = c.stream.Send(acks(1)) }, codes.InvalidArgument},
-		{"has no name", func(c *caller) { _ = c.stream.Send(hello("")) }, codes.InvalidArgument},
-		{"has a name that nobody has", func(c *caller) { _ = c.stream.Send(hello(strings.Repeat("n", 254))) }, codes.InvalidArgument},
-		{"is no UTF-8", func(c *caller) { _ = c.stream.SendMsg(rawMessage("\x0a\x04\x12\x02\xff\xfe")) }, codes.Internal},
-		{"is no protobuf", func(c *caller) { _ = c.stream.SendMsg(rawMessage("\x0a\xff\xff\xff")) }, codes.Internal},
-		{"is too large", func(c *caller) {
+		{"says nothing", func(*rawClient) {}, codes.DeadlineExceeded},
+		{"says an empty message", func(c *rawClient) { _ = c.stream.Send(&kpng.WatchNodeRequest{}) }, codes.InvalidArgument},
+		{"begins with held", func(c *rawClient) { _ = c.stream.Send(heldDigests([]uint64{1}, true)) }, codes.InvalidArgument},
+		{"begins with an acknowledgement", func(c *rawClient) { _ = c.stream.Send(ackRequest(1)) }, codes.InvalidArgument},
+		{"has no name", func(c *rawClient) { _ = c.stream.Send(hello("")) }, codes.InvalidArgument},
+		{"has a name that nobody has", func(c *rawClient) { _ = c.stream.Send(hello(strings.Repeat("n", 254))) }, codes.InvalidArgument},
+		{"is no UTF-8", func(c *rawClient) { _ = c.stream.SendMsg(rawMessage("\x0a\x04\x12\x02\xff\xfe")) }, codes.Internal},
+		{"is no protobuf", func(c *rawClient) { _ = c.stream.SendMsg(rawMessage("\x0a\xff\xff\xff")) }, codes.Internal},
+		{"is too large", func(c *rawClient) {
 			h := hello("n")
 			h.GetHello().Hello.Client = strings.Repeat("x", 5<<20)
 			_ = c.stream.Send(h)
 		}, codes.ResourceExhausted},
-		{"says hello twice", func(c *caller) { _, _ = c.stream.Send(hello("n")), c.stream.Send(hello("n")) }, codes.InvalidArgument},
-		{"says hello for ever", func(c *caller) {
+		{"says hello twice", func(c *rawClient) { _, _ = c.stream.Send(hello("n")), c.stream.Send(hello("n")) }, codes.InvalidArgument},
+		{"says hello for ever", func(c *rawClient) {
 			for c.stream.Send(hello("n")) == nil {
 			}
 		}, codes.InvalidArgument},
-		{"says hello and nothing more", func(c *caller) { _ = c.stream.Send(hello("n", ack)); _ = c.stream.CloseSend() }, codes.OK},
-		{"says nothing and leaves", func(c *caller) { _ = c.stream.CloseSend() }, codes.InvalidArgument},
-		{"never acknowledges", func(c *caller) { _ = c.stream.Send(hello("n", ack)) }, codes.ResourceExhausted},
-		{"acknowledges the future", func(c *caller) {
+		{"says hello and nothing more", func(c *rawClient) { _ = c.stream.Send(hello("n", ack)); _ = c.stream.CloseSend() }, codes.OK},
+		{"says nothing and leaves", func(c *rawClient) { _ = c.stream.CloseSend() }, codes.InvalidArgument},
+		{"never acknowledges", func(c *rawClient) { _ = c.stream.Send(hello("n", ack)) }, codes.ResourceExhausted},
+		{"acknowledges the future", func(c *rawClient) {
 			_ = c.stream.Send(hello("n", ack))
-			_ = c.stream.Send(acks(c.commit() + 1000000))
+			_ = c.stream.Send(ackRequest(c.waitCommit() + 1000000))
 		}, codes.InvalidArgument},
-		{"acknowledges and never said that it would", func(c *caller) {
+		{"acknowledges and never said that it would", func(c *rawClient) {
 			_ = c.stream.Send(hello("n"))
-			_ = c.stream.Send(acks(c.commit()))
+			_ = c.stream.Send(ackRequest(c.waitCommit()))
 		}, codes.InvalidArgument},
-		{"claims to hold too much", func(c *caller) { _ = c.stream.Send(held(1001)) }, codes.ResourceExhausted},
-		{"claims to hold the most there is", func(c *caller) { _ = c.stream.Send(held(1<<32 - 1)) }, codes.ResourceExhausted},
-		{"does not say what it holds", func(c *caller) { _ = c.stream.Send(held(7)) }, codes.DeadlineExceeded},
-		{"holds more than it said", func(c *caller) {
+		{"claims to hold too much", func(c *rawClient) { _ = c.stream.Send(held(1001)) }, codes.ResourceExhausted},
+		{"claims to hold the most there is", func(c *rawClient) { _ = c.stream.Send(held(1<<32 - 1)) }, codes.ResourceExhausted},
+		{"does not say what it holds", func(c *rawClient) { _ = c.stream.Send(held(7)) }, codes.DeadlineExceeded},
+		{"holds more than it said", func(c *rawClient) {
 			_ = c.stream.Send(held(7))
-			c.asked()
-			_ = c.stream.Send(holds(make([]uint64, 8), false))
+			c.waitSendDigests()
+			_ = c.stream.Send(heldDigests(make([]uint64, 8), false))
 		}, codes.ResourceExhausted},
-		{"says twice what it holds", func(c *caller) {
+		{"says twice what it holds", func(c *rawClient) {
 			_ = c.stream.Send(held(7))
-			c.asked()
-			_ = c.stream.Send(holds([]uint64{1, 2}, true))
-			_ = c.stream.Send(holds([]uint64{1, 2}, true))
+			c.waitSendDigests()
+			_ = c.stream.Send(heldDigests([]uint64{1, 2}, true))
+			_ = c.stream.Send(heldDigests([]uint64{1, 2}, true))
 		}, codes.InvalidArgument},
-		{"says what it holds and was not asked", func(c *caller) {
+		{"says what it holds and was not asked", func(c *rawClient) {
 			_ = c.stream.Send(hello("n"))
-			_ = c.stream.Send(holds(nil, true))
+			_ = c.stream.Send(heldDigests(nil, true))
 		}, codes.InvalidArgument},
 	} {
 		t.Run(h.name, func(t *testing.T) {
-			c := call(t, s.dial())
+			c := newRawClient(t, s.dial())
 			h.plays(c)
-			w.served()
-			require.Equal(t, h.want, c.end())
-			w.served()
+			w.requireServed()
+			require.Equal(t, h.want, c.waitEnd())
+			w.requireServed()
 		})
 	}
 	require.Equal(t, []string{"witness"}, s.connected())
@@ -247,8 +247,8 @@ func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 // TestClientsOfTheFuture: capabilities, features and fields that nobody knows yet are
 // ignored.
 func TestClientsOfTheFuture(t *testing.T) {
-	s := newSite(t, newStore(3), node.ServerConfig{})
-	c := call(t, s.dial())
+	s := newFixture(t, newStore(3), node.ServerConfig{})
+	c := newRawClient(t, s.dial())
 	h := hello("n", 77, kpng.Capability_CAPABILITY_DELTAS, 78)
 	h.GetHello().Unsupported = []kpng.Feature{99, kpng.Feature_FEATURE_UDP}
 	h.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
@@ -257,12 +257,12 @@ func TestClientsOfTheFuture(t *testing.T) {
 	welcome, err := c.stream.Recv()
 	require.NoError(t, err)
 	require.Equal(t, []kpng.Capability{kpng.Capability_CAPABILITY_DELTAS}, welcome.GetWelcome().GetCapabilities())
-	c.commit()
+	c.waitCommit()
 	future := &kpng.WatchNodeRequest{}
 	future.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
 	require.NoError(t, c.stream.Send(future), "a kind of message that this server does not know")
 	s.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, "new")) })
-	c.commit()
+	c.waitCommit()
 }
 
 // TestClientsThatDoNotRead cost a bounded amount of memory, whoever they are and however
@@ -270,28 +270,28 @@ func TestClientsOfTheFuture(t *testing.T) {
 func TestClientsThatDoNotRead(t *testing.T) {
 	const streams = 500
 	store := newStore(1000)
-	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{SendTimeout: 2 * time.Second}})
-	w := newWitness(t, s)
+	s := newFixture(t, store, node.ServerConfig{Limits: transport.StreamLimits{SendTimeout: 2 * time.Second}})
+	w := newBystander(t, s)
 	conn := s.dial()
 	before := memory()
-	var callers []*caller
+	var callers []*rawClient
 	for i := range streams {
-		c := call(t, conn)
+		c := newRawClient(t, conn)
 		require.NoError(t, c.stream.Send(hello(fmt.Sprint("n-", i))))
 		callers = append(callers, c)
 		if i%100 == 0 {
-			w.served()
+			w.requireServed()
 		}
 	}
-	w.served()
+	w.requireServed()
 	grown := int64(memory()) - int64(before)
 	// Both ends are in this process, and both have buffers: 64 KiB each for a stream.
 	require.Less(t, grown/streams, int64(256<<10), "per stream")
 	for _, c := range callers {
 		c.cancel()
 	}
-	s.empty("witness")
-	w.served()
+	s.waitConnected("witness")
+	w.requireServed()
 }
 
 func memory() uint64 {
@@ -303,8 +303,8 @@ func memory() uint64 {
 
 // TestComingAndGoing leaves nothing behind: no stream, no goroutine, no memory.
 func TestComingAndGoing(t *testing.T) {
-	s := newSite(t, newStore(50), node.ServerConfig{})
-	w := newWitness(t, s)
+	s := newFixture(t, newStore(50), node.ServerConfig{})
+	w := newBystander(t, s)
 	conn := s.dial()
 	round := func(n int) {
 		var calls sync.WaitGroup
@@ -324,18 +324,18 @@ func TestComingAndGoing(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		s.empty("witness")
-		w.served()
+		s.waitConnected("witness")
+		w.requireServed()
 	}
 	round(100) // what is there for good
 	goroutines, bytes := runtime.NumGoroutine(), memory()
 	round(1000)
-	within(t, func() bool { return runtime.NumGoroutine() <= goroutines+3 })
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+3 })
 	require.Less(t, int64(memory())-int64(bytes), int64(2<<20))
 }
 
-// within waits until something is so, and looks again whenever others have run.
-func within(t *testing.T, is func() bool) {
+// eventually waits until something is so, and looks again whenever others have run.
+func eventually(t *testing.T, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
 		require.True(t, time.Now().Before(deadline), "it takes too long")
@@ -345,8 +345,8 @@ func within(t *testing.T, is func() bool) {
 // TestGarbageOnTheWire: whoever is no gRPC client is cut off or ignored, over TCP.
 func TestGarbageOnTheWire(t *testing.T) {
 	store := newStore(3)
-	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})
-	w := newWitness(t, s)
+	s := newFixture(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})
+	w := newBystander(t, s)
 	address := s.listenTCP()
 	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -372,7 +372,7 @@ func TestGarbageOnTheWire(t *testing.T) {
 		var read sync.WaitGroup
 		read.Go(func() { _, _ = io.Copy(io.Discard, conn) })
 		_, _ = io.Copy(conn, bytes.NewReader([]byte(garbage)))
-		w.served()
+		w.requireServed()
 		require.NoError(t, conn.Close())
 		read.Wait()
 	}
@@ -380,9 +380,9 @@ func TestGarbageOnTheWire(t *testing.T) {
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
-	c := call(t, conn)
-	require.Equal(t, codes.DeadlineExceeded, c.end())
-	w.served()
+	c := newRawClient(t, conn)
+	require.Equal(t, codes.DeadlineExceeded, c.waitEnd())
+	w.requireServed()
 	require.Equal(t, []string{"witness"}, s.connected())
 }
 
@@ -407,17 +407,17 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		conn, err := grpc.NewClient("passthrough:///server", grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 		require.NoError(t, err)
-		silent, waiting := call(t, conn), call(t, conn)
+		silent, waiting := newRawClient(t, conn), newRawClient(t, conn)
 		require.NoError(t, waiting.stream.Send(hello("n")))
 		if synced {
-			waiting.commit()
+			waiting.waitCommit()
 		}
 		cancel()
-		require.Equal(t, codes.Unavailable, silent.end())
-		require.Equal(t, codes.Unavailable, waiting.end())
-		late := call(t, conn)
+		require.Equal(t, codes.Unavailable, silent.waitEnd())
+		require.Equal(t, codes.Unavailable, waiting.waitEnd())
+		late := newRawClient(t, conn)
 		_ = late.stream.Send(hello("n")) // the stream may have ended already
-		require.Equal(t, codes.Unavailable, late.end())
+		require.Equal(t, codes.Unavailable, late.waitEnd())
 		g.GracefulStop()
 		running.Wait()
 		require.NoError(t, conn.Close())
@@ -429,20 +429,20 @@ func TestANodeHasTwoStreams(t *testing.T) {
 	var log bytes.Buffer
 	store := newStore(1)
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "other"}) })
-	s := newSite(t, store, node.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := newFixture(t, store, node.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := s.dial()
-	open := func(node string) *caller {
-		c := call(t, conn)
+	open := func(node string) *rawClient {
+		c := newRawClient(t, conn)
 		require.NoError(t, c.stream.Send(hello(node)))
-		c.commit()
+		c.waitCommit()
 		return c
 	}
 	other, first, second := open("other"), open("n"), open("n")
 	third := open("n")
-	require.Equal(t, codes.Aborted, first.end())
+	require.Equal(t, codes.Aborted, first.waitEnd())
 	s.stop()
-	for _, c := range []*caller{other, second, third} {
-		require.Equal(t, codes.Unavailable, c.end(), "it went on until the server stopped")
+	for _, c := range []*rawClient{other, second, third} {
+		require.Equal(t, codes.Unavailable, c.waitEnd(), "it went on until the server stopped")
 	}
 	require.Equal(t, 3, strings.Count(log.String(), "nobody has heard"), "and not for a Node that there is:\n%s", &log)
 	require.Equal(t, 1, strings.Count(log.String(), "watched by more than two clients"), "%s", &log)

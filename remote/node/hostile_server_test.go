@@ -33,25 +33,25 @@ type (
 	response = kpng.WatchNodeResponse
 )
 
-// A forger stands between clients and an honest server, and changes what it says.
-type forger struct {
+// A tamperingProxy stands between clients and an honest server, and changes what it says.
+type tamperingProxy struct {
 	kpng.UnimplementedNodeServiceServer
 	t    *testing.T
 	real *grpc.ClientConn
 	conn *grpc.ClientConn // for clients
 
-	mu     sync.Mutex
-	forge  func(n int, in *response) []any // what is said instead of the nth message
-	hellos []*kpng.NodeHello
-	logged bytes.Buffer
-	heard  func(stream int, client bool, m proto.Message) // when not nil, under mu
-	opened int
-	gate   sync.Mutex                       // whoever holds it keeps clients away
-	ends   map[*context.CancelFunc]struct{} // of the present streams
+	mu        sync.Mutex
+	tamper    func(n int, in *response) []any // what is said instead of the nth message
+	hellos    []*kpng.NodeHello
+	logged    bytes.Buffer
+	onMessage func(stream int, client bool, m proto.Message) // when not nil, under mu
+	opened    int
+	gate      sync.Mutex                       // whoever holds it keeps clients away
+	cancels   map[*context.CancelFunc]struct{} // of the present streams
 }
 
-func newForger(t *testing.T, s *site) *forger {
-	f := &forger{t: t, real: s.dial(), ends: map[*context.CancelFunc]struct{}{}}
+func newTamperingProxy(t *testing.T, s *fixture) *tamperingProxy {
+	f := &tamperingProxy{t: t, real: s.dial(), cancels: map[*context.CancelFunc]struct{}{}}
 	f.conn = serveRaw(t, f)
 	return f
 }
@@ -72,58 +72,58 @@ func serveRaw(t *testing.T, service kpng.NodeServiceServer) *grpc.ClientConn {
 	return conn
 }
 
-// once changes what is said on one stream, the next.
-func (f *forger) once(forge func(n int, in *response) []any) {
+// tamperNext changes what is said on one stream, the next.
+func (f *tamperingProxy) tamperNext(forge func(n int, in *response) []any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.forge = forge
+	f.tamper = forge
 }
 
-// cut ends the present streams.
-func (f *forger) cut() {
+// endStreams ends the present streams.
+func (f *tamperingProxy) endStreams() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for end := range f.ends {
+	for end := range f.cancels {
 		(*end)()
 	}
 }
 
 // Write takes in what the client logs.
-func (f *forger) Write(b []byte) (int, error) {
+func (f *tamperingProxy) Write(b []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.logged.Write(b)
 }
 
-func (f *forger) log() string {
+func (f *tamperingProxy) log() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.logged.String()
 }
 
-func (f *forger) lastHello() *kpng.NodeHello {
+func (f *tamperingProxy) lastHello() *kpng.NodeHello {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.hellos[len(f.hellos)-1]
 }
 
-// away does something while no client is there.
-func (f *forger) away(do func()) {
+// withoutClients does something while no client is there.
+func (f *tamperingProxy) withoutClients(do func()) {
 	f.gate.Lock()
 	defer f.gate.Unlock()
-	f.cut()
+	f.endStreams()
 	do()
 }
 
-func (f *forger) hear(stream int, client bool, m proto.Message) {
+func (f *tamperingProxy) observe(stream int, client bool, m proto.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.heard != nil {
-		f.heard(stream, client, m)
+	if f.onMessage != nil {
+		f.onMessage(stream, client, m)
 	}
 }
 
-func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
+func (f *tamperingProxy) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 	f.gate.Lock()
 	f.gate.Unlock()
 	ctx, cancel := context.WithCancel(client.Context())
@@ -133,21 +133,21 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 		return err
 	}
 	f.mu.Lock()
-	forge, stream := f.forge, f.opened
+	forge, stream := f.tamper, f.opened
 	f.opened++
-	f.forge, f.ends[&cancel] = nil, struct{}{}
+	f.tamper, f.cancels[&cancel] = nil, struct{}{}
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		delete(f.ends, &cancel)
+		delete(f.cancels, &cancel)
 	}()
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for {
 			in, err := client.Recv()
 			if err == nil {
-				f.hear(stream, true, in)
+				f.observe(stream, true, in)
 			}
 			if err != nil || server.Send(in) != nil {
 				cancel()
@@ -166,7 +166,7 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 		if err != nil {
 			return err
 		}
-		f.hear(stream, false, in)
+		f.observe(stream, false, in)
 		said := []any{in}
 		if forge != nil {
 			said = forge(n, in)
@@ -179,9 +179,9 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 	}
 }
 
-// newWatcher returns a client behind the forger, and the sink that it feeds.
-func (f *forger) newWatcher() *keeper {
-	k := newKeeper()
+// newClient returns a client behind the forger, and the sink that it feeds.
+func (f *tamperingProxy) newClient() *recordingSink {
+	k := newRecordingSink()
 	c, err := node.NewClient(node.ClientConfig{
 		NodeName: "node-1", Logger: slog.New(slog.NewTextHandler(f, nil)), MaxReconnect: 1,
 	}, f.conn)
@@ -190,7 +190,7 @@ func (f *forger) newWatcher() *keeper {
 	return k
 }
 
-func facts() *watchers.Store {
+func newClusterStore() *watchers.Store {
 	store := newStore(5)
 	store.Update(func(tx *watchers.Tx) {
 		tx.SetNode(&watchers.Node{Name: "node-1", Zone: "zone-1"})
@@ -204,11 +204,11 @@ func facts() *watchers.Store {
 // TestHostileServers: whatever a server says, the client says what is wrong with it,
 // keeps what it has, and goes on with the next.
 func TestHostileServers(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	k := f.newWatcher()
-	want := func() string { return scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
+	store := newClusterStore()
+	s := newFixture(t, store, node.ServerConfig{})
+	f := newTamperingProxy(t, s)
+	k := f.newClient()
+	want := func() string { return resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
 	k.wait(t, want())
 	service := func(in *kpng.Service) *response {
 		return &response{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "svc-1", Digest: 1, Change: &kpng.ServiceChange_Service{Service: in}}}}
@@ -277,7 +277,7 @@ func TestHostileServers(t *testing.T) {
 			if h.says[0] == honest {
 				heard++ // and before, as long as it seemed to be one
 			}
-			f.once(func(n int, in *response) []any {
+			f.tamperNext(func(n int, in *response) []any {
 				if n != 1 {
 					return []any{in}
 				}
@@ -288,10 +288,10 @@ func TestHostileServers(t *testing.T) {
 				}
 				return h.says
 			})
-			f.cut()
-			within(t, func() bool { return f.streams() >= streams+2 && s.applied("node-1") })
+			f.endStreams()
+			eventually(t, func() bool { return f.streams() >= streams+2 && s.applied("node-1") })
 			require.Contains(t, f.log()[met:], h.error)
-			within(t, func() bool { return again() >= heard })
+			eventually(t, func() bool { return again() >= heard })
 			require.Equal(t, heard, again(), f.log()[met:])
 			require.Equal(t, h.keeps, f.lastHello().GetHello().GetHeldCount() > 0, "holds something")
 			text, after := k.count()
@@ -305,24 +305,24 @@ func TestHostileServers(t *testing.T) {
 
 // TestAServerThatDoesNotWelcome is left for the next one.
 func TestAServerThatDoesNotWelcome(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.once(func(_ int, in *response) []any {
+	store := newClusterStore()
+	s := newFixture(t, store, node.ServerConfig{})
+	f := newTamperingProxy(t, s)
+	f.tamperNext(func(_ int, in *response) []any {
 		in.Welcome = nil
 		return []any{in}
 	})
-	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	k := f.newClient()
+	k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	require.Contains(t, f.log(), "the server does not begin with welcome")
 }
 
 // TestServersOfTheFuture: what a client does not know yet it leaves out, names it as a
 // problem, and serves the rest.
 func TestServersOfTheFuture(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	plain := scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1")
+	store := newClusterStore()
+	s := newFixture(t, store, node.ServerConfig{})
+	plain := resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1")
 	change := func(fn func(*kpng.Port)) func(int, *response) []any {
 		return func(_ int, in *response) []any {
 			for _, c := range in.GetServices() {
@@ -348,14 +348,14 @@ func TestServersOfTheFuture(t *testing.T) {
 		{"condition", func(p *kpng.Port) { p.RouteLists[0].Routes[0].Condition = 99 }, "route condition 99"},
 	} {
 		t.Run(h.name, func(t *testing.T) {
-			f := newForger(t, s)
-			f.once(change(h.change))
-			k := f.newWatcher()
+			f := newTamperingProxy(t, s)
+			f.tamperNext(change(h.change))
+			k := f.newClient()
 			if h.problem == "" {
 				k.wait(t, plain)
 				return
 			}
-			u := k.some(t)
+			u := k.first(t)
 			require.Equal(t, 5, u.All.Len())
 			n := 0
 			for svc := range u.All.All() {
@@ -375,7 +375,7 @@ func TestServersOfTheFuture(t *testing.T) {
 			// Differences of what is not understood are understood all the same.
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(1, 4)) })
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(2, 4)) })
-			k.until(t, "10.1.2.4")
+			k.waitContains(t, "10.1.2.4")
 			require.Equal(t, 1, f.streams())
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(1, 3)); tx.SetEndpointSlice(slice(2, 3)) })
 		})
@@ -384,51 +384,51 @@ func TestServersOfTheFuture(t *testing.T) {
 
 // TestTwoServicesOfOneDigest: a client that cannot tell what it holds holds nothing.
 func TestTwoServicesOfOneDigest(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.once(func(_ int, in *response) []any {
+	store := newClusterStore()
+	s := newFixture(t, store, node.ServerConfig{})
+	f := newTamperingProxy(t, s)
+	f.tamperNext(func(_ int, in *response) []any {
 		for _, c := range in.GetServices() {
 			c.Digest = 7
 		}
 		return []any{in}
 	})
-	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	k := f.newClient()
+	k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(1, "").Name); tx.SetService(newService(2, "new")) })
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
-	f.cut()
-	within(t, func() bool { return f.streams() == 2 && s.applied("node-1") })
+	k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	f.endStreams()
+	eventually(t, func() bool { return f.streams() == 2 && s.applied("node-1") })
 	require.Zero(t, f.lastHello().GetHello().GetHeldCount())
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(3, "").Name) })
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 }
 
-func (f *forger) streams() int {
+func (f *tamperingProxy) streams() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.hellos)
 }
 
-// A mute accepts streams and never says anything.
-type mute struct {
+// A stalledServer accepts streams and never says anything.
+type stalledServer struct {
 	grpc.ClientConnInterface
 	streams atomic.Int64
 }
 
-type muteStream struct {
+type stalledStream struct {
 	grpc.ClientStream
 	ctx context.Context
 }
 
-func (m *mute) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+func (m *stalledServer) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 	m.streams.Add(1)
-	return &muteStream{ctx: ctx}, nil
+	return &stalledStream{ctx: ctx}, nil
 }
 
-func (m *muteStream) SendMsg(any) error { return nil }
+func (m *stalledStream) SendMsg(any) error { return nil }
 
-func (m *muteStream) RecvMsg(any) error {
+func (m *stalledStream) RecvMsg(any) error {
 	<-m.ctx.Done()
 	return m.ctx.Err()
 }
@@ -436,12 +436,12 @@ func (m *muteStream) RecvMsg(any) error {
 // TestMuteServers: a client does not wait for ever for a server that does not answer.
 func TestMuteServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mutes := []*mute{{}, {}}
+		mutes := []*stalledServer{{}, {}}
 		c, err := node.NewClient(node.ClientConfig{NodeName: "n"}, mutes[0], mutes[1])
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		go func() { done <- c.Run(ctx, newKeeper()) }()
+		go func() { done <- c.Run(ctx, newRecordingSink()) }()
 		time.Sleep(10 * time.Minute)
 		for _, m := range mutes {
 			require.GreaterOrEqual(t, m.streams.Load(), int64(15))

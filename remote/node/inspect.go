@@ -23,18 +23,18 @@ import (
 // inspectService answers people's questions.
 type inspectService struct {
 	kpng.UnimplementedInspectServiceServer
-	s *Server
+	server *Server
 }
 
-// enter says whether the peer may ask about a node, empty for all, and returns the
+// authorize says whether the peer may ask about a node, empty for all, and returns the
 // present state.
-func (i inspectService) enter(ctx context.Context, node string) (*state, error) {
-	if i.s.cfg.AuthorizeInspect != nil {
-		if err := i.s.cfg.AuthorizeInspect(ctx, node); err != nil {
+func (i inspectService) authorize(ctx context.Context, node string) (*state, error) {
+	if i.server.cfg.AuthorizeInspect != nil {
+		if err := i.server.cfg.AuthorizeInspect(ctx, node); err != nil {
 			return nil, err
 		}
 	}
-	st := i.s.hub.State()
+	st := i.server.hub.State()
 	if st.Revision == 0 {
 		return nil, status.Error(codes.Unavailable, "the facts are not complete yet")
 	}
@@ -43,12 +43,12 @@ func (i inspectService) enter(ctx context.Context, node string) (*state, error) 
 
 // ListNodes implements the service.
 func (i inspectService) ListNodes(ctx context.Context, in *kpng.ListNodesRequest) (*kpng.ListNodesResponse, error) {
-	st, err := i.enter(ctx, "")
+	st, err := i.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	out := &kpng.ListNodesResponse{Revision: st.Revision}
-	for _, n := range i.s.nodes(st, time.Now()) {
+	for _, n := range i.server.nodes(st, time.Now()) {
 		if in.GetLimit() > 0 && uint32(len(out.Nodes)) == in.GetLimit() {
 			break
 		}
@@ -65,33 +65,33 @@ func (s *Server) nodes(st *state, now time.Time) []*kpng.NodeStatus {
 	newest := make(map[string]*nodeStream, len(s.streams))
 	for name, streams := range s.streams {
 		for n := range streams {
-			if o := newest[name]; o == nil || n.since.After(o.since) {
+			if o := newest[name]; o == nil || n.connected.After(o.connected) {
 				newest[name] = n
 			}
 		}
 	}
 	s.mu.Unlock()
 	all := make([]*kpng.NodeStatus, 0, len(newest))
-	for node := range st.Extra.facts.Nodes() {
+	for node := range st.Extra.cluster.Nodes() {
 		if newest[node.Name] == nil {
 			all = append(all, &kpng.NodeStatus{Name: node.Name, Zone: node.Zone})
 		}
 	}
 	for _, n := range newest {
-		all = append(all, n.report(st, now))
+		all = append(all, n.nodeStatus(st, now))
 	}
 	slices.SortFunc(all, func(a, b *kpng.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return all
 }
 
-func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
+func (n *nodeStream) nodeStatus(st *state, now time.Time) *kpng.NodeStatus {
 	s := n.status()
 	out := &kpng.NodeStatus{
-		Name: n.name, Connected: true, Peer: n.peer, Client: protoconv.Text(n.client), ConnectedUnixNs: n.since.UnixNano(),
+		Name: n.name, Connected: true, Peer: n.peer, Client: protoconv.Text(n.client), ConnectedUnixNs: n.connected.UnixNano(),
 		SentRevision: s.Sent, AppliedRevision: s.Applied, LastError: protoconv.Text(s.LastError),
 		ApplyDurationNs: uint64(s.Took), Failures: s.Failures,
 	}
-	if node := st.Extra.facts.Node(n.name); node != nil {
+	if node := st.Extra.cluster.Node(n.name); node != nil {
 		out.Zone = node.Zone
 	}
 	if !s.Behind.IsZero() {
@@ -102,26 +102,26 @@ func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
 
 // nodeState is what one node must do, put together.
 type nodeState struct {
-	node    *localsink.Node
-	zone    string
-	lacks   localsink.Features
-	unknown bool // there is no such Node
+	node        *localsink.Node
+	zone        string
+	unsupported localsink.Features
+	unknown     bool // there is no such Node
 }
 
 func (s *Server) nodeState(st *state, name string) nodeState {
-	n := nodeState{unknown: st.Extra.facts.Node(name) == nil}
-	n.node, n.zone = s.fleet.Node(st.Extra.facts, name)
+	n := nodeState{unknown: st.Extra.cluster.Node(name) == nil}
+	n.node, n.zone = s.resolver.Node(st.Extra.cluster, name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for stream := range s.streams[name] {
-		n.lacks |= stream.lacks
+		n.unsupported |= stream.unsupported
 	}
 	return n
 }
 
-func (n *nodeState) service(i *item) *kpng.ServiceState {
-	svc := overlay.Assemble(i.meaning.Base(n.zone), i.meaning.Overlay(n.node.Name), n.node)
-	return toServiceState(svc.WithUnsupported(n.lacks))
+func (n *nodeState) service(i *serviceItem) *kpng.ServiceState {
+	svc := overlay.Assemble(i.service.Base(n.zone), i.service.Overlay(n.node.Name), n.node)
+	return toServiceState(svc.WithUnsupported(n.unsupported))
 }
 
 // GetNodeState implements the service.
@@ -129,25 +129,25 @@ func (i inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateR
 	if in.GetNodeName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "node_name: required")
 	}
-	st, err := i.enter(ctx, in.GetNodeName())
+	st, err := i.authorize(ctx, in.GetNodeName())
 	if err != nil {
 		return nil, err
 	}
-	n := i.s.nodeState(st, in.GetNodeName())
+	n := i.server.nodeState(st, in.GetNodeName())
 	out := &kpng.GetNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
 	for name, it := range st.Items.All() {
 		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name {
 			continue
 		}
-		if it, ok := it.(*item); ok {
+		if it, ok := it.(*serviceItem); ok {
 			out.Services = append(out.Services, n.service(it))
 		}
 	}
 	return out, nil
 }
 
-// maxStates is how many Services a message of a watch has.
-const maxStates = 200
+// statesPerMessage is how many Services a message of a watch has.
+const statesPerMessage = 200
 
 // WatchNodeState implements the service.
 func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kpng.InspectService_WatchNodeStateServer) error {
@@ -155,20 +155,20 @@ func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 	if in.GetNodeName() == "" {
 		return status.Error(codes.InvalidArgument, "node_name: required")
 	}
-	st, err := i.enter(ctx, in.GetNodeName())
+	st, err := i.authorize(ctx, in.GetNodeName())
 	if err != nil {
 		return err
 	}
-	n := i.s.nodeState(st, in.GetNodeName())
+	n := i.server.nodeState(st, in.GetNodeName())
 	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
 	for _, it := range st.Items.All() {
-		if len(out.Changed) == maxStates {
+		if len(out.Changed) == statesPerMessage {
 			if err := stream.Send(out); err != nil {
 				return err
 			}
 			out = &kpng.WatchNodeStateResponse{Revision: st.Revision}
 		}
-		if it, ok := it.(*item); ok {
+		if it, ok := it.(*serviceItem); ok {
 			out.Changed = append(out.Changed, n.service(it))
 		}
 	}
@@ -180,28 +180,28 @@ func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 		for out = nil; out == nil; {
 			select {
 			case <-ctx.Done():
-				return session.Status(ctx.Err())
-			case <-i.s.ended:
-				return session.Status(context.Canceled)
+				return session.StatusError(ctx.Err())
+			case <-i.server.ended:
+				return session.StatusError(context.Canceled)
 			case <-st.Newer():
 			}
-			now := i.s.hub.State()
-			out = i.s.difference(st, now, &n)
+			now := i.server.hub.State()
+			out = i.server.nodeStateChanges(st, now, &n)
 			st = now
 		}
 	}
 }
 
-// difference returns what a node must do that it did not before; nil for nothing.
-func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateResponse {
+// nodeStateChanges returns what a node must do that it did not before; nil for nothing.
+func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNodeStateResponse {
 	was := *n
 	*n = s.nodeState(new, n.node.Name)
 	out := &kpng.WatchNodeStateResponse{Revision: new.Revision}
 	if !was.node.Equal(n.node) || was.unknown != n.unknown {
 		out.Node, out.NodeUnknown = toNode(n.node), n.unknown
 	}
-	everything := out.Node != nil || was.zone != n.zone || was.lacks != n.lacks
-	see := func(name localsink.ServiceName, a, b *item) {
+	everything := out.Node != nil || was.zone != n.zone || was.unsupported != n.unsupported
+	see := func(name localsink.ServiceName, a, b *serviceItem) {
 		switch {
 		case b == nil:
 			out.Removed = append(out.Removed, name.String())
@@ -215,9 +215,9 @@ func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateR
 	}
 	if everything {
 		for name, i := range new.Items.All() {
-			is, _ := i.(*item)
+			is, _ := i.(*serviceItem)
 			before, _ := old.Items.Get(name)
-			a, _ := before.(*item)
+			a, _ := before.(*serviceItem)
 			see(name, a, is)
 		}
 	}
@@ -226,8 +226,8 @@ func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateR
 			continue
 		}
 		before, _ := old.Items.Get(c.Key)
-		a, _ := before.(*item)
-		b, _ := c.Value.(*item)
+		a, _ := before.(*serviceItem)
+		b, _ := c.Value.(*serviceItem)
 		see(c.Key, a, b)
 	}
 	if out.Node == nil && len(out.Changed) == 0 && len(out.Removed) == 0 {
@@ -241,11 +241,11 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	if in.GetNodeName() == "" || in.GetNamespace() == "" || in.GetName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "node_name, namespace, name: required")
 	}
-	if _, err := i.enter(ctx, in.GetNodeName()); err != nil {
+	if _, err := i.authorize(ctx, in.GetNodeName()); err != nil {
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
-	x, err := i.s.fleet.Explain(i.s.store.Snapshot(), in.GetNodeName(), name)
+	x, err := i.server.resolver.Explain(i.server.store.Snapshot(), in.GetNodeName(), name)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
@@ -253,11 +253,11 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 		return nil, status.Errorf(codes.NotFound, "there is no Service %s", name)
 	}
 	// What the node does: Explain alone hears of no other Service that claims an address.
-	st := i.s.hub.State()
-	n := i.s.nodeState(st, in.GetNodeName())
+	st := i.server.hub.State()
+	n := i.server.nodeState(st, in.GetNodeName())
 	out := &kpng.ExplainServiceResponse{Unmatched: x.Unmatched, NodeUnknown: n.unknown}
 	found, _ := st.Items.Get(name)
-	if it, ok := found.(*item); ok {
+	if it, ok := found.(*serviceItem); ok {
 		state := n.service(it)
 		x.Service, out.Problems = state.GetText(), state.GetProblems()
 	}
@@ -272,18 +272,18 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 
 // GetServiceProgress implements the service.
 func (i inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
-	st, err := i.enter(ctx, "")
+	st, err := i.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
 	found, _ := st.Items.Get(name)
-	it, ok := found.(*item)
+	it, ok := found.(*serviceItem)
 	if !ok {
 		return nil, status.Errorf(codes.NotFound, "there is no Service %s that nodes are told of", name)
 	}
-	out := &kpng.GetServiceProgressResponse{Revision: it.revision, ChangedUnixNs: it.at.UnixNano()}
-	for _, n := range i.s.nodes(st, time.Now()) {
+	out := &kpng.GetServiceProgressResponse{Revision: it.revision, ChangedUnixNs: it.observed.UnixNano()}
+	for _, n := range i.server.nodes(st, time.Now()) {
 		switch {
 		case !n.GetConnected():
 			out.Disconnected = append(out.Disconnected, n.GetName())
@@ -301,13 +301,13 @@ const maxWorst = 10
 
 // GetLag implements the service.
 func (i inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpng.GetLagResponse, error) {
-	st, err := i.enter(ctx, "")
+	st, err := i.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	out := &kpng.GetLagResponse{Revision: st.Revision}
 	var connected []*kpng.NodeStatus
-	for _, n := range i.s.nodes(st, time.Now()) {
+	for _, n := range i.server.nodes(st, time.Now()) {
 		if !n.GetConnected() {
 			out.Disconnected++
 			continue

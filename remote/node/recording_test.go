@@ -34,11 +34,11 @@ var record = flag.Bool("record", false, "write "+recordingFile+" anew")
 
 // A recording is what both sides said, stream by stream, in order.
 type recording struct {
-	streams [][]words
+	streams [][]recordedMessage
 	state   string // what the agent has in the end
 }
 
-type words struct {
+type recordedMessage struct {
 	client bool
 	bytes  []byte
 }
@@ -75,7 +75,7 @@ func readRecording(t *testing.T) *recording {
 			b, err := base64.StdEncoding.DecodeString(text)
 			require.NoError(t, err)
 			last := &r.streams[len(r.streams)-1]
-			*last = append(*last, words{side == "client", b})
+			*last = append(*last, recordedMessage{side == "client", b})
 		case "state":
 			rest, err := io.ReadAll(in)
 			require.NoError(t, err)
@@ -104,21 +104,21 @@ func TestRecord(t *testing.T) {
 	if !*record {
 		t.Skip("only with -record")
 	}
-	store, r := facts(), &recording{}
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.heard = func(stream int, client bool, m proto.Message) {
+	store, r := newClusterStore(), &recording{}
+	s := newFixture(t, store, node.ServerConfig{})
+	f := newTamperingProxy(t, s)
+	f.onMessage = func(stream int, client bool, m proto.Message) {
 		for len(r.streams) <= stream {
 			r.streams = append(r.streams, nil)
 		}
 		b, err := proto.Marshal(m)
 		require.NoError(t, err)
-		r.streams[stream] = append(r.streams[stream], words{client, b})
+		r.streams[stream] = append(r.streams[stream], recordedMessage{client, b})
 	}
-	k := f.newWatcher()
+	k := f.newClient()
 	settle := func() {
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
-		within(t, func() bool { return s.applied("node-1") })
+		k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+		eventually(t, func() bool { return s.applied("node-1") })
 	}
 	settle()
 	steps := recordedSteps()
@@ -126,7 +126,7 @@ func TestRecord(t *testing.T) {
 		store.Update(step)
 		settle()
 	}
-	f.away(func() {
+	f.withoutClients(func() {
 		store.Update(steps[2])
 		s.restart()
 	})
@@ -140,14 +140,14 @@ func TestRecord(t *testing.T) {
 	require.NoError(t, os.WriteFile(recordingFile, r.write(), 0o600))
 }
 
-// A replayer is a server that says what was recorded: one stream after the other, and the
+// A replayServer is a server that says what was recorded: one stream after the other, and the
 // last does not end.
-type replayer struct {
+type replayServer struct {
 	kpng.UnimplementedNodeServiceServer
-	streams chan []words
+	streams chan []recordedMessage
 }
 
-func (r *replayer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
+func (r *replayServer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
 	if _, err := stream.Recv(); err != nil {
 		return err
 	}
@@ -171,27 +171,27 @@ func (r *replayer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
 func TestTheFirstVersion(t *testing.T) {
 	recorded := readRecording(t)
 	t.Run("server", func(t *testing.T) {
-		r := &replayer{streams: make(chan []words, len(recorded.streams))}
+		r := &replayServer{streams: make(chan []recordedMessage, len(recorded.streams))}
 		for _, s := range recorded.streams {
 			r.streams <- s
 		}
 		c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, serveRaw(t, r))
 		require.NoError(t, err)
-		k := newKeeper()
+		k := newRecordingSink()
 		run(t, c, k)
 		k.wait(t, recorded.state)
 		require.Empty(t, r.streams)
 	})
 	t.Run("agent", func(t *testing.T) {
-		store, steps := facts(), recordedSteps()
-		s := newSite(t, store, node.ServerConfig{})
+		store, steps := newClusterStore(), recordedSteps()
+		s := newFixture(t, store, node.ServerConfig{})
 		for i, stream := range recorded.streams {
 			if i == 1 {
 				store.Update(steps[0])
 				steps = steps[1:]
 				s.restart()
 			}
-			c, heard, acknowledged := call(t, s.dial()), uint64(0), 0
+			c, heard, acknowledged := newRawClient(t, s.dial()), uint64(0), 0
 			for _, w := range stream {
 				var in request
 				if !w.client {
@@ -212,15 +212,15 @@ func TestTheFirstVersion(t *testing.T) {
 						steps = steps[1:]
 					}
 					for heard < in.GetAck().GetRevision() {
-						heard = c.commit()
+						heard = c.waitCommit()
 					}
 				}
 				require.NoError(t, c.stream.SendMsg(rawMessage(w.bytes)))
 			}
 			require.NotZero(t, acknowledged)
-			within(t, func() bool { return s.applied("node-1") })
+			eventually(t, func() bool { return s.applied("node-1") })
 			c.cancel()
-			require.Equal(t, codes.Canceled, c.end())
+			require.Equal(t, codes.Canceled, c.waitEnd())
 		}
 		require.Empty(t, steps)
 	})

@@ -32,7 +32,7 @@ func BenchmarkRelayTree(b *testing.B) {
 		require.NoError(b, err)
 	}
 	const services, endpoints = 1000, 10
-	collectLess(b)
+	relaxGC(b)
 	store := scaleStore(services, endpoints, nodes)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -47,19 +47,19 @@ func BenchmarkRelayTree(b *testing.B) {
 	running.Go(func() { _ = root.Run(ctx) })
 	b.Cleanup(g.Stop)
 
-	flights := make([]*flight, relays)
+	flights := make([]*fakeClients, relays)
 	for i := range flights {
-		flights[i] = newFlight(nodes)
-		plant(ctx, b, &running, listener, flights[i])
+		flights[i] = newFakeClients(nodes)
+		startRelay(ctx, b, &running, listener, flights[i])
 	}
 	begun, joining := time.Now(), cpu()
 	for _, f := range flights {
-		running.Go(func() { f.takeOff(func(i int) string { return fmt.Sprintf("node-%04d", i) }) })
+		running.Go(func() { f.connect(func(i int) string { return fmt.Sprintf("node-%04d", i) }) })
 	}
 	revisions := make([]uint64, relays)
 	last := func() (at time.Time) {
 		for i, f := range flights {
-			r := reached{}
+			r := allReceived{}
 			for r.revision <= revisions[i] {
 				r = <-f.reached
 			}
@@ -87,8 +87,8 @@ func BenchmarkRelayTree(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// plant runs a relay between the root and a flight of nodes.
-func plant(ctx context.Context, b *testing.B, running *sync.WaitGroup, root *bufconn.Listener, nodes *flight) {
+// startRelay runs a relay between the root and a flight of nodes.
+func startRelay(ctx context.Context, b *testing.B, running *sync.WaitGroup, root *bufconn.Listener, nodes *fakeClients) {
 	conn, err := grpc.NewClient("passthrough:///root", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return root.DialContext(ctx) }))
 	require.NoError(b, err)

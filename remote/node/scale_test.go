@@ -41,11 +41,11 @@ import (
 // with KPNG_BENCH_LOOPBACK=1, real gRPC clients in another process on loopback, so that
 // the processor time of this process is the server's. That process is this program again,
 // told so by the environment.
-const crowdEnv = "KPNG_BENCH_CROWD"
+const clientsEnv = "KPNG_BENCH_CROWD"
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(crowdEnv); spec != "" {
-		if err := crowd(spec); err != nil {
+	if spec := os.Getenv(clientsEnv); spec != "" {
+		if err := runClients(spec); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -103,20 +103,20 @@ func scaleStore(services, endpoints, nodes int) *watchers.Store {
 	return store
 }
 
-// A stage is a server on loopback with a crowd of nodes.
-type stage struct {
+// A benchServer is a server on loopback with a crowd of nodes.
+type benchServer struct {
 	b      *testing.B
 	store  *watchers.Store
 	server *node.Server
-	flight *flight
+	flight *fakeClients
 	crowd  *exec.Cmd
 	said   *bufio.Scanner
 	in     io.WriteCloser
 }
 
-func newStage(b *testing.B, services, endpoints, nodes int) *stage {
-	collectLess(b)
-	s := &stage{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
+func newBenchServer(b *testing.B, services, endpoints, nodes int) *benchServer {
+	relaxGC(b)
+	s := &benchServer{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
 	server, err := node.NewServer(s.store, node.ServerConfig{ServerName: "bench"})
 	require.NoError(b, err)
 	s.server = server
@@ -127,7 +127,7 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 		l, err = net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(b, err)
 	} else {
-		s.flight = newFlight(nodes)
+		s.flight = newFakeClients(nodes)
 		l = s.flight
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -149,7 +149,7 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 		return s
 	}
 	s.crowd = exec.Command(os.Args[0])
-	s.crowd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdEnv, l.Addr(), nodes))
+	s.crowd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", clientsEnv, l.Addr(), nodes))
 	s.crowd.Stderr = os.Stderr
 	s.in, err = s.crowd.StdinPipe()
 	require.NoError(b, err)
@@ -159,8 +159,8 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 	return s
 }
 
-// collectLess is what examples/state-server does, too.
-func collectLess(b *testing.B) {
+// relaxGC is what examples/state-server does, too.
+func relaxGC(b *testing.B) {
 	percent := debug.SetGCPercent(400)
 	b.Cleanup(func() { debug.SetGCPercent(percent) })
 }
@@ -172,23 +172,23 @@ func serverOptions() []grpc.ServerOption {
 	}
 }
 
-// reached is when the last of all nodes had a revision, and the bytes on the wire so far.
-type reached struct {
+// allReceived is when the last of all nodes had a revision, and the bytes on the wire so far.
+type allReceived struct {
 	revision uint64
 	last     time.Time
 	down, up int64
 }
 
 // join lets all nodes connect.
-func (s *stage) join() {
+func (s *benchServer) join() {
 	if s.flight != nil {
-		go s.flight.takeOff(func(i int) string { return fmt.Sprintf("node-%04d", i) })
+		go s.flight.connect(func(i int) string { return fmt.Sprintf("node-%04d", i) })
 		return
 	}
 	require.NoError(s.b, s.crowd.Start())
 }
 
-func (s *stage) wait(revision uint64) reached {
+func (s *benchServer) wait(revision uint64) allReceived {
 	for s.flight != nil {
 		select {
 		case r := <-s.flight.reached:
@@ -200,7 +200,7 @@ func (s *stage) wait(revision uint64) reached {
 		}
 	}
 	for s.said.Scan() {
-		var r reached
+		var r allReceived
 		var ns int64
 		_, err := fmt.Sscan(s.said.Text(), &r.revision, &ns, &r.down, &r.up)
 		require.NoError(s.b, err, s.said.Text())
@@ -209,7 +209,7 @@ func (s *stage) wait(revision uint64) reached {
 		}
 	}
 	s.b.Fatal("the crowd has gone")
-	return reached{}
+	return allReceived{}
 }
 
 func cpu() time.Duration {
@@ -262,7 +262,7 @@ func BenchmarkFanout(b *testing.B) {
 	for _, s := range sizes {
 		services, endpoints, nodes := s[0], s[1], s[2]
 		b.Run(fmt.Sprintf("%dx%d to %d nodes", services, endpoints, nodes), func(b *testing.B) {
-			st := newStage(b, services, endpoints, nodes)
+			st := newBenchServer(b, services, endpoints, nodes)
 			before, joined := resident(), time.Now()
 			beforeCPU := cpu()
 			st.join()
@@ -318,9 +318,9 @@ func (c counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// crowd is all nodes of a cluster, as far as a server can tell: they receive and
+// runClients is all nodes of a cluster, as far as a server can tell: they receive and
 // acknowledge. It says on its output when all have a revision.
-func crowd(spec string) error {
+func runClients(spec string) error {
 	var target string
 	var nodes int
 	if _, err := fmt.Sscan(spec, &target, &nodes); err != nil {
@@ -336,7 +336,7 @@ func crowd(spec string) error {
 	arrived := make(chan uint64, nodes)
 	failed := make(chan error, nodes)
 	for i := range nodes {
-		go func() { failed <- member(ctx, target, fmt.Sprintf("node-%04d", i), &down, &up, arrived) }()
+		go func() { failed <- runClient(ctx, target, fmt.Sprintf("node-%04d", i), &down, &up, arrived) }()
 	}
 	counts := map[uint64]int{}
 	for {
@@ -352,13 +352,13 @@ func crowd(spec string) error {
 	}
 }
 
-// A raw message is not decoded: nodes have processors of their own, which are not what is
+// A rawResponse message is not decoded: nodes have processors of their own, which are not what is
 // measured.
-type raw []byte
+type rawResponse []byte
 
-type crowdCodec struct{ encoding.CodecV2 }
+type rawResponseCodec struct{ encoding.CodecV2 }
 
-func (c crowdCodec) Marshal(v any) (mem.BufferSlice, error) {
+func (c rawResponseCodec) Marshal(v any) (mem.BufferSlice, error) {
 	m, ok := v.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is no message", v)
@@ -367,8 +367,8 @@ func (c crowdCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
 
-func (c crowdCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*raw)
+func (c rawResponseCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	r, ok := v.(*rawResponse)
 	if !ok {
 		return fmt.Errorf("%T is not raw", v)
 	}
@@ -376,10 +376,10 @@ func (c crowdCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-func (c crowdCodec) Name() string { return "proto" }
+func (c rawResponseCodec) Name() string { return "proto" }
 
 // revision returns the revision of the commit in a WatchNodeResponse, 0 for none.
-func (r raw) revision() uint64 {
+func (r rawResponse) revision() uint64 {
 	for b := []byte(r); len(b) > 0; {
 		field, kind, n := protowire.ConsumeTag(b)
 		b = b[max(n, 0):]
@@ -397,7 +397,7 @@ func (r raw) revision() uint64 {
 	return 0
 }
 
-func member(ctx context.Context, target, name string, down, up *atomic.Int64, arrived chan<- uint64) error {
+func runClient(ctx context.Context, target, name string, down, up *atomic.Int64, arrived chan<- uint64) error {
 	conn, err := grpc.NewClient("passthrough:///"+target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) {
@@ -406,7 +406,7 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 		}),
 		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(1<<20),
 		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(crowdCodec{})))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawResponseCodec{})))
 	if err != nil {
 		return err
 	}
@@ -422,7 +422,7 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 	if err := stream.SendMsg(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: hello}}); err != nil {
 		return err
 	}
-	acks := session.NewAcks() // they are sent together, as real clients do
+	acks := session.NewAckQueue() // they are sent together, as real clients do
 	go func() {
 		for {
 			ack, ok := acks.Next(ctx, 500*time.Millisecond)
@@ -432,12 +432,12 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 		}
 	}()
 	for {
-		var in raw
+		var in rawResponse
 		if err := stream.RecvMsg(&in); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if revision := in.revision(); revision != 0 {
-			acks.Put(&kpng.Ack{Revision: revision, DurationNs: 50_000})
+			acks.Add(&kpng.Ack{Revision: revision, DurationNs: 50_000})
 			arrived <- revision
 		}
 	}

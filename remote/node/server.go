@@ -72,55 +72,55 @@ type Acknowledgement struct {
 // A Server tells nodes what they must do for Services. Any number may live in a
 // process, also on one store.
 type Server struct {
-	cfg   ServerConfig
-	store *watchers.Store
-	fleet *nodelocal.MultiNodeResolver
-	hub   *hub
-	ready chan struct{} // closed with the first state
-	ended chan struct{} // closed when Run has ended
+	cfg      ServerConfig
+	store    *watchers.Store
+	resolver *nodelocal.MultiNodeResolver
+	hub      *hub
+	ready    chan struct{} // closed with the first state
+	ended    chan struct{} // closed when Run has ended
 
 	traffic traffic
 
 	// Only Run touches these.
-	sequence uint64
-	nodesGen uint64
-	networks uint64
+	sequence         uint64
+	nodesGeneration  uint64
+	sharedGeneration uint64
 
-	mu      sync.Mutex
-	streams map[string]map[*nodeStream]struct{} // by node
-	history []publication                       // the newest last
+	mu          sync.Mutex
+	streams     map[string]map[*nodeStream]struct{} // by node
+	recentTimes []revisionTimes                     // the newest last
 }
 
 type (
-	hub   = fanout.Hub[localsink.ServiceName, extra]
-	state = fanout.State[localsink.ServiceName, extra]
+	hub   = fanout.Hub[localsink.ServiceName, stateExtra]
+	state = fanout.State[localsink.ServiceName, stateExtra]
 	batch = fanout.Batch[localsink.ServiceName]
 )
 
-// extra is what belongs to a state beside Services.
-type extra struct {
-	facts watchers.Snapshot
-	// nodes and networks count the changes of Nodes and of what all nodes have in common.
-	nodes, networks uint64
+// stateExtra is what belongs to a state beside Services.
+type stateExtra struct {
+	cluster watchers.Snapshot
+	// nodes and sharedGeneration count the changes of Nodes and of what all nodes have in common.
+	nodesGeneration, sharedGeneration uint64
 }
 
-// A publication is when a state was made, and when its causes were asked for.
-type publication struct {
-	revision  uint64
-	at        time.Time
-	requested []time.Time
+// A revisionTimes is when a state was made, and when its causes were asked for.
+type revisionTimes struct {
+	revision uint64
+	observed time.Time
+	triggers []time.Time
 }
 
 const (
-	// maxHistory is how many publications a server remembers, for latencies.
-	maxHistory = 4096
-	// maxRequested bounds the times that go with one state.
-	maxRequested = 64
-	// defaultAckWithin is for acknowledgements.
-	defaultAckWithin = 500 * time.Millisecond
-	// fewAcks is how many updates a client must be allowed to owe for it to acknowledge
+	// maxRecentTimes is how many publications a server remembers, for latencies.
+	maxRecentTimes = 4096
+	// maxTriggersPerRevision bounds the times that go with one state.
+	maxTriggersPerRevision = 64
+	// defaultMaxAckDelay is for acknowledgements.
+	defaultMaxAckDelay = 500 * time.Millisecond
+	// minUnacknowledged is how many updates a client must be allowed to owe for it to acknowledge
 	// several together.
-	fewAcks = 64
+	minUnacknowledged = 64
 	// defaultInterval is between two states.
 	defaultInterval = 10 * time.Millisecond
 )
@@ -136,18 +136,18 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.MinInterval = cmp.Or(cfg.MinInterval, defaultInterval)
-	cfg.MaxAckDelay = cmp.Or(cfg.MaxAckDelay, defaultAckWithin)
+	cfg.MaxAckDelay = cmp.Or(cfg.MaxAckDelay, defaultMaxAckDelay)
 	s := &Server{
-		cfg:     cfg,
-		store:   store,
-		fleet:   fleet,
-		ready:   make(chan struct{}),
-		ended:   make(chan struct{}),
-		streams: map[string]map[*nodeStream]struct{}{},
+		cfg:      cfg,
+		store:    store,
+		resolver: fleet,
+		ready:    make(chan struct{}),
+		ended:    make(chan struct{}),
+		streams:  map[string]map[*nodeStream]struct{}{},
 	}
 	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, fanout.Limits(cfg.Limits))
 	// Who may owe little, or not for long, has no time to collect.
-	if limits := s.hub.Limits(); limits.Unacknowledged < fewAcks {
+	if limits := s.hub.Limits(); limits.Unacknowledged < minUnacknowledged {
 		s.cfg.MaxAckDelay = -1
 	} else {
 		s.cfg.MaxAckDelay = min(s.cfg.MaxAckDelay, limits.AckTimeout/4)
@@ -156,7 +156,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 }
 
 // Close lets go of the store.
-func (s *Server) Close() { s.fleet.Close() }
+func (s *Server) Close() { s.resolver.Close() }
 
 // ServerOption is what a gRPC server must be made with that a [Server] or its like is
 // registered with: it lets one encoding reach many streams. Interceptors see other types
@@ -166,12 +166,12 @@ func ServerOption() grpc.ServerOption { return codec.ServerOption() }
 
 // Register registers the service that nodes watch.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
-	kpng.RegisterNodeServiceServer(r, nodeService{s: s})
+	kpng.RegisterNodeServiceServer(r, nodeService{server: s})
 }
 
 // RegisterInspect registers the service that answers people's questions.
 func (s *Server) RegisterInspect(r grpc.ServiceRegistrar) {
-	kpng.RegisterInspectServiceServer(r, inspectService{s: s})
+	kpng.RegisterInspectServiceServer(r, inspectService{server: s})
 }
 
 // Ready returns a channel that is closed when the facts are complete and nodes are told.
@@ -198,12 +198,12 @@ func (s *Server) Run(ctx context.Context) error {
 // refresh publishes what has changed, and returns the facts that it stands for.
 func (s *Server) refresh(now time.Time) watchers.Snapshot {
 	first := s.hub.State().Revision == 0
-	n := s.fleet.Refresh()
+	n := s.resolver.Refresh()
 	if len(n.Nodes) > 0 {
-		s.nodesGen++
+		s.nodesGeneration++
 	}
 	if n.AllNodes {
-		s.networks++
+		s.sharedGeneration++
 	}
 	items := s.hub.State().Items
 	for name, m := range n.Services {
@@ -216,62 +216,62 @@ func (s *Server) refresh(now time.Time) watchers.Snapshot {
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, slices.Clone(n.TriggerTimes[:min(len(n.TriggerTimes), maxRequested)])})
+		s.recordTimes(revisionTimes{revision, now, slices.Clone(n.TriggerTimes[:min(len(n.TriggerTimes), maxTriggersPerRevision)])})
 	}
-	s.hub.Update(extra{n.Snapshot, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
+	s.hub.Update(stateExtra{n.Snapshot, s.nodesGeneration, s.sharedGeneration}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
 		for name, m := range n.Services {
 			if m == nil {
 				tx.Delete(name)
 				continue
 			}
 			s.sequence++
-			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
+			tx.Set(name, &serviceItem{service: m, sequence: s.sequence, revision: revision, observed: now})
 		}
 	})
 	return n.Snapshot
 }
 
-func (s *Server) remember(p publication) {
+func (s *Server) recordTimes(p revisionTimes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.history) >= 2*maxHistory {
-		s.history = append(s.history[:0], s.history[maxHistory:]...)
+	if len(s.recentTimes) >= 2*maxRecentTimes {
+		s.recentTimes = append(s.recentTimes[:0], s.recentTimes[maxRecentTimes:]...)
 	}
-	s.history = append(s.history, p)
+	s.recentTimes = append(s.recentTimes, p)
 }
 
-// since returns the publications after one revision and up to another.
-func (s *Server) since(old, new uint64) []publication {
+// timesBetween returns the publications after one revision and up to another.
+func (s *Server) timesBetween(old, new uint64) []revisionTimes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	end := len(s.history)
-	for end > 0 && s.history[end-1].revision > new {
+	end := len(s.recentTimes)
+	for end > 0 && s.recentTimes[end-1].revision > new {
 		end--
 	}
 	begin := end
-	for begin > 0 && s.history[begin-1].revision > old {
+	for begin > 0 && s.recentTimes[begin-1].revision > old {
 		begin--
 	}
-	return append([]publication(nil), s.history[begin:end]...)
+	return append([]revisionTimes(nil), s.recentTimes[begin:end]...)
 }
 
-// An item is a Service as nodes are told of it.
-type item struct {
-	meaning  *nodelocal.ResolvedService
+// An serviceItem is a Service as nodes are told of it.
+type serviceItem struct {
+	service  *nodelocal.ResolvedService
 	sequence uint64
 	revision uint64 // of the first state that has it
-	at       time.Time
+	observed time.Time
 
 	mu        sync.Mutex
 	encodings []*fanout.Encoding // as many as there are different common parts
 }
 
 // Sequence implements fanout.Item.
-func (i *item) Sequence() uint64 { return i.sequence }
+func (i *serviceItem) Sequence() uint64 { return i.sequence }
 
 // For implements fanout.Item; a class is a zone.
-func (i *item) For(zone string) *fanout.Encoding {
-	common := i.meaning.Base(zone)
+func (i *serviceItem) For(zone string) *fanout.Encoding {
+	common := i.service.Base(zone)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, e := range i.encodings {

@@ -33,8 +33,8 @@ func TestTextThatIsNone(t *testing.T) {
 		bad.Ports[0].Name = "\xfe"
 		tx.SetService(bad)
 	})
-	s := newSite(t, store, node.ServerConfig{})
-	k := newKeeper()
+	s := newFixture(t, store, node.ServerConfig{})
+	k := newRecordingSink()
 	refuses := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
 		_ = k.Sync(ctx, u)
 		return errors.New("no: \xff" + strings.Repeat("x", 100_000))
@@ -42,7 +42,7 @@ func TestTextThatIsNone(t *testing.T) {
 	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, s.dial())
 	require.NoError(t, err)
 	run(t, c, refuses)
-	state := text(k.some(t))
+	state := text(k.first(t))
 	require.Contains(t, state, "svc-\uFFFD")
 	require.Contains(t, state, "svc-2")
 	said := func() string {
@@ -51,7 +51,7 @@ func TestTextThatIsNone(t *testing.T) {
 		require.Len(t, list.GetNodes(), 1)
 		return list.GetNodes()[0].GetLastError()
 	}
-	within(t, func() bool { return said() != "" })
+	eventually(t, func() bool { return said() != "" })
 	require.Contains(t, said(), "no: \uFFFDxxx")
 	require.LessOrEqual(t, len(said()), 1024)
 }
@@ -97,8 +97,8 @@ func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
 		{node.ServerConfig{Limits: transport.StreamLimits{Unacknowledged: 64}}, 500 * time.Millisecond},
 		{node.ServerConfig{Limits: transport.StreamLimits{AckTimeout: time.Second}}, 250 * time.Millisecond},
 	} {
-		s := newSite(t, newStore(1), c.cfg)
-		stream := call(t, s.dial()).stream
+		s := newFixture(t, newStore(1), c.cfg)
+		stream := newRawClient(t, s.dial()).stream
 		require.NoError(t, stream.Send(hello("n", kpng.Capability_CAPABILITY_ACKNOWLEDGE)))
 		first, err := stream.Recv()
 		require.NoError(t, err)

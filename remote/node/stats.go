@@ -40,7 +40,7 @@ func (s *Server) Stats() Stats {
 			continue
 		}
 		out.Connected++
-		if st.Extra.facts.Node(n.GetName()) == nil {
+		if st.Extra.cluster.Node(n.GetName()) == nil {
 			out.Unknown++
 		}
 		if n.GetLastError() != "" {

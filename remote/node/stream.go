@@ -26,13 +26,13 @@ import (
 // nodeService implements the service that nodes watch.
 type nodeService struct {
 	kpng.UnimplementedNodeServiceServer
-	s *Server
+	server *Server
 }
 
 // WatchNode serves one node's stream.
 func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) error {
 	ctx := grpcStream.Context()
-	first, err := session.First(grpcStream.Recv, n.s.hub.Limits().HelloTimeout, n.s.ended)
+	first, err := session.ReceiveFirst(grpcStream.Recv, n.server.hub.Limits().HelloTimeout, n.server.ended)
 	if err != nil {
 		return err
 	}
@@ -46,30 +46,30 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		return status.Errorf(codes.InvalidArgument, "hello.node_name: longer than %d bytes", maxName)
 	}
 	var until time.Time
-	if n.s.cfg.Authorize != nil {
-		if until, err = n.s.cfg.Authorize(ctx, hello.GetNodeName()); err != nil {
+	if n.server.cfg.Authorize != nil {
+		if until, err = n.server.cfg.Authorize(ctx, hello.GetNodeName()); err != nil {
 			return err
 		}
 	}
-	return session.Serve(ctx, until, n.s.ready, n.s.ended, func(ctx context.Context) error {
-		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
+	return session.Serve(ctx, until, n.server.ready, n.server.ended, func(ctx context.Context) error {
+		common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
 		s := &nodeStream{
-			Words: session.Words{
-				Stream: grpcStream, Server: n.s.cfg.ServerName, Capabilities: common,
-				UnwantedField: fieldUnwanted, AckWithin: max(n.s.cfg.MaxAckDelay, 0),
+			ServerStream: session.ServerStream{
+				Stream: grpcStream, ServerName: n.server.cfg.ServerName, Capabilities: common,
+				RemovedField: fieldRemovedDigests, MaxAckDelay: max(n.server.cfg.MaxAckDelay, 0),
 			},
-			server: n.s, name: hello.GetNodeName(), mark: markOf(hello.GetNodeName()), lacks: fromFeatures(hello.GetUnsupported()),
-			client: session.Cut(hello.GetHello().GetClient(), maxClient), since: time.Now(),
+			server: n.server, name: hello.GetNodeName(), nameBit: nameBitOf(hello.GetNodeName()), unsupported: fromFeatures(hello.GetUnsupported()),
+			client: session.Truncate(hello.GetHello().GetClient(), maxClient), connected: time.Now(),
 		}
 		if p, ok := peer.FromContext(ctx); ok {
 			s.peer = p.Addr.String()
 		}
-		ctx, s.end = context.WithCancelCause(ctx)
-		defer s.end(nil)
-		defer n.s.forget(s)
-		err := n.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
+		ctx, s.cancel = context.WithCancelCause(ctx)
+		defer s.cancel(nil)
+		defer n.server.removeStream(s)
+		err := n.server.hub.Serve(ctx, session.Peer(hello.GetHello(), common), s, func(status func() fanout.Status) {
 			s.status = status
-			n.s.meet(s)
+			n.server.addStream(s)
 		})
 		if cause := context.Cause(ctx); status.Code(cause) == codes.Aborted {
 			err = cause // replaced by a later stream
@@ -92,28 +92,28 @@ const (
 	maxClient = 256
 )
 
-// maxStreams is how many streams a node may have: an old one, of which the server does not
+// maxStreamsPerNode is how many streams a node may have: an old one, of which the server does not
 // know yet that it is dead, and the present one. One more ends the oldest.
-const maxStreams = 2
+const maxStreamsPerNode = 2
 
-func errReplaced() error {
+func replacedError() error {
 	return status.Error(codes.Aborted, "later streams of this node have taken the place of this one")
 }
 
-func (s *Server) meet(n *nodeStream) {
-	if s.hub.State().Extra.facts.Node(n.name) == nil {
+func (s *Server) addStream(n *nodeStream) {
+	if s.hub.State().Extra.cluster.Node(n.name) == nil {
 		s.cfg.Logger.Warn("A client watches a node of which nobody has heard", "node", n.name, "peer", n.peer)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.streams[n.name]) >= maxStreams {
+	for len(s.streams[n.name]) >= maxStreamsPerNode {
 		var oldest *nodeStream
 		for o := range s.streams[n.name] {
-			if oldest == nil || o.since.Before(oldest.since) {
+			if oldest == nil || o.connected.Before(oldest.connected) {
 				oldest = o
 			}
 		}
-		oldest.end(errReplaced())
+		oldest.cancel(replacedError())
 		s.cfg.Logger.Warn("A node is watched by more than two clients; the oldest has to go", "node", n.name, "peer", n.peer, "oldest", oldest.peer)
 		delete(s.streams[n.name], oldest)
 	}
@@ -123,7 +123,7 @@ func (s *Server) meet(n *nodeStream) {
 	s.streams[n.name][n] = struct{}{}
 }
 
-func (s *Server) forget(n *nodeStream) {
+func (s *Server) removeStream(n *nodeStream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams[n.name], n)
@@ -136,44 +136,44 @@ func (s *Server) forget(n *nodeStream) {
 // comes first.
 type nodeStream struct {
 	// Only who tells the node touches these.
-	told            *localsink.Node // what the node was told that it is
-	node            *localsink.Node // what it is
-	fact            *watchers.Node  // by which it is that
-	zone            string
-	nodes, networks uint64 // the generations that node and zone are of
+	sentNode                          *localsink.Node // what the node was told that it is
+	node                              *localsink.Node // what it is
+	object                            *watchers.Node  // by which it is that
+	zone                              string
+	nodesGeneration, sharedGeneration uint64 // the generations that node and zone are of
 
-	mark   uint64 // of the name
-	server *Server
-	session.Words
+	nameBit uint64 // of the name
+	server  *Server
+	session.ServerStream
 
 	name         string
 	peer, client string
-	lacks        localsink.Features
-	since        time.Time
+	unsupported  localsink.Features
+	connected    time.Time
 	status       func() fanout.Status
-	end          context.CancelCauseFunc
+	cancel       context.CancelCauseFunc
 }
 
 // Class implements fanout.Wire: nodes of a zone are told the same.
 func (n *nodeStream) Class(s *state) string {
-	n.see(s)
+	n.refreshNode(s)
 	return n.zone
 }
 
-// see learns what the node is. The same node is the same pointer.
-func (n *nodeStream) see(s *state) {
-	if n.node != nil && n.nodes == s.Extra.nodes && n.networks == s.Extra.networks {
+// refreshNode learns what the node is. The same node is the same pointer.
+func (n *nodeStream) refreshNode(s *state) {
+	if n.node != nil && n.nodesGeneration == s.Extra.nodesGeneration && n.sharedGeneration == s.Extra.sharedGeneration {
 		return
 	}
 	// Of the nodes that change, nearly all are others.
-	fact := s.Extra.facts.Node(n.name)
-	if n.node != nil && n.fact == fact && n.networks == s.Extra.networks {
-		n.nodes = s.Extra.nodes
+	fact := s.Extra.cluster.Node(n.name)
+	if n.node != nil && n.object == fact && n.sharedGeneration == s.Extra.sharedGeneration {
+		n.nodesGeneration = s.Extra.nodesGeneration
 		return
 	}
-	n.fact = fact
-	node, zone := n.server.fleet.Node(s.Extra.facts, n.name)
-	n.zone, n.nodes, n.networks = zone, s.Extra.nodes, s.Extra.networks
+	n.object = fact
+	node, zone := n.server.resolver.Node(s.Extra.cluster, n.name)
+	n.zone, n.nodesGeneration, n.sharedGeneration = zone, s.Extra.nodesGeneration, s.Extra.sharedGeneration
 	if n.node == nil || !n.node.Equal(node) {
 		n.node = node
 	}
@@ -181,94 +181,94 @@ func (n *nodeStream) see(s *state) {
 
 // Own implements fanout.Wire.
 func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
-	n.see(new)
-	if n.told != n.node {
-		n.told = n.node
+	n.refreshNode(new)
+	if n.sentNode != n.node {
+		n.sentNode = n.node
 		pieces = append(pieces, codec.Piece(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
-		return append(pieces, b.Memo(newOwns).(*owns).of(new, n.name)...)
+		return append(pieces, b.Memo(newInitialOverlays).(*initialOverlays).of(new, n.name)...)
 	}
-	if memo := b.Memo(func() any { return newNews(b) }).(*news); memo.marks&n.mark != 0 {
-		pieces = append(pieces, memo.of[n.name]...)
+	if memo := b.Memo(func() any { return newOverlayChanges(b) }).(*overlayChanges); memo.nameBits&n.nameBit != 0 {
+		pieces = append(pieces, memo.byNode[n.name]...)
 	}
 	return pieces
 }
 
-// markOf returns a number with one bit set, which stands for a name and for a few others.
-func markOf(name string) uint64 { return 1 << (xxhash.Sum64String(name) % 64) }
+// nameBitOf returns a number with one bit set, which stands for a name and for a few others.
+func nameBitOf(name string) uint64 { return 1 << (xxhash.Sum64String(name) % 64) }
 
-// owns are what single nodes are told as they begin with one state. For the first few,
+// initialOverlays are what single nodes are told as they begin with one state. For the first few,
 // each is looked for; when there are more, all are found at once.
-type owns struct {
-	mu    sync.Mutex
-	asked int
-	all   map[string][]owned
+type initialOverlays struct {
+	mu      sync.Mutex
+	lookups int
+	byNode  map[string][]serviceOverlay
 }
 
-type owned struct {
+type serviceOverlay struct {
 	service localsink.ServiceName
-	own     *overlay.Overlay
+	overlay *overlay.Overlay
 }
 
-// fewOwns is how many are looked for in the time that it takes to find all.
-const fewOwns = 8
+// maxLookups is how many are looked for in the time that it takes to find all.
+const maxLookups = 8
 
-func newOwns() any { return &owns{} }
+func newInitialOverlays() any { return &initialOverlays{} }
 
-func (o *owns) of(s *state, node string) (pieces [][]byte) {
+func (o *initialOverlays) of(s *state, node string) (pieces [][]byte) {
 	o.mu.Lock()
-	o.asked++
-	if o.asked <= fewOwns {
+	o.lookups++
+	if o.lookups <= maxLookups {
 		o.mu.Unlock()
 		for name, i := range s.Items.All() {
-			if own := nodesOf(i)[node]; own != nil {
-				pieces = append(pieces, encodeOwn(name, own))
+			if own := overlaysOf(i)[node]; own != nil {
+				pieces = append(pieces, encodeOverlay(name, own))
 			}
 		}
 		return pieces
 	}
-	if o.all == nil {
-		o.all = map[string][]owned{}
+	if o.byNode == nil {
+		o.byNode = map[string][]serviceOverlay{}
 		for name, i := range s.Items.All() {
-			for node, own := range nodesOf(i) {
-				o.all[node] = append(o.all[node], owned{name, own})
+			for node, own := range overlaysOf(i) {
+				o.byNode[node] = append(o.byNode[node], serviceOverlay{name, own})
 			}
 		}
 	}
-	all := o.all[node]
+	all := o.byNode[node]
 	o.mu.Unlock()
 	for _, o := range all {
-		pieces = append(pieces, encodeOwn(o.service, o.own))
+		pieces = append(pieces, encodeOverlay(o.service, o.overlay))
 	}
 	return pieces
 }
 
-// news are what single nodes are told with a batch, by node. Nearly all are told nothing,
+// overlayChanges are what single nodes are told with a batch, by node. Nearly all are told nothing,
 // and see by marks that they need not look.
-type news struct {
-	of    map[string][][]byte
-	marks uint64
+type overlayChanges struct {
+	byNode   map[string][][]byte
+	nameBits uint64
 }
 
-func newNews(b *batch) *news {
+func newOverlayChanges(b *batch) *overlayChanges {
 	out := map[string][][]byte{}
 	for _, c := range b.Changed() {
-		was, is := nodesOf(c.Old), nodesOf(c.New)
+		was, is := overlaysOf(c.Old), overlaysOf(c.New)
 		for node, own := range is {
 			if !own.Equal(was[node]) {
-				out[node] = append(out[node], encodeOwn(c.Key, own))
+				out[node] = append(out[node], encodeOverlay(c.Key, own))
 			}
 		}
 		for node := range was {
 			if is[node] == nil {
-				out[node] = append(out[node], encodeOwn(c.Key, nil))
+				out[node] = append(out[node], encodeOverlay(c.Key, nil))
 			}
 		}
 	}
-	n := &news{of: out}
+	n := &overlayChanges{byNode: out}
 	for node := range out {
-		n.marks |= markOf(node)
+		n.nameBits |= nameBitOf(node)
 	}
 	return n
 }
@@ -277,9 +277,9 @@ func newNews(b *batch) *news {
 func (s *Server) end(old, new *state) []byte {
 	var times []uint64
 	if old != nil {
-		for _, p := range s.since(old.Revision, new.Revision) {
-			for _, t := range p.requested {
-				if len(times) < maxRequested {
+		for _, p := range s.timesBetween(old.Revision, new.Revision) {
+			for _, t := range p.triggers {
+				if len(times) < maxTriggersPerRevision {
 					times = append(times, uint64(t.UnixNano()))
 				}
 			}
@@ -287,14 +287,14 @@ func (s *Server) end(old, new *state) []byte {
 	}
 	b := codec.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
 	if len(times) > 0 {
-		b = append(codec.Fixed(fieldTriggered, times), b...)
+		b = append(codec.Fixed(fieldTriggerTimes, times), b...)
 	}
 	return b
 }
 
-func nodesOf(i fanout.Item) map[string]*overlay.Overlay {
-	if it, ok := i.(*item); ok {
-		return it.meaning.Overlays()
+func overlaysOf(i fanout.Item) map[string]*overlay.Overlay {
+	if it, ok := i.(*serviceItem); ok {
+		return it.service.Overlays()
 	}
 	return nil
 }
@@ -305,8 +305,8 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 		return
 	}
 	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Took}
-	if p := n.server.since(a.Revision-1, a.Revision); len(p) > 0 {
-		out.ObservedTime, out.TriggerTimes = p[0].at, slices.Clone(p[0].requested)
+	if p := n.server.timesBetween(a.Revision-1, a.Revision); len(p) > 0 {
+		out.ObservedTime, out.TriggerTimes = p[0].observed, slices.Clone(p[0].triggers)
 	}
 	n.server.cfg.OnAcknowledge(out)
 }
@@ -314,5 +314,5 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 // Send implements fanout.Wire.
 func (n *nodeStream) Send(m *fanout.Message) error {
 	n.server.traffic.count(m.Size)
-	return n.Words.Send(m)
+	return n.ServerStream.Send(m)
 }

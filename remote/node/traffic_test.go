@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A meter counts what a node is sent.
-type meter struct {
+// A trafficMeter counts what a node is sent.
+type trafficMeter struct {
 	mu       sync.Mutex
 	bytes    int
 	services []string // that were told
@@ -28,11 +28,11 @@ type meter struct {
 	nodes    int
 }
 
-func (m *meter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (m *meter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (m *meter) HandleConn(context.Context, stats.ConnStats)                       {}
+func (m *trafficMeter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (m *trafficMeter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (m *trafficMeter) HandleConn(context.Context, stats.ConnStats)                       {}
 
-func (m *meter) HandleRPC(_ context.Context, s stats.RPCStats) {
+func (m *trafficMeter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	in, ok := s.(*stats.InPayload)
 	if !ok {
 		return
@@ -52,7 +52,7 @@ func (m *meter) HandleRPC(_ context.Context, s stats.RPCStats) {
 }
 
 // read returns what was counted since the last time.
-func (m *meter) read() (bytes, owns, nodes int, services []string) {
+func (m *trafficMeter) read() (bytes, owns, nodes int, services []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	bytes, owns, nodes, services = m.bytes, m.owns, m.nodes, m.services
@@ -81,14 +81,14 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 		}
 		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-0"})
 	})
-	s := newSite(t, store, node.ServerConfig{})
-	m, k := &meter{}, newKeeper()
+	s := newFixture(t, store, node.ServerConfig{})
+	m, k := &trafficMeter{}, newRecordingSink()
 	c, err := node.NewClient(node.ClientConfig{NodeName: "node-4"}, s.dial(grpc.WithStatsHandler(m)))
 	require.NoError(t, err)
 	run(t, c, k)
 	settle := func() (bytes, owns, nodes int, services []string) {
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-4"))
-		within(t, func() bool { return s.applied("node-4") })
+		k.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-4"))
+		eventually(t, func() bool { return s.applied("node-4") })
 		return m.read()
 	}
 	all, owns, nodes, told := settle()

@@ -13,52 +13,52 @@ import (
 )
 
 const (
-	// maxTogether is how many acknowledgements are sent in one message at most. Those
+	// maxAcksPerMessage is how many acknowledgements are sent in one message at most. Those
 	// before are forgotten: the later ones cover them.
-	maxTogether = 64
-	// manyAcks is how many do not wait for more: half of what servers let clients owe.
-	manyAcks = 32
+	maxAcksPerMessage = 64
+	// fullBatch is how many do not wait for more: half of what servers let clients owe.
+	fullBatch = 32
 )
 
-// Acks hand acknowledgements to whoever sends them.
-type Acks struct {
-	mu      sync.Mutex
-	waiting []waitingAck // the oldest first
-	has     chan struct{}
+// AckQueue hand acknowledgements to whoever sends them.
+type AckQueue struct {
+	mu    sync.Mutex
+	queue []queuedAck // the oldest first
+	added chan struct{}
 }
 
-type waitingAck struct {
+type queuedAck struct {
 	*kpng.Ack
 	since time.Time
 }
 
-// NewAcks returns Acks without any.
-func NewAcks() *Acks { return &Acks{has: make(chan struct{}, 1)} }
+// NewAckQueue returns Acks without any.
+func NewAckQueue() *AckQueue { return &AckQueue{added: make(chan struct{}, 1)} }
 
-// Clear forgets what waits: there is a new stream.
-func (a *Acks) Clear() {
+// Reset forgets what waits: there is a new stream.
+func (a *AckQueue) Reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.waiting = nil
+	a.queue = nil
 }
 
-// Put hands over an acknowledgement, which belongs to Acks from now on.
-func (a *Acks) Put(ack *kpng.Ack) {
+// Add hands over an acknowledgement, which belongs to Acks from now on.
+func (a *AckQueue) Add(ack *kpng.Ack) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.waiting) == maxTogether {
-		a.waiting = slices.Delete(a.waiting, 0, 1)
+	if len(a.queue) == maxAcksPerMessage {
+		a.queue = slices.Delete(a.queue, 0, 1)
 	}
-	a.waiting = append(a.waiting, waitingAck{ack, time.Now()})
+	a.queue = append(a.queue, queuedAck{ack, time.Now()})
 	select {
-	case a.has <- struct{}{}:
+	case a.added <- struct{}{}:
 	default:
 	}
 }
 
 // Next waits for acknowledgements and returns them all in one, or false when ctx is done.
 // When they are few, and all of success, it waits a little for more.
-func (a *Acks) Next(ctx context.Context, within time.Duration) (*kpng.Ack, bool) {
+func (a *AckQueue) Next(ctx context.Context, within time.Duration) (*kpng.Ack, bool) {
 	var late <-chan time.Time
 	for {
 		ack, some := a.take(within)
@@ -75,27 +75,27 @@ func (a *Acks) Next(ctx context.Context, within time.Duration) (*kpng.Ack, bool)
 			return nil, false
 		case <-late:
 			within = 0
-		case <-a.has:
+		case <-a.added:
 		}
 	}
 }
 
 // take returns what waits, if it need not wait for more, and whether there is any.
-func (a *Acks) take(within time.Duration) (ack *kpng.Ack, some bool) {
+func (a *AckQueue) take(within time.Duration) (ack *kpng.Ack, some bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	failed := func(w waitingAck) bool { return w.GetError() != "" }
-	if len(a.waiting) == 0 || within > 0 && len(a.waiting) < manyAcks && !slices.ContainsFunc(a.waiting, failed) {
-		return nil, len(a.waiting) > 0
+	failed := func(w queuedAck) bool { return w.GetError() != "" }
+	if len(a.queue) == 0 || within > 0 && len(a.queue) < fullBatch && !slices.ContainsFunc(a.queue, failed) {
+		return nil, len(a.queue) > 0
 	}
 	now := time.Now()
-	for _, w := range a.waiting {
+	for _, w := range a.queue {
 		w.AgeNs = uint64(now.Sub(w.since))
 	}
-	ack = a.waiting[len(a.waiting)-1].Ack
-	for _, w := range a.waiting[:len(a.waiting)-1] {
+	ack = a.queue[len(a.queue)-1].Ack
+	for _, w := range a.queue[:len(a.queue)-1] {
 		ack.PreviousAcks = append(ack.PreviousAcks, w.Ack)
 	}
-	a.waiting = nil
+	a.queue = nil
 	return ack, true
 }

@@ -16,33 +16,33 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// An Answer is what servers of a protocol say.
-type Answer interface {
+// An Response is what servers of a protocol say.
+type Response interface {
 	GetWelcome() *kpng.Welcome
 	GetCommit() *kpng.Commit
 }
 
-// A Memory is what a client knows: what servers have said up to the last commit, and,
+// A ClientState is what a client knows: what servers have said up to the last commit, and,
 // apart from it, what one has said since. One goroutine calls it.
-type Memory[A any] interface {
-	// Held returns what is said in hello of what the client holds.
-	Held() (root uint64, count uint32)
-	// Digests returns the digests of all that the client holds.
-	Digests() []uint64
-	// Begin forgets what was heard since the last commit: there is a new stream. With
+type ClientState[A any] interface {
+	// HeldXor returns what is said in hello of what the client holds.
+	HeldXor() (root uint64, count uint32)
+	// HeldDigests returns the digests of all that the client holds.
+	HeldDigests() []uint64
+	// StartStream forgets what was heard since the last commit: there is a new stream. With
 	// startOver, what is held ends with the first commit.
-	Begin(startOver bool)
-	// Hear takes in a message; with a commit, all since the last one takes effect. After
+	StartStream(startOver bool)
+	// Apply takes in a message; with a commit, all since the last one takes effect. After
 	// an error nothing of it has.
-	Hear(in A) error
-	// Distrust makes the next stream start over, as if the client held nothing.
-	Distrust()
+	Apply(in A) error
+	// Invalidate makes the next stream start over, as if the client held nothing.
+	Invalidate()
 }
 
 // A Client follows servers in a protocol whose clients say Q and whose servers say A.
-type Client[Q any, A Answer] struct {
-	// Name is what the client calls itself.
-	Name         string
+type Client[Q any, A Response] struct {
+	// ClientName is what the client calls itself.
+	ClientName   string
 	Capabilities []kpng.Capability
 	// Servers are all of one cluster. MaxReconnect bounds the pause between attempts.
 	Servers      []grpc.ClientConnInterface
@@ -53,14 +53,14 @@ type Client[Q any, A Answer] struct {
 	Held  func(*kpng.HeldDigests) Q
 	Ack   func(*kpng.Ack) Q
 
-	Memory Memory[A]
-	Acks   *Acks
+	State  ClientState[A]
+	Acks   *AckQueue
 	Logger *slog.Logger
-	// Lost is what to log when a server is lost.
-	Lost string
-	// Contact, when not nil, is told with the first commit of a stream that a server is
+	// LostMessage is what to log when a server is lost.
+	LostMessage string
+	// OnSynced, when not nil, is told with the first commit of a stream that a server is
 	// heard, and with the end of the stream that none is.
-	Contact func(heard bool)
+	OnSynced func(heard bool)
 
 	outage outage
 }
@@ -73,12 +73,12 @@ type Stream[Q, A any] interface {
 
 // Run watches one server after the other until ctx is done.
 func (c *Client[Q, A]) Run(ctx context.Context) {
-	c.outage = outage{logger: c.Logger, lost: c.Lost}
+	c.outage = outage{logger: c.Logger, message: c.LostMessage}
 	retry := Retry{Max: c.MaxReconnect, Servers: len(c.Servers)}
 	retry.Run(ctx, func(server int) (progress bool) {
 		progress, err := c.watch(ctx, server)
 		if ctx.Err() == nil {
-			c.outage.begin(ctx, name(c.Servers, server), err)
+			c.outage.lost(ctx, serverName(c.Servers, server), err)
 		}
 		return progress
 	})
@@ -117,14 +117,14 @@ func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, er
 			return progress, err
 		}
 		first := !progress && in.GetCommit() != nil
-		if err := c.Memory.Hear(in); err != nil {
-			c.Memory.Distrust()
+		if err := c.State.Apply(in); err != nil {
+			c.State.Invalidate()
 			// Not progress, whatever came before: the next attempt may be as vain.
 			return false, fmt.Errorf("the server's words make no sense, will start over: %w", err)
 		}
 		if first {
 			progress = true
-			c.outage.end(ctx, name(c.Servers, server))
+			c.outage.restored(ctx, serverName(c.Servers, server))
 			c.contact(true)
 			defer c.contact(false)
 		}
@@ -132,8 +132,8 @@ func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, er
 }
 
 func (c *Client[Q, A]) contact(heard bool) {
-	if c.Contact != nil {
-		c.Contact(heard)
+	if c.OnSynced != nil {
+		c.OnSynced(heard)
 	}
 }
 
@@ -148,8 +148,8 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 	if err != nil {
 		return nil, 0, err
 	}
-	root, count := c.Memory.Held()
-	hello := &kpng.Hello{Client: c.Name, HeldDigestsXor: root, HeldCount: count, Capabilities: c.Capabilities}
+	root, count := c.State.HeldXor()
+	hello := &kpng.Hello{Client: c.ClientName, HeldDigestsXor: root, HeldCount: count, Capabilities: c.Capabilities}
 	if stream.Send(c.Hello(hello)) != nil {
 		_, err = stream.Recv() // says why
 		return nil, 0, err
@@ -169,7 +169,7 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 		}
 	}
 	// Who has said that it holds nothing is told everything.
-	c.Memory.Begin(welcome.GetFullSync() || count == 0)
+	c.State.StartStream(welcome.GetFullSync() || count == 0)
 	within = time.Duration(min(welcome.GetMaxAckDelayNs(), uint64(maxAckWithin)))
 	if !slices.Contains(welcome.GetCapabilities(), kpng.Capability_CAPABILITY_ACKNOWLEDGE) {
 		within = -1
@@ -181,7 +181,7 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 const heldChunk = 8192
 
 func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
-	digests := c.Memory.Digests()
+	digests := c.State.HeldDigests()
 	for last := false; !last; {
 		n := min(len(digests), heldChunk)
 		last = n == len(digests)

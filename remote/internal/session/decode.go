@@ -15,69 +15,69 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
 
-// heard is what a client says after its hello: one of the three.
-type heard struct {
+// clientMessage is what a client says after its hello: one of the three.
+type clientMessage struct {
 	acks  []fanout.Ack // the oldest first; their memory is used again
 	held  *fanout.Heard
 	hello bool // once more
 }
 
-// forget makes room for what is said next.
-func (h *heard) forget() {
+// reset makes room for what is said next.
+func (h *clientMessage) reset() {
 	clear(h.acks) // of their texts, too
-	*h = heard{acks: h.acks[:0]}
+	*h = clientMessage{acks: h.acks[:0]}
 }
 
 // String is for those who trace streams, some time later.
-func (h *heard) String() string { return "what a client says" }
+func (h *clientMessage) String() string { return "what a client says" }
 
 // Fields of what clients say and of Ack. They are the same in all protocols.
 const (
-	fieldHello protowire.Number = 1
-	fieldHeld  protowire.Number = 2
-	fieldAck   protowire.Number = 3
+	fieldHello       protowire.Number = 1
+	fieldHeldDigests protowire.Number = 2
+	fieldAck         protowire.Number = 3
 
-	ackRevision protowire.Number = 1
-	ackError    protowire.Number = 2
-	ackDuration protowire.Number = 3
-	ackAge      protowire.Number = 4
-	ackEarlier  protowire.Number = 5
+	ackRevision     protowire.Number = 1
+	ackError        protowire.Number = 2
+	ackDuration     protowire.Number = 3
+	ackAge          protowire.Number = 4
+	ackPreviousAcks protowire.Number = 5
 )
 
 // DecodeFrame implements wire.Decoder. Nearly all that thousands of clients say are
 // acknowledgements, of which the library would make an object for each node and update;
 // so they are decoded by hand, as the library does it. The hello of a client that said it
 // before is not looked at, and nor are acknowledgements within earlier ones.
-func (h *heard) DecodeFrame(b []byte) error {
-	h.forget()
+func (h *clientMessage) DecodeFrame(b []byte) error {
+	h.reset()
 	var ack fanout.Ack
 	var held *kpng.HeldDigests
 	said := protowire.Number(0) // the last of the three counts
-	err := each(b, func(field protowire.Number, kind protowire.Type, _ uint64, content []byte) error {
+	err := forEachField(b, func(field protowire.Number, kind protowire.Type, _ uint64, content []byte) error {
 		if kind != protowire.BytesType || field > fieldAck {
 			return nil
 		}
 		if field != said {
-			h.forget()
+			h.reset()
 			said, ack, held = field, fanout.Ack{}, nil
 		}
 		switch field {
-		case fieldHeld:
+		case fieldHeldDigests:
 			if held == nil {
 				held = &kpng.HeldDigests{}
 			}
 			return proto.UnmarshalOptions{Merge: true}.Unmarshal(content, held)
 		case fieldAck:
-			return decodeAck(&ack, content, h.earlier)
+			return decodeAck(&ack, content, h.addPreviousAck)
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
-		h.forget()
+		h.reset()
 	case said == fieldHello:
 		h.hello = true
-	case said == fieldHeld:
+	case said == fieldHeldDigests:
 		h.held = &fanout.Heard{Held: held.GetDigests(), Last: held.GetLast()}
 	case said == fieldAck:
 		h.acks = append(h.acks, ack)
@@ -85,11 +85,11 @@ func (h *heard) DecodeFrame(b []byte) error {
 	return err
 }
 
-// earlier takes in an acknowledgement that is sent together with a later one.
-func (h *heard) earlier(b []byte) error {
+// addPreviousAck takes in an acknowledgement that is sent together with a later one.
+func (h *clientMessage) addPreviousAck(b []byte) error {
 	var a fanout.Ack
 	err := decodeAck(&a, b, nil)
-	if len(h.acks) < maxTogether {
+	if len(h.acks) < maxAcksPerMessage {
 		h.acks = append(h.acks, a)
 	}
 	return err
@@ -98,7 +98,7 @@ func (h *heard) earlier(b []byte) error {
 var errNotUTF8 = errors.New("session: ack.error: not UTF-8")
 
 func decodeAck(a *fanout.Ack, b []byte, earlier func([]byte) error) error {
-	return each(b, func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error {
+	return forEachField(b, func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error {
 		switch {
 		case kind == protowire.VarintType && field == ackRevision:
 			a.Revision = number
@@ -110,8 +110,8 @@ func decodeAck(a *fanout.Ack, b []byte, earlier func([]byte) error) error {
 			if !utf8.Valid(content) {
 				return errNotUTF8
 			}
-			a.Error = Cut(string(content[:min(len(content), maxErrorText+1)]), maxErrorText)
-		case kind == protowire.BytesType && field == ackEarlier && earlier != nil:
+			a.Error = Truncate(string(content[:min(len(content), maxErrorText+1)]), maxErrorText)
+		case kind == protowire.BytesType && field == ackPreviousAcks && earlier != nil:
 			return earlier(content)
 		}
 		return nil
@@ -120,9 +120,9 @@ func decodeAck(a *fanout.Ack, b []byte, earlier func([]byte) error) error {
 
 func toDuration(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
 
-// each calls fn with the fields of a message, until it returns an error: with the number of
+// forEachField calls fn with the fields of a message, until it returns an error: with the number of
 // a varint, or the content of what has bytes.
-func each(b []byte, fn func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error) error {
+func forEachField(b []byte, fn func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error) error {
 	for len(b) > 0 {
 		field, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {

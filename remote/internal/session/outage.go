@@ -16,35 +16,35 @@ import (
 // An outage is a time without a server. It tells of each server once, and again when
 // that server gives another reason; repetitions are of interest only at level debug.
 type outage struct {
-	logger *slog.Logger
-	lost   string            // what to log
-	told   map[string]string // the last reason that was told, by server; nil when a server is heard
+	logger  *slog.Logger
+	message string            // what to log
+	logged  map[string]string // the last reason that was told, by server; nil when a server is heard
 }
 
-func (o *outage) begin(ctx context.Context, server string, err error) {
+func (o *outage) lost(ctx context.Context, server string, err error) {
 	level, why := slog.LevelWarn, status.Code(err).String()
 	if status.Code(err) == codes.Unknown {
 		why = err.Error()
 	}
-	if o.told[server] == why {
+	if o.logged[server] == why {
 		level = slog.LevelDebug
 	}
-	if o.told == nil {
-		o.told = map[string]string{}
+	if o.logged == nil {
+		o.logged = map[string]string{}
 	}
-	o.told[server] = why
-	o.logger.Log(ctx, level, o.lost, "server", server, "err", err)
+	o.logged[server] = why
+	o.logger.Log(ctx, level, o.message, "server", server, "err", err)
 }
 
-func (o *outage) end(ctx context.Context, server string) {
-	if o.told != nil {
-		o.told = nil
+func (o *outage) restored(ctx context.Context, server string) {
+	if o.logged != nil {
+		o.logged = nil
 		o.logger.InfoContext(ctx, "Hears a server again", "server", server)
 	}
 }
 
-// name is what operators call the server: what was dialled, where it can be known.
-func name(servers []grpc.ClientConnInterface, i int) string {
+// serverName is what operators call the server: what was dialled, where it can be known.
+func serverName(servers []grpc.ClientConnInterface, i int) string {
 	if dialled, ok := servers[i].(interface{ Target() string }); ok {
 		return dialled.Target()
 	}

@@ -20,9 +20,9 @@ type Retry struct {
 	Servers int
 }
 
-// settled is how long a stream lives that has been of use: one that ends sooner, each
+// minStable is how long a stream lives that has been of use: one that ends sooner, each
 // time, is a failure, however well it began.
-const settled = 5 * time.Second
+const minStable = 5 * time.Second
 
 // Run calls fn with the numbers of servers, again and again, until ctx is done. When one
 // fails without having been of use the next follows at once; otherwise, and after a round
@@ -33,7 +33,7 @@ func (r Retry) Run(ctx context.Context, fn func(server int) (progress bool)) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		progress := fn(server)
-		if progress && time.Since(began) >= settled {
+		if progress && time.Since(began) >= minStable {
 			pause = minRetry
 		}
 		failed++

@@ -21,69 +21,69 @@ import (
 // fieldWelcome is the field of welcome in what the servers of all protocols say.
 const fieldWelcome protowire.Number = 1
 
-// Words are what a server's streams say and hear in the same way in all protocols: the
+// ServerStream are what a server's streams say and hear in the same way in all protocols: the
 // greater part of a fanout.Wire.
-type Words struct {
+type ServerStream struct {
 	Stream interface {
 		Context() context.Context
 		RecvMsg(m any) error
 		SendMsg(m any) error
 	}
-	// Server is what the server calls itself, Capabilities what both sides understand.
-	Server       string
+	// ServerName is what the server calls itself, Capabilities what both sides understand.
+	ServerName   string
 	Capabilities []kpng.Capability
-	// UnwantedField is a field of what the server says.
-	UnwantedField protowire.Number
-	// AckWithin is how long clients may wait with acknowledging, to do it together.
-	AckWithin time.Duration
+	// RemovedField is a field of what the server says.
+	RemovedField protowire.Number
+	// MaxAckDelay is how long clients may wait with acknowledging, to do it together.
+	MaxAckDelay time.Duration
 
-	heard heard        // the last message
-	acks  []fanout.Ack // in it, not yet returned
+	request    clientMessage // the last message
+	queuedAcks []fanout.Ack  // in it, not yet returned
 }
 
 // Context implements fanout.Wire.
-func (w *Words) Context() context.Context { return w.Stream.Context() }
+func (w *ServerStream) Context() context.Context { return w.Stream.Context() }
 
 // Welcome implements fanout.Wire.
-func (w *Words) Welcome(sendHeld, startOver bool) error {
+func (w *ServerStream) Welcome(sendHeld, startOver bool) error {
 	return w.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
-		Server: w.Server, Capabilities: w.Capabilities, SendDigests: sendHeld, FullSync: startOver, MaxAckDelayNs: uint64(w.AckWithin),
+		Server: w.ServerName, Capabilities: w.Capabilities, SendDigests: sendHeld, FullSync: startOver, MaxAckDelayNs: uint64(w.MaxAckDelay),
 	})}))
 }
 
 // Unwanted implements fanout.Wire.
-func (w *Words) Unwanted(digests []uint64) []byte { return codec.Fixed(w.UnwantedField, digests) }
+func (w *ServerStream) Unwanted(digests []uint64) []byte { return codec.Fixed(w.RemovedField, digests) }
 
 // Send implements fanout.Wire.
-func (w *Words) Send(m *fanout.Message) error {
-	return w.Stream.SendMsg(m.Form(frame))
+func (w *ServerStream) Send(m *fanout.Message) error {
+	return w.Stream.SendMsg(m.Form(newFrame))
 }
 
-func frame(pieces [][]byte) any { return codec.NewFrame(pieces) }
+func newFrame(pieces [][]byte) any { return codec.NewFrame(pieces) }
 
 // Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (w *Words) Receive() (fanout.Heard, error) {
-	for len(w.acks) == 0 {
-		w.heard.forget()
-		err := w.Stream.RecvMsg(&w.heard)
+func (w *ServerStream) Receive() (fanout.Heard, error) {
+	for len(w.queuedAcks) == 0 {
+		w.request.reset()
+		err := w.Stream.RecvMsg(&w.request)
 		switch {
 		case err != nil:
 			return fanout.Heard{}, err
-		case w.heard.hello:
+		case w.request.hello:
 			return fanout.Heard{}, fanout.ErrUnexpected
-		case w.heard.held != nil:
-			return *w.heard.held, nil
+		case w.request.held != nil:
+			return *w.request.held, nil
 		}
-		w.acks = w.heard.acks
+		w.queuedAcks = w.request.acks
 	}
-	ack := &w.acks[0]
-	w.acks = w.acks[1:]
+	ack := &w.queuedAcks[0]
+	w.queuedAcks = w.queuedAcks[1:]
 	return fanout.Heard{Ack: ack}, nil
 }
 
-// First waits for the first message of a stream, but not for ever, and not when the server
+// ReceiveFirst waits for the first message of a stream, but not for ever, and not when the server
 // has ended. The error is one of gRPC's.
-func First[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan struct{}) (in Q, err error) {
+func ReceiveFirst[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan struct{}) (in Q, err error) {
 	type first struct {
 		in  Q
 		err error
@@ -99,7 +99,7 @@ func First[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan
 	case <-timer.C:
 		return in, status.Error(codes.DeadlineExceeded, "there was no hello")
 	case <-ended:
-		return in, Status(context.Canceled)
+		return in, StatusError(context.Canceled)
 	case f := <-heard:
 		if errors.Is(f.err, io.EOF) {
 			return f.in, ErrNoHello()
@@ -125,13 +125,13 @@ func Serve(ctx context.Context, until time.Time, ready, ended <-chan struct{}, f
 	select {
 	case <-ready:
 	case <-ended:
-		return Status(context.Canceled)
+		return StatusError(context.Canceled)
 	case <-ctx.Done():
-		return Status(context.Cause(ctx))
+		return StatusError(context.Cause(ctx))
 	}
 	err := fn(ctx)
 	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
 		err = cause
 	}
-	return Status(err)
+	return StatusError(err)
 }

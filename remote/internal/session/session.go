@@ -22,8 +22,8 @@ import (
 // ErrExpired ends a stream whose peer's permission has ended.
 var ErrExpired = errors.New("session: the permission to watch has expired; authenticate anew")
 
-// Common returns the capabilities that both a client and a server have.
-func Common(client, server []kpng.Capability) (out []kpng.Capability) {
+// CommonCapabilities returns the capabilities that both a client and a server have.
+func CommonCapabilities(client, server []kpng.Capability) (out []kpng.Capability) {
 	for _, c := range server {
 		if slices.Contains(client, c) {
 			out = append(out, c)
@@ -47,17 +47,17 @@ func Peer(h *kpng.Hello, common []kpng.Capability) fanout.Peer {
 // maxErrorText bounds what is kept of a peer's error.
 const maxErrorText = 1024
 
-// Cut returns the beginning of a peer's text, in memory of its own: nobody may fill a
+// Truncate returns the beginning of a peer's text, in memory of its own: nobody may fill a
 // server's memory with what it calls itself.
-func Cut(text string, size int) string {
+func Truncate(text string, size int) string {
 	if len(text) <= size {
 		return text
 	}
 	return strings.Clone(strings.ToValidUTF8(text[:size], ""))
 }
 
-// Status returns the error of gRPC for the end of a stream.
-func Status(err error) error {
+// StatusError returns the error of gRPC for the end of a stream.
+func StatusError(err error) error {
 	code := codes.Unknown
 	switch {
 	case err == nil, errors.Is(err, io.EOF):

@@ -50,7 +50,7 @@ func TestRetry(t *testing.T) {
 				useful, round = true, 3
 			case 31: // of use for a while
 				useful, round, limit = true, 3, minRetry
-				time.Sleep(settled)
+				time.Sleep(minStable)
 			case 40:
 				cancel()
 			}
@@ -83,9 +83,9 @@ func TestStatus(t *testing.T) {
 		fanout.ErrHeldTooMuch: codes.ResourceExhausted, fanout.ErrNotSaid: codes.DeadlineExceeded, fanout.ErrUnexpected: codes.InvalidArgument,
 		status.Error(codes.PermissionDenied, "no"): codes.PermissionDenied, errors.New("else"): codes.Unknown,
 	} {
-		require.Equal(t, want, status.Code(Status(err)), "%v", err)
+		require.Equal(t, want, status.Code(StatusError(err)), "%v", err)
 		if err != nil {
-			require.Equal(t, want, status.Code(Status(fmt.Errorf("wrapped: %w", err))), "%v", err)
+			require.Equal(t, want, status.Code(StatusError(fmt.Errorf("wrapped: %w", err))), "%v", err)
 		}
 	}
 }
@@ -94,18 +94,18 @@ func TestStatus(t *testing.T) {
 func TestTextsArePutToSize(t *testing.T) {
 	long := strings.Repeat("ü", 1000)
 	for n := range 10 {
-		cut := Cut(long, 100+n)
+		cut := Truncate(long, 100+n)
 		require.LessOrEqual(t, len(cut), 100+n)
 		require.GreaterOrEqual(t, len(cut), 99+n-1)
 		require.True(t, utf8.ValidString(cut))
 	}
-	require.Equal(t, "as it is", Cut("as it is", 8))
+	require.Equal(t, "as it is", Truncate("as it is", 8))
 }
 
 // TestOutage: each server and each reason is told once until a server is heard.
 func TestOutage(t *testing.T) {
 	var log strings.Builder
-	o := outage{lost: "Lost", logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+	o := outage{message: "Lost", logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -114,19 +114,19 @@ func TestOutage(t *testing.T) {
 		},
 	}))}
 	gone := status.Error(codes.Unavailable, "gone")
-	o.end(t.Context(), "a") // there was none
+	o.restored(t.Context(), "a") // there was none
 	for range 3 {
-		o.begin(t.Context(), "a", gone)
-		o.begin(t.Context(), "b", gone)
+		o.lost(t.Context(), "a", gone)
+		o.lost(t.Context(), "b", gone)
 	}
-	o.begin(t.Context(), "a", status.Error(codes.Unavailable, "gone for a while"))
-	o.begin(t.Context(), "a", status.Error(codes.PermissionDenied, "no"))
-	o.begin(t.Context(), "b", errors.New("nonsense"))
-	o.begin(t.Context(), "b", errors.New("nonsense"))
-	o.begin(t.Context(), "b", errors.New("more nonsense"))
-	o.end(t.Context(), "b")
-	o.end(t.Context(), "b")
-	o.begin(t.Context(), "a", gone)
+	o.lost(t.Context(), "a", status.Error(codes.Unavailable, "gone for a while"))
+	o.lost(t.Context(), "a", status.Error(codes.PermissionDenied, "no"))
+	o.lost(t.Context(), "b", errors.New("nonsense"))
+	o.lost(t.Context(), "b", errors.New("nonsense"))
+	o.lost(t.Context(), "b", errors.New("more nonsense"))
+	o.restored(t.Context(), "b")
+	o.restored(t.Context(), "b")
+	o.lost(t.Context(), "a", gone)
 	require.Equal(t, `level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
 level=WARN msg=Lost server=b err="rpc error: code = Unavailable desc = gone"
 level=WARN msg=Lost server=a err="rpc error: code = PermissionDenied desc = no"
@@ -137,15 +137,15 @@ level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
 `, log.String())
 }
 
-// dialled is a connection that knows where it leads.
-type dialled struct{ grpc.ClientConnInterface }
+// namedConn is a connection that knows where it leads.
+type namedConn struct{ grpc.ClientConnInterface }
 
-func (dialled) Target() string { return "there:1" }
+func (namedConn) Target() string { return "there:1" }
 
 func TestServersHaveNames(t *testing.T) {
-	servers := []grpc.ClientConnInterface{dialled{}, struct{ grpc.ClientConnInterface }{}}
-	require.Equal(t, "there:1", name(servers, 0))
-	require.Equal(t, "number 2", name(servers, 1))
+	servers := []grpc.ClientConnInterface{namedConn{}, struct{ grpc.ClientConnInterface }{}}
+	require.Equal(t, "there:1", serverName(servers, 0))
+	require.Equal(t, "number 2", serverName(servers, 1))
 }
 
 // TestFieldsAreThoseOfAllProtocols: what clients say is decoded by number.
@@ -153,14 +153,14 @@ func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
 	for _, m := range []proto.Message{&kpng.WatchNodeRequest{}, &kpng.WatchClusterRequest{}} {
 		fields := m.ProtoReflect().Descriptor().Fields()
 		require.Equal(t, 3, fields.Len())
-		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeld: "held_digests", fieldAck: "ack"} {
+		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeldDigests: "held_digests", fieldAck: "ack"} {
 			require.Equal(t, name, fields.ByNumber(number).Name())
 		}
 	}
 	fields := (&kpng.Ack{}).ProtoReflect().Descriptor().Fields()
 	require.Equal(t, 5, fields.Len())
 	for number, name := range map[protowire.Number]protoreflect.Name{
-		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackEarlier: "previous_acks",
+		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackPreviousAcks: "previous_acks",
 	} {
 		require.Equal(t, name, fields.ByNumber(number).Name())
 	}
@@ -169,14 +169,14 @@ func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
 // TestLittleIsKeptOfWhatWasSaid: neither texts nor digests stay with a stream.
 func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
 	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", maxErrorText)}
-	for range maxTogether {
+	for range maxAcksPerMessage {
 		long.PreviousAcks = append(long.PreviousAcks, &kpng.Ack{Error: long.Error})
 	}
-	w := Words{Stream: says(t,
+	w := ServerStream{Stream: newFakeStream(t,
 		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: long}},
 		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: make([]uint64, 1000), Last: true}}},
 	)}
-	for range maxTogether + 1 {
+	for range maxAcksPerMessage + 1 {
 		m, err := w.Receive()
 		require.NoError(t, err)
 		require.Equal(t, long.Error, m.Ack.Error)
@@ -186,8 +186,8 @@ func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
 	require.Len(t, m.Held, 1000)
 	_, err = w.Receive()
 	require.ErrorIs(t, err, io.EOF)
-	require.Nil(t, w.heard.held)
-	for _, a := range w.heard.acks[:cap(w.heard.acks)] {
+	require.Nil(t, w.request.held)
+	for _, a := range w.request.acks[:cap(w.request.acks)] {
 		require.Zero(t, a)
 	}
 }
@@ -199,15 +199,15 @@ func TestAcknowledgementsLeaveNoGarbage(t *testing.T) {
 	b, err := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}})
 	require.NoError(t, err)
 	require.Greater(t, len(b), 1<<19)
-	var h heard
+	var h clientMessage
 	require.Zero(t, testing.AllocsPerRun(10, func() { err = h.DecodeFrame(b) }))
 	require.NoError(t, err)
-	require.Len(t, h.acks, maxTogether+1)
+	require.Len(t, h.acks, maxAcksPerMessage+1)
 }
 
-// says returns a stream on which a client says all of it.
-func says(t *testing.T, all ...proto.Message) *script {
-	s := &script{}
+// newFakeStream returns a stream on which a client says all of it.
+func newFakeStream(t *testing.T, all ...proto.Message) *fakeStream {
+	s := &fakeStream{}
 	for _, m := range all {
 		b, err := proto.Marshal(m)
 		require.NoError(t, err)
@@ -216,9 +216,9 @@ func says(t *testing.T, all ...proto.Message) *script {
 	return s
 }
 
-type script struct{ messages [][]byte }
+type fakeStream struct{ messages [][]byte }
 
-func (s *script) RecvMsg(m any) error {
+func (s *fakeStream) RecvMsg(m any) error {
 	if len(s.messages) == 0 {
 		return io.EOF
 	}
@@ -227,5 +227,5 @@ func (s *script) RecvMsg(m any) error {
 	return m.(codec.Decoder).DecodeFrame(b)
 }
 
-func (s *script) SendMsg(any) error        { return nil }
-func (s *script) Context() context.Context { return context.Background() }
+func (s *fakeStream) SendMsg(any) error        { return nil }
+func (s *fakeStream) Context() context.Context { return context.Background() }
