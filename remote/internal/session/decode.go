@@ -15,23 +15,24 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
 
-// clientMessage is what a client says after its hello: one of the three.
+// A clientMessage is a message that a client sends after its hello. At most one of the
+// fields is set.
 type clientMessage struct {
-	acks  []fanout.Ack // the oldest first; their memory is used again
+	acks  []fanout.Ack // oldest first; the array is reused
 	held  *fanout.Heard
-	hello bool // once more
+	hello bool // a second hello, which is an error
 }
 
-// reset makes room for what is said next.
-func (h *clientMessage) reset() {
-	clear(h.acks) // of their texts, too
-	*h = clientMessage{acks: h.acks[:0]}
+// reset prepares m for the next message and releases the texts of the last one.
+func (m *clientMessage) reset() {
+	clear(m.acks)
+	*m = clientMessage{acks: m.acks[:0]}
 }
 
-// String is for those who trace streams, some time later.
-func (h *clientMessage) String() string { return "what a client says" }
+// String does not print the content: gRPC tracing calls it later, when m has been reused.
+func (m *clientMessage) String() string { return "client message" }
 
-// Fields of what clients say and of Ack. They are the same in all protocols.
+// Field numbers of WatchNodeRequest and WatchClusterRequest, which are the same, and of Ack.
 const (
 	fieldHello       protowire.Number = 1
 	fieldHeldDigests protowire.Number = 2
@@ -44,22 +45,22 @@ const (
 	ackPreviousAcks protowire.Number = 5
 )
 
-// DecodeFrame implements wire.Decoder. Nearly all that thousands of clients say are
-// acknowledgements, of which the library would make an object for each node and update;
-// so they are decoded by hand, as the library does it. The hello of a client that said it
-// before is not looked at, and nor are acknowledgements within earlier ones.
-func (h *clientMessage) DecodeFrame(b []byte) error {
-	h.reset()
+// DecodeFrame implements codec.Decoder. Nearly all messages of clients are
+// acknowledgements, one per node and update, so they are decoded without allocation. The
+// result is that of proto.Unmarshal, except that a second hello and acknowledgements nested
+// in previous_acks are not parsed.
+func (m *clientMessage) DecodeFrame(b []byte) error {
+	m.reset()
 	var ack fanout.Ack
 	var held *kpng.HeldDigests
-	said := protowire.Number(0) // the last of the three counts
+	current := protowire.Number(0) // the last field of the oneof wins
 	err := forEachField(b, func(field protowire.Number, kind protowire.Type, _ uint64, content []byte) error {
 		if kind != protowire.BytesType || field > fieldAck {
 			return nil
 		}
-		if field != said {
-			h.reset()
-			said, ack, held = field, fanout.Ack{}, nil
+		if field != current {
+			m.reset()
+			current, ack, held = field, fanout.Ack{}, nil
 		}
 		switch field {
 		case fieldHeldDigests:
@@ -68,36 +69,38 @@ func (h *clientMessage) DecodeFrame(b []byte) error {
 			}
 			return proto.UnmarshalOptions{Merge: true}.Unmarshal(content, held)
 		case fieldAck:
-			return decodeAck(&ack, content, h.addPreviousAck)
+			return decodeAck(&ack, content, m.addPreviousAck)
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
-		h.reset()
-	case said == fieldHello:
-		h.hello = true
-	case said == fieldHeldDigests:
-		h.held = &fanout.Heard{Held: held.GetDigests(), Last: held.GetLast()}
-	case said == fieldAck:
-		h.acks = append(h.acks, ack)
+		m.reset()
+	case current == fieldHello:
+		m.hello = true
+	case current == fieldHeldDigests:
+		m.held = &fanout.Heard{Held: held.GetDigests(), Last: held.GetLast()}
+	case current == fieldAck:
+		m.acks = append(m.acks, ack)
 	}
 	return err
 }
 
-// addPreviousAck takes in an acknowledgement that is sent together with a later one.
-func (h *clientMessage) addPreviousAck(b []byte) error {
-	var a fanout.Ack
-	err := decodeAck(&a, b, nil)
-	if len(h.acks) < maxAcksPerMessage {
-		h.acks = append(h.acks, a)
+// addPreviousAck decodes an element of Ack.previous_acks.
+func (m *clientMessage) addPreviousAck(b []byte) error {
+	var ack fanout.Ack
+	err := decodeAck(&ack, b, nil)
+	if len(m.acks) < maxAcksPerMessage {
+		m.acks = append(m.acks, ack)
 	}
 	return err
 }
 
-var errNotUTF8 = errors.New("session: ack.error: not UTF-8")
+var errNotUTF8 = errors.New("session: ack.error: invalid UTF-8")
 
-func decodeAck(a *fanout.Ack, b []byte, earlier func([]byte) error) error {
+// decodeAck merges the fields in b into a, and calls previous for each previous
+// acknowledgement if it is not nil.
+func decodeAck(a *fanout.Ack, b []byte, previous func([]byte) error) error {
 	return forEachField(b, func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error {
 		switch {
 		case kind == protowire.VarintType && field == ackRevision:
@@ -110,18 +113,19 @@ func decodeAck(a *fanout.Ack, b []byte, earlier func([]byte) error) error {
 			if !utf8.Valid(content) {
 				return errNotUTF8
 			}
-			a.Error = Truncate(string(content[:min(len(content), maxErrorText+1)]), maxErrorText)
-		case kind == protowire.BytesType && field == ackPreviousAcks && earlier != nil:
-			return earlier(content)
+			a.Error = Truncate(string(content[:min(len(content), MaxErrorText+1)]), MaxErrorText)
+		case kind == protowire.BytesType && field == ackPreviousAcks && previous != nil:
+			return previous(content)
 		}
 		return nil
 	})
 }
 
+// toDuration limits a duration of a client to 24 hours.
 func toDuration(ns uint64) time.Duration { return time.Duration(min(ns, uint64(24*time.Hour))) }
 
-// forEachField calls fn with the fields of a message, until it returns an error: with the number of
-// a varint, or the content of what has bytes.
+// forEachField calls fn for each field of an encoded message until fn returns an error. fn
+// gets the value of a varint, or the content of a length-delimited field.
 func forEachField(b []byte, fn func(field protowire.Number, kind protowire.Type, number uint64, content []byte) error) error {
 	for len(b) > 0 {
 		field, kind, n := protowire.ConsumeTag(b)
