@@ -18,356 +18,363 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// A clientState is what a client knows: what servers have said up to the last commit, and,
-// apart from it, what one has said since. The stream's goroutine writes it, the sink's
-// reads it.
+// A clientState is the client's copy of what servers have sent: the committed state, and
+// the update that the current stream has not committed yet. It implements
+// session.ClientState for the stream's goroutine and reconciler.Source for the sink's.
 type clientState struct {
-	lacks    localsink.Features // set before use
-	complete chan struct{}      // closed with the first commit
+	unsupported localsink.Features // set before use
+	complete    chan struct{}      // closed by the first Commit
+	acks        *session.AckQueue
 
-	// What the stream's goroutine has heard since the last commit.
-	startOver bool
-	services  map[localsink.ServiceName]*heldBase // nil for gone
-	owns      map[localsink.ServiceName]*overlay.Overlay
-	node      *localsink.Node
-	unwanted  []uint64
-	triggered []time.Time
-	revision  uint64 // the revision of the stream's last commit
+	// Owned by the stream's goroutine.
+	pending  pendingUpdate
+	fullSync bool   // the next Commit replaces all Services
+	revision uint64 // of the last Commit of the stream
 
-	mu         sync.Mutex
-	committed  committedState
-	distrusted bool                               // the next stream must start over
-	dirty      map[localsink.ServiceName]struct{} // not yet passed to the feed
-	times      []time.Time                        // when their causes were asked for
-	noticed    time.Time                          // when the first of them was heard of, or zero
-	newer      chan struct{}                      // closed when something is dirty
-	acking     bool                               // there is a stream, and it has begun
-	passed     uint64                             // the revision that the feed stands for
-	acks       *session.AckQueue
-	ackDone    uint64 // the revision that was acknowledged as applied last
+	mu           sync.Mutex // guards the fields below
+	committed    committedState
+	invalid      bool                               // the next stream must start with a full sync
+	changed      map[localsink.ServiceName]struct{} // Services that Refresh must update
+	triggerTimes []time.Time                        // of the changes, at most maxTriggers
+	observed     time.Time                          // of the first of the changes; zero for none
+	newer        chan struct{}                      // closed by the next Commit
+	acking       bool                               // the current stream has had a Commit
+	refreshed    uint64                             // revision of the last Refresh; 0 for none in this stream
+	acked        uint64                             // last revision acknowledged as applied
 }
 
-// committedState is what servers have said up to the last commit.
+// A pendingUpdate is what a stream has received since its last Commit.
+type pendingUpdate struct {
+	services     map[localsink.ServiceName]*heldBase        // nil for removed ones
+	overlays     map[localsink.ServiceName]*overlay.Overlay // nil for removed ones
+	node         *localsink.Node                            // nil if unchanged
+	removed      []uint64                                   // digests
+	triggerTimes []time.Time                                // at most maxTriggers
+}
+
+// committedState is the state of the last Commit.
 type committedState struct {
 	node     *localsink.Node
 	services map[localsink.ServiceName]*heldBase
-	owns     map[localsink.ServiceName]*overlay.Overlay
+	overlays map[localsink.ServiceName]*overlay.Overlay
 	byDigest map[uint64]localsink.ServiceName
-	root     uint64
+	xor      uint64 // of the digests of services
 	revision uint64
 }
 
-// heldBase is the common part of a Service with its digest.
+// A heldBase is a shared base with its digest.
 type heldBase struct {
 	base   *overlay.Base
 	digest uint64
 }
 
+var (
+	_ session.ClientState[*kpng.WatchNodeResponse] = (*clientState)(nil)
+	_ reconciler.Source                            = (*clientState)(nil)
+)
+
 func newClientState(node string) *clientState {
-	m := &clientState{
+	s := &clientState{
 		complete: make(chan struct{}),
-		dirty:    map[localsink.ServiceName]struct{}{},
+		changed:  map[localsink.ServiceName]struct{}{},
 		newer:    make(chan struct{}),
 		acks:     session.NewAckQueue(),
 	}
-	m.committed.node = &localsink.Node{Name: node}
-	m.committed.clear()
-	return m
+	s.committed.node = &localsink.Node{Name: node}
+	s.committed.overlays = map[localsink.ServiceName]*overlay.Overlay{}
+	s.committed.clearServices()
+	return s
 }
 
-func (s *committedState) clear() {
-	s.services = map[localsink.ServiceName]*heldBase{}
-	s.owns = map[localsink.ServiceName]*overlay.Overlay{}
-	s.byDigest = map[uint64]localsink.ServiceName{}
-	s.root = 0
+func (c *committedState) clearServices() {
+	c.services = map[localsink.ServiceName]*heldBase{}
+	c.byDigest = map[uint64]localsink.ServiceName{}
+	c.xor = 0
 }
 
-// set replaces the common part of a Service, nil for none.
-func (s *committedState) set(name localsink.ServiceName, k *heldBase) {
-	if old := s.services[name]; old != nil {
-		s.root ^= old.digest
-		if s.byDigest[old.digest] == name {
-			delete(s.byDigest, old.digest)
+// set replaces the shared base of a Service; nil removes it.
+func (c *committedState) set(name localsink.ServiceName, base *heldBase) {
+	if old := c.services[name]; old != nil {
+		c.xor ^= old.digest
+		if c.byDigest[old.digest] == name {
+			delete(c.byDigest, old.digest)
 		}
 	}
-	if k == nil {
-		delete(s.services, name)
+	if base == nil {
+		delete(c.services, name)
 		return
 	}
-	s.services[name] = k
-	s.root ^= k.digest
-	s.byDigest[k.digest] = name
+	c.services[name] = base
+	c.xor ^= base.digest
+	c.byDigest[base.digest] = name
 }
 
-// HeldXor implements session.Memory.
-func (m *clientState) HeldXor() (root uint64, count uint32) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// Two Services of one digest cannot be told apart by it.
-	if m.distrusted || len(m.committed.byDigest) != len(m.committed.services) {
+// HeldXor implements session.ClientState. If two Services have the same digest, it returns
+// zeros, because the server could not remove one of them by its digest.
+func (s *clientState) HeldXor() (xor uint64, count uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.invalid || len(s.committed.byDigest) != len(s.committed.services) {
 		return 0, 0
 	}
-	return m.committed.root, uint32(len(m.committed.services))
+	return s.committed.xor, uint32(len(s.committed.services))
 }
 
-// HeldDigests implements session.Memory.
-func (m *clientState) HeldDigests() []uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]uint64, 0, len(m.committed.byDigest))
-	for d := range m.committed.byDigest {
-		all = append(all, d)
+// HeldDigests implements session.ClientState.
+func (s *clientState) HeldDigests() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	digests := make([]uint64, 0, len(s.committed.byDigest))
+	for d := range s.committed.byDigest {
+		digests = append(digests, d)
 	}
-	return all
+	return digests
 }
 
-// node_ returns what the node is.
-func (m *clientState) node_() *localsink.Node {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.committed.node
+// node returns the committed properties of the node.
+func (s *clientState) node() *localsink.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.committed.node
 }
 
-// StartStream implements session.Memory.
-func (m *clientState) StartStream(startOver bool) {
-	m.forgetHeard()
-	m.revision = 0
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.startOver = startOver || m.distrusted
-	// What a node has of its own is not resumed: it is little, and comes whole.
-	for name := range m.committed.owns {
-		m.owns[name] = nil
+// StartStream implements session.ClientState.
+func (s *clientState) StartStream(fullSync bool) {
+	s.resetPending()
+	s.revision = 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fullSync = fullSync || s.invalid
+	// Overlays have no digests: each stream sends all of them, and others are removed.
+	for name := range s.committed.overlays {
+		s.pending.overlays[name] = nil
 	}
-	m.acking, m.passed, m.ackDone = false, 0, 0
-	m.acks.Reset()
+	s.acking, s.refreshed, s.acked = false, 0, 0
+	s.acks.Reset()
 }
 
-func (m *clientState) forgetHeard() {
-	m.services = map[localsink.ServiceName]*heldBase{}
-	m.owns = map[localsink.ServiceName]*overlay.Overlay{}
-	m.node, m.unwanted, m.triggered = nil, nil, nil
+func (s *clientState) resetPending() {
+	s.pending = pendingUpdate{
+		services: map[localsink.ServiceName]*heldBase{},
+		overlays: map[localsink.ServiceName]*overlay.Overlay{},
+	}
 }
 
-// Invalidate implements session.Memory. What is programmed stays.
-func (m *clientState) Invalidate() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.distrusted = true
+// Invalidate implements session.ClientState.
+func (s *clientState) Invalidate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.invalid = true
 }
 
-// Apply implements session.Memory.
-func (m *clientState) Apply(in *kpng.WatchNodeResponse) error {
+// maxTriggers bounds the trigger times of a pending update and those waiting for Refresh.
+const maxTriggers = 4096
+
+// Apply implements session.ClientState.
+func (s *clientState) Apply(in *kpng.WatchNodeResponse) error {
 	for _, c := range in.GetServices() {
-		if err := m.hearService(c); err != nil {
+		if err := s.applyService(c); err != nil {
 			return err
 		}
 	}
 	for _, c := range in.GetOverlays() {
 		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
-		own, err := fromOverlay(c)
+		o, err := fromOverlay(c)
 		if err != nil {
-			return fmt.Errorf("own part of Service %s: %w", name, err)
+			return fmt.Errorf("overlay of Service %s: %w", name, err)
 		}
-		m.owns[name] = own
+		s.pending.overlays[name] = o
 	}
 	if in.GetNode() != nil {
 		node, err := fromNode(in.GetNode())
 		if err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
-		m.node = node
+		s.pending.node = node
 	}
-	if m.unwanted = append(m.unwanted, in.GetRemovedDigests()...); len(m.unwanted) > m.size() {
-		return fmt.Errorf("unwanted: %d digests, of %d Services", len(m.unwanted), m.size())
+	s.pending.removed = append(s.pending.removed, in.GetRemovedDigests()...)
+	if removed, held := len(s.pending.removed), s.size(); removed > held {
+		return fmt.Errorf("removed_digests: %d digests for %d held Services", removed, held)
 	}
 	for _, t := range in.GetTriggerTimesUnixNs() {
-		if len(m.triggered) < maxTriggers {
-			m.triggered = append(m.triggered, time.Unix(0, t))
+		if len(s.pending.triggerTimes) < maxTriggers {
+			s.pending.triggerTimes = append(s.pending.triggerTimes, time.Unix(0, t))
 		}
 	}
 	if in.GetCommit() != nil {
 		revision := in.GetCommit().GetRevision()
-		if revision <= m.revision {
-			return fmt.Errorf("commit: revision %d after %d", revision, m.revision)
+		if revision <= s.revision {
+			return fmt.Errorf("commit: revision %d is not greater than %d", revision, s.revision)
 		}
-		m.revision = revision
-		m.commit(revision)
+		s.revision = revision
+		s.commit(revision)
 	}
 	return nil
 }
 
-// maxTriggers bounds how many times wait for a commit, and for the feed.
-const maxTriggers = 4096
-
-// size is the number of Services that there were at the last commit.
-func (m *clientState) size() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.committed.services)
+// size returns the number of committed Services.
+func (s *clientState) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.committed.services)
 }
 
-func (m *clientState) hearService(c *kpng.ServiceChange) error {
+func (s *clientState) applyService(c *kpng.ServiceChange) error {
 	name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
 	switch {
 	case c.GetService() != nil:
-		svc, err := fromService(name, c.GetService())
+		base, err := fromService(name, c.GetService())
 		if err != nil {
 			return fmt.Errorf("Service %s: %w", name, err)
 		}
-		m.services[name] = &heldBase{svc, c.GetDigest()}
+		s.pending.services[name] = &heldBase{base, c.GetDigest()}
 	case c.GetDelta() != nil:
 		delta, err := fromDelta(c.GetDelta())
 		if err != nil {
 			return fmt.Errorf("Service %s: delta: %w", name, err)
 		}
-		old := m.latest(name)
+		old := s.latest(name)
 		if old == nil {
-			return fmt.Errorf("Service %s: a difference from nothing", name)
+			return fmt.Errorf("delta for unknown Service %s", name)
 		}
-		svc, err := old.base.Apply(delta)
+		base, err := old.base.Apply(delta)
 		if err != nil {
 			return err
 		}
-		m.services[name] = &heldBase{svc, c.GetDigest()}
+		s.pending.services[name] = &heldBase{base, c.GetDigest()}
 	default:
-		m.services[name] = nil
+		s.pending.services[name] = nil
 	}
 	return nil
 }
 
-// latest returns the common part of a Service as it was heard last.
-func (m *clientState) latest(name localsink.ServiceName) *heldBase {
-	if k, heard := m.services[name]; heard || m.startOver {
-		return k
+// latest returns the last received shared base of a Service, pending or committed.
+func (s *clientState) latest(name localsink.ServiceName) *heldBase {
+	if base, ok := s.pending.services[name]; ok || s.fullSync {
+		return base
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.committed.services[name]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.committed.services[name]
 }
 
-// commit makes what was heard take effect.
-func (m *clientState) commit(revision uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.startOver {
-		for name := range m.committed.services {
-			m.dirty[name] = struct{}{}
+// commit moves the pending update into the committed state.
+func (s *clientState) commit(revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fullSync {
+		for name := range s.committed.services {
+			s.changed[name] = struct{}{}
 		}
-		owns := m.committed.owns
-		m.committed.clear()
-		m.committed.owns = owns
-		m.startOver, m.distrusted = false, false
+		s.committed.clearServices()
+		s.fullSync, s.invalid = false, false
 	}
-	for _, d := range m.unwanted {
-		if name, ok := m.committed.byDigest[d]; ok {
-			m.committed.set(name, nil)
-			m.dirty[name] = struct{}{}
+	for _, d := range s.pending.removed {
+		if name, ok := s.committed.byDigest[d]; ok {
+			s.committed.set(name, nil)
+			s.changed[name] = struct{}{}
 		}
 	}
-	for name, k := range m.services {
-		m.committed.set(name, k)
-		m.dirty[name] = struct{}{}
+	for name, base := range s.pending.services {
+		s.committed.set(name, base)
+		s.changed[name] = struct{}{}
 	}
-	for name, own := range m.owns {
-		if m.committed.owns[name].Equal(own) {
+	s.commitOverlays()
+	s.commitNode()
+	times := s.pending.triggerTimes
+	s.triggerTimes = append(s.triggerTimes, times[:min(len(times), maxTriggers-len(s.triggerTimes))]...)
+	s.committed.revision, s.acking = revision, true
+	if s.observed.IsZero() && s.isComplete() {
+		s.observed = time.Now()
+	}
+	s.resetPending()
+	close(s.newer)
+	s.newer = make(chan struct{})
+	if !s.isComplete() {
+		close(s.complete)
+	}
+}
+
+func (s *clientState) commitOverlays() {
+	for name, o := range s.pending.overlays {
+		if s.committed.overlays[name].Equal(o) {
 			continue
 		}
-		if m.dirty[name] = struct{}{}; own == nil {
-			delete(m.committed.owns, name)
+		if s.changed[name] = struct{}{}; o == nil {
+			delete(s.committed.overlays, name)
 		} else {
-			m.committed.owns[name] = own
+			s.committed.overlays[name] = o
 		}
-	}
-	if m.node != nil {
-		m.seeNode(m.node)
-	}
-	m.times = append(m.times, m.triggered[:min(len(m.triggered), maxTriggers-len(m.times))]...)
-	m.committed.revision, m.acking = revision, true
-	if m.noticed.IsZero() && m.isComplete() {
-		m.noticed = time.Now()
-	}
-	m.forgetHeard()
-	m.wake()
-	if !m.isComplete() {
-		close(m.complete)
 	}
 }
 
-func (m *clientState) isComplete() bool {
+// commitNode replaces the properties of the node, on which all Services depend.
+func (s *clientState) commitNode() {
+	if s.pending.node == nil || s.pending.node.Equal(s.committed.node) {
+		return
+	}
+	s.committed.node = s.pending.node
+	for name := range s.committed.services {
+		s.changed[name] = struct{}{}
+	}
+}
+
+func (s *clientState) isComplete() bool {
 	select {
-	case <-m.complete:
+	case <-s.complete:
 		return true
 	default:
 		return false
 	}
 }
 
-// seeNode takes in what the node is; all Services depend on it.
-func (m *clientState) seeNode(node *localsink.Node) {
-	if node.Equal(m.committed.node) {
-		return
+// Refresh implements reconciler.Source.
+func (s *clientState) Refresh(t *reconciler.Tracker) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.SetNode(s.committed.node)
+	for _, at := range s.triggerTimes {
+		t.AddTrigger(at)
 	}
-	m.committed.node = node
-	for name := range m.committed.services {
-		m.dirty[name] = struct{}{}
+	if !s.observed.IsZero() {
+		t.Observe(s.observed)
 	}
-}
-
-func (m *clientState) wake() {
-	close(m.newer)
-	m.newer = make(chan struct{})
-}
-
-// Refresh implements feed.Source.
-func (m *clientState) Refresh(f *reconciler.Tracker) <-chan struct{} {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	f.SetNode(m.committed.node)
-	for _, t := range m.times {
-		f.AddTrigger(t)
-	}
-	if !m.noticed.IsZero() {
-		f.Observe(m.noticed)
-	}
-	m.times, m.noticed = nil, time.Time{}
-	if len(m.dirty) > 0 {
-		f.Update(func(tx *reconciler.Tx) {
-			// In order, what is set next is near what was set last.
-			for _, name := range slices.SortedFunc(maps.Keys(m.dirty), localsink.ServiceName.Compare) {
-				k := m.committed.services[name]
-				if k == nil {
+	s.triggerTimes, s.observed = nil, time.Time{}
+	if len(s.changed) > 0 {
+		t.Update(func(tx *reconciler.Tx) {
+			// Sorted keys make consecutive insertions touch neighbouring tree nodes.
+			for _, name := range slices.SortedFunc(maps.Keys(s.changed), localsink.ServiceName.Compare) {
+				base := s.committed.services[name]
+				if base == nil {
 					tx.Delete(name)
 					continue
 				}
-				svc := overlay.Assemble(k.base, m.committed.owns[name], m.committed.node)
-				tx.Set(svc.WithUnsupported(m.lacks))
+				svc := overlay.Assemble(base.base, s.committed.overlays[name], s.committed.node)
+				tx.Set(svc.WithUnsupported(s.unsupported))
 			}
 		})
-		clear(m.dirty)
+		clear(s.changed)
 	}
-	if m.acking {
-		m.passed = m.committed.revision
+	if s.acking {
+		s.refreshed = s.committed.revision
 	}
-	return m.newer
+	return s.newer
 }
 
-// maxErrorText is how much of an error a server is told; it keeps no more.
-const maxErrorText = 1024
-
-// synced is told by the feed what became of the state of the last Refresh.
-func (m *clientState) synced(err error, took time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.acking || m.passed == 0 || err == nil && m.passed == m.ackDone {
+// synced queues an acknowledgement of the last Refresh. It is called after each Sync of the
+// sink. A success is acknowledged once, a failure after each attempt.
+func (s *clientState) synced(err error, duration time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.acking || s.refreshed == 0 || err == nil && s.refreshed == s.acked {
 		return
 	}
-	ack := &kpng.Ack{Revision: m.passed, DurationNs: uint64(took)}
+	ack := &kpng.Ack{Revision: s.refreshed, DurationNs: uint64(duration)}
 	if err != nil {
-		ack.Error = session.Truncate(protoconv.Text(err.Error()), maxErrorText)
-		m.ackDone = 0
+		ack.Error = session.Truncate(protoconv.Text(err.Error()), session.MaxErrorText)
+		s.acked = 0
 	} else {
-		m.ackDone = m.passed
+		s.acked = s.refreshed
 	}
-	m.acks.Add(ack)
+	s.acks.Add(ack)
 }

@@ -25,8 +25,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A fixture is a place where servers run, one after the other, and clients find the
-// present one.
+// A fixture runs a server that can be restarted; its connections lead to the current server.
 type fixture struct {
 	t        *testing.T
 	store    *watchers.Store
@@ -36,20 +35,20 @@ type fixture struct {
 	stop     func()
 	server   *node.Server
 	grpc     *grpc.Server
-	inspect  *grpc.ClientConn // of those who inspect
+	inspect  *grpc.ClientConn // created by inspector
 }
 
 func newFixture(t *testing.T, store *watchers.Store, cfg node.ServerConfig) *fixture {
-	s := &fixture{t: t, store: store, cfg: cfg}
-	s.start()
-	t.Cleanup(func() { s.stop() })
-	return s
+	f := &fixture{t: t, store: store, cfg: cfg}
+	f.start()
+	t.Cleanup(func() { f.stop() })
+	return f
 }
 
-// start runs a new server, which knows nothing of earlier ones.
-func (s *fixture) start() {
-	server, err := node.NewServer(s.store, s.cfg)
-	require.NoError(s.t, err)
+// start runs a new server without the state of earlier ones.
+func (f *fixture) start() {
+	server, err := node.NewServer(f.store, f.cfg)
+	require.NoError(f.t, err)
 	g := grpc.NewServer(node.ServerOption())
 	server.Register(g)
 	server.RegisterInspect(g)
@@ -58,10 +57,10 @@ func (s *fixture) start() {
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Serve(listener) })
 	running.Go(func() { _ = server.Run(ctx) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listener, s.server, s.grpc = listener, server, g
-	s.stop = func() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listener, f.server, f.grpc = listener, server, g
+	f.stop = func() {
 		g.Stop()
 		cancel()
 		running.Wait()
@@ -69,39 +68,39 @@ func (s *fixture) start() {
 	}
 }
 
-// restart kills the server, and starts another.
-func (s *fixture) restart() {
-	s.stop()
-	s.start()
+// restart replaces the server without a graceful stop.
+func (f *fixture) restart() {
+	f.stop()
+	f.start()
 }
 
-func (s *fixture) dial(more ...grpc.DialOption) *grpc.ClientConn {
+func (f *fixture) dial(more ...grpc.DialOption) *grpc.ClientConn {
 	conn, err := grpc.NewClient("passthrough:///site", append(more,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			s.mu.Lock()
-			l := s.listener
-			s.mu.Unlock()
+			f.mu.Lock()
+			l := f.listener
+			f.mu.Unlock()
 			return l.DialContext(ctx)
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))...)
-	require.NoError(s.t, err)
-	s.t.Cleanup(func() { conn.Close() })
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-// listenTCP lets the present server listen on the loopback interface as well.
-func (s *fixture) listenTCP() (address string) {
+// listenTCP serves the current server on a loopback address as well.
+func (f *fixture) listenTCP() (address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(s.t, err)
-	go func() { _ = s.grpc.Serve(listener) }() // ends with the server
+	require.NoError(f.t, err)
+	go func() { _ = f.grpc.Serve(listener) }() // ends with the gRPC server
 	return listener.Addr().String()
 }
 
-// connected returns the names of the nodes that are connected.
-func (s *fixture) connected() (names []string) {
-	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{})
-	require.NoError(s.t, err)
+// connected returns the names of the connected nodes.
+func (f *fixture) connected() (names []string) {
+	list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(f.t.Context(), &kpng.ListNodesRequest{})
+	require.NoError(f.t, err)
 	for _, n := range list.GetNodes() {
 		if n.GetConnected() {
 			names = append(names, n.GetName())
@@ -110,28 +109,28 @@ func (s *fixture) connected() (names []string) {
 	return names
 }
 
-// applied says whether a node has applied all that there is.
-func (s *fixture) applied(node string) bool {
-	list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(s.t.Context(), &kpng.ListNodesRequest{Prefix: node})
-	require.NoError(s.t, err)
+// applied reports whether a node has applied the newest revision.
+func (f *fixture) applied(node string) bool {
+	list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(f.t.Context(), &kpng.ListNodesRequest{Prefix: node})
+	require.NoError(f.t, err)
 	n := list.GetNodes()
 	return len(n) == 1 && n[0].GetConnected() && n[0].GetAppliedRevision() == list.GetRevision()
 }
 
-func (s *fixture) inspector() *grpc.ClientConn {
-	if s.inspect == nil {
-		s.inspect = s.dial()
+func (f *fixture) inspector() *grpc.ClientConn {
+	if f.inspect == nil {
+		f.inspect = f.dial()
 	}
-	return s.inspect
+	return f.inspect
 }
 
-// waitConnected waits until nobody is connected but the given nodes.
-func (s *fixture) waitConnected(but ...string) {
-	s.t.Helper()
-	eventually(s.t, func() bool { return slices.Equal(but, s.connected()) })
+// waitConnected waits until exactly these nodes are connected.
+func (f *fixture) waitConnected(nodes ...string) {
+	f.t.Helper()
+	eventually(f.t, func() bool { return slices.Equal(nodes, f.connected()) })
 }
 
-// A recordingSink is a sink that keeps what it accepted last.
+// A recordingSink keeps the last update.
 type recordingSink struct {
 	mu      sync.Mutex
 	last    *localsink.Update
@@ -141,63 +140,63 @@ type recordingSink struct {
 
 func newRecordingSink() *recordingSink { return &recordingSink{changed: make(chan struct{})} }
 
-func (k *recordingSink) Sync(_ context.Context, u *localsink.Update) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.last = u
-	k.syncs++
-	close(k.changed)
-	k.changed = make(chan struct{})
+func (s *recordingSink) Sync(_ context.Context, u *localsink.Update) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = u
+	s.syncs++
+	close(s.changed)
+	s.changed = make(chan struct{})
 	return nil
 }
 
-func (k *recordingSink) present() (*localsink.Update, <-chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.last, k.changed
+func (s *recordingSink) current() (*localsink.Update, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.changed
 }
 
-// count returns what the keeper has accepted last, and how often.
-func (k *recordingSink) count() (state string, syncs int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return text(k.last), k.syncs
+// count returns the last update as text, and the number of Syncs.
+func (s *recordingSink) count() (state string, syncs int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return text(s.last), s.syncs
 }
 
-// first returns the first state that the keeper accepts.
-func (k *recordingSink) first(t *testing.T) *localsink.Update {
-	return k.waitFor(t, func(*localsink.Update) bool { return true })
+// first waits for an update and returns it.
+func (s *recordingSink) first(t *testing.T) *localsink.Update {
+	return s.waitFor(t, func(*localsink.Update) bool { return true })
 }
 
-// waitContains returns when the keeper has accepted a state that has a word in it.
-func (k *recordingSink) waitContains(t *testing.T, word string) {
-	k.waitFor(t, func(u *localsink.Update) bool { return strings.Contains(text(u), word) })
+// waitContains waits for an update whose text contains a word.
+func (s *recordingSink) waitContains(t *testing.T, word string) {
+	s.waitFor(t, func(u *localsink.Update) bool { return strings.Contains(text(u), word) })
 }
 
-func (k *recordingSink) waitFor(t *testing.T, is func(*localsink.Update) bool) *localsink.Update {
+func (s *recordingSink) waitFor(t *testing.T, condition func(*localsink.Update) bool) *localsink.Update {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		u, changed := k.present()
-		if u != nil && is(u) {
+		u, changed := s.current()
+		if u != nil && condition(u) {
 			return u
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("late; the last was:\n%s", text(u))
+			t.Fatalf("timeout; the last update:\n%s", text(u))
 		}
 	}
 }
 
-// wait returns when the keeper has accepted a state that reads so.
-func (k *recordingSink) wait(t *testing.T, want string) {
+// wait waits for an update whose text equals want.
+func (s *recordingSink) wait(t *testing.T, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		u, changed := k.present()
+		u, changed := s.current()
 		got := ""
 		if u != nil {
 			got = text(u)
@@ -209,23 +208,23 @@ func (k *recordingSink) wait(t *testing.T, want string) {
 		case <-changed:
 		case <-ctx.Done():
 			require.Equal(t, want, got)
-			t.Fatal("late")
+			t.Fatal("timeout")
 		}
 	}
 }
 
 func text(u *localsink.Update) string {
 	if u == nil {
-		return "nothing"
+		return "no update"
 	}
 	var b strings.Builder
 	n := u.Node
 	b.WriteString(strings.Join([]string{n.Name, join(n.IPs), join(n.LocalPods.Networks), join(n.NodePortAddresses), join(n.ServiceNetworks)}, " | "))
-	if len(n.LoopbackNodePorts) > 0 { // the recorded version has none
+	if len(n.LoopbackNodePorts) > 0 { // not in the recording of the first version
 		b.WriteString(" | " + join(n.LoopbackNodePorts))
 	}
 	if n.Deleting {
-		b.WriteString(" | leaving")
+		b.WriteString(" | deleting")
 	}
 	b.WriteString("\n")
 	for svc := range u.All.All() {
@@ -235,20 +234,20 @@ func text(u *localsink.Update) string {
 }
 
 func join[T interface{ String() string }](list []T) string {
-	words := make([]string, len(list))
+	texts := make([]string, len(list))
 	for i := range list {
-		words[i] = list[i].String()
+		texts[i] = list[i].String()
 	}
-	return strings.Join(words, " ")
+	return strings.Join(texts, " ")
 }
 
-// resolve returns what a node must do, computed at once by itself.
+// resolve returns the state of a node as a local Resolver computes it.
 func resolve(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
-	table, err := nodelocal.NewResolver(store, cfg.ForNode(node))
+	resolver, err := nodelocal.NewResolver(store, cfg.ForNode(node))
 	require.NoError(t, err)
-	defer table.Close()
-	table.Refresh()
-	return text(table.FullUpdate())
+	defer resolver.Close()
+	resolver.Refresh()
+	return text(resolver.FullUpdate())
 }
 
 func run(t *testing.T, c *node.Client, sink localsink.Sink) {

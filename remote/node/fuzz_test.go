@@ -199,7 +199,7 @@ func FuzzServer(f *testing.F) {
 	), true)
 	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
 		m := newClientState("n")
-		fd := reconciler.NewTracker(m.node_())
+		fd := reconciler.NewTracker(m.node())
 		m.StartStream(startOver)
 		for len(b) > 0 {
 			one, n := protowire.ConsumeBytes(b)
@@ -231,7 +231,7 @@ func FuzzServer(f *testing.F) {
 			}
 			m.synced(nil, 0)
 			require.Equal(t, len(m.committed.services), fd.FullUpdate().All.Len())
-			root, xor := m.committed.root, uint64(0)
+			root, xor := m.committed.xor, uint64(0)
 			for name, k := range m.committed.services {
 				xor ^= k.digest
 				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest], name)
@@ -332,7 +332,7 @@ func TestEveryFieldTravels(t *testing.T) {
 // TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
 func TestAnAckSaysTheNewest(t *testing.T) {
 	m := newClientState("n")
-	fd := reconciler.NewTracker(m.node_())
+	fd := reconciler.NewTracker(m.node())
 	m.StartStream(true)
 	commit := func(revision uint64) {
 		require.NoError(t, m.Apply(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
