@@ -20,53 +20,56 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// A fakeClient is a node that weighs next to nothing: a connection in memory whose other
-// end speaks just enough HTTP/2 to be a gRPC client that receives and acknowledges. So
-// what a process with a server and thousands of feathers costs is what the server costs.
+// A fakeClient is an in-memory connection with a minimal HTTP/2 and gRPC client that
+// receives and acknowledges updates. Its CPU time and memory are negligible, so that the cost
+// of a process with a server and thousands of fakeClients is that of the server.
 type fakeClient struct {
-	// What each update needs is close together.
+	// The fields that each update needs come first, to share cache lines.
 	group   *fakeClients
 	mu      sync.Mutex
-	out     partial  // what the server has written and was not understood yet
-	data    partial  // the gRPC messages within
-	commits []uint64 // not acknowledged
+	out     partial  // incomplete HTTP/2 frame from the server
+	data    partial  // incomplete gRPC message
+	commits []uint64 // revisions to acknowledge
 	closed  bool
 
-	in    []byte // for the server to read
+	in    []byte // to the server
 	ready sync.Cond
-	ack   []byte // room for an acknowledgement
+	ack   []byte // buffer of flush
 }
 
-// A partial is the beginning of something whose end has not come. Its memory is used again
-// and again by all feathers, so that there is no garbage but the server's.
+// A partial holds the start of a frame or message until the rest arrives. All fakeClients
+// share a pool of buffers, so that only the server produces garbage.
 type partial struct{ b *[]byte }
 
 var partialPool = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
 
-// with returns the rest with more after it.
-func (r *partial) with(more []byte) []byte {
-	if r.b == nil {
+// with returns the held bytes followed by more.
+func (p *partial) with(more []byte) []byte {
+	if p.b == nil {
 		return more
 	}
-	*r.b = append(*r.b, more...)
-	return *r.b
+	*p.b = append(*p.b, more...)
+	return *p.b
 }
 
-// save keeps the end of what with has returned.
-func (r *partial) save(end []byte) {
+// save holds the unprocessed end of the last result of with.
+func (p *partial) save(end []byte) {
 	switch {
-	case len(end) > 0 && r.b == nil:
-		r.b, _ = partialPool.Get().(*[]byte)
-		*r.b = append((*r.b)[:0], end...)
+	case len(end) > 0 && p.b == nil:
+		p.b, _ = partialPool.Get().(*[]byte)
+		*p.b = append((*p.b)[:0], end...)
 	case len(end) > 0:
-		*r.b = append((*r.b)[:0], end...)
-	case r.b != nil:
-		partialPool.Put(r.b)
-		r.b = nil
+		*p.b = append((*p.b)[:0], end...)
+	case p.b != nil:
+		partialPool.Put(p.b)
+		p.b = nil
 	}
 }
 
-// A fakeClients is many feathers.
+// fakeClients is a net.Listener whose connections are fakeClients.
+//
+// down and up count bytes from and to the server; counts is the number of clients that have
+// received a revision.
 type fakeClients struct {
 	size     int
 	down, up atomic.Int64
@@ -86,7 +89,7 @@ func newFakeClients(size int) *fakeClients {
 	}
 }
 
-// Accept, Close and Addr make a flight a net.Listener.
+// Accept implements net.Listener.
 func (f *fakeClients) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.conns:
@@ -101,10 +104,10 @@ func (f *fakeClients) Addr() net.Addr { return fakeAddr{} }
 
 type fakeAddr struct{}
 
-func (fakeAddr) Network() string { return "feather" }
-func (fakeAddr) String() string  { return "feather" }
+func (fakeAddr) Network() string { return "fake" }
+func (fakeAddr) String() string  { return "fake" }
 
-// connect connects one node after the other, and then lets them acknowledge.
+// connect opens all connections and then flushes acknowledgements until Close.
 func (f *fakeClients) connect(name func(int) string) {
 	for i := range f.size {
 		c := &fakeClient{group: f}
@@ -133,7 +136,7 @@ func (f *fakeClients) connect(name func(int) string) {
 	}
 }
 
-// received counts the nodes that have a revision.
+// received counts a client that has received a revision.
 func (f *fakeClients) received(revision uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,7 +146,7 @@ func (f *fakeClients) received(revision uint64) {
 	}
 }
 
-// hello writes what a client says at first.
+// hello writes the HTTP/2 preface, the headers and the hello message.
 func (c *fakeClient) hello(node string) {
 	var b bytes.Buffer
 	b.WriteString(http2.ClientPreface)
@@ -154,13 +157,13 @@ func (c *fakeClient) hello(node string) {
 	h := hpack.NewEncoder(&block)
 	for _, field := range [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", kpng.NodeService_WatchNode_FullMethodName},
-		{":authority", "feather"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+		{":authority", "fake"}, {"content-type", "application/grpc"}, {"te", "trailers"},
 	} {
 		_ = h.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 	}
 	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
 	hello, _ := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-		NodeName: node, Hello: &kpng.Hello{Client: "feather", Capabilities: []kpng.Capability{
+		NodeName: node, Hello: &kpng.Hello{Client: "fake", Capabilities: []kpng.Capability{
 			kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
 		}},
 	}}})
@@ -172,7 +175,7 @@ func grpcMessage(m []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)
 }
 
-// Read gives the server what the node says.
+// Read returns bytes of the client to the server.
 func (c *fakeClient) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,7 +191,7 @@ func (c *fakeClient) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Write takes what the server says, and answers at once.
+// Write processes bytes of the server, and answers at once.
 func (c *fakeClient) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,8 +230,7 @@ func (c *fakeClient) frame(kind http2.FrameType, flags byte, payload []byte) {
 	}
 }
 
-// messages acknowledges the commits among what has come, and returns what is no whole
-// message yet.
+// messages acknowledges the Commits in complete messages and returns the incomplete rest.
 func (c *fakeClient) messages(b []byte) (rest []byte) {
 	for len(b) >= 5 {
 		size := int(binary.BigEndian.Uint32(b[1:]))
@@ -243,10 +245,10 @@ func (c *fakeClient) messages(b []byte) (rest []byte) {
 	return b
 }
 
-// fakeAckDelay is within which time feathers acknowledge, as clients do.
+// fakeAckDelay is the delay of acknowledgements, like the default of servers.
 const fakeAckDelay = 500 * time.Millisecond
 
-// acknowledge keeps a commit, to acknowledge several together.
+// acknowledge queues an acknowledgement, to send several together.
 func (c *fakeClient) acknowledge(revision uint64) {
 	if c.commits = append(c.commits, revision); len(c.commits) >= 32 {
 		c.flush()
@@ -254,27 +256,27 @@ func (c *fakeClient) acknowledge(revision uint64) {
 	c.group.received(revision)
 }
 
-// flush acknowledges what was kept.
+// flush sends the queued acknowledgements in one message.
 func (c *fakeClient) flush() {
 	n := len(c.commits)
 	if n == 0 {
 		return
 	}
-	// As [kpng.WatchNodeRequest] by hand: what the nodes cost is not what is measured.
-	begin := len(c.in)
+	// Encodes a [kpng.WatchNodeRequest] without allocation.
+	start := len(c.in)
 	c.in = append(c.in, 0, 0, 0, byte(http2.FrameData), 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
 	ack := c.ack[:0]
-	var room [32]byte
+	var buffer [32]byte
 	for _, r := range c.commits[:n-1] {
 		ack = protowire.AppendTag(ack, 5, protowire.BytesType)
-		ack = protowire.AppendBytes(ack, appendAck(room[:0], r, 100_000_000))
+		ack = protowire.AppendBytes(ack, appendAck(buffer[:0], r, 100_000_000))
 	}
 	c.ack = appendAck(ack, c.commits[n-1], 0)
 	c.in = protowire.AppendTag(c.in, 3, protowire.BytesType)
 	c.in = protowire.AppendBytes(c.in, c.ack)
-	size := len(c.in) - begin - 9
-	c.in[begin+1], c.in[begin+2] = byte(size>>8), byte(size)
-	binary.BigEndian.PutUint32(c.in[begin+10:], uint32(size-5))
+	size := len(c.in) - start - 9
+	c.in[start+1], c.in[start+2] = byte(size>>8), byte(size)
+	binary.BigEndian.PutUint32(c.in[start+10:], uint32(size-5))
 	c.commits = c.commits[:0]
 	c.ready.Signal()
 }
