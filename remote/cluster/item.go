@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A objectKey names a fact as the protocol does: a slice by its own name only, so that one
-// which moves to another Service is one change.
+// An objectKey identifies an object in the protocol. The key of an EndpointSlice does not
+// contain its Service, so that a slice that moves to another Service is one change.
 type objectKey struct {
 	kind            kpng.ObjectKind
 	namespace, name string
@@ -24,7 +24,7 @@ func (k objectKey) compare(o objectKey) int {
 	return cmp.Or(cmp.Compare(k.kind, o.kind), strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
 }
 
-// String names the object as Problems do.
+// String returns kind and name in the form of Problem.Object.
 func (k objectKey) String() string {
 	kind := map[kpng.ObjectKind]string{
 		kpng.ObjectKind_OBJECT_KIND_NODE: "Node", kpng.ObjectKind_OBJECT_KIND_SERVICE: "Service",
@@ -39,7 +39,8 @@ func (k objectKey) String() string {
 	return kind + " " + k.name
 }
 
-// objectKeyOf returns the key of a fact, and false for what is none.
+// objectKeyOf converts a key of the store. It returns false for keys that are not of
+// objects, such as the mark that the store is synced.
 func objectKeyOf(k watchers.Key) (objectKey, bool) {
 	switch k.Kind {
 	case watchers.KindNode:
@@ -54,22 +55,24 @@ func objectKeyOf(k watchers.Key) (objectKey, bool) {
 	return objectKey{}, false
 }
 
-// hasNames says that a fact has all its names; who makes others makes no sense to anybody.
+// hasNames reports whether a key has exactly the names that its kind requires. Clients
+// reject other keys, so the server does not send them.
 func hasNames(k watchers.Key) bool {
 	namespaced := k.Kind == watchers.KindService || k.Kind == watchers.KindEndpointSlice
 	return k.Name != "" && (k.Namespace != "") == namespaced && (k.Slice != "") == (k.Kind == watchers.KindEndpointSlice)
 }
 
-// An objectItem is a fact as streams are told of it. Whose a slice is depends on its Service,
-// so there may be several items of one value of a fact; they share what is told.
+// An objectItem is one version of an object in the hub. The owner of an EndpointSlice
+// depends on its Service, so several items may exist for one version of a slice; they share
+// its encoding.
 type objectItem struct {
 	key      objectKey
-	sequence uint64
-	owner    string
+	sequence uint64 // unique per server
+	owner    string // see selector.go
 	encoded  *encodedObject
 }
 
-// encodedObject is a fact with its encoding, which is made when somebody is told of it.
+// An encodedObject is an object with its encoding, which is computed when it is first sent.
 type encodedObject struct {
 	object   watchers.Object
 	once     sync.Once
@@ -79,9 +82,9 @@ type encodedObject struct {
 // Sequence implements fanout.Item.
 func (i *objectItem) Sequence() uint64 { return i.sequence }
 
-// For implements fanout.Item.
-func (i *objectItem) For(class string) *fanout.Encoding {
-	if !selects(class, i.owner, i.key.namespace) {
+// For implements fanout.Item. The class of a stream is its selector.
+func (i *objectItem) For(selector string) *fanout.Encoding {
+	if !selects(selector, i.owner, i.key.namespace) {
 		return nil
 	}
 	i.encoded.once.Do(func() { i.encoded.encoding = encode(i.key, i.encoded.object) })

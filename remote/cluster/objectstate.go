@@ -12,148 +12,150 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A objectState is a store that servers have told of: the digests of what they have said up to
-// the last commit, which the store has, and what one has said since. One goroutine uses
-// it.
+// An objectState connects the store of a client to its streams: the digests of the objects
+// in the store, and the update that the current stream has not committed yet. It implements
+// session.ClientState. One goroutine uses it.
 type objectState struct {
 	store *watchers.Store
 	acks  *session.AckQueue
 
-	held    map[objectKey]uint64 // digests, also of facts that this client does not know
-	xor     uint64
-	invalid bool // the next stream must start over
+	held    map[objectKey]uint64 // digests of committed objects, including unknown kinds
+	xor     uint64               // of held
+	invalid bool                 // the next stream must start with a full sync
 
-	fullSync  bool
-	pending   map[objectKey]pendingObject
-	removed   map[uint64]struct{}
-	committed uint64 // the revision of the stream's last commit
+	fullSync bool                        // the next Commit replaces all objects
+	pending  map[objectKey]pendingObject // since the last Commit
+	removed  map[uint64]struct{}         // digests; since the last Commit
+	revision uint64                      // of the last Commit of the stream
 }
 
-// pendingObject is a fact as a server has told of it; the digest is 0 when it is gone.
+// A pendingObject is a received object. digest is 0 if the object is removed.
 type pendingObject struct {
 	digest uint64
-	object watchers.Object // nil when it is gone or not known
+	object watchers.Object // nil if it is removed or of an unknown kind
 }
+
+var _ session.ClientState[*kpng.WatchClusterResponse] = (*objectState)(nil)
 
 func newObjectState(store *watchers.Store) *objectState {
 	return &objectState{store: store, acks: session.NewAckQueue(), held: map[objectKey]uint64{}}
 }
 
-// HeldXor implements session.Memory.
-func (m *objectState) HeldXor() (root uint64, count uint32) {
-	if m.invalid {
+// HeldXor implements session.ClientState.
+func (s *objectState) HeldXor() (xor uint64, count uint32) {
+	if s.invalid {
 		return 0, 0
 	}
-	return m.xor, uint32(len(m.held))
+	return s.xor, uint32(len(s.held))
 }
 
-// HeldDigests implements session.Memory.
-func (m *objectState) HeldDigests() []uint64 {
-	all := make([]uint64, 0, len(m.held))
-	for _, d := range m.held {
-		all = append(all, d)
+// HeldDigests implements session.ClientState.
+func (s *objectState) HeldDigests() []uint64 {
+	digests := make([]uint64, 0, len(s.held))
+	for _, d := range s.held {
+		digests = append(digests, d)
 	}
-	return all
+	return digests
 }
 
-// StartStream implements session.Memory.
-func (m *objectState) StartStream(startOver bool) {
-	m.fullSync, m.committed = startOver, 0
-	m.resetPending()
-	m.acks.Reset()
+// StartStream implements session.ClientState.
+func (s *objectState) StartStream(fullSync bool) {
+	s.fullSync, s.revision = fullSync, 0
+	s.resetPending()
+	s.acks.Reset()
 }
 
-func (m *objectState) resetPending() {
-	m.pending, m.removed = map[objectKey]pendingObject{}, map[uint64]struct{}{}
+func (s *objectState) resetPending() {
+	s.pending, s.removed = map[objectKey]pendingObject{}, map[uint64]struct{}{}
 }
 
-// Invalidate implements session.Memory. The store stays as it is.
-func (m *objectState) Invalidate() { m.invalid = true }
+// Invalidate implements session.ClientState. The store keeps its content.
+func (s *objectState) Invalidate() { s.invalid = true }
 
-// Apply implements session.Memory.
-func (m *objectState) Apply(in *kpng.WatchClusterResponse) error {
+// Apply implements session.ClientState.
+func (s *objectState) Apply(in *kpng.WatchClusterResponse) error {
 	for _, c := range in.GetObjects() {
-		key, fact, err := decode(c)
+		key, object, err := decode(c)
 		if err != nil {
 			return err
 		}
-		m.pending[key] = pendingObject{c.GetDigest(), fact}
+		s.pending[key] = pendingObject{c.GetDigest(), object}
 	}
 	for _, d := range in.GetRemovedDigests() {
-		m.removed[d] = struct{}{}
+		s.removed[d] = struct{}{}
 	}
-	if len(m.removed) > len(m.held) {
-		return fmt.Errorf("unwanted: %d digests, of %d facts", len(m.removed), len(m.held))
+	if len(s.removed) > len(s.held) {
+		return fmt.Errorf("removed_digests: %d digests for %d held objects", len(s.removed), len(s.held))
 	}
 	if in.GetCommit() != nil {
 		revision := in.GetCommit().GetRevision()
-		if revision <= m.committed {
-			return fmt.Errorf("commit: revision %d after %d", revision, m.committed)
+		if revision <= s.revision {
+			return fmt.Errorf("commit: revision %d is not greater than %d", revision, s.revision)
 		}
-		m.committed = revision
-		m.commit(revision)
+		s.revision = revision
+		s.commit(revision)
 	}
 	return nil
 }
 
-// commit makes what was heard take effect, in one transaction.
-func (m *objectState) commit(revision uint64) {
-	began := time.Now()
-	m.store.Update(func(tx *watchers.Tx) {
-		m.deleteRemoved(tx)
-		kept := map[watchers.Key]struct{}{}
-		for key, h := range m.pending {
-			if h.object != nil {
-				kept[tx.Set(h.object)] = struct{}{}
+// commit applies the pending update to the store in one transaction.
+func (s *objectState) commit(revision uint64) {
+	start := time.Now()
+	s.store.Update(func(tx *watchers.Tx) {
+		s.deleteRemoved(tx)
+		set := map[watchers.Key]struct{}{}
+		for key, p := range s.pending {
+			if p.object != nil {
+				set[tx.Set(p.object)] = struct{}{}
 			} else {
-				remove(tx, key)
+				deleteObject(tx, key)
 			}
 		}
-		if m.fullSync {
+		if s.fullSync {
 			tx.RetainAll(func(k watchers.Key) bool {
-				_, ok := kept[k]
+				_, ok := set[k]
 				return ok
 			})
 		}
 		tx.SetSynced()
 	})
-	if m.fullSync {
-		m.held, m.xor = make(map[objectKey]uint64, len(m.pending)), 0
+	if s.fullSync {
+		s.held, s.xor = make(map[objectKey]uint64, len(s.pending)), 0
 	}
-	for key, h := range m.pending {
-		m.setDigest(key, h.digest)
+	for key, p := range s.pending {
+		s.setDigest(key, p.digest)
 	}
-	m.fullSync, m.invalid = false, false
-	m.resetPending()
-	m.acks.Add(&kpng.Ack{Revision: revision, DurationNs: uint64(time.Since(began))})
+	s.fullSync, s.invalid = false, false
+	s.resetPending()
+	s.acks.Add(&kpng.Ack{Revision: revision, DurationNs: uint64(time.Since(start))})
 }
 
-// deleteRemoved removes what the server does not have any more, or has in another form,
-// which was heard.
-func (m *objectState) deleteRemoved(tx *watchers.Tx) {
-	if len(m.removed) == 0 {
+// deleteRemoved deletes the objects that the server does not have. Those that it has in
+// another version are pending.
+func (s *objectState) deleteRemoved(tx *watchers.Tx) {
+	if len(s.removed) == 0 {
 		return
 	}
-	for key, digest := range m.held {
-		if _, gone := m.removed[digest]; !gone {
+	for key, digest := range s.held {
+		if _, ok := s.removed[digest]; !ok {
 			continue
 		}
-		m.setDigest(key, 0)
-		remove(tx, key)
+		s.setDigest(key, 0)
+		deleteObject(tx, key)
 	}
 }
 
-// setDigest notes the digest of a fact, 0 for one that is gone.
-func (m *objectState) setDigest(key objectKey, digest uint64) {
-	m.xor ^= m.held[key] ^ digest
+// setDigest replaces the digest of an object; 0 removes it.
+func (s *objectState) setDigest(key objectKey, digest uint64) {
+	s.xor ^= s.held[key] ^ digest
 	if digest == 0 {
-		delete(m.held, key)
+		delete(s.held, key)
 		return
 	}
-	m.held[key] = digest
+	s.held[key] = digest
 }
 
-func remove(tx *watchers.Tx, key objectKey) {
+func deleteObject(tx *watchers.Tx, key objectKey) {
 	switch key.kind {
 	case kpng.ObjectKind_OBJECT_KIND_SERVICE:
 		tx.DeleteService(watchers.ServiceName{Namespace: key.namespace, Name: key.name})
@@ -165,5 +167,3 @@ func remove(tx *watchers.Tx, key objectKey) {
 		tx.DeleteServiceCIDR(key.name)
 	}
 }
-
-var _ session.ClientState[*kpng.WatchClusterResponse] = (*objectState)(nil)

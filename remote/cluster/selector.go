@@ -13,21 +13,24 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A class is what a stream wants to be told of, as a string: whose Services, and of which
-// namespaces, all when none is named. Streams of one class are sent the same bytes.
+// A selector is a string that describes which objects a stream receives. It is the class of
+// the stream in package fanout: streams with the same selector receive the same bytes.
 //
-//	"*" or an owner, NUL, and "/" namespace "/" namespace ... "/"
+//	selector = ("*" | owner) NUL ["/" namespace "/" namespace ... "/"]
+//
+// "*" selects all owners, and no namespace selects all namespaces. The owner of a Service is
+// the proxy that programs it; an EndpointSlice has the owner of its Service.
 const (
 	selectAllProxies = "*"
-	ownerUnlabelled  = "-" // owner of Services without the label
-	ownerPrefix      = "=" // begins the owner of others
-	ownerAny         = ""  // owner of what no filter keeps from anybody
+	ownerUnlabelled  = "-" // of Services without the label service.kubernetes.io/service-proxy-name
+	ownerPrefix      = "=" // followed by the value of the label
+	ownerAny         = ""  // of objects that every selector includes
 )
 
-// maxNamespaces bounds what a stream may name.
+// maxNamespaces bounds the namespaces in a selector.
 const maxNamespaces = 1000
 
-// ownerOf says whose a Service is, nil for one that is not there.
+// ownerOf returns the owner of a Service; ownerAny for nil, a missing Service.
 func ownerOf(s *watchers.Service) string {
 	switch {
 	case s == nil:
@@ -38,39 +41,39 @@ func ownerOf(s *watchers.Service) string {
 	return ownerPrefix + *s.ProxyName
 }
 
-// selectorOf returns the class that a client asks for. The error names the field that is
-// wrong.
+// selectorOf returns the selector of a client. The error names the invalid field.
 func selectorOf(h *kpng.ClusterHello) (string, error) {
 	owner := ownerUnlabelled
 	switch name := h.GetServiceProxyName(); {
 	case h.GetAllProxies() && name != "":
-		return "", errors.New("hello.service_proxy_name: all proxies are wanted")
+		return "", errors.New("hello.service_proxy_name: must be empty with all_proxies")
 	case h.GetAllProxies():
 		owner = selectAllProxies
 	case name != "":
 		if !validName(name) {
-			return "", fmt.Errorf("hello.service_proxy_name: %q cannot be a label's value", name)
+			return "", fmt.Errorf("hello.service_proxy_name: %q is not a valid label value", name)
 		}
 		owner = ownerPrefix + name
 	}
-	names := slices.Sorted(slices.Values(h.GetNamespaces()))
-	names = slices.Compact(names)
-	if len(names) > maxNamespaces {
-		return "", fmt.Errorf("hello.namespaces: %d are more than %d", len(names), maxNamespaces)
+	namespaces := slices.Sorted(slices.Values(h.GetNamespaces()))
+	namespaces = slices.Compact(namespaces)
+	if len(namespaces) > maxNamespaces {
+		return "", fmt.Errorf("hello.namespaces: has %d entries, at most %d are allowed", len(namespaces), maxNamespaces)
 	}
 	list := ""
-	if len(names) > 0 {
-		for _, n := range names {
+	if len(namespaces) > 0 {
+		for _, n := range namespaces {
 			if !validName(n) {
-				return "", fmt.Errorf("hello.namespaces: %q cannot be a namespace", n)
+				return "", fmt.Errorf("hello.namespaces: %q is not a valid namespace", n)
 			}
 		}
-		list = "/" + strings.Join(names, "/") + "/"
+		list = "/" + strings.Join(namespaces, "/") + "/"
 	}
 	return owner + "\x00" + list, nil
 }
 
-// validName says that a name needs no quotes.
+// validName reports whether s has only characters that label values and namespaces may
+// have, and therefore none of the separators of a selector.
 func validName(s string) bool {
 	ok := func(r rune) bool {
 		return r == '-' || r == '.' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
@@ -78,10 +81,10 @@ func validName(s string) bool {
 	return s != "" && len(s) <= 63 && strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0
 }
 
-// selects says whether streams of a class are told of what an owner has in a namespace;
-// the namespace is empty for what is in none.
-func selects(class, owner, namespace string) bool {
-	who, list, _ := strings.Cut(class, "\x00")
-	return (owner == ownerAny || who == selectAllProxies || who == owner) &&
-		(namespace == "" || list == "" || strings.Contains(list, "/"+namespace+"/"))
+// selects reports whether a selector includes objects with an owner and a namespace, which
+// is empty for objects without one.
+func selects(selector, owner, namespace string) bool {
+	selected, namespaces, _ := strings.Cut(selector, "\x00")
+	return (owner == ownerAny || selected == selectAllProxies || selected == owner) &&
+		(namespace == "" || namespaces == "" || strings.Contains(namespaces, "/"+namespace+"/"))
 }
