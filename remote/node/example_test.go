@@ -37,6 +37,7 @@ func Example() {
 		tx.SetSynced()
 	})
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	var running sync.WaitGroup
 
 	server, err := node.NewServer(store, node.ServerConfig{})

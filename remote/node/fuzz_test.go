@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// sampleBase is a common part with something in every field.
+// sampleBase returns a shared base in which no field is zero.
 func sampleBase() *overlay.Base {
 	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
@@ -71,7 +71,7 @@ func marshal(t require.TestingT, m proto.Message) []byte {
 	return b
 }
 
-// requireSound checks what backends rely on.
+// requireSound checks the guarantees that backends rely on.
 func requireSound(t *testing.T, svc *localsink.Service) {
 	for _, p := range svc.Ports {
 		require.NotEmpty(t, p.Frontends)
@@ -92,8 +92,8 @@ func requireSound(t *testing.T, svc *localsink.Service) {
 	_ = svc.Text()
 }
 
-// FuzzService: whatever bytes come, a Service is refused or is sound on every node, and
-// is read again as it was written.
+// FuzzService checks that a decoded Service is sound on every node and survives another
+// round trip.
 func FuzzService(f *testing.F) {
 	f.Add(marshal(f, toService(sampleBase())))
 	f.Add(marshal(f, &kpng.Service{Ports: []*kpng.Port{{Protocol: 99, RouteLists: []*kpng.RouteList{{}}}}}))
@@ -113,7 +113,7 @@ func FuzzService(f *testing.F) {
 			}
 		}
 		if len(svc.Problems) > len(in.GetProblems()) {
-			return // something was left out
+			return // unsupported parts were left out
 		}
 		again, err := fromService(svc.Name, toService(svc))
 		require.NoError(t, err)
@@ -122,7 +122,7 @@ func FuzzService(f *testing.F) {
 	})
 }
 
-// FuzzDelta: whatever bytes come, a difference is refused or leads to something sound.
+// FuzzDelta checks that a decoded delta, if it applies, leads to a sound Service.
 func FuzzDelta(f *testing.F) {
 	next := sampleBase()
 	next.Ports[0].Endpoints = next.Ports[0].Endpoints[1:]
@@ -145,8 +145,8 @@ func FuzzDelta(f *testing.F) {
 	})
 }
 
-// FuzzOwn: the same for a node's own part.
-func FuzzOwn(f *testing.F) {
+// FuzzOverlay checks that a decoded node overlay leads to a sound Service.
+func FuzzOverlay(f *testing.F) {
 	own := encodeOverlay(sampleBase().Name, sampleOverlay())
 	_, _, n := protowire.ConsumeTag(own)
 	own, _ = protowire.ConsumeBytes(own[n:])
@@ -162,7 +162,7 @@ func FuzzOwn(f *testing.F) {
 	})
 }
 
-// FuzzNode: a node is refused, or read again as it was written.
+// FuzzNode checks that a decoded node survives another round trip.
 func FuzzNode(f *testing.F) {
 	f.Add(marshal(f, toNode(sampleNode())))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -179,10 +179,10 @@ func FuzzNode(f *testing.F) {
 	})
 }
 
-// FuzzServer: whatever a server says, message by message, what the client knows stays
-// consistent, and nothing of a message that makes no sense takes effect.
+// FuzzServer checks that the state of a client stays consistent for any sequence of
+// messages, and that an invalid message has no effect.
 func FuzzServer(f *testing.F) {
-	say := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
+	encode := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
 		for _, m := range messages {
 			b = protowire.AppendBytes(b, marshal(f, m))
 		}
@@ -191,16 +191,16 @@ func FuzzServer(f *testing.F) {
 	change := func(digest uint64, name string) *kpng.ServiceChange {
 		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sampleBase())}}
 	}
-	f.Add(say(
+	f.Add(encode(
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
 		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
 		&kpng.WatchNodeResponse{RemovedDigests: []uint64{1}, TriggerTimesUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
 	), true)
-	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
+	f.Fuzz(func(t *testing.T, b []byte, fullSync bool) {
 		m := newClientState("n")
-		fd := reconciler.NewTracker(m.node())
-		m.StartStream(startOver)
+		tracker := reconciler.NewTracker(m.node())
+		m.StartStream(fullSync)
 		for len(b) > 0 {
 			one, n := protowire.ConsumeBytes(b)
 			if n < 0 {
@@ -216,32 +216,32 @@ func FuzzServer(f *testing.F) {
 				_, after := m.HeldXor()
 				require.Equal(t, before, after)
 				m.Invalidate()
-				root, count := m.HeldXor()
-				require.Zero(t, root)
+				xor, count := m.HeldXor()
+				require.Zero(t, xor)
 				require.Zero(t, count)
 				m.StartStream(false)
 				continue
 			}
-			m.Refresh(fd)
-			if u := fd.Pending(); u != nil {
+			m.Refresh(tracker)
+			if u := tracker.Pending(); u != nil {
 				for svc := range u.All.All() {
 					requireSound(t, svc)
 				}
-				fd.Acknowledge(u)
+				tracker.Acknowledge(u)
 			}
 			m.synced(nil, 0)
-			require.Equal(t, len(m.committed.services), fd.FullUpdate().All.Len())
-			root, xor := m.committed.xor, uint64(0)
+			require.Equal(t, len(m.committed.services), tracker.FullUpdate().All.Len())
+			xor := uint64(0)
 			for name, k := range m.committed.services {
 				xor ^= k.digest
 				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest], name)
 			}
-			require.Equal(t, xor, root)
+			require.Equal(t, xor, m.committed.xor)
 		}
 	})
 }
 
-// FuzzClient: whatever clients say, it is refused or understood as the library does.
+// FuzzClient checks that messages of clients are decoded as proto.Unmarshal does.
 func FuzzClient(f *testing.F) {
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 		NodeName: "n", Unsupported: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
@@ -254,40 +254,40 @@ func FuzzClient(f *testing.F) {
 		PreviousAcks: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.WatchNodeRequest
-		wrong := proto.Unmarshal(b, &in) != nil
+		invalid := proto.Unmarshal(b, &in) != nil
 		common := session.CommonCapabilities(in.GetHello().GetHello().GetCapabilities(), capabilities())
 		require.LessOrEqual(t, len(common), 3)
 		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
 		require.Less(t, fromFeatures(in.GetHello().GetUnsupported()), localsink.Features(1<<11))
-		stream := session.ServerStream{Stream: &repeatingStream{says: b}}
-		if wrong {
+		stream := session.ServerStream{Stream: &repeatingStream{message: b}}
+		if invalid {
 			m, err := stream.Receive()
-			require.True(t, err != nil || m.Ack != nil, "what is ignored need not make sense")
+			require.True(t, err != nil || m.Ack != nil, "ignored fields may be invalid")
 			return
 		}
-		for range 2 { // what was said before is not heard again
+		for range 2 { // the second message contains nothing of the first
 			requireReceives(t, &stream, &in)
 		}
 	})
 }
 
-// A repeatingStream is a stream that says the same twice.
+// A repeatingStream receives the same message twice.
 type repeatingStream struct {
-	says []byte
-	said int
+	message  []byte
+	received int
 }
 
 func (r *repeatingStream) RecvMsg(m any) error {
-	if r.said++; r.said > 2 {
+	if r.received++; r.received > 2 {
 		return io.EOF
 	}
-	return m.(codec.Decoder).DecodeFrame(r.says)
+	return m.(codec.Decoder).DecodeFrame(r.message)
 }
 
 func (r *repeatingStream) SendMsg(any) error        { return nil }
 func (r *repeatingStream) Context() context.Context { return context.Background() }
 
-// requireReceives requires of a stream what the library understands.
+// requireReceives checks that a stream receives the content of a request.
 func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchNodeRequest) {
 	m, err := stream.Receive()
 	require.Equal(t, in.GetHello() == nil && (in.GetHeldDigests() != nil || in.GetAck() != nil), err == nil)
@@ -296,8 +296,8 @@ func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchN
 	case ack == nil:
 		require.Equal(t, fanout.Heard{Held: in.GetHeldDigests().GetDigests(), Last: in.GetHeldDigests().GetLast()}, m)
 	default:
-		earlier := ack.GetPreviousAcks()
-		for i, e := range slices.Concat(earlier[:min(len(earlier), 64)], []*kpng.Ack{ack}) {
+		previous := ack.GetPreviousAcks()
+		for i, e := range slices.Concat(previous[:min(len(previous), 64)], []*kpng.Ack{ack}) {
 			if i > 0 {
 				m, err = stream.Receive()
 			}
@@ -311,8 +311,7 @@ func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchN
 	}
 }
 
-// TestEveryFieldTravels: what one end writes the other reads.
-func TestEveryFieldTravels(t *testing.T) {
+func TestEncodingKeepsEveryField(t *testing.T) {
 	svc, err := fromService(sampleBase().Name, toService(sampleBase()))
 	require.NoError(t, err)
 	require.Equal(t, sampleBase(), svc)
@@ -324,15 +323,16 @@ func TestEveryFieldTravels(t *testing.T) {
 	require.Equal(t, len(features()), len(toFeatures(all)))
 	var in kpng.WatchNodeResponse
 	require.NoError(t, proto.Unmarshal(encodeOverlay(sampleBase().Name, sampleOverlay()), &in))
-	own, err := fromOverlay(in.GetOverlays()[0])
+	o, err := fromOverlay(in.GetOverlays()[0])
 	require.NoError(t, err)
-	require.Equal(t, sampleOverlay(), own)
+	require.Equal(t, sampleOverlay(), o)
 }
 
-// TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
-func TestAnAckSaysTheNewest(t *testing.T) {
+// An acknowledgement has the revision of the last Refresh. A failed update is acknowledged
+// again when it succeeds.
+func TestAcksHaveRefreshedRevision(t *testing.T) {
 	m := newClientState("n")
-	fd := reconciler.NewTracker(m.node())
+	tracker := reconciler.NewTracker(m.node())
 	m.StartStream(true)
 	commit := func(revision uint64) {
 		require.NoError(t, m.Apply(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
@@ -345,24 +345,24 @@ func TestAnAckSaysTheNewest(t *testing.T) {
 	}
 	commit(1)
 	m.synced(nil, 0)
-	require.Nil(t, next(), "the feed has not seen it yet")
-	m.Refresh(fd)
+	require.Nil(t, next(), "not refreshed yet")
+	m.Refresh(tracker)
 	m.synced(context.Canceled, time.Second)
 	require.Equal(t, "context canceled", next().GetError())
 	commit(2)
 	commit(3)
 	m.synced(nil, 0)
-	require.Equal(t, uint64(1), next().GetRevision(), "of what was refreshed")
-	m.Refresh(fd)
+	require.Equal(t, uint64(1), next().GetRevision(), "revisions 2 and 3 are not refreshed yet")
+	m.Refresh(tracker)
 	m.synced(nil, 0)
 	require.Equal(t, uint64(3), next().GetRevision())
 	m.synced(nil, 0)
-	require.Nil(t, next(), "once is enough")
+	require.Nil(t, next(), "already acknowledged")
 	m.StartStream(true)
 	m.synced(nil, 0)
-	require.Nil(t, next(), "that was another stream's")
+	require.Nil(t, next(), "the last Refresh belongs to an earlier stream")
 	commit(1)
-	m.Refresh(fd)
+	m.Refresh(tracker)
 	m.synced(nil, 0)
 	require.Equal(t, uint64(1), next().GetRevision())
 }

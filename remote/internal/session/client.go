@@ -175,7 +175,7 @@ func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterfac
 			return nil, 0, err
 		}
 	}
-	// A client that holds nothing receives everything, whether or not the server says so.
+	// A client that holds no items receives a full sync even without the flag.
 	c.State.StartStream(welcome.GetFullSync() || count == 0)
 	maxDelay = time.Duration(min(welcome.GetMaxAckDelayNs(), uint64(maxAckDelay)))
 	if !slices.Contains(welcome.GetCapabilities(), kpng.Capability_CAPABILITY_ACKNOWLEDGE) {
