@@ -37,7 +37,7 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 	}
 	hello := first.GetHello()
 	if hello == nil {
-		return session.ErrNoHello()
+		return session.NoHelloError()
 	}
 	var until time.Time
 	if c.server.cfg.Authorize != nil {

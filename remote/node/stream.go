@@ -36,7 +36,7 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	hello := first.GetHello()
 	switch {
 	case hello == nil:
-		return session.ErrNoHello()
+		return session.NoHelloError()
 	case hello.GetNodeName() == "":
 		return status.Error(codes.InvalidArgument, "hello.node_name: required")
 	case len(hello.GetNodeName()) > maxNodeName:

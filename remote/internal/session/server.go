@@ -105,14 +105,14 @@ func ReceiveFirst[Q any](receive func() (Q, error), timeout time.Duration, ended
 		return in, StatusError(context.Canceled)
 	case r := <-received:
 		if errors.Is(r.err, io.EOF) {
-			return r.in, ErrNoHello()
+			return r.in, NoHelloError()
 		}
 		return r.in, r.err
 	}
 }
 
-// ErrNoHello returns the status error of a stream that does not start with hello.
-func ErrNoHello() error {
+// NoHelloError returns the status error of a stream that does not start with hello.
+func NoHelloError() error {
 	return status.Error(codes.InvalidArgument, "the first message must be hello")
 }
 
