@@ -1,13 +1,13 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// A node's end of the gRPC endpoint: prints what the node must do, and prints it again
-// whenever that changes.
+// A client of NodeService: prints the desired state of a node, and prints it again after
+// each change.
 //
 //   node index.js --server HOST:PORT --node NAME [--ca FILE] [--token-file FILE] [--once]
 //
-// It needs no generated code: the .proto files are read as they are. How a stream goes
-// is in session.proto; what is in it, in node.proto.
+// It needs no generated code, because it loads the .proto files. session.proto describes the
+// order of messages, node.proto their content.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
   },
 });
 if (!flags.node) {
-  console.error('node-client-js: --node is missing');
+  console.error('node-client-js: --node: required');
   process.exit(2);
 }
 
@@ -44,77 +44,81 @@ function credentials() {
   return grpc.credentials.combineChannelCredentials(tls, token);
 }
 
-const shortest = 100;
-let pause = shortest; // before the next try, in ms; grows while there is no server
+const minPause = 100;
+let pause = minPause; // before the next attempt to connect, in ms; doubles up to 10 s
 
-// What servers have said up to the last commit. It outlives streams: a server is told by
-// digests what is here, and sends the rest.
-const said = { services: new Map(), own: new Map(), node: { name: flags.node, ips: [] } };
+// The state of the last Commit. It survives streams: the client sends the digests of its
+// Services, and the server sends only differences.
+const state = { services: new Map(), overlays: new Map(), node: { name: flags.node, ips: [] } };
 
-// watch is one stream. It calls ended once, with what ended it.
+// newUpdate returns an empty update: what a stream has received since its last Commit.
+const newUpdate = () => ({ services: new Map(), overlays: new Map(), node: null, removedDigests: [] });
+
+// watch runs one stream. It calls ended with the error of the stream, or null.
 function watch(client, ended) {
   const stream = client.watchNode();
-  let startOver = false;
-  let heard = { services: new Map(), own: new Map(), node: null, unwanted: [] }; // since the last commit
-  for (const name of said.own.keys()) heard.own.set(name, null); // comes whole on each stream
-  const digests = () => [...said.services.values()].map((s) => s.digest);
+  let fullSync = false;
+  let update = newUpdate();
+  for (const name of state.overlays.keys()) update.overlays.set(name, null); // each stream sends all overlays
+  const digests = () => [...state.services.values()].map((s) => s.digest);
   stream.write({ hello: {
     nodeName: flags.node,
     hello: {
       client: 'node-client-js', capabilities: ['CAPABILITY_RESUME', 'CAPABILITY_ACKNOWLEDGE'],
-      heldRoot: digests().reduce((root, d) => root ^ BigInt(d), 0n).toString(), heldCount: said.services.size,
+      heldDigestsXor: digests().reduce((xor, d) => xor ^ BigInt(d), 0n).toString(), heldCount: state.services.size,
     },
   } });
   stream.on('data', (message) => {
     if (message.welcome) {
-      startOver = message.welcome.startOver;
-      if (message.welcome.sendHeld) sayHeld(stream, digests());
+      fullSync = message.welcome.fullSync;
+      if (message.welcome.sendDigests) sendHeldDigests(stream, digests());
     }
-    for (const c of message.services) heard.services.set(`${c.namespace}/${c.name}`, c.service ? c : null);
-    for (const o of message.own) heard.own.set(`${o.namespace}/${o.name}`, o);
-    heard.unwanted.push(...message.unwanted);
-    heard.node = message.node ?? heard.node;
+    for (const c of message.services) update.services.set(`${c.namespace}/${c.name}`, c.service ? c : null);
+    for (const o of message.overlays) update.overlays.set(`${o.namespace}/${o.name}`, o);
+    update.removedDigests.push(...message.removedDigests);
+    update.node = message.node ?? update.node;
     if (!message.commit) return;
-    pause = shortest;
-    const begun = process.hrtime.bigint();
-    commit(heard, startOver);
-    const received = [...heard.services.values()].filter(Boolean).length;
-    console.error(`revision ${message.commit.revision}: ${received} Services received, ${said.services.size} held`);
-    startOver = false;
-    heard = { services: new Map(), own: new Map(), node: null, unwanted: [] };
+    pause = minPause;
+    const start = process.hrtime.bigint();
+    commit(update, fullSync);
+    const received = [...update.services.values()].filter(Boolean).length;
+    console.error(`revision ${message.commit.revision}: ${received} Services received, ${state.services.size} held`);
+    fullSync = false;
+    update = newUpdate();
     apply();
-    stream.write({ ack: { revision: message.commit.revision, durationNs: (process.hrtime.bigint() - begun).toString() } });
+    stream.write({ ack: { revision: message.commit.revision, durationNs: (process.hrtime.bigint() - start).toString() } });
     if (flags.once) stream.end();
   });
-  stream.on('error', ended); // end follows, or not
+  stream.on('error', ended); // may be followed by end
   stream.on('end', () => ended(null));
 }
 
-// sayHeld lists digests in messages of a size that every server takes.
-function sayHeld(stream, digests) {
+// sendHeldDigests sends digests in messages of at most 64 KiB.
+function sendHeldDigests(stream, digests) {
   for (let at = 0, last = false; !last; at += 8192) {
     last = at + 8192 >= digests.length;
-    stream.write({ held: { digests: digests.slice(at, at + 8192), last } });
+    stream.write({ heldDigests: { digests: digests.slice(at, at + 8192), last } });
   }
 }
 
-// commit makes what was heard take effect, all at once.
-function commit(heard, startOver) {
-  if (startOver) said.services.clear();
-  const unwanted = new Set(heard.unwanted);
-  for (const [name, s] of said.services) if (unwanted.has(s.digest)) said.services.delete(name);
-  for (const [part, changes] of [[said.services, heard.services], [said.own, heard.own]]) {
-    for (const [name, change] of changes) change ? part.set(name, change) : part.delete(name);
+// commit applies a complete update to the state.
+function commit(update, fullSync) {
+  if (fullSync) state.services.clear();
+  const removed = new Set(update.removedDigests);
+  for (const [name, s] of state.services) if (removed.has(s.digest)) state.services.delete(name);
+  for (const [held, changes] of [[state.services, update.services], [state.overlays, update.overlays]]) {
+    for (const [name, change] of changes) change ? held.set(name, change) : held.delete(name);
   }
-  said.node = heard.node ?? said.node;
+  state.node = update.node ?? state.node;
 }
 
-// apply is where a dataplane would be programmed; a failure goes into ack.error.
+// apply prints the state. A real client programs its dataplane here, and sends the error of
+// a failure in ack.error.
 function apply() {
-  let out = `# node ${said.node.name} [${said.node.ips.map(ip).join(' ')}]${said.node.leaving ? ' leaving' : ''}\n`;
+  let out = `# node ${state.node.name} [${state.node.ips.map(ip).join(' ')}]${state.node.deleting ? ' deleting' : ''}\n`;
   const byName = ([, a], [, b]) => compare(a.namespace, b.namespace) || compare(a.name, b.name);
-  for (const [name, s] of [...said.services].sort(byName)) {
-    out += text(name, assemble(s.service, said.own.get(name), said.node));
+  for (const [name, s] of [...state.services].sort(byName)) {
+    out += text(name, assemble(s.service, state.overlays.get(name), state.node));
   }
   process.stdout.write(out);
 }
@@ -122,14 +126,14 @@ function apply() {
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 const client = new NodeService(flags.server, credentials(), { 'grpc.max_receive_message_length': 64 << 20 });
-(function follow() {
-  let over = false;
+(function connect() {
+  let done = false;
   watch(client, (err) => {
-    if (over) return;
-    over = true;
+    if (done) return;
+    done = true;
     if (flags.once && !err) return client.close();
-    console.error(`lost the server, will try again; Services stay as they are: ${err?.message ?? 'it ended the stream'}`);
-    setTimeout(follow, pause * (0.5 + Math.random() / 2));
+    console.error(`Server unreachable, retrying; Services are kept: ${err?.message ?? 'stream ended'}`);
+    setTimeout(connect, pause * (0.5 + Math.random() / 2));
     pause = Math.min(2 * pause, 10000);
   });
 })();

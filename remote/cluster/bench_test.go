@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// The cluster of the benchmarks: 10,000 Services of 10 endpoints.
+// Size of the benchmarks: 10,000 Services with 10 endpoints each.
 const benchServices, benchEndpoints = 10_000, 10
 
 func processorTime() time.Duration {
@@ -25,17 +25,17 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkRelayOneEndpointChange is one endpoint that changes at the top until a leaf
-// behind a relay has it. Processor time is that of all three together; bytes are those
-// that the leaf gets.
+// BenchmarkRelayOneEndpointChange measures one endpoint change from a root server through a
+// relay to a client. CPU time is that of all three; bytes are those that the client
+// receives.
 func BenchmarkRelayOneEndpointChange(b *testing.B) {
-	source := cluster(benchServices, benchEndpoints)
+	source := newClusterStore(benchServices, benchEndpoints)
 	cfg := ServerConfig{MinInterval: time.Nanosecond}
-	top := newSite(b, source, cfg)
-	middle := newSite(b, follow(b, ClientConfig{AllProxies: true}, top.dial()), cfg)
-	bytes := newCounter()
-	leaf := follow(b, ClientConfig{}, middle.dial(grpc.WithStatsHandler(bytes)))
-	snap := await(b, leaf, "all facts", watchers.Snapshot.Synced)
+	root := newFixture(b, source, cfg)
+	relay := newFixture(b, runClient(b, ClientConfig{AllProxies: true}, root.dial()), cfg)
+	bytes := newByteCounter()
+	leaf := runClient(b, ClientConfig{}, relay.dial(grpc.WithStatsHandler(bytes)))
+	snap := await(b, leaf, "all objects", watchers.Snapshot.Synced)
 	bytes.reset()
 	used := processorTime()
 	i := 0
@@ -51,16 +51,16 @@ func BenchmarkRelayOneEndpointChange(b *testing.B) {
 	b.ReportMetric(float64(bytes.in.Load())/float64(b.N), "B-in/op")
 }
 
-// BenchmarkFirstSync is a client that holds nothing, from its beginning until it holds
-// all; everything was encoded before, as it is once for all clients.
+// BenchmarkFirstSync measures a full sync of a client. All objects have been encoded before,
+// for an earlier client.
 func BenchmarkFirstSync(b *testing.B) {
-	s := newSite(b, cluster(benchServices, benchEndpoints), ServerConfig{})
-	bytes := newCounter()
+	s := newFixture(b, newClusterStore(benchServices, benchEndpoints), ServerConfig{})
+	bytes := newByteCounter()
 	conn := s.dial(grpc.WithStatsHandler(bytes))
 	sync := func() {
 		store := watchers.NewStore()
 		stop := start(b, newClient(b, ClientConfig{}, conn), store)
-		snap := await(b, store, "all facts", watchers.Snapshot.Synced)
+		snap := await(b, store, "all objects", watchers.Snapshot.Synced)
 		require.Equal(b, 2*benchServices+1, snap.Len())
 		stop()
 	}
@@ -74,16 +74,15 @@ func BenchmarkFirstSync(b *testing.B) {
 	b.ReportMetric(float64(bytes.in.Load())/float64(b.N), "B-in/op")
 }
 
-// BenchmarkResume is a client that comes back to another server and holds all but one
-// endpoint.
+// BenchmarkResume measures the resume of a client after one endpoint has changed.
 func BenchmarkResume(b *testing.B) {
-	source := cluster(benchServices, benchEndpoints)
-	s := newSite(b, source, ServerConfig{})
-	bytes := newCounter()
+	source := newClusterStore(benchServices, benchEndpoints)
+	s := newFixture(b, source, ServerConfig{})
+	bytes := newByteCounter()
 	conn := s.dial(grpc.WithStatsHandler(bytes))
 	store, client := watchers.NewStore(), newClient(b, ClientConfig{}, conn)
 	stop := start(b, client, store)
-	snap := await(b, store, "all facts", watchers.Snapshot.Synced)
+	snap := await(b, store, "all objects", watchers.Snapshot.Synced)
 	stop()
 	bytes.reset()
 	i := 0

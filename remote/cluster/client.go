@@ -20,99 +20,101 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A ClientConfig says what a client wants to know, and how it works. The zero value wants
-// what a cluster's ordinary proxy does.
+// A ClientConfig configures a [Client]. The zero value selects the Services of the default
+// proxy in all namespaces.
 type ClientConfig struct {
-	// Namespaces, if there are any, are those whose Services and EndpointSlices are wanted.
+	// Namespaces selects the namespaces of Services and EndpointSlices; empty selects all.
+	// At most 1,000.
 	Namespaces []string
-	// ProxyName is the value of the label service.kubernetes.io/service-proxy-name that the
-	// Services of this proxy have; "" stands for Services without that label.
+	// ProxyName selects the Services with this value of the label
+	// service.kubernetes.io/service-proxy-name; "" selects the Services without the label.
 	ProxyName string
-	// AllProxies takes in the Services of all proxies. ProxyName must be empty then.
+	// AllProxies selects Services whatever the label is. ProxyName must be empty.
 	AllProxies bool
-	// ClientName is what the client calls itself to the server; it is for people.
+	// ClientName identifies the program and its version to the server, for display only.
 	ClientName string
-	// MaxReconnect bounds the time between attempts to reach a server, which grows from
-	// 100 ms, with jitter. Zero means 10 s.
+	// MaxReconnect bounds the pause between attempts to connect, which starts at 100 ms and
+	// doubles, with jitter. 0 means 10 s.
 	MaxReconnect time.Duration
-	// Logger hears what is of interest to operators; nil is silent.
+	// Logger receives lost and restored connections; nil discards them.
 	Logger *slog.Logger
 }
 
-// A Client is a [watchers.Watcher] of what servers say.
+// A Client is a [watchers.Watcher] that receives cluster state from servers.
 type Client struct {
 	cfg     ClientConfig
-	hello   *kpng.ClusterHello // without what all streams begin with
+	hello   *kpng.ClusterHello // without the part that all protocols share
 	servers []grpc.ClientConnInterface
-	mirror  *mirror // of the store of the last Run
-	contact atomic.Pointer[Status]
+	state   *objectState // of the store of the last Run
+	status  atomic.Pointer[Status]
 }
 
-// Status is whether a client hears a server. Facts are as new as a server's while it
-// does, and as old as Since when it does not.
+// Status describes the connection of a client. While Synced is true, the store is as recent
+// as the server's; otherwise it may have been outdated since Since.
 type Status struct {
-	// Synced says that there is a stream, and that the server has said everything on it.
+	// Synced reports whether there is a stream that has delivered the complete state.
 	Synced bool
-	// Since is when that became so: for a client that has never heard any server, when it
-	// was made.
+	// Since is the time of the last change of Synced, or of NewClient.
 	Since time.Time
 }
 
 var _ watchers.Watcher = (*Client)(nil)
 
-// NewClient returns a client of one or more servers, all of one cluster: connections are
-// the caller's, and stay open. When one fails the next is tried. The error names what is
-// wrong.
+// NewClient returns a client of one or more servers of the same cluster. If a server fails,
+// the client continues with the next one. The caller owns the connections and closes them
+// after Run has returned. An error names the invalid field of cfg.
 func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, error) {
 	hello := &kpng.ClusterHello{
 		Namespaces: slices.Clone(cfg.Namespaces), ServiceProxyName: cfg.ProxyName, AllProxies: cfg.AllProxies,
 	}
-	_, err := classOf(hello)
+	_, err := selectorOf(hello)
 	if err != nil {
 		err = fmt.Errorf("Namespaces, ProxyName, AllProxies: %w", err)
 	}
 	if len(servers) == 0 {
-		err = errors.Join(err, errors.New("there is no server"))
+		err = errors.Join(err, errors.New("servers: at least one is required"))
 	}
 	if cfg.MaxReconnect < 0 {
 		err = errors.Join(err, errors.New("MaxReconnect: must not be negative"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("remote: bad ClientConfig: %w", err)
+		return nil, fmt.Errorf("cluster: invalid ClientConfig: %w", err)
 	}
 	cfg.MaxReconnect = cmp.Or(cfg.MaxReconnect, 10*time.Second)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{cfg: cfg, hello: hello, servers: servers}
-	c.setContact(false)
+	c.setSynced(false)
 	return c, nil
 }
 
-// Status returns whether a server is heard now. It may be called from any goroutine.
-func (c *Client) Status() Status { return *c.contact.Load() }
+// Status returns the current status. It may be called concurrently.
+func (c *Client) Status() Status { return *c.status.Load() }
 
-func (c *Client) setContact(heard bool) { c.contact.Store(&Status{Synced: heard, Since: time.Now()}) }
+func (c *Client) setSynced(synced bool) { c.status.Store(&Status{Synced: synced, Since: time.Now()}) }
 
-// Run keeps store in line with what servers say until ctx is done, and then returns nil.
-// The store is synced when a server has said everything. Each update of a server is one
-// transaction; while no server is in reach, or what one says makes no sense, the store
-// keeps what it has. Servers are tried for ever. When Run is called again with the store
-// of the last time, it asks for the difference.
+// Run keeps store equal to the selected state of a server until ctx ends, and then returns
+// nil. It marks the store as synced with the first complete state. Each update of a server
+// is one transaction. The store keeps its content while no server is reachable and after
+// invalid messages; lost connections are retried without limit.
+//
+// Run may be called again after it has returned. With the same store, it resumes and
+// receives only differences.
 func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 	if store == nil {
-		return errors.New("remote: no store")
+		return errors.New("cluster: store: required")
 	}
-	if c.mirror == nil || c.mirror.store != store {
-		c.mirror = newMirror(store)
+	if c.state == nil || c.state.store != store {
+		c.state = newObjectState(store)
 	}
 	type (
-		request = kpng.WatchClusterRequest
-		answer  = kpng.WatchClusterResponse
+		request  = kpng.WatchClusterRequest
+		response = kpng.WatchClusterResponse
 	)
-	client := session.Client[*request, *answer]{
-		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
-		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
+	client := session.Client[*request, *response]{
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *response], error) {
 			return kpng.NewClusterServiceClient(server).WatchCluster(ctx)
 		},
 		Hello: func(h *kpng.Hello) *request {
@@ -121,11 +123,13 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 				AllProxies: c.hello.GetAllProxies(),
 			}}}
 		},
-		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchClusterRequest_Held{Held: h}} },
-		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
-		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; facts stay as they are",
-		Contact: c.setContact,
+		Held: func(h *kpng.HeldDigests) *request {
+			return &request{Message: &kpng.WatchClusterRequest_HeldDigests{HeldDigests: h}}
+		},
+		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
+		State: c.state, Acks: c.state.acks,
+		Logger: c.cfg.Logger, LostMessage: "Server unreachable, retrying; cluster state is kept",
+		OnSynced: c.setSynced,
 	}
 	client.Run(ctx)
 	return nil

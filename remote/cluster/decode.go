@@ -18,37 +18,37 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A decoder makes facts of what a server says: it collects the problems of one object.
+// A decoder converts one message to an object and collects its problems.
 type decoder struct {
 	object   string
 	problems []watchers.Problem
 }
 
-// unknown reports what a newer server may say and this client does not know.
-func (d *decoder) unknown(what, consequence, field string, args ...any) {
+// unsupported adds a problem for a value of a newer server.
+func (d *decoder) unsupported(value, handling, field string, args ...any) {
 	d.problems = append(d.problems, watchers.Problem{
 		Object: d.object, Field: fmt.Sprintf(field, args...),
-		Message: what + " is not known to this client, which is older than its server; " + consequence,
+		Message: value + ": not supported by this version of the client; " + handling,
 	})
 }
 
-// decode reads a change. fact is nil when it is gone, and when this client does not know
-// its kind: then there is a digest to remember. The error is about what no server may
-// say, and names object and field.
-func decode(c *kpng.ObjectChange) (key factKey, fact watchers.Object, err error) {
+// decode parses a change. object is nil if the object is removed or of an unknown kind. An
+// error is about a message that is invalid in every version; it names object and field.
+func decode(c *kpng.ObjectChange) (key objectKey, object watchers.Object, err error) {
 	k := c.GetKey()
-	key = factKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
+	key = objectKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
 	if key.name == "" {
 		return key, nil, fmt.Errorf("%s: key.name: required", key)
 	}
 	d := &decoder{object: key.String()}
-	if fact, err = d.fact(key, c); err != nil {
+	if object, err = d.content(key, c); err != nil {
 		return key, nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return key, fact, nil
+	return key, object, nil
 }
 
-func (d *decoder) fact(key factKey, c *kpng.ObjectChange) (watchers.Object, error) {
+// content parses the object of a change.
+func (d *decoder) content(key objectKey, c *kpng.ObjectChange) (watchers.Object, error) {
 	namespaced, known := true, true
 	switch key.kind {
 	case kpng.ObjectKind_OBJECT_KIND_UNSPECIFIED:
@@ -61,38 +61,38 @@ func (d *decoder) fact(key factKey, c *kpng.ObjectChange) (watchers.Object, erro
 	}
 	switch {
 	case known && namespaced != (key.namespace != ""):
-		return nil, errors.New("key.namespace: required of Services and EndpointSlices, and of no others")
+		return nil, errors.New("key.namespace: required for Services and EndpointSlices, and must be empty for other kinds")
 	case c.GetObject() == nil && (c.GetDigest() == 0 || !known):
 		return nil, nil
 	case c.GetObject() == nil:
-		return nil, errors.New("digest: there is no fact that it could be of")
+		return nil, errors.New("digest: must be 0 for a removed object")
 	case c.GetDigest() == 0:
-		return nil, errors.New("digest: required of what is there")
+		return nil, errors.New("digest: required")
 	}
-	var fact watchers.Object
+	var object watchers.Object
 	var kind kpng.ObjectKind
 	var err error
 	switch in := c.GetObject().(type) {
 	case *kpng.ObjectChange_Service:
 		kind = kpng.ObjectKind_OBJECT_KIND_SERVICE
-		fact, err = d.service(key, in.Service)
+		object, err = d.service(key, in.Service)
 	case *kpng.ObjectChange_EndpointSlice:
 		kind = kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE
-		fact, err = d.slice(key, in.EndpointSlice)
+		object, err = d.slice(key, in.EndpointSlice)
 	case *kpng.ObjectChange_Node:
 		kind = kpng.ObjectKind_OBJECT_KIND_NODE
-		fact, err = d.node(key, in.Node)
+		object, err = d.node(key, in.Node)
 	case *kpng.ObjectChange_ServiceCidr:
 		kind = kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR
-		fact, err = d.serviceCIDR(key, in.ServiceCidr)
+		object, err = d.serviceCIDR(key, in.ServiceCidr)
 	}
 	if kind != key.kind {
-		return nil, fmt.Errorf("fact: is of another kind, %s", kind)
+		return nil, fmt.Errorf("object: has kind %s, which differs from key.kind", kind)
 	}
-	return fact, err
+	return object, err
 }
 
-func (d *decoder) service(key factKey, in *kpng.ServiceObject) (*watchers.Service, error) {
+func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Service, error) {
 	out := &watchers.Service{
 		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
 		HasSourceRanges:        in.GetHasSourceRanges(),
@@ -112,7 +112,7 @@ func (d *decoder) service(key factKey, in *kpng.ServiceObject) (*watchers.Servic
 	if t := in.GetType(); t >= kpng.ServiceType_SERVICE_TYPE_UNSPECIFIED && t <= kpng.ServiceType_SERVICE_TYPE_EXTERNAL_NAME {
 		out.Type = watchers.ServiceType(t)
 	} else {
-		d.unknown(fmt.Sprintf("type %d", t), "taken as ClusterIP", "type")
+		d.unsupported(fmt.Sprintf("type %d", t), "handled as ClusterIP", "type")
 	}
 	var err error
 	if out.ClusterIP, err = optionalAddr(in.GetClusterIp()); err != nil {
@@ -168,17 +168,17 @@ func (d *decoder) servicePorts(in []*kpng.ServiceObjectPort) (out []watchers.Ser
 	return out, nil
 }
 
-// protocol reads the protocol of a port, which is left out when it is not known.
+// protocol parses the protocol of a port. It returns false if the port must be left out.
 func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool) {
 	switch p {
 	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
 		return localsink.Protocol(p), true
 	}
-	d.unknown(fmt.Sprintf("protocol %d", p), "the port is ignored", "ports[%d].protocol", index)
+	d.unsupported(fmt.Sprintf("protocol %d", p), "the port is ignored", "ports[%d].protocol", index)
 	return 0, false
 }
 
-func (d *decoder) slice(key factKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
+func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
 	if in.GetService() == "" {
 		return nil, errors.New("service: required")
 	}
@@ -192,7 +192,7 @@ func (d *decoder) slice(key factKey, in *kpng.EndpointSliceObject) (*watchers.En
 		out.TriggerTime = time.Unix(0, in.GetTriggerTimeUnixNs())
 	}
 	if uint32(out.Family) != in.GetFamily() {
-		d.unknown(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "family")
+		d.unsupported(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "family")
 		out.Problems = d.problems
 		return out, nil
 	}
@@ -218,14 +218,14 @@ func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.
 		return nil, nil
 	}
 	out := make([]watchers.Endpoint, len(in))
-	var last *watchers.Hints // endpoints that follow each other often have the same
+	var last *watchers.Hints // consecutive endpoints often share their hints
 	for i, e := range in {
 		a, err := protoconv.Addr(e.GetAddress())
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("endpoints[%d].address: %w", i, err)
 		case watchers.FamilyOf(a) != family:
-			return nil, fmt.Errorf("endpoints[%d].address: %s is not of the slice's family", i, a)
+			return nil, fmt.Errorf("endpoints[%d].address: %s is not of family IPv%d of the slice", i, a, family)
 		}
 		out[i] = watchers.Endpoint{
 			Addr: a, Node: intern(e.GetNode()), Ready: e.GetReady(), Serving: e.GetServing(), Terminating: e.GetTerminating(),
@@ -240,7 +240,7 @@ func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.
 	return out, nil
 }
 
-func (d *decoder) node(key factKey, in *kpng.NodeObject) (*watchers.Node, error) {
+func (d *decoder) node(key objectKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
 		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
 	}
@@ -254,7 +254,7 @@ func (d *decoder) node(key factKey, in *kpng.NodeObject) (*watchers.Node, error)
 	return out, nil
 }
 
-func (d *decoder) serviceCIDR(key factKey, in *kpng.ServiceCidrObject) (*watchers.ServiceCIDR, error) {
+func (d *decoder) serviceCIDR(key objectKey, in *kpng.ServiceCidrObject) (*watchers.ServiceCIDR, error) {
 	out := &watchers.ServiceCIDR{Name: key.name, Problems: protoconv.FromProblems(in.GetProblems())}
 	var err error
 	if out.Networks, err = protoconv.Prefixes(in.GetNetworks()); err != nil {
@@ -270,7 +270,7 @@ func policy(local bool) watchers.TrafficPolicy {
 	return watchers.PolicyCluster
 }
 
-// family reads a family; all but two are none.
+// family parses an address family; 0 if it is unknown.
 func family(f uint32) watchers.IPFamily {
 	if f == 4 || f == 6 {
 		return watchers.IPFamily(f)
@@ -278,7 +278,7 @@ func family(f uint32) watchers.IPFamily {
 	return 0
 }
 
-// optionalAddr reads an address; nothing is the zero one.
+// optionalAddr parses an address; empty is the zero Addr.
 func optionalAddr(b []byte) (netip.Addr, error) {
 	if len(b) == 0 {
 		return netip.Addr{}, nil
@@ -297,8 +297,8 @@ func fromAddrs(in [][]byte) (out []netip.Addr, err error) {
 	return out, nil
 }
 
-// intern returns s, sharing memory with equal strings: the same few names are in
-// thousands of facts.
+// intern returns s in memory shared with equal strings, because thousands of objects contain
+// the same few names.
 func intern(s string) string {
 	if s == "" {
 		return ""

@@ -1,18 +1,23 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package remote carries the facts of a cluster from a server to watchers, over gRPC; it
-// knows no policy, no Kubernetes client and no node.
+// Package cluster sends the cluster state of a store (Services, EndpointSlices, Nodes and
+// ServiceCIDRs) from a server to clients, over gRPC. It does not depend on Service
+// semantics, on a Kubernetes client or on a node.
 //
-// A [Server] follows a store and tells everybody who asks, of all facts or of those of
-// some namespaces or one proxy. Each fact is encoded once, however many are told.
+// A [Server] follows a store and serves ClusterService. Clients select namespaces and
+// proxies. Each object is encoded once for all clients.
 //
-// A [Client] is a watchers.Watcher: it keeps a store in line with what servers say, and
-// keeps what it knows over any disconnect: whichever server it comes back to sends the
-// difference. A client and a server of one store are a relay.
+// A [Client] is a watchers.Watcher: it keeps a store equal to the server's and keeps its
+// content over disconnects. After a reconnect, to the same or another server, only
+// differences are sent. A client and a server that share a store are a relay.
 //
-// The protocol is in api/kpng/v1alpha1. What a newer server says and a client does not
-// know does no harm: kinds of facts and fields are passed over, and values of fields too,
-// with a Problem of the object where something is missing for it. A relay passes on what
-// it knows itself.
+// The protocol is in api/kpng/v1alpha1. A client ignores unknown kinds of objects and
+// unknown fields of newer servers. Unsupported values of fields are left out and become
+// Problems of the object. A relay forwards only what it supports itself.
+//
+// Files: server.go publishes states and stream.go serves one client; selector.go decides
+// which objects a client receives; item.go holds an object with its encoding; encode.go and
+// decode.go convert objects; client.go is the client and objectstate.go its bookkeeping of
+// digests.
 package cluster

@@ -16,28 +16,28 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// Fields of WatchClusterResponse; facts are encoded as parts of one.
+// Field numbers of WatchClusterResponse. An encoded object is a field of it.
 const (
-	fieldFacts    protowire.Number = 2
-	fieldUnwanted protowire.Number = 3
-	fieldCommit   protowire.Number = 4
+	fieldObjects        protowire.Number = 2
+	fieldRemovedDigests protowire.Number = 3
+	fieldCommit         protowire.Number = 4
 )
 
-// Fields of FactChange and EndpointSliceFact.
+// Field numbers of ObjectChange and of EndpointSliceObject.
 const (
-	fieldKey       protowire.Number = 1
-	fieldDigest    protowire.Number = 2
-	fieldService   protowire.Number = 3
-	fieldSlice     protowire.Number = 4
-	fieldNode      protowire.Number = 5
-	fieldNetworks  protowire.Number = 6
-	fieldTriggered protowire.Number = 6
+	fieldKey         protowire.Number = 1
+	fieldDigest      protowire.Number = 2
+	fieldService     protowire.Number = 3
+	fieldSlice       protowire.Number = 4
+	fieldNode        protowire.Number = 5
+	fieldServiceCIDR protowire.Number = 6
+	fieldTriggerTime protowire.Number = 6
 )
 
-// encode encodes a fact for all who are told of it; nil for what is none. When a slice's
-// change was asked for is no content: it is told, but the digest does not know it.
-func encode(key factKey, fact watchers.Object) *fanout.Encoding {
-	content, triggered, field := contentOf(fact)
+// encode encodes an object for all streams; it returns nil for other types. The digest does
+// not cover the trigger time of a slice, which differs between otherwise equal versions.
+func encode(key objectKey, object watchers.Object) *fanout.Encoding {
+	content, trigger, field := contentOf(object)
 	if field == 0 {
 		return nil
 	}
@@ -48,45 +48,45 @@ func encode(key factKey, fact watchers.Object) *fanout.Encoding {
 	digest := max(d.Sum64(), 1)
 
 	keyPart := protowire.AppendBytes(protowire.AppendTag(nil, fieldKey, protowire.BytesType), name)
-	change := make([]byte, 0, len(keyPart)+len(content)+len(triggered)+24)
+	change := make([]byte, 0, len(keyPart)+len(content)+len(trigger)+24)
 	change = append(change, keyPart...)
 	change = protowire.AppendFixed64(protowire.AppendTag(change, fieldDigest, protowire.Fixed64Type), digest)
 	change = protowire.AppendTag(change, field, protowire.BytesType)
-	change = protowire.AppendVarint(change, uint64(len(content)+len(triggered)))
-	change = append(append(change, content...), triggered...)
-	return &fanout.Encoding{Digest: digest, Whole: asFact(change), Gone: asFact(keyPart)}
+	change = protowire.AppendVarint(change, uint64(len(content)+len(trigger)))
+	change = append(append(change, content...), trigger...)
+	return &fanout.Encoding{Digest: digest, Whole: objectField(change), Gone: objectField(keyPart)}
 }
 
-// asFact returns an encoded FactChange as part of a message.
-func asFact(change []byte) []byte {
+// objectField wraps an encoded ObjectChange in a field of WatchClusterResponse.
+func objectField(change []byte) []byte {
 	b := make([]byte, 0, len(change)+8)
-	return protowire.AppendBytes(protowire.AppendTag(b, fieldFacts, protowire.BytesType), change)
+	return protowire.AppendBytes(protowire.AppendTag(b, fieldObjects, protowire.BytesType), change)
 }
 
 func marshal(m proto.Message) []byte {
-	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails for no UTF-8, which there is none
+	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails only for invalid UTF-8, which protoconv.Text has replaced
 	return b
 }
 
-// contentOf encodes a fact, and apart from it what is no content, and returns the field
-// of FactChange that both are for.
-func contentOf(fact watchers.Object) (content, triggered []byte, field protowire.Number) {
-	switch f := fact.(type) {
+// contentOf encodes an object, with its trigger time separately, and returns the field
+// number of the object in ObjectChange; 0 for other types.
+func contentOf(object watchers.Object) (content, trigger []byte, field protowire.Number) {
+	switch o := object.(type) {
 	case *watchers.Service:
-		return marshal(toService(f)), nil, fieldService
+		return marshal(toService(o)), nil, fieldService
 	case *watchers.EndpointSlice:
-		if !f.TriggerTime.IsZero() {
-			triggered = protowire.AppendTag(nil, fieldTriggered, protowire.Fixed64Type)
-			triggered = protowire.AppendFixed64(triggered, uint64(f.TriggerTime.UnixNano()))
+		if !o.TriggerTime.IsZero() {
+			trigger = protowire.AppendTag(nil, fieldTriggerTime, protowire.Fixed64Type)
+			trigger = protowire.AppendFixed64(trigger, uint64(o.TriggerTime.UnixNano()))
 		}
-		return marshal(toSlice(f)), triggered, fieldSlice
+		return marshal(toSlice(o)), trigger, fieldSlice
 	case *watchers.Node:
 		return marshal(&kpng.NodeObject{
-			Ips: addrs(f.IPs), PodCidrs: networks(f.PodCIDRs), Zone: protoconv.Text(f.Zone), Deleting: f.Deleting,
-			Problems: protoconv.Problems(f.Problems),
+			Ips: addrs(o.IPs), PodCidrs: networks(o.PodCIDRs), Zone: protoconv.Text(o.Zone), Deleting: o.Deleting,
+			Problems: protoconv.Problems(o.Problems),
 		}), nil, fieldNode
 	case *watchers.ServiceCIDR:
-		return marshal(&kpng.ServiceCidrObject{Networks: networks(f.Networks), Problems: protoconv.Problems(f.Problems)}), nil, fieldNetworks
+		return marshal(&kpng.ServiceCidrObject{Networks: networks(o.Networks), Problems: protoconv.Problems(o.Problems)}), nil, fieldServiceCIDR
 	}
 	return nil, nil, 0
 }
@@ -141,7 +141,7 @@ func toSlice(s *watchers.EndpointSlice) *kpng.EndpointSliceObject {
 	for i := range s.Endpoints {
 		in, e := &s.Endpoints[i], &parts[i]
 		if watchers.FamilyOf(in.Addr) != s.Family || in.Addr.Is4In6() {
-			continue // there should be none
+			continue // invalid in a slice
 		}
 		e.Address, e.Node = in.Addr.AsSlice(), protoconv.Text(in.Node)
 		e.Ready, e.Serving, e.Terminating = in.Ready, in.Serving, in.Terminating
@@ -161,7 +161,7 @@ func texts(list []string) []string {
 	return out
 }
 
-// addr writes an address, the zero one as nothing.
+// addr converts an address; the zero Addr becomes empty.
 func addr(a netip.Addr) []byte { return a.Unmap().AsSlice() }
 
 func addrs(list []netip.Addr) [][]byte {
@@ -174,7 +174,7 @@ func addrs(list []netip.Addr) [][]byte {
 	return out
 }
 
-// networks writes those that can be read: facts have no others.
+// networks converts the valid networks.
 func networks(list []netip.Prefix) []*kpng.Network {
 	valid := make([]netip.Prefix, 0, len(list))
 	for _, p := range list {

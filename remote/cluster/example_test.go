@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// relay tells on listener what upstream tells, until ctx is done.
+// relay serves the cluster state of upstream on listener until ctx ends.
 func relay(ctx context.Context, upstream grpc.ClientConnInterface, listener net.Listener) error {
 	store := watchers.NewStore()
 	client, err := cluster.NewClient(cluster.ClientConfig{AllProxies: true}, upstream)
@@ -50,23 +50,23 @@ func Example_relay() {
 		tx.SetSynced()
 	})
 
-	// At the top is a server of facts that somebody brings; here, this program.
-	top, _ := cluster.NewServer(source, cluster.ServerConfig{})
+	// The root server; in a cluster, a watcher fills its store.
+	root, _ := cluster.NewServer(source, cluster.ServerConfig{})
 	g := grpc.NewServer(cluster.ServerOption())
-	top.Register(g)
-	topListener, _ := net.Listen("tcp", "127.0.0.1:0")
-	running.Go(func() { _ = g.Serve(topListener) })
-	running.Go(func() { _ = top.Run(ctx) })
-	toTop, _ := grpc.NewClient(topListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	root.Register(g)
+	rootListener, _ := net.Listen("tcp", "127.0.0.1:0")
+	running.Go(func() { _ = g.Serve(rootListener) })
+	running.Go(func() { _ = root.Run(ctx) })
+	toRoot, _ := grpc.NewClient(rootListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 
 	relayListener, _ := net.Listen("tcp", "127.0.0.1:0")
-	running.Go(func() { _ = relay(ctx, toTop, relayListener) })
+	running.Go(func() { _ = relay(ctx, toRoot, relayListener) })
 	toRelay, _ := grpc.NewClient(relayListener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 
-	// Whoever is behind the relay need not know that it is one.
+	// A client of the relay works like a client of the root server.
 	store := watchers.NewStore()
-	leaf, _ := cluster.NewClient(cluster.ClientConfig{}, toRelay)
-	running.Go(func() { _ = leaf.Run(ctx, store) })
+	client, _ := cluster.NewClient(cluster.ClientConfig{}, toRelay)
+	running.Go(func() { _ = client.Run(ctx, store) })
 	snap := store.Snapshot()
 	for !snap.Synced() {
 		<-snap.Newer()
@@ -79,8 +79,8 @@ func Example_relay() {
 	cancel()
 	g.Stop()
 	running.Wait()
-	toTop.Close()
+	toRoot.Close()
 	toRelay.Close()
-	top.Close()
+	root.Close()
 	// Output: default/web
 }

@@ -16,12 +16,12 @@ import (
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
-// fullFacts returns facts in which no field is zero.
-func fullFacts() []watchers.Object {
+// fullObjects returns an object of each kind in which no field is zero.
+func fullObjects() []watchers.Object {
 	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")
 	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
 	proxy := "mine"
-	problems := []watchers.Problem{{Object: "Service ns/web", Field: "spec", Message: "is odd"}}
+	problems := []watchers.Problem{{Object: "Service ns/web", Field: "spec", Message: "is invalid"}}
 	return []watchers.Object{
 		&watchers.Service{
 			Name: watchers.ServiceName{Namespace: "ns", Name: "web"}, Created: time.Unix(1, 2), Type: watchers.TypeExternalName,
@@ -53,7 +53,7 @@ func fullFacts() []watchers.Object {
 	}
 }
 
-// FuzzRoundTrip: a client makes of a fact what it was.
+// FuzzRoundTrip checks that decoding an encoded object returns an equal object.
 func FuzzRoundTrip(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed, "x")
@@ -63,25 +63,25 @@ func FuzzRoundTrip(f *testing.F) {
 		r := watchertest.NewRandom(seed, 3, 3)
 		svc := r.Service()
 		svc.ProxyName = &label
-		for _, fact := range []watchers.Object{svc, r.Service(), r.EndpointSlice(), r.Node()} {
-			got := roundTrip(t, fact)
-			if s, ok := got.(*watchers.Service); ok && s.ProxyName != nil && fact == watchers.Object(svc) {
-				label := *s.ProxyName // valid
+		for _, object := range []watchers.Object{svc, r.Service(), r.EndpointSlice(), r.Node()} {
+			got := roundTrip(t, object)
+			if s, ok := got.(*watchers.Service); ok && s.ProxyName != nil && object == watchers.Object(svc) {
+				label := *s.ProxyName // with invalid UTF-8 replaced
 				svc.ProxyName = &label
 			}
-			require.Equal(t, text(fact), text(got))
+			require.Equal(t, text(object), text(got))
 		}
 	})
 }
 
-// FuzzDecode: whatever a server says, there is a fact that can be told on, or an error
-// that names the object.
+// FuzzDecode checks that decoding any message returns objects that survive another round trip,
+// or an error that names the object.
 func FuzzDecode(f *testing.F) {
-	for _, fact := range fullFacts() {
-		f.Add(encode(keyOfFact(fact), fact).Whole)
+	for _, object := range fullObjects() {
+		f.Add(encode(keyOfObject(object), object).Whole)
 	}
 	for _, c := range badChanges() {
-		data, err := proto.Marshal(facts(1, c))
+		data, err := proto.Marshal(update(1, c))
 		require.NoError(f, err)
 		f.Add(data)
 	}
@@ -92,19 +92,19 @@ func FuzzDecode(f *testing.F) {
 			return // gRPC ends the stream
 		}
 		for _, c := range m.GetObjects() {
-			key, fact, err := decode(c)
+			key, object, err := decode(c)
 			if err != nil {
 				require.ErrorContains(t, err, key.String()+": ")
 				continue
 			}
-			if fact == nil {
+			if object == nil {
 				continue
 			}
-			require.Equal(t, key, keyOfFact(fact))
-			require.Equal(t, text(fact), text(roundTrip(t, fact)))
+			require.Equal(t, key, keyOfObject(object))
+			require.Equal(t, text(object), text(roundTrip(t, object)))
 		}
-		mirror := newMirror(watchers.NewStore())
-		mirror.Begin(len(data)%2 == 0)
-		_ = mirror.Hear(&m)
+		state := newObjectState(watchers.NewStore())
+		state.StartStream(len(data)%2 == 0)
+		_ = state.Apply(&m)
 	})
 }

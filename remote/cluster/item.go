@@ -13,19 +13,19 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A factKey names a fact as the protocol does: a slice by its own name only, so that one
-// which moves to another Service is one change.
-type factKey struct {
+// An objectKey identifies an object in the protocol. The key of an EndpointSlice does not
+// contain its Service, so that a slice that moves to another Service is one change.
+type objectKey struct {
 	kind            kpng.ObjectKind
 	namespace, name string
 }
 
-func (k factKey) compare(o factKey) int {
+func (k objectKey) compare(o objectKey) int {
 	return cmp.Or(cmp.Compare(k.kind, o.kind), strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
 }
 
-// String names the object as Problems do.
-func (k factKey) String() string {
+// String returns kind and name in the form of Problem.Object.
+func (k objectKey) String() string {
 	kind := map[kpng.ObjectKind]string{
 		kpng.ObjectKind_OBJECT_KIND_NODE: "Node", kpng.ObjectKind_OBJECT_KIND_SERVICE: "Service",
 		kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE: "EndpointSlice", kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR: "ServiceCIDR",
@@ -39,51 +39,54 @@ func (k factKey) String() string {
 	return kind + " " + k.name
 }
 
-// keyOf returns the key of a fact, and false for what is none.
-func keyOf(k watchers.Key) (factKey, bool) {
+// objectKeyOf converts a key of the store. It returns false for keys that are not of
+// objects, such as the mark that the store is synced.
+func objectKeyOf(k watchers.Key) (objectKey, bool) {
 	switch k.Kind {
 	case watchers.KindNode:
-		return factKey{kpng.ObjectKind_OBJECT_KIND_NODE, "", k.Name}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_NODE, "", k.Name}, true
 	case watchers.KindService:
-		return factKey{kpng.ObjectKind_OBJECT_KIND_SERVICE, k.Namespace, k.Name}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE, k.Namespace, k.Name}, true
 	case watchers.KindEndpointSlice:
-		return factKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
 	case watchers.KindServiceCIDR:
-		return factKey{kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, "", k.Name}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, "", k.Name}, true
 	}
-	return factKey{}, false
+	return objectKey{}, false
 }
 
-// named says that a fact has all its names; who makes others makes no sense to anybody.
-func named(k watchers.Key) bool {
+// hasNames reports whether a key has exactly the names that its kind requires. Clients
+// reject other keys, so the server does not send them.
+func hasNames(k watchers.Key) bool {
 	namespaced := k.Kind == watchers.KindService || k.Kind == watchers.KindEndpointSlice
 	return k.Name != "" && (k.Namespace != "") == namespaced && (k.Slice != "") == (k.Kind == watchers.KindEndpointSlice)
 }
 
-// An item is a fact as streams are told of it. Whose a slice is depends on its Service,
-// so there may be several items of one value of a fact; they share what is told.
-type item struct {
-	key      factKey
-	sequence uint64
-	owner    string
-	told     *told
+// An objectItem is one version of an object in the hub. The owner of an EndpointSlice
+// depends on its Service, so several items may exist for one version of a slice; they share
+// its encoding.
+type objectItem struct {
+	key      objectKey
+	sequence uint64 // unique per server
+	owner    string // see selector.go
+	encoded  *encodedObject
 }
 
-// told is a fact with its encoding, which is made when somebody is told of it.
-type told struct {
-	fact     watchers.Object
+// An encodedObject is an object with its encoding, which is computed when it is first sent.
+type encodedObject struct {
+	object   watchers.Object
 	once     sync.Once
 	encoding *fanout.Encoding
 }
 
 // Sequence implements fanout.Item.
-func (i *item) Sequence() uint64 { return i.sequence }
+func (i *objectItem) Sequence() uint64 { return i.sequence }
 
-// For implements fanout.Item.
-func (i *item) For(class string) *fanout.Encoding {
-	if !concerns(class, i.owner, i.key.namespace) {
+// For implements fanout.Item. The class of a stream is its selector.
+func (i *objectItem) For(selector string) *fanout.Encoding {
+	if !selects(selector, i.owner, i.key.namespace) {
 		return nil
 	}
-	i.told.once.Do(func() { i.told.encoding = encode(i.key, i.told.fact) })
-	return i.told.encoding
+	i.encoded.once.Do(func() { i.encoded.encoding = encode(i.key, i.encoded.object) })
+	return i.encoded.encoding
 }

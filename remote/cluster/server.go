@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -20,27 +21,27 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A ServerConfig says how a server works. The zero value is ready for use behind a
-// listener that only friends reach.
+// A ServerConfig configures a [Server]. The zero value authorizes every client; use it only
+// behind a trusted listener.
 type ServerConfig struct {
-	// Authorize says whether the peer of ctx may watch the facts; nil lets everybody. Its
-	// error goes to the peer, and should be one of gRPC's. The time, if it is not zero, is
-	// when the permission ends, and the stream with it.
+	// Authorize returns nil if the peer of ctx may watch the cluster state, and otherwise an
+	// error, usually a gRPC status error, which is sent to the peer. If until is not zero,
+	// the authorization ends then, and the stream with it. A nil func authorizes every peer.
+	// It may be called concurrently.
 	Authorize func(ctx context.Context) (until time.Time, err error)
-	// MinInterval is the least time between two states that clients are told; changes in
-	// between are taken together. Zero means 10 ms, and a change that comes alone does not
-	// wait.
+	// MinInterval is the minimum time between two updates; changes in between are
+	// combined, and a change after a longer pause is sent at once. 0 means 10 ms.
 	MinInterval time.Duration
-	// Limits are what a client may cost.
+	// Limits bound the resources that one client may use.
 	Limits transport.StreamLimits
-	// ServerName is what the server calls itself to its clients; it is for people.
+	// ServerName is sent to clients, for display only.
 	ServerName string
-	// Logger hears what is of interest to operators; nil is silent.
+	// Logger receives the start of the server and, at level debug, streams; nil discards
+	// them.
 	Logger *slog.Logger
 }
 
-// A Server tells the facts of a store. Any number may live in a process, also on one
-// store.
+// A Server streams the objects of a store. Several servers may use one store.
 type Server struct {
 	cfg    ServerConfig
 	reader *diffstore.Reader[watchers.Key, watchers.Object]
@@ -48,24 +49,23 @@ type Server struct {
 	ready  chan struct{} // closed with the first state
 	ended  chan struct{} // closed when Run has ended
 
-	sequence uint64 // only Run touches it
+	sequence uint64 // owned by Run
 }
 
 type (
-	// A state has the revision of the facts in the store beside the items.
-	hub   = fanout.Hub[factKey, diffstore.Revision]
-	state = fanout.State[factKey, diffstore.Revision]
-	batch = fanout.Batch[factKey]
+	// The extra value of a state is the revision of the store.
+	hub   = fanout.Hub[objectKey, diffstore.Revision]
+	state = fanout.State[objectKey, diffstore.Revision]
+	batch = fanout.Batch[objectKey]
 )
 
-// defaultInterval is between two states.
 const defaultInterval = 10 * time.Millisecond
 
-// NewServer returns a server of the facts of store. The error names the field of cfg that
-// is wrong. The server tells nothing before [Server.Run], and must be closed.
+// NewServer returns a server for the objects of store. It serves nothing before
+// [Server.Run]; the caller must close it. An error names the invalid field of cfg.
 func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 	if cfg.MinInterval < 0 {
-		return nil, errors.New("remote: bad ServerConfig: MinInterval: must not be negative")
+		return nil, errors.New("cluster: invalid ServerConfig: MinInterval: must not be negative")
 	}
 	cfg.MinInterval = cmp.Or(cfg.MinInterval, defaultInterval)
 	if cfg.Logger == nil {
@@ -74,117 +74,121 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 	return &Server{
 		cfg:    cfg,
 		reader: store.Reader(),
-		hub:    fanout.New(factKey.compare, end, fanout.Limits(cfg.Limits)),
+		hub:    fanout.New(objectKey.compare, encodeEnd, fanout.Limits(cfg.Limits)),
 		ready:  make(chan struct{}),
 		ended:  make(chan struct{}),
 	}, nil
 }
 
-// end encodes what ends an update.
-func end(_, new *state) []byte {
+// encodeEnd encodes the Commit that ends an update.
+func encodeEnd(_, new *state) []byte {
 	return codec.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
 }
 
-// Close lets go of the store.
-func (s *Server) Close() { s.reader.Close() }
-
-// ServerOption is what a gRPC server must be made with that a [Server] or its like is
-// registered with: it lets one encoding reach many streams. Interceptors see other types
-// than the protocol's in SendMsg and RecvMsg of these streams. Other services are not
-// affected.
-func ServerOption() grpc.ServerOption { return codec.ServerOption() }
-
-// Register registers the service that clients watch.
-func (s *Server) Register(r grpc.ServiceRegistrar) {
-	kpng.RegisterClusterServiceServer(r, clusterService{s: s})
+// Close releases the store. It must not be called before Run has returned.
+func (s *Server) Close() error {
+	s.reader.Close()
+	return nil
 }
 
-// Ready returns a channel that is closed when the facts are complete and clients are told.
+// ServerOption returns an option that a gRPC server needs if a [Server] is registered with
+// it. The option lets many streams send the same encoded message. Interceptors of these
+// streams see types in SendMsg and RecvMsg that are not those of the protocol; other
+// services are not affected.
+func ServerOption() grpc.ServerOption { return codec.ServerOption() }
+
+// Register registers ClusterService.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	kpng.RegisterClusterServiceServer(r, clusterService{server: s})
+}
+
+// Ready returns a channel that is closed when the store is synced and the server starts to
+// send updates.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Run follows the store until ctx is done; then it ends all streams and returns nil.
-// Clients hear nothing before the facts are complete. It is called once.
+// Run follows the store until ctx ends; then it ends all streams and returns nil. Streams
+// receive nothing until the store is synced. Run must be called at most once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.ended)
 	s.hub.Follow(ctx, s.cfg.MinInterval, func() <-chan struct{} {
 		now, changes := s.reader.Pending()
-		facts := watchers.Snapshot{Snapshot: now}
-		if !facts.Synced() {
-			return facts.Newer()
+		snapshot := watchers.Snapshot{Snapshot: now}
+		if !snapshot.Synced() {
+			return snapshot.Newer()
 		}
 		first := s.hub.State().Revision == 0
-		if changed := s.changed(facts, changes); first || len(changed) > 0 {
-			s.publish(facts, changed)
+		if changed := s.changedObjects(snapshot, changes); first || len(changed) > 0 {
+			s.publish(snapshot, changed)
 		}
 		s.reader.Acknowledge(now)
 		if first {
 			close(s.ready)
-			s.cfg.Logger.InfoContext(ctx, "The facts are complete and told to clients", "facts", s.hub.State().Items.Len())
+			s.cfg.Logger.InfoContext(ctx, "Cluster state complete, serving clients", "objects", s.hub.State().Items.Len())
 		}
-		return facts.Newer()
+		return snapshot.Newer()
 	})
 	return nil
 }
 
-// changed returns the facts that streams may have to be told, nil for those that are
-// gone.
-func (s *Server) changed(facts watchers.Snapshot, changes func(func(diffstore.Change[watchers.Key, watchers.Object]) bool)) map[factKey]watchers.Object {
-	out := map[factKey]watchers.Object{}
+// changedObjects returns the objects whose items may change, nil for deleted ones.
+func (s *Server) changedObjects(snapshot watchers.Snapshot, changes iter.Seq[diffstore.Change[watchers.Key, watchers.Object]]) map[objectKey]watchers.Object {
+	changed := map[objectKey]watchers.Object{}
 	for c := range changes {
-		key, ok := keyOf(c.Key)
+		key, ok := objectKeyOf(c.Key)
 		switch {
-		case !ok || !named(c.Key):
+		case !ok || !hasNames(c.Key):
 		case !c.Deleted:
-			out[key] = c.Value
-		case out[key] == nil: // or else a slice has moved
-			out[key] = nil
+			changed[key] = c.Value
+		case changed[key] == nil: // otherwise a slice has moved to another Service
+			changed[key] = nil
 		}
 	}
-	// Whose a slice is depends on its Service.
-	for key := range out {
+	// The owner of a slice is that of its Service.
+	for key := range changed {
 		if key.kind != kpng.ObjectKind_OBJECT_KIND_SERVICE {
 			continue
 		}
-		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, everybody
+		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, ownerAny
 		if old := s.item(key); old != nil {
 			owner = old.owner
 		}
-		if ownerOf(facts.Service(name)) == owner {
+		if ownerOf(snapshot.Service(name)) == owner {
 			continue
 		}
-		for slice := range facts.EndpointSlices(name) {
-			out[factKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
+		for slice := range snapshot.EndpointSlices(name) {
+			changed[objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
 		}
 	}
-	return out
+	return changed
 }
 
-// item returns what streams are told of a fact at present, or nil.
-func (s *Server) item(key factKey) *item {
+// item returns the published item of an object; nil if there is none.
+func (s *Server) item(key objectKey) *objectItem {
 	i, _ := s.hub.State().Items.Get(key)
-	it, _ := i.(*item)
-	return it
+	item, _ := i.(*objectItem)
+	return item
 }
 
-func (s *Server) publish(facts watchers.Snapshot, changed map[factKey]watchers.Object) {
-	s.hub.Update(facts.Revision(), func(tx *diffstore.Tx[factKey, fanout.Item]) {
-		for key, fact := range changed {
-			if fact == nil {
+// publish makes a new state.
+func (s *Server) publish(snapshot watchers.Snapshot, changed map[objectKey]watchers.Object) {
+	s.hub.Update(snapshot.Revision(), func(tx *diffstore.Tx[objectKey, fanout.Item]) {
+		for key, object := range changed {
+			if object == nil {
 				tx.Delete(key)
 				continue
 			}
 			s.sequence++
-			it := &item{key: key, sequence: s.sequence, owner: everybody, told: &told{fact: fact}}
-			switch f := fact.(type) {
+			item := &objectItem{key: key, sequence: s.sequence, owner: ownerAny, encoded: &encodedObject{object: object}}
+			switch o := object.(type) {
 			case *watchers.Service:
-				it.owner = ownerOf(f)
+				item.owner = ownerOf(o)
 			case *watchers.EndpointSlice:
-				it.owner = ownerOf(facts.Service(f.Service))
+				item.owner = ownerOf(snapshot.Service(o.Service))
 			}
-			if old := s.item(key); old != nil && old.told.fact == fact {
-				it.told = old.told
+			if old := s.item(key); old != nil && old.encoded.object == object {
+				item.encoded = old.encoded
 			}
-			tx.Set(key, it)
+			tx.Set(key, item)
 		}
 	})
 }

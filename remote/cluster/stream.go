@@ -16,70 +16,70 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// capabilities are those of this package's servers and clients. There are no differences
-// between two values of a fact: a slice is small.
+// capabilities returns those of this package's servers and clients. There are no deltas,
+// because objects are small.
 func capabilities() []kpng.Capability {
 	return []kpng.Capability{kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE}
 }
 
-// clusterService implements the service that clients watch.
+// clusterService implements ClusterService.
 type clusterService struct {
 	kpng.UnimplementedClusterServiceServer
-	s *Server
+	server *Server
 }
 
-// WatchCluster serves one client's stream.
+// WatchCluster implements ClusterService.
 func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchClusterServer) error {
 	ctx := grpcStream.Context()
-	first, err := session.First(grpcStream.Recv, c.s.hub.Limits().HelloTimeout, c.s.ended)
+	first, err := session.ReceiveFirst(grpcStream.Recv, c.server.hub.Limits().HelloTimeout, c.server.ended)
 	if err != nil {
 		return err
 	}
 	hello := first.GetHello()
 	if hello == nil {
-		return session.ErrNoHello()
+		return session.NoHelloError()
 	}
 	var until time.Time
-	if c.s.cfg.Authorize != nil {
-		if until, err = c.s.cfg.Authorize(ctx); err != nil {
+	if c.server.cfg.Authorize != nil {
+		if until, err = c.server.cfg.Authorize(ctx); err != nil {
 			return err
 		}
 	}
-	class, err := classOf(hello)
+	selector, err := selectorOf(hello)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	return session.Serve(ctx, until, c.s.ready, c.s.ended, func(ctx context.Context) error {
-		common := session.Common(hello.GetHello().GetCapabilities(), capabilities())
-		log := c.s.cfg.Logger.With("client", session.Cut(hello.GetHello().GetClient(), maxClient))
+	return session.Serve(ctx, until, c.server.ready, c.server.ended, func(ctx context.Context) error {
+		common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
+		log := c.server.cfg.Logger.With("client", session.Truncate(hello.GetHello().GetClient(), maxClientName))
 		if p, ok := peer.FromContext(ctx); ok {
 			log = log.With("peer", p.Addr.String())
 		}
-		log.DebugContext(ctx, "A client watches the facts")
-		err := c.s.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
-			Words: session.Words{
-				Stream: grpcStream, Server: c.s.cfg.ServerName, Capabilities: common, UnwantedField: fieldUnwanted,
+		log.DebugContext(ctx, "Client stream started")
+		err := c.server.hub.Serve(ctx, session.Peer(hello.GetHello(), common), &stream{
+			ServerStream: session.ServerStream{
+				Stream: grpcStream, ServerName: c.server.cfg.ServerName, Capabilities: common, RemovedField: fieldRemovedDigests,
 			},
-			class: class,
+			selector: selector,
 		}, nil)
-		log.DebugContext(ctx, "A client has stopped watching the facts", "err", err)
+		log.DebugContext(ctx, "Client stream ended", "err", err)
 		return err
 	})
 }
 
-// maxClient is how much is kept of what a client calls itself.
-const maxClient = 256
+// maxClientName bounds the logged part of Hello.client, in bytes.
+const maxClientName = 256
 
-// A stream is one client's, in the words of cluster.proto.
+// A stream is the stream of one client, as a fanout.Wire.
 type stream struct {
-	session.Words
-	class string
+	session.ServerStream
+	selector string
 }
 
 // Class implements fanout.Wire.
-func (s *stream) Class(*state) string { return s.class }
+func (s *stream) Class(*state) string { return s.selector }
 
-// Own implements fanout.Wire: no client is told what others are not.
+// Own implements fanout.Wire. No part of an update is specific to one client.
 func (s *stream) Own(_, _ *state, _ *batch) [][]byte { return nil }
 
 // Acknowledged implements fanout.Wire.

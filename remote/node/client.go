@@ -19,100 +19,102 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// A ClientConfig says which node a client is, and how it works.
+// A ClientConfig configures a [Client].
 type ClientConfig struct {
 	// NodeName is the name of the node. Required.
 	NodeName string
-	// ClientName is what the client calls itself to the server; it is for people.
+	// ClientName identifies the program and its version to the server, for display only.
 	ClientName string
-	// MinInterval is the least time between the end of one Sync and the beginning of the
-	// next. Zero hurries.
+	// MinInterval is the minimum time between the end of one Sync and the start of the
+	// next. 0 means no pause.
 	MinInterval time.Duration
-	// MaxBackoff bounds the time between attempts at a Sync that fails. Zero means 30 s.
+	// MaxBackoff bounds the pause between attempts of a Sync that fails. 0 means 30 s.
 	MaxBackoff time.Duration
-	// MaxReconnect bounds the time between attempts to reach a server, which grows from
-	// 100 ms, with jitter. Zero means 10 s.
+	// MaxReconnect bounds the pause between attempts to connect, which starts at 100 ms and
+	// doubles, with jitter. 0 means 10 s.
 	MaxReconnect time.Duration
-	// Logger hears what is of interest to operators; nil is silent.
+	// Logger receives lost and restored connections and failed Syncs; nil discards them.
 	Logger *slog.Logger
 }
 
-// A Client is one node's end: it feeds a sink with what servers say. What it knows, and
-// what the sink has programmed, outlives every disconnect.
+// A Client receives the desired state of one node and drives a sink with it. Received
+// state and what the sink has programmed survive disconnects.
 type Client struct {
 	cfg     ClientConfig
 	servers []grpc.ClientConnInterface
-	mirror  *mirror
+	state   *clientState
 }
 
-// NewClient returns a client of one or more servers, all of one cluster: connections are
-// the caller's, and stay open. When one fails the next is tried. The error names what is
-// wrong.
+// NewClient returns a client of one or more servers of the same cluster. If a server fails,
+// the client continues with the next one. The caller owns the connections and closes them
+// after Run has returned. An error names the invalid field of cfg.
 func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, error) {
 	var err error
 	if cfg.NodeName == "" {
 		err = errors.Join(err, errors.New("NodeName: required"))
 	}
 	if len(servers) == 0 {
-		err = errors.Join(err, errors.New("there is no server"))
+		err = errors.Join(err, errors.New("servers: at least one is required"))
 	}
 	if cfg.MinInterval < 0 || cfg.MaxBackoff < 0 || cfg.MaxReconnect < 0 {
 		err = errors.Join(err, errors.New("MinInterval, MaxBackoff, MaxReconnect: must not be negative"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("remote: bad ClientConfig: %w", err)
+		return nil, fmt.Errorf("node: invalid ClientConfig: %w", err)
 	}
 	cfg.MaxReconnect = cmp.Or(cfg.MaxReconnect, 10*time.Second)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{cfg: cfg, servers: servers, mirror: newMirror(cfg.NodeName)}, nil
+	return &Client{cfg: cfg, servers: servers, state: newClientState(cfg.NodeName)}, nil
 }
 
-// Run keeps sink in line with what servers say until ctx is done, and then returns nil.
-// The sink hears nothing before a server has said everything: what an earlier process
-// left in place keeps working until then. A sink that fails is tried again for ever, and
-// so are servers. It is called once.
+// Run applies the desired state of the node to sink until ctx ends, and then returns nil.
+// The first Sync follows the first complete state of a server; until then, what an earlier
+// process has programmed stays in place. Failed Syncs and lost connections are retried
+// without limit. Run must be called at most once.
 func (c *Client) Run(ctx context.Context, sink localsink.Sink) error {
 	if sink == nil {
-		return errors.New("remote: no sink")
+		return errors.New("node: sink: required")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.mirror.lacks = reconciler.Unsupported(sink)
+	c.state.unsupported = reconciler.Unsupported(sink)
 	ended := make(chan struct{})
-	go func() { defer close(ended); c.follow(ctx) }()
+	go func() { defer close(ended); c.watch(ctx) }()
 	defer func() { cancel(); <-ended }()
 	select {
-	case <-c.mirror.complete:
+	case <-c.state.complete:
 	case <-ctx.Done():
 		return nil
 	}
-	return reconciler.Run(ctx, reconciler.NewTracker(c.mirror.present()), c.mirror, sink, reconciler.Config{
-		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, OnSync: c.mirror.done,
+	return reconciler.Run(ctx, reconciler.NewTracker(c.state.node()), c.state, sink, reconciler.Config{
+		MinInterval: c.cfg.MinInterval, MaxBackoff: c.cfg.MaxBackoff, Logger: c.cfg.Logger, OnSync: c.state.synced,
 	})
 }
 
-// follow hears one server after the other.
-func (c *Client) follow(ctx context.Context) {
+// watch receives from one server at a time until ctx ends.
+func (c *Client) watch(ctx context.Context) {
 	type (
-		request = kpng.WatchNodeRequest
-		answer  = kpng.WatchNodeResponse
+		request  = kpng.WatchNodeRequest
+		response = kpng.WatchNodeResponse
 	)
-	client := session.Client[*request, *answer]{
-		Name: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
-		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *answer], error) {
+	client := session.Client[*request, *response]{
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *response], error) {
 			return kpng.NewNodeServiceClient(server).WatchNode(ctx)
 		},
 		Hello: func(h *kpng.Hello) *request {
 			return &request{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
-				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.mirror.lacks),
+				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.state.unsupported),
 			}}}
 		},
-		Held:   func(h *kpng.Held) *request { return &request{Message: &kpng.WatchNodeRequest_Held{Held: h}} },
-		Ack:    func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
-		Memory: c.mirror, Acks: c.mirror.acks,
-		Logger: c.cfg.Logger, Lost: "Not heard from the server, will try again; Services stay as they are",
+		Held: func(h *kpng.HeldDigests) *request {
+			return &request{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: h}}
+		},
+		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
+		State: c.state, Acks: c.state.acks,
+		Logger: c.cfg.Logger, LostMessage: "Server unreachable, retrying; programmed Services are kept",
 	}
 	client.Run(ctx)
 }

@@ -17,25 +17,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What decides how a stream goes, beside tests.
+// protocolPaths returns the git paths whose changes may change the protocol.
 func protocolPaths() []string {
 	return []string{"api", "remote/node", "nodelocal/overlay", "remote/internal/fanout", "remote/internal/session", "remote/internal/codec", ":(exclude)*_test.go", ":(exclude)*/testdata/*"}
 }
 
-// TestVersionsUnderstandEachOther: an agent of the version before the last change of the
-// protocol works with the present server, and the other way round, also when servers are
-// replaced under agents that stay. Without history there is TestTheFirstVersion.
-func TestVersionsUnderstandEachOther(t *testing.T) {
+// A client of the version before the last change of the protocol works with the current
+// server, and the other way round, also when servers are replaced while the client keeps
+// running.
+func TestCompatibilityWithPreviousVersion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two versions")
 	}
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	old := before(t, root)
+	old := previousVersion(t, root)
 	if old == "" {
-		t.Skip("no earlier version in this clone's history; TestTheFirstVersion checks the recorded one")
+		t.Skip("no earlier version in this clone's history; TestCompatibilityWithFirstVersion checks the recorded one")
 	}
-	t.Log("the version before is", old)
+	t.Log("previous version:", old)
 	tree := filepath.Join(t.TempDir(), "old")
 	require.NoError(t, os.Mkdir(tree, 0o700))
 	archive := filepath.Join(t.TempDir(), "old.tar")
@@ -43,37 +43,37 @@ func TestVersionsUnderstandEachOther(t *testing.T) {
 	out, err := exec.Command("tar", "-xf", archive, "-C", tree).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	programs := map[string]string{"old": build(t, tree), "new": build(t, root)}
-	for _, agent := range []string{"old", "new"} {
-		t.Run(agent+" agent", func(t *testing.T) {
+	for _, client := range []string{"old", "new"} {
+		t.Run(client+" client", func(t *testing.T) {
 			address := "127.0.0.1:0"
-			var watching *program
+			var watch *compatProgram
 			got := ""
 			for _, server := range []string{"new", "old", "new", "new"} {
-				serving := start(t, programs[server], "serve", address)
-				address = serving.read()
-				if watching == nil {
-					watching = start(t, programs[agent], "watch", address)
+				serve := start(t, programs[server], "serve", address)
+				address = serve.read()
+				if watch == nil {
+					watch = start(t, programs[client], "watch", address)
 				}
 				for range 10 {
-					serving.say()
-					want := serving.read()
-					for !alike(t, want, got) {
-						got = watching.read()
+					serve.next()
+					want := serve.read()
+					for !equalState(t, want, got) {
+						got = watch.read()
 					}
 				}
-				serving.stop()
+				serve.stop()
 			}
-			watching.stop()
+			watch.stop()
 		})
 	}
 }
 
-// before returns the version before the last change of the protocol, empty when history
-// does not have it.
-func before(t *testing.T, root string) string {
+// previousVersion returns the commit before the last change of the protocol; empty if the
+// history does not contain it.
+func previousVersion(t *testing.T, root string) string {
 	if exec.Command("git", "-C", root, "diff", "--quiet", "HEAD").Run() != nil {
 		if out, err := exec.Command("git", append([]string{"-C", root, "diff", "--name-only", "HEAD", "--"}, protocolPaths()...)...).Output(); err == nil && len(out) > 0 {
-			return git(t, root, "rev-parse", "HEAD") // the last change is not committed yet
+			return git(t, root, "rev-parse", "HEAD") // the change is not committed yet
 		}
 	}
 	out, err := exec.Command("git", append([]string{"-C", root, "log", "-2", "--format=%H", "--"}, protocolPaths()...)...).Output()
@@ -89,7 +89,7 @@ func before(t *testing.T, root string) string {
 	return ""
 }
 
-// programPaths lists where versions of the library have the program, the newest first.
+// programPaths returns the paths of the test program in versions of the module, newest first.
 func programPaths() []string {
 	return []string{"remote/node/testdata/compat/main.go", "localsink/remote/testdata/compat/main.go"}
 }
@@ -100,8 +100,7 @@ func git(t *testing.T, root string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build builds the program with the library that is in a directory: the program's source
-// as it was then, if it was there.
+// build builds the test program of the module version in a directory.
 func build(t *testing.T, library string) (path string) {
 	var source []byte
 	err := os.ErrNotExist
@@ -133,16 +132,16 @@ func build(t *testing.T, library string) (path string) {
 	return path
 }
 
-// A program runs, and ends when its standard input does.
-type program struct {
+// A compatProgram is a running test program. It ends when its standard input is closed.
+type compatProgram struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string
 }
 
-func start(t *testing.T, path string, args ...string) *program {
-	p := &program{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 1000)}
+func start(t *testing.T, path string, args ...string) *compatProgram {
+	p := &compatProgram{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 1000)}
 	p.cmd.Stderr = os.Stderr
 	var err error
 	p.in, err = p.cmd.StdinPipe()
@@ -164,42 +163,41 @@ func start(t *testing.T, path string, args ...string) *program {
 	return p
 }
 
-func (p *program) say() {
+func (p *compatProgram) next() {
 	_, err := io.WriteString(p.in, "\n")
 	require.NoError(p.t, err)
 }
 
-func (p *program) read() string {
+func (p *compatProgram) read() string {
 	select {
 	case line, ok := <-p.lines:
-		require.True(p.t, ok, "%v has ended", p.cmd.Args)
+		require.True(p.t, ok, "%v ended", p.cmd.Args)
 		return line
 	case <-time.After(30 * time.Second):
-		require.Fail(p.t, "late", "%v", p.cmd.Args)
+		require.Fail(p.t, "timeout", "%v", p.cmd.Args)
 		return ""
 	}
 }
 
-func (p *program) stop() {
+func (p *compatProgram) stop() {
 	require.NoError(p.t, p.in.Close())
-	for range p.lines { // before Wait closes its end
+	for range p.lines { // Wait closes the pipe
 	}
 	require.NoError(p.t, p.cmd.Wait())
 }
 
-// alike compares two states in what both versions know: fields that only one has are
-// left out.
-func alike(t *testing.T, want, got string) bool {
+// equalState compares the fields that two states have in common.
+func equalState(t *testing.T, want, got string) bool {
 	if got == "" {
 		return false
 	}
 	var a, b any
 	require.NoError(t, json.Unmarshal([]byte(want), &a))
 	require.NoError(t, json.Unmarshal([]byte(got), &b))
-	return same(a, b)
+	return equalValue(a, b)
 }
 
-func same(a, b any) bool {
+func equalValue(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
 		b, ok := b.(map[string]any)
@@ -207,7 +205,7 @@ func same(a, b any) bool {
 			return false
 		}
 		for k := range a {
-			if other, both := b[k]; both && !same(a[k], other) {
+			if other, both := b[k]; both && !equalValue(a[k], other) {
 				return false
 			}
 		}
@@ -218,7 +216,7 @@ func same(a, b any) bool {
 			return false
 		}
 		for i := range a {
-			if !same(a[i], b[i]) {
+			if !equalValue(a[i], b[i]) {
 				return false
 			}
 		}

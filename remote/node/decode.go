@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 )
 
-// fromService reads the common part of a Service. What a newer server may say and this
-// client does not know is left out and becomes a problem of the Service; what no server
-// may say is an error.
+// fromService parses the shared base of a Service. Enum values that this client does not
+// support, sent by a newer server, are left out and become problems of the Service. Values
+// that are invalid in every version are errors.
 func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, error) {
 	out := &overlay.Base{Name: name}
 	port, err := protoconv.Port(in.GetHealthCheckPort())
@@ -29,23 +29,24 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 	out.HealthCheckPort = port
 	out.Problems = protoconv.FromProblems(in.GetProblems())
 	for i, p := range in.GetPorts() {
-		port, unknown, err := fromPort(p)
+		port, unsupported, err := fromPort(p)
 		if err != nil {
 			return nil, fmt.Errorf("ports[%d].%w", i, err)
 		}
-		for _, u := range unknown {
+		for _, u := range unsupported {
 			out.Problems = append(out.Problems, localsink.Problem{
 				Object: "Service " + name.String(), Field: fmt.Sprintf("ports[%d]", i),
-				Message: u + " is not known to this client, which is older than its server; ignored",
+				Message: u + ": not supported by this version of the client; ignored",
 			})
 		}
-		// The port stays even without frontends: others are numbered by it.
+		// Deltas and overlays refer to ports by index, so a port without frontends stays.
 		out.Ports = append(out.Ports, port)
 	}
 	return out, nil
 }
 
-func fromPort(in *kpng.Port) (out overlay.Port, unknown []string, err error) {
+// fromPort parses a port. unsupported describes the parts that are left out.
+func fromPort(in *kpng.Port) (out overlay.Port, unsupported []string, err error) {
 	out = overlay.Port{Name: in.GetName(), Affinity: time.Duration(min(in.GetAffinityNs(), math.MaxInt64))}
 	if out.Endpoints, err = fromEndpoints(in.GetEndpoints()); err != nil {
 		return out, nil, fmt.Errorf("endpoints: %w", err)
@@ -57,45 +58,46 @@ func fromPort(in *kpng.Port) (out overlay.Port, unknown []string, err error) {
 		return out, []string{fmt.Sprintf("protocol %d", in.GetProtocol())}, nil
 	}
 	lists := make([][]overlay.Route, 0, len(in.GetRouteLists()))
-	strange := make([]string, len(in.GetRouteLists()))
+	unsupportedRoutes := make([]string, len(in.GetRouteLists()))
 	for i, l := range in.GetRouteLists() {
-		routes, u, err := fromRoutes(l)
+		routes, u, err := fromRouteList(l)
 		if err != nil {
 			return out, nil, fmt.Errorf("route_lists[%d].%w", i, err)
 		}
-		lists, strange[i] = append(lists, routes), u
+		lists, unsupportedRoutes[i] = append(lists, routes), u
 	}
 	for i, f := range in.GetFrontends() {
 		fe, u, err := fromFrontend(f)
 		if err != nil {
 			return out, nil, fmt.Errorf("frontends[%d].%w", i, err)
 		}
-		at := int(f.GetRouteList())
-		if at >= len(lists) {
-			return out, nil, fmt.Errorf("frontends[%d].routes: there is no route list %d", i, at)
+		index := int(f.GetRouteList())
+		if index >= len(lists) {
+			return out, nil, fmt.Errorf("frontends[%d].route_list: %d is out of range [0,%d)", i, index, len(lists))
 		}
 		if u == "" {
-			u = strange[at]
+			u = unsupportedRoutes[index]
 		}
 		if u != "" {
-			unknown = append(unknown, u)
+			unsupported = append(unsupported, u)
 			continue
 		}
-		fe.Routes = lists[at]
+		fe.Routes = lists[index]
 		out.Frontends = append(out.Frontends, fe)
 	}
-	return out, unknown, nil
+	return out, unsupported, nil
 }
 
-func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unknown string, err error) {
+// fromFrontend parses a frontend. unsupported is not empty if it must be left out.
+func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unsupported string, err error) {
 	if out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort()); err != nil {
 		return out, "", err
 	}
 	if out.SourceRanges, err = fromNetworks(in.GetSourceRanges()); err != nil {
-		return out, "", fmt.Errorf("sources: %w", err)
+		return out, "", fmt.Errorf("source_ranges: %w", err)
 	}
 	if out.NodeSourceRanges, err = fromNetworks(in.GetNodeSourceRanges()); err != nil {
-		return out, "", fmt.Errorf("node_sources: %w", err)
+		return out, "", fmt.Errorf("node_source_ranges: %w", err)
 	}
 	switch in.GetKind() {
 	case kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP:
@@ -112,9 +114,9 @@ func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unknown string, err 
 	return out, "", nil
 }
 
-// fromRoutes reads a list of routes. Where any of it is unknown, nobody can say where a
-// connection goes.
-func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err error) {
+// fromRouteList parses a list of routes. One unsupported route makes the whole list
+// unusable, because it may take precedence over the others.
+func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unsupported string, err error) {
 	for i, r := range in.GetRoutes() {
 		route := overlay.Route{Masquerade: r.GetMasquerade()}
 		switch r.GetFrom() {
@@ -124,41 +126,41 @@ func fromRoutes(in *kpng.RouteList) (out []overlay.Route, unknown string, err er
 		case kpng.From_FROM_THIS_NODE:
 			route.From = localsink.FromThisNode
 		default:
-			unknown = fmt.Sprintf("route from %d", r.GetFrom())
+			unsupported = fmt.Sprintf("route from %d", r.GetFrom())
 		}
 		switch r.GetEmptyVerdict() {
 		case kpng.Verdict_VERDICT_UNSPECIFIED:
 		case kpng.Verdict_VERDICT_DROP:
 			route.EmptyVerdict = localsink.VerdictDrop
 		default:
-			unknown = fmt.Sprintf("verdict %d", r.GetEmptyVerdict())
+			unsupported = fmt.Sprintf("verdict %d", r.GetEmptyVerdict())
 		}
 		switch r.GetCondition() {
 		case kpng.Condition_CONDITION_UNSPECIFIED, kpng.Condition_CONDITION_PODS_KNOWN, kpng.Condition_CONDITION_PODS_UNKNOWN:
 			route.Condition = overlay.Condition(r.GetCondition())
 		default:
-			unknown = fmt.Sprintf("route condition %d", r.GetCondition())
+			unsupported = fmt.Sprintf("route condition %d", r.GetCondition())
 		}
 		if len(r.GetPools()) == 0 {
-			return nil, "", fmt.Errorf("routes[%d].pools: there is none", i)
+			return nil, "", fmt.Errorf("routes[%d].pools: required", i)
 		}
 		for _, p := range r.GetPools() {
 			if p > uint32(overlay.MaxPool) {
-				return nil, "", fmt.Errorf("routes[%d].pools: there is no pool %d", i, p)
+				return nil, "", fmt.Errorf("routes[%d].pools: %d is out of range 0-%d", i, p, overlay.MaxPool)
 			}
 			route.Pools = append(route.Pools, overlay.Pool(p))
 		}
 		out = append(out, route)
 	}
-	if unknown == "" && !(decided(out, overlay.ConditionPodsKnown) && decided(out, overlay.ConditionPodsUnknown)) {
-		return out, "", errors.New("routes: the last one is not for everybody")
+	if unsupported == "" && !(endsWithAnyone(out, overlay.ConditionPodsKnown) && endsWithAnyone(out, overlay.ConditionPodsUnknown)) {
+		return out, "", errors.New("routes: the last route of a node must have from FROM_UNSPECIFIED")
 	}
-	return out, unknown, nil
+	return out, unsupported, nil
 }
 
-// decided says whether the last route is for everybody on nodes of one kind: backends
-// rely on it.
-func decided(routes []overlay.Route, node overlay.Condition) bool {
+// endsWithAnyone reports whether the last route on nodes that meet a condition applies to
+// all clients. Backends rely on it.
+func endsWithAnyone(routes []overlay.Route, node overlay.Condition) bool {
 	for i := len(routes) - 1; i >= 0; i-- {
 		if routes[i].Condition == overlay.ConditionAlways || routes[i].Condition == node {
 			return routes[i].From == localsink.FromAny
@@ -196,12 +198,12 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ports[%d].set: %w", i, err)
 		}
-		gone, err := fromEndpoints(p.GetRemoved())
+		removed, err := fromEndpoints(p.GetRemoved())
 		if err != nil {
 			return nil, fmt.Errorf("ports[%d].removed: %w", i, err)
 		}
 		delta := overlay.PortDelta{Port: int(p.GetPort()), Set: set}
-		for _, e := range gone {
+		for _, e := range removed {
 			delta.Removed = append(delta.Removed, e.Addr)
 		}
 		out.Ports = append(out.Ports, delta)
@@ -209,7 +211,7 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 	return out, nil
 }
 
-func fromOwn(in *kpng.OverlayChange) (*overlay.Overlay, error) {
+func fromOverlay(in *kpng.OverlayChange) (*overlay.Overlay, error) {
 	out := &overlay.Overlay{LocalEndpoints: int(in.GetLocalEndpoints())}
 	for i, e := range in.GetEndpoints() {
 		own := overlay.OverlayEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
@@ -279,7 +281,7 @@ func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// fromFeatures reads a list of features; unknown ones are ignored.
+// fromFeatures parses a list of features and ignores unknown ones.
 func fromFeatures(in []kpng.Feature) (f localsink.Features) {
 	for i := range features() {
 		if slices.Contains(in, features()[i]) {
@@ -298,7 +300,7 @@ func toFeatures(f localsink.Features) (out []kpng.Feature) {
 	return out
 }
 
-// features are in the order of the bits of localsink.Features.
+// features returns all features in the order of the bits of localsink.Features.
 func features() []kpng.Feature {
 	return []kpng.Feature{
 		kpng.Feature_FEATURE_IPV4, kpng.Feature_FEATURE_IPV6, kpng.Feature_FEATURE_TCP, kpng.Feature_FEATURE_UDP,

@@ -1,17 +1,33 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package remote carries what nodes must do from a server to the nodes, over gRPC; it
-// knows no policy, no Kubernetes client and no kernel.
+// Package node sends the desired state of each node from a server to the nodes, over gRPC.
+// It does not depend on Service semantics beyond package nodelocal, on a Kubernetes client
+// or on a kernel.
 //
-// A [Server] follows a store of facts and tells every node that asks what it must do for
-// its Services: computed and encoded once for all nodes of a zone, with the little that
-// is a node's own beside it. It answers people's questions too: how far each node is,
-// and why a Service is served as it is.
+// A [Server] follows a store of cluster state and serves NodeService: it streams to each
+// node the desired state of that node. It also serves InspectService, which reports the
+// lag of nodes and explains their state. A [Client] is the end of one node: it drives any
+// localsink.Sink and keeps its state over disconnects. After a reconnect, to the same or
+// another server, only differences are sent. The protocol is in api/kpng/v1alpha1.
 //
-// A [Client] is one node's end. It feeds any localsink.Sink, and keeps what it knows and
-// what the sink has programmed over any disconnect: whichever server it comes back to
-// sends the difference.
+// # Glossary
 //
-// The protocol is in api/kpng/v1alpha1.
+//	shared base     the part of a Service that is the same for all nodes of a zone; encoded
+//	                once and sent to all of them
+//	node overlay    the part of a Service that differs per node: its local endpoints
+//	revision        number of a published state of one server
+//	trigger time    time at which a change was written to the Kubernetes API
+//	observed time   time at which the server published the change
+//
+// # Files
+//
+//	server.go       configuration, life cycle, publishing of revisions
+//	stream.go       the stream of one node, as a fanout.Wire
+//	overlays.go     node overlays in the initial state and in updates
+//	item.go         one Service with its encodings
+//	revisions.go    observed and trigger times of recent revisions
+//	encode.go       messages of the server; decode.go parses them
+//	client.go       the client; clientstate.go is its copy of the server's state
+//	inspect.go      InspectService; stats.go the same for metrics
 package node

@@ -18,17 +18,19 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 )
 
-// Fields of WatchNodeResponse; pieces are encoded as parts of one.
+// Field numbers of WatchNodeResponse. Each piece is an encoded field; a message is any
+// concatenation of pieces.
 const (
-	fieldServices  protowire.Number = 2
-	fieldOwn       protowire.Number = 3
-	fieldNode      protowire.Number = 4
-	fieldUnwanted  protowire.Number = 5
-	fieldTriggered protowire.Number = 6
-	fieldCommit    protowire.Number = 7
+	fieldServices       protowire.Number = 2
+	fieldOverlays       protowire.Number = 3
+	fieldNode           protowire.Number = 4
+	fieldRemovedDigests protowire.Number = 5
+	fieldTriggerTimes   protowire.Number = 6
+	fieldCommit         protowire.Number = 7
 )
 
-// encodeService encodes the common part of a Service for all who are told it.
+// encodeService encodes the shared base of a Service. The digest covers its name and
+// content, so that it is the same on all servers.
 func encodeService(s *overlay.Base) *fanout.Encoding {
 	name := localsink.ServiceName{Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name)}
 	service := toService(s)
@@ -47,11 +49,11 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
 	e.Gone = change(&kpng.ServiceChange{})
 	e.Diff = func(old *fanout.Encoding) []byte {
-		was, ok := old.Value.(*overlay.Base)
+		oldBase, ok := old.Value.(*overlay.Base)
 		if !ok {
 			return nil
 		}
-		delta, ok := overlay.Diff(was, s)
+		delta, ok := overlay.Diff(oldBase, s)
 		if !ok {
 			return nil
 		}
@@ -77,28 +79,28 @@ func toPort(p *overlay.Port) *kpng.Port {
 		Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
 		Endpoints: toEndpoints(p.Endpoints),
 	}
-	var first []*overlay.Route // of each list of routes
+	var heads []*overlay.Route // first route of each list; frontends share lists by pointer
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		f := &kpng.Frontend{
 			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
 			SourceRanges: toNetworks(fe.SourceRanges), NodeSourceRanges: toNetworks(fe.NodeSourceRanges),
 		}
-		at := 0
-		for at < len(first) && (len(fe.Routes) == 0 || first[at] != &fe.Routes[0]) {
-			at++
+		index := 0
+		for index < len(heads) && (len(fe.Routes) == 0 || heads[index] != &fe.Routes[0]) {
+			index++
 		}
-		if at == len(first) && len(fe.Routes) > 0 {
-			first = append(first, &fe.Routes[0])
-			out.RouteLists = append(out.RouteLists, toRoutes(fe.Routes))
+		if index == len(heads) && len(fe.Routes) > 0 {
+			heads = append(heads, &fe.Routes[0])
+			out.RouteLists = append(out.RouteLists, toRouteList(fe.Routes))
 		}
-		f.RouteList = uint32(at)
+		f.RouteList = uint32(index)
 		out.Frontends = append(out.Frontends, f)
 	}
 	return out
 }
 
-func toRoutes(routes []overlay.Route) *kpng.RouteList {
+func toRouteList(routes []overlay.Route) *kpng.RouteList {
 	out := &kpng.RouteList{}
 	for i := range routes {
 		r := &routes[i]
@@ -174,8 +176,8 @@ func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 	return out
 }
 
-// encodeOwn encodes what a node has of its own, nil for nothing.
-func encodeOwn(name localsink.ServiceName, own *overlay.Overlay) []byte {
+// encodeOverlay encodes a node overlay; nil encodes its removal.
+func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 	out := &kpng.OverlayChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
 	if own != nil {
 		out.LocalEndpoints = uint32(own.LocalEndpoints)
@@ -186,7 +188,7 @@ func encodeOwn(name localsink.ServiceName, own *overlay.Overlay) []byte {
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}
-	return codec.Piece(fieldOwn, out)
+	return codec.Piece(fieldOverlays, out)
 }
 
 func toNode(n *localsink.Node) *kpng.Node {
@@ -211,7 +213,8 @@ func addrs(list []netip.Addr) [][]byte {
 	return out
 }
 
-// toNetworks tells nil, which lets in everybody, from empty, which lets in nobody.
+// toNetworks keeps the difference between nil, which allows all sources, and an empty list,
+// which allows none.
 func toNetworks(list []netip.Prefix) *kpng.Networks {
 	if list == nil {
 		return nil

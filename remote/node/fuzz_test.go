@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// sample is a common part with something in every field.
-func sample() *overlay.Base {
+// sampleBase returns a shared base in which no field is zero.
+func sampleBase() *overlay.Base {
 	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
 	routes := []overlay.Route{
@@ -50,7 +50,7 @@ func sample() *overlay.Base {
 	}
 }
 
-func sampleOwn() *overlay.Overlay {
+func sampleOverlay() *overlay.Overlay {
 	return &overlay.Overlay{LocalEndpoints: 1, Endpoints: []overlay.OverlayEndpoint{
 		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.NewPoolSet(0)}, Local: true},
 		{Port: 1, Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
@@ -71,8 +71,8 @@ func marshal(t require.TestingT, m proto.Message) []byte {
 	return b
 }
 
-// sound checks what backends rely on.
-func sound(t *testing.T, svc *localsink.Service) {
+// requireSound checks the guarantees that backends rely on.
+func requireSound(t *testing.T, svc *localsink.Service) {
 	for _, p := range svc.Ports {
 		require.NotEmpty(t, p.Frontends)
 		for _, fe := range p.Frontends {
@@ -92,28 +92,28 @@ func sound(t *testing.T, svc *localsink.Service) {
 	_ = svc.Text()
 }
 
-// FuzzService: whatever bytes come, a Service is refused or is sound on every node, and
-// is read again as it was written.
+// FuzzService checks that a decoded Service is sound on every node and survives another
+// round trip.
 func FuzzService(f *testing.F) {
-	f.Add(marshal(f, toService(sample())))
+	f.Add(marshal(f, toService(sampleBase())))
 	f.Add(marshal(f, &kpng.Service{Ports: []*kpng.Port{{Protocol: 99, RouteLists: []*kpng.RouteList{{}}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.Service
 		if proto.Unmarshal(b, &in) != nil {
 			return
 		}
-		svc, err := fromService(sample().Name, &in)
+		svc, err := fromService(sampleBase().Name, &in)
 		if err != nil {
 			require.Nil(t, svc)
 			return
 		}
 		for _, node := range []*localsink.Node{{Name: "n"}, sampleNode()} {
-			for _, own := range []*overlay.Overlay{nil, sampleOwn()} {
-				sound(t, overlay.Assemble(svc, own, node))
+			for _, own := range []*overlay.Overlay{nil, sampleOverlay()} {
+				requireSound(t, overlay.Assemble(svc, own, node))
 			}
 		}
 		if len(svc.Problems) > len(in.GetProblems()) {
-			return // something was left out
+			return // unsupported parts were left out
 		}
 		again, err := fromService(svc.Name, toService(svc))
 		require.NoError(t, err)
@@ -122,11 +122,11 @@ func FuzzService(f *testing.F) {
 	})
 }
 
-// FuzzDelta: whatever bytes come, a difference is refused or leads to something sound.
+// FuzzDelta checks that a decoded delta, if it applies, leads to a sound Service.
 func FuzzDelta(f *testing.F) {
-	next := sample()
+	next := sampleBase()
 	next.Ports[0].Endpoints = next.Ports[0].Endpoints[1:]
-	delta, ok := overlay.Diff(sample(), next)
+	delta, ok := overlay.Diff(sampleBase(), next)
 	require.True(f, ok)
 	f.Add(marshal(f, toDelta(delta)))
 	f.Add(marshal(f, &kpng.ServiceDelta{Ports: []*kpng.PortDelta{{Port: 1<<32 - 1}}}))
@@ -139,15 +139,15 @@ func FuzzDelta(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if svc, err := sample().Apply(delta); err == nil {
-			sound(t, overlay.Assemble(svc, sampleOwn(), sampleNode()))
+		if svc, err := sampleBase().Apply(delta); err == nil {
+			requireSound(t, overlay.Assemble(svc, sampleOverlay(), sampleNode()))
 		}
 	})
 }
 
-// FuzzOwn: the same for a node's own part.
-func FuzzOwn(f *testing.F) {
-	own := encodeOwn(sample().Name, sampleOwn())
+// FuzzOverlay checks that a decoded node overlay leads to a sound Service.
+func FuzzOverlay(f *testing.F) {
+	own := encodeOverlay(sampleBase().Name, sampleOverlay())
 	_, _, n := protowire.ConsumeTag(own)
 	own, _ = protowire.ConsumeBytes(own[n:])
 	f.Add(own)
@@ -156,13 +156,13 @@ func FuzzOwn(f *testing.F) {
 		if proto.Unmarshal(b, &in) != nil {
 			return
 		}
-		if own, err := fromOwn(&in); err == nil {
-			sound(t, overlay.Assemble(sample(), own, sampleNode()))
+		if own, err := fromOverlay(&in); err == nil {
+			requireSound(t, overlay.Assemble(sampleBase(), own, sampleNode()))
 		}
 	})
 }
 
-// FuzzNode: a node is refused, or read again as it was written.
+// FuzzNode checks that a decoded node survives another round trip.
 func FuzzNode(f *testing.F) {
 	f.Add(marshal(f, toNode(sampleNode())))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -174,33 +174,33 @@ func FuzzNode(f *testing.F) {
 			again, err := fromNode(toNode(node))
 			require.NoError(t, err)
 			require.True(t, node.Equal(again))
-			sound(t, overlay.Assemble(sample(), sampleOwn(), node))
+			requireSound(t, overlay.Assemble(sampleBase(), sampleOverlay(), node))
 		}
 	})
 }
 
-// FuzzServer: whatever a server says, message by message, what the client knows stays
-// consistent, and nothing of a message that makes no sense takes effect.
+// FuzzServer checks that the state of a client stays consistent for any sequence of
+// messages, and that an invalid message has no effect.
 func FuzzServer(f *testing.F) {
-	say := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
+	encode := func(messages ...*kpng.WatchNodeResponse) (b []byte) {
 		for _, m := range messages {
 			b = protowire.AppendBytes(b, marshal(f, m))
 		}
 		return b
 	}
 	change := func(digest uint64, name string) *kpng.ServiceChange {
-		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sample())}}
+		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sampleBase())}}
 	}
-	f.Add(say(
+	f.Add(encode(
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
 		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
 		&kpng.WatchNodeResponse{RemovedDigests: []uint64{1}, TriggerTimesUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
 	), true)
-	f.Fuzz(func(t *testing.T, b []byte, startOver bool) {
-		m := newMirror("n")
-		fd := reconciler.NewTracker(m.present())
-		m.Begin(startOver)
+	f.Fuzz(func(t *testing.T, b []byte, fullSync bool) {
+		m := newClientState("n")
+		tracker := reconciler.NewTracker(m.node())
+		m.StartStream(fullSync)
 		for len(b) > 0 {
 			one, n := protowire.ConsumeBytes(b)
 			if n < 0 {
@@ -211,99 +211,99 @@ func FuzzServer(f *testing.F) {
 			if proto.Unmarshal(one, &in) != nil {
 				return
 			}
-			_, before := m.Held()
-			if err := m.Hear(&in); err != nil {
-				_, after := m.Held()
+			_, before := m.HeldXor()
+			if err := m.Apply(&in); err != nil {
+				_, after := m.HeldXor()
 				require.Equal(t, before, after)
-				m.Distrust()
-				root, count := m.Held()
-				require.Zero(t, root)
+				m.Invalidate()
+				xor, count := m.HeldXor()
+				require.Zero(t, xor)
 				require.Zero(t, count)
-				m.Begin(false)
+				m.StartStream(false)
 				continue
 			}
-			m.Refresh(fd)
-			if u := fd.Pending(); u != nil {
+			m.Refresh(tracker)
+			if u := tracker.Pending(); u != nil {
 				for svc := range u.All.All() {
-					sound(t, svc)
+					requireSound(t, svc)
 				}
-				fd.Acknowledge(u)
+				tracker.Acknowledge(u)
 			}
-			m.done(nil, 0)
-			require.Equal(t, len(m.said.services), fd.FullUpdate().All.Len())
-			root, xor := m.said.root, uint64(0)
-			for name, k := range m.said.services {
+			m.synced(nil, 0)
+			require.Equal(t, len(m.committed.services), tracker.FullUpdate().All.Len())
+			xor := uint64(0)
+			for name, k := range m.committed.services {
 				xor ^= k.digest
-				require.Contains(t, m.said.services, m.said.byDigest[k.digest], name)
+				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest], name)
 			}
-			require.Equal(t, xor, root)
+			require.Equal(t, xor, m.committed.xor)
 		}
 	})
 }
 
-// FuzzClient: whatever clients say, it is refused or understood as the library does.
+// FuzzClient checks that messages of clients are decoded as proto.Unmarshal does.
 func FuzzClient(f *testing.F) {
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 		NodeName: "n", Unsupported: []kpng.Feature{1, 99}, Hello: &kpng.Hello{HeldCount: 1<<32 - 1, Capabilities: []kpng.Capability{1, 2, 3, 99}}}}}))
-	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: []uint64{1, 2}, Last: true}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: []uint64{1, 2}, Last: true}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{DurationNs: 1<<64 - 1, Error: "x"}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 7, DurationNs: 1<<64 - 1,
-		Earlier: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, Earlier: []*kpng.Ack{{}}}}}}}))
-	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, Earlier: make([]*kpng.Ack, 100)}}}))
+		PreviousAcks: []*kpng.Ack{{}, {Revision: 5, AgeNs: 1 << 30}, {Revision: 6, DurationNs: 3, PreviousAcks: []*kpng.Ack{{}}}}}}}))
+	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 200, PreviousAcks: make([]*kpng.Ack, 100)}}}))
 	f.Add(marshal(f, &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: 3, Error: strings.Repeat("ü", 1000),
-		Earlier: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
+		PreviousAcks: []*kpng.Ack{{Revision: 1, Error: strings.Repeat("x", 1025)}, {Error: strings.Repeat("x", 1024)}}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.WatchNodeRequest
-		wrong := proto.Unmarshal(b, &in) != nil
-		common := session.Common(in.GetHello().GetHello().GetCapabilities(), capabilities())
+		invalid := proto.Unmarshal(b, &in) != nil
+		common := session.CommonCapabilities(in.GetHello().GetHello().GetCapabilities(), capabilities())
 		require.LessOrEqual(t, len(common), 3)
 		require.GreaterOrEqual(t, session.Peer(in.GetHello().GetHello(), common).HeldCount, 0)
 		require.Less(t, fromFeatures(in.GetHello().GetUnsupported()), localsink.Features(1<<11))
-		stream := session.Words{Stream: &repeater{says: b}}
-		if wrong {
+		stream := session.ServerStream{Stream: &repeatingStream{message: b}}
+		if invalid {
 			m, err := stream.Receive()
-			require.True(t, err != nil || m.Ack != nil, "what is ignored need not make sense")
+			require.True(t, err != nil || m.Ack != nil, "ignored fields may be invalid")
 			return
 		}
-		for range 2 { // what was said before is not heard again
-			hears(t, &stream, &in)
+		for range 2 { // the second message contains nothing of the first
+			requireReceives(t, &stream, &in)
 		}
 	})
 }
 
-// A repeater is a stream that says the same twice.
-type repeater struct {
-	says []byte
-	said int
+// A repeatingStream receives the same message twice.
+type repeatingStream struct {
+	message  []byte
+	received int
 }
 
-func (r *repeater) RecvMsg(m any) error {
-	if r.said++; r.said > 2 {
+func (r *repeatingStream) RecvMsg(m any) error {
+	if r.received++; r.received > 2 {
 		return io.EOF
 	}
-	return m.(codec.Decoder).DecodeFrame(r.says)
+	return m.(codec.Decoder).DecodeFrame(r.message)
 }
 
-func (r *repeater) SendMsg(any) error        { return nil }
-func (r *repeater) Context() context.Context { return context.Background() }
+func (r *repeatingStream) SendMsg(any) error        { return nil }
+func (r *repeatingStream) Context() context.Context { return context.Background() }
 
-// hears requires of a stream what the library understands.
-func hears(t *testing.T, stream *session.Words, in *kpng.WatchNodeRequest) {
+// requireReceives checks that a stream receives the content of a request.
+func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchNodeRequest) {
 	m, err := stream.Receive()
-	require.Equal(t, in.GetHello() == nil && (in.GetHeld() != nil || in.GetAck() != nil), err == nil)
+	require.Equal(t, in.GetHello() == nil && (in.GetHeldDigests() != nil || in.GetAck() != nil), err == nil)
 	switch ack := in.GetAck(); {
 	case err != nil:
 	case ack == nil:
-		require.Equal(t, fanout.Heard{Held: in.GetHeld().GetDigests(), Last: in.GetHeld().GetLast()}, m)
+		require.Equal(t, fanout.Heard{Held: in.GetHeldDigests().GetDigests(), Last: in.GetHeldDigests().GetLast()}, m)
 	default:
-		earlier := ack.GetEarlier()
-		for i, e := range slices.Concat(earlier[:min(len(earlier), 64)], []*kpng.Ack{ack}) {
+		previous := ack.GetPreviousAcks()
+		for i, e := range slices.Concat(previous[:min(len(previous), 64)], []*kpng.Ack{ack}) {
 			if i > 0 {
 				m, err = stream.Receive()
 			}
 			require.NoError(t, err)
 			require.Equal(t, fanout.Ack{
-				Revision: e.GetRevision(), Error: session.Cut(e.GetError(), 1024),
+				Revision: e.GetRevision(), Error: session.Truncate(e.GetError(), 1024),
 				Took: time.Duration(min(e.GetDurationNs(), uint64(24*time.Hour))),
 				Age:  time.Duration(min(e.GetAgeNs(), uint64(24*time.Hour))),
 			}, *m.Ack)
@@ -311,11 +311,10 @@ func hears(t *testing.T, stream *session.Words, in *kpng.WatchNodeRequest) {
 	}
 }
 
-// TestEveryFieldTravels: what one end writes the other reads.
-func TestEveryFieldTravels(t *testing.T) {
-	svc, err := fromService(sample().Name, toService(sample()))
+func TestEncodingKeepsEveryField(t *testing.T) {
+	svc, err := fromService(sampleBase().Name, toService(sampleBase()))
 	require.NoError(t, err)
-	require.Equal(t, sample(), svc)
+	require.Equal(t, sampleBase(), svc)
 	node, err := fromNode(toNode(sampleNode()))
 	require.NoError(t, err)
 	require.Equal(t, sampleNode(), node)
@@ -323,19 +322,20 @@ func TestEveryFieldTravels(t *testing.T) {
 	require.Equal(t, all, fromFeatures(toFeatures(all)))
 	require.Equal(t, len(features()), len(toFeatures(all)))
 	var in kpng.WatchNodeResponse
-	require.NoError(t, proto.Unmarshal(encodeOwn(sample().Name, sampleOwn()), &in))
-	own, err := fromOwn(in.GetOverlays()[0])
+	require.NoError(t, proto.Unmarshal(encodeOverlay(sampleBase().Name, sampleOverlay()), &in))
+	o, err := fromOverlay(in.GetOverlays()[0])
 	require.NoError(t, err)
-	require.Equal(t, sampleOwn(), own)
+	require.Equal(t, sampleOverlay(), o)
 }
 
-// TestAnAckSaysTheNewest, and what failed is said again when it succeeds.
-func TestAnAckSaysTheNewest(t *testing.T) {
-	m := newMirror("n")
-	fd := reconciler.NewTracker(m.present())
-	m.Begin(true)
+// An acknowledgement has the revision of the last Refresh. A failed update is acknowledged
+// again when it succeeds.
+func TestAcksHaveRefreshedRevision(t *testing.T) {
+	m := newClientState("n")
+	tracker := reconciler.NewTracker(m.node())
+	m.StartStream(true)
 	commit := func(revision uint64) {
-		require.NoError(t, m.Hear(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
+		require.NoError(t, m.Apply(&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: revision}}))
 	}
 	next := func() *kpng.Ack {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -344,25 +344,25 @@ func TestAnAckSaysTheNewest(t *testing.T) {
 		return ack
 	}
 	commit(1)
-	m.done(nil, 0)
-	require.Nil(t, next(), "the feed has not seen it yet")
-	m.Refresh(fd)
-	m.done(context.Canceled, time.Second)
+	m.synced(nil, 0)
+	require.Nil(t, next(), "not refreshed yet")
+	m.Refresh(tracker)
+	m.synced(context.Canceled, time.Second)
 	require.Equal(t, "context canceled", next().GetError())
 	commit(2)
 	commit(3)
-	m.done(nil, 0)
-	require.Equal(t, uint64(1), next().GetRevision(), "of what was refreshed")
-	m.Refresh(fd)
-	m.done(nil, 0)
+	m.synced(nil, 0)
+	require.Equal(t, uint64(1), next().GetRevision(), "revisions 2 and 3 are not refreshed yet")
+	m.Refresh(tracker)
+	m.synced(nil, 0)
 	require.Equal(t, uint64(3), next().GetRevision())
-	m.done(nil, 0)
-	require.Nil(t, next(), "once is enough")
-	m.Begin(true)
-	m.done(nil, 0)
-	require.Nil(t, next(), "that was another stream's")
+	m.synced(nil, 0)
+	require.Nil(t, next(), "already acknowledged")
+	m.StartStream(true)
+	m.synced(nil, 0)
+	require.Nil(t, next(), "the last Refresh belongs to an earlier stream")
 	commit(1)
-	m.Refresh(fd)
-	m.done(nil, 0)
+	m.Refresh(tracker)
+	m.synced(nil, 0)
 	require.Equal(t, uint64(1), next().GetRevision())
 }

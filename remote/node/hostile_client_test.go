@@ -35,13 +35,13 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// newService returns a Service of one port; text makes it large or small.
-func newService(i int, text string) *watchers.Service {
+// newService returns a Service with one port whose name ends in suffix.
+func newService(i int, suffix string) *watchers.Service {
 	return &watchers.Service{
 		Name: watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", i)},
 		Type: watchers.TypeClusterIP, ClusterIP: netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}),
 		ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
-		Ports: []watchers.ServicePort{{Name: "p" + text, Protocol: localsink.ProtocolTCP, Port: 80}},
+		Ports: []watchers.ServicePort{{Name: "p" + suffix, Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
 
@@ -56,7 +56,7 @@ func newStore(services int) *watchers.Store {
 	return store
 }
 
-// slice returns the slice of a Service's endpoints.
+// slice returns an EndpointSlice of a Service, with each endpoint on another node.
 func slice(service, endpoints int) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
 		Namespace: "ns", Name: fmt.Sprint("slice-", service), Family: watchers.IPv4,
@@ -71,19 +71,19 @@ func slice(service, endpoints int) *watchers.EndpointSlice {
 	return s
 }
 
-// A caller is a client that a test plays.
-type caller struct {
+// A rawClient is a stream on which a test sends any messages.
+type rawClient struct {
 	t      *testing.T
 	stream kpng.NodeService_WatchNodeClient
 	cancel context.CancelFunc
 }
 
-func call(t *testing.T, conn *grpc.ClientConn) *caller {
+func newRawClient(t *testing.T, conn *grpc.ClientConn) *rawClient {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	stream, err := kpng.NewNodeServiceClient(conn).WatchNode(ctx, grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
 	require.NoError(t, err)
-	return &caller{t, stream, cancel}
+	return &rawClient{t, stream, cancel}
 }
 
 func hello(node string, can ...kpng.Capability) *kpng.WatchNodeRequest {
@@ -92,16 +92,16 @@ func hello(node string, can ...kpng.Capability) *kpng.WatchNodeRequest {
 	}}}
 }
 
-func holds(digests []uint64, last bool) *kpng.WatchNodeRequest {
-	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: digests, Last: last}}}
+func heldDigests(digests []uint64, last bool) *kpng.WatchNodeRequest {
+	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: digests, Last: last}}}
 }
 
-func acks(revision uint64) *kpng.WatchNodeRequest {
+func ackRequest(revision uint64) *kpng.WatchNodeRequest {
 	return &kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: &kpng.Ack{Revision: revision}}}
 }
 
-// commit reads up to the next commit and returns its revision.
-func (c *caller) commit() uint64 {
+// waitCommit receives messages up to the next Commit and returns its revision.
+func (c *rawClient) waitCommit() uint64 {
 	for {
 		in, err := c.stream.Recv()
 		require.NoError(c.t, err)
@@ -111,16 +111,16 @@ func (c *caller) commit() uint64 {
 	}
 }
 
-// asked reads the welcome, which asks what the caller holds: who answers before is told
-// that nobody asked.
-func (c *caller) asked() {
+// waitSendDigests receives the Welcome, which must ask for digests. The server rejects
+// digests that arrive before it has asked.
+func (c *rawClient) waitSendDigests() {
 	in, err := c.stream.Recv()
 	require.NoError(c.t, err)
-	require.True(c.t, in.GetWelcome().GetSendHeld())
+	require.True(c.t, in.GetWelcome().GetSendDigests())
 }
 
-// end reads until the stream ends, and returns its code.
-func (c *caller) end() codes.Code {
+// waitEnd receives until the stream ends and returns its status code.
+func (c *rawClient) waitEnd() codes.Code {
 	for {
 		if _, err := c.stream.Recv(); err != nil {
 			if err == io.EOF {
@@ -131,108 +131,109 @@ func (c *caller) end() codes.Code {
 	}
 }
 
-// A witness is an honest node beside hostile ones.
-type witness struct {
+// A bystander is a correct client that shares a server with hostile ones.
+type bystander struct {
 	t     *testing.T
 	store *watchers.Store
-	k     *keeper
+	sink  *recordingSink
 	n     int
 }
 
-func newWitness(t *testing.T, s *site) *witness {
-	w := &witness{t: t, store: s.store, k: newKeeper()}
-	c, err := node.NewClient(node.ClientConfig{NodeName: "witness"}, s.dial())
+func newBystander(t *testing.T, f *fixture) *bystander {
+	b := &bystander{t: t, store: f.store, sink: newRecordingSink()}
+	c, err := node.NewClient(node.ClientConfig{NodeName: "bystander"}, f.dial())
 	require.NoError(t, err)
-	run(t, c, w.k)
-	w.served()
-	return w
+	run(t, c, b.sink)
+	b.requireServed()
+	return b
 }
 
-// served changes something, and sees that the witness is told.
-func (w *witness) served() {
-	w.t.Helper()
-	w.n++
-	w.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, fmt.Sprint(w.n))) })
-	w.k.wait(w.t, scratch(w.t, w.store, nodelocal.MultiNodeConfig{}, "witness"))
+// requireServed changes a Service and waits until the bystander has it.
+func (b *bystander) requireServed() {
+	b.t.Helper()
+	b.n++
+	b.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, fmt.Sprint(b.n))) })
+	b.sink.wait(b.t, resolve(b.t, b.store, nodelocal.MultiNodeConfig{}, "bystander"))
 }
 
-// TestHostileClients: each is ended with a code that says why, and nobody else notices.
-func TestHostileClients(t *testing.T) {
+// The server ends the stream of a hostile client with a status code that names the cause,
+// and keeps serving others.
+func TestHostileClientsAreDisconnected(t *testing.T) {
 	const ack, resume = kpng.Capability_CAPABILITY_ACKNOWLEDGE, kpng.Capability_CAPABILITY_RESUME
 	limits := transport.StreamLimits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, Held: 1000}
 	store := newStore(3)
-	s := newSite(t, store, node.ServerConfig{Limits: limits})
-	w := newWitness(t, s)
+	f := newFixture(t, store, node.ServerConfig{Limits: limits})
+	b := newBystander(t, f)
 	held := func(n uint32) *kpng.WatchNodeRequest {
 		h := hello("n", resume)
-		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldXor = n, 12345
+		h.GetHello().Hello.HeldCount, h.GetHello().Hello.HeldDigestsXor = n, 12345
 		return h
 	}
-	for _, h := range []struct {
-		name  string
-		plays func(c *caller)
-		want  codes.Code
+	for _, test := range []struct {
+		name string
+		run  func(c *rawClient)
+		want codes.Code
 	}{
-		{"says nothing", func(*caller) {}, codes.DeadlineExceeded},
-		{"says an empty message", func(c *caller) { _ = c.stream.Send(&kpng.WatchNodeRequest{}) }, codes.InvalidArgument},
-		{"begins with held", func(c *caller) { _ = c.stream.Send(holds([]uint64{1}, true)) }, codes.InvalidArgument},
-		{"begins with an acknowledgement", func(c *caller) { _ = c.stream.Send(acks(1)) }, codes.InvalidArgument},
-		{"has no name", func(c *caller) { _ = c.stream.Send(hello("")) }, codes.InvalidArgument},
-		{"has a name that nobody has", func(c *caller) { _ = c.stream.Send(hello(strings.Repeat("n", 254))) }, codes.InvalidArgument},
-		{"is no UTF-8", func(c *caller) { _ = c.stream.SendMsg(rawMessage("\x0a\x04\x12\x02\xff\xfe")) }, codes.Internal},
-		{"is no protobuf", func(c *caller) { _ = c.stream.SendMsg(rawMessage("\x0a\xff\xff\xff")) }, codes.Internal},
-		{"is too large", func(c *caller) {
+		{"sends nothing", func(*rawClient) {}, codes.DeadlineExceeded},
+		{"sends an empty message", func(c *rawClient) { _ = c.stream.Send(&kpng.WatchNodeRequest{}) }, codes.InvalidArgument},
+		{"starts with digests", func(c *rawClient) { _ = c.stream.Send(heldDigests([]uint64{1}, true)) }, codes.InvalidArgument},
+		{"starts with an acknowledgement", func(c *rawClient) { _ = c.stream.Send(ackRequest(1)) }, codes.InvalidArgument},
+		{"sends no node name", func(c *rawClient) { _ = c.stream.Send(hello("")) }, codes.InvalidArgument},
+		{"sends a node name that is too long", func(c *rawClient) { _ = c.stream.Send(hello(strings.Repeat("n", 254))) }, codes.InvalidArgument},
+		{"sends invalid UTF-8", func(c *rawClient) { _ = c.stream.SendMsg(rawMessage("\x0a\x04\x12\x02\xff\xfe")) }, codes.Internal},
+		{"sends invalid protobuf", func(c *rawClient) { _ = c.stream.SendMsg(rawMessage("\x0a\xff\xff\xff")) }, codes.Internal},
+		{"sends a message that is too large", func(c *rawClient) {
 			h := hello("n")
 			h.GetHello().Hello.Client = strings.Repeat("x", 5<<20)
 			_ = c.stream.Send(h)
 		}, codes.ResourceExhausted},
-		{"says hello twice", func(c *caller) { _, _ = c.stream.Send(hello("n")), c.stream.Send(hello("n")) }, codes.InvalidArgument},
-		{"says hello for ever", func(c *caller) {
+		{"sends hello twice", func(c *rawClient) { _, _ = c.stream.Send(hello("n")), c.stream.Send(hello("n")) }, codes.InvalidArgument},
+		{"sends hello without end", func(c *rawClient) {
 			for c.stream.Send(hello("n")) == nil {
 			}
 		}, codes.InvalidArgument},
-		{"says hello and nothing more", func(c *caller) { _ = c.stream.Send(hello("n", ack)); _ = c.stream.CloseSend() }, codes.OK},
-		{"says nothing and leaves", func(c *caller) { _ = c.stream.CloseSend() }, codes.InvalidArgument},
-		{"never acknowledges", func(c *caller) { _ = c.stream.Send(hello("n", ack)) }, codes.ResourceExhausted},
-		{"acknowledges the future", func(c *caller) {
+		{"closes after hello", func(c *rawClient) { _ = c.stream.Send(hello("n", ack)); _ = c.stream.CloseSend() }, codes.OK},
+		{"closes before hello", func(c *rawClient) { _ = c.stream.CloseSend() }, codes.InvalidArgument},
+		{"never acknowledges", func(c *rawClient) { _ = c.stream.Send(hello("n", ack)) }, codes.ResourceExhausted},
+		{"acknowledges a future revision", func(c *rawClient) {
 			_ = c.stream.Send(hello("n", ack))
-			_ = c.stream.Send(acks(c.commit() + 1000000))
+			_ = c.stream.Send(ackRequest(c.waitCommit() + 1000000))
 		}, codes.InvalidArgument},
-		{"acknowledges and never said that it would", func(c *caller) {
+		{"acknowledges without the capability", func(c *rawClient) {
 			_ = c.stream.Send(hello("n"))
-			_ = c.stream.Send(acks(c.commit()))
+			_ = c.stream.Send(ackRequest(c.waitCommit()))
 		}, codes.InvalidArgument},
-		{"claims to hold too much", func(c *caller) { _ = c.stream.Send(held(1001)) }, codes.ResourceExhausted},
-		{"claims to hold the most there is", func(c *caller) { _ = c.stream.Send(held(1<<32 - 1)) }, codes.ResourceExhausted},
-		{"does not say what it holds", func(c *caller) { _ = c.stream.Send(held(7)) }, codes.DeadlineExceeded},
-		{"holds more than it said", func(c *caller) {
+		{"claims to hold more than the limit", func(c *rawClient) { _ = c.stream.Send(held(1001)) }, codes.ResourceExhausted},
+		{"claims to hold the maximum count", func(c *rawClient) { _ = c.stream.Send(held(1<<32 - 1)) }, codes.ResourceExhausted},
+		{"does not send its digests", func(c *rawClient) { _ = c.stream.Send(held(7)) }, codes.DeadlineExceeded},
+		{"sends more digests than it claimed", func(c *rawClient) {
 			_ = c.stream.Send(held(7))
-			c.asked()
-			_ = c.stream.Send(holds(make([]uint64, 8), false))
+			c.waitSendDigests()
+			_ = c.stream.Send(heldDigests(make([]uint64, 8), false))
 		}, codes.ResourceExhausted},
-		{"says twice what it holds", func(c *caller) {
+		{"sends its digests twice", func(c *rawClient) {
 			_ = c.stream.Send(held(7))
-			c.asked()
-			_ = c.stream.Send(holds([]uint64{1, 2}, true))
-			_ = c.stream.Send(holds([]uint64{1, 2}, true))
+			c.waitSendDigests()
+			_ = c.stream.Send(heldDigests([]uint64{1, 2}, true))
+			_ = c.stream.Send(heldDigests([]uint64{1, 2}, true))
 		}, codes.InvalidArgument},
-		{"says what it holds and was not asked", func(c *caller) {
+		{"sends digests unasked", func(c *rawClient) {
 			_ = c.stream.Send(hello("n"))
-			_ = c.stream.Send(holds(nil, true))
+			_ = c.stream.Send(heldDigests(nil, true))
 		}, codes.InvalidArgument},
 	} {
-		t.Run(h.name, func(t *testing.T) {
-			c := call(t, s.dial())
-			h.plays(c)
-			w.served()
-			require.Equal(t, h.want, c.end())
-			w.served()
+		t.Run(test.name, func(t *testing.T) {
+			c := newRawClient(t, f.dial())
+			test.run(c)
+			b.requireServed()
+			require.Equal(t, test.want, c.waitEnd())
+			b.requireServed()
 		})
 	}
-	require.Equal(t, []string{"witness"}, s.connected())
+	require.Equal(t, []string{"bystander"}, f.connected())
 }
 
-// rawMessage is a message that is no message: it goes on the wire as it is.
+// rawMessage holds the bytes of a message, which are sent unchanged.
 type rawMessage string
 
 type rawCodec struct{ encoding.CodecV2 }
@@ -244,11 +245,9 @@ func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// TestClientsOfTheFuture: capabilities, features and fields that nobody knows yet are
-// ignored.
-func TestClientsOfTheFuture(t *testing.T) {
-	s := newSite(t, newStore(3), node.ServerConfig{})
-	c := call(t, s.dial())
+func TestUnknownValuesOfNewerClientsAreIgnored(t *testing.T) {
+	f := newFixture(t, newStore(3), node.ServerConfig{})
+	c := newRawClient(t, f.dial())
 	h := hello("n", 77, kpng.Capability_CAPABILITY_DELTAS, 78)
 	h.GetHello().Unsupported = []kpng.Feature{99, kpng.Feature_FEATURE_UDP}
 	h.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
@@ -257,41 +256,40 @@ func TestClientsOfTheFuture(t *testing.T) {
 	welcome, err := c.stream.Recv()
 	require.NoError(t, err)
 	require.Equal(t, []kpng.Capability{kpng.Capability_CAPABILITY_DELTAS}, welcome.GetWelcome().GetCapabilities())
-	c.commit()
-	future := &kpng.WatchNodeRequest{}
-	future.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
-	require.NoError(t, c.stream.Send(future), "a kind of message that this server does not know")
-	s.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, "new")) })
-	c.commit()
+	c.waitCommit()
+	unknown := &kpng.WatchNodeRequest{}
+	unknown.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
+	require.NoError(t, c.stream.Send(unknown), "a message with an unknown field only")
+	f.store.Update(func(tx *watchers.Tx) { tx.SetService(newService(0, "new")) })
+	c.waitCommit()
 }
 
-// TestClientsThatDoNotRead cost a bounded amount of memory, whoever they are and however
-// many, and nobody waits for them.
-func TestClientsThatDoNotRead(t *testing.T) {
+// Clients that do not read use a bounded amount of memory each and do not delay others.
+func TestStalledClientsUseBoundedMemory(t *testing.T) {
 	const streams = 500
 	store := newStore(1000)
-	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{SendTimeout: 2 * time.Second}})
-	w := newWitness(t, s)
-	conn := s.dial()
+	f := newFixture(t, store, node.ServerConfig{Limits: transport.StreamLimits{SendTimeout: 2 * time.Second}})
+	b := newBystander(t, f)
+	conn := f.dial()
 	before := memory()
-	var callers []*caller
+	var clients []*rawClient
 	for i := range streams {
-		c := call(t, conn)
+		c := newRawClient(t, conn)
 		require.NoError(t, c.stream.Send(hello(fmt.Sprint("n-", i))))
-		callers = append(callers, c)
+		clients = append(clients, c)
 		if i%100 == 0 {
-			w.served()
+			b.requireServed()
 		}
 	}
-	w.served()
-	grown := int64(memory()) - int64(before)
-	// Both ends are in this process, and both have buffers: 64 KiB each for a stream.
-	require.Less(t, grown/streams, int64(256<<10), "per stream")
-	for _, c := range callers {
+	b.requireServed()
+	growth := int64(memory()) - int64(before)
+	// Both ends are in this process; each has a buffer of 64 KiB per stream.
+	require.Less(t, growth/streams, int64(256<<10), "per stream")
+	for _, c := range clients {
 		c.cancel()
 	}
-	s.empty("witness")
-	w.served()
+	f.waitConnected("bystander")
+	b.requireServed()
 }
 
 func memory() uint64 {
@@ -301,11 +299,10 @@ func memory() uint64 {
 	return m.HeapAlloc + m.StackInuse
 }
 
-// TestComingAndGoing leaves nothing behind: no stream, no goroutine, no memory.
-func TestComingAndGoing(t *testing.T) {
-	s := newSite(t, newStore(50), node.ServerConfig{})
-	w := newWitness(t, s)
-	conn := s.dial()
+func TestClosedStreamsReleaseResources(t *testing.T) {
+	f := newFixture(t, newStore(50), node.ServerConfig{})
+	b := newBystander(t, f)
+	conn := f.dial()
 	round := func(n int) {
 		var calls sync.WaitGroup
 		for worker := range 4 {
@@ -315,7 +312,7 @@ func TestComingAndGoing(t *testing.T) {
 					stream, err := kpng.NewNodeServiceClient(conn).WatchNode(ctx)
 					if err == nil && i%4 > 0 {
 						_ = stream.Send(hello(fmt.Sprint("n-", worker, i), kpng.Capability_CAPABILITY_ACKNOWLEDGE))
-						for range i % 3 { // there is no third message
+						for range i % 3 { // the server sends two messages at most
 							_, _ = stream.Recv()
 						}
 					}
@@ -324,30 +321,30 @@ func TestComingAndGoing(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		s.empty("witness")
-		w.served()
+		f.waitConnected("bystander")
+		b.requireServed()
 	}
-	round(100) // what is there for good
+	round(100) // warm up caches and pools
 	goroutines, bytes := runtime.NumGoroutine(), memory()
 	round(1000)
-	within(t, func() bool { return runtime.NumGoroutine() <= goroutines+3 })
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+3 })
 	require.Less(t, int64(memory())-int64(bytes), int64(2<<20))
 }
 
-// within waits until something is so, and looks again whenever others have run.
-func within(t *testing.T, is func() bool) {
+// eventually polls a condition for up to 20 seconds.
+func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); runtime.Gosched() {
-		require.True(t, time.Now().Before(deadline), "it takes too long")
+	for deadline := time.Now().Add(20 * time.Second); !condition(); runtime.Gosched() {
+		require.True(t, time.Now().Before(deadline), "timeout")
 	}
 }
 
-// TestGarbageOnTheWire: whoever is no gRPC client is cut off or ignored, over TCP.
-func TestGarbageOnTheWire(t *testing.T) {
+// Connections that do not speak HTTP/2 or gRPC do not affect other clients.
+func TestGarbageOnConnectionIsHarmless(t *testing.T) {
 	store := newStore(3)
-	s := newSite(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})
-	w := newWitness(t, s)
-	address := s.listenTCP()
+	f := newFixture(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})
+	b := newBystander(t, f)
+	address := f.listenTCP()
 	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 	r := rand.New(rand.NewPCG(1, 1))
@@ -360,11 +357,11 @@ func TestGarbageOnTheWire(t *testing.T) {
 	}
 	for _, garbage := range []string{
 		"", "\x00", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00", preface, preface + "\xff\xff\xff\x00",
-		preface + settings + "\xff\xff\xff\x01\x04\x00\x00\x00\x01",                                     // headers of 16 MB
-		preface + settings + "\x00\x00\x05\x01\x04\x00\x00\x00\x01\xff\xff\xff\xff\xff",                 // no HPACK
-		preface + settings + "\x00\x00\x05\x00\x00\x00\x00\x00\x07hello",                                // data of no stream
-		preface + settings + strings.Repeat("\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", 10000),      // pings
-		preface + settings + strings.Repeat("\x00\x00\x04\x08\x00\x00\x00\x00\x00\x7f\xff\xff\xff", 10), // windows
+		preface + settings + "\xff\xff\xff\x01\x04\x00\x00\x00\x01",                                     // HEADERS of 16 MB
+		preface + settings + "\x00\x00\x05\x01\x04\x00\x00\x00\x01\xff\xff\xff\xff\xff",                 // invalid HPACK
+		preface + settings + "\x00\x00\x05\x00\x00\x00\x00\x00\x07hello",                                // DATA without a stream
+		preface + settings + strings.Repeat("\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", 10000),      // PING flood
+		preface + settings + strings.Repeat("\x00\x00\x04\x08\x00\x00\x00\x00\x00\x7f\xff\xff\xff", 10), // WINDOW_UPDATE overflow
 		preface + settings + noise(1<<16), preface + noise(1<<16), noise(1 << 20),
 	} {
 		conn, err := net.Dial("tcp", address)
@@ -372,23 +369,23 @@ func TestGarbageOnTheWire(t *testing.T) {
 		var read sync.WaitGroup
 		read.Go(func() { _, _ = io.Copy(io.Discard, conn) })
 		_, _ = io.Copy(conn, bytes.NewReader([]byte(garbage)))
-		w.served()
+		b.requireServed()
 		require.NoError(t, conn.Close())
 		read.Wait()
 	}
-	// One that opened a stream and died in the middle of its hello.
+	// A client that opens a stream and sends no hello.
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
-	c := call(t, conn)
-	require.Equal(t, codes.DeadlineExceeded, c.end())
-	w.served()
-	require.Equal(t, []string{"witness"}, s.connected())
+	c := newRawClient(t, conn)
+	require.Equal(t, codes.DeadlineExceeded, c.waitEnd())
+	b.requireServed()
+	require.Equal(t, []string{"bystander"}, f.connected())
 }
 
-// TestStreamsEndWithTheServer: also those that it has not begun to serve, and those that
-// come later; a gRPC server that stops gracefully waits for them all.
-func TestStreamsEndWithTheServer(t *testing.T) {
+// When Run ends, all streams end: those before hello, those that wait for a synced store,
+// and later ones. GracefulStop of the gRPC server waits for all of them.
+func TestStreamsEndWithServer(t *testing.T) {
 	for _, synced := range []bool{false, true} {
 		store := watchers.NewStore()
 		if synced {
@@ -407,44 +404,44 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		conn, err := grpc.NewClient("passthrough:///server", grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 		require.NoError(t, err)
-		silent, waiting := call(t, conn), call(t, conn)
-		require.NoError(t, waiting.stream.Send(hello("n")))
+		silent, watching := newRawClient(t, conn), newRawClient(t, conn)
+		require.NoError(t, watching.stream.Send(hello("n")))
 		if synced {
-			waiting.commit()
+			watching.waitCommit()
 		}
 		cancel()
-		require.Equal(t, codes.Unavailable, silent.end())
-		require.Equal(t, codes.Unavailable, waiting.end())
-		late := call(t, conn)
-		_ = late.stream.Send(hello("n")) // the stream may have ended already
-		require.Equal(t, codes.Unavailable, late.end())
+		require.Equal(t, codes.Unavailable, silent.waitEnd())
+		require.Equal(t, codes.Unavailable, watching.waitEnd())
+		late := newRawClient(t, conn)
+		_ = late.stream.Send(hello("n")) // fails if the stream has ended already
+		require.Equal(t, codes.Unavailable, late.waitEnd())
 		g.GracefulStop()
 		running.Wait()
 		require.NoError(t, conn.Close())
 	}
 }
 
-// TestANodeHasTwoStreams: a third ends the oldest, and disturbs nobody else.
-func TestANodeHasTwoStreams(t *testing.T) {
+// The third stream of a node ends its oldest one, and no stream of other nodes.
+func TestThirdStreamOfNodeEndsOldest(t *testing.T) {
 	var log bytes.Buffer
 	store := newStore(1)
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "other"}) })
-	s := newSite(t, store, node.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	conn := s.dial()
-	open := func(node string) *caller {
-		c := call(t, conn)
+	f := newFixture(t, store, node.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	conn := f.dial()
+	open := func(node string) *rawClient {
+		c := newRawClient(t, conn)
 		require.NoError(t, c.stream.Send(hello(node)))
-		c.commit()
+		c.waitCommit()
 		return c
 	}
 	other, first, second := open("other"), open("n"), open("n")
 	third := open("n")
-	require.Equal(t, codes.Aborted, first.end())
-	s.stop()
-	for _, c := range []*caller{other, second, third} {
-		require.Equal(t, codes.Unavailable, c.end(), "it went on until the server stopped")
+	require.Equal(t, codes.Aborted, first.waitEnd())
+	f.stop()
+	for _, c := range []*rawClient{other, second, third} {
+		require.Equal(t, codes.Unavailable, c.waitEnd(), "it lasts until the server stops")
 	}
-	require.Equal(t, 3, strings.Count(log.String(), "nobody has heard"), "and not for a Node that there is:\n%s", &log)
-	require.Equal(t, 1, strings.Count(log.String(), "watched by more than two clients"), "%s", &log)
-	s.start()
+	require.Equal(t, 3, strings.Count(log.String(), "Client watches unknown node"), "not for an existing Node:\n%s", &log)
+	require.Equal(t, 1, strings.Count(log.String(), "Too many streams of one node"), "%s", &log)
+	f.start()
 }

@@ -33,30 +33,31 @@ type (
 	response = kpng.WatchNodeResponse
 )
 
-// A forger stands between clients and an honest server, and changes what it says.
-type forger struct {
+// A tamperingProxy forwards streams between clients and a server, and can replace messages
+// of the server.
+type tamperingProxy struct {
 	kpng.UnimplementedNodeServiceServer
 	t    *testing.T
 	real *grpc.ClientConn
 	conn *grpc.ClientConn // for clients
 
-	mu     sync.Mutex
-	forge  func(n int, in *response) []any // what is said instead of the nth message
-	hellos []*kpng.NodeHello
-	logged bytes.Buffer
-	heard  func(stream int, client bool, m proto.Message) // when not nil, under mu
-	opened int
-	gate   sync.Mutex                       // whoever holds it keeps clients away
-	ends   map[*context.CancelFunc]struct{} // of the present streams
+	mu        sync.Mutex
+	tamper    func(n int, in *response) []any // replaces the nth message of the next stream
+	hellos    []*kpng.NodeHello
+	logged    bytes.Buffer                                   // by the clients
+	onMessage func(stream int, client bool, m proto.Message) // if not nil, called with mu held
+	opened    int                                            // number of streams so far
+	gate      sync.Mutex                                     // held while no client may connect
+	cancels   map[*context.CancelFunc]struct{}               // of the open streams
 }
 
-func newForger(t *testing.T, s *site) *forger {
-	f := &forger{t: t, real: s.dial(), ends: map[*context.CancelFunc]struct{}{}}
-	f.conn = serveRaw(t, f)
-	return f
+func newTamperingProxy(t *testing.T, f *fixture) *tamperingProxy {
+	p := &tamperingProxy{t: t, real: f.dial(), cancels: map[*context.CancelFunc]struct{}{}}
+	p.conn = serveRaw(t, p)
+	return p
 }
 
-// serveRaw serves nodes with a service that may send rawMessages.
+// serveRaw runs a NodeService that may send rawMessages, and returns a connection to it.
 func serveRaw(t *testing.T, service kpng.NodeServiceServer) *grpc.ClientConn {
 	listener := bufconn.Listen(1 << 20)
 	g := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
@@ -72,91 +73,91 @@ func serveRaw(t *testing.T, service kpng.NodeServiceServer) *grpc.ClientConn {
 	return conn
 }
 
-// once changes what is said on one stream, the next.
-func (f *forger) once(forge func(n int, in *response) []any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.forge = forge
+// tamperNext replaces the messages of the next stream.
+func (p *tamperingProxy) tamperNext(tamper func(n int, in *response) []any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tamper = tamper
 }
 
-// cut ends the present streams.
-func (f *forger) cut() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for end := range f.ends {
+// endStreams ends the open streams.
+func (p *tamperingProxy) endStreams() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for end := range p.cancels {
 		(*end)()
 	}
 }
 
-// Write takes in what the client logs.
-func (f *forger) Write(b []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.logged.Write(b)
+// Write implements io.Writer for the log of clients.
+func (p *tamperingProxy) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logged.Write(b)
 }
 
-func (f *forger) log() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.logged.String()
+func (p *tamperingProxy) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logged.String()
 }
 
-func (f *forger) lastHello() *kpng.NodeHello {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hellos[len(f.hellos)-1]
+func (p *tamperingProxy) lastHello() *kpng.NodeHello {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hellos[len(p.hellos)-1]
 }
 
-// away does something while no client is there.
-func (f *forger) away(do func()) {
-	f.gate.Lock()
-	defer f.gate.Unlock()
-	f.cut()
+// withoutClients ends all streams and calls do while no client can connect.
+func (p *tamperingProxy) withoutClients(do func()) {
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	p.endStreams()
 	do()
 }
 
-func (f *forger) hear(stream int, client bool, m proto.Message) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.heard != nil {
-		f.heard(stream, client, m)
+func (p *tamperingProxy) observe(stream int, client bool, m proto.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.onMessage != nil {
+		p.onMessage(stream, client, m)
 	}
 }
 
-func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
-	f.gate.Lock()
-	f.gate.Unlock()
+func (p *tamperingProxy) WatchNode(client kpng.NodeService_WatchNodeServer) error {
+	p.gate.Lock()
+	p.gate.Unlock()
 	ctx, cancel := context.WithCancel(client.Context())
-	server, err := kpng.NewNodeServiceClient(f.real).WatchNode(ctx)
+	server, err := kpng.NewNodeServiceClient(p.real).WatchNode(ctx)
 	if err != nil {
 		cancel()
 		return err
 	}
-	f.mu.Lock()
-	forge, stream := f.forge, f.opened
-	f.opened++
-	f.forge, f.ends[&cancel] = nil, struct{}{}
-	f.mu.Unlock()
+	p.mu.Lock()
+	tamper, stream := p.tamper, p.opened
+	p.opened++
+	p.tamper, p.cancels[&cancel] = nil, struct{}{}
+	p.mu.Unlock()
 	defer func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.ends, &cancel)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.cancels, &cancel)
 	}()
-	var asking sync.WaitGroup
-	asking.Go(func() {
+	var requests sync.WaitGroup
+	requests.Go(func() {
 		for {
 			in, err := client.Recv()
 			if err == nil {
-				f.hear(stream, true, in)
+				p.observe(stream, true, in)
 			}
 			if err != nil || server.Send(in) != nil {
 				cancel()
 				return
 			}
 			if in.GetHello() != nil {
-				f.mu.Lock()
-				f.hellos = append(f.hellos, in.GetHello())
-				f.mu.Unlock()
+				p.mu.Lock()
+				p.hellos = append(p.hellos, in.GetHello())
+				p.mu.Unlock()
 			}
 		}
 	})
@@ -166,12 +167,12 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 		if err != nil {
 			return err
 		}
-		f.hear(stream, false, in)
-		said := []any{in}
-		if forge != nil {
-			said = forge(n, in)
+		p.observe(stream, false, in)
+		messages := []any{in}
+		if tamper != nil {
+			messages = tamper(n, in)
 		}
-		for _, m := range said {
+		for _, m := range messages {
 			if err := client.SendMsg(m); err != nil {
 				return err
 			}
@@ -179,18 +180,18 @@ func (f *forger) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 	}
 }
 
-// newWatcher returns a client behind the forger, and the sink that it feeds.
-func (f *forger) newWatcher() *keeper {
-	k := newKeeper()
+// newClient runs a client behind the proxy and returns its sink.
+func (p *tamperingProxy) newClient() *recordingSink {
+	k := newRecordingSink()
 	c, err := node.NewClient(node.ClientConfig{
-		NodeName: "node-1", Logger: slog.New(slog.NewTextHandler(f, nil)), MaxReconnect: 1,
-	}, f.conn)
-	require.NoError(f.t, err)
-	run(f.t, c, k)
+		NodeName: "node-1", Logger: slog.New(slog.NewTextHandler(p, nil)), MaxReconnect: 1,
+	}, p.conn)
+	require.NoError(p.t, err)
+	run(p.t, c, k)
 	return k
 }
 
-func facts() *watchers.Store {
+func newClusterStore() *watchers.Store {
 	store := newStore(5)
 	store.Update(func(tx *watchers.Tx) {
 		tx.SetNode(&watchers.Node{Name: "node-1", Zone: "zone-1"})
@@ -201,15 +202,14 @@ func facts() *watchers.Store {
 	return store
 }
 
-// TestHostileServers: whatever a server says, the client says what is wrong with it,
-// keeps what it has, and goes on with the next.
-func TestHostileServers(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	k := f.newWatcher()
-	want := func() string { return scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
-	k.wait(t, want())
+// The client logs the error of an invalid message, keeps its state, and reconnects.
+func TestHostileServersDoNotChangeState(t *testing.T) {
+	store := newClusterStore()
+	f := newFixture(t, store, node.ServerConfig{})
+	p := newTamperingProxy(t, f)
+	sink := p.newClient()
+	desired := func() string { return resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
+	sink.wait(t, desired())
 	service := func(in *kpng.Service) *response {
 		return &response{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "svc-1", Digest: 1, Change: &kpng.ServiceChange_Service{Service: in}}}}
 	}
@@ -228,101 +228,100 @@ func TestHostileServers(t *testing.T) {
 	}
 	v4 := []byte{10, 0, 0, 1}
 	commit := func(revision uint64) *response { return &response{Commit: &kpng.Commit{Revision: revision}} }
-	var honest any // what the honest server says
+	var original any // stands for the message of the real server
 	last := &kpng.Route{Pools: []uint32{1}}
-	for _, h := range []struct {
+	for _, test := range []struct {
 		name  string
-		says  []any
-		error string // what the client logs
-		keeps bool   // it goes on with what it holds
+		sends []any
+		error string // in the log of the client
+		keeps bool   // the client resumes with the state that it holds
 	}{
-		{"garbage", []any{rawMessage("\xff\xff\xff\xff\xff")}, "unmarshal", true},
-		{"no UTF-8", []any{rawMessage("\x12\x04\x0a\x02\xff\xfe")}, "UTF-8", true},
-		{"too much", []any{rawMessage(make([]byte, 5<<20))}, "larger than max", true},
-		{"a difference from nothing", []any{delta("svc-none", &kpng.PortDelta{})}, "Service ns/svc-none: a difference from nothing", false},
-		{"a difference of a port that is not there", []any{delta("svc-1", &kpng.PortDelta{Port: 9})}, "Service ns/svc-1 has no port 9", false},
-		{"a difference of port 4294967295", []any{delta("svc-1", &kpng.PortDelta{Port: 1<<32 - 1})}, "Service ns/svc-1 has no port", false},
-		{"an endpoint removed that is not there", []any{delta("svc-1", &kpng.PortDelta{Removed: []*kpng.Endpoint{end(99, 1)}})}, "Service ns/svc-1, port 0: no endpoint 10.0.0.99:1 to remove", false},
-		{"a difference out of order", []any{delta("svc-1", &kpng.PortDelta{Set: []*kpng.Endpoint{end(2, 1), end(1, 1)}})}, "Service ns/svc-1: delta: ports[0].set: 10.0.0.1:1 is out of order", false},
+		{"invalid protobuf", []any{rawMessage("\xff\xff\xff\xff\xff")}, "unmarshal", true},
+		{"invalid UTF-8", []any{rawMessage("\x12\x04\x0a\x02\xff\xfe")}, "UTF-8", true},
+		{"a message that is too large", []any{rawMessage(make([]byte, 5<<20))}, "larger than max", true},
+		{"a delta for an unknown Service", []any{delta("svc-none", &kpng.PortDelta{})}, "delta for unknown Service ns/svc-none", false},
+		{"a delta for an unknown port", []any{delta("svc-1", &kpng.PortDelta{Port: 9})}, "Service ns/svc-1 has no port 9", false},
+		{"a delta for port 4294967295", []any{delta("svc-1", &kpng.PortDelta{Port: 1<<32 - 1})}, "Service ns/svc-1 has no port", false},
+		{"removal of an unknown endpoint", []any{delta("svc-1", &kpng.PortDelta{Removed: []*kpng.Endpoint{end(99, 1)}})}, "Service ns/svc-1, port 0: no endpoint 10.0.0.99:1 to remove", false},
+		{"a delta with unordered endpoints", []any{delta("svc-1", &kpng.PortDelta{Set: []*kpng.Endpoint{end(2, 1), end(1, 1)}})}, "Service ns/svc-1: delta: ports[0].set: 10.0.0.1:1 is out of order", false},
 		{"an address of three bytes", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{{Address: []byte{1, 2, 3}}}})}, "Service ns/svc-1: ports[1].endpoints: address", false},
-		{"an endpoint of nothing", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{nil}})}, "Service ns/svc-1: ports[1].endpoints: address", false},
+		{"an endpoint without fields", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{nil}})}, "Service ns/svc-1: ports[1].endpoints: address", false},
 		{"port 65536", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{end(1, 65536)}})}, "Service ns/svc-1: ports[1].endpoints: port", false},
-		{"endpoints twice", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{end(1, 1), end(1, 1)}})}, "ports[1].endpoints: 10.0.0.1:1 is out of order", false},
+		{"a duplicate endpoint", []any{port(&kpng.Port{Endpoints: []*kpng.Endpoint{end(1, 1), end(1, 1)}})}, "ports[1].endpoints: 10.0.0.1:1 is out of order", false},
 		{"a health check on port 65536", []any{service(&kpng.Service{HealthCheckPort: 65536})}, "Service ns/svc-1: health_check_port", false},
-		{"routes that are not there", []any{port(&kpng.Port{Protocol: 6, Frontends: []*kpng.Frontend{{Kind: 1, Address: v4, RouteList: 3}}})}, "ports[1].frontends[0].routes: there is no route list 3", false},
-		{"no routes", []any{routes()}, "ports[1].route_lists[0].routes: the last one is not for everybody", false},
-		{"routes not for all", []any{routes(&kpng.Route{From: 1, Pools: []uint32{1}})}, "the last one is not for everybody", false},
-		{"routes not on all nodes", []any{routes(&kpng.Route{Condition: 1, Pools: []uint32{1}})}, "the last one is not for everybody", false},
-		{"routes on other nodes not for all", []any{routes(last, &kpng.Route{From: 1, Condition: 2, Pools: []uint32{1}})}, "the last one is not for everybody", false},
-		{"a route to nowhere", []any{routes(&kpng.Route{})}, "route_lists[0].routes[0].pools: there is none", false},
-		{"a pool that cannot be", []any{routes(&kpng.Route{Pools: []uint32{8}})}, "routes[0].pools: there is no pool 8", false},
+		{"an unknown route list", []any{port(&kpng.Port{Protocol: 6, Frontends: []*kpng.Frontend{{Kind: 1, Address: v4, RouteList: 3}}})}, "ports[1].frontends[0].route_list: 3 is out of range [0,0)", false},
+		{"no routes", []any{routes()}, "ports[1].route_lists[0].routes: the last route of a node must have from FROM_UNSPECIFIED", false},
+		{"a last route that is not for all clients", []any{routes(&kpng.Route{From: 1, Pools: []uint32{1}})}, "the last route of a node must have from FROM_UNSPECIFIED", false},
+		{"no route on some nodes", []any{routes(&kpng.Route{Condition: 1, Pools: []uint32{1}})}, "the last route of a node must have from FROM_UNSPECIFIED", false},
+		{"a last route that is not for all clients of some nodes", []any{routes(last, &kpng.Route{From: 1, Condition: 2, Pools: []uint32{1}})}, "the last route of a node must have from FROM_UNSPECIFIED", false},
+		{"a route without pools", []any{routes(&kpng.Route{})}, "route_lists[0].routes[0].pools: required", false},
+		{"a pool out of range", []any{routes(&kpng.Route{Pools: []uint32{8}})}, "routes[0].pools: 8 is out of range 0-7", false},
 		{"a network of 33 bits", []any{port(&kpng.Port{Protocol: 6, RouteLists: []*kpng.RouteList{{Routes: []*kpng.Route{last}}}, Frontends: []*kpng.Frontend{
-			{Kind: 1, Address: v4, SourceRanges: &kpng.Networks{Networks: []*kpng.Network{{Address: v4, Length: 33}}}}}})}, "frontends[0].sources: networks[0]", false},
-		{"own endpoints out of order", []any{own(&kpng.OverlayEndpoint{ServicePort: 1, Endpoint: end(1, 1)}, &kpng.OverlayEndpoint{Endpoint: end(1, 1)})}, "own part of Service ns/svc-1: endpoints[1]: 10.0.0.1:1 is out of order", false},
-		{"an own endpoint of nothing", []any{own(&kpng.OverlayEndpoint{})}, "own part of Service ns/svc-1: endpoints[0].address", false},
-		{"a node of no address", []any{&response{Node: &kpng.Node{Ips: [][]byte{{1}}}}}, "node: ips[0]", false},
-		{"a node of no loopback address", []any{&response{Node: &kpng.Node{LoopbackNodePorts: [][]byte{{127, 0, 0, 1}, {1}}}}}, "node: loopback_node_ports[1]", false},
-		{"a node of no network", []any{&response{Node: &kpng.Node{ServiceNetworks: []*kpng.Network{{}}}}}, "node: service_networks[0]", false},
-		{"commit 0", []any{commit(0)}, "commit: revision 0 after 0", false},
-		{"commits going backwards", []any{honest, commit(1000), commit(999)}, "commit: revision 999 after 1000", false},
-		{"the same commit twice", []any{honest, commit(1000), commit(1000)}, "commit: revision 1000 after 1000", false},
-		{"more unwanted than there is", []any{&response{RemovedDigests: []uint64{1, 2, 3}}, &response{RemovedDigests: []uint64{1, 2, 3}}}, "unwanted: 6 digests, of 5 Services", false},
+			{Kind: 1, Address: v4, SourceRanges: &kpng.Networks{Networks: []*kpng.Network{{Address: v4, Length: 33}}}}}})}, "frontends[0].source_ranges: networks[0]", false},
+		{"unordered overlay endpoints", []any{own(&kpng.OverlayEndpoint{ServicePort: 1, Endpoint: end(1, 1)}, &kpng.OverlayEndpoint{Endpoint: end(1, 1)})}, "overlay of Service ns/svc-1: endpoints[1]: 10.0.0.1:1 is out of order", false},
+		{"an overlay endpoint without fields", []any{own(&kpng.OverlayEndpoint{})}, "overlay of Service ns/svc-1: endpoints[0].address", false},
+		{"a node with an invalid address", []any{&response{Node: &kpng.Node{Ips: [][]byte{{1}}}}}, "node: ips[0]", false},
+		{"a node with an invalid loopback address", []any{&response{Node: &kpng.Node{LoopbackNodePorts: [][]byte{{127, 0, 0, 1}, {1}}}}}, "node: loopback_node_ports[1]", false},
+		{"a node with an invalid network", []any{&response{Node: &kpng.Node{ServiceNetworks: []*kpng.Network{{}}}}}, "node: service_networks[0]", false},
+		{"commit 0", []any{commit(0)}, "commit: revision 0 is not greater than 0", false},
+		{"decreasing revisions", []any{original, commit(1000), commit(999)}, "commit: revision 999 is not greater than 1000", false},
+		{"a repeated revision", []any{original, commit(1000), commit(1000)}, "commit: revision 1000 is not greater than 1000", false},
+		{"more removed digests than Services", []any{&response{RemovedDigests: []uint64{1, 2, 3}}, &response{RemovedDigests: []uint64{1, 2, 3}}}, "removed_digests: 6 digests for 5 held Services", false},
 	} {
-		t.Run(h.name, func(t *testing.T) {
-			_, before := k.count()
-			met := len(f.log())
-			streams := f.streams()
-			again := func() int { return strings.Count(f.log()[met:], "Hears a server again") }
-			heard := 1 // when there is an honest server
-			if h.says[0] == honest {
-				heard++ // and before, as long as it seemed to be one
+		t.Run(test.name, func(t *testing.T) {
+			_, before := sink.count()
+			logged := len(p.log())
+			streams := p.streams()
+			restored := func() int { return strings.Count(p.log()[logged:], "Server connection restored") }
+			want := 1 // after the reconnect
+			if test.sends[0] == original {
+				want++ // and before the invalid message
 			}
-			f.once(func(n int, in *response) []any {
+			p.tamperNext(func(n int, in *response) []any {
 				if n != 1 {
 					return []any{in}
 				}
-				for i, m := range h.says {
-					if m == honest {
-						h.says[i] = in
+				for i, m := range test.sends {
+					if m == original {
+						test.sends[i] = in
 					}
 				}
-				return h.says
+				return test.sends
 			})
-			f.cut()
-			within(t, func() bool { return f.streams() >= streams+2 && s.applied("node-1") })
-			require.Contains(t, f.log()[met:], h.error)
-			within(t, func() bool { return again() >= heard })
-			require.Equal(t, heard, again(), f.log()[met:])
-			require.Equal(t, h.keeps, f.lastHello().GetHello().GetHeldCount() > 0, "holds something")
-			text, after := k.count()
-			require.Equal(t, before, after, "the sink is not bothered")
-			require.Equal(t, want(), text)
+			p.endStreams()
+			eventually(t, func() bool { return p.streams() >= streams+2 && f.applied("node-1") })
+			require.Contains(t, p.log()[logged:], test.error)
+			eventually(t, func() bool { return restored() >= want })
+			require.Equal(t, want, restored(), p.log()[logged:])
+			require.Equal(t, test.keeps, p.lastHello().GetHello().GetHeldCount() > 0, "the client holds Services")
+			text, after := sink.count()
+			require.Equal(t, before, after, "the sink is not called")
+			require.Equal(t, desired(), text)
 		})
 	}
 	store.Update(func(tx *watchers.Tx) { tx.SetService(newService(1, "new")) })
-	k.wait(t, want())
+	sink.wait(t, desired())
 }
 
-// TestAServerThatDoesNotWelcome is left for the next one.
-func TestAServerThatDoesNotWelcome(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.once(func(_ int, in *response) []any {
+func TestStreamWithoutWelcomeIsRetried(t *testing.T) {
+	store := newClusterStore()
+	f := newFixture(t, store, node.ServerConfig{})
+	p := newTamperingProxy(t, f)
+	p.tamperNext(func(_ int, in *response) []any {
 		in.Welcome = nil
 		return []any{in}
 	})
-	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
-	require.Contains(t, f.log(), "the server does not begin with welcome")
+	sink := p.newClient()
+	sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	require.Contains(t, p.log(), "the first message of the server must be welcome")
 }
 
-// TestServersOfTheFuture: what a client does not know yet it leaves out, names it as a
-// problem, and serves the rest.
-func TestServersOfTheFuture(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	plain := scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1")
+// The client leaves out values that it does not support, reports them as problems, and
+// programs the rest.
+func TestUnsupportedValuesOfNewerServersBecomeProblems(t *testing.T) {
+	store := newClusterStore()
+	f := newFixture(t, store, node.ServerConfig{})
+	unchanged := resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1")
 	change := func(fn func(*kpng.Port)) func(int, *response) []any {
 		return func(_ int, in *response) []any {
 			for _, c := range in.GetServices() {
@@ -335,7 +334,7 @@ func TestServersOfTheFuture(t *testing.T) {
 			return []any{in}
 		}
 	}
-	for _, h := range []struct {
+	for _, test := range []struct {
 		name    string
 		change  func(*kpng.Port)
 		problem string
@@ -347,15 +346,15 @@ func TestServersOfTheFuture(t *testing.T) {
 		{"verdict", func(p *kpng.Port) { p.RouteLists[0].Routes[0].EmptyVerdict = 99 }, "verdict 99"},
 		{"condition", func(p *kpng.Port) { p.RouteLists[0].Routes[0].Condition = 99 }, "route condition 99"},
 	} {
-		t.Run(h.name, func(t *testing.T) {
-			f := newForger(t, s)
-			f.once(change(h.change))
-			k := f.newWatcher()
-			if h.problem == "" {
-				k.wait(t, plain)
+		t.Run(test.name, func(t *testing.T) {
+			p := newTamperingProxy(t, f)
+			p.tamperNext(change(test.change))
+			sink := p.newClient()
+			if test.problem == "" {
+				sink.wait(t, unchanged)
 				return
 			}
-			u := k.some(t)
+			u := sink.first(t)
 			require.Equal(t, 5, u.All.Len())
 			n := 0
 			for svc := range u.All.All() {
@@ -369,83 +368,82 @@ func TestServersOfTheFuture(t *testing.T) {
 				require.Len(t, svc.Problems, 1)
 				require.Equal(t, "Service ns/svc-1", svc.Problems[0].Object)
 				require.Equal(t, "ports[0]", svc.Problems[0].Field)
-				require.Contains(t, svc.Problems[0].Message, h.problem+" is not known to this client")
+				require.Contains(t, svc.Problems[0].Message, test.problem+": not supported by this version of the client")
 			}
 			require.Equal(t, 1, n)
-			// Differences of what is not understood are understood all the same.
+			// Deltas of a Service with unsupported values still apply.
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(1, 4)) })
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(2, 4)) })
-			k.until(t, "10.1.2.4")
-			require.Equal(t, 1, f.streams())
+			sink.waitContains(t, "10.1.2.4")
+			require.Equal(t, 1, p.streams())
 			store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(1, 3)); tx.SetEndpointSlice(slice(2, 3)) })
 		})
 	}
 }
 
-// TestTwoServicesOfOneDigest: a client that cannot tell what it holds holds nothing.
-func TestTwoServicesOfOneDigest(t *testing.T) {
-	store := facts()
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.once(func(_ int, in *response) []any {
+// A client that holds two Services with the same digest does not resume.
+func TestClientWithEqualDigestsDoesNotResume(t *testing.T) {
+	store := newClusterStore()
+	f := newFixture(t, store, node.ServerConfig{})
+	p := newTamperingProxy(t, f)
+	p.tamperNext(func(_ int, in *response) []any {
 		for _, c := range in.GetServices() {
 			c.Digest = 7
 		}
 		return []any{in}
 	})
-	k := f.newWatcher()
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	sink := p.newClient()
+	sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(1, "").Name); tx.SetService(newService(2, "new")) })
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
-	f.cut()
-	within(t, func() bool { return f.streams() == 2 && s.applied("node-1") })
-	require.Zero(t, f.lastHello().GetHello().GetHeldCount())
+	sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	p.endStreams()
+	eventually(t, func() bool { return p.streams() == 2 && f.applied("node-1") })
+	require.Zero(t, p.lastHello().GetHello().GetHeldCount())
 	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(3, "").Name) })
-	k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+	sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
 }
 
-func (f *forger) streams() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.hellos)
+func (p *tamperingProxy) streams() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.hellos)
 }
 
-// A mute accepts streams and never says anything.
-type mute struct {
+// A stalledServer accepts streams and never sends a message.
+type stalledServer struct {
 	grpc.ClientConnInterface
 	streams atomic.Int64
 }
 
-type muteStream struct {
+type stalledStream struct {
 	grpc.ClientStream
 	ctx context.Context
 }
 
-func (m *mute) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	m.streams.Add(1)
-	return &muteStream{ctx: ctx}, nil
+func (s *stalledServer) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	s.streams.Add(1)
+	return &stalledStream{ctx: ctx}, nil
 }
 
-func (m *muteStream) SendMsg(any) error { return nil }
+func (s *stalledStream) SendMsg(any) error { return nil }
 
-func (m *muteStream) RecvMsg(any) error {
-	<-m.ctx.Done()
-	return m.ctx.Err()
+func (s *stalledStream) RecvMsg(any) error {
+	<-s.ctx.Done()
+	return s.ctx.Err()
 }
 
-// TestMuteServers: a client does not wait for ever for a server that does not answer.
-func TestMuteServers(t *testing.T) {
+func TestClientRetriesServersThatDoNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mutes := []*mute{{}, {}}
-		c, err := node.NewClient(node.ClientConfig{NodeName: "n"}, mutes[0], mutes[1])
+		servers := []*stalledServer{{}, {}}
+		c, err := node.NewClient(node.ClientConfig{NodeName: "n"}, servers[0], servers[1])
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		go func() { done <- c.Run(ctx, newKeeper()) }()
+		go func() { done <- c.Run(ctx, newRecordingSink()) }()
 		time.Sleep(10 * time.Minute)
-		for _, m := range mutes {
-			require.GreaterOrEqual(t, m.streams.Load(), int64(15))
-			require.LessOrEqual(t, m.streams.Load(), int64(30))
+		for _, s := range servers {
+			require.GreaterOrEqual(t, s.streams.Load(), int64(15))
+			require.LessOrEqual(t, s.streams.Load(), int64(30))
 		}
 		cancel()
 		require.NoError(t, <-done)

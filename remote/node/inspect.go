@@ -20,35 +20,35 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// inspectService answers people's questions.
+// inspectService implements InspectService.
 type inspectService struct {
 	kpng.UnimplementedInspectServiceServer
-	s *Server
+	server *Server
 }
 
-// enter says whether the peer may ask about a node, empty for all, and returns the
-// present state.
-func (i inspectService) enter(ctx context.Context, node string) (*state, error) {
-	if i.s.cfg.AuthorizeInspect != nil {
-		if err := i.s.cfg.AuthorizeInspect(ctx, node); err != nil {
+// authorize checks that the peer may inspect a node, or all nodes if node is empty, and
+// returns the current state.
+func (s inspectService) authorize(ctx context.Context, node string) (*state, error) {
+	if s.server.cfg.AuthorizeInspect != nil {
+		if err := s.server.cfg.AuthorizeInspect(ctx, node); err != nil {
 			return nil, err
 		}
 	}
-	st := i.s.hub.State()
+	st := s.server.hub.State()
 	if st.Revision == 0 {
-		return nil, status.Error(codes.Unavailable, "the facts are not complete yet")
+		return nil, status.Error(codes.Unavailable, "cluster state is not complete yet")
 	}
 	return st, nil
 }
 
-// ListNodes implements the service.
-func (i inspectService) ListNodes(ctx context.Context, in *kpng.ListNodesRequest) (*kpng.ListNodesResponse, error) {
-	st, err := i.enter(ctx, "")
+// ListNodes implements InspectService.
+func (s inspectService) ListNodes(ctx context.Context, in *kpng.ListNodesRequest) (*kpng.ListNodesResponse, error) {
+	st, err := s.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	out := &kpng.ListNodesResponse{Revision: st.Revision}
-	for _, n := range i.s.nodes(st, time.Now()) {
+	for _, n := range s.server.nodes(st, time.Now()) {
 		if in.GetLimit() > 0 && uint32(len(out.Nodes)) == in.GetLimit() {
 			break
 		}
@@ -59,39 +59,39 @@ func (i inspectService) ListNodes(ctx context.Context, in *kpng.ListNodesRequest
 	return out, nil
 }
 
-// nodes returns how each node stands that there is or that is connected, by name.
+// nodes returns the status of each node that exists or is connected, ordered by name.
 func (s *Server) nodes(st *state, now time.Time) []*kpng.NodeStatus {
 	s.mu.Lock()
 	newest := make(map[string]*nodeStream, len(s.streams))
 	for name, streams := range s.streams {
 		for n := range streams {
-			if o := newest[name]; o == nil || n.since.After(o.since) {
+			if o := newest[name]; o == nil || n.connected.After(o.connected) {
 				newest[name] = n
 			}
 		}
 	}
 	s.mu.Unlock()
 	all := make([]*kpng.NodeStatus, 0, len(newest))
-	for node := range st.Extra.facts.Nodes() {
+	for node := range st.Extra.cluster.Nodes() {
 		if newest[node.Name] == nil {
 			all = append(all, &kpng.NodeStatus{Name: node.Name, Zone: node.Zone})
 		}
 	}
 	for _, n := range newest {
-		all = append(all, n.report(st, now))
+		all = append(all, n.nodeStatus(st, now))
 	}
 	slices.SortFunc(all, func(a, b *kpng.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return all
 }
 
-func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
+func (n *nodeStream) nodeStatus(st *state, now time.Time) *kpng.NodeStatus {
 	s := n.status()
 	out := &kpng.NodeStatus{
-		Name: n.name, Connected: true, Peer: n.peer, Client: protoconv.Text(n.client), ConnectedUnixNs: n.since.UnixNano(),
+		Name: n.name, Connected: true, Peer: n.peer, Client: protoconv.Text(n.client), ConnectedUnixNs: n.connected.UnixNano(),
 		SentRevision: s.Sent, AppliedRevision: s.Applied, LastError: protoconv.Text(s.LastError),
 		ApplyDurationNs: uint64(s.Took), Failures: s.Failures,
 	}
-	if node := st.Extra.facts.Node(n.name); node != nil {
+	if node := st.Extra.cluster.Node(n.name); node != nil {
 		out.Zone = node.Zone
 	}
 	if !s.Behind.IsZero() {
@@ -100,76 +100,76 @@ func (n *nodeStream) report(st *state, now time.Time) *kpng.NodeStatus {
 	return out
 }
 
-// nodeState is what one node must do, put together.
+// nodeState holds what the desired state of one node depends on beside Services.
 type nodeState struct {
-	node    *localsink.Node
-	zone    string
-	lacks   localsink.Features
-	unknown bool // there is no such Node
+	node        *localsink.Node
+	zone        string
+	unsupported localsink.Features
+	unknown     bool // the Node object is missing
 }
 
 func (s *Server) nodeState(st *state, name string) nodeState {
-	n := nodeState{unknown: st.Extra.facts.Node(name) == nil}
-	n.node, n.zone = s.fleet.Node(st.Extra.facts, name)
+	n := nodeState{unknown: st.Extra.cluster.Node(name) == nil}
+	n.node, n.zone = s.resolver.Node(st.Extra.cluster, name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for stream := range s.streams[name] {
-		n.lacks |= stream.lacks
+		n.unsupported |= stream.unsupported
 	}
 	return n
 }
 
-func (n *nodeState) service(i *item) *kpng.ServiceState {
-	svc := overlay.Assemble(i.meaning.Base(n.zone), i.meaning.Overlay(n.node.Name), n.node)
-	return toServiceState(svc.WithUnsupported(n.lacks))
+func (n *nodeState) service(i *serviceItem) *kpng.ServiceState {
+	svc := overlay.Assemble(i.service.Base(n.zone), i.service.Overlay(n.node.Name), n.node)
+	return toServiceState(svc.WithUnsupported(n.unsupported))
 }
 
-// GetNodeState implements the service.
-func (i inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateRequest) (*kpng.GetNodeStateResponse, error) {
+// GetNodeState implements InspectService.
+func (s inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateRequest) (*kpng.GetNodeStateResponse, error) {
 	if in.GetNodeName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "node_name: required")
 	}
-	st, err := i.enter(ctx, in.GetNodeName())
+	st, err := s.authorize(ctx, in.GetNodeName())
 	if err != nil {
 		return nil, err
 	}
-	n := i.s.nodeState(st, in.GetNodeName())
+	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.GetNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
-	for name, it := range st.Items.All() {
+	for name, i := range st.Items.All() {
 		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name {
 			continue
 		}
-		if it, ok := it.(*item); ok {
-			out.Services = append(out.Services, n.service(it))
+		if item, ok := i.(*serviceItem); ok {
+			out.Services = append(out.Services, n.service(item))
 		}
 	}
 	return out, nil
 }
 
-// maxStates is how many Services a message of a watch has.
-const maxStates = 200
+// statesPerMessage bounds the Services in a message of WatchNodeState.
+const statesPerMessage = 200
 
-// WatchNodeState implements the service.
-func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kpng.InspectService_WatchNodeStateServer) error {
+// WatchNodeState implements InspectService.
+func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kpng.InspectService_WatchNodeStateServer) error {
 	ctx := stream.Context()
 	if in.GetNodeName() == "" {
 		return status.Error(codes.InvalidArgument, "node_name: required")
 	}
-	st, err := i.enter(ctx, in.GetNodeName())
+	st, err := s.authorize(ctx, in.GetNodeName())
 	if err != nil {
 		return err
 	}
-	n := i.s.nodeState(st, in.GetNodeName())
+	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
-	for _, it := range st.Items.All() {
-		if len(out.Changed) == maxStates {
+	for _, i := range st.Items.All() {
+		if len(out.Changed) == statesPerMessage {
 			if err := stream.Send(out); err != nil {
 				return err
 			}
 			out = &kpng.WatchNodeStateResponse{Revision: st.Revision}
 		}
-		if it, ok := it.(*item); ok {
-			out.Changed = append(out.Changed, n.service(it))
+		if item, ok := i.(*serviceItem); ok {
+			out.Changed = append(out.Changed, n.service(item))
 		}
 	}
 	for {
@@ -180,55 +180,50 @@ func (i inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 		for out = nil; out == nil; {
 			select {
 			case <-ctx.Done():
-				return session.Status(ctx.Err())
-			case <-i.s.ended:
-				return session.Status(context.Canceled)
+				return session.StatusError(ctx.Err())
+			case <-s.server.ended:
+				return session.StatusError(context.Canceled)
 			case <-st.Newer():
 			}
-			now := i.s.hub.State()
-			out = i.s.difference(st, now, &n)
+			now := s.server.hub.State()
+			out = s.server.nodeStateChanges(st, now, &n)
 			st = now
 		}
 	}
 }
 
-// difference returns what a node must do that it did not before; nil for nothing.
-func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateResponse {
-	was := *n
+// nodeStateChanges returns the changes of the desired state of a node between two states;
+// nil if there are none. It updates n to the new state.
+func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNodeStateResponse {
+	before := *n
 	*n = s.nodeState(new, n.node.Name)
 	out := &kpng.WatchNodeStateResponse{Revision: new.Revision}
-	if !was.node.Equal(n.node) || was.unknown != n.unknown {
+	if !before.node.Equal(n.node) || before.unknown != n.unknown {
 		out.Node, out.NodeUnknown = toNode(n.node), n.unknown
 	}
-	everything := out.Node != nil || was.zone != n.zone || was.lacks != n.lacks
-	see := func(name localsink.ServiceName, a, b *item) {
+	all := out.Node != nil || before.zone != n.zone || before.unsupported != n.unsupported
+	compare := func(name localsink.ServiceName, a, b *serviceItem) {
 		switch {
 		case b == nil:
 			out.Removed = append(out.Removed, name.String())
 		case a == nil:
 			out.Changed = append(out.Changed, n.service(b))
 		default:
-			if before, now := was.service(a), n.service(b); before.GetText() != now.GetText() {
-				out.Changed = append(out.Changed, now)
+			if old, new := before.service(a), n.service(b); old.GetText() != new.GetText() {
+				out.Changed = append(out.Changed, new)
 			}
 		}
 	}
-	if everything {
-		for name, i := range new.Items.All() {
-			is, _ := i.(*item)
-			before, _ := old.Items.Get(name)
-			a, _ := before.(*item)
-			see(name, a, is)
+	if all {
+		for name := range new.Items.All() {
+			compare(name, serviceItemOf(old, name), serviceItemOf(new, name))
 		}
 	}
 	for c := range new.Items.Diff(old.Items) {
-		if everything && !c.Deleted {
+		if all && !c.Deleted {
 			continue
 		}
-		before, _ := old.Items.Get(c.Key)
-		a, _ := before.(*item)
-		b, _ := c.Value.(*item)
-		see(c.Key, a, b)
+		compare(c.Key, serviceItemOf(old, c.Key), serviceItemOf(new, c.Key))
 	}
 	if out.Node == nil && len(out.Changed) == 0 && len(out.Removed) == 0 {
 		return nil
@@ -236,33 +231,40 @@ func (s *Server) difference(old, new *state, n *nodeState) *kpng.WatchNodeStateR
 	return out
 }
 
-// ExplainService implements the service.
-func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServiceRequest) (*kpng.ExplainServiceResponse, error) {
+// serviceItemOf returns the item of a Service in a state; nil if there is none.
+func serviceItemOf(st *state, name localsink.ServiceName) *serviceItem {
+	i, _ := st.Items.Get(name)
+	item, _ := i.(*serviceItem)
+	return item
+}
+
+// ExplainService implements InspectService.
+func (s inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServiceRequest) (*kpng.ExplainServiceResponse, error) {
 	if in.GetNodeName() == "" || in.GetNamespace() == "" || in.GetName() == "" {
-		return nil, status.Error(codes.InvalidArgument, "node_name, namespace, name: required")
+		return nil, status.Error(codes.InvalidArgument, "node_name, namespace and name: required")
 	}
-	if _, err := i.enter(ctx, in.GetNodeName()); err != nil {
+	if _, err := s.authorize(ctx, in.GetNodeName()); err != nil {
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
-	x, err := i.s.fleet.Explain(i.s.store.Snapshot(), in.GetNodeName(), name)
+	explanation, err := s.server.resolver.Explain(s.server.store.Snapshot(), in.GetNodeName(), name)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if x == nil {
-		return nil, status.Errorf(codes.NotFound, "there is no Service %s", name)
+	if explanation == nil {
+		return nil, status.Errorf(codes.NotFound, "Service %s: not found", name)
 	}
-	// What the node does: Explain alone hears of no other Service that claims an address.
-	st := i.s.hub.State()
-	n := i.s.nodeState(st, in.GetNodeName())
-	out := &kpng.ExplainServiceResponse{Unmatched: x.Unmatched, NodeUnknown: n.unknown}
-	found, _ := st.Items.Get(name)
-	if it, ok := found.(*item); ok {
-		state := n.service(it)
-		x.Service, out.Problems = state.GetText(), state.GetProblems()
+	// The text comes from the published state, because Explain does not consider other
+	// Services that use the same address.
+	st := s.server.hub.State()
+	n := s.server.nodeState(st, in.GetNodeName())
+	out := &kpng.ExplainServiceResponse{Unmatched: explanation.Unmatched, NodeUnknown: n.unknown}
+	if item := serviceItemOf(st, name); item != nil {
+		state := n.service(item)
+		explanation.Service, out.Problems = state.GetText(), state.GetProblems()
 	}
-	out.Text = protoconv.Text(x.Text())
-	for _, e := range x.Endpoints {
+	out.Text = protoconv.Text(explanation.Text())
+	for _, e := range explanation.Endpoints {
 		out.Endpoints = append(out.Endpoints, &kpng.EndpointExplanation{
 			Port: e.Port, Address: e.Address.String(), Slice: e.Slice, Node: e.Node, ClusterTraffic: e.ClusterTraffic, LocalTraffic: e.LocalTraffic, Reasons: e.Reasons,
 		})
@@ -270,24 +272,23 @@ func (i inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	return out, nil
 }
 
-// GetServiceProgress implements the service.
-func (i inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
-	st, err := i.enter(ctx, "")
+// GetServiceProgress implements InspectService.
+func (s inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
+	st, err := s.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
-	found, _ := st.Items.Get(name)
-	it, ok := found.(*item)
-	if !ok {
-		return nil, status.Errorf(codes.NotFound, "there is no Service %s that nodes are told of", name)
+	item := serviceItemOf(st, name)
+	if item == nil {
+		return nil, status.Errorf(codes.NotFound, "Service %s: not found or not programmed on any node", name)
 	}
-	out := &kpng.GetServiceProgressResponse{Revision: it.revision, ChangedUnixNs: it.at.UnixNano()}
-	for _, n := range i.s.nodes(st, time.Now()) {
+	out := &kpng.GetServiceProgressResponse{Revision: item.revision, ChangedUnixNs: item.observed.UnixNano()}
+	for _, n := range s.server.nodes(st, time.Now()) {
 		switch {
 		case !n.GetConnected():
 			out.Disconnected = append(out.Disconnected, n.GetName())
-		case n.GetAppliedRevision() >= it.revision:
+		case n.GetAppliedRevision() >= item.revision:
 			out.Applied++
 		default:
 			out.Lagging = append(out.Lagging, n)
@@ -296,18 +297,18 @@ func (i inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServ
 	return out, nil
 }
 
-// maxWorst is how many nodes GetLag names.
+// maxWorst bounds the nodes that GetLag returns.
 const maxWorst = 10
 
-// GetLag implements the service.
-func (i inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpng.GetLagResponse, error) {
-	st, err := i.enter(ctx, "")
+// GetLag implements InspectService.
+func (s inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpng.GetLagResponse, error) {
+	st, err := s.authorize(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	out := &kpng.GetLagResponse{Revision: st.Revision}
 	var connected []*kpng.NodeStatus
-	for _, n := range i.s.nodes(st, time.Now()) {
+	for _, n := range s.server.nodes(st, time.Now()) {
 		if !n.GetConnected() {
 			out.Disconnected++
 			continue

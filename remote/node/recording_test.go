@@ -24,21 +24,21 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// The first version of the protocol, as it went over the wire: two streams of one agent,
-// which resumed with the second what it had from the first.
+// recordingFile holds the messages of the first version of the protocol: two streams of one
+// client, which resumed with the second one.
 const recordingFile = "testdata/compat/v1alpha1-first.txt"
 
-// record is for a version that is incompatible on purpose. Otherwise the file stays as it
-// is: it is what agents in the field speak.
-var record = flag.Bool("record", false, "write "+recordingFile+" anew")
+// record rewrites the recording, which is only allowed for a version that is deliberately
+// incompatible with released clients.
+var record = flag.Bool("record", false, "write "+recordingFile)
 
-// A recording is what both sides said, stream by stream, in order.
+// A recording holds the messages of both sides by stream, in order.
 type recording struct {
-	streams [][]words
-	state   string // what the agent has in the end
+	streams [][]recordedMessage
+	state   string // final state of the client
 }
 
-type words struct {
+type recordedMessage struct {
 	client bool
 	bytes  []byte
 }
@@ -47,12 +47,12 @@ func (r *recording) write() []byte {
 	var b bytes.Buffer
 	for _, stream := range r.streams {
 		b.WriteString("stream\n")
-		for _, w := range stream {
+		for _, m := range stream {
 			side := "server"
-			if w.client {
+			if m.client {
 				side = "client"
 			}
-			fmt.Fprintf(&b, "%s %s\n", side, base64.StdEncoding.EncodeToString(w.bytes))
+			fmt.Fprintf(&b, "%s %s\n", side, base64.StdEncoding.EncodeToString(m.bytes))
 		}
 	}
 	b.WriteString("state\n" + r.state)
@@ -75,17 +75,18 @@ func readRecording(t *testing.T) *recording {
 			b, err := base64.StdEncoding.DecodeString(text)
 			require.NoError(t, err)
 			last := &r.streams[len(r.streams)-1]
-			*last = append(*last, words{side == "client", b})
+			*last = append(*last, recordedMessage{side == "client", b})
 		case "state":
-			rest, err := io.ReadAll(in)
+			state, err := io.ReadAll(in)
 			require.NoError(t, err)
-			r.state = string(rest)
+			r.state = string(state)
 			return r
 		}
 	}
 }
 
-// recordedSteps change the facts of the recording; the agent is away for the third.
+// recordedSteps returns the changes of the recording. The client is disconnected during the
+// third.
 func recordedSteps() []func(tx *watchers.Tx) {
 	return []func(*watchers.Tx){
 		func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(1, 4)); tx.SetEndpointSlice(slice(2, 2)) },
@@ -99,26 +100,26 @@ func recordedSteps() []func(tx *watchers.Tx) {
 	}
 }
 
-// TestRecord writes the recording anew when it is asked to.
+// TestRecord writes the recording if -record is set.
 func TestRecord(t *testing.T) {
 	if !*record {
 		t.Skip("only with -record")
 	}
-	store, r := facts(), &recording{}
-	s := newSite(t, store, node.ServerConfig{})
-	f := newForger(t, s)
-	f.heard = func(stream int, client bool, m proto.Message) {
+	store, r := newClusterStore(), &recording{}
+	f := newFixture(t, store, node.ServerConfig{})
+	p := newTamperingProxy(t, f)
+	p.onMessage = func(stream int, client bool, m proto.Message) {
 		for len(r.streams) <= stream {
 			r.streams = append(r.streams, nil)
 		}
 		b, err := proto.Marshal(m)
 		require.NoError(t, err)
-		r.streams[stream] = append(r.streams[stream], words{client, b})
+		r.streams[stream] = append(r.streams[stream], recordedMessage{client, b})
 	}
-	k := f.newWatcher()
+	sink := p.newClient()
 	settle := func() {
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
-		within(t, func() bool { return s.applied("node-1") })
+		sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1"))
+		eventually(t, func() bool { return f.applied("node-1") })
 	}
 	settle()
 	steps := recordedSteps()
@@ -126,36 +127,36 @@ func TestRecord(t *testing.T) {
 		store.Update(step)
 		settle()
 	}
-	f.away(func() {
+	p.withoutClients(func() {
 		store.Update(steps[2])
-		s.restart()
+		f.restart()
 	})
 	settle()
 	store.Update(steps[3])
 	settle()
-	r.state, _ = k.count()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	r.state, _ = sink.count()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	require.Len(t, r.streams, 2)
 	require.NoError(t, os.WriteFile(recordingFile, r.write(), 0o600))
 }
 
-// A replayer is a server that says what was recorded: one stream after the other, and the
-// last does not end.
-type replayer struct {
+// A replayServer sends the recorded messages of a server, one recorded stream per stream.
+// The last stream stays open.
+type replayServer struct {
 	kpng.UnimplementedNodeServiceServer
-	streams chan []words
+	streams chan []recordedMessage
 }
 
-func (r *replayer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
+func (r *replayServer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
 	if _, err := stream.Recv(); err != nil {
 		return err
 	}
-	for _, w := range <-r.streams {
-		if w.client {
+	for _, m := range <-r.streams {
+		if m.client {
 			continue
 		}
-		if err := stream.SendMsg(rawMessage(w.bytes)); err != nil {
+		if err := stream.SendMsg(rawMessage(m.bytes)); err != nil {
 			return err
 		}
 	}
@@ -166,44 +167,44 @@ func (r *replayer) WatchNode(stream kpng.NodeService_WatchNodeServer) error {
 	return nil
 }
 
-// TestTheFirstVersion: the present agent understands what servers of the first version
-// said, and the present server what agents of the first version say.
-func TestTheFirstVersion(t *testing.T) {
+// The client reaches the recorded state from the recorded messages of a server, and the
+// server accepts the recorded messages of a client.
+func TestCompatibilityWithFirstVersion(t *testing.T) {
 	recorded := readRecording(t)
 	t.Run("server", func(t *testing.T) {
-		r := &replayer{streams: make(chan []words, len(recorded.streams))}
+		r := &replayServer{streams: make(chan []recordedMessage, len(recorded.streams))}
 		for _, s := range recorded.streams {
 			r.streams <- s
 		}
 		c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, serveRaw(t, r))
 		require.NoError(t, err)
-		k := newKeeper()
-		run(t, c, k)
-		k.wait(t, recorded.state)
+		sink := newRecordingSink()
+		run(t, c, sink)
+		sink.wait(t, recorded.state)
 		require.Empty(t, r.streams)
 	})
-	t.Run("agent", func(t *testing.T) {
-		store, steps := facts(), recordedSteps()
-		s := newSite(t, store, node.ServerConfig{})
+	t.Run("client", func(t *testing.T) {
+		store, steps := newClusterStore(), recordedSteps()
+		f := newFixture(t, store, node.ServerConfig{})
 		for i, stream := range recorded.streams {
 			if i == 1 {
 				store.Update(steps[0])
 				steps = steps[1:]
-				s.restart()
+				f.restart()
 			}
-			c, heard, acknowledged := call(t, s.dial()), uint64(0), 0
-			for _, w := range stream {
+			c, received, acknowledged := newRawClient(t, f.dial()), uint64(0), 0
+			for _, m := range stream {
 				var in request
-				if !w.client {
+				if !m.client {
 					continue
 				}
-				require.NoError(t, proto.Unmarshal(w.bytes, &in))
-				if in.GetHeld() != nil {
+				require.NoError(t, proto.Unmarshal(m.bytes, &in))
+				if in.GetHeldDigests() != nil {
 					welcome, err := c.stream.Recv()
 					require.NoError(t, err)
-					if !welcome.GetWelcome().GetSendHeld() {
+					if !welcome.GetWelcome().GetSendDigests() {
 						require.True(t, welcome.GetWelcome().GetFullSync())
-						continue // the server may have better things to do
+						continue // a full sync is valid as well
 					}
 				}
 				if in.GetAck() != nil {
@@ -211,16 +212,16 @@ func TestTheFirstVersion(t *testing.T) {
 						store.Update(steps[0])
 						steps = steps[1:]
 					}
-					for heard < in.GetAck().GetRevision() {
-						heard = c.commit()
+					for received < in.GetAck().GetRevision() {
+						received = c.waitCommit()
 					}
 				}
-				require.NoError(t, c.stream.SendMsg(rawMessage(w.bytes)))
+				require.NoError(t, c.stream.SendMsg(rawMessage(m.bytes)))
 			}
 			require.NotZero(t, acknowledged)
-			within(t, func() bool { return s.applied("node-1") })
+			eventually(t, func() bool { return f.applied("node-1") })
 			c.cancel()
-			require.Equal(t, codes.Canceled, c.end())
+			require.Equal(t, codes.Canceled, c.waitEnd())
 		}
 		require.Empty(t, steps)
 	})

@@ -37,15 +37,15 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// The benchmarks run a real server. Its nodes are feathers, which cost nearly nothing; or,
-// with KPNG_BENCH_LOOPBACK=1, real gRPC clients in another process on loopback, so that
-// the processor time of this process is the server's. That process is this program again,
-// told so by the environment.
-const crowdEnv = "KPNG_BENCH_CROWD"
+// The benchmarks run a real server. Its clients are fakeClients, which use nearly no
+// resources, or, with KPNG_BENCH_LOOPBACK=1, gRPC clients on loopback in another process, so
+// that the CPU time of this process is that of the server. The other process runs this test
+// binary with clientsEnv set to the address and the number of clients.
+const clientsEnv = "KPNG_BENCH_CLIENTS"
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(crowdEnv); spec != "" {
-		if err := crowd(spec); err != nil {
+	if spec := os.Getenv(clientsEnv); spec != "" {
+		if err := runClients(spec); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -63,7 +63,7 @@ func scaleService(i int) *watchers.Service {
 	}
 }
 
-// scaleSlice is a slice whose first endpoint has moved as many times as generation says.
+// scaleSlice returns a slice whose first endpoint is not ready if generation is odd.
 func scaleSlice(i, endpoints, nodes, generation int) *watchers.EndpointSlice {
 	name := fmt.Sprintf("svc-%05d", i)
 	s := &watchers.EndpointSlice{
@@ -103,20 +103,20 @@ func scaleStore(services, endpoints, nodes int) *watchers.Store {
 	return store
 }
 
-// A stage is a server on loopback with a crowd of nodes.
-type stage struct {
-	b      *testing.B
-	store  *watchers.Store
-	server *node.Server
-	flight *flight
-	crowd  *exec.Cmd
-	said   *bufio.Scanner
-	in     io.WriteCloser
+// A benchServer is a server with its clients: fakeClients, or a process if clients is nil.
+type benchServer struct {
+	b       *testing.B
+	store   *watchers.Store
+	server  *node.Server
+	clients *fakeClients
+	process *exec.Cmd
+	output  *bufio.Scanner // of the process
+	in      io.WriteCloser
 }
 
-func newStage(b *testing.B, services, endpoints, nodes int) *stage {
-	collectLess(b)
-	s := &stage{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
+func newBenchServer(b *testing.B, services, endpoints, nodes int) *benchServer {
+	relaxGC(b)
+	s := &benchServer{b: b, store: scaleStore(services, endpoints, max(nodes, 1))}
 	server, err := node.NewServer(s.store, node.ServerConfig{ServerName: "bench"})
 	require.NoError(b, err)
 	s.server = server
@@ -127,8 +127,8 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 		l, err = net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(b, err)
 	} else {
-		s.flight = newFlight(nodes)
-		l = s.flight
+		s.clients = newFakeClients(nodes)
+		l = s.clients
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -136,31 +136,31 @@ func newStage(b *testing.B, services, endpoints, nodes int) *stage {
 	running.Go(func() { _ = server.Run(ctx) })
 	<-server.Ready()
 	b.Cleanup(func() {
-		if s.in != nil && s.crowd.Process != nil {
+		if s.in != nil && s.process.Process != nil {
 			s.in.Close()
-			_ = s.crowd.Wait()
+			_ = s.process.Wait()
 		}
 		g.Stop()
 		cancel()
 		running.Wait()
 		server.Close()
 	})
-	if s.flight != nil {
+	if s.clients != nil {
 		return s
 	}
-	s.crowd = exec.Command(os.Args[0])
-	s.crowd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdEnv, l.Addr(), nodes))
-	s.crowd.Stderr = os.Stderr
-	s.in, err = s.crowd.StdinPipe()
+	s.process = exec.Command(os.Args[0])
+	s.process.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", clientsEnv, l.Addr(), nodes))
+	s.process.Stderr = os.Stderr
+	s.in, err = s.process.StdinPipe()
 	require.NoError(b, err)
-	out, err := s.crowd.StdoutPipe()
+	out, err := s.process.StdoutPipe()
 	require.NoError(b, err)
-	s.said = bufio.NewScanner(out)
+	s.output = bufio.NewScanner(out)
 	return s
 }
 
-// collectLess is what examples/state-server does, too.
-func collectLess(b *testing.B) {
+// relaxGC sets the GC percentage of examples/state-server.
+func relaxGC(b *testing.B) {
 	percent := debug.SetGCPercent(400)
 	b.Cleanup(func() { debug.SetGCPercent(percent) })
 }
@@ -172,44 +172,44 @@ func serverOptions() []grpc.ServerOption {
 	}
 }
 
-// reached is when the last of all nodes had a revision, and the bytes on the wire so far.
-type reached struct {
+// allReceived reports when the last node received a revision, and the bytes sent so far.
+type allReceived struct {
 	revision uint64
 	last     time.Time
 	down, up int64
 }
 
-// join lets all nodes connect.
-func (s *stage) join() {
-	if s.flight != nil {
-		go s.flight.takeOff(func(i int) string { return fmt.Sprintf("node-%04d", i) })
+// connect starts the clients.
+func (s *benchServer) connect() {
+	if s.clients != nil {
+		go s.clients.connect(func(i int) string { return fmt.Sprintf("node-%04d", i) })
 		return
 	}
-	require.NoError(s.b, s.crowd.Start())
+	require.NoError(s.b, s.process.Start())
 }
 
-func (s *stage) wait(revision uint64) reached {
-	for s.flight != nil {
+func (s *benchServer) wait(revision uint64) allReceived {
+	for s.clients != nil {
 		select {
-		case r := <-s.flight.reached:
+		case r := <-s.clients.reached:
 			if r.revision >= revision {
 				return r
 			}
 		case <-time.After(3 * time.Minute):
-			s.b.Fatal("the nodes have not arrived")
+			s.b.Fatal("timeout: not all nodes have received the revision")
 		}
 	}
-	for s.said.Scan() {
-		var r reached
+	for s.output.Scan() {
+		var r allReceived
 		var ns int64
-		_, err := fmt.Sscan(s.said.Text(), &r.revision, &ns, &r.down, &r.up)
-		require.NoError(s.b, err, s.said.Text())
+		_, err := fmt.Sscan(s.output.Text(), &r.revision, &ns, &r.down, &r.up)
+		require.NoError(s.b, err, s.output.Text())
 		if r.last = time.Unix(0, ns); r.revision >= revision {
 			return r
 		}
 	}
-	s.b.Fatal("the crowd has gone")
-	return reached{}
+	s.b.Fatal("the client process has ended")
+	return allReceived{}
 }
 
 func cpu() time.Duration {
@@ -224,7 +224,7 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
-// peak is the most memory that this process ever had, with all garbage.
+// peak returns the peak resident memory of this process, including garbage.
 func peak() int64 {
 	data, _ := os.ReadFile("/proc/self/status")
 	_, rest, _ := strings.Cut(string(data), "VmHWM:")
@@ -236,7 +236,7 @@ func peak() int64 {
 	return kib << 10
 }
 
-// resident is the memory of this process without garbage.
+// resident returns the resident memory of this process after a garbage collection.
 func resident() int64 {
 	debug.FreeOSMemory()
 	data, _ := os.ReadFile("/proc/self/statm")
@@ -248,9 +248,9 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// BenchmarkFanout is one endpoint change to all nodes: processor time of the server,
-// bytes on the wire, and when the last node had it. KPNG_BENCH_SCALE=30000x4x5000 is
-// another size.
+// BenchmarkFanout measures one endpoint change to all nodes: CPU time of the server, bytes
+// sent, and the time until the last node has received it. KPNG_BENCH_SCALE=30000x4x5000 sets
+// the number of Services, endpoints per Service, and nodes.
 func BenchmarkFanout(b *testing.B) {
 	sizes := [][3]int{{10_000, 10, 1000}, {10_000, 10, 5000}}
 	if spec := os.Getenv("KPNG_BENCH_SCALE"); spec != "" {
@@ -262,18 +262,18 @@ func BenchmarkFanout(b *testing.B) {
 	for _, s := range sizes {
 		services, endpoints, nodes := s[0], s[1], s[2]
 		b.Run(fmt.Sprintf("%dx%d to %d nodes", services, endpoints, nodes), func(b *testing.B) {
-			st := newStage(b, services, endpoints, nodes)
-			before, joined := resident(), time.Now()
+			st := newBenchServer(b, services, endpoints, nodes)
+			before, start := resident(), time.Now()
 			beforeCPU := cpu()
-			st.join()
+			st.connect()
 			first := st.wait(1)
-			b.Logf("all joined after %v, server CPU %v; resident %d MiB, of it for nodes %d KiB each; %d B down and %d B up each",
-				time.Since(joined).Round(time.Millisecond), cpu()-beforeCPU, resident()>>20, (resident()-before)>>10/int64(nodes),
+			b.Logf("all connected after %v, server CPU %v; resident %d MiB, %d KiB per node; %d B down and %d B up per node",
+				time.Since(start).Round(time.Millisecond), cpu()-beforeCPU, resident()>>20, (resident()-before)>>10/int64(nodes),
 				first.down/int64(nodes), first.up/int64(nodes))
 			revision, last, n := uint64(1), first, 0
 			var worst, sum time.Duration
 			b.ResetTimer()
-			begin, allocs := cpu(), mallocs()
+			startCPU, allocs := cpu(), mallocs()
 			for b.Loop() {
 				n++
 				revision++
@@ -281,10 +281,10 @@ func BenchmarkFanout(b *testing.B) {
 				slice := scaleSlice((n-1)%services, endpoints, nodes, 1+(n-1)/services)
 				st.store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice) })
 				last = st.wait(revision)
-				took := last.last.Sub(at)
-				worst, sum = max(worst, took), sum+took
+				latency := last.last.Sub(at)
+				worst, sum = max(worst, latency), sum+latency
 			}
-			used := cpu() - begin
+			used := cpu() - startCPU
 			allocs = mallocs() - allocs
 			per := func(v float64) float64 { return v / float64(n) / float64(nodes) }
 			b.ReportMetric(per(float64(used.Nanoseconds()))/1000, "server-us/node")
@@ -300,7 +300,7 @@ func BenchmarkFanout(b *testing.B) {
 	}
 }
 
-// A counter counts the bytes of a connection.
+// A counter is a connection that counts its bytes.
 type counter struct {
 	net.Conn
 	down, up *atomic.Int64
@@ -318,9 +318,9 @@ func (c counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// crowd is all nodes of a cluster, as far as a server can tell: they receive and
-// acknowledge. It says on its output when all have a revision.
-func crowd(spec string) error {
+// runClients runs clients that receive and acknowledge updates. It prints a line when all of
+// them have received a revision.
+func runClients(spec string) error {
 	var target string
 	var nodes int
 	if _, err := fmt.Sscan(spec, &target, &nodes); err != nil {
@@ -328,20 +328,20 @@ func crowd(spec string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go func() { // the parent has gone, or is done
+	go func() { // the parent process has ended or closed the pipe
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
 	var down, up atomic.Int64
-	arrived := make(chan uint64, nodes)
+	received := make(chan uint64, nodes)
 	failed := make(chan error, nodes)
 	for i := range nodes {
-		go func() { failed <- member(ctx, target, fmt.Sprintf("node-%04d", i), &down, &up, arrived) }()
+		go func() { failed <- runClient(ctx, target, fmt.Sprintf("node-%04d", i), &down, &up, received) }()
 	}
 	counts := map[uint64]int{}
 	for {
 		select {
-		case r := <-arrived:
+		case r := <-received:
 			if counts[r]++; counts[r] == nodes {
 				fmt.Println(r, time.Now().UnixNano(), down.Load(), up.Load())
 				delete(counts, r)
@@ -352,34 +352,34 @@ func crowd(spec string) error {
 	}
 }
 
-// A raw message is not decoded: nodes have processors of their own, which are not what is
-// measured.
-type raw []byte
+// A rawResponse is an encoded WatchNodeResponse. It is not decoded, because the CPU time of
+// clients is not measured.
+type rawResponse []byte
 
-type crowdCodec struct{ encoding.CodecV2 }
+type rawResponseCodec struct{ encoding.CodecV2 }
 
-func (c crowdCodec) Marshal(v any) (mem.BufferSlice, error) {
+func (c rawResponseCodec) Marshal(v any) (mem.BufferSlice, error) {
 	m, ok := v.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("%T is no message", v)
+		return nil, fmt.Errorf("%T is not a proto.Message", v)
 	}
 	b, err := proto.Marshal(m)
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
 
-func (c crowdCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*raw)
+func (c rawResponseCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	r, ok := v.(*rawResponse)
 	if !ok {
-		return fmt.Errorf("%T is not raw", v)
+		return fmt.Errorf("%T is not a *rawResponse", v)
 	}
 	*r = data.MaterializeToBuffer(mem.DefaultBufferPool()).ReadOnlyData()
 	return nil
 }
 
-func (c crowdCodec) Name() string { return "proto" }
+func (c rawResponseCodec) Name() string { return "proto" }
 
-// revision returns the revision of the commit in a WatchNodeResponse, 0 for none.
-func (r raw) revision() uint64 {
+// revision returns the revision of the Commit in r, or 0 if there is none.
+func (r rawResponse) revision() uint64 {
 	for b := []byte(r); len(b) > 0; {
 		field, kind, n := protowire.ConsumeTag(b)
 		b = b[max(n, 0):]
@@ -397,7 +397,7 @@ func (r raw) revision() uint64 {
 	return 0
 }
 
-func member(ctx context.Context, target, name string, down, up *atomic.Int64, arrived chan<- uint64) error {
+func runClient(ctx context.Context, target, name string, down, up *atomic.Int64, received chan<- uint64) error {
 	conn, err := grpc.NewClient("passthrough:///"+target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) {
@@ -406,7 +406,7 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 		}),
 		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(1<<20),
 		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(crowdCodec{})))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawResponseCodec{})))
 	if err != nil {
 		return err
 	}
@@ -416,13 +416,13 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 	if err != nil {
 		return err
 	}
-	hello := &kpng.NodeHello{NodeName: name, Hello: &kpng.Hello{Client: "crowd", Capabilities: []kpng.Capability{
+	hello := &kpng.NodeHello{NodeName: name, Hello: &kpng.Hello{Client: "bench", Capabilities: []kpng.Capability{
 		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
 	}}}
 	if err := stream.SendMsg(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: hello}}); err != nil {
 		return err
 	}
-	acks := session.NewAcks() // they are sent together, as real clients do
+	acks := session.NewAckQueue() // acknowledges several updates in one message, as real clients do
 	go func() {
 		for {
 			ack, ok := acks.Next(ctx, 500*time.Millisecond)
@@ -432,13 +432,13 @@ func member(ctx context.Context, target, name string, down, up *atomic.Int64, ar
 		}
 	}()
 	for {
-		var in raw
+		var in rawResponse
 		if err := stream.RecvMsg(&in); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if revision := in.revision(); revision != 0 {
-			acks.Put(&kpng.Ack{Revision: revision, DurationNs: 50_000})
-			arrived <- revision
+			acks.Add(&kpng.Ack{Revision: revision, DurationNs: 50_000})
+			received <- revision
 		}
 	}
 }

@@ -6,6 +6,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -23,112 +24,106 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A ServerConfig says how a server works. The zero value is ready for use behind a
-// listener that only friends reach.
+// A ServerConfig configures a [Server]. The zero value authorizes every client; use it only
+// behind a trusted listener.
 type ServerConfig struct {
 	// Resolver configures how Services are resolved for all nodes.
 	Resolver nodelocal.MultiNodeConfig
 	// MinInterval is the minimum time between two updates; changes in between are
 	// combined, and a change after a longer pause is sent at once. 0 means 10 ms.
 	MinInterval time.Duration
-	// Authorize says whether the peer of ctx may watch a node; nil lets everybody. Its
-	// error goes to the peer, and should be one of gRPC's. The time, if it is not zero, is
-	// when the permission ends, and the stream with it.
+	// Authorize returns nil if the peer of ctx may watch a node, and otherwise an error,
+	// usually a gRPC status error, which is sent to the peer. If until is not zero, the
+	// authorization ends then, and the stream with it. A nil func authorizes every peer. It
+	// may be called concurrently.
 	Authorize func(ctx context.Context, node string) (until time.Time, err error)
-	// AuthorizeInspect says whether the peer of ctx may ask the inspection service; nil
-	// lets everybody. node is the node that it asks about, or empty for all.
+	// AuthorizeInspect returns nil if the peer of ctx may call InspectService for a node, or
+	// for all nodes if node is empty, and otherwise an error. A nil func authorizes every
+	// peer. It may be called concurrently.
 	AuthorizeInspect func(ctx context.Context, node string) error
-	// Limits are what a node may cost.
+	// Limits bound the resources that one client may use.
 	Limits transport.StreamLimits
-	// MaxAckDelay is for how long nodes may keep to themselves that they have applied
-	// something, to say it of several updates together: hearing each is a third of what an
-	// update costs. Failures are said at once. Zero means 500 ms, negative not at all; Limits
-	// that let nodes owe less than 64 updates, or for less than four times as long, have less.
+	// MaxAckDelay is the maximum delay before a node acknowledges an applied update. The
+	// delay lets nodes acknowledge several updates in one message; receiving a message is
+	// a third of the cost of an update. Nodes acknowledge failures at once. 0 means 500 ms,
+	// a negative value no delay. The server uses no delay if Limits allows fewer than 64
+	// unacknowledged updates, and at most a quarter of the acknowledgement timeout in Limits.
 	MaxAckDelay time.Duration
-	// ServerName is what the server calls itself to its clients; it is for people.
+	// ServerName is sent to clients, for display only.
 	ServerName string
-	// OnAcknowledge, when not nil, is told of each acknowledgement. It must not block.
+	// OnAcknowledge, if not nil, is called for each acknowledgement of a node. It must not
+	// block, and may be called concurrently.
 	OnAcknowledge func(Acknowledgement)
-	// Logger hears what is of interest to operators; nil is silent.
+	// Logger receives unusual streams, such as those of unknown nodes; nil discards them.
 	Logger *slog.Logger
 }
 
-// Acknowledgement is what a node has said of an update.
+// Acknowledgement describes an update that a node has applied or failed to apply. Times are
+// zero and TriggerTimes empty if unknown.
 type Acknowledgement struct {
-	// Node is the node's name, Peer its address.
+	// Node is the name of the node.
 	Node string
-	// Error is why it could not apply the update; empty when it could.
+	// Error is the reason of the failure; empty if the node has applied the update.
 	Error string
-	// TriggerTimes are when changes were written to the Kubernetes API, as far as that is
-	// known; Stored is when this server had computed the first of them, Sent when the update
-	// was sent, Acknowledged when the node had applied it, by the age that its answer gives. Took is how long the node says
-	// that applying took.
-	TriggerTimes           []time.Time
-	ObservedTime, SentTime time.Time
-	AppliedTime            time.Time
-	Duration               time.Duration
+	// TriggerTimes are the times at which the changes were written to the Kubernetes API, at
+	// most 64.
+	TriggerTimes []time.Time
+	// ObservedTime is when the server published the change, SentTime when it sent the
+	// update, and AppliedTime when the node had applied it, by the clock of the server.
+	ObservedTime, SentTime, AppliedTime time.Time
+	// Duration is how long the node took to apply the update, by its own clock.
+	Duration time.Duration
 }
 
-// A Server tells nodes what they must do for Services. Any number may live in a
-// process, also on one store.
+// A Server streams the desired state of nodes. Several servers may use one store.
 type Server struct {
-	cfg   ServerConfig
-	store *watchers.Store
-	fleet *nodelocal.MultiNodeResolver
-	hub   *hub
-	ready chan struct{} // closed with the first state
-	ended chan struct{} // closed when Run has ended
+	cfg       ServerConfig
+	store     *watchers.Store
+	resolver  *nodelocal.MultiNodeResolver
+	hub       *hub
+	ready     chan struct{} // closed with the first state
+	ended     chan struct{} // closed when Run has ended
+	traffic   traffic
+	revisions revisionLog
 
-	traffic traffic
-
-	// Only Run touches these.
-	sequence uint64
-	nodesGen uint64
-	networks uint64
+	// Owned by Run.
+	sequence         uint64
+	nodesGeneration  uint64
+	sharedGeneration uint64
 
 	mu      sync.Mutex
-	streams map[string]map[*nodeStream]struct{} // by node
-	history []publication                       // the newest last
+	streams map[string]map[*nodeStream]struct{} // by node name
 }
 
 type (
-	hub   = fanout.Hub[localsink.ServiceName, extra]
-	state = fanout.State[localsink.ServiceName, extra]
+	hub   = fanout.Hub[localsink.ServiceName, stateExtra]
+	state = fanout.State[localsink.ServiceName, stateExtra]
 	batch = fanout.Batch[localsink.ServiceName]
 )
 
-// extra is what belongs to a state beside Services.
-type extra struct {
-	facts watchers.Snapshot
-	// nodes and networks count the changes of Nodes and of what all nodes have in common.
-	nodes, networks uint64
-}
-
-// A publication is when a state was made, and when its causes were asked for.
-type publication struct {
-	revision  uint64
-	at        time.Time
-	requested []time.Time
+// stateExtra is the part of a published state that is not in its items.
+type stateExtra struct {
+	cluster watchers.Snapshot
+	// nodesGeneration counts changes of Nodes, sharedGeneration changes of properties that
+	// all nodes have, such as the networks of Services.
+	nodesGeneration, sharedGeneration uint64
 }
 
 const (
-	// maxHistory is how many publications a server remembers, for latencies.
-	maxHistory = 4096
-	// maxRequested bounds the times that go with one state.
-	maxRequested = 64
-	// defaultAckWithin is for acknowledgements.
-	defaultAckWithin = 500 * time.Millisecond
-	// fewAcks is how many updates a client must be allowed to owe for it to acknowledge
-	// several together.
-	fewAcks = 64
-	// defaultInterval is between two states.
-	defaultInterval = 10 * time.Millisecond
+	defaultMaxAckDelay = 500 * time.Millisecond
+	defaultInterval    = 10 * time.Millisecond
+	// minUnacknowledged is the number of unacknowledged updates that a client needs to
+	// acknowledge several of them together.
+	minUnacknowledged = 64
 )
 
-// NewServer returns a server of the nodes of store. The error names the field of cfg
-// that is wrong. The server tells nothing before [Server.Run], and must be closed.
+// NewServer returns a server for the nodes of the cluster in store. It serves nothing
+// before [Server.Run]; the caller must close it. An error names the invalid field of cfg.
 func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
-	fleet, err := nodelocal.NewMultiNodeResolver(store, cfg.Resolver)
+	if cfg.MinInterval < 0 {
+		return nil, errors.New("node: invalid ServerConfig: MinInterval: must not be negative")
+	}
+	resolver, err := nodelocal.NewMultiNodeResolver(store, cfg.Resolver)
 	if err != nil {
 		return nil, err
 	}
@@ -136,18 +131,18 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.MinInterval = cmp.Or(cfg.MinInterval, defaultInterval)
-	cfg.MaxAckDelay = cmp.Or(cfg.MaxAckDelay, defaultAckWithin)
+	cfg.MaxAckDelay = cmp.Or(cfg.MaxAckDelay, defaultMaxAckDelay)
 	s := &Server{
-		cfg:     cfg,
-		store:   store,
-		fleet:   fleet,
-		ready:   make(chan struct{}),
-		ended:   make(chan struct{}),
-		streams: map[string]map[*nodeStream]struct{}{},
+		cfg:      cfg,
+		store:    store,
+		resolver: resolver,
+		ready:    make(chan struct{}),
+		ended:    make(chan struct{}),
+		streams:  map[string]map[*nodeStream]struct{}{},
 	}
-	s.hub = fanout.New(localsink.ServiceName.Compare, s.end, fanout.Limits(cfg.Limits))
-	// Who may owe little, or not for long, has no time to collect.
-	if limits := s.hub.Limits(); limits.Unacknowledged < fewAcks {
+	s.hub = fanout.New(localsink.ServiceName.Compare, s.encodeEnd, fanout.Limits(cfg.Limits))
+	// A delay must not make a client exceed the limits.
+	if limits := s.hub.Limits(); limits.Unacknowledged < minUnacknowledged {
 		s.cfg.MaxAckDelay = -1
 	} else {
 		s.cfg.MaxAckDelay = min(s.cfg.MaxAckDelay, limits.AckTimeout/4)
@@ -155,131 +150,104 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// Close lets go of the store.
-func (s *Server) Close() { s.fleet.Close() }
+// Close releases the store. It must not be called before Run has returned.
+func (s *Server) Close() error {
+	s.resolver.Close()
+	return nil
+}
 
-// ServerOption is what a gRPC server must be made with that a [Server] or its like is
-// registered with: it lets one encoding reach many streams. Interceptors see other types
-// than the protocol's in SendMsg and RecvMsg of these streams. Other services are not
-// affected.
+// ServerOption returns an option that a gRPC server needs if a [Server] is registered with
+// it. The option lets many streams send the same encoded message. Interceptors of these
+// streams see types in SendMsg and RecvMsg that are not those of the protocol; other
+// services are not affected.
 func ServerOption() grpc.ServerOption { return codec.ServerOption() }
 
-// Register registers the service that nodes watch.
+// Register registers NodeService.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
-	kpng.RegisterNodeServiceServer(r, nodeService{s: s})
+	kpng.RegisterNodeServiceServer(r, nodeService{server: s})
 }
 
-// RegisterInspect registers the service that answers people's questions.
+// RegisterInspect registers InspectService.
 func (s *Server) RegisterInspect(r grpc.ServiceRegistrar) {
-	kpng.RegisterInspectServiceServer(r, inspectService{s: s})
+	kpng.RegisterInspectServiceServer(r, inspectService{server: s})
 }
 
-// Ready returns a channel that is closed when the facts are complete and nodes are told.
+// Ready returns a channel that is closed when the store is synced and the server starts to
+// send updates.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Run follows the store until ctx is done; then it ends all streams and returns nil.
-// Nodes hear nothing before the facts are complete. It is called once.
+// Run follows the store until ctx ends; then it ends all streams and returns nil. Streams
+// receive nothing until the store is synced. Run must be called at most once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.ended)
 	s.hub.Follow(ctx, s.cfg.MinInterval, func() <-chan struct{} {
-		if facts := s.store.Snapshot(); !facts.Synced() {
-			return facts.Newer()
+		if snapshot := s.store.Snapshot(); !snapshot.Synced() {
+			return snapshot.Newer()
 		}
 		first := s.hub.State().Revision == 0
-		facts := s.refresh(time.Now())
+		snapshot := s.publish(time.Now())
 		if first {
 			close(s.ready)
 		}
-		return facts.Newer()
+		return snapshot.Newer()
 	})
 	return nil
 }
 
-// refresh publishes what has changed, and returns the facts that it stands for.
-func (s *Server) refresh(now time.Time) watchers.Snapshot {
+// publish makes a new state of the changes since the last one, if there are any, and
+// returns the snapshot that has been resolved.
+func (s *Server) publish(now time.Time) watchers.Snapshot {
 	first := s.hub.State().Revision == 0
-	n := s.fleet.Refresh()
-	if len(n.Nodes) > 0 {
-		s.nodesGen++
+	changes := s.resolver.Refresh()
+	if len(changes.Nodes) > 0 {
+		s.nodesGeneration++
 	}
-	if n.AllNodes {
-		s.networks++
+	if changes.AllNodes {
+		s.sharedGeneration++
 	}
 	items := s.hub.State().Items
-	for name, m := range n.Services {
-		if _, was := items.Get(name); m == nil && !was {
-			delete(n.Services, name) // nobody was told of it, and nobody is
+	for name, service := range changes.Services {
+		if _, published := items.Get(name); service == nil && !published {
+			delete(changes.Services, name) // empty before and after
 		}
 	}
-	if !first && len(n.Services) == 0 && len(n.Nodes) == 0 && !n.AllNodes {
-		return n.Snapshot
+	if !first && len(changes.Services) == 0 && len(changes.Nodes) == 0 && !changes.AllNodes {
+		return changes.Snapshot
 	}
 	revision := s.hub.State().Revision + 1
 	if !first {
-		s.remember(publication{revision, now, slices.Clone(n.TriggerTimes[:min(len(n.TriggerTimes), maxRequested)])})
+		triggers := changes.TriggerTimes[:min(len(changes.TriggerTimes), maxTriggersPerRevision)]
+		s.revisions.add(revisionTimes{revision, now, slices.Clone(triggers)})
 	}
-	s.hub.Update(extra{n.Snapshot, s.nodesGen, s.networks}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
-		for name, m := range n.Services {
-			if m == nil {
+	s.hub.Update(stateExtra{changes.Snapshot, s.nodesGeneration, s.sharedGeneration}, func(tx *diffstore.Tx[localsink.ServiceName, fanout.Item]) {
+		for name, service := range changes.Services {
+			if service == nil {
 				tx.Delete(name)
 				continue
 			}
 			s.sequence++
-			tx.Set(name, &item{meaning: m, sequence: s.sequence, revision: revision, at: now})
+			tx.Set(name, &serviceItem{service: service, sequence: s.sequence, revision: revision, observed: now})
 		}
 	})
-	return n.Snapshot
+	return changes.Snapshot
 }
 
-func (s *Server) remember(p publication) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.history) >= 2*maxHistory {
-		s.history = append(s.history[:0], s.history[maxHistory:]...)
-	}
-	s.history = append(s.history, p)
-}
-
-// since returns the publications after one revision and up to another.
-func (s *Server) since(old, new uint64) []publication {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	end := len(s.history)
-	for end > 0 && s.history[end-1].revision > new {
-		end--
-	}
-	begin := end
-	for begin > 0 && s.history[begin-1].revision > old {
-		begin--
-	}
-	return append([]publication(nil), s.history[begin:end]...)
-}
-
-// An item is a Service as nodes are told of it.
-type item struct {
-	meaning  *nodelocal.ResolvedService
-	sequence uint64
-	revision uint64 // of the first state that has it
-	at       time.Time
-
-	mu        sync.Mutex
-	encodings []*fanout.Encoding // as many as there are different common parts
-}
-
-// Sequence implements fanout.Item.
-func (i *item) Sequence() uint64 { return i.sequence }
-
-// For implements fanout.Item; a class is a zone.
-func (i *item) For(zone string) *fanout.Encoding {
-	common := i.meaning.Base(zone)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for _, e := range i.encodings {
-		if e.Value == any(common) {
-			return e
+// encodeEnd encodes the end of an update from old to new: its trigger times and Commit. old
+// is nil at the start of a stream.
+func (s *Server) encodeEnd(old, new *state) []byte {
+	var triggers []uint64
+	if old != nil {
+		for _, times := range s.revisions.between(old.Revision, new.Revision) {
+			for _, t := range times.triggers {
+				if len(triggers) < maxTriggersPerRevision {
+					triggers = append(triggers, uint64(t.UnixNano()))
+				}
+			}
 		}
 	}
-	e := encodeService(common)
-	i.encodings = append(i.encodings, e)
-	return e
+	b := codec.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	if len(triggers) > 0 {
+		b = append(codec.Fixed(fieldTriggerTimes, triggers), b...)
+	}
+	return b
 }

@@ -9,25 +9,26 @@ import (
 	"time"
 )
 
-// Stats are how a server and its nodes stand.
+// Stats summarises the state of a server and its nodes.
 type Stats struct {
-	// Revision is the newest state's; 0 before the first.
+	// Revision is that of the newest state; 0 before the first one.
 	Revision uint64
-	// Connected nodes have a stream. Of them, those that are Current have applied the
-	// newest state, and those that are Failing could not apply what they tried last.
+	// Connected is the number of nodes that have a stream. Of them, Current have applied the
+	// newest state, and the last acknowledgement of Failing was a failure.
 	Connected, Current, Failing int
-	// Disconnected nodes exist and have no stream to this server. Unknown ones have, and there is
-	// no Node of that name: most are misspelt.
+	// Disconnected is the number of Nodes that have no stream to this server. Unknown is the
+	// number of connected nodes whose Node object is missing, usually because of a
+	// misspelt name.
 	Disconnected, Unknown int
-	// Lags say, for each connected node, how long it has not applied what is newest; 0
-	// when it has. The least comes first.
+	// Lags holds, for each connected node, the time since the oldest update that it has not
+	// applied was sent; 0 if it has applied all of them. Lags is sorted in ascending order.
 	Lags []time.Duration
-	// Messages and Bytes are what nodes were sent since the server began.
+	// Messages and Bytes count what was sent to nodes since the server was created.
 	Messages, Bytes uint64
 }
 
-// Stats returns how the server and its nodes stand now. What it costs grows with the
-// number of nodes.
+// Stats returns the current statistics. It may be called concurrently. Its cost grows with
+// the number of nodes.
 func (s *Server) Stats() Stats {
 	st := s.hub.State()
 	out := Stats{Revision: st.Revision, Messages: s.traffic.messages.Load(), Bytes: s.traffic.bytes.Load()}
@@ -40,7 +41,7 @@ func (s *Server) Stats() Stats {
 			continue
 		}
 		out.Connected++
-		if st.Extra.facts.Node(n.GetName()) == nil {
+		if st.Extra.cluster.Node(n.GetName()) == nil {
 			out.Unknown++
 		}
 		if n.GetLastError() != "" {
@@ -55,7 +56,7 @@ func (s *Server) Stats() Stats {
 	return out
 }
 
-// traffic counts what nodes are sent.
+// traffic counts what is sent to nodes.
 type traffic struct{ messages, bytes atomic.Uint64 }
 
 func (t *traffic) count(size int) {

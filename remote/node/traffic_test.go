@@ -19,20 +19,20 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A meter counts what a node is sent.
-type meter struct {
+// A trafficMeter is a stats.Handler that counts what a client receives.
+type trafficMeter struct {
 	mu       sync.Mutex
 	bytes    int
-	services []string // that were told
-	owns     int
+	services []string // names
+	overlays int
 	nodes    int
 }
 
-func (m *meter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (m *meter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (m *meter) HandleConn(context.Context, stats.ConnStats)                       {}
+func (m *trafficMeter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (m *trafficMeter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (m *trafficMeter) HandleConn(context.Context, stats.ConnStats)                       {}
 
-func (m *meter) HandleRPC(_ context.Context, s stats.RPCStats) {
+func (m *trafficMeter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	in, ok := s.(*stats.InPayload)
 	if !ok {
 		return
@@ -44,25 +44,25 @@ func (m *meter) HandleRPC(_ context.Context, s stats.RPCStats) {
 		for _, c := range r.GetServices() {
 			m.services = append(m.services, c.GetName())
 		}
-		m.owns += len(r.GetOverlays())
+		m.overlays += len(r.GetOverlays())
 		if r.GetNode() != nil {
 			m.nodes++
 		}
 	}
 }
 
-// read returns what was counted since the last time.
-func (m *meter) read() (bytes, owns, nodes int, services []string) {
+// read returns the counts since the last call.
+func (m *trafficMeter) read() (bytes, overlays, nodes int, services []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	bytes, owns, nodes, services = m.bytes, m.owns, m.nodes, m.services
-	m.bytes, m.owns, m.nodes, m.services = 0, 0, 0, nil
-	return bytes, owns, nodes, services
+	bytes, overlays, nodes, services = m.bytes, m.overlays, m.nodes, m.services
+	m.bytes, m.overlays, m.nodes, m.services = 0, 0, 0, nil
+	return bytes, overlays, nodes, services
 }
 
-// TestOnlyWhatDiffersIsSent: to a node that comes back to another server, and to one
-// whose zone changes, in bytes.
-func TestOnlyWhatDiffersIsSent(t *testing.T) {
+// A client that resumes at another server receives only differences, and so does one whose
+// node changes its zone or addresses.
+func TestOnlyDifferencesAreSent(t *testing.T) {
 	const services = 2000
 	store := newStore(services)
 	store.Update(func(tx *watchers.Tx) {
@@ -81,48 +81,48 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 		}
 		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-0"})
 	})
-	s := newSite(t, store, node.ServerConfig{})
-	m, k := &meter{}, newKeeper()
-	c, err := node.NewClient(node.ClientConfig{NodeName: "node-4"}, s.dial(grpc.WithStatsHandler(m)))
+	f := newFixture(t, store, node.ServerConfig{})
+	m, sink := &trafficMeter{}, newRecordingSink()
+	c, err := node.NewClient(node.ClientConfig{NodeName: "node-4"}, f.dial(grpc.WithStatsHandler(m)))
 	require.NoError(t, err)
-	run(t, c, k)
-	settle := func() (bytes, owns, nodes int, services []string) {
-		k.wait(t, scratch(t, store, nodelocal.MultiNodeConfig{}, "node-4"))
-		within(t, func() bool { return s.applied("node-4") })
+	run(t, c, sink)
+	settle := func() (bytes, overlays, nodes int, services []string) {
+		sink.wait(t, resolve(t, store, nodelocal.MultiNodeConfig{}, "node-4"))
+		eventually(t, func() bool { return f.applied("node-4") })
 		return m.read()
 	}
-	all, owns, nodes, told := settle()
-	require.Len(t, told, services)
-	require.Equal(t, 10, owns)
+	all, overlays, nodes, changed := settle()
+	require.Len(t, changed, services)
+	require.Equal(t, 10, overlays)
 	require.Equal(t, 1, nodes)
 
-	s.restart()
-	bytes, owns, nodes, told := settle()
-	require.Empty(t, told, "nothing has changed")
-	require.Equal(t, 10, owns, "what is a node's own is little, and comes whole")
+	f.restart()
+	bytes, overlays, nodes, changed := settle()
+	require.Empty(t, changed, "no Service has changed")
+	require.Equal(t, 10, overlays, "overlays are not resumed")
 	require.Equal(t, 1, nodes)
 	require.Less(t, bytes, 1000)
 	require.Greater(t, all, 100*bytes)
 
-	s.stop()
+	f.stop()
 	store.Update(func(tx *watchers.Tx) { tx.SetService(newService(5, "new")) })
-	s.start()
-	bytes, _, _, told = settle()
-	require.Equal(t, []string{"svc-5"}, told)
+	f.start()
+	bytes, _, _, changed = settle()
+	require.Equal(t, []string{"svc-5"}, changed)
 	require.Less(t, bytes, 1000)
 
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-1"}) })
-	bytes, owns, _, told = settle()
-	require.Equal(t, []string{"svc-7"}, told, "the only one that zones see differently")
-	require.Zero(t, owns)
+	bytes, overlays, _, changed = settle()
+	require.Equal(t, []string{"svc-7"}, changed, "the only Service with topology hints")
+	require.Zero(t, overlays)
 	require.Less(t, bytes, 200)
 
 	store.Update(func(tx *watchers.Tx) {
 		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-1", IPs: addrs("192.0.2.1")})
 	})
-	bytes, owns, nodes, told = settle()
-	require.Empty(t, told)
-	require.Zero(t, owns)
+	bytes, overlays, nodes, changed = settle()
+	require.Empty(t, changed)
+	require.Zero(t, overlays)
 	require.Equal(t, 1, nodes)
 	require.Less(t, bytes, 100)
 
@@ -130,8 +130,8 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 		tx.SetNode(&watchers.Node{Name: "node-0", Zone: "zone-1", IPs: addrs("192.0.2.2")})
 	})
 	store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice(9, 4)) })
-	bytes, _, nodes, told = settle()
-	require.Equal(t, []string{"svc-9"}, told)
-	require.Zero(t, nodes, "another node's change is none of its business")
+	bytes, _, nodes, changed = settle()
+	require.Equal(t, []string{"svc-9"}, changed)
+	require.Zero(t, nodes, "changes of other nodes are not sent")
 	require.Less(t, bytes, 200)
 }

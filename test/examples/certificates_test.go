@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An authority makes certificates, as files.
+// An authority issues certificates as PEM files in a temporary folder.
 type authority struct {
 	t    *testing.T
 	dir  string
@@ -38,7 +38,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate, by itself when there is none yet.
+// sign writes a certificate and its key. The first certificate is self-signed.
 func (a *authority) sign(name string, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
@@ -60,7 +60,7 @@ func (a *authority) sign(name string, template *x509.Certificate) (*x509.Certifi
 	return cert, key
 }
 
-// issue makes a certificate for loopback, and returns the flags that show it.
+// issue writes a certificate for 127.0.0.1 and returns the flags that use it.
 func (a *authority) issue(file, name string, groups ...string) []string {
 	a.sign(file, &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name, Organization: groups},

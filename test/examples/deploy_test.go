@@ -15,9 +15,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestManifestsUseFlagsThatExist: -h at the end is reached when all before it is known.
-func TestManifestsUseFlagsThatExist(t *testing.T) {
-	seen := 0
+// The flags in the manifests exist: the command reaches -h at the end only if it knows all
+// flags before it.
+func TestManifestsUseExistingFlags(t *testing.T) {
+	containers := 0
 	for _, name := range []string{"state-server", "node-agent"} {
 		data, err := os.ReadFile("../../examples/deploy/" + name + ".yaml")
 		require.NoError(t, err)
@@ -33,7 +34,7 @@ func TestManifestsUseFlagsThatExist(t *testing.T) {
 			}
 			require.NoError(t, yaml.Unmarshal(document, &workload))
 			for _, c := range workload.Spec.Template.Spec.Containers {
-				seen++
+				containers++
 				require.Equal(t, []string{"/" + name}, c.Command)
 				out, err := exec.Command(filepath.Join(bin, name), slices.Concat(c.Args, []string{"-h"})...).CombinedOutput()
 				require.NoError(t, err, string(out))
@@ -42,5 +43,5 @@ func TestManifestsUseFlagsThatExist(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 2, seen)
+	require.Equal(t, 2, containers)
 }

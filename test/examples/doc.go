@@ -1,6 +1,6 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package examples tests the commands of the gRPC endpoints together, as processes; it has
-// only tests.
+// Package examples contains only tests. They run state-server, relay, node-agent, kpngctl and
+// the JavaScript client together, as processes.
 package examples

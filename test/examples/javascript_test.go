@@ -24,16 +24,16 @@ import (
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
-// javascript installs the client from its registry, beside the protos that it reads, and
-// returns what starts it.
+// javascript installs the client and its dependencies in a temporary folder, next to the
+// protos that it loads, and returns a func that starts it.
 func javascript(t *testing.T) func(args ...string) *process {
 	node, nodeErr := exec.LookPath("node")
 	npm, npmErr := exec.LookPath("npm")
 	if nodeErr != nil || npmErr != nil {
 		if os.Getenv("KPNG_REQUIRE_NODE") != "" {
-			t.Fatal("KPNG_REQUIRE_NODE is set, and there is no node or no npm")
+			t.Fatal("KPNG_REQUIRE_NODE is set, but node or npm is missing")
 		}
-		t.Skip("there is no node or no npm here; test/tools.sh installs both on Debian")
+		t.Skip("node or npm is missing; test/tools.sh installs both on Debian")
 	}
 	dir := t.TempDir()
 	app := filepath.Join(dir, "examples", "node-client-js")
@@ -42,7 +42,7 @@ func javascript(t *testing.T) func(args ...string) *process {
 	for _, name := range []string{"package.json", "package-lock.json", "index.js", "state.js"} {
 		data, err := os.ReadFile(filepath.Join("../../examples/node-client-js", name))
 		require.NoError(t, err)
-		require.NotContains(t, string(data), `"resolved"`, "%s: where it was loaded from is nobody's business", name)
+		require.NotContains(t, string(data), `"resolved"`, "%s must not contain URLs of a registry", name)
 		require.NoError(t, os.WriteFile(filepath.Join(app, name), data, 0o644))
 	}
 	install := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -54,26 +54,26 @@ func javascript(t *testing.T) func(args ...string) *process {
 	}
 }
 
-// last returns what was printed last: each state begins with the node.
+// last returns the last printed state. Each state starts with the node.
 func last(text string) string { return text[max(strings.LastIndex(text, "# node "), 0):] }
 
-// waitLast returns when the state that was printed last is want.
+// waitLast waits until the last printed state equals want.
 func (o *output) waitLast(t *testing.T, want string) {
 	t.Helper()
-	for late := time.After(patience); ; {
-		text, changed := o.look()
+	for expired := time.After(timeout); ; {
+		text, changed := o.current()
 		if last(text) == want {
 			return
 		}
 		select {
 		case <-changed:
-		case <-late:
+		case <-expired:
 			require.Equal(t, want, last(text))
 		}
 	}
 }
 
-// state is what a node must do, or what it would do if there were one of that name.
+// state returns the desired state of a node, from kpngctl. The Node may be missing.
 func state(t *testing.T, address, node string) string {
 	t.Helper()
 	out, stderr, code := kpngctl(t, "state", node, "-server", address)
@@ -83,9 +83,9 @@ func state(t *testing.T, address, node string) string {
 	return out
 }
 
-// TestJavaScript: a client in another language, made from the protos alone, understands
-// what this one does, whatever the facts are, and over a restart of the server.
-func TestJavaScript(t *testing.T) {
+// The JavaScript client, which uses only the protos, reaches the same state as the Go
+// client, for random objects and over a restart of the server.
+func TestJavaScriptClientMatchesGo(t *testing.T) {
 	node := javascript(t)
 	t.Run("once", func(t *testing.T) {
 		_, address, _ := serve(t, "testdata/manifests")
@@ -103,38 +103,38 @@ func TestJavaScript(t *testing.T) {
 		p.stderr.wait(t, `revision 1: 4 Services received, 4 held`)
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		server.terminate()
-		p.stderr.wait(t, "lost the server")
+		p.stderr.wait(t, "Server unreachable, retrying")
 		edit(t, dir, "10.244.1.3", "10.244.1.4")
 		_, again, _ := serve(t, dir, "-listen", address)
 		require.Equal(t, address, again)
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		p.stderr.wait(t, `revision 1: 1 Services received, 4 held`)
 	})
-	for _, meaning := range []nodelocal.MultiNodeConfig{{}, {MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}}} {
-		t.Run("random facts", func(t *testing.T) {
+	for _, resolver := range []nodelocal.MultiNodeConfig{{}, {MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}}} {
+		t.Run("random objects", func(t *testing.T) {
 			random, store := watchertest.NewRandom(7, 4, 6), watchers.NewStore()
 			store.Update(func(tx *watchers.Tx) {
 				random.Step()(tx)
 				tx.SetSynced()
 			})
-			address := fleet(t, store, meaning)
+			address := serveStore(t, store, resolver)
 			a, b := node("--server", address, "--node", "node-0"), node("--server", address, "--node", "node-1")
 			for range 10 {
 				for range 30 {
 					store.Update(random.Step())
 				}
-				want := table(t, store, meaning, "node-0")
+				want := resolve(t, store, resolver, "node-0")
 				a.stdout.waitLast(t, want)
-				b.stdout.waitLast(t, table(t, store, meaning, "node-1"))
+				b.stdout.waitLast(t, resolve(t, store, resolver, "node-1"))
 				require.Equal(t, want, state(t, address, "node-0"))
 			}
 		})
 	}
 }
 
-// fleet serves a store in this process.
-func fleet(t *testing.T, store *watchers.Store, meaning nodelocal.MultiNodeConfig) (address string) {
-	nodes, err := node.NewServer(store, node.ServerConfig{Resolver: meaning, MinInterval: time.Microsecond})
+// serveStore runs a server for a store in this process.
+func serveStore(t *testing.T, store *watchers.Store, resolver nodelocal.MultiNodeConfig) (address string) {
+	nodes, err := node.NewServer(store, node.ServerConfig{Resolver: resolver, MinInterval: time.Microsecond})
 	require.NoError(t, err)
 	server := grpc.NewServer(node.ServerOption())
 	nodes.Register(server)
@@ -154,16 +154,16 @@ func fleet(t *testing.T, store *watchers.Store, meaning nodelocal.MultiNodeConfi
 	return listener.Addr().String()
 }
 
-// table is what a node would compute by itself.
-func table(t *testing.T, store *watchers.Store, meaning nodelocal.MultiNodeConfig, node string) string {
-	own, err := nodelocal.NewResolver(store, meaning.ForNode(node))
+// resolve returns the state of a node as a local Resolver computes it.
+func resolve(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
+	resolver, err := nodelocal.NewResolver(store, cfg.ForNode(node))
 	require.NoError(t, err)
-	defer own.Close()
-	own.Refresh()
-	u := own.FullUpdate()
+	defer resolver.Close()
+	resolver.Refresh()
+	u := resolver.FullUpdate()
 	text := fmt.Sprintf("# node %s %v", node, u.Node.IPs)
 	if u.Node.Deleting {
-		text += " leaving"
+		text += " deleting"
 	}
 	text += "\n"
 	for svc := range u.All.All() {

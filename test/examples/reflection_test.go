@@ -18,30 +18,30 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// TestReflection asks as grpcurl does: with nothing but what the server says of itself.
+// A client that has no .proto files, such as grpcurl, can call the server by reflection.
 func TestReflection(t *testing.T) {
 	_, _, conn := serve(t, "testdata/manifests")
 	stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
 	require.NoError(t, err)
-	ask := func(r *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
+	call := func(r *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
 		require.NoError(t, stream.Send(r))
-		answer, err := stream.Recv()
+		response, err := stream.Recv()
 		require.NoError(t, err)
-		require.Nil(t, answer.GetErrorResponse())
-		return answer
+		require.Nil(t, response.GetErrorResponse())
+		return response
 	}
 	var names []string
-	list := ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	list := call(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
 	for _, s := range list.GetListServicesResponse().GetService() {
 		names = append(names, s.GetName())
 	}
 	require.Subset(t, names, []string{"kpng.v1alpha1.InspectService", "kpng.v1alpha1.NodeService", "grpc.health.v1.Health"})
 
 	files := &descriptorpb.FileDescriptorSet{}
-	answer := ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{
+	response := call(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{
 		FileContainingSymbol: "kpng.v1alpha1.InspectService",
 	}})
-	for _, raw := range answer.GetFileDescriptorResponse().GetFileDescriptorProto() {
+	for _, raw := range response.GetFileDescriptorResponse().GetFileDescriptorProto() {
 		file := &descriptorpb.FileDescriptorProto{}
 		require.NoError(t, proto.Unmarshal(raw, file))
 		files.File = append(files.File, file)

@@ -9,20 +9,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRelay: nodes behind relays of relays are told what nodes of the server are, also
-// after the server has been away.
-func TestRelay(t *testing.T) {
+// Nodes behind two levels of relays get the same state as nodes of the root server, also
+// after a restart of the root server.
+func TestNodesBehindRelaysGetSameState(t *testing.T) {
 	dir := manifests(t)
 	server, address, _ := serve(t, dir)
-	below := func(upstream string) (string, func()) {
+	startRelay := func(upstream string) (string, func()) {
 		p := start(t, "relay", "-upstream", upstream, "-node-cidr", "-listen", "127.0.0.1:0")
-		at := p.address("Serving")
-		conn := dial(t, at)
+		address := p.address("Serving")
+		conn := dial(t, address)
 		ready(t, conn)
-		return at, func() { current(t, conn, 1) }
+		return address, func() { current(t, conn, 1) }
 	}
-	first, _ := below(address)
-	second, applied := below(first)
+	first, _ := startRelay(address)
+	second, applied := startRelay(first)
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", second)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	applied()
@@ -37,17 +37,18 @@ func TestRelay(t *testing.T) {
 	require.Equal(t, state(t, again, "node-2"), state(t, second, "node-2"))
 }
 
-// TestRelayWithoutUpstream: it stays ready with what it knows, and says that this ages.
-func TestRelayWithoutUpstream(t *testing.T) {
+// A relay that has lost its upstream server stays ready, and its metrics show the age of its
+// state.
+func TestRelayStaysReadyWithoutUpstream(t *testing.T) {
 	server, address, _ := serve(t, manifests(t))
 	relay := start(t, "relay", "-upstream", address, "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0")
 	ready(t, dial(t, relay.address("Serving")))
-	at := "http://" + relay.address("Serving HTTP")
-	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, at+"/metrics"))
-	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, at+"/metrics"))
+	url := "http://" + relay.address("Serving HTTP")
+	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, url+"/metrics"))
+	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, url+"/metrics"))
 	server.terminate()
-	relay.stderr.wait(t, "Not heard from the server, will try again; facts stay as they are")
-	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, at+"/metrics"))
-	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, at+"/metrics"))
-	require.Equal(t, "ok\n", get(t, at+"/readyz"))
+	relay.stderr.wait(t, "Server unreachable, retrying; cluster state is kept")
+	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, url+"/metrics"))
+	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, url+"/metrics"))
+	require.Equal(t, "ok\n", get(t, url+"/readyz"))
 }

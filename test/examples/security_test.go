@@ -10,15 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCertificates: a node watches itself, and an inspector inspects; nobody does more.
-func TestCertificates(t *testing.T) {
-	a := newAuthority(t)
+// With client certificates, a node may watch only itself, and only inspectors may inspect.
+func TestCertificatesAuthorize(t *testing.T) {
+	authority := newAuthority(t)
 	server := start(t, "state-server", slices.Concat(
-		[]string{"-manifests", "testdata/manifests", "-listen", "127.0.0.1:0", "-client-ca", a.ca(), "-inspectors", "group:admins"},
-		a.issue("server", "state-server"))...)
-	to := []string{"-server", server.address("Serving"), "-ca", a.ca()}
-	node := a.issue("node-1", "system:node:node-1", "system:nodes")
-	admin := a.issue("admin", "alice", "admins")
+		[]string{"-manifests", "testdata/manifests", "-listen", "127.0.0.1:0", "-client-ca", authority.ca(), "-inspectors", "group:admins"},
+		authority.issue("server", "state-server"))...)
+	to := []string{"-server", server.address("Serving"), "-ca", authority.ca()}
+	node := authority.issue("node-1", "system:node:node-1", "system:nodes")
+	admin := authority.issue("admin", "alice", "admins")
 
 	agent := start(t, "node-agent", slices.Concat([]string{"-backend", "print", "-node", "node-1"}, to, node)...)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
@@ -27,16 +27,16 @@ func TestCertificates(t *testing.T) {
 	require.Empty(t, other.stdout.text())
 	server.stderr.wait(t, `level=WARN msg=refused peer=\S+ identity=system:node:node-1 what=\S+WatchNode err=.*may not watch-node`)
 
-	ctl := func(flags ...string) (string, string, int) {
+	nodes := func(flags ...string) (string, string, int) {
 		return kpngctl(t, slices.Concat([]string{"nodes"}, to, flags)...)
 	}
-	out, stderr, code := ctl(admin...)
+	out, stderr, code := nodes(admin...)
 	require.Zero(t, code, stderr)
 	require.Regexp(t, `(?m)^node-1 +zone-a +yes`, out)
-	_, stderr, code = ctl(node...)
+	_, stderr, code = nodes(node...)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "kpngctl: not allowed: ")
-	_, stderr, code = ctl()
+	_, stderr, code = nodes()
 	require.Equal(t, 1, code)
 	server.stderr.wait(t, `level=WARN msg=refused .* what=handshake err=.*certificate`)
 	require.Contains(t, stderr, "kpngctl: the server cannot be reached or is not ready: ")
@@ -44,8 +44,8 @@ func TestCertificates(t *testing.T) {
 	require.Equal(t, 1, code)
 }
 
-// TestPlaintextIsAskedFor: nothing is open to the network by accident.
-func TestPlaintextIsAskedFor(t *testing.T) {
+// A server without TLS refuses to listen on the network unless -insecure is set.
+func TestPlaintextRequiresFlag(t *testing.T) {
 	refused := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0")
 	require.Error(t, <-refused.done)
 	refused.done = nil

@@ -24,11 +24,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ObjectKind is a kind of object.
+// ObjectKind is the kind of an object.
 type ObjectKind int32
 
 const (
-	// None.
+	// Invalid.
 	ObjectKind_OBJECT_KIND_UNSPECIFIED ObjectKind = 0
 	// Node.
 	ObjectKind_OBJECT_KIND_NODE ObjectKind = 1
@@ -142,15 +142,15 @@ func (ServiceType) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{1}
 }
 
-// WatchClusterRequest is what a client says.
+// WatchClusterRequest is a message of a client.
 type WatchClusterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first message is hello.
+	// The first message contains hello, and no later one does.
 	//
 	// Types that are valid to be assigned to Message:
 	//
 	//	*WatchClusterRequest_Hello
-	//	*WatchClusterRequest_Held
+	//	*WatchClusterRequest_HeldDigests
 	//	*WatchClusterRequest_Ack
 	Message       isWatchClusterRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
@@ -203,10 +203,10 @@ func (x *WatchClusterRequest) GetHello() *ClusterHello {
 	return nil
 }
 
-func (x *WatchClusterRequest) GetHeld() *Held {
+func (x *WatchClusterRequest) GetHeldDigests() *HeldDigests {
 	if x != nil {
-		if x, ok := x.Message.(*WatchClusterRequest_Held); ok {
-			return x.Held
+		if x, ok := x.Message.(*WatchClusterRequest_HeldDigests); ok {
+			return x.HeldDigests
 		}
 	}
 	return nil
@@ -226,39 +226,40 @@ type isWatchClusterRequest_Message interface {
 }
 
 type WatchClusterRequest_Hello struct {
-	// Begins the stream.
+	// Starts the stream.
 	Hello *ClusterHello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
 }
 
-type WatchClusterRequest_Held struct {
-	// What the client holds, when it is asked.
-	Held *Held `protobuf:"bytes,2,opt,name=held,proto3,oneof"`
+type WatchClusterRequest_HeldDigests struct {
+	// Digests that the client holds, sent if Welcome.send_digests is set.
+	HeldDigests *HeldDigests `protobuf:"bytes,2,opt,name=held_digests,json=heldDigests,proto3,oneof"`
 }
 
 type WatchClusterRequest_Ack struct {
-	// What became of a Commit.
+	// Result of applying a Commit.
 	Ack *Ack `protobuf:"bytes,3,opt,name=ack,proto3,oneof"`
 }
 
 func (*WatchClusterRequest_Hello) isWatchClusterRequest_Message() {}
 
-func (*WatchClusterRequest_Held) isWatchClusterRequest_Message() {}
+func (*WatchClusterRequest_HeldDigests) isWatchClusterRequest_Message() {}
 
 func (*WatchClusterRequest_Ack) isWatchClusterRequest_Message() {}
 
-// ClusterHello begins a stream of facts.
+// ClusterHello starts a stream of objects and selects them.
 type ClusterHello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What all streams begin with.
+	// The part that all protocols share.
 	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
-	// Only Services and EndpointSlices of these namespaces; all when empty. At most 1,000.
+	// Namespaces whose Services and EndpointSlices are sent; empty selects all. At most
+	// 1,000.
 	Namespaces []string `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
-	// Only Services that are labelled for this proxy
-	// (service.kubernetes.io/service-proxy-name), and their slices; those without the
-	// label when empty. Slices of Services that are not there go to everybody.
+	// Value of the label service.kubernetes.io/service-proxy-name; only Services with it and
+	// their EndpointSlices are sent. Empty selects the Services without the label. Slices of
+	// missing Services are always sent.
 	ServiceProxyName string `protobuf:"bytes,3,opt,name=service_proxy_name,json=serviceProxyName,proto3" json:"service_proxy_name,omitempty"`
-	// The Services of all proxies: for relays that serve several. service_proxy_name is
-	// empty then.
+	// Send Services whatever their label is, for relays that serve several proxies.
+	// service_proxy_name must be empty.
 	AllProxies    bool `protobuf:"varint,4,opt,name=all_proxies,json=allProxies,proto3" json:"all_proxies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -325,13 +326,13 @@ func (x *ClusterHello) GetAllProxies() bool {
 // WatchClusterResponse is a part of an update.
 type WatchClusterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Answers hello; only in the first message.
+	// Answer to hello; only in the first message.
 	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3" json:"welcome,omitempty"`
-	// Facts that have changed or are gone.
+	// Objects that have changed or have been removed.
 	Objects []*ObjectChange `protobuf:"bytes,2,rep,name=objects,proto3" json:"objects,omitempty"`
-	// Digests of what the client holds and that is not there any more.
+	// Digests of objects that the client holds and the server does not have; after resume.
 	RemovedDigests []uint64 `protobuf:"fixed64,3,rep,packed,name=removed_digests,json=removedDigests,proto3" json:"removed_digests,omitempty"`
-	// Ends an update. The first one comes when the facts are complete.
+	// Ends the update. The server sends the first Commit when its own state is complete.
 	Commit        *Commit `protobuf:"bytes,4,opt,name=commit,proto3" json:"commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -395,16 +396,15 @@ func (x *WatchClusterResponse) GetCommit() *Commit {
 	return nil
 }
 
-// ObjectChange is a change of one fact. A client ignores facts of kinds that it does not
-// know, but holds their digests like any others.
+// ObjectChange replaces or removes an object. A client ignores the content of objects of
+// unknown kinds, but holds their digests like those of other objects.
 type ObjectChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The fact's key.
+	// Key of the object.
 	Key *ObjectKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The digest of the fact, which does not cover when its change was asked for. 0 if the
-	// fact is gone.
+	// Digest of the object without trigger_time_unix_ns; 0 if the object is removed.
 	Digest uint64 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The fact; without one, it is gone.
+	// The object; unset if it is removed.
 	//
 	// Types that are valid to be assigned to Object:
 	//
@@ -536,14 +536,14 @@ func (*ObjectChange_Node) isObjectChange_Object() {}
 
 func (*ObjectChange_ServiceCidr) isObjectChange_Object() {}
 
-// ObjectKey names a fact.
+// ObjectKey identifies an object.
 type ObjectKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The kind of object.
+	// Kind of the object.
 	Kind ObjectKind `protobuf:"varint,1,opt,name=kind,proto3,enum=kpng.v1alpha1.ObjectKind" json:"kind,omitempty"`
-	// Its namespace, if it has one.
+	// Namespace; empty for Nodes and ServiceCIDRs.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Its name.
+	// Name. Required.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -600,42 +600,43 @@ func (x *ObjectKey) GetName() string {
 	return ""
 }
 
-// ServiceObject is what a Service says.
+// ServiceObject holds the fields of a Service that proxies use.
 type ServiceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When it was created, in nanoseconds since 1970; absent when that is unknown.
+	// metadata.creationTimestamp in nanoseconds since 1970; absent if unknown.
 	CreatedUnixNs *int64 `protobuf:"fixed64,1,opt,name=created_unix_ns,json=createdUnixNs,proto3,oneof" json:"created_unix_ns,omitempty"`
 	// spec.type.
 	Type ServiceType `protobuf:"varint,2,opt,name=type,proto3,enum=kpng.v1alpha1.ServiceType" json:"type,omitempty"`
 	// spec.clusterIP, 4 or 16 bytes; empty for none.
 	ClusterIp []byte `protobuf:"bytes,3,opt,name=cluster_ip,json=clusterIp,proto3" json:"cluster_ip,omitempty"`
-	// spec.clusterIPs, with empty entries for what could not be read.
+	// spec.clusterIPs, with empty entries for invalid ones.
 	ClusterIps [][]byte `protobuf:"bytes,4,rep,name=cluster_ips,json=clusterIps,proto3" json:"cluster_ips,omitempty"`
 	// spec.ipFamilies: 4, 6, or 0 for others.
 	IpFamilies []uint32 `protobuf:"varint,5,rep,packed,name=ip_families,json=ipFamilies,proto3" json:"ip_families,omitempty"`
-	// spec.externalIPs.
+	// spec.externalIPs, without invalid ones.
 	ExternalIps [][]byte `protobuf:"bytes,6,rep,name=external_ips,json=externalIps,proto3" json:"external_ips,omitempty"`
-	// status.loadBalancer.ingress.
+	// status.loadBalancer.ingress, without invalid ones.
 	Ingress []*Ingress `protobuf:"bytes,7,rep,name=ingress,proto3" json:"ingress,omitempty"`
-	// spec.loadBalancerSourceRanges, without what could not be read.
+	// spec.loadBalancerSourceRanges, without invalid ones.
 	SourceRanges []*Network `protobuf:"bytes,8,rep,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
 	// spec.loadBalancerSourceRanges has entries.
 	HasSourceRanges bool `protobuf:"varint,9,opt,name=has_source_ranges,json=hasSourceRanges,proto3" json:"has_source_ranges,omitempty"`
-	// Some of them could not be read.
+	// spec.loadBalancerSourceRanges has invalid entries.
 	HasInvalidSourceRanges bool `protobuf:"varint,10,opt,name=has_invalid_source_ranges,json=hasInvalidSourceRanges,proto3" json:"has_invalid_source_ranges,omitempty"`
 	// spec.internalTrafficPolicy is Local.
 	InternalTrafficPolicyLocal bool `protobuf:"varint,11,opt,name=internal_traffic_policy_local,json=internalTrafficPolicyLocal,proto3" json:"internal_traffic_policy_local,omitempty"`
 	// spec.externalTrafficPolicy is Local.
 	ExternalTrafficPolicyLocal bool `protobuf:"varint,12,opt,name=external_traffic_policy_local,json=externalTrafficPolicyLocal,proto3" json:"external_traffic_policy_local,omitempty"`
-	// spec.healthCheckNodePort.
+	// spec.healthCheckNodePort; 0 for none.
 	HealthCheckNodePort uint32 `protobuf:"varint,13,opt,name=health_check_node_port,json=healthCheckNodePort,proto3" json:"health_check_node_port,omitempty"`
-	// The timeout of ClientIP affinity in nanoseconds; 0 for none.
+	// Timeout of ClientIP affinity in nanoseconds; 0 for no affinity.
 	AffinityNs uint64 `protobuf:"varint,14,opt,name=affinity_ns,json=affinityNs,proto3" json:"affinity_ns,omitempty"`
 	// spec.ports.
 	Ports []*ServiceObjectPort `protobuf:"bytes,15,rep,name=ports,proto3" json:"ports,omitempty"`
-	// What could not be read.
+	// Invalid fields of the object.
 	Problems []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
-	// The label service.kubernetes.io/service-proxy-name; absent when it is.
+	// Value of the label service.kubernetes.io/service-proxy-name; absent if the Service does
+	// not have it.
 	ProxyName     *string `protobuf:"bytes,17,opt,name=proxy_name,json=proxyName,proto3,oneof" json:"proxy_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -793,9 +794,9 @@ func (x *ServiceObject) GetProxyName() string {
 // Ingress is an address of a load balancer.
 type Ingress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Ip []byte `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
-	// It delivers to node ports (ipMode: Proxy).
+	// The load balancer sends to node ports (ipMode: Proxy).
 	Proxy         bool `protobuf:"varint,2,opt,name=proxy,proto3" json:"proxy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -848,13 +849,13 @@ func (x *Ingress) GetProxy() bool {
 // ServiceObjectPort is an entry of spec.ports.
 type ServiceObjectPort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// Name of the port.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its protocol.
+	// Protocol of the port.
 	Protocol Protocol `protobuf:"varint,2,opt,name=protocol,proto3,enum=kpng.v1alpha1.Protocol" json:"protocol,omitempty"`
-	// Its port.
+	// Port number.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
-	// Its node port; 0 for none.
+	// Node port; 0 for none.
 	NodePort      uint32 `protobuf:"varint,4,opt,name=node_port,json=nodePort,proto3" json:"node_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -918,20 +919,22 @@ func (x *ServiceObjectPort) GetNodePort() uint32 {
 	return 0
 }
 
-// EndpointSliceObject is what an EndpointSlice says.
+// EndpointSliceObject holds the fields of an EndpointSlice that proxies use.
 type EndpointSliceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the Service that it is labelled with.
+	// Name of the Service, from the label kubernetes.io/service-name.
 	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// 4 or 6.
+	// Address family: 4 or 6.
 	Family uint32 `protobuf:"varint,2,opt,name=family,proto3" json:"family,omitempty"`
-	// Its ports.
+	// Ports of the slice.
 	Ports []*EndpointObjectPort `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
-	// Its endpoints.
+	// Endpoints of the slice.
 	Endpoints []*EndpointObject `protobuf:"bytes,4,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	// What could not be read.
+	// Invalid fields of the object.
 	Problems []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
-	// When its last change was asked for, in nanoseconds since 1970; absent when unknown.
+	// Time of the change that caused the last update of the slice (annotation
+	// endpoints.kubernetes.io/last-change-trigger-time), in nanoseconds since 1970; absent if
+	// unknown.
 	TriggerTimeUnixNs *int64 `protobuf:"fixed64,6,opt,name=trigger_time_unix_ns,json=triggerTimeUnixNs,proto3,oneof" json:"trigger_time_unix_ns,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -1009,14 +1012,14 @@ func (x *EndpointSliceObject) GetTriggerTimeUnixNs() int64 {
 	return 0
 }
 
-// EndpointObjectPort is an entry of a slice's ports.
+// EndpointObjectPort is an entry of ports of a slice.
 type EndpointObjectPort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// Name of the port.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its protocol.
+	// Protocol of the port.
 	Protocol Protocol `protobuf:"varint,2,opt,name=protocol,proto3,enum=kpng.v1alpha1.Protocol" json:"protocol,omitempty"`
-	// Its port.
+	// Port number.
 	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1073,20 +1076,20 @@ func (x *EndpointObjectPort) GetPort() uint32 {
 	return 0
 }
 
-// EndpointObject is an entry of a slice's endpoints.
+// EndpointObject is an entry of endpoints of a slice.
 type EndpointObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// The name of its node.
+	// Name of the node on which the endpoint runs.
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	// Takes new connections.
+	// conditions.ready: the endpoint accepts new connections.
 	Ready bool `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
-	// Answers.
+	// conditions.serving: the endpoint answers, even if it is terminating.
 	Serving bool `protobuf:"varint,4,opt,name=serving,proto3" json:"serving,omitempty"`
-	// Is about to go.
+	// conditions.terminating: the endpoint is being deleted.
 	Terminating bool `protobuf:"varint,5,opt,name=terminating,proto3" json:"terminating,omitempty"`
-	// The zones and nodes that it is meant for.
+	// Topology hints; absent if the endpoint has none.
 	Hints         *Hints `protobuf:"bytes,6,opt,name=hints,proto3,oneof" json:"hints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1164,7 +1167,7 @@ func (x *EndpointObject) GetHints() *Hints {
 	return nil
 }
 
-// Hints say which clients an endpoint is meant for.
+// Hints select the clients that should use an endpoint.
 type Hints struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names of zones.
@@ -1219,18 +1222,18 @@ func (x *Hints) GetNodes() []string {
 	return nil
 }
 
-// NodeObject is what a Node says.
+// NodeObject holds the fields of a Node that proxies use.
 type NodeObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its addresses.
+	// Addresses of the node, 4 or 16 bytes each.
 	Ips [][]byte `protobuf:"bytes,1,rep,name=ips,proto3" json:"ips,omitempty"`
-	// The networks of its pods.
+	// spec.podCIDRs.
 	PodCidrs []*Network `protobuf:"bytes,2,rep,name=pod_cidrs,json=podCidrs,proto3" json:"pod_cidrs,omitempty"`
-	// The label topology.kubernetes.io/zone.
+	// Value of the label topology.kubernetes.io/zone.
 	Zone string `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
-	// It is about to go.
+	// The Node is being deleted or marked for deletion.
 	Deleting bool `protobuf:"varint,4,opt,name=deleting,proto3" json:"deleting,omitempty"`
-	// What could not be read.
+	// Invalid fields of the object.
 	Problems      []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1301,12 +1304,12 @@ func (x *NodeObject) GetProblems() []*Problem {
 	return nil
 }
 
-// ServiceCidrObject is what a ServiceCIDR says.
+// ServiceCidrObject holds the fields of a ServiceCIDR that proxies use.
 type ServiceCidrObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its networks.
+	// spec.cidrs.
 	Networks []*Network `protobuf:"bytes,1,rep,name=networks,proto3" json:"networks,omitempty"`
-	// What could not be read.
+	// Invalid fields of the object.
 	Problems      []*Problem `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1360,10 +1363,10 @@ var File_kpng_v1alpha1_cluster_proto protoreflect.FileDescriptor
 
 const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x1bkpng/v1alpha1/cluster.proto\x12\rkpng.v1alpha1\x1a\x18kpng/v1alpha1/node.proto\x1a\x1bkpng/v1alpha1/session.proto\"\xa8\x01\n" +
+	"\x1bkpng/v1alpha1/cluster.proto\x12\rkpng.v1alpha1\x1a\x18kpng/v1alpha1/node.proto\x1a\x1bkpng/v1alpha1/session.proto\"\xbe\x01\n" +
 	"\x13WatchClusterRequest\x123\n" +
-	"\x05hello\x18\x01 \x01(\v2\x1b.kpng.v1alpha1.ClusterHelloH\x00R\x05hello\x12)\n" +
-	"\x04held\x18\x02 \x01(\v2\x13.kpng.v1alpha1.HeldH\x00R\x04held\x12&\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.kpng.v1alpha1.ClusterHelloH\x00R\x05hello\x12?\n" +
+	"\fheld_digests\x18\x02 \x01(\v2\x1a.kpng.v1alpha1.HeldDigestsH\x00R\vheldDigests\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.kpng.v1alpha1.AckH\x00R\x03ackB\t\n" +
 	"\amessage\"\xa9\x01\n" +
 	"\fClusterHello\x12*\n" +
@@ -1504,7 +1507,7 @@ var file_kpng_v1alpha1_cluster_proto_goTypes = []any{
 	(*Hints)(nil),                // 13: kpng.v1alpha1.Hints
 	(*NodeObject)(nil),           // 14: kpng.v1alpha1.NodeObject
 	(*ServiceCidrObject)(nil),    // 15: kpng.v1alpha1.ServiceCidrObject
-	(*Held)(nil),                 // 16: kpng.v1alpha1.Held
+	(*HeldDigests)(nil),          // 16: kpng.v1alpha1.HeldDigests
 	(*Ack)(nil),                  // 17: kpng.v1alpha1.Ack
 	(*Hello)(nil),                // 18: kpng.v1alpha1.Hello
 	(*Welcome)(nil),              // 19: kpng.v1alpha1.Welcome
@@ -1515,7 +1518,7 @@ var file_kpng_v1alpha1_cluster_proto_goTypes = []any{
 }
 var file_kpng_v1alpha1_cluster_proto_depIdxs = []int32{
 	3,  // 0: kpng.v1alpha1.WatchClusterRequest.hello:type_name -> kpng.v1alpha1.ClusterHello
-	16, // 1: kpng.v1alpha1.WatchClusterRequest.held:type_name -> kpng.v1alpha1.Held
+	16, // 1: kpng.v1alpha1.WatchClusterRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
 	17, // 2: kpng.v1alpha1.WatchClusterRequest.ack:type_name -> kpng.v1alpha1.Ack
 	18, // 3: kpng.v1alpha1.ClusterHello.hello:type_name -> kpng.v1alpha1.Hello
 	19, // 4: kpng.v1alpha1.WatchClusterResponse.welcome:type_name -> kpng.v1alpha1.Welcome
@@ -1560,7 +1563,7 @@ func file_kpng_v1alpha1_cluster_proto_init() {
 	file_kpng_v1alpha1_session_proto_init()
 	file_kpng_v1alpha1_cluster_proto_msgTypes[0].OneofWrappers = []any{
 		(*WatchClusterRequest_Hello)(nil),
-		(*WatchClusterRequest_Held)(nil),
+		(*WatchClusterRequest_HeldDigests)(nil),
 		(*WatchClusterRequest_Ack)(nil),
 	}
 	file_kpng_v1alpha1_cluster_proto_msgTypes[3].OneofWrappers = []any{

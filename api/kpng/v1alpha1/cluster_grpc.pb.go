@@ -29,10 +29,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ClusterService tells what a cluster says of its Services: the facts, from which
-// relays and others compute for themselves.
+// ClusterService streams the Services, EndpointSlices, Nodes and ServiceCIDRs of a cluster,
+// to relays and to clients that resolve Services themselves.
 type ClusterServiceClient interface {
-	// WatchCluster streams the facts. See session.proto for how it goes.
+	// WatchCluster streams objects. session.proto describes the order of messages.
 	WatchCluster(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchClusterRequest, WatchClusterResponse], error)
 }
 
@@ -61,10 +61,10 @@ type ClusterService_WatchClusterClient = grpc.BidiStreamingClient[WatchClusterRe
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
 //
-// ClusterService tells what a cluster says of its Services: the facts, from which
-// relays and others compute for themselves.
+// ClusterService streams the Services, EndpointSlices, Nodes and ServiceCIDRs of a cluster,
+// to relays and to clients that resolve Services themselves.
 type ClusterServiceServer interface {
-	// WatchCluster streams the facts. See session.proto for how it goes.
+	// WatchCluster streams objects. session.proto describes the order of messages.
 	WatchCluster(grpc.BidiStreamingServer[WatchClusterRequest, WatchClusterResponse]) error
 	mustEmbedUnimplementedClusterServiceServer()
 }

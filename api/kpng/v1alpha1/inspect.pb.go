@@ -24,12 +24,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ListNodesRequest asks for nodes.
+// ListNodesRequest selects nodes.
 type ListNodesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only nodes whose names begin so.
+	// Prefix of the names; empty selects all nodes.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// At most so many; 0 for all.
+	// Maximum number of nodes; 0 for no limit.
 	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -79,12 +79,12 @@ func (x *ListNodesRequest) GetLimit() uint32 {
 	return 0
 }
 
-// ListNodesResponse lists nodes by name.
+// ListNodesResponse lists nodes, ordered by name.
 type ListNodesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The nodes.
 	Nodes []*NodeStatus `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	// The newest revision of the server.
+	// Newest revision of the server.
 	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -134,32 +134,34 @@ func (x *ListNodesResponse) GetRevision() uint64 {
 	return 0
 }
 
-// NodeStatus is how a node stands.
+// NodeStatus is the status of a node at the server. Fields after zone are set only if the
+// node is connected.
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// Name of the node.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its zone.
+	// Zone of the node.
 	Zone string `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
-	// It is connected.
+	// The node has a stream to this server.
 	Connected bool `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
-	// Where it is connected from.
+	// Network address of the client.
 	Peer string `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`
-	// What it says that it is.
+	// Program and version of the client, as sent in Hello.
 	Client string `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
-	// When it connected, in nanoseconds since 1970.
+	// Start of the stream, in nanoseconds since 1970.
 	ConnectedUnixNs int64 `protobuf:"fixed64,6,opt,name=connected_unix_ns,json=connectedUnixNs,proto3" json:"connected_unix_ns,omitempty"`
-	// The newest revision that was sent to it.
+	// Newest revision sent to the node.
 	SentRevision uint64 `protobuf:"varint,7,opt,name=sent_revision,json=sentRevision,proto3" json:"sent_revision,omitempty"`
-	// The newest revision that it has applied.
+	// Newest revision that the node has acknowledged as applied.
 	AppliedRevision uint64 `protobuf:"varint,8,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
-	// For how long it has not applied what is newest, in nanoseconds; 0 when it has.
+	// Time since the oldest update that the node has not applied was sent, in nanoseconds; 0
+	// if the node has applied all updates.
 	LagNs uint64 `protobuf:"varint,9,opt,name=lag_ns,json=lagNs,proto3" json:"lag_ns,omitempty"`
-	// Why it could not apply what it was sent last; empty when it could.
+	// Error of the last acknowledgement; empty if the update was applied.
 	LastError string `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	// How long applying took last, in nanoseconds.
+	// Time it took the node to apply its last update, in nanoseconds.
 	ApplyDurationNs uint64 `protobuf:"varint,11,opt,name=apply_duration_ns,json=applyDurationNs,proto3" json:"apply_duration_ns,omitempty"`
-	// How many times applying has failed.
+	// Number of failed acknowledgements of the stream.
 	Failures      uint64 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -279,14 +281,14 @@ func (x *NodeStatus) GetFailures() uint64 {
 	return 0
 }
 
-// GetNodeStateRequest asks what a node must do.
+// GetNodeStateRequest selects a node and optionally Services.
 type GetNodeStateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the node.
+	// Name of the node. Required.
 	NodeName string `protobuf:"bytes,1,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	// Only Services of this namespace; all when empty.
+	// Namespace of the Services to return; empty for all.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Only the Service of this name.
+	// Name of the Services to return; empty for all.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -343,16 +345,17 @@ func (x *GetNodeStateRequest) GetName() string {
 	return ""
 }
 
-// GetNodeStateResponse is what a node must do.
+// GetNodeStateResponse is the desired state of a node.
 type GetNodeStateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the node is.
+	// Properties of the node.
 	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// What it must do for each Service, by name.
+	// Desired state of the Services, ordered by name.
 	Services []*ServiceState `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
-	// The revision of the server that this is.
+	// Revision of the server that this state is of.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	// There is no such Node among the facts: the answer is what one of that name would do.
+	// The Node object is missing; the response is the state that a node of this name would
+	// get.
 	NodeUnknown   bool `protobuf:"varint,4,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -416,22 +419,23 @@ func (x *GetNodeStateResponse) GetNodeUnknown() bool {
 	return false
 }
 
-// ServiceState is what a node must do for one Service: everything is put together.
+// ServiceState is the desired state of a Service on a node: the shared base combined with
+// the node overlay.
 type ServiceState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Service's namespace.
+	// Namespace of the Service.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The Service's name.
+	// Name of the Service.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Its ports.
+	// Ports of the Service.
 	Ports []*PortState `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
-	// The TCP port where load balancers ask for local endpoints; 0 for none.
+	// TCP port of the health check for load balancers (healthCheckNodePort); 0 for none.
 	HealthCheckPort uint32 `protobuf:"varint,4,opt,name=health_check_port,json=healthCheckPort,proto3" json:"health_check_port,omitempty"`
-	// What they are told.
+	// Number of local endpoints that the health check reports.
 	LocalEndpoints uint32 `protobuf:"varint,5,opt,name=local_endpoints,json=localEndpoints,proto3" json:"local_endpoints,omitempty"`
-	// What is not served, and why.
+	// Parts of the Service that are not programmed, with the reasons.
 	Problems []*Problem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
-	// All of it for people to read.
+	// The whole state as text.
 	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -516,20 +520,20 @@ func (x *ServiceState) GetText() string {
 	return ""
 }
 
-// PortState is one port of a Service on a node.
+// PortState is a port of a Service on a node.
 type PortState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// Name of the port.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its protocol.
+	// Protocol of the port.
 	Protocol Protocol `protobuf:"varint,2,opt,name=protocol,proto3,enum=kpng.v1alpha1.Protocol" json:"protocol,omitempty"`
-	// How long a client address keeps its endpoint, in nanoseconds; 0 for no affinity.
+	// Timeout of ClientIP affinity in nanoseconds; 0 for no affinity.
 	AffinityNs uint64 `protobuf:"varint,3,opt,name=affinity_ns,json=affinityNs,proto3" json:"affinity_ns,omitempty"`
-	// The addresses that clients dial.
+	// Addresses that clients connect to.
 	Frontends []*FrontendState `protobuf:"bytes,4,rep,name=frontends,proto3" json:"frontends,omitempty"`
-	// The sets of endpoints that routes lead to.
+	// Endpoint pools, referenced by RouteState.pool.
 	Pools []*PoolState `protobuf:"bytes,5,rep,name=pools,proto3" json:"pools,omitempty"`
-	// Endpoints that get no new connections and keep those that they have.
+	// Endpoints that keep their connections and get no new ones.
 	Draining      []*Endpoint `protobuf:"bytes,6,rep,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -607,18 +611,18 @@ func (x *PortState) GetDraining() []*Endpoint {
 	return nil
 }
 
-// FrontendState is an address that clients dial.
+// FrontendState is an address and port that clients connect to.
 type FrontendState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it comes from.
+	// The field of the Service that defines the frontend.
 	Kind FrontendKind `protobuf:"varint,1,opt,name=kind,proto3,enum=kpng.v1alpha1.FrontendKind" json:"kind,omitempty"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// The port.
+	// Port number.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
-	// Who is let in. Everybody when absent, nobody when empty.
+	// Source addresses that may connect. Unset allows all sources, an empty list allows none.
 	SourceRanges *Networks `protobuf:"bytes,4,opt,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
-	// The first route whose from matches decides.
+	// Routes in order of precedence; the first whose from matches the client applies.
 	Routes        []*RouteState `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -689,16 +693,16 @@ func (x *FrontendState) GetRoutes() []*RouteState {
 	return nil
 }
 
-// RouteState sends one kind of client to one pool.
+// RouteState sends the connections of some clients to a pool of endpoints.
 type RouteState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The clients.
 	From From `protobuf:"varint,1,opt,name=from,proto3,enum=kpng.v1alpha1.From" json:"from,omitempty"`
-	// An index into pools.
+	// Index into PortState.pools.
 	Pool uint32 `protobuf:"varint,2,opt,name=pool,proto3" json:"pool,omitempty"`
-	// The client's address is replaced by the node's.
+	// Replace the source address by an address of the node.
 	Masquerade bool `protobuf:"varint,3,opt,name=masquerade,proto3" json:"masquerade,omitempty"`
-	// The answer when the pool is empty.
+	// Action if the pool is empty.
 	EmptyVerdict  Verdict `protobuf:"varint,4,opt,name=empty_verdict,json=emptyVerdict,proto3,enum=kpng.v1alpha1.Verdict" json:"empty_verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -762,7 +766,7 @@ func (x *RouteState) GetEmptyVerdict() Verdict {
 	return Verdict_VERDICT_UNSPECIFIED
 }
 
-// PoolState is a set of endpoints.
+// PoolState is a set of endpoints of one address family.
 type PoolState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The endpoints, ordered by address and port.
@@ -808,14 +812,14 @@ func (x *PoolState) GetEndpoints() []*EndpointState {
 	return nil
 }
 
-// EndpointState is where connections end.
+// EndpointState is an endpoint in a pool.
 type EndpointState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// The port.
+	// Port number.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// It is on the node.
+	// The endpoint runs on the node.
 	Local         bool `protobuf:"varint,3,opt,name=local,proto3" json:"local,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -872,10 +876,10 @@ func (x *EndpointState) GetLocal() bool {
 	return false
 }
 
-// WatchNodeStateRequest asks for what a node must do, now and later.
+// WatchNodeStateRequest selects a node.
 type WatchNodeStateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the node.
+	// Name of the node. Required.
 	NodeName      string `protobuf:"bytes,1,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -918,21 +922,21 @@ func (x *WatchNodeStateRequest) GetNodeName() string {
 	return ""
 }
 
-// WatchNodeStateResponse is what has changed; in the first, that is everything.
+// WatchNodeStateResponse is a part of an update. The first update is the complete state.
 type WatchNodeStateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the node is, when that has changed.
+	// Properties of the node, if they have changed.
 	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// Services that are new or changed.
+	// Services that are new or have changed.
 	Changed []*ServiceState `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
-	// Services that are gone, as "namespace/name".
+	// Services that have been removed, as "namespace/name".
 	Removed []string `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
-	// The revision of the server that this is.
+	// Revision of the server that this state is of.
 	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	// All up to here is one update; when false, more of it follows.
+	// This message ends the update.
 	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
-	// Where node is said: there is no such Node among the facts, and node is what one of
-	// that name would be.
+	// The Node object is missing; node is what a node of this name would get. Valid only if
+	// node is set.
 	NodeUnknown   bool `protobuf:"varint,6,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1010,14 +1014,14 @@ func (x *WatchNodeStateResponse) GetNodeUnknown() bool {
 	return false
 }
 
-// ExplainServiceRequest asks why a node does what it does.
+// ExplainServiceRequest selects a Service on a node.
 type ExplainServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the node.
+	// Name of the node. Required.
 	NodeName string `protobuf:"bytes,1,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	// The Service's namespace.
+	// Namespace of the Service. Required.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The Service's name.
+	// Name of the Service. Required.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1074,18 +1078,20 @@ func (x *ExplainServiceRequest) GetName() string {
 	return ""
 }
 
-// ExplainServiceResponse says it.
+// ExplainServiceResponse is the desired state of a Service on a node and the reasons for
+// it.
 type ExplainServiceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// For people to read.
+	// The whole explanation as text.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	// Each endpoint of the Service.
 	Endpoints []*EndpointExplanation `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	// Slices that have no port for one of the Service's ports.
+	// Descriptions of slices that lack one of the Service's ports.
 	Unmatched []string `protobuf:"bytes,3,rep,name=unmatched,proto3" json:"unmatched,omitempty"`
-	// What was wrong with the input and is not served.
+	// Parts of the Service that are not programmed, with the reasons.
 	Problems []*Problem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
-	// There is no such Node among the facts: the answer is what one of that name would do.
+	// The Node object is missing; the response is the state that a node of this name would
+	// get.
 	NodeUnknown   bool `protobuf:"varint,5,opt,name=node_unknown,json=nodeUnknown,proto3" json:"node_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1156,22 +1162,22 @@ func (x *ExplainServiceResponse) GetNodeUnknown() bool {
 	return false
 }
 
-// EndpointExplanation says what becomes of one endpoint.
+// EndpointExplanation reports how one endpoint is used.
 type EndpointExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name of the Service's port.
+	// Name of the Service's port.
 	Port string `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
-	// Address and port.
+	// Address and port of the endpoint.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// The name of the slice that it is in.
+	// Name of the EndpointSlice that contains the endpoint.
 	Slice string `protobuf:"bytes,3,opt,name=slice,proto3" json:"slice,omitempty"`
-	// The name of the node that it is on.
+	// Name of the node on which the endpoint runs.
 	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
-	// Traffic that may leave the node goes there.
+	// The endpoint gets traffic of policy Cluster.
 	ClusterTraffic bool `protobuf:"varint,5,opt,name=cluster_traffic,json=clusterTraffic,proto3" json:"cluster_traffic,omitempty"`
-	// Traffic that must stay on the node goes there.
+	// The endpoint gets traffic of policy Local.
 	LocalTraffic bool `protobuf:"varint,6,opt,name=local_traffic,json=localTraffic,proto3" json:"local_traffic,omitempty"`
-	// Why it is not used.
+	// Why the endpoint is not used.
 	Reasons       []string `protobuf:"bytes,7,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1256,12 +1262,12 @@ func (x *EndpointExplanation) GetReasons() []string {
 	return nil
 }
 
-// GetServiceProgressRequest asks how far a Service's last change has come.
+// GetServiceProgressRequest selects a Service.
 type GetServiceProgressRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Service's namespace.
+	// Namespace of the Service.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The Service's name.
+	// Name of the Service.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1311,16 +1317,17 @@ func (x *GetServiceProgressRequest) GetName() string {
 	return ""
 }
 
-// GetServiceProgressResponse tells it.
+// GetServiceProgressResponse reports how many nodes have applied the last change of a
+// Service.
 type GetServiceProgressResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The revision of the last change. 0 when there is no such Service.
+	// Revision of the last change.
 	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// When it was made, in nanoseconds since 1970.
+	// Time of the last change at this server, in nanoseconds since 1970.
 	ChangedUnixNs int64 `protobuf:"fixed64,2,opt,name=changed_unix_ns,json=changedUnixNs,proto3" json:"changed_unix_ns,omitempty"`
-	// How many nodes have applied it.
+	// Number of nodes that have applied it.
 	Applied uint32 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
-	// Nodes that are connected and have not.
+	// Connected nodes that have not applied it.
 	Lagging []*NodeStatus `protobuf:"bytes,4,rep,name=lagging,proto3" json:"lagging,omitempty"`
 	// Nodes that are not connected to this server.
 	Disconnected  []string `protobuf:"bytes,5,rep,name=disconnected,proto3" json:"disconnected,omitempty"`
@@ -1393,7 +1400,7 @@ func (x *GetServiceProgressResponse) GetDisconnected() []string {
 	return nil
 }
 
-// GetLagRequest asks how far nodes are behind.
+// GetLagRequest has no fields.
 type GetLagRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1430,26 +1437,26 @@ func (*GetLagRequest) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_inspect_proto_rawDescGZIP(), []int{18}
 }
 
-// GetLagResponse tells it.
+// GetLagResponse summarises the lag of all nodes.
 type GetLagResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest revision.
+	// Newest revision of the server.
 	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Nodes that are connected.
+	// Number of connected nodes.
 	Connected uint32 `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
-	// Of them, those that have applied the newest revision.
+	// Number of connected nodes that have applied the newest revision.
 	Current uint32 `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
-	// Of them, those that failed to apply what they were sent last.
+	// Number of connected nodes whose last acknowledgement was a failure.
 	Failing uint32 `protobuf:"varint,4,opt,name=failing,proto3" json:"failing,omitempty"`
-	// Nodes that exist and are not connected to this server.
+	// Number of nodes that exist and are not connected to this server.
 	Disconnected uint32 `protobuf:"varint,5,opt,name=disconnected,proto3" json:"disconnected,omitempty"`
-	// How long the median node has not applied what is newest, in nanoseconds.
+	// Median of the lag of connected nodes, in nanoseconds. NodeStatus.lag_ns defines lag.
 	P50LagNs uint64 `protobuf:"varint,6,opt,name=p50_lag_ns,json=p50LagNs,proto3" json:"p50_lag_ns,omitempty"`
-	// The same for the node that is worse than 99 of 100.
+	// 99th percentile of the lag, in nanoseconds.
 	P99LagNs uint64 `protobuf:"varint,7,opt,name=p99_lag_ns,json=p99LagNs,proto3" json:"p99_lag_ns,omitempty"`
-	// The same for the worst.
+	// Maximum of the lag, in nanoseconds.
 	MaxLagNs uint64 `protobuf:"varint,8,opt,name=max_lag_ns,json=maxLagNs,proto3" json:"max_lag_ns,omitempty"`
-	// The nodes that are most behind, the worst first.
+	// The nodes with the highest lag, the highest first; at most 10.
 	Worst         []*NodeStatus `protobuf:"bytes,9,rep,name=worst,proto3" json:"worst,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

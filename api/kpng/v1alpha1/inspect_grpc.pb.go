@@ -34,19 +34,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// InspectService answers people's questions about a server of nodes.
+// InspectService reports the state of a NodeService server, for operators and tools.
 type InspectServiceClient interface {
-	// ListNodes tells of every node that there is or that is connected.
+	// ListNodes returns the status of each node that exists or is connected.
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
-	// GetNodeState returns what one node must do.
+	// GetNodeState returns the desired state of one node.
 	GetNodeState(ctx context.Context, in *GetNodeStateRequest, opts ...grpc.CallOption) (*GetNodeStateResponse, error)
-	// WatchNodeState returns what one node must do, and then what changes of it.
+	// WatchNodeState streams the desired state of one node and its changes.
 	WatchNodeState(ctx context.Context, in *WatchNodeStateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchNodeStateResponse], error)
-	// ExplainService says what one node does for a Service, and why.
+	// ExplainService returns the desired state of a Service on a node and the reasons for
+	// it.
 	ExplainService(ctx context.Context, in *ExplainServiceRequest, opts ...grpc.CallOption) (*ExplainServiceResponse, error)
-	// GetServiceProgress tells which nodes have not applied the last change of a Service.
+	// GetServiceProgress reports which nodes have applied the last change of a Service.
 	GetServiceProgress(ctx context.Context, in *GetServiceProgressRequest, opts ...grpc.CallOption) (*GetServiceProgressResponse, error)
-	// GetLag tells how far nodes are behind.
+	// GetLag summarises how far the nodes lag behind the newest revision.
 	GetLag(ctx context.Context, in *GetLagRequest, opts ...grpc.CallOption) (*GetLagResponse, error)
 }
 
@@ -131,19 +132,20 @@ func (c *inspectServiceClient) GetLag(ctx context.Context, in *GetLagRequest, op
 // All implementations must embed UnimplementedInspectServiceServer
 // for forward compatibility.
 //
-// InspectService answers people's questions about a server of nodes.
+// InspectService reports the state of a NodeService server, for operators and tools.
 type InspectServiceServer interface {
-	// ListNodes tells of every node that there is or that is connected.
+	// ListNodes returns the status of each node that exists or is connected.
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
-	// GetNodeState returns what one node must do.
+	// GetNodeState returns the desired state of one node.
 	GetNodeState(context.Context, *GetNodeStateRequest) (*GetNodeStateResponse, error)
-	// WatchNodeState returns what one node must do, and then what changes of it.
+	// WatchNodeState streams the desired state of one node and its changes.
 	WatchNodeState(*WatchNodeStateRequest, grpc.ServerStreamingServer[WatchNodeStateResponse]) error
-	// ExplainService says what one node does for a Service, and why.
+	// ExplainService returns the desired state of a Service on a node and the reasons for
+	// it.
 	ExplainService(context.Context, *ExplainServiceRequest) (*ExplainServiceResponse, error)
-	// GetServiceProgress tells which nodes have not applied the last change of a Service.
+	// GetServiceProgress reports which nodes have applied the last change of a Service.
 	GetServiceProgress(context.Context, *GetServiceProgressRequest) (*GetServiceProgressResponse, error)
-	// GetLag tells how far nodes are behind.
+	// GetLag summarises how far the nodes lag behind the newest revision.
 	GetLag(context.Context, *GetLagRequest) (*GetLagResponse, error)
 	mustEmbedUnimplementedInspectServiceServer()
 }

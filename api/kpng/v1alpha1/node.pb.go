@@ -24,11 +24,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Protocol is a transport protocol. The numbers are IANA's.
+// Protocol is a transport protocol. The values are the protocol numbers of IANA.
 type Protocol int32
 
 const (
-	// None.
+	// Invalid.
 	Protocol_PROTOCOL_UNSPECIFIED Protocol = 0
 	// TCP.
 	Protocol_PROTOCOL_TCP Protocol = 6
@@ -81,19 +81,20 @@ func (Protocol) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{0}
 }
 
-// FrontendKind says where an address comes from.
+// FrontendKind is the field of a Service that defines a frontend.
 type FrontendKind int32
 
 const (
-	// None.
+	// Invalid.
 	FrontendKind_FRONTEND_KIND_UNSPECIFIED FrontendKind = 0
-	// Given to the Service alone: other ports of the address are refused.
+	// spec.clusterIPs. Connections to other ports of the address are rejected.
 	FrontendKind_FRONTEND_KIND_CLUSTER_IP FrontendKind = 1
-	// A port on each of the node's addresses for node ports; the address is unspecified.
+	// spec.ports[].nodePort, on each of Node.node_port_addresses. The address is the
+	// unspecified address of the family.
 	FrontendKind_FRONTEND_KIND_NODE_PORT FrontendKind = 2
-	// Routed to the node from outside.
+	// spec.externalIPs.
 	FrontendKind_FRONTEND_KIND_EXTERNAL_IP FrontendKind = 3
-	// Of a load balancer that passes packets unchanged.
+	// status.loadBalancer.ingress, of a load balancer that keeps the destination address.
 	FrontendKind_FRONTEND_KIND_LOAD_BALANCER FrontendKind = 4
 )
 
@@ -142,15 +143,15 @@ func (FrontendKind) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{1}
 }
 
-// From tells clients apart.
+// From selects clients by their location.
 type From int32
 
 const (
-	// Every client.
+	// All clients.
 	From_FROM_UNSPECIFIED From = 0
 	// Pods of the node.
 	From_FROM_LOCAL_PODS From = 1
-	// Clients with an address of the node.
+	// Clients whose source address is an address of the node.
 	From_FROM_THIS_NODE From = 2
 )
 
@@ -195,13 +196,13 @@ func (From) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{2}
 }
 
-// Verdict is the answer when no endpoint can take a connection.
+// Verdict is the action for connections if no endpoint is available.
 type Verdict int32
 
 const (
-	// Refused at once.
+	// Reject with an ICMP error or a TCP reset.
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	// No answer.
+	// Drop without an answer.
 	Verdict_VERDICT_DROP Verdict = 1
 )
 
@@ -244,15 +245,16 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{3}
 }
 
-// Condition says on which nodes a route exists.
+// Condition selects the nodes on which a route exists.
 type Condition int32
 
 const (
-	// On all.
+	// All nodes.
 	Condition_CONDITION_UNSPECIFIED Condition = 0
-	// On those that can tell packets of their own pods in the frontend's address family.
+	// Nodes that can identify packets of their own pods (Node.local_pods) in the address
+	// family of the frontend.
 	Condition_CONDITION_PODS_KNOWN Condition = 1
-	// On the others.
+	// Nodes that cannot.
 	Condition_CONDITION_PODS_UNKNOWN Condition = 2
 )
 
@@ -297,11 +299,11 @@ func (Condition) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{4}
 }
 
-// Feature is an ability that a Service may need of a backend.
+// Feature is a part of Service semantics that a backend may not support.
 type Feature int32
 
 const (
-	// None.
+	// Invalid.
 	Feature_FEATURE_UNSPECIFIED Feature = 0
 	// IPv4.
 	Feature_FEATURE_IPV4 Feature = 1
@@ -313,9 +315,9 @@ const (
 	Feature_FEATURE_UDP Feature = 4
 	// SCTP.
 	Feature_FEATURE_SCTP Feature = 5
-	// Session affinity.
+	// ClientIP session affinity.
 	Feature_FEATURE_AFFINITY Feature = 6
-	// Source ranges.
+	// Source ranges of load balancers.
 	Feature_FEATURE_SOURCE_RANGES Feature = 7
 	// Cluster IPs.
 	Feature_FEATURE_CLUSTER_IP Feature = 8
@@ -323,7 +325,7 @@ const (
 	Feature_FEATURE_NODE_PORT Feature = 9
 	// External IPs.
 	Feature_FEATURE_EXTERNAL_IP Feature = 10
-	// Load balancers' addresses.
+	// Load balancer IPs.
 	Feature_FEATURE_LOAD_BALANCER Feature = 11
 )
 
@@ -386,15 +388,15 @@ func (Feature) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{5}
 }
 
-// WatchNodeRequest is what a node says.
+// WatchNodeRequest is a message of a node.
 type WatchNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first message is hello.
+	// The first message contains hello, and no later one does.
 	//
 	// Types that are valid to be assigned to Message:
 	//
 	//	*WatchNodeRequest_Hello
-	//	*WatchNodeRequest_Held
+	//	*WatchNodeRequest_HeldDigests
 	//	*WatchNodeRequest_Ack
 	Message       isWatchNodeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
@@ -447,10 +449,10 @@ func (x *WatchNodeRequest) GetHello() *NodeHello {
 	return nil
 }
 
-func (x *WatchNodeRequest) GetHeld() *Held {
+func (x *WatchNodeRequest) GetHeldDigests() *HeldDigests {
 	if x != nil {
-		if x, ok := x.Message.(*WatchNodeRequest_Held); ok {
-			return x.Held
+		if x, ok := x.Message.(*WatchNodeRequest_HeldDigests); ok {
+			return x.HeldDigests
 		}
 	}
 	return nil
@@ -470,34 +472,35 @@ type isWatchNodeRequest_Message interface {
 }
 
 type WatchNodeRequest_Hello struct {
-	// Begins the stream.
+	// Starts the stream.
 	Hello *NodeHello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
 }
 
-type WatchNodeRequest_Held struct {
-	// What the node holds, when it is asked.
-	Held *Held `protobuf:"bytes,2,opt,name=held,proto3,oneof"`
+type WatchNodeRequest_HeldDigests struct {
+	// Digests that the node holds, sent if Welcome.send_digests is set.
+	HeldDigests *HeldDigests `protobuf:"bytes,2,opt,name=held_digests,json=heldDigests,proto3,oneof"`
 }
 
 type WatchNodeRequest_Ack struct {
-	// What became of a Commit.
+	// Result of applying a Commit.
 	Ack *Ack `protobuf:"bytes,3,opt,name=ack,proto3,oneof"`
 }
 
 func (*WatchNodeRequest_Hello) isWatchNodeRequest_Message() {}
 
-func (*WatchNodeRequest_Held) isWatchNodeRequest_Message() {}
+func (*WatchNodeRequest_HeldDigests) isWatchNodeRequest_Message() {}
 
 func (*WatchNodeRequest_Ack) isWatchNodeRequest_Message() {}
 
-// NodeHello begins a node's stream.
+// NodeHello starts the stream of a node.
 type NodeHello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What all streams begin with.
+	// The part that all protocols share.
 	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
-	// The name of the node.
+	// Name of the node. Required.
 	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	// What the node's backend cannot do.
+	// Features that the node's backend does not support. The server does not filter by them;
+	// it uses them to report what the node programs.
 	Unsupported   []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -554,24 +557,24 @@ func (x *NodeHello) GetUnsupported() []Feature {
 	return nil
 }
 
-// WatchNodeResponse is a part of an update. A message may have any of these, and what
-// belongs to one update may come in any number of messages.
+// WatchNodeResponse is a part of an update. Any combination of fields may be set, and the
+// content of an update may be split over any number of messages.
 type WatchNodeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Answers hello; only in the first message.
+	// Answer to hello; only in the first message.
 	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3" json:"welcome,omitempty"`
-	// Services whose common part has changed or is gone.
+	// Services whose shared base has changed or that have been removed.
 	Services []*ServiceChange `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
-	// What the node has of its own of some Services.
+	// Node overlays that have changed or have been removed.
 	Overlays []*OverlayChange `protobuf:"bytes,3,rep,name=overlays,proto3" json:"overlays,omitempty"`
-	// What the node is, when that has changed.
+	// Properties of the node, if they have changed.
 	Node *Node `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
-	// Digests of what the client holds and nobody wants any more.
+	// Digests of Services that the client holds and the server does not have; after resume.
 	RemovedDigests []uint64 `protobuf:"fixed64,5,rep,packed,name=removed_digests,json=removedDigests,proto3" json:"removed_digests,omitempty"`
-	// When causes of this update were written to the Kubernetes API, as far as that is
-	// known, in nanoseconds since 1970.
+	// Times at which the changes in this update were written to the Kubernetes API, in
+	// nanoseconds since 1970. Unknown times are left out.
 	TriggerTimesUnixNs []int64 `protobuf:"fixed64,6,rep,packed,name=trigger_times_unix_ns,json=triggerTimesUnixNs,proto3" json:"trigger_times_unix_ns,omitempty"`
-	// Ends an update.
+	// Ends the update.
 	Commit        *Commit `protobuf:"bytes,7,opt,name=commit,proto3" json:"commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -656,18 +659,18 @@ func (x *WatchNodeResponse) GetCommit() *Commit {
 	return nil
 }
 
-// ServiceChange is a change of the part of a Service that nodes have in common. What a
-// node does for a Service is put together from it and its OverlayChange.
+// ServiceChange replaces, modifies or removes the shared base of a Service: the part that
+// is the same for all nodes of a topology zone. The desired state of a node is the shared
+// base combined with the node overlay (OverlayChange).
 type ServiceChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Service's namespace.
+	// Namespace of the Service.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The Service's name.
+	// Name of the Service.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The digest of the Service as it is with this change. 0 if it is gone.
+	// Digest of the shared base after this change; 0 if the Service is removed.
 	Digest uint64 `protobuf:"fixed64,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	// What there is instead of what the client holds of this Service; with neither, the
-	// Service is gone.
+	// The new content; unset if the Service is removed.
 	//
 	// Types that are valid to be assigned to Change:
 	//
@@ -759,12 +762,12 @@ type isServiceChange_Change interface {
 }
 
 type ServiceChange_Service struct {
-	// The whole.
+	// The whole shared base.
 	Service *Service `protobuf:"bytes,4,opt,name=service,proto3,oneof"`
 }
 
 type ServiceChange_Delta struct {
-	// Only what differs.
+	// The difference from the shared base that the client holds.
 	Delta *ServiceDelta `protobuf:"bytes,5,opt,name=delta,proto3,oneof"`
 }
 
@@ -772,14 +775,14 @@ func (*ServiceChange_Service) isServiceChange_Change() {}
 
 func (*ServiceChange_Delta) isServiceChange_Change() {}
 
-// Service is the part of a Service that nodes have in common.
+// Service is the shared base of a Service.
 type Service struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Service's ports.
+	// Ports of the Service.
 	Ports []*Port `protobuf:"bytes,1,rep,name=ports,proto3" json:"ports,omitempty"`
-	// The TCP port where load balancers ask for local endpoints; 0 for none.
+	// TCP port of the health check for load balancers (healthCheckNodePort); 0 for none.
 	HealthCheckPort uint32 `protobuf:"varint,2,opt,name=health_check_port,json=healthCheckPort,proto3" json:"health_check_port,omitempty"`
-	// What was wrong with the input and is not served.
+	// Invalid or unsupported parts of the objects, which are not programmed.
 	Problems      []*Problem `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -836,21 +839,21 @@ func (x *Service) GetProblems() []*Problem {
 	return nil
 }
 
-// Port is one port of a Service.
+// Port is a port of a Service.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The port's name; it may be empty.
+	// Name of the port; may be empty.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The protocol of all its frontends.
+	// Protocol of all frontends and endpoints of the port.
 	Protocol Protocol `protobuf:"varint,2,opt,name=protocol,proto3,enum=kpng.v1alpha1.Protocol" json:"protocol,omitempty"`
-	// How long a client address keeps its endpoint after its last new connection, in
-	// nanoseconds; 0 for no affinity.
+	// Timeout of ClientIP affinity since the last new connection, in nanoseconds; 0 for no
+	// affinity.
 	AffinityNs uint64 `protobuf:"varint,3,opt,name=affinity_ns,json=affinityNs,proto3" json:"affinity_ns,omitempty"`
-	// The addresses that clients dial.
+	// Addresses that clients connect to.
 	Frontends []*Frontend `protobuf:"bytes,4,rep,name=frontends,proto3" json:"frontends,omitempty"`
-	// Where connections may end, ordered by address and port.
+	// Endpoints of both address families, ordered by address and port.
 	Endpoints []*Endpoint `protobuf:"bytes,5,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	// Lists of routes, which frontends share.
+	// Route lists, referenced by Frontend.route_list.
 	RouteLists    []*RouteList `protobuf:"bytes,6,rep,name=route_lists,json=routeLists,proto3" json:"route_lists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -928,20 +931,22 @@ func (x *Port) GetRouteLists() []*RouteList {
 	return nil
 }
 
-// Frontend is an address and port that clients dial.
+// Frontend is an address and port that clients connect to.
 type Frontend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the address comes from.
+	// The field that defines the frontend.
 	Kind FrontendKind `protobuf:"varint,1,opt,name=kind,proto3,enum=kpng.v1alpha1.FrontendKind" json:"kind,omitempty"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// The port.
+	// Port number.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
-	// Who is let in; others are dropped. Everybody when absent, nobody when empty.
+	// Source addresses that may connect; packets of others are dropped. Unset allows all
+	// sources, an empty list allows none.
 	SourceRanges *Networks `protobuf:"bytes,4,opt,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
-	// Who is let in as well on nodes that have an address in sources.
+	// Source addresses that may connect as well, on nodes that have an address in
+	// source_ranges.
 	NodeSourceRanges *Networks `protobuf:"bytes,5,opt,name=node_source_ranges,json=nodeSourceRanges,proto3" json:"node_source_ranges,omitempty"`
-	// An index into route_lists of the port.
+	// Index into Port.route_lists.
 	RouteList     uint32 `protobuf:"varint,6,opt,name=route_list,json=routeList,proto3" json:"route_list,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1019,7 +1024,7 @@ func (x *Frontend) GetRouteList() uint32 {
 	return 0
 }
 
-// Networks is a list of networks.
+// Networks is a list of networks. It is a message so that an empty list differs from none.
 type Networks struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The networks.
@@ -1065,12 +1070,12 @@ func (x *Networks) GetNetworks() []*Network {
 	return nil
 }
 
-// Network is an address and the length of the prefix that counts.
+// Network is an IP network in CIDR notation.
 type Network struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// In bits.
+	// Prefix length in bits.
 	Length        uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1120,11 +1125,12 @@ func (x *Network) GetLength() uint32 {
 	return 0
 }
 
-// RouteList says what happens with connections: the first route that exists on the node
-// and whose from matches decides.
+// RouteList selects the endpoints of a connection. The first route applies whose condition
+// holds on the node and whose from matches the client.
 type RouteList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The routes in order.
+	// The routes, in order of precedence. The last one that exists on a node has from
+	// FROM_UNSPECIFIED.
 	Routes        []*Route `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1167,19 +1173,19 @@ func (x *RouteList) GetRoutes() []*Route {
 	return nil
 }
 
-// Route sends one kind of client to one pool.
+// Route sends the connections of some clients to a pool of endpoints.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The clients.
 	From From `protobuf:"varint,1,opt,name=from,proto3,enum=kpng.v1alpha1.From" json:"from,omitempty"`
-	// Numbers of pools, 0 to 7. The first that has endpoints of the frontend's address
-	// family on the node is used, the last when none has.
+	// Pool numbers, 0 to 7. The node uses the first pool that has endpoints of the
+	// frontend's address family, or the last pool if none has.
 	Pools []uint32 `protobuf:"varint,2,rep,packed,name=pools,proto3" json:"pools,omitempty"`
-	// The client's address is replaced by the node's.
+	// Replace the source address by an address of the node.
 	Masquerade bool `protobuf:"varint,3,opt,name=masquerade,proto3" json:"masquerade,omitempty"`
-	// The answer when the pool is empty.
+	// Action if the pool is empty.
 	EmptyVerdict Verdict `protobuf:"varint,4,opt,name=empty_verdict,json=emptyVerdict,proto3,enum=kpng.v1alpha1.Verdict" json:"empty_verdict,omitempty"`
-	// Where the route exists.
+	// The nodes on which the route exists.
 	Condition     Condition `protobuf:"varint,5,opt,name=condition,proto3,enum=kpng.v1alpha1.Condition" json:"condition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1250,16 +1256,16 @@ func (x *Route) GetCondition() Condition {
 	return Condition_CONDITION_UNSPECIFIED
 }
 
-// Endpoint is where connections may end.
+// Endpoint is the address and port of a server behind a Service.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 4 or 16 bytes.
+	// IP address, 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// The port.
+	// Port number.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// The pools that it is in: bit n for pool n.
+	// Bit set of pools that contain the endpoint: bit n for pool n.
 	Pools uint32 `protobuf:"varint,3,opt,name=pools,proto3" json:"pools,omitempty"`
-	// Connections that it has end when it is in no pool that the node uses.
+	// Existing connections to the endpoint end when no pool in use contains it.
 	NoDrain       bool `protobuf:"varint,4,opt,name=no_drain,json=noDrain,proto3" json:"no_drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1323,7 +1329,8 @@ func (x *Endpoint) GetNoDrain() bool {
 	return false
 }
 
-// ServiceDelta is the difference between two values that differ only in endpoints.
+// ServiceDelta is the difference between two versions of a shared base that differ only in
+// endpoints.
 type ServiceDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The ports that differ.
@@ -1369,14 +1376,14 @@ func (x *ServiceDelta) GetPorts() []*PortDelta {
 	return nil
 }
 
-// PortDelta is what differs in one port.
+// PortDelta is the difference of one port.
 type PortDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An index into ports of the Service.
+	// Index into Service.ports.
 	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
-	// Added or replaced, ordered by address and port.
+	// Endpoints that are added or replaced, ordered by address and port.
 	Set []*Endpoint `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty"`
-	// Gone, ordered by address and port; only the address and port are there.
+	// Endpoints that are removed, ordered by address and port; other fields are unset.
 	Removed       []*Endpoint `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1433,16 +1440,17 @@ func (x *PortDelta) GetRemoved() []*Endpoint {
 	return nil
 }
 
-// OverlayChange replaces all that a node has of its own of one Service.
+// OverlayChange replaces the node overlay of a Service: the part that differs between the
+// nodes of a zone.
 type OverlayChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Service's namespace.
+	// Namespace of the Service.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The Service's name.
+	// Name of the Service.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it adds to endpoints; empty when the node has nothing of its own any more.
+	// Endpoints of the overlay; empty, with local_endpoints 0, if the overlay is removed.
 	Endpoints []*OverlayEndpoint `protobuf:"bytes,3,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	// What load balancers are told.
+	// Number of local endpoints that the health check for load balancers reports.
 	LocalEndpoints uint32 `protobuf:"varint,4,opt,name=local_endpoints,json=localEndpoints,proto3" json:"local_endpoints,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1506,15 +1514,16 @@ func (x *OverlayChange) GetLocalEndpoints() uint32 {
 	return 0
 }
 
-// OverlayEndpoint adds to what the common part says of an endpoint, which need not be there.
+// OverlayEndpoint adds properties to an endpoint of the shared base, or adds an endpoint
+// that the shared base does not have.
 type OverlayEndpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An index into ports of the Service.
+	// Index into Service.ports.
 	ServicePort uint32 `protobuf:"varint,1,opt,name=service_port,json=servicePort,proto3" json:"service_port,omitempty"`
-	// The endpoint, with the pools that are added. Its connections go on if either part
-	// lets them.
+	// The endpoint. Its pools are added to those in the shared base; no_drain applies only
+	// if it is set in both.
 	Endpoint *Endpoint `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	// The endpoint is on this node.
+	// The endpoint runs on this node.
 	Local         bool `protobuf:"varint,3,opt,name=local,proto3" json:"local,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1571,14 +1580,14 @@ func (x *OverlayEndpoint) GetLocal() bool {
 	return false
 }
 
-// Problem is something in the input that could not be honoured.
+// Problem is an invalid or unsupported part of an object.
 type Problem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The object at fault.
+	// Kind and name of the object, such as "Service default/web".
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// The path of the field at fault.
+	// Path of the field, such as "spec.externalIPs[0]".
 	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
-	// What is wrong, and what is done about it.
+	// What is wrong and how it is handled.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1635,24 +1644,24 @@ func (x *Problem) GetMessage() string {
 	return ""
 }
 
-// Node is what a node is.
+// Node holds the properties of a node that its backend needs.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// Name of the node.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its addresses, the primary one first; 4 or 16 bytes each.
+	// Addresses of the node, the primary one first; 4 or 16 bytes each.
 	Ips [][]byte `protobuf:"bytes,2,rep,name=ips,proto3" json:"ips,omitempty"`
-	// How packets of its pods are recognised: one match is enough.
+	// Properties of packets that come from pods of the node; one match is sufficient.
 	LocalPods *PodSources `protobuf:"bytes,3,opt,name=local_pods,json=localPods,proto3" json:"local_pods,omitempty"`
-	// Networks whose addresses on the node answer on node ports.
+	// Networks that select the addresses of the node that accept node ports.
 	NodePortAddresses []*Network `protobuf:"bytes,4,rep,name=node_port_addresses,json=nodePortAddresses,proto3" json:"node_port_addresses,omitempty"`
-	// Networks in which only Services have addresses.
+	// Networks that contain only addresses of Services (ServiceCIDRs).
 	ServiceNetworks []*Network `protobuf:"bytes,5,rep,name=service_networks,json=serviceNetworks,proto3" json:"service_networks,omitempty"`
-	// Loopback addresses, at most one of each family, that answer on TCP node ports as
-	// well; 4 or 16 bytes each.
+	// Loopback addresses, at most one per family, that accept TCP node ports in addition; 4
+	// or 16 bytes each.
 	LoopbackNodePorts [][]byte `protobuf:"bytes,6,rep,name=loopback_node_ports,json=loopbackNodePorts,proto3" json:"loopback_node_ports,omitempty"`
-	// There is no such Node, or it is being deleted or marked for it: load balancers
-	// should send nothing new. What the node does for Services is the same.
+	// The Node object is missing, is being deleted, or is marked for deletion. The node is
+	// not eligible for new connections from load balancers; its Services are unchanged.
 	Deleting      bool `protobuf:"varint,7,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1737,14 +1746,14 @@ func (x *Node) GetDeleting() bool {
 	return false
 }
 
-// PodSources describes packets that come from pods of a node.
+// PodSources identifies packets that come from pods of a node.
 type PodSources struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Source addresses.
+	// Networks of source addresses.
 	Networks []*Network `protobuf:"bytes,1,rep,name=networks,proto3" json:"networks,omitempty"`
-	// The interface that they come in by.
+	// Name of the input interface.
 	Interface string `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
-	// How the name of that interface begins.
+	// Prefix of the name of the input interface.
 	InterfacePrefix string `protobuf:"bytes,3,opt,name=interface_prefix,json=interfacePrefix,proto3" json:"interface_prefix,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1805,10 +1814,10 @@ var File_kpng_v1alpha1_node_proto protoreflect.FileDescriptor
 
 const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x18kpng/v1alpha1/node.proto\x12\rkpng.v1alpha1\x1a\x1bkpng/v1alpha1/session.proto\"\xa2\x01\n" +
+	"\x18kpng/v1alpha1/node.proto\x12\rkpng.v1alpha1\x1a\x1bkpng/v1alpha1/session.proto\"\xb8\x01\n" +
 	"\x10WatchNodeRequest\x120\n" +
-	"\x05hello\x18\x01 \x01(\v2\x18.kpng.v1alpha1.NodeHelloH\x00R\x05hello\x12)\n" +
-	"\x04held\x18\x02 \x01(\v2\x13.kpng.v1alpha1.HeldH\x00R\x04held\x12&\n" +
+	"\x05hello\x18\x01 \x01(\v2\x18.kpng.v1alpha1.NodeHelloH\x00R\x05hello\x12?\n" +
+	"\fheld_digests\x18\x02 \x01(\v2\x1a.kpng.v1alpha1.HeldDigestsH\x00R\vheldDigests\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.kpng.v1alpha1.AckH\x00R\x03ackB\t\n" +
 	"\amessage\"\x8e\x01\n" +
 	"\tNodeHello\x12*\n" +
@@ -1983,7 +1992,7 @@ var file_kpng_v1alpha1_node_proto_goTypes = []any{
 	(*Problem)(nil),           // 22: kpng.v1alpha1.Problem
 	(*Node)(nil),              // 23: kpng.v1alpha1.Node
 	(*PodSources)(nil),        // 24: kpng.v1alpha1.PodSources
-	(*Held)(nil),              // 25: kpng.v1alpha1.Held
+	(*HeldDigests)(nil),       // 25: kpng.v1alpha1.HeldDigests
 	(*Ack)(nil),               // 26: kpng.v1alpha1.Ack
 	(*Hello)(nil),             // 27: kpng.v1alpha1.Hello
 	(*Welcome)(nil),           // 28: kpng.v1alpha1.Welcome
@@ -1991,7 +2000,7 @@ var file_kpng_v1alpha1_node_proto_goTypes = []any{
 }
 var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
 	7,  // 0: kpng.v1alpha1.WatchNodeRequest.hello:type_name -> kpng.v1alpha1.NodeHello
-	25, // 1: kpng.v1alpha1.WatchNodeRequest.held:type_name -> kpng.v1alpha1.Held
+	25, // 1: kpng.v1alpha1.WatchNodeRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
 	26, // 2: kpng.v1alpha1.WatchNodeRequest.ack:type_name -> kpng.v1alpha1.Ack
 	27, // 3: kpng.v1alpha1.NodeHello.hello:type_name -> kpng.v1alpha1.Hello
 	5,  // 4: kpng.v1alpha1.NodeHello.unsupported:type_name -> kpng.v1alpha1.Feature
@@ -2042,7 +2051,7 @@ func file_kpng_v1alpha1_node_proto_init() {
 	file_kpng_v1alpha1_session_proto_init()
 	file_kpng_v1alpha1_node_proto_msgTypes[0].OneofWrappers = []any{
 		(*WatchNodeRequest_Hello)(nil),
-		(*WatchNodeRequest_Held)(nil),
+		(*WatchNodeRequest_HeldDigests)(nil),
 		(*WatchNodeRequest_Ack)(nil),
 	}
 	file_kpng_v1alpha1_node_proto_msgTypes[3].OneofWrappers = []any{

@@ -29,9 +29,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// NodeService tells nodes what they must do for Services.
+// NodeService sends each node the desired state of its Service proxy.
 type NodeServiceClient interface {
-	// WatchNode is one node's stream. See session.proto for how it goes.
+	// WatchNode streams the desired state of one node. session.proto describes the order of
+	// messages.
 	WatchNode(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchNodeRequest, WatchNodeResponse], error)
 }
 
@@ -60,9 +61,10 @@ type NodeService_WatchNodeClient = grpc.BidiStreamingClient[WatchNodeRequest, Wa
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
 //
-// NodeService tells nodes what they must do for Services.
+// NodeService sends each node the desired state of its Service proxy.
 type NodeServiceServer interface {
-	// WatchNode is one node's stream. See session.proto for how it goes.
+	// WatchNode streams the desired state of one node. session.proto describes the order of
+	// messages.
 	WatchNode(grpc.BidiStreamingServer[WatchNodeRequest, WatchNodeResponse]) error
 	mustEmbedUnimplementedNodeServiceServer()
 }

@@ -24,18 +24,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Capability is something that a peer understands beyond the basic protocol. A peer
-// ignores those that it does not know.
+// Capability is an optional part of the protocol. Peers ignore unknown capabilities.
 type Capability int32
 
 const (
-	// Not a capability.
+	// Invalid.
 	Capability_CAPABILITY_UNSPECIFIED Capability = 0
-	// The client applies differences between two values of one Service.
+	// The client accepts a ServiceDelta in place of a whole Service.
 	Capability_CAPABILITY_DELTAS Capability = 1
-	// The client tells what it holds when it is asked.
+	// The client sends the digests that it holds if Welcome.send_digests is set.
 	Capability_CAPABILITY_RESUME Capability = 2
-	// The client acknowledges what it has applied. The server waits for it.
+	// The client acknowledges Commits; the server limits the number of unacknowledged ones.
 	Capability_CAPABILITY_ACKNOWLEDGE Capability = 3
 )
 
@@ -82,16 +81,16 @@ func (Capability) EnumDescriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_session_proto_rawDescGZIP(), []int{0}
 }
 
-// Hello begins a stream.
+// Hello is the first message of a client.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who is calling, for people: a program and its version.
+	// Program and version of the client, for display only.
 	Client string `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// What the client understands.
+	// Capabilities of the client.
 	Capabilities []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=kpng.v1alpha1.Capability" json:"capabilities,omitempty"`
-	// The exclusive or of the digests of all that the client holds.
-	HeldXor uint64 `protobuf:"fixed64,3,opt,name=held_xor,json=heldXor,proto3" json:"held_xor,omitempty"`
-	// How many items the client holds.
+	// XOR of the digests of all items that the client holds; 0 if it holds none.
+	HeldDigestsXor uint64 `protobuf:"fixed64,3,opt,name=held_digests_xor,json=heldDigestsXor,proto3" json:"held_digests_xor,omitempty"`
+	// Number of items that the client holds.
 	HeldCount     uint32 `protobuf:"varint,4,opt,name=held_count,json=heldCount,proto3" json:"held_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,9 +140,9 @@ func (x *Hello) GetCapabilities() []Capability {
 	return nil
 }
 
-func (x *Hello) GetHeldXor() uint64 {
+func (x *Hello) GetHeldDigestsXor() uint64 {
 	if x != nil {
-		return x.HeldXor
+		return x.HeldDigestsXor
 	}
 	return 0
 }
@@ -155,32 +154,32 @@ func (x *Hello) GetHeldCount() uint32 {
 	return 0
 }
 
-// Held lists the digests of all that a client holds, in any order, in one message or
-// several.
-type Held struct {
+// HeldDigests lists the digests of the items that a client holds, in any order and in one
+// or more messages.
+type HeldDigests struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Some of the digests.
+	// Part of the digests.
 	Digests []uint64 `protobuf:"fixed64,1,rep,packed,name=digests,proto3" json:"digests,omitempty"`
-	// There are no more.
+	// This is the last of the HeldDigests messages.
 	Last          bool `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Held) Reset() {
-	*x = Held{}
+func (x *HeldDigests) Reset() {
+	*x = HeldDigests{}
 	mi := &file_kpng_v1alpha1_session_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Held) String() string {
+func (x *HeldDigests) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Held) ProtoMessage() {}
+func (*HeldDigests) ProtoMessage() {}
 
-func (x *Held) ProtoReflect() protoreflect.Message {
+func (x *HeldDigests) ProtoReflect() protoreflect.Message {
 	mi := &file_kpng_v1alpha1_session_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -192,40 +191,40 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Held.ProtoReflect.Descriptor instead.
-func (*Held) Descriptor() ([]byte, []int) {
+// Deprecated: Use HeldDigests.ProtoReflect.Descriptor instead.
+func (*HeldDigests) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_session_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Held) GetDigests() []uint64 {
+func (x *HeldDigests) GetDigests() []uint64 {
 	if x != nil {
 		return x.Digests
 	}
 	return nil
 }
 
-func (x *Held) GetLast() bool {
+func (x *HeldDigests) GetLast() bool {
 	if x != nil {
 		return x.Last
 	}
 	return false
 }
 
-// Ack answers a Commit.
+// Ack reports the result of applying a Commit.
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The revision of the Commit.
+	// Revision of the Commit. It acknowledges all older revisions of the stream as well.
 	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Why it could not be applied; empty if it is. A client that fails goes on trying, and
-	// acknowledges again when it succeeds.
+	// Reason of the failure; empty if the update has been applied. A client retries a failed
+	// update and acknowledges it again.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	// How long it took to apply, in nanoseconds.
+	// Time it took to apply the update, in nanoseconds.
 	DurationNs uint64 `protobuf:"varint,3,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
-	// How long ago that was, in nanoseconds.
+	// Time between the end of applying the update and sending this message, in nanoseconds.
 	AgeNs uint64 `protobuf:"varint,4,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
-	// What became of Commits before this one, the oldest first, as far as the server was not
-	// told of them in time. They have none of their own.
-	Earlier       []*Ack `protobuf:"bytes,5,rep,name=earlier,proto3" json:"earlier,omitempty"`
+	// Acknowledgements that the client delayed to send them with this one, oldest first.
+	// Their own previous_acks are empty.
+	PreviousAcks  []*Ack `protobuf:"bytes,5,rep,name=previous_acks,json=previousAcks,proto3" json:"previous_acks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,27 +287,27 @@ func (x *Ack) GetAgeNs() uint64 {
 	return 0
 }
 
-func (x *Ack) GetEarlier() []*Ack {
+func (x *Ack) GetPreviousAcks() []*Ack {
 	if x != nil {
-		return x.Earlier
+		return x.PreviousAcks
 	}
 	return nil
 }
 
-// Welcome answers Hello.
+// Welcome is the first message of a server.
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who is serving, for people.
+	// Name of the server, for display only.
 	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	// What both sides understand.
+	// Capabilities that both the client and the server have.
 	Capabilities []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=kpng.v1alpha1.Capability" json:"capabilities,omitempty"`
-	// The client sends Held now, and the server waits for it.
-	SendHeld bool `protobuf:"varint,3,opt,name=send_held,json=sendHeld,proto3" json:"send_held,omitempty"`
-	// The client forgets what it holds when the first Commit takes effect; all that is
-	// still wanted comes before it. What the client has programmed stays as it is until then.
+	// The client must send HeldDigests messages; the server waits for them.
+	SendDigests bool `protobuf:"varint,3,opt,name=send_digests,json=sendDigests,proto3" json:"send_digests,omitempty"`
+	// The first update contains the complete state. The client discards all items that it
+	// holds when it applies the first Commit; until then its dataplane stays unchanged.
 	FullSync bool `protobuf:"varint,4,opt,name=full_sync,json=fullSync,proto3" json:"full_sync,omitempty"`
-	// For how long the client may keep acknowledgements of success to itself, to send several
-	// together, in nanoseconds. A failure is said at once.
+	// Maximum delay before the client acknowledges an applied update, in nanoseconds. The
+	// client uses it to send several acknowledgements together; failures are sent at once.
 	MaxAckDelayNs uint64 `protobuf:"varint,5,opt,name=max_ack_delay_ns,json=maxAckDelayNs,proto3" json:"max_ack_delay_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -358,9 +357,9 @@ func (x *Welcome) GetCapabilities() []Capability {
 	return nil
 }
 
-func (x *Welcome) GetSendHeld() bool {
+func (x *Welcome) GetSendDigests() bool {
 	if x != nil {
-		return x.SendHeld
+		return x.SendDigests
 	}
 	return false
 }
@@ -382,8 +381,7 @@ func (x *Welcome) GetMaxAckDelayNs() uint64 {
 // Commit ends an update.
 type Commit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Grows with each Commit of a stream. Revisions of different servers have nothing to
-	// do with each other.
+	// Increases with each Commit of a stream. Revisions of different servers are unrelated.
 	Revision      uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -430,27 +428,27 @@ var File_kpng_v1alpha1_session_proto protoreflect.FileDescriptor
 
 const file_kpng_v1alpha1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x1bkpng/v1alpha1/session.proto\x12\rkpng.v1alpha1\"\x98\x01\n" +
+	"\x1bkpng/v1alpha1/session.proto\x12\rkpng.v1alpha1\"\xa7\x01\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12=\n" +
-	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x19\n" +
-	"\bheld_xor\x18\x03 \x01(\x06R\aheldXor\x12\x1d\n" +
+	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12(\n" +
+	"\x10held_digests_xor\x18\x03 \x01(\x06R\x0eheldDigestsXor\x12\x1d\n" +
 	"\n" +
-	"held_count\x18\x04 \x01(\rR\theldCount\"4\n" +
-	"\x04Held\x12\x18\n" +
+	"held_count\x18\x04 \x01(\rR\theldCount\";\n" +
+	"\vHeldDigests\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\x06R\adigests\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\"\x9d\x01\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\xa8\x01\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x1f\n" +
 	"\vduration_ns\x18\x03 \x01(\x04R\n" +
 	"durationNs\x12\x15\n" +
-	"\x06age_ns\x18\x04 \x01(\x04R\x05ageNs\x12,\n" +
-	"\aearlier\x18\x05 \x03(\v2\x12.kpng.v1alpha1.AckR\aearlier\"\xc3\x01\n" +
+	"\x06age_ns\x18\x04 \x01(\x04R\x05ageNs\x127\n" +
+	"\rprevious_acks\x18\x05 \x03(\v2\x12.kpng.v1alpha1.AckR\fpreviousAcks\"\xc9\x01\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12=\n" +
-	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12\x1b\n" +
-	"\tsend_held\x18\x03 \x01(\bR\bsendHeld\x12\x1b\n" +
+	"\fcapabilities\x18\x02 \x03(\x0e2\x19.kpng.v1alpha1.CapabilityR\fcapabilities\x12!\n" +
+	"\fsend_digests\x18\x03 \x01(\bR\vsendDigests\x12\x1b\n" +
 	"\tfull_sync\x18\x04 \x01(\bR\bfullSync\x12'\n" +
 	"\x10max_ack_delay_ns\x18\x05 \x01(\x04R\rmaxAckDelayNs\"$\n" +
 	"\x06Commit\x12\x1a\n" +
@@ -477,16 +475,16 @@ func file_kpng_v1alpha1_session_proto_rawDescGZIP() []byte {
 var file_kpng_v1alpha1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_kpng_v1alpha1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_kpng_v1alpha1_session_proto_goTypes = []any{
-	(Capability)(0), // 0: kpng.v1alpha1.Capability
-	(*Hello)(nil),   // 1: kpng.v1alpha1.Hello
-	(*Held)(nil),    // 2: kpng.v1alpha1.Held
-	(*Ack)(nil),     // 3: kpng.v1alpha1.Ack
-	(*Welcome)(nil), // 4: kpng.v1alpha1.Welcome
-	(*Commit)(nil),  // 5: kpng.v1alpha1.Commit
+	(Capability)(0),     // 0: kpng.v1alpha1.Capability
+	(*Hello)(nil),       // 1: kpng.v1alpha1.Hello
+	(*HeldDigests)(nil), // 2: kpng.v1alpha1.HeldDigests
+	(*Ack)(nil),         // 3: kpng.v1alpha1.Ack
+	(*Welcome)(nil),     // 4: kpng.v1alpha1.Welcome
+	(*Commit)(nil),      // 5: kpng.v1alpha1.Commit
 }
 var file_kpng_v1alpha1_session_proto_depIdxs = []int32{
 	0, // 0: kpng.v1alpha1.Hello.capabilities:type_name -> kpng.v1alpha1.Capability
-	3, // 1: kpng.v1alpha1.Ack.earlier:type_name -> kpng.v1alpha1.Ack
+	3, // 1: kpng.v1alpha1.Ack.previous_acks:type_name -> kpng.v1alpha1.Ack
 	0, // 2: kpng.v1alpha1.Welcome.capabilities:type_name -> kpng.v1alpha1.Capability
 	3, // [3:3] is the sub-list for method output_type
 	3, // [3:3] is the sub-list for method input_type

@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package values translates addresses, networks, ports, problems and text into what
-// messages have for them, and back; it knows neither Services nor facts.
+// Package protoconv converts addresses, networks, ports, problems and strings to protobuf
+// fields and back. It does not depend on Services or other objects.
 package protoconv
 
 import (
@@ -15,27 +15,30 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Text returns s with a replacement for what is no UTF-8, which no message may have.
+// Text returns s with invalid UTF-8 replaced, because protobuf strings must be valid UTF-8.
 func Text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// Addr reads an address of 4 or 16 bytes.
+// Addr parses an IP address of 4 or 16 bytes. IPv4-mapped IPv6 addresses are invalid.
 func Addr(b []byte) (netip.Addr, error) {
 	a, ok := netip.AddrFromSlice(b)
-	if !ok || a.Is4In6() {
-		return a, fmt.Errorf("address: %d bytes are none", len(b))
+	switch {
+	case !ok:
+		return a, fmt.Errorf("address: has %d bytes, want 4 or 16", len(b))
+	case a.Is4In6():
+		return a, fmt.Errorf("address: %s is an IPv4-mapped IPv6 address", a)
 	}
 	return a, nil
 }
 
-// Port reads a port.
+// Port parses a port number.
 func Port(p uint32) (uint16, error) {
 	if p > math.MaxUint16 {
-		return 0, fmt.Errorf("%d is none", p)
+		return 0, fmt.Errorf("%d is out of range 0-65535", p)
 	}
 	return uint16(p), nil
 }
 
-// AddrPort reads an address with a port.
+// AddrPort parses an IP address and a port number.
 func AddrPort(b []byte, port uint32) (netip.AddrPort, error) {
 	a, err := Addr(b)
 	if err != nil {
@@ -48,7 +51,7 @@ func AddrPort(b []byte, port uint32) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, p), nil
 }
 
-// Prefix reads a network.
+// Prefix parses a network.
 func Prefix(in *kpng.Network) (netip.Prefix, error) {
 	a, err := Addr(in.GetAddress())
 	if err != nil {
@@ -56,12 +59,12 @@ func Prefix(in *kpng.Network) (netip.Prefix, error) {
 	}
 	p, err := a.Prefix(int(min(in.GetLength(), math.MaxInt32)))
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%s cannot have a prefix of %d bits", a, in.GetLength())
+		return netip.Prefix{}, fmt.Errorf("prefix length %d of %s is out of range 0-%d", in.GetLength(), a, a.BitLen())
 	}
 	return p, nil
 }
 
-// Prefixes reads networks; the error names the one that is wrong.
+// Prefixes parses networks. The error starts with the index of the invalid one.
 func Prefixes(in []*kpng.Network) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for i, n := range in {
@@ -74,7 +77,7 @@ func Prefixes(in []*kpng.Network) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// Networks writes networks.
+// Networks converts networks to messages.
 func Networks(list []netip.Prefix) []*kpng.Network {
 	var out []*kpng.Network
 	for _, p := range list {
@@ -83,7 +86,7 @@ func Networks(list []netip.Prefix) []*kpng.Network {
 	return out
 }
 
-// Problems writes problems.
+// Problems converts problems to messages.
 func Problems(list []localsink.Problem) []*kpng.Problem {
 	var out []*kpng.Problem
 	for _, p := range list {
@@ -92,7 +95,7 @@ func Problems(list []localsink.Problem) []*kpng.Problem {
 	return out
 }
 
-// FromProblems reads problems.
+// FromProblems converts messages to problems.
 func FromProblems(in []*kpng.Problem) []localsink.Problem {
 	var out []localsink.Problem
 	for _, p := range in {

@@ -13,89 +13,93 @@ import (
 )
 
 const (
-	// maxTogether is how many acknowledgements are sent in one message at most. Those
-	// before are forgotten: the later ones cover them.
-	maxTogether = 64
-	// manyAcks is how many do not wait for more: half of what servers let clients owe.
-	manyAcks = 32
+	// maxAcksPerMessage bounds the acknowledgements in one message. The queue drops older
+	// ones: an acknowledgement covers all older revisions of its stream.
+	maxAcksPerMessage = 64
+	// fullBatch is the number of queued acknowledgements that are sent without delay: half
+	// of the 64 Commits that a server sends ahead of acknowledgements by default.
+	fullBatch = 32
 )
 
-// Acks hand acknowledgements to whoever sends them.
-type Acks struct {
-	mu      sync.Mutex
-	waiting []waitingAck // the oldest first
-	has     chan struct{}
+// An AckQueue collects the acknowledgements of a client until they are sent. Its methods
+// may be called concurrently.
+type AckQueue struct {
+	mu    sync.Mutex
+	queue []queuedAck   // oldest first
+	added chan struct{} // has an element after Add
 }
 
-type waitingAck struct {
+type queuedAck struct {
 	*kpng.Ack
-	since time.Time
+	applied time.Time
 }
 
-// NewAcks returns Acks without any.
-func NewAcks() *Acks { return &Acks{has: make(chan struct{}, 1)} }
+// NewAckQueue returns an empty queue.
+func NewAckQueue() *AckQueue { return &AckQueue{added: make(chan struct{}, 1)} }
 
-// Clear forgets what waits: there is a new stream.
-func (a *Acks) Clear() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.waiting = nil
+// Reset drops all queued acknowledgements, because they belong to an earlier stream.
+func (q *AckQueue) Reset() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = nil
 }
 
-// Put hands over an acknowledgement, which belongs to Acks from now on.
-func (a *Acks) Put(ack *kpng.Ack) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.waiting) == maxTogether {
-		a.waiting = slices.Delete(a.waiting, 0, 1)
+// Add queues an acknowledgement of an update that was applied or failed just now. The
+// queue owns ack from then on.
+func (q *AckQueue) Add(ack *kpng.Ack) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == maxAcksPerMessage {
+		q.queue = slices.Delete(q.queue, 0, 1)
 	}
-	a.waiting = append(a.waiting, waitingAck{ack, time.Now()})
+	q.queue = append(q.queue, queuedAck{ack, time.Now()})
 	select {
-	case a.has <- struct{}{}:
+	case q.added <- struct{}{}:
 	default:
 	}
 }
 
-// Next waits for acknowledgements and returns them all in one, or false when ctx is done.
-// When they are few, and all of success, it waits a little for more.
-func (a *Acks) Next(ctx context.Context, within time.Duration) (*kpng.Ack, bool) {
-	var late <-chan time.Time
+// Next waits for acknowledgements and returns all of them in one message, or false when ctx
+// ends. It returns a failure or a full batch at once, and successes after at most maxDelay.
+func (q *AckQueue) Next(ctx context.Context, maxDelay time.Duration) (*kpng.Ack, bool) {
+	var expired <-chan time.Time
 	for {
-		ack, some := a.take(within)
+		ack, queued := q.take(maxDelay)
 		if ack != nil {
 			return ack, true
 		}
-		if some && late == nil {
-			timer := time.NewTimer(within)
+		if queued && expired == nil {
+			timer := time.NewTimer(maxDelay)
 			defer timer.Stop()
-			late = timer.C
+			expired = timer.C
 		}
 		select {
 		case <-ctx.Done():
 			return nil, false
-		case <-late:
-			within = 0
-		case <-a.has:
+		case <-expired:
+			maxDelay = 0
+		case <-q.added:
 		}
 	}
 }
 
-// take returns what waits, if it need not wait for more, and whether there is any.
-func (a *Acks) take(within time.Duration) (ack *kpng.Ack, some bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	failed := func(w waitingAck) bool { return w.GetError() != "" }
-	if len(a.waiting) == 0 || within > 0 && len(a.waiting) < manyAcks && !slices.ContainsFunc(a.waiting, failed) {
-		return nil, len(a.waiting) > 0
+// take empties the queue into one message. It returns nil if the queue is empty or may wait
+// for more acknowledgements; queued reports whether it has any.
+func (q *AckQueue) take(maxDelay time.Duration) (ack *kpng.Ack, queued bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	failed := func(a queuedAck) bool { return a.GetError() != "" }
+	if len(q.queue) == 0 || maxDelay > 0 && len(q.queue) < fullBatch && !slices.ContainsFunc(q.queue, failed) {
+		return nil, len(q.queue) > 0
 	}
 	now := time.Now()
-	for _, w := range a.waiting {
-		w.AgeNs = uint64(now.Sub(w.since))
+	for _, a := range q.queue {
+		a.AgeNs = uint64(now.Sub(a.applied))
 	}
-	ack = a.waiting[len(a.waiting)-1].Ack
-	for _, w := range a.waiting[:len(a.waiting)-1] {
-		ack.Earlier = append(ack.Earlier, w.Ack)
+	ack = q.queue[len(q.queue)-1].Ack
+	for _, a := range q.queue[:len(q.queue)-1] {
+		ack.PreviousAcks = append(ack.PreviousAcks, a.Ack)
 	}
-	a.waiting = nil
+	q.queue = nil
 	return ack, true
 }

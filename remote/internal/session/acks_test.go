@@ -14,58 +14,58 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// revisions are those of an acknowledgement and of all that are sent with it.
+// revisions returns the revisions in a message, oldest first.
 func revisions(a *kpng.Ack) (all []uint64) {
-	for _, e := range a.GetEarlier() {
+	for _, e := range a.GetPreviousAcks() {
 		all = append(all, e.GetRevision())
 	}
 	return append(all, a.GetRevision())
 }
 
-// TestAcksAreSentTogether: success waits for more, failures and many do not, and each
-// says how long ago it was.
-func TestAcksAreSentTogether(t *testing.T) {
+// Successes are delayed to send several together; failures and full batches are not. Each
+// acknowledgement has its age.
+func TestAckQueueSendsAcksTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		acks, began := NewAcks(), time.Now()
+		acks, start := NewAckQueue(), time.Now()
 		next := func() []uint64 {
 			ack, ok := acks.Next(t.Context(), time.Second)
 			require.True(t, ok)
-			for _, e := range ack.GetEarlier() {
+			for _, e := range ack.GetPreviousAcks() {
 				require.GreaterOrEqual(t, e.GetAgeNs(), ack.GetAgeNs())
 			}
 			return revisions(ack)
 		}
-		acks.Put(&kpng.Ack{Revision: 1})
+		acks.Add(&kpng.Ack{Revision: 1})
 		go func() {
 			time.Sleep(300 * time.Millisecond)
-			acks.Put(&kpng.Ack{Revision: 2})
+			acks.Add(&kpng.Ack{Revision: 2})
 		}()
 		ack, ok := acks.Next(t.Context(), time.Second)
 		require.True(t, ok)
 		require.Equal(t, []uint64{1, 2}, revisions(ack))
-		require.Equal(t, time.Second, time.Since(began))
+		require.Equal(t, time.Second, time.Since(start))
 		require.Equal(t, uint64(700*time.Millisecond), ack.GetAgeNs())
-		require.Equal(t, uint64(time.Second), ack.GetEarlier()[0].GetAgeNs())
+		require.Equal(t, uint64(time.Second), ack.GetPreviousAcks()[0].GetAgeNs())
 
-		acks.Put(&kpng.Ack{Revision: 3})
-		acks.Put(&kpng.Ack{Revision: 4, Error: "no"})
-		require.Equal(t, []uint64{3, 4}, next(), "a failure is said at once")
-		for i := range uint64(manyAcks) {
-			acks.Put(&kpng.Ack{Revision: 5 + i})
+		acks.Add(&kpng.Ack{Revision: 3})
+		acks.Add(&kpng.Ack{Revision: 4, Error: "no"})
+		require.Equal(t, []uint64{3, 4}, next(), "a failure is sent at once")
+		for i := range uint64(fullBatch) {
+			acks.Add(&kpng.Ack{Revision: 5 + i})
 		}
-		require.Len(t, next(), manyAcks)
-		require.Equal(t, time.Second, time.Since(began), "neither waits")
+		require.Len(t, next(), fullBatch)
+		require.Equal(t, time.Second, time.Since(start), "neither is delayed")
 		for i := range uint64(1000) {
-			acks.Put(&kpng.Ack{Revision: 100 + i})
+			acks.Add(&kpng.Ack{Revision: 100 + i})
 		}
 		require.Equal(t, uint64(1099), last(next()))
-		acks.Put(&kpng.Ack{Revision: 2000})
-		acks.Clear()
+		acks.Add(&kpng.Ack{Revision: 2000})
+		acks.Reset()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, ok = acks.Next(ctx, time.Second)
 		require.False(t, ok)
-		acks.Put(&kpng.Ack{Revision: 2001})
+		acks.Add(&kpng.Ack{Revision: 2001})
 		ack, ok = acks.Next(t.Context(), 0)
 		require.True(t, ok)
 		require.Equal(t, []uint64{2001}, revisions(ack))

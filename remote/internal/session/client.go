@@ -16,142 +16,149 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// An Answer is what servers of a protocol say.
-type Answer interface {
+// A Response is a message of a server, in any of the protocols.
+type Response interface {
 	GetWelcome() *kpng.Welcome
 	GetCommit() *kpng.Commit
 }
 
-// A Memory is what a client knows: what servers have said up to the last commit, and,
-// apart from it, what one has said since. One goroutine calls it.
-type Memory[A any] interface {
-	// Held returns what is said in hello of what the client holds.
-	Held() (root uint64, count uint32)
-	// Digests returns the digests of all that the client holds.
-	Digests() []uint64
-	// Begin forgets what was heard since the last commit: there is a new stream. With
-	// startOver, what is held ends with the first commit.
-	Begin(startOver bool)
-	// Hear takes in a message; with a commit, all since the last one takes effect. After
-	// an error nothing of it has.
-	Hear(in A) error
-	// Distrust makes the next stream start over, as if the client held nothing.
-	Distrust()
+// A ClientState holds the items that a client has received up to the last Commit, and
+// separately the messages since then. A [Client] calls it from one goroutine.
+type ClientState[R any] interface {
+	// HeldXor returns the XOR of the digests of all committed items and their number; zeros
+	// if the state is empty or invalid.
+	HeldXor() (xor uint64, count uint32)
+	// HeldDigests returns the digests of all committed items, in any order.
+	HeldDigests() []uint64
+	// StartStream drops uncommitted messages, because a new stream has started. With
+	// fullSync, the first Commit replaces all committed items.
+	StartStream(fullSync bool)
+	// Apply adds a message. If it contains a Commit, all messages since the last one take
+	// effect together. After an error, nothing of the message has taken effect.
+	Apply(in R) error
+	// Invalidate makes HeldXor return zeros until a full sync is committed. Committed items
+	// stay in use.
+	Invalidate()
 }
 
-// A Client follows servers in a protocol whose clients say Q and whose servers say A.
-type Client[Q any, A Answer] struct {
-	// Name is what the client calls itself.
-	Name         string
+// A Client follows one server at a time, in a protocol with requests Q and responses R. All
+// exported fields except OnSynced are required.
+type Client[Q any, R Response] struct {
+	// ClientName is sent to the server, for display only.
+	ClientName   string
 	Capabilities []kpng.Capability
-	// Servers are all of one cluster. MaxReconnect bounds the pause between attempts.
-	Servers      []grpc.ClientConnInterface
+	// Servers are connections to equivalent servers of one cluster.
+	Servers []grpc.ClientConnInterface
+	// MaxReconnect bounds the pause between attempts to connect.
 	MaxReconnect time.Duration
-	// Open begins a stream; the others put words into the protocol.
-	Open  func(context.Context, grpc.ClientConnInterface) (Stream[Q, A], error)
+	// Open starts a stream.
+	Open func(context.Context, grpc.ClientConnInterface) (Stream[Q, R], error)
+	// Hello, Held and Ack wrap a message in a request of the protocol.
 	Hello func(*kpng.Hello) Q
-	Held  func(*kpng.Held) Q
+	Held  func(*kpng.HeldDigests) Q
 	Ack   func(*kpng.Ack) Q
 
-	Memory Memory[A]
-	Acks   *Acks
+	State  ClientState[R]
+	Acks   *AckQueue
 	Logger *slog.Logger
-	// Lost is what to log when a server is lost.
-	Lost string
-	// Contact, when not nil, is told with the first commit of a stream that a server is
-	// heard, and with the end of the stream that none is.
-	Contact func(heard bool)
+	// LostMessage is the log message when a server is lost.
+	LostMessage string
+	// OnSynced is called with true after the first Commit of a stream and with false after
+	// the end of such a stream.
+	OnSynced func(synced bool)
 
 	outage outage
 }
 
-// A Stream is a stream of gRPC.
-type Stream[Q, A any] interface {
+// A Stream is a client's end of a bidirectional gRPC stream.
+type Stream[Q, R any] interface {
 	Send(Q) error
-	Recv() (A, error)
+	Recv() (R, error)
 }
 
-// Run watches one server after the other until ctx is done.
-func (c *Client[Q, A]) Run(ctx context.Context) {
-	c.outage = outage{logger: c.Logger, lost: c.Lost}
+// Run follows the servers until ctx ends. It must not be called concurrently, and may be
+// called again.
+func (c *Client[Q, R]) Run(ctx context.Context) {
+	c.outage = outage{logger: c.Logger, message: c.LostMessage}
 	retry := Retry{Max: c.MaxReconnect, Servers: len(c.Servers)}
-	retry.Run(ctx, func(server int) (progress bool) {
-		progress, err := c.watch(ctx, server)
+	retry.Run(ctx, func(server int) (synced bool) {
+		synced, err := c.watch(ctx, server)
 		if ctx.Err() == nil {
-			c.outage.begin(ctx, name(c.Servers, server), err)
+			c.outage.lost(ctx, serverName(c.Servers, server), err)
 		}
-		return progress
+		return synced
 	})
 }
 
-// welcomeTimeout is how long a server may take to welcome a client, and to hear what it
-// holds. One that waits for its own facts takes as long; another may have them.
+// welcomeTimeout bounds the start of a stream. A server whose own state is not complete
+// does not answer; the client tries the next one, which may be ready.
 const welcomeTimeout = 10 * time.Second
 
-var errNoWelcome = errors.New("the server does not answer; it may not know everything yet")
+var errNoWelcome = errors.New("no answer from the server; its state may not be complete yet")
 
-// watch is one stream. It reports whether the server has said anything of use.
-func (c *Client[Q, A]) watch(ctx context.Context, server int) (progress bool, err error) {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	cancel := func() { giveUp(nil) }
+// watch runs one stream. synced reports whether the stream had a Commit and no invalid
+// message.
+func (c *Client[Q, R]) watch(ctx context.Context, server int) (synced bool, err error) {
+	ctx, cancelCause := context.WithCancelCause(ctx)
+	cancel := func() { cancelCause(nil) }
 	defer cancel()
-	answered := time.AfterFunc(welcomeTimeout, func() { giveUp(errNoWelcome) }).Stop
-	stream, within, err := c.greet(ctx, c.Servers[server])
-	if !answered() {
+	stopTimer := time.AfterFunc(welcomeTimeout, func() { cancelCause(errNoWelcome) }).Stop
+	stream, maxDelay, err := c.start(ctx, c.Servers[server])
+	if !stopTimer() {
 		return false, errNoWelcome
 	}
 	if err != nil {
 		return false, err
 	}
-	acks := make(chan struct{})
+	acksDone := make(chan struct{})
 	go func() {
-		defer close(acks)
-		if within >= 0 {
-			c.acknowledge(ctx, stream, within)
+		defer close(acksDone)
+		if maxDelay >= 0 {
+			c.sendAcks(ctx, stream, maxDelay)
 		}
 	}()
-	defer func() { cancel(); <-acks }()
+	defer func() { cancel(); <-acksDone }()
 	for {
 		in, err := stream.Recv()
 		if err != nil {
-			return progress, err
+			return synced, err
 		}
-		first := !progress && in.GetCommit() != nil
-		if err := c.Memory.Hear(in); err != nil {
-			c.Memory.Distrust()
-			// Not progress, whatever came before: the next attempt may be as vain.
-			return false, fmt.Errorf("the server's words make no sense, will start over: %w", err)
+		firstCommit := !synced && in.GetCommit() != nil
+		if err := c.State.Apply(in); err != nil {
+			c.State.Invalidate()
+			// Not synced, so that a server that always sends invalid messages is retried
+			// with growing pauses.
+			return false, fmt.Errorf("invalid message from the server, starting with a full sync: %w", err)
 		}
-		if first {
-			progress = true
-			c.outage.end(ctx, name(c.Servers, server))
-			c.contact(true)
-			defer c.contact(false)
+		if firstCommit {
+			synced = true
+			c.outage.restored(ctx, serverName(c.Servers, server))
+			c.notifySynced(true)
+			defer c.notifySynced(false)
 		}
 	}
 }
 
-func (c *Client[Q, A]) contact(heard bool) {
-	if c.Contact != nil {
-		c.Contact(heard)
+func (c *Client[Q, R]) notifySynced(synced bool) {
+	if c.OnSynced != nil {
+		c.OnSynced(synced)
 	}
 }
 
-// maxAckWithin is how long a client keeps acknowledgements to itself, whatever the server
-// says.
-const maxAckWithin = 10 * time.Second
+// maxAckDelay bounds Welcome.max_ack_delay_ns.
+const maxAckDelay = 10 * time.Second
 
-// greet begins a stream, to the point where the server tells what is new. It returns also
-// within which time the server wants acknowledgements, less than 0 if it wants none.
-func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterface) (_ Stream[Q, A], within time.Duration, err error) {
+// start opens a stream and exchanges Hello, Welcome and HeldDigests. maxDelay is the delay
+// of acknowledgements that the server allows; negative if the server wants none.
+func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterface) (_ Stream[Q, R], maxDelay time.Duration, err error) {
 	stream, err := c.Open(ctx, server)
 	if err != nil {
 		return nil, 0, err
 	}
-	root, count := c.Memory.Held()
-	hello := &kpng.Hello{Client: c.Name, HeldXor: root, HeldCount: count, Capabilities: c.Capabilities}
+	xor, count := c.State.HeldXor()
+	hello := &kpng.Hello{Client: c.ClientName, HeldDigestsXor: xor, HeldCount: count, Capabilities: c.Capabilities}
 	if stream.Send(c.Hello(hello)) != nil {
-		_, err = stream.Recv() // says why
+		_, err = stream.Recv() // returns the reason; Send returns io.EOF
 		return nil, 0, err
 	}
 	first, err := stream.Recv()
@@ -160,32 +167,32 @@ func (c *Client[Q, A]) greet(ctx context.Context, server grpc.ClientConnInterfac
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return nil, 0, errors.New("the server does not begin with welcome")
+		return nil, 0, errors.New("the first message of the server must be welcome")
 	}
-	if welcome.GetSendHeld() {
-		if c.sayHeld(stream) != nil {
-			_, err = stream.Recv() // says why
+	if welcome.GetSendDigests() {
+		if c.sendHeldDigests(stream) != nil {
+			_, err = stream.Recv() // returns the reason
 			return nil, 0, err
 		}
 	}
-	// Who has said that it holds nothing is told everything.
-	c.Memory.Begin(welcome.GetFullSync() || count == 0)
-	within = time.Duration(min(welcome.GetMaxAckDelayNs(), uint64(maxAckWithin)))
+	// A client that holds no items receives a full sync even without the flag.
+	c.State.StartStream(welcome.GetFullSync() || count == 0)
+	maxDelay = time.Duration(min(welcome.GetMaxAckDelayNs(), uint64(maxAckDelay)))
 	if !slices.Contains(welcome.GetCapabilities(), kpng.Capability_CAPABILITY_ACKNOWLEDGE) {
-		within = -1
+		maxDelay = -1
 	}
-	return stream, within, nil
+	return stream, maxDelay, nil
 }
 
-// heldChunk is how many digests a message has.
-const heldChunk = 8192
+// digestsPerMessage keeps a message at 64 KiB.
+const digestsPerMessage = 8192
 
-func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
-	digests := c.Memory.Digests()
+func (c *Client[Q, R]) sendHeldDigests(stream Stream[Q, R]) error {
+	digests := c.State.HeldDigests()
 	for last := false; !last; {
-		n := min(len(digests), heldChunk)
+		n := min(len(digests), digestsPerMessage)
 		last = n == len(digests)
-		if err := stream.Send(c.Held(&kpng.Held{Digests: digests[:n], Last: last})); err != nil {
+		if err := stream.Send(c.Held(&kpng.HeldDigests{Digests: digests[:n], Last: last})); err != nil {
 			return err
 		}
 		digests = digests[n:]
@@ -193,12 +200,12 @@ func (c *Client[Q, A]) sayHeld(stream Stream[Q, A]) error {
 	return nil
 }
 
-// acknowledge tells the server what has been applied.
-func (c *Client[Q, A]) acknowledge(ctx context.Context, stream Stream[Q, A], within time.Duration) {
+// sendAcks sends acknowledgements until the stream ends. The receiver returns the error.
+func (c *Client[Q, R]) sendAcks(ctx context.Context, stream Stream[Q, R], maxDelay time.Duration) {
 	for {
-		ack, ok := c.Acks.Next(ctx, within)
+		ack, ok := c.Acks.Next(ctx, maxDelay)
 		if !ok || stream.Send(c.Ack(ack)) != nil {
-			return // the receiver hears why
+			return
 		}
 	}
 }

@@ -13,40 +13,41 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// An outage is a time without a server. It tells of each server once, and again when
-// that server gives another reason; repetitions are of interest only at level debug.
+// An outage logs the time between the loss of a server and the next synced stream. It logs
+// each pair of server and reason once at level warn, and repetitions at level debug.
 type outage struct {
-	logger *slog.Logger
-	lost   string            // what to log
-	told   map[string]string // the last reason that was told, by server; nil when a server is heard
+	logger  *slog.Logger
+	message string
+	logged  map[string]string // last logged reason by server; nil while a stream is synced
 }
 
-func (o *outage) begin(ctx context.Context, server string, err error) {
-	level, why := slog.LevelWarn, status.Code(err).String()
+func (o *outage) lost(ctx context.Context, server string, err error) {
+	level, reason := slog.LevelWarn, status.Code(err).String()
 	if status.Code(err) == codes.Unknown {
-		why = err.Error()
+		reason = err.Error()
 	}
-	if o.told[server] == why {
+	if o.logged[server] == reason {
 		level = slog.LevelDebug
 	}
-	if o.told == nil {
-		o.told = map[string]string{}
+	if o.logged == nil {
+		o.logged = map[string]string{}
 	}
-	o.told[server] = why
-	o.logger.Log(ctx, level, o.lost, "server", server, "err", err)
+	o.logged[server] = reason
+	o.logger.Log(ctx, level, o.message, "server", server, "err", err)
 }
 
-func (o *outage) end(ctx context.Context, server string) {
-	if o.told != nil {
-		o.told = nil
-		o.logger.InfoContext(ctx, "Hears a server again", "server", server)
+func (o *outage) restored(ctx context.Context, server string) {
+	if o.logged != nil {
+		o.logged = nil
+		o.logger.InfoContext(ctx, "Server connection restored", "server", server)
 	}
 }
 
-// name is what operators call the server: what was dialled, where it can be known.
-func name(servers []grpc.ClientConnInterface, i int) string {
-	if dialled, ok := servers[i].(interface{ Target() string }); ok {
-		return dialled.Target()
+// serverName returns the target of a connection for the log, or its number if the
+// connection has no target.
+func serverName(servers []grpc.ClientConnInterface, i int) string {
+	if conn, ok := servers[i].(interface{ Target() string }); ok {
+		return conn.Target()
 	}
 	return fmt.Sprint("number ", i+1)
 }

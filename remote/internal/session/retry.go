@@ -12,33 +12,34 @@ import (
 // minRetry is the first pause.
 const minRetry = 100 * time.Millisecond
 
-// A Retry goes from server to server.
+// A Retry runs streams to several servers, one after the other.
 type Retry struct {
-	// Max bounds the pause between two rounds through all servers, which doubles.
+	// Max bounds the pause after a round through all servers, which starts at 100 ms and
+	// doubles.
 	Max time.Duration
-	// Servers is their number.
+	// Servers is the number of servers.
 	Servers int
 }
 
-// settled is how long a stream lives that has been of use: one that ends sooner, each
-// time, is a failure, however well it began.
-const settled = 5 * time.Second
+// minStable is the duration after which a synced stream resets the pause. A stream that
+// ends sooner counts as a failure, because its successors may end as soon.
+const minStable = 5 * time.Second
 
-// Run calls fn with the numbers of servers, again and again, until ctx is done. When one
-// fails without having been of use the next follows at once; otherwise, and after a round
-// of all, there is a pause with jitter, which grows until a stream has lived for a while.
-func (r Retry) Run(ctx context.Context, fn func(server int) (progress bool)) {
-	// A thousand clients do not all begin with the same server.
+// Run calls watch with the index of a server until ctx ends. If a stream ends without
+// having synced, the next server follows at once. After a synced stream, and after each
+// round through all servers, Run pauses with jitter.
+func (r Retry) Run(ctx context.Context, watch func(server int) (synced bool)) {
+	// Clients start at a random server to spread the load.
 	server, failed, pause := rand.IntN(r.Servers), 0, minRetry
 	for ctx.Err() == nil {
-		began := time.Now()
-		progress := fn(server)
-		if progress && time.Since(began) >= settled {
+		start := time.Now()
+		synced := watch(server)
+		if synced && time.Since(start) >= minStable {
 			pause = minRetry
 		}
 		failed++
 		server = (server + 1) % r.Servers
-		if failed < r.Servers && !progress {
+		if failed < r.Servers && !synced {
 			continue
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))

@@ -18,105 +18,108 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
 
-// fieldWelcome is the field of welcome in what the servers of all protocols say.
+// fieldWelcome is the number of the field welcome in the responses of all protocols.
 const fieldWelcome protowire.Number = 1
 
-// Words are what a server's streams say and hear in the same way in all protocols: the
-// greater part of a fanout.Wire.
-type Words struct {
+// A ServerStream implements the methods of fanout.Wire that are the same in all protocols.
+type ServerStream struct {
 	Stream interface {
 		Context() context.Context
 		RecvMsg(m any) error
 		SendMsg(m any) error
 	}
-	// Server is what the server calls itself, Capabilities what both sides understand.
-	Server       string
+	// ServerName is sent to the client, for display only.
+	ServerName string
+	// Capabilities are those that both sides have.
 	Capabilities []kpng.Capability
-	// UnwantedField is a field of what the server says.
-	UnwantedField protowire.Number
-	// AckWithin is how long clients may wait with acknowledging, to do it together.
-	AckWithin time.Duration
+	// RemovedField is the number of the field removed_digests in responses.
+	RemovedField protowire.Number
+	// MaxAckDelay is the maximum delay before the client acknowledges an applied update.
+	MaxAckDelay time.Duration
 
-	heard heard        // the last message
-	acks  []fanout.Ack // in it, not yet returned
+	request    clientMessage // the last one received
+	queuedAcks []fanout.Ack  // of request, not yet returned by Receive
 }
 
 // Context implements fanout.Wire.
-func (w *Words) Context() context.Context { return w.Stream.Context() }
+func (s *ServerStream) Context() context.Context { return s.Stream.Context() }
 
 // Welcome implements fanout.Wire.
-func (w *Words) Welcome(sendHeld, startOver bool) error {
-	return w.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
-		Server: w.Server, Capabilities: w.Capabilities, SendHeld: sendHeld, FullSync: startOver, MaxAckDelayNs: uint64(w.AckWithin),
+func (s *ServerStream) Welcome(sendDigests, fullSync bool) error {
+	return s.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
+		Server: s.ServerName, Capabilities: s.Capabilities, SendDigests: sendDigests, FullSync: fullSync,
+		MaxAckDelayNs: uint64(s.MaxAckDelay),
 	})}))
 }
 
 // Unwanted implements fanout.Wire.
-func (w *Words) Unwanted(digests []uint64) []byte { return codec.Fixed(w.UnwantedField, digests) }
-
-// Send implements fanout.Wire.
-func (w *Words) Send(m *fanout.Message) error {
-	return w.Stream.SendMsg(m.Form(frame))
+func (s *ServerStream) Unwanted(digests []uint64) []byte {
+	return codec.Fixed(s.RemovedField, digests)
 }
 
-func frame(pieces [][]byte) any { return codec.NewFrame(pieces) }
+// Send implements fanout.Wire.
+func (s *ServerStream) Send(m *fanout.Message) error {
+	return s.Stream.SendMsg(m.Form(newFrame))
+}
 
-// Receive implements fanout.Wire. What a newer client says beside all this is ignored.
-func (w *Words) Receive() (fanout.Heard, error) {
-	for len(w.acks) == 0 {
-		w.heard.forget()
-		err := w.Stream.RecvMsg(&w.heard)
+func newFrame(pieces [][]byte) any { return codec.NewFrame(pieces) }
+
+// Receive implements fanout.Wire. It ignores unknown messages of newer clients.
+func (s *ServerStream) Receive() (fanout.Heard, error) {
+	for len(s.queuedAcks) == 0 {
+		s.request.reset()
+		err := s.Stream.RecvMsg(&s.request)
 		switch {
 		case err != nil:
 			return fanout.Heard{}, err
-		case w.heard.hello:
+		case s.request.hello:
 			return fanout.Heard{}, fanout.ErrUnexpected
-		case w.heard.held != nil:
-			return *w.heard.held, nil
+		case s.request.held != nil:
+			return *s.request.held, nil
 		}
-		w.acks = w.heard.acks
+		s.queuedAcks = s.request.acks
 	}
-	ack := &w.acks[0]
-	w.acks = w.acks[1:]
+	ack := &s.queuedAcks[0]
+	s.queuedAcks = s.queuedAcks[1:]
 	return fanout.Heard{Ack: ack}, nil
 }
 
-// First waits for the first message of a stream, but not for ever, and not when the server
-// has ended. The error is one of gRPC's.
-func First[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan struct{}) (in Q, err error) {
-	type first struct {
+// ReceiveFirst returns the first message of a stream. It returns a gRPC status error after
+// timeout and when the server has ended.
+func ReceiveFirst[Q any](receive func() (Q, error), timeout time.Duration, ended <-chan struct{}) (in Q, err error) {
+	type result struct {
 		in  Q
 		err error
 	}
-	heard := make(chan first, 1)
+	received := make(chan result, 1)
 	go func() { // ends with the stream
 		in, err := receive()
-		heard <- first{in, err}
+		received <- result{in, err}
 	}()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return in, status.Error(codes.DeadlineExceeded, "there was no hello")
+		return in, status.Errorf(codes.DeadlineExceeded, "no hello received within %s", timeout)
 	case <-ended:
-		return in, Status(context.Canceled)
-	case f := <-heard:
-		if errors.Is(f.err, io.EOF) {
-			return f.in, ErrNoHello()
+		return in, StatusError(context.Canceled)
+	case r := <-received:
+		if errors.Is(r.err, io.EOF) {
+			return r.in, NoHelloError()
 		}
-		return f.in, f.err
+		return r.in, r.err
 	}
 }
 
-// ErrNoHello is the error of gRPC for a stream that does not begin as it must.
-func ErrNoHello() error {
+// NoHelloError returns the status error of a stream that does not start with hello.
+func NoHelloError() error {
 	return status.Error(codes.InvalidArgument, "the first message must be hello")
 }
 
-// Serve calls fn when the server is ready, with a context that ends with the peer's
-// permission, if until is not zero. It returns the error of gRPC for the end of the
-// stream.
-func Serve(ctx context.Context, until time.Time, ready, ended <-chan struct{}, fn func(context.Context) error) error {
+// Serve waits until the server is ready and then calls serve. If until is not zero, the
+// context of serve ends then, when the authorization of the client expires. Serve returns
+// the status error that ends the stream.
+func Serve(ctx context.Context, until time.Time, ready, ended <-chan struct{}, serve func(context.Context) error) error {
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, until, ErrExpired)
@@ -125,13 +128,13 @@ func Serve(ctx context.Context, until time.Time, ready, ended <-chan struct{}, f
 	select {
 	case <-ready:
 	case <-ended:
-		return Status(context.Canceled)
+		return StatusError(context.Canceled)
 	case <-ctx.Done():
-		return Status(context.Cause(ctx))
+		return StatusError(context.Cause(ctx))
 	}
-	err := fn(ctx)
+	err := serve(ctx)
 	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
 		err = cause
 	}
-	return Status(err)
+	return StatusError(err)
 }

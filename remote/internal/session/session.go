@@ -1,8 +1,27 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package session translates between the words of session.proto and those of package
-// fanout; it knows neither Services nor facts.
+// Package session implements both ends of session.proto: how a stream starts, resumes,
+// acknowledges and is retried. It does not depend on the content of updates, which the
+// packages remote/node and remote/cluster define.
+//
+// Files: client.go, retry.go, outage.go and acks.go are the client; server.go and decode.go
+// adapt a gRPC stream to package fanout, which schedules what is sent.
+//
+// A [Client] is in one of four states. It keeps the committed items in all of them.
+//
+//	state       entered by                        left by
+//	connecting  Run, or a lost stream after a     Welcome -> receiving; error or no Welcome
+//	            pause (see Retry)                 within 10 s -> lost
+//	receiving   Welcome; HeldDigests are sent     first Commit -> synced, OnSynced(true);
+//	            if Welcome asks for them          end of stream or invalid message -> lost
+//	synced      first Commit of the stream        end of stream or invalid message -> lost,
+//	                                              OnSynced(false)
+//	lost        any of the above                  next server -> connecting; end of ctx
+//	                                              ends Run
+//
+// An invalid message also invalidates the digests, so that the next stream starts with a
+// full sync.
 package session
 
 import (
@@ -19,51 +38,52 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
 
-// ErrExpired ends a stream whose peer's permission has ended.
-var ErrExpired = errors.New("session: the permission to watch has expired; authenticate anew")
+// ErrExpired ends a stream when the authorization of its client expires.
+var ErrExpired = errors.New("session: authorization expired; reconnect with new credentials")
 
-// Common returns the capabilities that both a client and a server have.
-func Common(client, server []kpng.Capability) (out []kpng.Capability) {
+// CommonCapabilities returns the capabilities that both a client and a server have.
+func CommonCapabilities(client, server []kpng.Capability) (common []kpng.Capability) {
 	for _, c := range server {
 		if slices.Contains(client, c) {
-			out = append(out, c)
+			common = append(common, c)
 		}
 	}
-	return out
+	return common
 }
 
-// Peer returns what a client's hello says, as far as both sides understand it.
+// Peer converts a hello, limited to the common capabilities.
 func Peer(h *kpng.Hello, common []kpng.Capability) fanout.Peer {
 	has := func(c kpng.Capability) bool { return slices.Contains(common, c) }
 	return fanout.Peer{
 		Diffs:        has(kpng.Capability_CAPABILITY_DELTAS),
 		Resumes:      has(kpng.Capability_CAPABILITY_RESUME),
 		Acknowledges: has(kpng.Capability_CAPABILITY_ACKNOWLEDGE),
-		HeldRoot:     h.GetHeldXor(),
+		HeldRoot:     h.GetHeldDigestsXor(),
 		HeldCount:    int(h.GetHeldCount()),
 	}
 }
 
-// maxErrorText bounds what is kept of a peer's error.
-const maxErrorText = 1024
+// MaxErrorText is the maximum length of the error text of an acknowledgement, in bytes.
+const MaxErrorText = 1024
 
-// Cut returns the beginning of a peer's text, in memory of its own: nobody may fill a
-// server's memory with what it calls itself.
-func Cut(text string, size int) string {
+// Truncate returns the first size bytes of text, without an incomplete rune at the end. The
+// result is a copy, so that a long text of a client does not stay in memory.
+func Truncate(text string, size int) string {
 	if len(text) <= size {
 		return text
 	}
 	return strings.Clone(strings.ToValidUTF8(text[:size], ""))
 }
 
-// Status returns the error of gRPC for the end of a stream.
-func Status(err error) error {
+// StatusError returns the gRPC status error for the end of a stream; nil for nil and
+// io.EOF.
+func StatusError(err error) error {
 	code := codes.Unknown
 	switch {
 	case err == nil, errors.Is(err, io.EOF):
 		return nil
 	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Unavailable, "the server is about to stop, or the client has gone")
+		return status.Error(codes.Unavailable, "server stopping or client disconnected")
 	case errors.Is(err, ErrExpired):
 		code = codes.Unauthenticated
 	case errors.Is(err, context.DeadlineExceeded):

@@ -28,84 +28,81 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
 
-// TestRetry: all servers in turn, then a pause that grows until one has been of use for a
-// while. After one that was of use there is a pause too: it may end as soon each time.
-func TestRetry(t *testing.T) {
+// Retry tries all servers in turn and then pauses, twice as long each time. A stream that
+// was synced for minStable resets the pause; a short synced stream only causes one.
+func TestRetryPausesAfterEachRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var asked []int
+		var tried []int
 		limit, round, ended := minRetry, 0, time.Now()
 		Retry{Max: 10 * time.Second, Servers: 3}.Run(ctx, func(server int) bool {
-			asked = append(asked, server)
+			tried = append(tried, server)
 			if pause := time.Since(ended); round == 3 {
 				require.GreaterOrEqual(t, pause, limit/2)
 				require.LessOrEqual(t, pause, limit)
 				limit, round = min(2*limit, 10*time.Second), 0
 			} else {
-				require.Zero(t, pause, "the next one at once")
+				require.Zero(t, pause, "the next server follows at once")
 			}
-			useful := false
-			switch round++; len(asked) {
-			case 10: // of use, and gone
-				useful, round = true, 3
-			case 31: // of use for a while
-				useful, round, limit = true, 3, minRetry
-				time.Sleep(settled)
+			synced := false
+			switch round++; len(tried) {
+			case 10: // a short synced stream
+				synced, round = true, 3
+			case 31: // a stable stream
+				synced, round, limit = true, 3, minRetry
+				time.Sleep(minStable)
 			case 40:
 				cancel()
 			}
 			ended = time.Now()
-			return useful
+			return synced
 		})
-		require.Equal(t, 8*minRetry, limit, "it grew, was short again, and grew")
-		for i := range asked {
-			require.Equal(t, (asked[0]+i)%3, asked[i])
+		require.Equal(t, 8*minRetry, limit, "the pause grew, was reset, and grew")
+		for i := range tried {
+			require.Equal(t, (tried[0]+i)%3, tried[i])
 		}
 	})
 }
 
-// TestRetryEnds in the middle of a pause.
-func TestRetryEnds(t *testing.T) {
+func TestRetryEndsDuringPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		began := time.Now()
+		start := time.Now()
 		Retry{Max: time.Hour, Servers: 1}.Run(ctx, func(int) bool { return false })
-		require.Equal(t, 10*time.Millisecond, time.Since(began))
+		require.Equal(t, 10*time.Millisecond, time.Since(start))
 	})
 }
 
-// TestStatus: every end has a code that says whose fault it was.
-func TestStatus(t *testing.T) {
+func TestStatusErrorHasCodeOfCause(t *testing.T) {
 	for err, want := range map[error]codes.Code{
 		nil: codes.OK, io.EOF: codes.OK, context.Canceled: codes.Unavailable, context.DeadlineExceeded: codes.DeadlineExceeded,
 		ErrExpired: codes.Unauthenticated, fanout.ErrNotRead: codes.ResourceExhausted, fanout.ErrNotAcknowledged: codes.ResourceExhausted,
 		fanout.ErrHeldTooMuch: codes.ResourceExhausted, fanout.ErrNotSaid: codes.DeadlineExceeded, fanout.ErrUnexpected: codes.InvalidArgument,
 		status.Error(codes.PermissionDenied, "no"): codes.PermissionDenied, errors.New("else"): codes.Unknown,
 	} {
-		require.Equal(t, want, status.Code(Status(err)), "%v", err)
+		require.Equal(t, want, status.Code(StatusError(err)), "%v", err)
 		if err != nil {
-			require.Equal(t, want, status.Code(Status(fmt.Errorf("wrapped: %w", err))), "%v", err)
+			require.Equal(t, want, status.Code(StatusError(fmt.Errorf("wrapped: %w", err))), "%v", err)
 		}
 	}
 }
 
-// TestTextsArePutToSize, and stay UTF-8.
-func TestTextsArePutToSize(t *testing.T) {
+func TestTruncateKeepsValidUTF8(t *testing.T) {
 	long := strings.Repeat("ü", 1000)
 	for n := range 10 {
-		cut := Cut(long, 100+n)
+		cut := Truncate(long, 100+n)
 		require.LessOrEqual(t, len(cut), 100+n)
 		require.GreaterOrEqual(t, len(cut), 99+n-1)
 		require.True(t, utf8.ValidString(cut))
 	}
-	require.Equal(t, "as it is", Cut("as it is", 8))
+	require.Equal(t, "unchanged", Truncate("unchanged", 9))
 }
 
-// TestOutage: each server and each reason is told once until a server is heard.
-func TestOutage(t *testing.T) {
+// Each pair of server and reason is logged once until a server is synced again.
+func TestOutageLogsEachReasonOnce(t *testing.T) {
 	var log strings.Builder
-	o := outage{lost: "Lost", logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+	o := outage{message: "Lost", logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -114,101 +111,99 @@ func TestOutage(t *testing.T) {
 		},
 	}))}
 	gone := status.Error(codes.Unavailable, "gone")
-	o.end(t.Context(), "a") // there was none
+	o.restored(t.Context(), "a") // no outage
 	for range 3 {
-		o.begin(t.Context(), "a", gone)
-		o.begin(t.Context(), "b", gone)
+		o.lost(t.Context(), "a", gone)
+		o.lost(t.Context(), "b", gone)
 	}
-	o.begin(t.Context(), "a", status.Error(codes.Unavailable, "gone for a while"))
-	o.begin(t.Context(), "a", status.Error(codes.PermissionDenied, "no"))
-	o.begin(t.Context(), "b", errors.New("nonsense"))
-	o.begin(t.Context(), "b", errors.New("nonsense"))
-	o.begin(t.Context(), "b", errors.New("more nonsense"))
-	o.end(t.Context(), "b")
-	o.end(t.Context(), "b")
-	o.begin(t.Context(), "a", gone)
+	o.lost(t.Context(), "a", status.Error(codes.Unavailable, "still gone"))
+	o.lost(t.Context(), "a", status.Error(codes.PermissionDenied, "no"))
+	o.lost(t.Context(), "b", errors.New("invalid"))
+	o.lost(t.Context(), "b", errors.New("invalid"))
+	o.lost(t.Context(), "b", errors.New("also invalid"))
+	o.restored(t.Context(), "b")
+	o.restored(t.Context(), "b")
+	o.lost(t.Context(), "a", gone)
 	require.Equal(t, `level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
 level=WARN msg=Lost server=b err="rpc error: code = Unavailable desc = gone"
 level=WARN msg=Lost server=a err="rpc error: code = PermissionDenied desc = no"
-level=WARN msg=Lost server=b err=nonsense
-level=WARN msg=Lost server=b err="more nonsense"
-level=INFO msg="Hears a server again" server=b
+level=WARN msg=Lost server=b err=invalid
+level=WARN msg=Lost server=b err="also invalid"
+level=INFO msg="Server connection restored" server=b
 level=WARN msg=Lost server=a err="rpc error: code = Unavailable desc = gone"
 `, log.String())
 }
 
-// dialled is a connection that knows where it leads.
-type dialled struct{ grpc.ClientConnInterface }
+// namedConn is a connection with a target.
+type namedConn struct{ grpc.ClientConnInterface }
 
-func (dialled) Target() string { return "there:1" }
+func (namedConn) Target() string { return "there:1" }
 
-func TestServersHaveNames(t *testing.T) {
-	servers := []grpc.ClientConnInterface{dialled{}, struct{ grpc.ClientConnInterface }{}}
-	require.Equal(t, "there:1", name(servers, 0))
-	require.Equal(t, "number 2", name(servers, 1))
+func TestServerNameIsTargetOrNumber(t *testing.T) {
+	servers := []grpc.ClientConnInterface{namedConn{}, struct{ grpc.ClientConnInterface }{}}
+	require.Equal(t, "there:1", serverName(servers, 0))
+	require.Equal(t, "number 2", serverName(servers, 1))
 }
 
-// TestFieldsAreThoseOfAllProtocols: what clients say is decoded by number.
-func TestFieldsAreThoseOfAllProtocols(t *testing.T) {
+// DecodeFrame relies on the field numbers of the requests and of Ack.
+func TestFieldNumbersMatchProtocols(t *testing.T) {
 	for _, m := range []proto.Message{&kpng.WatchNodeRequest{}, &kpng.WatchClusterRequest{}} {
 		fields := m.ProtoReflect().Descriptor().Fields()
 		require.Equal(t, 3, fields.Len())
-		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeld: "held", fieldAck: "ack"} {
+		for number, name := range map[protowire.Number]protoreflect.Name{fieldHello: "hello", fieldHeldDigests: "held_digests", fieldAck: "ack"} {
 			require.Equal(t, name, fields.ByNumber(number).Name())
 		}
 	}
 	fields := (&kpng.Ack{}).ProtoReflect().Descriptor().Fields()
 	require.Equal(t, 5, fields.Len())
 	for number, name := range map[protowire.Number]protoreflect.Name{
-		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackEarlier: "earlier",
+		ackRevision: "revision", ackError: "error", ackDuration: "duration_ns", ackAge: "age_ns", ackPreviousAcks: "previous_acks",
 	} {
 		require.Equal(t, name, fields.ByNumber(number).Name())
 	}
 }
 
-// TestLittleIsKeptOfWhatWasSaid: neither texts nor digests stay with a stream.
-func TestLittleIsKeptOfWhatWasSaid(t *testing.T) {
-	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", maxErrorText)}
-	for range maxTogether {
-		long.Earlier = append(long.Earlier, &kpng.Ack{Error: long.Error})
+// A stream does not retain the texts and digests of messages.
+func TestServerStreamReleasesMessages(t *testing.T) {
+	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", MaxErrorText)}
+	for range maxAcksPerMessage {
+		long.PreviousAcks = append(long.PreviousAcks, &kpng.Ack{Error: long.Error})
 	}
-	w := Words{Stream: says(t,
+	s := ServerStream{Stream: newFakeStream(t,
 		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: long}},
-		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Held{Held: &kpng.Held{Digests: make([]uint64, 1000), Last: true}}},
+		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_HeldDigests{HeldDigests: &kpng.HeldDigests{Digests: make([]uint64, 1000), Last: true}}},
 	)}
-	for range maxTogether + 1 {
-		m, err := w.Receive()
+	for range maxAcksPerMessage + 1 {
+		m, err := s.Receive()
 		require.NoError(t, err)
 		require.Equal(t, long.Error, m.Ack.Error)
 	}
-	m, err := w.Receive()
+	m, err := s.Receive()
 	require.NoError(t, err)
 	require.Len(t, m.Held, 1000)
-	_, err = w.Receive()
+	_, err = s.Receive()
 	require.ErrorIs(t, err, io.EOF)
-	require.Nil(t, w.heard.held)
-	for _, a := range w.heard.acks[:cap(w.heard.acks)] {
+	require.Nil(t, s.request.held)
+	for _, a := range s.request.acks[:cap(s.request.acks)] {
 		require.Zero(t, a)
 	}
 }
 
-// TestAcknowledgementsLeaveNoGarbage: whatever is in them, as long as they are of success.
-func TestAcknowledgementsLeaveNoGarbage(t *testing.T) {
-	ack := &kpng.Ack{Revision: 1, Earlier: make([]*kpng.Ack, 1<<18)}
+func TestDecodingSuccessfulAcksDoesNotAllocate(t *testing.T) {
+	ack := &kpng.Ack{Revision: 1, PreviousAcks: make([]*kpng.Ack, 1<<18)}
 	ack.ProtoReflect().SetUnknown([]byte("\xf2\x3f\x05hello"))
 	b, err := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: ack}})
 	require.NoError(t, err)
 	require.Greater(t, len(b), 1<<19)
-	var h heard
-	require.Zero(t, testing.AllocsPerRun(10, func() { err = h.DecodeFrame(b) }))
+	var m clientMessage
+	require.Zero(t, testing.AllocsPerRun(10, func() { err = m.DecodeFrame(b) }))
 	require.NoError(t, err)
-	require.Len(t, h.acks, maxTogether+1)
+	require.Len(t, m.acks, maxAcksPerMessage+1)
 }
 
-// says returns a stream on which a client says all of it.
-func says(t *testing.T, all ...proto.Message) *script {
-	s := &script{}
-	for _, m := range all {
+func newFakeStream(t *testing.T, messages ...proto.Message) *fakeStream {
+	s := &fakeStream{}
+	for _, m := range messages {
 		b, err := proto.Marshal(m)
 		require.NoError(t, err)
 		s.messages = append(s.messages, b)
@@ -216,9 +211,10 @@ func says(t *testing.T, all ...proto.Message) *script {
 	return s
 }
 
-type script struct{ messages [][]byte }
+// A fakeStream receives prepared messages and then io.EOF.
+type fakeStream struct{ messages [][]byte }
 
-func (s *script) RecvMsg(m any) error {
+func (s *fakeStream) RecvMsg(m any) error {
 	if len(s.messages) == 0 {
 		return io.EOF
 	}
@@ -227,5 +223,5 @@ func (s *script) RecvMsg(m any) error {
 	return m.(codec.Decoder).DecodeFrame(b)
 }
 
-func (s *script) SendMsg(any) error        { return nil }
-func (s *script) Context() context.Context { return context.Background() }
+func (s *fakeStream) SendMsg(any) error        { return nil }
+func (s *fakeStream) Context() context.Context { return context.Background() }

@@ -1,14 +1,14 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package remotemetrics tells Prometheus how a server of nodes stands; it serves no HTTP
-// and registers nothing by itself.
+// Package nodemetrics provides Prometheus collectors for a server of package node. It
+// registers nothing and serves no HTTP.
 //
-// [Nodes] collects what a server knows at the time of a scrape. [Latencies] collects how
-// long changes take to reach nodes, stage by stage:
+// [Nodes] collects the number of nodes and their lag at the time of a scrape. [Latencies]
+// collects how long changes take to reach nodes, by stage:
 //
-//	latencies := remotemetrics.NewLatencies()
-//	server, err := remote.NewServer(store, remote.ServerConfig{Observe: latencies.Observe})
+//	latencies := nodemetrics.NewLatencies()
+//	server, err := node.NewServer(store, node.ServerConfig{OnAcknowledge: latencies.Observe})
 //	...
-//	registry.MustRegister(latencies, remotemetrics.NewNodes(server))
+//	registry.MustRegister(latencies, nodemetrics.NewNodes(server))
 package nodemetrics

@@ -11,32 +11,34 @@ import (
 	"sigs.k8s.io/kpng/remote/node"
 )
 
-// Latencies is a collector of how long changes take to reach nodes. Its Observe goes to
-// remote.ServerConfig.
+// Latencies collects how long changes take to reach nodes. Observe is the
+// node.ServerConfig.OnAcknowledge of the server.
 type Latencies struct {
-	whole  prometheus.Histogram
+	total  prometheus.Histogram
 	stages *prometheus.HistogramVec
 	acks   *prometheus.CounterVec
 
+	// Elements of stages and acks.
 	store, send, answer, apply prometheus.Observer
 	applied, failed            prometheus.Counter
 }
 
-// NewLatencies returns a collector that has seen nothing.
+// NewLatencies returns a collector without observations.
 func NewLatencies() *Latencies {
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 20) // up to 9 minutes
 	l := &Latencies{
-		whole: prometheus.NewHistogram(prometheus.HistogramOpts{
+		total: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "kpng_network_programming_duration_seconds", Buckets: buckets,
-			Help: "Time from a change in the Kubernetes API to a node that has applied it, for each node.",
+			Help: "Time from a change in the Kubernetes API until a node has applied it, observed for each node.",
 		}),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kpng_network_programming_stage_duration_seconds", Buckets: buckets,
-			Help: "Parts of it. store: from the API to this server's state; send: from there to the stream; " +
-				"answer: from there to the acknowledgement; apply: what the node says that applying took, within answer.",
+			Help: "Stages of the network programming duration. store: from the change in the API until the server has published it; " +
+				"send: until the server has sent the update; answer: until the node has applied it; " +
+				"apply: part of answer during which the node applied the update, by its own clock.",
 		}, []string{"stage"}),
 		acks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "kpng_server_acknowledgements_total", Help: "Acknowledgements from nodes.",
+			Name: "kpng_server_acknowledgements_total", Help: "Acknowledgements from nodes, by result.",
 		}, []string{"result"}),
 	}
 	l.store, l.send = l.stages.WithLabelValues("store"), l.stages.WithLabelValues("send")
@@ -45,7 +47,7 @@ func NewLatencies() *Latencies {
 	return l
 }
 
-// Observe takes in an acknowledgement. It does not block.
+// Observe adds an acknowledgement. It does not block and may be called concurrently.
 func (l *Latencies) Observe(a node.Acknowledgement) {
 	if a.Error != "" {
 		l.failed.Inc()
@@ -53,35 +55,36 @@ func (l *Latencies) Observe(a node.Acknowledgement) {
 	}
 	l.applied.Inc()
 	l.apply.Observe(a.Duration.Seconds())
-	between(l.answer, a.SentTime, a.AppliedTime)
-	between(l.send, a.ObservedTime, a.SentTime)
+	observe(l.answer, a.SentTime, a.AppliedTime)
+	observe(l.send, a.ObservedTime, a.SentTime)
 	for _, t := range a.TriggerTimes {
-		between(l.store, t, a.ObservedTime)
-		between(l.whole, t, a.AppliedTime)
+		observe(l.store, t, a.ObservedTime)
+		observe(l.total, t, a.AppliedTime)
 	}
 }
 
-// between observes a time that is known. Clocks of different machines differ a little.
-func between(o prometheus.Observer, from, to time.Time) {
+// observe adds the time between from and to, if both are known. Times of different machines
+// may be out of order because their clocks differ; that counts as 0.
+func observe(o prometheus.Observer, from, to time.Time) {
 	if !from.IsZero() && !to.IsZero() {
 		o.Observe(max(to.Sub(from), 0).Seconds())
 	}
 }
 
-func (l *Latencies) all() []prometheus.Collector {
-	return []prometheus.Collector{l.whole, l.stages, l.acks}
+func (l *Latencies) collectors() []prometheus.Collector {
+	return []prometheus.Collector{l.total, l.stages, l.acks}
 }
 
 // Describe implements prometheus.Collector.
 func (l *Latencies) Describe(out chan<- *prometheus.Desc) {
-	for _, c := range l.all() {
+	for _, c := range l.collectors() {
 		c.Describe(out)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (l *Latencies) Collect(out chan<- prometheus.Metric) {
-	for _, c := range l.all() {
+	for _, c := range l.collectors() {
 		c.Collect(out)
 	}
 }

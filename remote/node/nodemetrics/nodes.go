@@ -11,33 +11,33 @@ import (
 	"sigs.k8s.io/kpng/remote/node"
 )
 
-// A Server is what [Nodes] asks.
+// A Server provides the statistics of [Nodes]; *node.Server implements it.
 type Server interface{ Stats() node.Stats }
 
-// Nodes is a collector of how a server and its nodes stand.
+// Nodes collects the state of a server and its nodes.
 type Nodes struct {
 	server                                     Server
 	revision, nodes, unknown, current, failing *prometheus.Desc
 	lag, messages, bytes, worst, ready         *prometheus.Desc
 }
 
-// NewNodes returns a collector of server.
+// NewNodes returns a collector for server.
 func NewNodes(server Server) *Nodes {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("kpng_server_"+name, help, labels, nil)
 	}
 	return &Nodes{
 		server:   server,
-		ready:    desc("ready", "Whether the facts are complete and nodes are told."),
-		revision: desc("revision", "The number of the newest state; another server's has nothing to do with it."),
-		nodes:    desc("nodes", "Nodes, by whether they are connected to this server.", "state"),
-		unknown:  desc("nodes_unknown", "Connected nodes of whose name there is no Node."),
-		current:  desc("nodes_current", "Connected nodes that have applied the newest state."),
-		failing:  desc("nodes_failing", "Connected nodes that could not apply what they tried last."),
-		lag:      desc("node_lag_seconds", "For how long connected nodes have not applied what is newest."),
-		worst:    desc("node_lag_max_seconds", "The same for the node that is most behind."),
-		messages: desc("sent_messages_total", "Messages that nodes were sent."),
-		bytes:    desc("sent_bytes_total", "Bytes that nodes were sent, before compression and framing."),
+		ready:    desc("ready", "1 if the cluster state is complete and the server sends updates, otherwise 0."),
+		revision: desc("revision", "Newest revision of this server. Revisions of different servers are unrelated."),
+		nodes:    desc("nodes", "Number of nodes, by whether they are connected to this server.", "state"),
+		unknown:  desc("nodes_unknown", "Number of connected nodes whose Node object is missing."),
+		current:  desc("nodes_current", "Number of connected nodes that have applied the newest revision."),
+		failing:  desc("nodes_failing", "Number of connected nodes that failed to apply their last update."),
+		lag:      desc("node_lag_seconds", "Time since the oldest update that a connected node has not applied was sent; 0 if it has applied all."),
+		worst:    desc("node_lag_max_seconds", "Maximum of kpng_server_node_lag_seconds."),
+		messages: desc("sent_messages_total", "Messages sent to nodes."),
+		bytes:    desc("sent_bytes_total", "Bytes sent to nodes, before compression and framing."),
 	}
 }
 
@@ -75,14 +75,13 @@ func (n *Nodes) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(n.bytes, prometheus.CounterValue, float64(s.Bytes))
 }
 
-// quantile returns, in seconds, what so many percent of lags do not exceed. The least
-// lag comes first.
+// quantile returns a percentile of lags in seconds. lags must be sorted in ascending order.
 func quantile(lags []time.Duration, percent int) float64 {
 	if len(lags) == 0 {
 		return 0
 	}
-	at := (len(lags)*percent+99)/100 - 1
-	return lags[max(at, 0)].Seconds()
+	index := (len(lags)*percent+99)/100 - 1
+	return lags[max(index, 0)].Seconds()
 }
 
 func total(lags []time.Duration) (seconds float64) {

@@ -1,14 +1,14 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command compat is a server or an agent, for a test that builds it with one version of
-// the library and lets it talk to one built with another. It uses as little of the
-// library as it can, so that one source builds with many versions.
+// Command compat is a server or a client. A test builds it with two versions of the module
+// and connects the programs. It uses as little of the module as possible, so that one source
+// builds with many versions.
 //
-//	compat serve ADDRESS: changes facts at random for each line that it reads, and writes
-//	  the address that it listens on, and after each line what node-1 must do, computed
-//	  by itself.
-//	compat watch ADDRESS: writes what node-1 must do, as it is told, for each change.
+//	compat serve ADDRESS: prints the address on which it listens. For each line of input,
+//	  it changes random objects and prints the state of node-1 as a local Resolver computes
+//	  it.
+//	compat watch ADDRESS: prints each state of node-1 that it receives.
 package main
 
 import (
@@ -89,7 +89,7 @@ func serve(address string) error {
 		}
 		resolver.Close()
 	}
-	return nil // killed without a word to anybody
+	return nil // without a graceful stop
 }
 
 func watch(address string) error {
@@ -103,7 +103,7 @@ func watch(address string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { // until the test closes its end
+	go func() { // the test closes standard input to stop the program
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()

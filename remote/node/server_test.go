@@ -21,9 +21,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// TestTextThatIsNone: names that are no UTF-8, which no message may have, keep no node from
-// the rest; nor does an error without end keep the server from hearing of it.
-func TestTextThatIsNone(t *testing.T) {
+// Invalid UTF-8 in names, which protobuf strings must not contain, does not affect other
+// Services, and a very long error of a sink still reaches the server.
+func TestInvalidTextIsReplaced(t *testing.T) {
 	store := newStore(3)
 	store.Update(func(tx *watchers.Tx) {
 		bad := newService(0, "bad")
@@ -33,32 +33,32 @@ func TestTextThatIsNone(t *testing.T) {
 		bad.Ports[0].Name = "\xfe"
 		tx.SetService(bad)
 	})
-	s := newSite(t, store, node.ServerConfig{})
-	k := newKeeper()
-	refuses := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
-		_ = k.Sync(ctx, u)
-		return errors.New("no: \xff" + strings.Repeat("x", 100_000))
+	f := newFixture(t, store, node.ServerConfig{})
+	sink := newRecordingSink()
+	failing := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+		_ = sink.Sync(ctx, u)
+		return errors.New("failed: \xff" + strings.Repeat("x", 100_000))
 	})
-	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, s.dial())
+	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, f.dial())
 	require.NoError(t, err)
-	run(t, c, refuses)
-	state := text(k.some(t))
+	run(t, c, failing)
+	state := text(sink.first(t))
 	require.Contains(t, state, "svc-\uFFFD")
 	require.Contains(t, state, "svc-2")
-	said := func() string {
-		list, err := kpng.NewInspectServiceClient(s.inspector()).ListNodes(t.Context(), &kpng.ListNodesRequest{Prefix: "node-1"})
+	lastError := func() string {
+		list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(t.Context(), &kpng.ListNodesRequest{Prefix: "node-1"})
 		require.NoError(t, err)
 		require.Len(t, list.GetNodes(), 1)
 		return list.GetNodes()[0].GetLastError()
 	}
-	within(t, func() bool { return said() != "" })
-	require.Contains(t, said(), "no: \uFFFDxxx")
-	require.LessOrEqual(t, len(said()), 1024)
+	eventually(t, func() bool { return lastError() != "" })
+	require.Contains(t, lastError(), "failed: \uFFFDxxx")
+	require.LessOrEqual(t, len(lastError()), 1024)
 }
 
-// TestWhatNobodyIsToldOfIsNoState: there is no new revision for a Service without anything
-// to do, nor for its end.
-func TestWhatNobodyIsToldOfIsNoState(t *testing.T) {
+// A Service that nodes do not program, such as one of type ExternalName, does not cause a
+// revision, and nor does its removal.
+func TestEmptyServiceCausesNoRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(1)
 		server, err := node.NewServer(store, node.ServerConfig{})
@@ -72,20 +72,20 @@ func TestWhatNobodyIsToldOfIsNoState(t *testing.T) {
 			time.Sleep(time.Second)
 			return server.Stats().Revision
 		}
-		quiet := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "elsewhere"}, Type: watchers.TypeExternalName}
+		empty := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "elsewhere"}, Type: watchers.TypeExternalName}
 		first := after(func(*watchers.Tx) {})
 		require.NotZero(t, first)
-		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.SetService(quiet) }))
-		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.DeleteService(quiet.Name) }))
-		require.Equal(t, first+1, after(func(tx *watchers.Tx) { tx.SetService(newService(0, "told")) }))
+		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.SetService(empty) }))
+		require.Equal(t, first, after(func(tx *watchers.Tx) { tx.DeleteService(empty.Name) }))
+		require.Equal(t, first+1, after(func(tx *watchers.Tx) { tx.SetService(newService(0, "programmed")) }))
 		cancel()
 		require.NoError(t, <-ended)
 	})
 }
 
-// TestTightLimitsLeaveNoTimeToCollect: nodes that may owe little are told to acknowledge at
-// once, and nobody is given up for what he was told to do.
-func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
+// Limits on unacknowledged updates reduce the delay that the server allows, so that a client
+// that uses the delay does not exceed them.
+func TestTightLimitsReduceMaxAckDelay(t *testing.T) {
 	for _, c := range []struct {
 		cfg  node.ServerConfig
 		want time.Duration
@@ -97,8 +97,8 @@ func TestTightLimitsLeaveNoTimeToCollect(t *testing.T) {
 		{node.ServerConfig{Limits: transport.StreamLimits{Unacknowledged: 64}}, 500 * time.Millisecond},
 		{node.ServerConfig{Limits: transport.StreamLimits{AckTimeout: time.Second}}, 250 * time.Millisecond},
 	} {
-		s := newSite(t, newStore(1), c.cfg)
-		stream := call(t, s.dial()).stream
+		f := newFixture(t, newStore(1), c.cfg)
+		stream := newRawClient(t, f.dial()).stream
 		require.NoError(t, stream.Send(hello("n", kpng.Capability_CAPABILITY_ACKNOWLEDGE)))
 		first, err := stream.Recv()
 		require.NoError(t, err)

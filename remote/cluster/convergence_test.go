@@ -22,12 +22,12 @@ import (
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
-// TestWatcher: a client is a watcher like any other.
-func TestWatcher(t *testing.T) {
+// The client passes the tests that every watchers.Watcher must pass.
+func TestClientIsWatcher(t *testing.T) {
 	watchertest.Test(t, func(t *testing.T) watchertest.Harness {
 		source := watchers.NewStore()
 		source.Update((*watchers.Tx).SetSynced)
-		s := newSite(t, source, ServerConfig{MinInterval: time.Microsecond})
+		s := newFixture(t, source, ServerConfig{MinInterval: time.Microsecond})
 		conn := s.dial()
 		conn.Connect()
 		change := func(fn func(*watchers.Tx, watchertest.Object)) func(...watchertest.Object) {
@@ -43,9 +43,9 @@ func TestWatcher(t *testing.T) {
 		return watchertest.Harness{
 			Watcher: newClient(t, ClientConfig{}, conn),
 			Apply: change(func(tx *watchers.Tx, o watchertest.Object) {
-				fact, err := kubeapi.Filter{}.Object(o)
+				object, err := kubeapi.Filter{}.Object(o)
 				require.NoError(t, err)
-				tx.Set(fact)
+				tx.Set(object)
 			}),
 			Delete: change(func(tx *watchers.Tx, o watchertest.Object) {
 				switch o.(type) {
@@ -64,17 +64,18 @@ func TestWatcher(t *testing.T) {
 	})
 }
 
-// A view is what a client asks for, and which facts that are.
-type view struct {
+// A selection is the configuration of a client with a predicate of the objects that it
+// selects.
+type selection struct {
 	cfg ClientConfig
 	has func(s watchers.Snapshot, namespace string, svc *watchers.Service) bool
 }
 
-func views() []view {
+func selections() []selection {
 	in := func(list ...string) func(string) bool {
 		return func(ns string) bool { return slices.Contains(list, ns) }
 	}
-	return []view{
+	return []selection{
 		{ClientConfig{AllProxies: true}, func(watchers.Snapshot, string, *watchers.Service) bool { return true }},
 		{ClientConfig{}, func(_ watchers.Snapshot, _ string, svc *watchers.Service) bool { return svc == nil || svc.IsFor("") }},
 		{ClientConfig{ProxyName: "other"}, func(_ watchers.Snapshot, _ string, svc *watchers.Service) bool {
@@ -89,21 +90,21 @@ func views() []view {
 	}
 }
 
-// of returns what a client with this view must hold, as text.
-func (v *view) of(s watchers.Snapshot) string {
+// of returns the selected objects as text.
+func (l *selection) of(s watchers.Snapshot) string {
 	return dump(s, func(f watchers.Object) bool {
 		switch f := f.(type) {
 		case *watchers.Service:
-			return v.has(s, f.Name.Namespace, f)
+			return l.has(s, f.Name.Namespace, f)
 		case *watchers.EndpointSlice:
-			return v.has(s, f.Namespace, s.Service(f.Service))
+			return l.has(s, f.Namespace, s.Service(f.Service))
 		}
 		return true
 	})
 }
 
-// history changes facts at random; slices also move from Service to Service.
-func history(r watchertest.Random) func(*watchers.Tx) {
+// randomChange returns a random change; slices also move between Services.
+func randomChange(r watchertest.Random) func(*watchers.Tx) {
 	step := r.Step()
 	return func(tx *watchers.Tx) {
 		step(tx)
@@ -115,10 +116,9 @@ func history(r watchertest.Random) func(*watchers.Tx) {
 	}
 }
 
-// TestClientsHoldWhatTheServerHolds: whatever happens to facts and servers, a client ends
-// up with the facts that it asks for, at a server and behind a relay, and so does one that
-// goes back and forth between both.
-func TestClientsHoldWhatTheServerHolds(t *testing.T) {
+// After random changes and restarts of servers, each client has exactly the objects that it
+// selects: at the root server, behind two relays, and with all of them as its servers.
+func TestClientsConvergeToSelectedObjects(t *testing.T) {
 	const steps = 200
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -126,35 +126,35 @@ func TestClientsHoldWhatTheServerHolds(t *testing.T) {
 			r.Namespaces = 2
 			source := watchers.NewStore()
 			source.Update(func(tx *watchers.Tx) {
-				history(r)(tx)
+				randomChange(r)(tx)
 				tx.SetSynced()
 			})
 			cfg := ServerConfig{MinInterval: time.Microsecond}
-			top := newSite(t, source, cfg)
-			middle := newSite(t, follow(t, ClientConfig{AllProxies: true}, top.dial()), cfg)
-			bottom := newSite(t, follow(t, ClientConfig{AllProxies: true}, middle.dial()), cfg)
-			sites := []*site{top, middle, bottom}
+			root := newFixture(t, source, cfg)
+			relay1 := newFixture(t, runClient(t, ClientConfig{AllProxies: true}, root.dial()), cfg)
+			relay2 := newFixture(t, runClient(t, ClientConfig{AllProxies: true}, relay1.dial()), cfg)
+			fixtures := []*fixture{root, relay1, relay2}
 
-			all := views()
-			type leaf struct {
-				view  *view
+			all := selections()
+			type testClient struct {
+				view  *selection
 				store *watchers.Store
 			}
-			var leaves []leaf
+			var clients []testClient
 			for i := range all {
-				for _, servers := range [][]grpc.ClientConnInterface{{top.dial()}, {bottom.dial()}, {bottom.dial(), top.dial(), middle.dial()}} {
-					leaves = append(leaves, leaf{&all[i], follow(t, all[i].cfg, servers...)})
+				for _, servers := range [][]grpc.ClientConnInterface{{root.dial()}, {relay2.dial()}, {relay2.dial(), root.dial(), relay1.dial()}} {
+					clients = append(clients, testClient{&all[i], runClient(t, all[i].cfg, servers...)})
 				}
 			}
 			check := func() {
-				for _, l := range leaves {
+				for _, l := range clients {
 					awaitText(t, l.store, l.view.of(source.Snapshot()))
 				}
 			}
 			for i := range steps {
-				source.Update(history(r))
+				source.Update(randomChange(r))
 				if i%60 == 30 {
-					sites[r.IntN(len(sites))].restart()
+					fixtures[r.IntN(len(fixtures))].restart()
 				}
 				if i%50 == 20 {
 					check()
@@ -165,25 +165,24 @@ func TestClientsHoldWhatTheServerHolds(t *testing.T) {
 	}
 }
 
-// TestRelayHasTheSameDigests: who comes back to another server, or to a relay, is told
-// the difference only, which is nothing.
-func TestRelayHasTheSameDigests(t *testing.T) {
-	source := cluster(200, 3)
-	top := newSite(t, source, ServerConfig{})
-	relay := follow(t, ClientConfig{AllProxies: true}, top.dial())
-	await(t, relay, "all facts", watchers.Snapshot.Synced)
-	middle := newSite(t, relay, ServerConfig{})
-	middle.caughtUp()
+// A client that moves from a server to a relay resumes, because both have the same digests.
+func TestClientResumesAtRelay(t *testing.T) {
+	source := newClusterStore(200, 3)
+	root := newFixture(t, source, ServerConfig{})
+	relayStore := runClient(t, ClientConfig{AllProxies: true}, root.dial())
+	await(t, relayStore, "all objects", watchers.Snapshot.Synced)
+	relay := newFixture(t, relayStore, ServerConfig{})
+	relay.caughtUp()
 
-	store, fromTop := watchers.NewStore(), newClient(t, ClientConfig{}, top.dial())
-	stop := start(t, fromTop, store)
-	await(t, store, "all facts", watchers.Snapshot.Synced)
+	store, fromRoot := watchers.NewStore(), newClient(t, ClientConfig{}, root.dial())
+	stop := start(t, fromRoot, store)
+	await(t, store, "all objects", watchers.Snapshot.Synced)
 	stop()
-	bytes := newCounter()
-	fromMiddle := newClient(t, ClientConfig{}, middle.dial(grpc.WithStatsHandler(bytes)))
-	fromMiddle.mirror = fromTop.mirror // as if it had gone from one to the other
+	bytes := newByteCounter()
+	fromRelay := newClient(t, ClientConfig{}, relay.dial(grpc.WithStatsHandler(bytes)))
+	fromRelay.state = fromRoot.state // as after moving from the root to the relay
 	revision := store.Snapshot().Revision()
-	start(t, fromMiddle, store)
+	start(t, fromRelay, store)
 	bytes.await(t, 2) // welcome and commit
 	require.Less(t, bytes.in.Load(), int64(50))
 	require.Less(t, bytes.out.Load(), int64(50))
@@ -192,14 +191,14 @@ func TestRelayHasTheSameDigests(t *testing.T) {
 	require.Equal(t, revision+1, snap.Revision())
 }
 
-// TestResumeSendsTheDifference counts what goes over the wire when a client comes back.
+// A client that resumes receives only differences.
 func TestResumeSendsTheDifference(t *testing.T) {
 	const services = 500
-	source := cluster(services, 10)
-	s := newSite(t, source, ServerConfig{})
-	bytes := newCounter()
-	store := follow(t, ClientConfig{}, s.dial(grpc.WithStatsHandler(bytes)))
-	await(t, store, "all facts", watchers.Snapshot.Synced)
+	source := newClusterStore(services, 10)
+	s := newFixture(t, source, ServerConfig{})
+	bytes := newByteCounter()
+	store := runClient(t, ClientConfig{}, s.dial(grpc.WithStatsHandler(bytes)))
+	await(t, store, "all objects", watchers.Snapshot.Synced)
 	whole := bytes.in.Load()
 	require.Greater(t, whole, int64(services*10*10))
 
@@ -208,7 +207,7 @@ func TestResumeSendsTheDifference(t *testing.T) {
 		in, out int64
 	}{
 		"nothing": {func(*watchers.Tx) {}, 50, 100},
-		"a little": {func(tx *watchers.Tx) {
+		"one change": {func(tx *watchers.Tx) {
 			tx.SetEndpointSlice(slice(7, 9))
 			tx.DeleteService(name(8))
 		}, 1000, 9*2*services + 200},
@@ -227,12 +226,12 @@ func TestResumeSendsTheDifference(t *testing.T) {
 	}
 }
 
-// TestOneTransaction: what is one state of the server is never half a state of a client.
-func TestOneTransaction(t *testing.T) {
+// Each state of the server becomes one transaction of the client.
+func TestUpdateIsOneTransaction(t *testing.T) {
 	source := watchers.NewStore()
 	source.Update(func(tx *watchers.Tx) { tx.SetService(service(0)) })
-	s := newSite(t, source, ServerConfig{})
-	store := follow(t, ClientConfig{}, s.dial())
+	s := newFixture(t, source, ServerConfig{})
+	store := runClient(t, ClientConfig{}, s.dial())
 	source.Update(func(tx *watchers.Tx) {
 		for i := range 1000 {
 			tx.SetService(service(i))
@@ -251,8 +250,8 @@ func TestOneTransaction(t *testing.T) {
 	require.Equal(t, dump(source.Snapshot(), nil), dump(snap, nil))
 }
 
-// cluster returns the complete facts of a cluster.
-func cluster(services, endpoints int) *watchers.Store {
+// newClusterStore returns a synced store with Services and their slices.
+func newClusterStore(services, endpoints int) *watchers.Store {
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) {
 		for i := range services {
@@ -291,17 +290,17 @@ func slice(i, endpoints int) *watchers.EndpointSlice {
 	return s
 }
 
-// TestServerThatIsNotReady: a client does not wait for a server that does not know
-// everything when another one does; and of one that is alone it hears nothing until then.
-func TestServerThatIsNotReady(t *testing.T) {
+// A client skips a server whose store is not synced if another server is ready. With no other
+// server, it receives nothing until the store is synced.
+func TestServerThatIsNotReadyIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unready := watchers.NewStore()
 		unready.Update(func(tx *watchers.Tx) { tx.SetService(service(0)) })
-		slow, quick := newSite(t, unready, ServerConfig{}), newSite(t, cluster(3, 1), ServerConfig{})
-		// Which one is first is left to chance.
-		several := follow(t, ClientConfig{}, slow.dial(), slow.dial(), slow.dial(), slow.dial(), quick.dial())
-		alone := follow(t, ClientConfig{}, slow.dial())
-		time.Sleep(10 * time.Minute) // of the bubble
+		slow, quick := newFixture(t, unready, ServerConfig{}), newFixture(t, newClusterStore(3, 1), ServerConfig{})
+		// The client starts with a random server.
+		several := runClient(t, ClientConfig{}, slow.dial(), slow.dial(), slow.dial(), slow.dial(), quick.dial())
+		alone := runClient(t, ClientConfig{}, slow.dial())
+		time.Sleep(10 * time.Minute) // fake time
 		require.Equal(t, dump(quick.store.Snapshot(), nil), dump(several.Snapshot(), nil))
 		require.Equal(t, 0, alone.Snapshot().Len())
 		unready.Update((*watchers.Tx).SetSynced)
@@ -311,28 +310,28 @@ func TestServerThatIsNotReady(t *testing.T) {
 	})
 }
 
-// TestContact: a client says whether it hears a server, and since when it does not. The
-// facts stay.
-func TestContact(t *testing.T) {
+// Status changes with the first Commit and with the end of a stream. The store keeps its
+// objects.
+func TestStatusFollowsStream(t *testing.T) {
 	store := watchers.NewStore()
-	site := newSite(t, store, ServerConfig{})
-	client := newClient(t, ClientConfig{}, site.dial())
-	made := client.Status()
-	require.False(t, made.Synced, "no server has said anything")
-	is := func(heard bool) Status {
+	f := newFixture(t, store, ServerConfig{})
+	client := newClient(t, ClientConfig{}, f.dial())
+	initial := client.Status()
+	require.False(t, initial.Synced, "no stream yet")
+	await := func(synced bool) Status {
 		t.Helper()
-		require.Eventually(t, func() bool { return client.Status().Synced == heard }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return client.Status().Synced == synced }, timeout, time.Millisecond)
 		return client.Status()
 	}
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "n"}); tx.SetSynced() })
-	facts := watchers.NewStore()
-	start(t, client, facts)
-	heard := is(true)
-	require.True(t, heard.Since.After(made.Since))
-	site.stop()
-	lost := is(false)
-	require.True(t, lost.Since.After(heard.Since))
-	require.NotNil(t, facts.Snapshot().Node("n"))
-	site.start()
-	require.True(t, is(true).Since.After(lost.Since))
+	received := watchers.NewStore()
+	start(t, client, received)
+	synced := await(true)
+	require.True(t, synced.Since.After(initial.Since))
+	f.stop()
+	lost := await(false)
+	require.True(t, lost.Since.After(synced.Since))
+	require.NotNil(t, received.Snapshot().Node("n"))
+	f.start()
+	require.True(t, await(true).Since.After(lost.Since))
 }

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// TestAnswers: what kpngctl prints, as text. KPNG_UPDATE=1 writes the answers anew.
-func TestAnswers(t *testing.T) {
+// The output of kpngctl equals testdata/answers.txtar. KPNG_UPDATE=1 rewrites the file.
+func TestOutputOfKpngctl(t *testing.T) {
 	_, address, conn := serve(t, "testdata/manifests")
 	start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
 	current(t, conn, 1)
@@ -35,14 +35,14 @@ func TestAnswers(t *testing.T) {
 		}
 		require.Equal(t, string(f.Data), got, f.Name)
 		again, _, _ := kpngctl(t, append([]string{"-server", address}, strings.Fields(f.Name)...)...)
-		require.Equal(t, got, stable(again), "the same answer is the same bytes")
+		require.Equal(t, got, stable(again), "the output is deterministic")
 	}
 	if os.Getenv("KPNG_UPDATE") != "" {
 		require.NoError(t, os.WriteFile(path, txtar.Format(archive), 0o644))
 	}
 }
 
-// stable leaves out what is never the same twice.
+// stable replaces times, addresses and versions in the output of kpngctl.
 func stable(s string) string {
 	for pattern, with := range map[string]string{
 		`\d{4}-\d\d-\d\dT[\d:.]+Z`:           "TIME",
@@ -56,8 +56,8 @@ func stable(s string) string {
 	return s
 }
 
-// TestAChangeReachesAll: those who watch, and the node.
-func TestAChangeReachesAll(t *testing.T) {
+// A change reaches kpngctl watch, in both formats, and the agent of the node.
+func TestChangeReachesAllWatchers(t *testing.T) {
 	dir := manifests(t)
 	server, address, conn := serve(t, dir, "-metrics", "127.0.0.1:0")
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", address)
@@ -103,8 +103,8 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// TestServersComeAndGo: a node keeps what it has, and is told only what is new.
-func TestServersComeAndGo(t *testing.T) {
+// A node keeps its state without a server, and receives only differences from the next one.
+func TestAgentResumesAfterServerRestart(t *testing.T) {
 	dir := manifests(t)
 	socket := "unix://" + filepath.Join(t.TempDir(), "kpng.sock")
 	server := func() *process {
@@ -116,7 +116,7 @@ func TestServersComeAndGo(t *testing.T) {
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", "unix:///nowhere,"+socket)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	first.terminate()
-	agent.stderr.wait(t, "Not heard from the server, will try again; Services stay as they are")
+	agent.stderr.wait(t, "Server unreachable, retrying; programmed Services are kept")
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
 	server()
 	agent.stdout.wait(t, `10\.244\.1\.4`)
@@ -126,15 +126,16 @@ func TestServersComeAndGo(t *testing.T) {
 	require.NotContains(t, text, "\n- ")
 }
 
-// TestNodeThatNobodyKnows: a misspelt name gets no answer that passes for an ordinary one.
-func TestNodeThatNobodyKnows(t *testing.T) {
+// kpngctl fails for the name of a missing Node, although it prints the state that such a node
+// would get.
+func TestUnknownNodeIsReported(t *testing.T) {
 	dir := manifests(t)
 	_, address, _ := serve(t, dir)
-	const says = `kpngctl: there is no Node "nodd-1" among the facts`
+	const message = `kpngctl: there is no Node "nodd-1" among the facts`
 	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
 		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
 		require.Equal(t, 1, code, line)
-		require.Contains(t, stderr, says, line)
+		require.Contains(t, stderr, message, line)
 		require.Contains(t, out, "10.96.0.10:80", line)
 		if strings.Contains(line, "json") {
 			require.Contains(t, out, `"nodeUnknown": true`, line)
@@ -142,19 +143,19 @@ func TestNodeThatNobodyKnows(t *testing.T) {
 	}
 	_, stderr, code := kpngctl(t, "state", "nodd-1", "shop/wab", "-server", address)
 	require.Equal(t, 1, code)
-	require.Contains(t, stderr, says)
+	require.Contains(t, stderr, message)
 	require.Contains(t, stderr, "is there such a Service?")
 
 	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
-	watch.stderr.wait(t, says)
-	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] leaving\n`)
+	watch.stderr.wait(t, message)
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: nodd-1\n")
 	watch.stdout.wait(t, `(?m)^# node nodd-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
-	require.Equal(t, 1, strings.Count(watch.stderr.text(), says))
+	require.Equal(t, 1, strings.Count(watch.stderr.text(), message))
 }
 
-// TestANodeLeaves: its agent is told, for those who ask whether to send it traffic.
-func TestANodeLeaves(t *testing.T) {
+// The agent of a node that is marked for deletion, or whose Node is missing, reports it.
+func TestAgentReportsNodeDeletion(t *testing.T) {
 	dir := manifests(t)
 	server, address, _ := serve(t, dir, "-metrics", "127.0.0.1:0")
 	metrics := func() string { return get(t, "http://"+server.address("Serving HTTP")+"/metrics") }
@@ -163,8 +164,8 @@ func TestANodeLeaves(t *testing.T) {
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 0")
 	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]
   podCIDRs: [10.244.1.0/24`)
-	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] leaving\n`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: node-9\n")
-	agent.stdout.wait(t, `(?m)^# node node-1 \[\] leaving\n`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[\] deleting\n`)
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 1")
 }

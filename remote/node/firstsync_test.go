@@ -22,10 +22,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// BenchmarkFirstSync is one real node that holds nothing, over loopback, until its sink has
-// all 10,000 Services of 10 endpoints; and then one endpoint that changes. With gzip, the
-// node asks for compression, and the server answers in kind: each stream is compressed by
-// itself.
+// BenchmarkFirstSync measures a real client over loopback: the time until its sink has all
+// 10,000 Services with 10 endpoints each, and then the time of one endpoint change. With
+// gzip, each stream is compressed separately.
 func BenchmarkFirstSync(b *testing.B) {
 	for _, compressor := range []string{encoding.Identity, gzip.Name} {
 		b.Run(compressor, func(b *testing.B) {
@@ -50,12 +49,12 @@ func BenchmarkFirstSync(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n++
-				took, bytes, after := begin(b, listener.Addr().String(), compressor, func() {
+				sync, bytes, after := syncAndChange(b, listener.Addr().String(), compressor, func() {
 					slice := scaleSlice(n%services, endpoints, nodes, 1+n/services)
 					store.Update(func(tx *watchers.Tx) { tx.SetEndpointSlice(slice) })
 				})
-				first, firstBytes, used = first+took.took, firstBytes+bytes, used+took.cpu
-				change, changeBytes = change+after.took, changeBytes+after.bytes
+				first, firstBytes, used = first+sync.duration, firstBytes+bytes, used+sync.cpu
+				change, changeBytes = change+after.duration, changeBytes+after.bytes
 			}
 			b.ReportMetric(float64(first.Microseconds())/float64(n)/1000, "ms-first")
 			b.ReportMetric(float64(used.Microseconds())/float64(n)/1000, "cpu-ms-first")
@@ -67,14 +66,14 @@ func BenchmarkFirstSync(b *testing.B) {
 	}
 }
 
-// A stretch is what something took.
-type stretch struct {
-	took, cpu time.Duration
-	bytes     int64
+// A cost is what a sync took.
+type cost struct {
+	duration, cpu time.Duration
+	bytes         int64
 }
 
-// begin is a node that begins, and then follows one change.
-func begin(b *testing.B, target, compressor string, alter func()) (first stretch, bytes int64, change stretch) {
+// syncAndChange runs a client until its first Sync, calls alter, and waits for the next Sync.
+func syncAndChange(b *testing.B, target, compressor string, alter func()) (first cost, bytes int64, change cost) {
 	var down, up atomic.Int64
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -86,7 +85,7 @@ func begin(b *testing.B, target, compressor string, alter func()) (first stretch
 	if compressor != encoding.Identity {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(compressor)))
 	}
-	at, used := time.Now(), cpu()
+	start, startCPU := time.Now(), cpu()
 	conn, err := grpc.NewClient("passthrough:///"+target, options...)
 	require.NoError(b, err)
 	defer conn.Close()
@@ -106,10 +105,10 @@ func begin(b *testing.B, target, compressor string, alter func()) (first stretch
 	})
 	defer func() { cancel(); running.Wait() }()
 	<-synced
-	first = stretch{took: time.Since(at), cpu: cpu() - used}
+	first = cost{duration: time.Since(start), cpu: cpu() - startCPU}
 	bytes = down.Load()
-	at = time.Now()
+	start = time.Now()
 	alter()
 	<-synced
-	return first, bytes, stretch{took: time.Since(at), bytes: down.Load() - bytes}
+	return first, bytes, cost{duration: time.Since(start), bytes: down.Load() - bytes}
 }

@@ -25,10 +25,10 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
-// patience is how long anything may take.
-const patience = time.Minute
+// timeout bounds each wait of a test.
+const timeout = time.Minute
 
-// bin is where the commands are.
+// bin is the folder of the built commands.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(build(m)) }
@@ -50,15 +50,15 @@ func build(m *testing.M) int {
 	return m.Run()
 }
 
-// A process is a command that runs.
+// A process is a running command.
 type process struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	stdout, stderr *output
-	done           chan error
+	done           chan error // nil after the test has received its result
 }
 
-// start runs a command of this module, or any other, until the test ends.
+// start runs a command of this module, or the program at a path, until the test ends.
 func start(t *testing.T, name string, args ...string) *process {
 	if !strings.Contains(name, "/") {
 		name = filepath.Join(bin, name)
@@ -82,13 +82,13 @@ func start(t *testing.T, name string, args ...string) *process {
 			<-p.done
 		}
 		if t.Failed() {
-			t.Logf("%s said:\n%s%s", filepath.Base(name), p.stdout.text(), p.stderr.text())
+			t.Logf("output of %s:\n%s%s", filepath.Base(name), p.stdout.text(), p.stderr.text())
 		}
 	})
 	return p
 }
 
-// stop tells the process to stop; it must end well, and soon.
+// stop sends a signal, after which the process must exit with code 0.
 func (p *process) stop(signal os.Signal) {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(signal))
@@ -96,20 +96,20 @@ func (p *process) stop(signal os.Signal) {
 	case err := <-p.done:
 		p.done = nil
 		require.NoError(p.t, err, p.stderr.text())
-	case <-time.After(patience):
-		p.t.Fatal("does not stop:", p.cmd, p.stderr.text())
+	case <-time.After(timeout):
+		p.t.Fatal("timeout: process does not stop:", p.cmd, p.stderr.text())
 	}
 }
 
 func (p *process) terminate() { p.t.Helper(); p.stop(syscall.SIGTERM) }
 
-// address is where the process says that it serves.
-func (p *process) address(what string) string {
+// address returns the listening address from the log message of a process.
+func (p *process) address(message string) string {
 	p.t.Helper()
-	return p.stderr.wait(p.t, `msg="?`+what+`"? address=(\S+)`)[1]
+	return p.stderr.wait(p.t, `msg="?`+message+`"? address=(\S+)`)[1]
 }
 
-// An output is what a process has printed.
+// An output holds what a process has printed so far.
 type output struct {
 	mu      sync.Mutex
 	b       strings.Builder
@@ -132,35 +132,35 @@ func (o *output) follow(r io.Reader) {
 	}
 }
 
-func (o *output) look() (string, <-chan struct{}) {
+func (o *output) current() (string, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String(), o.changed
 }
 
-func (o *output) text() string { s, _ := o.look(); return s }
+func (o *output) text() string { s, _ := o.current(); return s }
 
-// wait returns when the output has a match.
+// wait waits until the output matches a pattern, and returns the submatches.
 func (o *output) wait(t *testing.T, pattern string) []string {
 	t.Helper()
-	late := time.After(patience)
+	expired := time.After(timeout)
 	for re := regexp.MustCompile(pattern); ; {
-		text, changed := o.look()
+		text, changed := o.current()
 		if m := re.FindStringSubmatch(text); m != nil {
 			return m
 		}
 		select {
 		case <-changed:
-		case <-late:
-			t.Fatalf("%s does not come in:\n%s", pattern, text)
+		case <-expired:
+			t.Fatalf("timeout: no match for %s in:\n%s", pattern, text)
 		}
 	}
 }
 
-// kpngctl runs it to its end.
+// kpngctl runs kpngctl until it exits.
 func kpngctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kpngctl"), args...)
@@ -178,10 +178,10 @@ func dial(t *testing.T, address string) *grpc.ClientConn {
 	return conn
 }
 
-// ready returns when the server is.
+// ready waits until a server reports that it is serving.
 func ready(t *testing.T, conn *grpc.ClientConn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	watch, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
 	require.NoError(t, err)
@@ -194,10 +194,10 @@ func ready(t *testing.T, conn *grpc.ClientConn) {
 	}
 }
 
-// current returns when so many nodes have applied the newest state of a server.
+// current waits until a number of nodes have applied the newest revision of a server.
 func current(t *testing.T, conn *grpc.ClientConn, nodes int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	for {
 		lag, err := kpng.NewInspectServiceClient(conn).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
@@ -208,14 +208,14 @@ func current(t *testing.T, conn *grpc.ClientConn, nodes int) {
 	}
 }
 
-// manifests returns a copy of the manifests, which a test may change.
+// manifests returns a folder with a copy of the manifests.
 func manifests(t *testing.T) string {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata/manifests")))
 	return dir
 }
 
-// edit replaces text in a manifest, at once.
+// edit replaces text in the manifest, atomically.
 func edit(t *testing.T, dir, old, new string) {
 	path := filepath.Join(dir, "cluster.yaml")
 	data, err := os.ReadFile(path)
@@ -226,7 +226,7 @@ func edit(t *testing.T, dir, old, new string) {
 	require.NoError(t, os.Rename(temporary, path))
 }
 
-// serve starts a server of the manifests in dir, and returns it when it is ready.
+// serve starts a server for the manifests in dir and waits until it is ready.
 func serve(t *testing.T, dir string, args ...string) (*process, string, *grpc.ClientConn) {
 	t.Helper()
 	p := start(t, "state-server", append([]string{"-manifests", dir, "-node-cidr", "-listen", "127.0.0.1:0"}, args...)...)

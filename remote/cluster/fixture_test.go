@@ -28,12 +28,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything may take.
-const patience = 30 * time.Second
+// timeout bounds each wait of a test.
+const timeout = 30 * time.Second
 
-// A site is a place where servers run, one after the other, and clients find the
-// present one.
-type site struct {
+// A fixture runs a server that can be restarted; its connections lead to the current server.
+type fixture struct {
 	t     testing.TB
 	store *watchers.Store
 	cfg   ServerConfig
@@ -44,17 +43,17 @@ type site struct {
 	stop     func()
 }
 
-func newSite(t testing.TB, store *watchers.Store, cfg ServerConfig) *site {
-	s := &site{t: t, store: store, cfg: cfg}
-	s.start()
-	t.Cleanup(func() { s.stop() })
-	return s
+func newFixture(t testing.TB, store *watchers.Store, cfg ServerConfig) *fixture {
+	f := &fixture{t: t, store: store, cfg: cfg}
+	f.start()
+	t.Cleanup(func() { f.stop() })
+	return f
 }
 
-// start runs a new server, which knows nothing of earlier ones.
-func (s *site) start() {
-	server, err := NewServer(s.store, s.cfg)
-	require.NoError(s.t, err)
+// start runs a new server without the state of earlier ones.
+func (f *fixture) start() {
+	server, err := NewServer(f.store, f.cfg)
+	require.NoError(f.t, err)
 	g := grpc.NewServer(ServerOption())
 	server.Register(g)
 	listener := bufconn.Listen(1 << 20)
@@ -62,10 +61,10 @@ func (s *site) start() {
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Serve(listener) })
 	running.Go(func() { _ = server.Run(ctx) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listener, s.server = listener, server
-	s.stop = func() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listener, f.server = listener, server
+	f.stop = func() {
 		g.Stop()
 		cancel()
 		running.Wait()
@@ -73,17 +72,17 @@ func (s *site) start() {
 	}
 }
 
-// restart kills the server, and starts another.
-func (s *site) restart() {
-	s.stop()
-	s.start()
+// restart replaces the server without a graceful stop.
+func (f *fixture) restart() {
+	f.stop()
+	f.start()
 }
 
-func (s *site) dial(options ...grpc.DialOption) *grpc.ClientConn {
-	return dial(s.t, func(ctx context.Context, _ string) (net.Conn, error) {
-		s.mu.Lock()
-		l := s.listener
-		s.mu.Unlock()
+func (f *fixture) dial(options ...grpc.DialOption) *grpc.ClientConn {
+	return dial(f.t, func(ctx context.Context, _ string) (net.Conn, error) {
+		f.mu.Lock()
+		l := f.listener
+		f.mu.Unlock()
 		return l.DialContext(ctx)
 	}, options...)
 }
@@ -98,25 +97,25 @@ func dial(t testing.TB, dialer func(context.Context, string) (net.Conn, error), 
 	return conn
 }
 
-// caughtUp returns when clients that begin now are told what is in the store.
-func (s *site) caughtUp() {
-	s.t.Helper()
-	late := time.After(patience)
-	for want := s.store.Snapshot().Revision(); ; {
-		st := s.server.hub.State()
+// caughtUp waits until the server has published the current state of the store.
+func (f *fixture) caughtUp() {
+	f.t.Helper()
+	expired := time.After(timeout)
+	for want := f.store.Snapshot().Revision(); ; {
+		st := f.server.hub.State()
 		if st.Extra >= want {
 			return
 		}
 		select {
 		case <-st.Newer():
-		case <-late:
-			require.FailNow(s.t, "the server does not follow its store")
+		case <-expired:
+			require.FailNow(f.t, "timeout: the server does not follow its store")
 		}
 	}
 }
 
-// follow runs a client into a store of its own until the test is over.
-func follow(t testing.TB, cfg ClientConfig, servers ...grpc.ClientConnInterface) *watchers.Store {
+// runClient runs a client with a new store until the end of the test, and returns the store.
+func runClient(t testing.TB, cfg ClientConfig, servers ...grpc.ClientConnInterface) *watchers.Store {
 	store := watchers.NewStore()
 	start(t, newClient(t, cfg, servers...), store)
 	return store
@@ -129,7 +128,7 @@ func newClient(t testing.TB, cfg ClientConfig, servers ...grpc.ClientConnInterfa
 	return c
 }
 
-// start runs a client; the result ends it.
+// start runs a client until stop is called or the test ends.
 func start(t testing.TB, c *Client, store *watchers.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -142,10 +141,10 @@ func start(t testing.TB, c *Client, store *watchers.Store) (stop func()) {
 	return stop
 }
 
-// await waits until a store fulfils a condition.
+// await waits until a store meets a condition.
 func await(t testing.TB, store *watchers.Store, what string, ok func(watchers.Snapshot) bool) watchers.Snapshot {
 	t.Helper()
-	late := time.After(patience)
+	expired := time.After(timeout)
 	for {
 		snap := store.Snapshot()
 		if ok(snap) {
@@ -153,16 +152,16 @@ func await(t testing.TB, store *watchers.Store, what string, ok func(watchers.Sn
 		}
 		select {
 		case <-snap.Newer():
-		case <-late:
-			require.FailNow(t, "nothing came", "waiting for %s; there is:\n%s", what, dump(snap, nil))
+		case <-expired:
+			require.FailNow(t, "timeout", "waiting for %s; the store has:\n%s", what, dump(snap, nil))
 		}
 	}
 }
 
-// awaitText waits until a store holds exactly what is wanted.
+// awaitText waits until the dump of a store equals want.
 func awaitText(t testing.TB, store *watchers.Store, want string) {
 	t.Helper()
-	late := time.After(patience)
+	expired := time.After(timeout)
 	for {
 		snap := store.Snapshot()
 		if snap.Synced() && dump(snap, nil) == want {
@@ -170,62 +169,62 @@ func awaitText(t testing.TB, store *watchers.Store, want string) {
 		}
 		select {
 		case <-snap.Newer():
-		case <-late:
+		case <-expired:
 			require.Equal(t, want, dump(snap, nil))
-			require.FailNow(t, "late")
+			require.FailNow(t, "timeout")
 		}
 	}
 }
 
-// dump writes facts as text, those that are wanted. It knows nothing of the protocol.
-func dump(s watchers.Snapshot, wanted func(watchers.Object) bool) string {
+// dump returns objects as text, independently of the protocol. include may be nil.
+func dump(s watchers.Snapshot, include func(watchers.Object) bool) string {
 	var b strings.Builder
-	for k, fact := range s.All() {
-		if k.Kind == watchers.KindSynced || wanted != nil && !wanted(fact) {
+	for k, object := range s.All() {
+		if k.Kind == watchers.KindSynced || include != nil && !include(object) {
 			continue
 		}
-		if slice, ok := fact.(*watchers.EndpointSlice); ok {
+		if slice, ok := object.(*watchers.EndpointSlice); ok {
 			c := *slice
-			c.TriggerTime = time.Time{} // no content
-			fact = &c
+			c.TriggerTime = time.Time{} // not covered by digests
+			object = &c
 		}
-		text, err := json.Marshal(fact)
+		text, err := json.Marshal(object)
 		fmt.Fprintf(&b, "%v %s %v\n", k, text, err)
 	}
 	return b.String()
 }
 
-// A counter counts the bytes that a client sends and receives.
-type counter struct {
+// A byteCounter is a stats.Handler that counts the bytes that a client sends and receives.
+type byteCounter struct {
 	in, out, messages atomic.Int64
 	more              chan struct{}
 }
 
-func newCounter() *counter { return &counter{more: make(chan struct{}, 1)} }
+func newByteCounter() *byteCounter { return &byteCounter{more: make(chan struct{}, 1)} }
 
-func (c *counter) reset() {
+func (c *byteCounter) reset() {
 	c.in.Store(0)
 	c.out.Store(0)
 	c.messages.Store(0)
 }
 
-// await waits until so many messages have come.
-func (c *counter) await(t testing.TB, messages int64) {
+// await waits until a number of messages has been received.
+func (c *byteCounter) await(t testing.TB, messages int64) {
 	t.Helper()
-	late := time.After(patience)
+	expired := time.After(timeout)
 	for c.messages.Load() < messages {
 		select {
 		case <-c.more:
-		case <-late:
+		case <-expired:
 			require.GreaterOrEqual(t, c.messages.Load(), messages)
 		}
 	}
 }
 
-func (c *counter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (c *counter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (c *counter) HandleConn(context.Context, stats.ConnStats)                       {}
-func (c *counter) HandleRPC(_ context.Context, s stats.RPCStats) {
+func (c *byteCounter) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (c *byteCounter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (c *byteCounter) HandleConn(context.Context, stats.ConnStats)                       {}
+func (c *byteCounter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	switch s := s.(type) {
 	case *stats.InPayload:
 		c.in.Add(int64(s.WireLength))
@@ -239,21 +238,21 @@ func (c *counter) HandleRPC(_ context.Context, s stats.RPCStats) {
 	}
 }
 
-// A logbook keeps what is logged.
-type logbook struct {
+// A logBuffer is a log output that a test can wait for.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 	more chan struct{}
 }
 
-func newLogbook() *logbook { return &logbook{more: make(chan struct{}, 1)} }
+func newLogBuffer() *logBuffer { return &logBuffer{more: make(chan struct{}, 1)} }
 
-func (l *logbook) logger() *slog.Logger {
+func (l *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // Write implements io.Writer.
-func (l *logbook) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -263,10 +262,10 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// await waits until something was logged.
-func (l *logbook) await(t testing.TB, want string) {
+// await waits until the log contains want.
+func (l *logBuffer) await(t testing.TB, want string) {
 	t.Helper()
-	late := time.After(patience)
+	expired := time.After(timeout)
 	for {
 		l.mu.Lock()
 		text := l.text.String()
@@ -276,9 +275,9 @@ func (l *logbook) await(t testing.TB, want string) {
 		}
 		select {
 		case <-l.more:
-		case <-late:
+		case <-expired:
 			require.Contains(t, text, want)
-			require.FailNow(t, "late")
+			require.FailNow(t, "timeout")
 		}
 	}
 }

@@ -1,0 +1,96 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/watchers"
+)
+
+// No field of an object is lost between server and client. The test fails if a new field is
+// missing in fullObjects.
+func TestEncodingKeepsEveryField(t *testing.T) {
+	for _, object := range fullObjects() {
+		v := reflect.ValueOf(object).Elem()
+		requireFull(t, v.Type().Name(), v)
+		got := roundTrip(t, object)
+		require.Equal(t, text(object), text(got))
+		if slice, ok := object.(*watchers.EndpointSlice); ok {
+			require.True(t, slice.TriggerTime.Equal(got.(*watchers.EndpointSlice).TriggerTime))
+		}
+	}
+}
+
+// requireFull checks that no field of v is zero.
+func requireFull(t *testing.T, path string, v reflect.Value) {
+	require.False(t, v.IsZero(), "%s is not set by fullObjects", path)
+	if _, ok := v.Interface().(fmt.Stringer); ok {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			requireFull(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+	case reflect.Slice:
+		requireFull(t, path+"[0]", v.Index(0))
+	case reflect.Pointer:
+		requireFull(t, path, v.Elem())
+	}
+}
+
+// roundTrip encodes and decodes an object.
+func roundTrip(t *testing.T, object watchers.Object) watchers.Object {
+	key := keyOfObject(object)
+	e := encode(key, object)
+	require.NotNil(t, e)
+	var m kpng.WatchClusterResponse
+	require.NoError(t, proto.Unmarshal(e.Whole, &m))
+	require.Len(t, m.GetObjects(), 1)
+	require.Equal(t, e.Digest, m.GetObjects()[0].GetDigest())
+	gotKey, got, err := decode(m.GetObjects()[0])
+	require.NoError(t, err)
+	require.Equal(t, key, gotKey)
+
+	m.Reset()
+	require.NoError(t, proto.Unmarshal(e.Gone, &m))
+	removedKey, removed, err := decode(m.GetObjects()[0])
+	require.NoError(t, err)
+	require.Equal(t, key, removedKey)
+	require.Nil(t, removed)
+	return got
+}
+
+func keyOfObject(object watchers.Object) (key objectKey) {
+	watchers.NewStore().Update(func(tx *watchers.Tx) { key, _ = objectKeyOf(tx.Set(object)) })
+	return key
+}
+
+func text(object watchers.Object) string {
+	store := watchers.NewStore()
+	store.Update(func(tx *watchers.Tx) { tx.Set(object) })
+	return dump(store.Snapshot(), nil)
+}
+
+func TestDigestIgnoresTriggerTime(t *testing.T) {
+	a, b, c := slice(1, 2), slice(1, 2), slice(1, 1)
+	a.TriggerTime = time.Unix(1, 0)
+	b.TriggerTime = time.Unix(2, 0)
+	key := keyOfObject(a)
+	require.Equal(t, encode(key, a).Digest, encode(key, b).Digest)
+	require.NotEqual(t, encode(key, a).Whole, encode(key, b).Whole)
+	require.NotEqual(t, encode(key, a).Digest, encode(key, c).Digest)
+	require.NotEqual(t, encode(key, a).Digest, encode(objectKey{sliceKind, "default", "other"}, a).Digest, "the digest covers the key")
+	empty := &watchers.Node{Name: "x"}
+	require.NotEqual(t, encode(objectKey{nodeKind, "", "x"}, empty).Digest,
+		encode(objectKey{cidrKind, "", "x"}, &watchers.ServiceCIDR{Name: "x"}).Digest, "the digest covers the kind")
+}
