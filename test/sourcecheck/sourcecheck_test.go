@@ -148,7 +148,7 @@ func withoutExceptions(run func([]file, io.Writer) ([]finding, error)) func([]fi
 func TestSplitName(t *testing.T) {
 	for name, want := range map[string]string{
 		"a": "a", "mixedCaps": "mixed caps", "HTTPServer": "http server", "snake_case": "snake case",
-		"TestDP62": "test dp62", "world_linux_test": "world linux test",
+		"TestABC12": "test abc12", "world_linux_test": "world linux test",
 	} {
 		require.Equal(t, want, splitName(name))
 	}
