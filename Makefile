@@ -1,51 +1,91 @@
 # Copyright 2026 The Kubernetes Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Everything that people and CI do here, by name. `make help` lists it.
+# The commands of this repository. `make help` lists them; .ci/run and the workflows in
+# .github/ call the same targets.
 GO ?= go
 export CGO_ENABLED ?= 0
+# Flags for `go test`, such as TESTFLAGS='-run TestName -v'.
 TESTFLAGS ?=
+# As root, tests that need network namespaces must not be skipped.
+REQUIRE_NETNS = KPNG_REQUIRE_NETNS=$(shell test "$$(id -u)" = 0 && echo 1)
+SOURCECHECK = cd test && $(GO) run ./sourcecheck -root ..
 
-.PHONY: help demo test bench lint proto generate e2e scale cross tools
+.PHONY: help demo test test-unit bench lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale cross tools
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-demo: ## serve real connections in a namespace of its own; needs only Go
+demo: ## real connections through a ClusterIP and a NodePort, in a network namespace; needs only Go
 	$(GO) run ./examples/quickstart
 
-test: tools ## all tests of the module, with the race detector; as root also real packets
-	CGO_ENABLED=1 KPNG_REQUIRE_NETNS=$(shell test "$$(id -u)" = 0 && echo 1) $(GO) test -race -p 1 -timeout 20m $(TESTFLAGS) ./...
+# Packages in backends/ program the kernel and measure time, so they run one after the
+# other; most of them wait rather than compute, so their parallel tests may be more than
+# the processors. `make lint` runs vet.
+test: ## all tests, with the race detector; as root also with real packets; on Debian installs what is missing
+	@./test/tools.sh test
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v /backends/)
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -parallel 6 $(TESTFLAGS) ./backends/...
 
-bench: tools ## benchmarks; as root also those against the real kernel
+test-unit: ## tests that need only Go: no root, no C compiler, no other program; on any system
+	@echo "Tests that need network namespaces or other programs are skipped; make test runs them."
+	$(GO) test -short $(TESTFLAGS) ./...
+	cd test && $(GO) test $(TESTFLAGS) ./sourcecheck
+
+bench: ## benchmarks; as root also those that use the kernel
+	@./test/tools.sh test
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 
-lint: ## formatting, vet, and a tidy go.mod
+lint: ## formatting, vet, golangci-lint and tidy go.mod files, of both modules; shell scripts if shellcheck is there
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
+	cd test && $(GO) vet ./...
 	$(GO) mod tidy -diff
-	cd test && $(GO) vet ./... && $(GO) mod tidy -diff
+	cd test && $(GO) mod tidy -diff
+	@./test/lint.sh shell
+	@./test/lint.sh run
 
-proto: ## the protocol in api/: lint, compatibility, and whether the Go code is of it
-	@./test/tools.sh
+fmt: ## format the code and correct what golangci-lint can correct
+	@./test/lint.sh fmt
+	@./test/lint.sh run --fix
+
+check: ## licence headers, sizes of files and functions, and words
+	$(SOURCECHECK)
+
+check-headers: ## only the licence headers of check
+	$(SOURCECHECK) headers
+
+check-sizes: ## only the sizes of check
+	$(SOURCECHECK) sizes
+
+check-words: ## only the words of check
+	$(SOURCECHECK) words
+
+apidiff: ## changes of the exported Go API since the last release
+	@./test/apidiff.sh
+
+proto: ## the protocol in api/: lint, compatibility, and whether the generated code is up to date
+	@./test/tools.sh proto
 	@./test/proto/proto.sh check
 
-generate: ## compile the protocol in api/
-	@./test/tools.sh
+generate: ## generate Go code from the protocol in api/
+	@./test/tools.sh proto
 	@./test/proto/proto.sh generate
 
-cross: ## the module builds for other systems, and with newer Kubernetes libraries
+cross: ## the module builds for other systems, and passes with newer Kubernetes libraries
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 $(GO) build ./...
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
 	./test/newer.sh
 
-# These build programs themselves, of which Go's cache of test results knows nothing.
-e2e: tools ## a real API server, examples/kube-proxy and real packets; root only; the first build takes minutes
+# -count=1: these tests build programs, which the cache of test results does not see.
+e2e: ## a real API server, examples/kube-proxy and real packets; root only; the first build takes minutes
+	@./test/tools.sh e2e
 	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) ./...
 
-scale: tools ## 10,000 Services x 10 endpoints through a real API server, beside the real kube-proxy
+scale: ## 10,000 Services x 10 endpoints through a real API server, and the same with the real kube-proxy
+	@./test/tools.sh e2e
 	cd test && KPNG_REQUIRE_NETNS=1 KPNG_SCALE=10000x10 $(GO) test -count=1 -timeout 60m -v -run Scale $(TESTFLAGS) ./...
 
-tools: ## install what the tests need, on Debian as root; elsewhere say what is missing
+tools: ## install all that the targets need; on Debian as root, elsewhere print what is missing
 	@./test/tools.sh

@@ -1,29 +1,48 @@
 #!/bin/sh
 # Copyright 2026 The Kubernetes Authors.
 # SPDX-License-Identifier: Apache-2.0
-# Installs what the tests need beside Go: make, certificates to fetch modules with, a C
-# compiler for the race detector, Node.js for the client in another language and for the
-# protocol's tools, the stock tools that tests look at the kernel with, and iptables,
-# without which the real kube-proxy has but one mode.
+# Installs the Debian packages that targets of the Makefile need in addition to Go. It
+# first prints their names. Without apt-get or without root it only prints them.
+# usage: tools.sh [test | proto | e2e]   without an argument: all
 set -eu
 missing=""
+# need COMMAND PACKAGE
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 PATH="$PATH:/usr/sbin:/sbin"
+
 need make make
-[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
-need gcc gcc
-[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
-need nft nftables
-need ip iproute2
-need conntrack conntrack
-need iptables iptables
-need node nodejs
-need npm npm
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates" # to download modules
+case "${1:-all}" in
+test | all)
+	need gcc gcc # the race detector
+	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+	;;
+esac
+case "${1:-all}" in
+test | e2e | all)
+	need nft nftables # tests read the rules with the system's own tools
+	need ip iproute2
+	;;
+esac
+case "${1:-all}" in
+e2e | all)
+	need conntrack conntrack
+	need iptables iptables # for the iptables mode of the real kube-proxy
+	;;
+esac
+case "${1:-all}" in
+proto | e2e | all)
+	need node nodejs # examples/node-client-js, and buf, which npm installs
+	need npm npm
+	;;
+esac
+
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-	echo "tests need these packages:$missing" >&2
-	exit 0 # tests that cannot run say so themselves
+	echo "Missing, and not installed without root and apt-get:$missing. Tests that need them fail or are skipped." >&2
+	exit 0
 fi
+echo "Installing with apt-get:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086
