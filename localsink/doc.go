@@ -12,7 +12,7 @@
 //
 //   - sink.go: [Sink], and the optional interfaces [FeatureReporter], [FailureReporter] and
 //     [ResyncRequester]
-//   - update.go: [Update] and [State]
+//   - update.go: [Update] and [Snapshot]
 //   - service.go: [Service] and its [Port], [Frontend], [Route] and [Pool]
 //   - node.go: [Node]
 //   - features.go: [Features] that a backend may not support

@@ -54,7 +54,7 @@ func encode(key objectKey, object watchers.Object) *fanout.Encoding {
 	change = protowire.AppendTag(change, field, protowire.BytesType)
 	change = protowire.AppendVarint(change, uint64(len(content)+len(trigger)))
 	change = append(append(change, content...), trigger...)
-	return &fanout.Encoding{Digest: digest, Whole: objectField(change), Gone: objectField(keyPart)}
+	return &fanout.Encoding{Digest: digest, Full: objectField(change), Removal: objectField(keyPart)}
 }
 
 // objectField wraps an encoded ObjectChange in a field of WatchClusterResponse.

@@ -54,7 +54,7 @@ func roundTrip(t *testing.T, object watchers.Object) watchers.Object {
 	e := encode(key, object)
 	require.NotNil(t, e)
 	var m kpng.WatchClusterResponse
-	require.NoError(t, proto.Unmarshal(e.Whole, &m))
+	require.NoError(t, proto.Unmarshal(e.Full, &m))
 	require.Len(t, m.GetObjects(), 1)
 	require.Equal(t, e.Digest, m.GetObjects()[0].GetDigest())
 	gotKey, got, err := decode(m.GetObjects()[0])
@@ -62,7 +62,7 @@ func roundTrip(t *testing.T, object watchers.Object) watchers.Object {
 	require.Equal(t, key, gotKey)
 
 	m.Reset()
-	require.NoError(t, proto.Unmarshal(e.Gone, &m))
+	require.NoError(t, proto.Unmarshal(e.Removal, &m))
 	removedKey, removed, err := decode(m.GetObjects()[0])
 	require.NoError(t, err)
 	require.Equal(t, key, removedKey)
@@ -87,7 +87,7 @@ func TestDigestIgnoresTriggerTime(t *testing.T) {
 	b.TriggerTime = time.Unix(2, 0)
 	key := keyOfObject(a)
 	require.Equal(t, encode(key, a).Digest, encode(key, b).Digest)
-	require.NotEqual(t, encode(key, a).Whole, encode(key, b).Whole)
+	require.NotEqual(t, encode(key, a).Full, encode(key, b).Full)
 	require.NotEqual(t, encode(key, a).Digest, encode(key, c).Digest)
 	require.NotEqual(t, encode(key, a).Digest, encode(objectKey{sliceKind, "default", "other"}, a).Digest, "the digest covers the key")
 	empty := &watchers.Node{Name: "x"}

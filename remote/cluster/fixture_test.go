@@ -102,7 +102,7 @@ func (f *fixture) caughtUp() {
 	f.t.Helper()
 	expired := time.After(timeout)
 	for want := f.store.Snapshot().Revision(); ; {
-		st := f.server.hub.State()
+		st := f.server.hub.Snapshot()
 		if st.Extra >= want {
 			return
 		}

@@ -78,7 +78,7 @@ func FuzzRoundTrip(f *testing.F) {
 // or an error that names the object.
 func FuzzDecode(f *testing.F) {
 	for _, object := range fullObjects() {
-		f.Add(encode(keyOfObject(object), object).Whole)
+		f.Add(encode(keyOfObject(object), object).Full)
 	}
 	for _, c := range badChanges() {
 		data, err := proto.Marshal(update(1, c))

@@ -79,11 +79,11 @@ type encodedObject struct {
 	encoding *fanout.Encoding
 }
 
-// Sequence implements fanout.Item.
-func (i *objectItem) Sequence() uint64 { return i.sequence }
+// Version implements fanout.Item.
+func (i *objectItem) Version() uint64 { return i.sequence }
 
-// For implements fanout.Item. The class of a stream is its selector.
-func (i *objectItem) For(selector string) *fanout.Encoding {
+// EncodingFor implements fanout.Item. The class of a stream is its selector.
+func (i *objectItem) EncodingFor(selector string) *fanout.Encoding {
 	if !selects(selector, i.owner, i.key.namespace) {
 		return nil
 	}

@@ -55,7 +55,7 @@ type Server struct {
 type (
 	// The extra value of a state is the revision of the store.
 	hub   = fanout.Hub[objectKey, diffstore.Revision]
-	state = fanout.State[objectKey, diffstore.Revision]
+	state = fanout.Snapshot[objectKey, diffstore.Revision]
 	batch = fanout.Batch[objectKey]
 )
 
@@ -82,7 +82,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 
 // encodeEnd encodes the Commit that ends an update.
 func encodeEnd(_, new *state) []byte {
-	return codec.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	return codec.MessageField(fieldCommit, &kpng.Commit{Revision: new.Revision})
 }
 
 // Close releases the store. It must not be called before Run has returned.
@@ -116,14 +116,14 @@ func (s *Server) Run(ctx context.Context) error {
 		if !snapshot.Synced() {
 			return snapshot.Newer()
 		}
-		first := s.hub.State().Revision == 0
+		first := s.hub.Snapshot().Revision == 0
 		if changed := s.changedObjects(snapshot, changes); first || len(changed) > 0 {
 			s.publish(snapshot, changed)
 		}
 		s.reader.Acknowledge(now)
 		if first {
 			close(s.ready)
-			s.cfg.Logger.InfoContext(ctx, "Cluster state complete, serving clients", "objects", s.hub.State().Items.Len())
+			s.cfg.Logger.InfoContext(ctx, "Cluster state complete, serving clients", "objects", s.hub.Snapshot().Items.Len())
 		}
 		return snapshot.Newer()
 	})
@@ -164,7 +164,7 @@ func (s *Server) changedObjects(snapshot watchers.Snapshot, changes iter.Seq[dif
 
 // item returns the published item of an object; nil if there is none.
 func (s *Server) item(key objectKey) *objectItem {
-	i, _ := s.hub.State().Items.Get(key)
+	i, _ := s.hub.Snapshot().Items.Get(key)
 	item, _ := i.(*objectItem)
 	return item
 }

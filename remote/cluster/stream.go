@@ -76,11 +76,11 @@ type stream struct {
 	selector string
 }
 
-// Class implements fanout.Wire.
+// Class implements fanout.Conn.
 func (s *stream) Class(*state) string { return s.selector }
 
-// Own implements fanout.Wire. No part of an update is specific to one client.
-func (s *stream) Own(_, _ *state, _ *batch) [][]byte { return nil }
+// Overlay implements fanout.Conn. No part of an update is specific to one client.
+func (s *stream) Overlay(_, _ *state, _ *batch) [][]byte { return nil }
 
-// Acknowledged implements fanout.Wire.
+// Acknowledged implements fanout.Conn.
 func (s *stream) Acknowledged(fanout.Ack, time.Time) {}

@@ -44,11 +44,11 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 	e.Digest = max(d.Sum64(), 1)
 	change := func(c *kpng.ServiceChange) []byte {
 		c.Namespace, c.Name = name.Namespace, name.Name
-		return codec.Piece(fieldServices, c)
+		return codec.MessageField(fieldServices, c)
 	}
-	e.Whole = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
-	e.Gone = change(&kpng.ServiceChange{})
-	e.Diff = func(old *fanout.Encoding) []byte {
+	e.Full = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
+	e.Removal = change(&kpng.ServiceChange{})
+	e.Delta = func(old *fanout.Encoding) []byte {
 		oldBase, ok := old.Value.(*overlay.Base)
 		if !ok {
 			return nil
@@ -58,7 +58,7 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 			return nil
 		}
 		b := change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Delta{Delta: toDelta(delta)}})
-		if len(b) >= len(e.Whole) {
+		if len(b) >= len(e.Full) {
 			return nil
 		}
 		return b
@@ -188,7 +188,7 @@ func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}
-	return codec.Piece(fieldOverlays, out)
+	return codec.MessageField(fieldOverlays, out)
 }
 
 func toNode(n *localsink.Node) *kpng.Node {

@@ -294,7 +294,7 @@ func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchN
 	switch ack := in.GetAck(); {
 	case err != nil:
 	case ack == nil:
-		require.Equal(t, fanout.Heard{Held: in.GetHeldDigests().GetDigests(), Last: in.GetHeldDigests().GetLast()}, m)
+		require.Equal(t, fanout.Received{Held: in.GetHeldDigests().GetDigests(), HeldComplete: in.GetHeldDigests().GetLast()}, m)
 	default:
 		previous := ack.GetPreviousAcks()
 		for i, e := range slices.Concat(previous[:min(len(previous), 64)], []*kpng.Ack{ack}) {
@@ -304,8 +304,8 @@ func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchN
 			require.NoError(t, err)
 			require.Equal(t, fanout.Ack{
 				Revision: e.GetRevision(), Error: session.Truncate(e.GetError(), 1024),
-				Took: time.Duration(min(e.GetDurationNs(), uint64(24*time.Hour))),
-				Age:  time.Duration(min(e.GetAgeNs(), uint64(24*time.Hour))),
+				Duration: time.Duration(min(e.GetDurationNs(), uint64(24*time.Hour))),
+				Age:      time.Duration(min(e.GetAgeNs(), uint64(24*time.Hour))),
 			}, *m.Ack)
 		}
 	}

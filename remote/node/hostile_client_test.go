@@ -160,7 +160,7 @@ func (b *bystander) requireServed() {
 // and keeps serving others.
 func TestHostileClientsAreDisconnected(t *testing.T) {
 	const ack, resume = kpng.Capability_CAPABILITY_ACKNOWLEDGE, kpng.Capability_CAPABILITY_RESUME
-	limits := transport.StreamLimits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, Held: 1000}
+	limits := transport.StreamLimits{AckTimeout: time.Second, SendTimeout: time.Second, HelloTimeout: time.Second, HeldItems: 1000}
 	store := newStore(3)
 	f := newFixture(t, store, node.ServerConfig{Limits: limits})
 	b := newBystander(t, f)

@@ -34,7 +34,7 @@ func (s inspectService) authorize(ctx context.Context, node string) (*state, err
 			return nil, err
 		}
 	}
-	st := s.server.hub.State()
+	st := s.server.hub.Snapshot()
 	if st.Revision == 0 {
 		return nil, status.Error(codes.Unavailable, "cluster state is not complete yet")
 	}
@@ -89,13 +89,13 @@ func (n *nodeStream) nodeStatus(st *state, now time.Time) *kpng.NodeStatus {
 	out := &kpng.NodeStatus{
 		Name: n.name, Connected: true, Peer: n.peer, Client: protoconv.Text(n.client), ConnectedUnixNs: n.connected.UnixNano(),
 		SentRevision: s.Sent, AppliedRevision: s.Applied, LastError: protoconv.Text(s.LastError),
-		ApplyDurationNs: uint64(s.Took), Failures: s.Failures,
+		ApplyDurationNs: uint64(s.ApplyDuration), Failures: s.Failures,
 	}
 	if node := st.Extra.cluster.Node(n.name); node != nil {
 		out.Zone = node.Zone
 	}
-	if !s.Behind.IsZero() {
-		out.LagNs = uint64(max(now.Sub(s.Behind), 1))
+	if !s.BehindSince.IsZero() {
+		out.LagNs = uint64(max(now.Sub(s.BehindSince), 1))
 	}
 	return out
 }
@@ -185,7 +185,7 @@ func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 				return session.StatusError(context.Canceled)
 			case <-st.Newer():
 			}
-			now := s.server.hub.State()
+			now := s.server.hub.Snapshot()
 			out = s.server.nodeStateChanges(st, now, &n)
 			st = now
 		}
@@ -256,7 +256,7 @@ func (s inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	}
 	// The text comes from the published state, because Explain does not consider other
 	// Services that use the same address.
-	st := s.server.hub.State()
+	st := s.server.hub.Snapshot()
 	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.ExplainServiceResponse{Unmatched: explanation.Unmatched, NodeUnknown: n.unknown}
 	if item := serviceItemOf(st, name); item != nil {

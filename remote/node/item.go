@@ -22,11 +22,11 @@ type serviceItem struct {
 	encodings []*fanout.Encoding // one per distinct shared base
 }
 
-// Sequence implements fanout.Item.
-func (i *serviceItem) Sequence() uint64 { return i.sequence }
+// Version implements fanout.Item.
+func (i *serviceItem) Version() uint64 { return i.sequence }
 
-// For implements fanout.Item. The class of a stream is the zone of its node.
-func (i *serviceItem) For(zone string) *fanout.Encoding {
+// EncodingFor implements fanout.Item. The class of a stream is the zone of its node.
+func (i *serviceItem) EncodingFor(zone string) *fanout.Encoding {
 	base := i.service.Base(zone)
 	i.mu.Lock()
 	defer i.mu.Unlock()

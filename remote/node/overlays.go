@@ -77,7 +77,7 @@ type overlayChanges struct {
 
 func newOverlayChanges(b *batch) *overlayChanges {
 	changes := map[string][][]byte{}
-	for _, c := range b.Changed() {
+	for _, c := range b.Changes() {
 		before, after := overlaysOf(c.Old), overlaysOf(c.New)
 		for node, own := range after {
 			if !own.Equal(before[node]) {

@@ -97,7 +97,7 @@ type Server struct {
 
 type (
 	hub   = fanout.Hub[localsink.ServiceName, stateExtra]
-	state = fanout.State[localsink.ServiceName, stateExtra]
+	state = fanout.Snapshot[localsink.ServiceName, stateExtra]
 	batch = fanout.Batch[localsink.ServiceName]
 )
 
@@ -184,7 +184,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if snapshot := s.store.Snapshot(); !snapshot.Synced() {
 			return snapshot.Newer()
 		}
-		first := s.hub.State().Revision == 0
+		first := s.hub.Snapshot().Revision == 0
 		snapshot := s.publish(time.Now())
 		if first {
 			close(s.ready)
@@ -197,7 +197,7 @@ func (s *Server) Run(ctx context.Context) error {
 // publish makes a new state of the changes since the last one, if there are any, and
 // returns the snapshot that has been resolved.
 func (s *Server) publish(now time.Time) watchers.Snapshot {
-	first := s.hub.State().Revision == 0
+	first := s.hub.Snapshot().Revision == 0
 	changes := s.resolver.Refresh()
 	if len(changes.Nodes) > 0 {
 		s.nodesGeneration++
@@ -205,7 +205,7 @@ func (s *Server) publish(now time.Time) watchers.Snapshot {
 	if changes.AllNodes {
 		s.sharedGeneration++
 	}
-	items := s.hub.State().Items
+	items := s.hub.Snapshot().Items
 	for name, service := range changes.Services {
 		if _, published := items.Get(name); service == nil && !published {
 			delete(changes.Services, name) // empty before and after
@@ -214,7 +214,7 @@ func (s *Server) publish(now time.Time) watchers.Snapshot {
 	if !first && len(changes.Services) == 0 && len(changes.Nodes) == 0 && !changes.AllNodes {
 		return changes.Snapshot
 	}
-	revision := s.hub.State().Revision + 1
+	revision := s.hub.Snapshot().Revision + 1
 	if !first {
 		triggers := changes.TriggerTimes[:min(len(changes.TriggerTimes), maxTriggersPerRevision)]
 		s.revisions.add(revisionTimes{revision, now, slices.Clone(triggers)})
@@ -245,9 +245,9 @@ func (s *Server) encodeEnd(old, new *state) []byte {
 			}
 		}
 	}
-	b := codec.Piece(fieldCommit, &kpng.Commit{Revision: new.Revision})
+	b := codec.MessageField(fieldCommit, &kpng.Commit{Revision: new.Revision})
 	if len(triggers) > 0 {
-		b = append(codec.Fixed(fieldTriggerTimes, triggers), b...)
+		b = append(codec.Fixed64Field(fieldTriggerTimes, triggers), b...)
 	}
 	return b
 }

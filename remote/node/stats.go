@@ -30,7 +30,7 @@ type Stats struct {
 // Stats returns the current statistics. It may be called concurrently. Its cost grows with
 // the number of nodes.
 func (s *Server) Stats() Stats {
-	st := s.hub.State()
+	st := s.hub.Snapshot()
 	out := Stats{Revision: st.Revision, Messages: s.traffic.messages.Load(), Bytes: s.traffic.bytes.Load()}
 	if st.Revision == 0 {
 		return out

@@ -104,7 +104,7 @@ func replacedError() error {
 }
 
 func (s *Server) addStream(n *nodeStream) {
-	if s.hub.State().Extra.cluster.Node(n.name) == nil {
+	if s.hub.Snapshot().Extra.cluster.Node(n.name) == nil {
 		s.cfg.Logger.Warn("Client watches unknown node", "node", n.name, "peer", n.peer)
 	}
 	s.mu.Lock()
@@ -160,7 +160,7 @@ type nodeStream struct {
 	cancel       context.CancelCauseFunc
 }
 
-// Class implements fanout.Wire: nodes of the same zone share their updates.
+// Class implements fanout.Conn: nodes of the same zone share their updates.
 func (n *nodeStream) Class(s *state) string {
 	n.refreshNode(s)
 	return n.zone
@@ -185,12 +185,12 @@ func (n *nodeStream) refreshNode(s *state) {
 	}
 }
 
-// Own implements fanout.Wire: the properties of the node and its overlays.
-func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
+// Overlay implements fanout.Conn: the properties of the node and its overlays.
+func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 	n.refreshNode(new)
 	if n.sentNode != n.node {
 		n.sentNode = n.node
-		pieces = append(pieces, codec.Piece(fieldNode, toNode(n.node)))
+		pieces = append(pieces, codec.MessageField(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
 		return append(pieces, b.Memo(newInitialOverlays).(*initialOverlays).encode(new, n.name)...)
@@ -202,19 +202,19 @@ func (n *nodeStream) Own(old, new *state, b *batch) (pieces [][]byte) {
 	return pieces
 }
 
-// Acknowledged implements fanout.Wire.
+// Acknowledged implements fanout.Conn.
 func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 	if n.server.cfg.OnAcknowledge == nil || sent.IsZero() {
 		return
 	}
-	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Took}
+	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Duration}
 	if times := n.server.revisions.between(a.Revision-1, a.Revision); len(times) > 0 {
 		out.ObservedTime, out.TriggerTimes = times[0].observed, slices.Clone(times[0].triggers)
 	}
 	n.server.cfg.OnAcknowledge(out)
 }
 
-// Send implements fanout.Wire.
+// Send implements fanout.Conn.
 func (n *nodeStream) Send(m *fanout.Message) error {
 	n.server.traffic.count(m.Size)
 	return n.ServerStream.Send(m)

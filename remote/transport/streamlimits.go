@@ -21,11 +21,11 @@ type StreamLimits struct {
 	// HelloTimeout is how long a client may take to send its hello, and then the list of
 	// what it holds. Default 30 s.
 	HelloTimeout time.Duration
-	// Beginning is the maximum number of streams that are sent their first state at the
+	// InitialSyncs is the maximum number of streams that are sent their first state at the
 	// same time; further streams wait. A client that reads slowly loses its turn after a
 	// few seconds. Default 128.
-	Beginning int
-	// Held is the maximum number of items that a client may report to hold. Default
+	InitialSyncs int
+	// HeldItems is the maximum number of items that a client may report to hold. Default
 	// 1,000,000.
-	Held int
+	HeldItems int
 }

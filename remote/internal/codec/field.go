@@ -10,7 +10,7 @@ import (
 
 // MessageField returns m, encoded as a field of a message. All strings in m must be valid
 // UTF-8: encoding fails for no other reason, and the result is then incomplete.
-func Piece(field protowire.Number, m proto.Message) []byte {
+func MessageField(field protowire.Number, m proto.Message) []byte {
 	options := proto.MarshalOptions{Deterministic: true}
 	size := options.Size(m)
 	b := make([]byte, 0, protowire.SizeTag(field)+protowire.SizeBytes(size))
@@ -21,7 +21,7 @@ func Piece(field protowire.Number, m proto.Message) []byte {
 }
 
 // Fixed64Field returns numbers, encoded as a packed field of type fixed64 of a message.
-func Fixed(field protowire.Number, numbers []uint64) []byte {
+func Fixed64Field(field protowire.Number, numbers []uint64) []byte {
 	b := protowire.AppendTag(nil, field, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(8*len(numbers)))
 	for _, n := range numbers {

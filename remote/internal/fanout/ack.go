@@ -54,9 +54,9 @@ func (s *stream[K, X]) receiveAll() error {
 				return err
 			}
 		case complete || !s.awaitsHeld():
-			return ErrUnexpected
+			return ErrUnexpectedMessage
 		default:
-			complete = m.Last
+			complete = m.HeldComplete
 			select {
 			case s.held <- m:
 			case <-s.done:
@@ -79,7 +79,7 @@ func (s *stream[K, X]) acknowledge(a Ack) error {
 	s.mu.Lock()
 	if !s.peer.Acknowledges || a.Revision > s.status.Sent {
 		s.mu.Unlock()
-		return ErrUnexpected
+		return ErrUnexpectedMessage
 	}
 	var sent time.Time
 	n := 0
@@ -92,7 +92,7 @@ func (s *stream[K, X]) acknowledge(a Ack) error {
 		s.failedSince = s.window[0].sent
 	}
 	s.window = slices.Delete(s.window, 0, n)
-	s.status.LastError, s.status.Took = a.Error, a.Took
+	s.status.LastError, s.status.ApplyDuration = a.Error, a.Duration
 	if a.Error != "" {
 		s.status.Failures++
 	} else {

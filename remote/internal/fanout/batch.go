@@ -18,7 +18,7 @@ type Batch[K any] struct {
 	tail    []byte     // the last message without the commit
 	last    *Message   // the last message with the commit
 	empty   bool       // the commit is all there is
-	changes []Changed[K]
+	changes []Change[K]
 
 	memoOnce sync.Once
 	memo     any
@@ -26,7 +26,7 @@ type Batch[K any] struct {
 
 // A Change is a key whose item differs between two snapshots. Old or New is nil if the
 // snapshot has no item under the key.
-type Changed[K any] struct {
+type Change[K any] struct {
 	Key      K
 	Old, New Item
 }
@@ -40,7 +40,7 @@ type batchKey struct {
 
 // Changes returns the keys whose items differ, whether or not they differ for the class. It
 // is nil in the batch of an initial sync. The caller must not modify the result.
-func (b *Batch[K]) Changed() []Changed[K] { return b.changes }
+func (b *Batch[K]) Changes() []Change[K] { return b.changes }
 
 // Memo returns the result of compute, which is called once for all streams that share b.
 func (b *Batch[K]) Memo(compute func() any) any {
@@ -50,7 +50,7 @@ func (b *Batch[K]) Memo(compute func() any) any {
 
 // batch returns the delta between two snapshots for a peer whose class changes from oldClass
 // to newClass.
-func (h *Hub[K, X]) batch(old, new *State[K, X], oldClass, newClass string, deltas bool) *Batch[K] {
+func (h *Hub[K, X]) batch(old, new *Snapshot[K, X], oldClass, newClass string, deltas bool) *Batch[K] {
 	b := h.cachedBatch(batchKey{old.Revision, new.Revision, oldClass, newClass, deltas})
 	b.once.Do(func() {
 		var pieces splitter
@@ -59,7 +59,7 @@ func (h *Hub[K, X]) batch(old, new *State[K, X], oldClass, newClass string, delt
 		}
 		for d := range new.Items.Diff(old.Items) {
 			was, _ := old.Items.Get(d.Key)
-			b.changes = append(b.changes, Changed[K]{d.Key, was, d.Value})
+			b.changes = append(b.changes, Change[K]{d.Key, was, d.Value})
 		}
 		if oldClass == newClass {
 			for _, d := range b.changes {

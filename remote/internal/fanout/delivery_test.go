@@ -44,7 +44,7 @@ func TestEveryPeerReachesNewestSnapshot(t *testing.T) {
 			var running sync.WaitGroup
 			var peers []*fakePeer
 			for i := range 12 {
-				p := newPeer(fmt.Sprint("peer-", i), Peer{Diffs: i%2 == 0, Acknowledges: i%3 > 0, Resumes: i%4 > 0}, seed*100+uint64(i))
+				p := newPeer(fmt.Sprint("peer-", i), Peer{Deltas: i%2 == 0, Acknowledges: i%3 > 0, Resumes: i%4 > 0}, seed*100+uint64(i))
 				p.delay = []time.Duration{0, time.Millisecond, 300 * time.Millisecond}[r.IntN(3)]
 				p.disconnects, p.failures = []int{0, 9, 40}[r.IntN(3)], r.IntN(2)*3
 				peers = append(peers, p)
@@ -103,7 +103,7 @@ func TestResumingPeerReceivesOnlyDifferences(t *testing.T) {
 		for i := range 100 {
 			f.set(fmt.Sprint("key-", i), map[string]string{"": fmt.Sprint(i)})
 		}
-		p := newPeer("peer", Peer{Diffs: true, Acknowledges: true, Resumes: true}, 1)
+		p := newPeer("peer", Peer{Deltas: true, Acknowledges: true, Resumes: true}, 1)
 		sync := func() {
 			ctx, cancel := context.WithCancel(context.Background())
 			ended := make(chan struct{})
@@ -155,7 +155,7 @@ func TestSlowPeersSkipIntermediateSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(Limits{Unacknowledged: 4})
 		ctx, cancel := context.WithCancel(context.Background())
-		fast := newPeer("fast", Peer{Diffs: true, Acknowledges: true}, 1)
+		fast := newPeer("fast", Peer{Deltas: true, Acknowledges: true}, 1)
 		var running sync.WaitGroup
 		running.Go(func() { fast.run(ctx, f) })
 		noAcks := connect(f.current(), "no-acks", Peer{Acknowledges: true}, 100)
@@ -169,7 +169,7 @@ func TestSlowPeersSkipIntermediateSnapshots(t *testing.T) {
 		}
 		require.Equal(t, start, time.Now())
 		require.Len(t, noAcks.sent, 1+4, "welcome, and a full window")
-		require.True(t, noAcks.deliver(Heard{Ack: &Ack{Revision: 4}}))
+		require.True(t, noAcks.deliver(Received{Ack: &Ack{Revision: 4}}))
 		synctest.Wait()
 		require.Len(t, noAcks.sent, 1+4+1, "one update with all changes")
 		var last [][]byte
@@ -198,7 +198,7 @@ func TestStreamsOfAClassShareBytes(t *testing.T) {
 		f.set("key", map[string]string{"": "1"})
 		var conns []*fakeConn
 		for i := range 100 {
-			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Diffs: true}, 10))
+			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Deltas: true}, 10))
 		}
 		synctest.Wait()
 		f.set("key", map[string]string{"": "2"})
@@ -278,7 +278,7 @@ func TestFirstCommitIsNewestSnapshot(t *testing.T) {
 		synctest.Wait()
 		f.set("key", map[string]string{"": "new"})
 		for _, hello := range []Peer{
-			{}, {Diffs: true}, {Resumes: true, HeldCount: 1, HeldRoot: digest("key", "new")},
+			{}, {Deltas: true}, {Resumes: true, HeldCount: 1, HeldXor: digest("key", "new")},
 		} {
 			c := connect(f.current(), "peer", hello, 10)
 			synctest.Wait()

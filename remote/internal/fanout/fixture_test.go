@@ -23,7 +23,7 @@ import (
 // The items of the tests are strings with a key, which may differ between classes.
 type (
 	testHub      = Hub[string, *testExtra]
-	testSnapshot = State[string, *testExtra]
+	testSnapshot = Snapshot[string, *testExtra]
 	testBatch    = Batch[string]
 	testStream   = stream[string, *testExtra]
 )
@@ -41,9 +41,9 @@ type testItem struct {
 	delay     map[string]time.Duration // of EncodingFor, by class
 }
 
-func (t *testItem) Sequence() uint64 { return t.sequence }
+func (t *testItem) Version() uint64 { return t.sequence }
 
-func (t *testItem) For(class string) *Encoding {
+func (t *testItem) EncodingFor(class string) *Encoding {
 	if d := t.delay[class]; d > 0 {
 		time.Sleep(d)
 	}
@@ -66,8 +66,8 @@ func newItem(sequence uint64, key string, values map[string]string) *testItem {
 		}
 		if shared[value] == nil {
 			shared[value] = &Encoding{
-				Digest: digest(key, value), Value: value, Whole: []byte(key + "=" + value + ";"), Gone: []byte(key + "!;"),
-				Diff: func(old *Encoding) []byte {
+				Digest: digest(key, value), Value: value, Full: []byte(key + "=" + value + ";"), Removal: []byte(key + "!;"),
+				Delta: func(old *Encoding) []byte {
 					was, _ := old.Value.(string)
 					if len(was)%2 == 0 {
 						return nil
@@ -152,7 +152,7 @@ func (f *fixture) setExtra(extra *testExtra) {
 func (f *fixture) want(name string) string {
 	held := map[string]string{}
 	for k, i := range f.items {
-		if e := i.For(f.extra.class[name]); e != nil {
+		if e := i.EncodingFor(f.extra.class[name]); e != nil {
 			held[k], _ = e.Value.(string)
 		}
 	}
@@ -164,7 +164,7 @@ type fakeConn struct {
 	name     string
 	overlay  string // that was sent last
 	sent     chan [][]byte
-	received chan Heard
+	received chan Received
 	eof      chan struct{} // closed when the peer sends no more
 	ended    chan struct{} // closed when the stream has ended
 	err      error         // of Serve; set before ended is closed
@@ -177,13 +177,13 @@ var errEnded = errors.New("the stream has ended")
 // newConn returns a connection. unread is how many messages Send accepts that are not read
 // from sent.
 func newConn(name string, unread int) *fakeConn {
-	c := &fakeConn{name: name, sent: make(chan [][]byte, unread), received: make(chan Heard), eof: make(chan struct{}), ended: make(chan struct{})}
+	c := &fakeConn{name: name, sent: make(chan [][]byte, unread), received: make(chan Received), eof: make(chan struct{}), ended: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
 }
 
 // serve begins a stream; conn is c, or has it embedded.
-func (c *fakeConn) serve(hub *testHub, peer Peer, conn Wire[string, *testExtra]) {
+func (c *fakeConn) serve(hub *testHub, peer Peer, conn Conn[string, *testExtra]) {
 	go func() {
 		defer close(c.ended)
 		defer c.stop()
@@ -206,7 +206,7 @@ func (c *fakeConn) Welcome(sendHeld, fullSync bool) error {
 	return c.Send(newMessage(fmt.Appendf(nil, "welcome %v %v;", sendHeld, fullSync)))
 }
 
-func (c *fakeConn) Own(old, new *testSnapshot, b *testBatch) [][]byte {
+func (c *fakeConn) Overlay(old, new *testSnapshot, b *testBatch) [][]byte {
 	if b.Memo(func() any { return b }) != any(b) {
 		return [][]byte{[]byte("the memo is of another batch;")}
 	}
@@ -217,8 +217,10 @@ func (c *fakeConn) Own(old, new *testSnapshot, b *testBatch) [][]byte {
 	return [][]byte{[]byte("overlay " + c.overlay + ";")}
 }
 
-func (c *fakeConn) Unwanted(digests []uint64) []byte { return fmt.Appendf(nil, "removed %v;", digests) }
-func (c *fakeConn) Acknowledged(Ack, time.Time)      {}
+func (c *fakeConn) RemovedDigests(digests []uint64) []byte {
+	return fmt.Appendf(nil, "removed %v;", digests)
+}
+func (c *fakeConn) Acknowledged(Ack, time.Time) {}
 
 func (c *fakeConn) Send(m *Message) error {
 	select {
@@ -229,19 +231,19 @@ func (c *fakeConn) Send(m *Message) error {
 	}
 }
 
-func (c *fakeConn) Receive() (Heard, error) {
+func (c *fakeConn) Receive() (Received, error) {
 	select {
 	case m := <-c.received:
 		return m, nil
 	case <-c.eof:
-		return Heard{}, io.EOF
+		return Received{}, io.EOF
 	case <-c.ended:
-		return Heard{}, errEnded
+		return Received{}, errEnded
 	}
 }
 
 // deliver sends a message from the peer. It returns false when the stream has ended.
-func (c *fakeConn) deliver(m Heard) bool {
+func (c *fakeConn) deliver(m Received) bool {
 	select {
 	case c.received <- m:
 		return true
@@ -292,7 +294,7 @@ func (p *fakePeer) run(ctx context.Context, f *fixture) {
 		p.read(ctx, c)
 		c.stop()
 		<-c.ended
-		for _, never := range []error{ErrUnexpected, ErrHeldTooMuch, ErrNotSaid, ErrNotRead, errTransition} {
+		for _, never := range []error{ErrUnexpectedMessage, ErrTooManyHeld, ErrHeldTimeout, ErrSendTimeout, errTransition} {
 			if errors.Is(c.err, never) {
 				p.fault("the stream ended with %w", c.err)
 			}
@@ -308,7 +310,7 @@ func (p *fakePeer) run(ctx context.Context, f *fixture) {
 func (p *fakePeer) resumeHello() Peer {
 	hello := p.hello
 	for k, v := range p.held {
-		hello.HeldRoot ^= digest(k, v)
+		hello.HeldXor ^= digest(k, v)
 	}
 	hello.HeldCount = len(p.held)
 	return hello
@@ -400,8 +402,8 @@ func (p *fakePeer) apply(next map[string]string, word string) {
 		next[key] = value
 	} else if key, change, delta := strings.Cut(word, ":"); delta {
 		from, to, _ := strings.Cut(change, ">")
-		if next[key] != from || !p.hello.Diffs {
-			p.fault("received %q while holding %q; supports deltas: %v", word, next[key], p.hello.Diffs)
+		if next[key] != from || !p.hello.Deltas {
+			p.fault("received %q while holding %q; supports deltas: %v", word, next[key], p.hello.Deltas)
 		}
 		next[key] = to
 	} else {
@@ -418,20 +420,20 @@ func (p *fakePeer) commit(next map[string]string, overlay string) {
 
 func (p *fakePeer) acknowledge(c *fakeConn, revision uint64) bool {
 	if p.failures > 0 && p.IntN(p.failures) == 0 {
-		if !c.deliver(Heard{Ack: &Ack{Revision: revision, Error: "failed"}}) {
+		if !c.deliver(Received{Ack: &Ack{Revision: revision, Error: "failed"}}) {
 			return false
 		}
 	}
-	return c.deliver(Heard{Ack: &Ack{Revision: revision}})
+	return c.deliver(Received{Ack: &Ack{Revision: revision}})
 }
 
 func (p *fakePeer) sendHeld(c *fakeConn) bool {
 	for k, v := range p.held {
-		if !c.deliver(Heard{Held: []uint64{digest(k, v)}}) {
+		if !c.deliver(Received{Held: []uint64{digest(k, v)}}) {
 			return false
 		}
 	}
-	return c.deliver(Heard{Last: true})
+	return c.deliver(Received{HeldComplete: true})
 }
 
 // allCurrent reports whether all peers have the content of the newest snapshot.

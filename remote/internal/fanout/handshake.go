@@ -21,16 +21,16 @@ const (
 // handshake brings the peer to the newest snapshot, whatever the peer holds. There is one
 // commit, at the end: a peer that resumes never goes back to an older snapshot.
 func (s *stream[K, X]) handshake() error {
-	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.Held {
-		return ErrHeldTooMuch
+	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.HeldItems {
+		return ErrTooManyHeld
 	}
-	class := s.conn.Class(s.hub.State())
+	class := s.conn.Class(s.hub.Snapshot())
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
 	from := s.hub.initial(class, resumes)
 	if s.peer.HeldCount > 2*from.count+maxForeign {
 		resumes = false
 	}
-	current := resumes && s.peer.HeldRoot == from.xor && s.peer.HeldCount == from.count
+	current := resumes && s.peer.HeldXor == from.xor && s.peer.HeldCount == from.count
 	sendHeld := resumes && !current
 	if sendHeld {
 		s.locked(func() { s.heldSince = time.Now() })
@@ -38,7 +38,7 @@ func (s *stream[K, X]) handshake() error {
 	if err := s.sendTimed(func() error { return s.conn.Welcome(sendHeld, !resumes) }); err != nil {
 		return err
 	}
-	overlay := s.conn.Own(nil, from.snapshot, &from.full)
+	overlay := s.conn.Overlay(nil, from.snapshot, &from.full)
 	var held map[uint64]struct{}
 	if sendHeld {
 		var err error
@@ -60,12 +60,12 @@ func (s *stream[K, X]) receiveHeld() (map[uint64]struct{}, error) {
 		select {
 		case m := <-s.held:
 			if count += len(m.Held); count > s.peer.HeldCount {
-				return nil, ErrHeldTooMuch
+				return nil, ErrTooManyHeld
 			}
 			for _, d := range m.Held {
 				held[d] = struct{}{}
 			}
-			if m.Last {
+			if m.HeldComplete {
 				return held, nil
 			}
 		case <-s.done:
@@ -93,7 +93,7 @@ func (s *stream[K, X]) initialSync(from *initial[K, X], class string, overlay []
 		progress = slotProgress
 		var removed []uint64
 		if items, removed = from.missing(class, held); len(removed) > 0 {
-			overlay = append(overlay, s.conn.Unwanted(removed))
+			overlay = append(overlay, s.conn.RemovedDigests(removed))
 		}
 	}
 	for _, m := range items.full {
@@ -112,7 +112,7 @@ func (s *stream[K, X]) initialSync(from *initial[K, X], class string, overlay []
 // sendFirstCommit sends pieces, and the update from the snapshot that the stream began with
 // to the newest one.
 func (s *stream[K, X]) sendFirstCommit(pieces [][]byte) error {
-	if now := s.hub.State(); now == s.sent && s.conn.Class(now) == s.class {
+	if now := s.hub.Snapshot(); now == s.sent && s.conn.Class(now) == s.class {
 		return s.sendCommit(&Batch[K]{last: newMessage(s.hub.encodeCommit(nil, now))}, pieces, now.Revision)
 	}
 	if len(pieces) > 0 {

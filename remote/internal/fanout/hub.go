@@ -20,7 +20,7 @@ import (
 // Run and Follow.
 type Hub[K, X any] struct {
 	// Immutable.
-	encodeCommit func(old, new *State[K, X]) []byte
+	encodeCommit func(old, new *Snapshot[K, X]) []byte
 	limits       Limits
 	maxWorkers   int
 	slots        chan struct{} // holds an element for each stream in its initial sync
@@ -31,7 +31,7 @@ type Hub[K, X any] struct {
 	// Owned by the caller of Update.
 	items *diffstore.Store[K, Item]
 
-	snapshot atomic.Pointer[State[K, X]] // the newest
+	snapshot atomic.Pointer[Snapshot[K, X]] // the newest
 
 	// mu also guards the state of each stream. The mutex of a stream may be locked while mu
 	// is held, but not the other way around.
@@ -48,7 +48,7 @@ type Hub[K, X any] struct {
 }
 
 // A Snapshot is the content of a hub at one revision. It is immutable.
-type State[K, X any] struct {
+type Snapshot[K, X any] struct {
 	// Revision increases with each snapshot of a hub.
 	Revision uint64
 	// Items holds the items by key.
@@ -60,22 +60,22 @@ type State[K, X any] struct {
 }
 
 // Newer returns a channel that is closed when the hub has a newer snapshot.
-func (s *State[K, X]) Newer() <-chan struct{} { return s.newer }
+func (s *Snapshot[K, X]) Newer() <-chan struct{} { return s.newer }
 
 // New returns a hub without items. encodeCommit encodes the end of an update from one
 // snapshot to another, and is called for every update; old is nil in an initial sync.
-func New[K, X any](compare func(a, b K) int, encodeCommit func(old, new *State[K, X]) []byte, limits Limits) *Hub[K, X] {
+func New[K, X any](compare func(a, b K) int, encodeCommit func(old, new *Snapshot[K, X]) []byte, limits Limits) *Hub[K, X] {
 	limits.setDefaults()
 	h := &Hub[K, X]{
 		encodeCommit: encodeCommit,
-		items:        diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Sequence()) }),
+		items:        diffstore.New(compare, func(d *diffstore.Hash, i Item) { d.Uint(i.Version()) }),
 		limits:       limits,
 		maxWorkers:   runtime.GOMAXPROCS(0),
-		slots:        make(chan struct{}, limits.Beginning),
+		slots:        make(chan struct{}, limits.InitialSyncs),
 		initials:     map[string]*initial[K, X]{},
 		streams:      map[*stream[K, X]]struct{}{},
 	}
-	h.snapshot.Store(&State[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
+	h.snapshot.Store(&Snapshot[K, X]{Items: h.items.Snapshot(), newer: make(chan struct{})})
 	return h
 }
 
@@ -83,14 +83,14 @@ func New[K, X any](compare func(a, b K) int, encodeCommit func(old, new *State[K
 func (h *Hub[K, X]) Limits() Limits { return h.limits }
 
 // Snapshot returns the newest snapshot.
-func (h *Hub[K, X]) State() *State[K, X] { return h.snapshot.Load() }
+func (h *Hub[K, X]) Snapshot() *Snapshot[K, X] { return h.snapshot.Load() }
 
 // Update calls modify, which changes the items, and publishes the result as a new snapshot.
 // Calls must not overlap.
 func (h *Hub[K, X]) Update(extra X, modify func(tx *diffstore.Tx[K, Item])) {
 	old := h.snapshot.Load()
 	h.expireInitials()
-	h.snapshot.Store(&State[K, X]{
+	h.snapshot.Store(&Snapshot[K, X]{
 		Revision: old.Revision + 1,
 		Items:    h.items.Update(modify),
 		Extra:    extra,

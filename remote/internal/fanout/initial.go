@@ -20,7 +20,7 @@ const (
 // An initial is a snapshot that streams of a class begin with.
 type initial[K, X any] struct {
 	// Immutable.
-	snapshot *State[K, X]
+	snapshot *Snapshot[K, X]
 	created  time.Time
 
 	sumOnce sync.Once
@@ -90,8 +90,8 @@ func (i *initial[K, X]) whole(class string) *Batch[K] {
 	i.fullOnce.Do(func() {
 		var pieces splitter
 		for _, item := range i.snapshot.Items.All() {
-			if e := item.For(class); e != nil {
-				pieces.add(e.Whole)
+			if e := item.EncodingFor(class); e != nil {
+				pieces.add(e.Full)
 			}
 		}
 		i.full.setMessages(pieces, nil)
@@ -106,7 +106,7 @@ func (i *initial[K, X]) missing(class string, held map[uint64]struct{}) (items *
 	var pieces splitter
 	count := len(held)
 	for _, item := range i.snapshot.Items.All() {
-		e := item.For(class)
+		e := item.EncodingFor(class)
 		if e == nil {
 			continue
 		}
@@ -114,7 +114,7 @@ func (i *initial[K, X]) missing(class string, held map[uint64]struct{}) (items *
 			delete(held, e.Digest)
 			continue
 		}
-		pieces.add(e.Whole)
+		pieces.add(e.Full)
 	}
 	for d := range held {
 		removed = append(removed, d)

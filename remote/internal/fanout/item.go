@@ -9,10 +9,10 @@ import "sync"
 // by any number of goroutines at the same time.
 type Item interface {
 	// Version is different for each value that the hub has held under a key.
-	Sequence() uint64
+	Version() uint64
 	// EncodingFor returns the encoding for streams of a class; nil when the item is not sent
 	// to them. The same encoding is the same pointer.
-	For(class string) *Encoding
+	EncodingFor(class string) *Encoding
 }
 
 // An Encoding is an item, encoded for streams. Its fields are not modified after an Item has
@@ -22,12 +22,12 @@ type Encoding struct {
 	Digest uint64
 	// Full sets the item to this value, and Removal removes it. Both can be concatenated
 	// with other encodings.
-	Whole, Gone []byte
+	Full, Removal []byte
 	// Value is the encoded value, for Delta.
 	Value any
 	// Delta returns the encoded change from an older encoding of the same key to this one;
 	// nil means that Full must be sent. Delta itself may be nil.
-	Diff func(old *Encoding) []byte
+	Delta func(old *Encoding) []byte
 
 	mu     sync.Mutex
 	deltas map[uint64][]byte // by Digest of the older encoding; at most maxDeltas; guarded by mu
@@ -39,16 +39,16 @@ const maxDeltas = 8
 
 // deltaFrom returns the bytes that change old to e: a delta if there is one, or Full.
 func (e *Encoding) deltaFrom(old *Encoding) []byte {
-	if e.Diff == nil {
-		return e.Whole
+	if e.Delta == nil {
+		return e.Full
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d, cached := e.deltas[old.Digest]
 	if !cached {
-		d = e.Diff(old)
+		d = e.Delta(old)
 		if d == nil {
-			d = e.Whole
+			d = e.Full
 		}
 		if len(e.deltas) < maxDeltas {
 			if e.deltas == nil {
@@ -65,7 +65,7 @@ func encoding(i Item, class string) *Encoding {
 	if i == nil {
 		return nil
 	}
-	return i.For(class)
+	return i.EncodingFor(class)
 }
 
 // change returns the bytes that bring a peer from old to new, where nil means that the peer
@@ -75,13 +75,13 @@ func change(old, new *Encoding, deltas bool) []byte {
 	case old == new:
 		return nil
 	case new == nil:
-		return old.Gone
+		return old.Removal
 	case old == nil:
-		return new.Whole
+		return new.Full
 	case old.Digest == new.Digest:
 		return nil
 	case deltas:
 		return new.deltaFrom(old)
 	}
-	return new.Whole
+	return new.Full
 }

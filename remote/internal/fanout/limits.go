@@ -24,10 +24,10 @@ type Limits struct {
 	// InitialSyncs is the maximum number of streams that are sent their first snapshot at
 	// the same time; further streams wait. It bounds memory. A stream that makes no
 	// progress for a second gives up its slot. Default 128.
-	Beginning int
+	InitialSyncs int
 	// HeldItems is the maximum number of items that a peer may report to hold. Default
 	// 1,000,000.
-	Held int
+	HeldItems int
 }
 
 func (l *Limits) setDefaults() {
@@ -35,25 +35,25 @@ func (l *Limits) setDefaults() {
 	l.AckTimeout = cmp.Or(l.AckTimeout, time.Minute)
 	l.SendTimeout = cmp.Or(l.SendTimeout, 30*time.Second)
 	l.HelloTimeout = cmp.Or(l.HelloTimeout, 30*time.Second)
-	l.Beginning = cmp.Or(l.Beginning, 128)
-	l.Held = cmp.Or(l.Held, 1_000_000)
+	l.InitialSyncs = cmp.Or(l.InitialSyncs, 128)
+	l.HeldItems = cmp.Or(l.HeldItems, 1_000_000)
 }
 
 // Errors with which Serve ends a stream because of its peer.
 var (
 	// ErrSendTimeout means that sending one message took longer than Limits.SendTimeout.
-	ErrNotRead = errors.New("fanout: peer does not read sent data in time")
+	ErrSendTimeout = errors.New("fanout: peer does not read sent data in time")
 	// ErrAckTimeout means that a commit was not acknowledged within Limits.AckTimeout.
-	ErrNotAcknowledged = errors.New("fanout: peer does not acknowledge a revision in time")
+	ErrAckTimeout = errors.New("fanout: peer does not acknowledge a revision in time")
 	// ErrHeldTimeout means that the list of held digests was not complete within
 	// Limits.HelloTimeout.
-	ErrNotSaid = errors.New("fanout: peer does not send the digests of its held items in time")
+	ErrHeldTimeout = errors.New("fanout: peer does not send the digests of its held items in time")
 	// ErrTooManyHeld means that a peer reports more held items than Limits.HeldItems, or
 	// sends more digests than its hello announced.
-	ErrHeldTooMuch = errors.New("fanout: peer reports too many held items")
+	ErrTooManyHeld = errors.New("fanout: peer reports too many held items")
 	// ErrUnexpectedMessage means that a peer sent digests without request, or acknowledged
 	// a revision that was not sent to it.
-	ErrUnexpected = errors.New("fanout: unexpected message from peer")
+	ErrUnexpectedMessage = errors.New("fanout: unexpected message from peer")
 )
 
 // errTransition ends a stream on a transition that is not in the table of the package

@@ -40,48 +40,48 @@ type misbehaviour struct {
 }
 
 func misbehaviours(limits Limits) []misbehaviour {
-	resumes := Peer{Resumes: true, HeldRoot: 1, HeldCount: 10}
+	resumes := Peer{Resumes: true, HeldXor: 1, HeldCount: 10}
 	return []misbehaviour{
-		{"reads nothing", Peer{}, func(*fakeConn) {}, ErrNotRead, limits.SendTimeout},
-		{"reads only the welcome", Peer{}, func(c *fakeConn) { <-c.sent }, ErrNotRead, limits.SendTimeout},
-		{"acknowledges nothing", Peer{Acknowledges: true}, readAll, ErrNotAcknowledged, limits.AckTimeout},
+		{"reads nothing", Peer{}, func(*fakeConn) {}, ErrSendTimeout, limits.SendTimeout},
+		{"reads only the welcome", Peer{}, func(c *fakeConn) { <-c.sent }, ErrSendTimeout, limits.SendTimeout},
+		{"acknowledges nothing", Peer{Acknowledges: true}, readAll, ErrAckTimeout, limits.AckTimeout},
 		{"acknowledges only revision 0", Peer{Acknowledges: true}, func(c *fakeConn) {
 			go readAll(c)
-			for c.deliver(Heard{Ack: &Ack{}}) {
+			for c.deliver(Received{Ack: &Ack{}}) {
 				time.Sleep(time.Second)
 			}
-		}, ErrNotAcknowledged, limits.AckTimeout},
-		{"sends no digests", resumes, readAll, ErrNotSaid, limits.HelloTimeout},
+		}, ErrAckTimeout, limits.AckTimeout},
+		{"sends no digests", resumes, readAll, ErrHeldTimeout, limits.HelloTimeout},
 		{"never completes the digests", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)
-			for c.deliver(Heard{}) {
+			for c.deliver(Received{}) {
 				time.Sleep(time.Second)
 			}
-		}, ErrNotSaid, limits.HelloTimeout},
-		{"closes its side instead of sending digests", resumes, func(c *fakeConn) { close(c.eof); readAll(c) }, ErrNotSaid, limits.HelloTimeout},
+		}, ErrHeldTimeout, limits.HelloTimeout},
+		{"closes its side instead of sending digests", resumes, func(c *fakeConn) { close(c.eof); readAll(c) }, ErrHeldTimeout, limits.HelloTimeout},
 		{"sends more digests than announced", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)
 			for range 11 {
-				c.deliver(Heard{Held: []uint64{7}})
+				c.deliver(Received{Held: []uint64{7}})
 			}
-		}, ErrHeldTooMuch, 0},
-		{"announces too many held items", Peer{Resumes: true, HeldCount: 21}, func(*fakeConn) {}, ErrHeldTooMuch, 0},
+		}, ErrTooManyHeld, 0},
+		{"announces too many held items", Peer{Resumes: true, HeldCount: 21}, func(*fakeConn) {}, ErrTooManyHeld, 0},
 		{"sends the digests twice", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)
-			for c.deliver(Heard{Held: []uint64{1, 2}, Last: true}) {
+			for c.deliver(Received{Held: []uint64{1, 2}, HeldComplete: true}) {
 			}
-		}, ErrUnexpected, 0},
-		{"sends digests without request", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Held: []uint64{1}}) }, ErrUnexpected, 0},
+		}, ErrUnexpectedMessage, 0},
+		{"sends digests without request", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Received{Held: []uint64{1}}) }, ErrUnexpectedMessage, 0},
 		{"sends digests before it reads", Peer{Acknowledges: true}, func(c *fakeConn) {
-			c.deliver(Heard{Last: true})
+			c.deliver(Received{HeldComplete: true})
 			readAll(c)
-		}, ErrUnexpected, 0},
-		{"acknowledges a future revision", Peer{Acknowledges: true}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpected, 0},
-		{"acknowledges without the capability", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
-		{"acknowledges before the welcome is read", Peer{Acknowledges: true}, func(c *fakeConn) { c.deliver(Heard{Ack: &Ack{Revision: 1}}) }, ErrUnexpected, 0},
+		}, ErrUnexpectedMessage, 0},
+		{"acknowledges a future revision", Peer{Acknowledges: true}, func(c *fakeConn) { go readAll(c); c.deliver(Received{Ack: &Ack{Revision: 1 << 60}}) }, ErrUnexpectedMessage, 0},
+		{"acknowledges without the capability", Peer{}, func(c *fakeConn) { go readAll(c); c.deliver(Received{Ack: &Ack{Revision: 1}}) }, ErrUnexpectedMessage, 0},
+		{"acknowledges before the welcome is read", Peer{Acknowledges: true}, func(c *fakeConn) { c.deliver(Received{Ack: &Ack{Revision: 1}}) }, ErrUnexpectedMessage, 0},
 		{"leaves", Peer{Acknowledges: true}, func(c *fakeConn) { go readAll(c); close(c.eof) }, io.EOF, 0},
 	}
 }
@@ -90,14 +90,14 @@ func misbehaviours(limits Limits) []misbehaviour {
 // receives everything at once. synctest fails if a goroutine is left.
 func TestMisbehavingPeersAreDisconnected(t *testing.T) {
 	t.Parallel()
-	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, Held: 20}
+	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, HeldItems: 20}
 	for _, m := range misbehaviours(limits) {
 		t.Run(m.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(limits)
 				f.set("key", map[string]string{"": "0"})
 				ctx, cancel := context.WithCancel(context.Background())
-				correct, stopped := newPeer("correct", Peer{Diffs: true, Acknowledges: true}, 1), make(chan struct{})
+				correct, stopped := newPeer("correct", Peer{Deltas: true, Acknowledges: true}, 1), make(chan struct{})
 				go func() { defer close(stopped); correct.run(ctx, f) }()
 				start := time.Now()
 				c := connect(f.current(), "misbehaving", m.hello, 0)
@@ -162,7 +162,7 @@ func TestHubCachesAreBounded(t *testing.T) {
 		}
 		f.setExtra(extra)
 		for i := range 1000 {
-			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Diffs: true}, 2))
+			conns = append(conns, connect(f.current(), fmt.Sprint(i), Peer{Deltas: true}, 2))
 			f.set("key", map[string]string{"": fmt.Sprint(i), fmt.Sprint("class-", i): "own"})
 			if i%10 == 0 {
 				synctest.Wait()
@@ -198,7 +198,7 @@ func TestHubCachesAreBounded(t *testing.T) {
 func TestEncodingCachesBoundedDeltas(t *testing.T) {
 	t.Parallel()
 	calls := 0
-	e := &Encoding{Digest: 1, Whole: []byte("full"), Diff: func(old *Encoding) []byte {
+	e := &Encoding{Digest: 1, Full: []byte("full"), Delta: func(old *Encoding) []byte {
 		calls++
 		if old.Digest%2 == 0 {
 			return nil

@@ -29,7 +29,7 @@ func newMessage(pieces ...[]byte) *Message {
 }
 
 // Frame returns the result of build, which is called once for all streams that share m.
-func (m *Message) Form(build func(pieces [][]byte) any) any {
+func (m *Message) Frame(build func(pieces [][]byte) any) any {
 	m.frameOnce.Do(func() { m.frame = build(m.Pieces) })
 	return m.frame
 }

@@ -56,9 +56,9 @@ func (c *modelConn) Class(s *testSnapshot) string {
 	return c.fakeConn.Class(s)
 }
 
-func (c *modelConn) Own(old, new *testSnapshot, b *testBatch) [][]byte {
+func (c *modelConn) Overlay(old, new *testSnapshot, b *testBatch) [][]byte {
 	defer c.enter()()
-	return c.fakeConn.Own(old, new, b)
+	return c.fakeConn.Overlay(old, new, b)
 }
 
 func (c *modelConn) Welcome(sendHeld, fullSync bool) error {
@@ -141,12 +141,12 @@ func newModel(t *testing.T, seed uint64, seen map[[2]streamState]int) *model {
 	m := &model{t: t, r: rand.New(rand.NewPCG(seed, 3)), seen: seen, states: map[*testStream]streamState{}}
 	limits := Limits{
 		Unacknowledged: 1 + m.r.IntN(5), AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second,
-		HelloTimeout: 10 * time.Second, Beginning: 2 + m.r.IntN(10),
+		HelloTimeout: 10 * time.Second, InitialSyncs: 2 + m.r.IntN(10),
 	}
 	m.f = newObservedFixture(limits, m.observe)
 	for i := range 14 {
 		m.peers = append(m.peers, &modelPeer{fakePeer: newPeer(fmt.Sprint("peer-", i), Peer{
-			Diffs: i%2 == 0, Acknowledges: i%4 > 0, Resumes: i%3 > 0,
+			Deltas: i%2 == 0, Acknowledges: i%4 > 0, Resumes: i%3 > 0,
 		}, seed)})
 	}
 	return m
@@ -193,7 +193,7 @@ func (m *model) step() {
 		p.stopped = true
 		p.conn.stop()
 	case n == 34 && m.r.IntN(4) == 0:
-		p.violated = p.conn.deliver(Heard{Ack: &Ack{Revision: 1 << 60}})
+		p.violated = p.conn.deliver(Received{Ack: &Ack{Revision: 1 << 60}})
 	case n < 37:
 		m.drain()
 	case n < 39:
@@ -273,7 +273,7 @@ func (m *model) acknowledge(p *modelPeer, failure string) bool {
 	p.conn.locked(func() {
 		p.conn.window = slices.DeleteFunc(p.conn.window, func(c commit) bool { return c.revision <= revision })
 	})
-	ok := p.conn.deliver(Heard{Ack: &Ack{Revision: revision, Error: failure}})
+	ok := p.conn.deliver(Received{Ack: &Ack{Revision: revision, Error: failure}})
 	synctest.Wait()
 	return ok
 }
@@ -331,7 +331,7 @@ func (m *model) checkEnd(p *modelPeer) {
 	switch err := p.conn.err; {
 	case errors.Is(err, context.Canceled):
 		require.True(m.t, p.stopped, p.name)
-	case errors.Is(err, ErrUnexpected):
+	case errors.Is(err, ErrUnexpectedMessage):
 		require.True(m.t, p.violated, p.name)
 	default:
 		late, ok := p.conn.exceeds(m.f.limits)[err]
@@ -341,12 +341,12 @@ func (m *model) checkEnd(p *modelPeer) {
 
 // exceeds returns for how long the peer exceeds each timeout, by the error of the timeout.
 func (c *modelConn) exceeds(limits Limits) map[error]time.Duration {
-	out := map[error]time.Duration{ErrNotRead: time.Since(c.lastSend) - limits.SendTimeout}
+	out := map[error]time.Duration{ErrSendTimeout: time.Since(c.lastSend) - limits.SendTimeout}
 	if !c.heldSince.IsZero() {
-		out[ErrNotSaid] = time.Since(c.heldSince) - limits.HelloTimeout
+		out[ErrHeldTimeout] = time.Since(c.heldSince) - limits.HelloTimeout
 	}
 	if len(c.window) > 0 {
-		out[ErrNotAcknowledged] = time.Since(c.window[0].sent) - limits.AckTimeout
+		out[ErrAckTimeout] = time.Since(c.window[0].sent) - limits.AckTimeout
 	}
 	return out
 }
@@ -401,7 +401,7 @@ func (m *model) checkStream(hub *testHub, p *modelPeer) {
 		require.Equal(m.t, c.windowBytes(), s.windowBytes, p.name)
 	})
 	for err, late := range c.exceeds(m.f.limits) {
-		if c.sending || !errors.Is(err, ErrNotRead) {
+		if c.sending || !errors.Is(err, ErrSendTimeout) {
 			require.LessOrEqual(m.t, late, m.f.limits.HelloTimeout/4, "%s: %v", p.name, err)
 		}
 	}
@@ -440,7 +440,7 @@ func (m *model) finish() {
 		time.Sleep(2 * slotIdle)
 	}
 	m.check()
-	newest := m.f.current().State().Revision
+	newest := m.f.current().Snapshot().Revision
 	for _, p := range m.peers {
 		if p.conn == nil {
 			continue
@@ -449,7 +449,7 @@ func (m *model) finish() {
 		status := p.stream.Status()
 		require.Equal(m.t, newest, status.Sent, p.name)
 		require.Equal(m.t, newest, status.Applied, p.name)
-		require.Zero(m.t, status.Behind, p.name)
+		require.Zero(m.t, status.BehindSince, p.name)
 	}
 }
 

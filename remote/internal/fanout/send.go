@@ -7,7 +7,7 @@ import "time"
 
 // An update is everything that brings one stream from a snapshot to a newer one.
 type update[K, X any] struct {
-	snapshot *State[K, X]
+	snapshot *Snapshot[K, X]
 	class    string // of the peer in snapshot
 	batch    *Batch[K]
 	overlay  [][]byte // of this peer; sent with the commit
@@ -64,10 +64,10 @@ func (s *stream[K, X]) awaitUpdate() bool {
 
 // nextUpdate returns the update to the newest snapshot.
 func (s *stream[K, X]) nextUpdate() update[K, X] {
-	u := update[K, X]{snapshot: s.hub.State()}
+	u := update[K, X]{snapshot: s.hub.Snapshot()}
 	u.class = s.conn.Class(u.snapshot)
-	u.batch = s.hub.batch(s.sent, u.snapshot, s.class, u.class, s.peer.Diffs)
-	u.overlay = s.conn.Own(s.sent, u.snapshot, u.batch)
+	u.batch = s.hub.batch(s.sent, u.snapshot, s.class, u.class, s.peer.Deltas)
+	u.overlay = s.conn.Overlay(s.sent, u.snapshot, u.batch)
 	return u
 }
 

@@ -16,13 +16,13 @@ import (
 type stream[K, X any] struct {
 	// Immutable.
 	hub  *Hub[K, X]
-	conn Wire[K, X]
+	conn Conn[K, X]
 
 	// Owned by the sender: the goroutine of the stream or a worker, see the table of states.
 	// Without a sender, in stateIdle and stateQueued, the hub owns them, and reads them with
 	// its mutex held.
-	sent  *State[K, X] // the last snapshot that was sent; nil before the initial sync
-	class string       // of the peer in sent
+	sent  *Snapshot[K, X] // the last snapshot that was sent; nil before the initial sync
+	class string          // of the peer in sent
 
 	// Guarded by the mutex of the hub.
 	idleIndex int // index in Hub.idle; valid in stateIdle
@@ -44,7 +44,7 @@ type stream[K, X any] struct {
 	heldSince    time.Time // when the digests were requested that are awaited now; or zero
 	failedSince  time.Time // when the oldest commit was sent that failed and is not applied since; or zero
 
-	held  chan Heard    // digests, from the receiver to the handshake
+	held  chan Received // digests, from the receiver to the handshake
 	acked chan struct{} // holds an element after an acknowledgement
 	done  chan struct{} // closed by end
 }
@@ -60,10 +60,10 @@ type commit struct {
 // limit, or the hub ends. It returns why. report, if not nil, is called once at the
 // beginning with a function that returns the status of the stream, also after the end. When
 // Serve returns, the caller must close the connection.
-func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, conn Wire[K, X], report func(status func() Status)) error {
+func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, conn Conn[K, X], report func(status func() Status)) error {
 	s := &stream[K, X]{
 		hub: h, peer: peer, conn: conn,
-		held: make(chan Heard), acked: make(chan struct{}, 1), done: make(chan struct{}),
+		held: make(chan Received), acked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if !h.add(s) {
 		return context.Canceled
@@ -116,11 +116,11 @@ func (s *stream[K, X]) checkTimeouts(now time.Time) {
 	s.locked(func() {
 		switch {
 		case expired(s.sendingSince, limits.SendTimeout):
-			cause = ErrNotRead
+			cause = ErrSendTimeout
 		case expired(s.heldSince, limits.HelloTimeout):
-			cause = ErrNotSaid
+			cause = ErrHeldTimeout
 		case s.peer.Acknowledges && len(s.window) > 0 && expired(s.window[0].sent, limits.AckTimeout):
-			cause = ErrNotAcknowledged
+			cause = ErrAckTimeout
 		}
 	})
 	if cause != nil {
@@ -133,9 +133,9 @@ func (s *stream[K, X]) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.status
-	st.Behind = s.failedSince
-	if len(s.window) > 0 && (st.Behind.IsZero() || s.window[0].sent.Before(st.Behind)) {
-		st.Behind = s.window[0].sent
+	st.BehindSince = s.failedSince
+	if len(s.window) > 0 && (st.BehindSince.IsZero() || s.window[0].sent.Before(st.BehindSince)) {
+		st.BehindSince = s.window[0].sent
 	}
 	return st
 }

@@ -111,7 +111,7 @@ func (h *Hub[K, X]) replace(w *worker[K, X]) {
 // sendByWorker sends an update to a queued stream, if that cannot block for long: the class of
 // the peer is the same, the update is one message, and the peer has acknowledged enough.
 func (s *stream[K, X]) sendByWorker() outcome[K, X] {
-	if s.conn.Class(s.hub.State()) != s.class || !s.permissions(0).idle {
+	if s.conn.Class(s.hub.Snapshot()) != s.class || !s.permissions(0).idle {
 		return outcome[K, X]{handOver: true}
 	}
 	u := s.nextUpdate()

@@ -20,7 +20,7 @@ func startPeers(t *testing.T, f *fixture, n int) []*fakePeer {
 	var running sync.WaitGroup
 	var peers []*fakePeer
 	for i := range n {
-		p := newPeer(fmt.Sprint("peer-", i), Peer{Diffs: true, Acknowledges: true}, uint64(i))
+		p := newPeer(fmt.Sprint("peer-", i), Peer{Deltas: true, Acknowledges: true}, uint64(i))
 		peers = append(peers, p)
 		running.Go(func() { p.run(ctx, f) })
 	}
@@ -54,7 +54,7 @@ func TestPeersThatAcknowledgeUnreadDataDelayOthersOnce(t *testing.T) {
 						time.Sleep(maxWorkerTime * 3 / 2)
 						<-c.sent
 					}
-					if !c.deliver(Heard{Ack: &Ack{Revision: sentRevision(hub, c)}}) {
+					if !c.deliver(Received{Ack: &Ack{Revision: sentRevision(hub, c)}}) {
 						return
 					}
 				}
@@ -77,7 +77,7 @@ func TestPeersThatAcknowledgeUnreadDataDelayOthersOnce(t *testing.T) {
 				continue
 			}
 			<-c.ended
-			require.ErrorIs(t, c.err, ErrNotRead)
+			require.ErrorIs(t, c.err, ErrSendTimeout)
 		}
 		acting.Wait()
 		require.Equal(t, 0, hub.workers)
@@ -93,7 +93,7 @@ func sentRevision(hub *testHub, c *fakeConn) uint64 {
 }
 
 // streamOf returns the stream of a connection; nil when it is closed.
-func streamOf(hub *testHub, c Wire[string, *testExtra]) *testStream {
+func streamOf(hub *testHub, c Conn[string, *testExtra]) *testStream {
 	hub.mu.Lock()
 	defer hub.mu.Unlock()
 	for s := range hub.streams {
@@ -202,7 +202,7 @@ func TestClaimedStreamsOfBlockedWorkerAreNext(t *testing.T) {
 		for i := range 1000 {
 			s := &slowConn{fakeConn: &fakeConn{name: fmt.Sprint(i), ended: ended}}
 			conns = append(conns, s)
-			var conn Wire[string, *testExtra] = s
+			var conn Conn[string, *testExtra] = s
 			if i == 0 {
 				conn = &stuckConn{slowConn: s, unblock: unblock}
 			}
@@ -248,7 +248,7 @@ func TestClassChangeDelaysNoOtherStream(t *testing.T) {
 		f.items["slow"].delay = map[string]time.Duration{"other": 5 * time.Second}
 		c := connect(f.current(), "changing", Peer{Acknowledges: true}, 100)
 		synctest.Wait()
-		require.True(t, c.deliver(Heard{Ack: &Ack{Revision: f.current().State().Revision}}))
+		require.True(t, c.deliver(Received{Ack: &Ack{Revision: f.current().Snapshot().Revision}}))
 		synctest.Wait()
 		peers := startPeers(t, f, 20)
 		f.extra = &testExtra{class: map[string]string{"changing": "other"}}

@@ -19,7 +19,7 @@ import (
 // fields is set.
 type clientMessage struct {
 	acks  []fanout.Ack // oldest first; the array is reused
-	held  *fanout.Heard
+	held  *fanout.Received
 	hello bool // a second hello, which is an error
 }
 
@@ -79,7 +79,7 @@ func (m *clientMessage) DecodeFrame(b []byte) error {
 	case current == fieldHello:
 		m.hello = true
 	case current == fieldHeldDigests:
-		m.held = &fanout.Heard{Held: held.GetDigests(), Last: held.GetLast()}
+		m.held = &fanout.Received{Held: held.GetDigests(), HeldComplete: held.GetLast()}
 	case current == fieldAck:
 		m.acks = append(m.acks, ack)
 	}
@@ -106,7 +106,7 @@ func decodeAck(a *fanout.Ack, b []byte, previous func([]byte) error) error {
 		case kind == protowire.VarintType && field == ackRevision:
 			a.Revision = number
 		case kind == protowire.VarintType && field == ackDuration:
-			a.Took = toDuration(number)
+			a.Duration = toDuration(number)
 		case kind == protowire.VarintType && field == ackAge:
 			a.Age = toDuration(number)
 		case kind == protowire.BytesType && field == ackError:

@@ -41,39 +41,39 @@ type ServerStream struct {
 	queuedAcks []fanout.Ack  // of request, not yet returned by Receive
 }
 
-// Context implements fanout.Wire.
+// Context implements fanout.Conn.
 func (s *ServerStream) Context() context.Context { return s.Stream.Context() }
 
-// Welcome implements fanout.Wire.
+// Welcome implements fanout.Conn.
 func (s *ServerStream) Welcome(sendDigests, fullSync bool) error {
-	return s.Stream.SendMsg(codec.NewFrame([][]byte{codec.Piece(fieldWelcome, &kpng.Welcome{
+	return s.Stream.SendMsg(codec.NewFrame([][]byte{codec.MessageField(fieldWelcome, &kpng.Welcome{
 		Server: s.ServerName, Capabilities: s.Capabilities, SendDigests: sendDigests, FullSync: fullSync,
 		MaxAckDelayNs: uint64(s.MaxAckDelay),
 	})}))
 }
 
-// Unwanted implements fanout.Wire.
-func (s *ServerStream) Unwanted(digests []uint64) []byte {
-	return codec.Fixed(s.RemovedField, digests)
+// RemovedDigests implements fanout.Conn.
+func (s *ServerStream) RemovedDigests(digests []uint64) []byte {
+	return codec.Fixed64Field(s.RemovedField, digests)
 }
 
-// Send implements fanout.Wire.
+// Send implements fanout.Conn.
 func (s *ServerStream) Send(m *fanout.Message) error {
-	return s.Stream.SendMsg(m.Form(newFrame))
+	return s.Stream.SendMsg(m.Frame(newFrame))
 }
 
 func newFrame(pieces [][]byte) any { return codec.NewFrame(pieces) }
 
-// Receive implements fanout.Wire. It ignores unknown messages of newer clients.
-func (s *ServerStream) Receive() (fanout.Heard, error) {
+// Receive implements fanout.Conn. It ignores unknown messages of newer clients.
+func (s *ServerStream) Receive() (fanout.Received, error) {
 	for len(s.queuedAcks) == 0 {
 		s.request.reset()
 		err := s.Stream.RecvMsg(&s.request)
 		switch {
 		case err != nil:
-			return fanout.Heard{}, err
+			return fanout.Received{}, err
 		case s.request.hello:
-			return fanout.Heard{}, fanout.ErrUnexpected
+			return fanout.Received{}, fanout.ErrUnexpectedMessage
 		case s.request.held != nil:
 			return *s.request.held, nil
 		}
@@ -81,7 +81,7 @@ func (s *ServerStream) Receive() (fanout.Heard, error) {
 	}
 	ack := &s.queuedAcks[0]
 	s.queuedAcks = s.queuedAcks[1:]
-	return fanout.Heard{Ack: ack}, nil
+	return fanout.Received{Ack: ack}, nil
 }
 
 // ReceiveFirst returns the first message of a stream. It returns a gRPC status error after

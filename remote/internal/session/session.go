@@ -55,10 +55,10 @@ func CommonCapabilities(client, server []kpng.Capability) (common []kpng.Capabil
 func Peer(h *kpng.Hello, common []kpng.Capability) fanout.Peer {
 	has := func(c kpng.Capability) bool { return slices.Contains(common, c) }
 	return fanout.Peer{
-		Diffs:        has(kpng.Capability_CAPABILITY_DELTAS),
+		Deltas:       has(kpng.Capability_CAPABILITY_DELTAS),
 		Resumes:      has(kpng.Capability_CAPABILITY_RESUME),
 		Acknowledges: has(kpng.Capability_CAPABILITY_ACKNOWLEDGE),
-		HeldRoot:     h.GetHeldDigestsXor(),
+		HeldXor:      h.GetHeldDigestsXor(),
 		HeldCount:    int(h.GetHeldCount()),
 	}
 }
@@ -88,11 +88,11 @@ func StatusError(err error) error {
 		code = codes.Unauthenticated
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
-	case errors.Is(err, fanout.ErrNotRead), errors.Is(err, fanout.ErrNotAcknowledged), errors.Is(err, fanout.ErrHeldTooMuch):
+	case errors.Is(err, fanout.ErrSendTimeout), errors.Is(err, fanout.ErrAckTimeout), errors.Is(err, fanout.ErrTooManyHeld):
 		code = codes.ResourceExhausted
-	case errors.Is(err, fanout.ErrNotSaid):
+	case errors.Is(err, fanout.ErrHeldTimeout):
 		code = codes.DeadlineExceeded
-	case errors.Is(err, fanout.ErrUnexpected):
+	case errors.Is(err, fanout.ErrUnexpectedMessage):
 		code = codes.InvalidArgument
 	default:
 		if _, ok := status.FromError(err); ok {

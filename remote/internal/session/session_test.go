@@ -77,8 +77,8 @@ func TestRetryEndsDuringPause(t *testing.T) {
 func TestStatusErrorHasCodeOfCause(t *testing.T) {
 	for err, want := range map[error]codes.Code{
 		nil: codes.OK, io.EOF: codes.OK, context.Canceled: codes.Unavailable, context.DeadlineExceeded: codes.DeadlineExceeded,
-		ErrExpired: codes.Unauthenticated, fanout.ErrNotRead: codes.ResourceExhausted, fanout.ErrNotAcknowledged: codes.ResourceExhausted,
-		fanout.ErrHeldTooMuch: codes.ResourceExhausted, fanout.ErrNotSaid: codes.DeadlineExceeded, fanout.ErrUnexpected: codes.InvalidArgument,
+		ErrExpired: codes.Unauthenticated, fanout.ErrSendTimeout: codes.ResourceExhausted, fanout.ErrAckTimeout: codes.ResourceExhausted,
+		fanout.ErrTooManyHeld: codes.ResourceExhausted, fanout.ErrHeldTimeout: codes.DeadlineExceeded, fanout.ErrUnexpectedMessage: codes.InvalidArgument,
 		status.Error(codes.PermissionDenied, "no"): codes.PermissionDenied, errors.New("else"): codes.Unknown,
 	} {
 		require.Equal(t, want, status.Code(StatusError(err)), "%v", err)
