@@ -70,7 +70,7 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 // maxClientName bounds the logged part of Hello.client, in bytes.
 const maxClientName = 256
 
-// A stream is the stream of one client, as a fanout.Wire.
+// A stream is the stream of one client, as a fanout.Conn.
 type stream struct {
 	session.ServerStream
 	selector string

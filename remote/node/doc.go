@@ -23,7 +23,7 @@
 // # Files
 //
 //	server.go       configuration, life cycle, publishing of revisions
-//	stream.go       the stream of one node, as a fanout.Wire
+//	stream.go       the stream of one node, as a fanout.Conn
 //	overlays.go     node overlays in the initial state and in updates
 //	item.go         one Service with its encodings
 //	revisions.go    observed and trigger times of recent revisions

@@ -136,7 +136,7 @@ func (s *Server) removeStream(n *nodeStream) {
 	}
 }
 
-// A nodeStream is the stream of one node, as a fanout.Wire. The fields that each update
+// A nodeStream is the stream of one node, as a fanout.Conn. The fields that each update
 // needs come first, so that they share cache lines.
 type nodeStream struct {
 	// Owned by the goroutine that sends.

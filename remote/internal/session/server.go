@@ -21,7 +21,7 @@ import (
 // fieldWelcome is the number of the field welcome in the responses of all protocols.
 const fieldWelcome protowire.Number = 1
 
-// A ServerStream implements the methods of fanout.Wire that are the same in all protocols.
+// A ServerStream implements the methods of fanout.Conn that are the same in all protocols.
 type ServerStream struct {
 	Stream interface {
 		Context() context.Context
