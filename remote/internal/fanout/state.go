@@ -168,7 +168,7 @@ func (h *Hub[K, X]) startNext(w *worker[K, X]) *stream[K, X] {
 func (h *Hub[K, X]) release(w *worker[K, X], s *stream[K, X], out outcome[K, X]) {
 	switch {
 	case out.failed: // the stream has ended
-	case out.handOver:
+	case out.needsGoroutine:
 		h.startSender(s, out.unsent)
 	case w.replaced:
 		s.locked(func() { s.noIdleUntil = time.Now().Add(h.limits.SendTimeout) })

@@ -38,8 +38,8 @@ type worker[K, X any] struct {
 // An outcome is what became of a stream that a worker was to send to.
 type outcome[K, X any] struct {
 	failed   bool // the stream has ended
-	handOver bool // the stream needs a goroutine of its own
-	// unsent is an update that is computed and must be sent after handOver; without a batch,
+	needsGoroutine bool // the stream needs a goroutine of its own
+	// unsent is an update that is computed and must be sent after needsGoroutine; without a batch,
 	// there is none.
 	unsent update[K, X]
 }
@@ -112,15 +112,15 @@ func (h *Hub[K, X]) replace(w *worker[K, X]) {
 // the peer is the same, the update is one message, and the peer has acknowledged enough.
 func (s *stream[K, X]) sendByWorker() outcome[K, X] {
 	if s.conn.Class(s.hub.Snapshot()) != s.class || !s.permissions(0).idle {
-		return outcome[K, X]{handOver: true}
+		return outcome[K, X]{needsGoroutine: true}
 	}
 	u := s.nextUpdate()
 	if len(u.batch.full) > 0 || u.class != s.class || !s.permissions(u.commitSize()).idle {
-		return outcome[K, X]{handOver: true, unsent: u}
+		return outcome[K, X]{needsGoroutine: true, unsent: u}
 	}
 	if err := s.sendUpdate(u); err != nil {
 		s.end(err)
 		return outcome[K, X]{failed: true}
 	}
-	return outcome[K, X]{handOver: !s.permissions(0).idle}
+	return outcome[K, X]{needsGoroutine: !s.permissions(0).idle}
 }
