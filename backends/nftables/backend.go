@@ -22,15 +22,15 @@ import (
 // time.
 type Backend struct {
 	tables []*table
-	lacks  localsink.Features
+	unsupported  localsink.Features
 
-	watch   *watch
+	monitor   *driftMonitor
 	release func() error // closes what New opened
 
 	closed   atomic.Bool
 	mu       sync.Mutex
 	stats    Stats
-	unserved map[localsink.ServiceName]error
+	notProgrammed map[localsink.ServiceName]error
 }
 
 var (
@@ -40,8 +40,8 @@ var (
 	_ localsink.FailureReporter = (*Backend)(nil)
 )
 
-// retryRefused is how long after a Sync a refused Service is tried again.
-const retryRefused = 30 * time.Second
+// refusedRetryInterval is how long after a Sync a refused Service is tried again.
+const refusedRetryInterval = 30 * time.Second
 
 // errClosed says that a Backend was used after its end.
 var errClosed = errors.New("nftables: the backend is closed")
@@ -61,12 +61,12 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if b.closed.Load() {
 		return errClosed
 	}
-	if b.watch.takeDamage() {
+	if b.monitor.takeDrift() {
 		for _, t := range b.tables {
-			t.mirror = nil
+			t.state = nil
 		}
 	}
-	names := listed(u)
+	names := touchedServices(u)
 	var errs []error
 	for _, t := range b.tables {
 		if err := ctx.Err(); err != nil {
@@ -77,14 +77,14 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	}
 	err := errors.Join(errs...)
 	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
-		b.watch.remind(retryRefused)
+		b.monitor.scheduleRetry(refusedRetryInterval)
 	}
 	b.publish(err)
 	return err
 }
 
-// listed returns which Services may differ from what the tables hold.
-func listed(u *localsink.Update) []localsink.ServiceName {
+// touchedServices returns which Services may differ from what the tables hold.
+func touchedServices(u *localsink.Update) []localsink.ServiceName {
 	names := make([]localsink.ServiceName, 0, len(u.Changed)+len(u.Removed))
 	for _, list := range [][]*localsink.Service{u.Removed, u.Changed} {
 		for _, s := range list {
@@ -98,10 +98,10 @@ func listed(u *localsink.Update) []localsink.ServiceName {
 // backend's tables, or may have; see [localsink.ResyncRequester]. The Sync that follows
 // writes them anew. When that happens again and again, as when two backends use
 // one table, the channel receives less and less often, down to once in a minute.
-func (b *Backend) ResyncRequested() <-chan struct{} { return b.watch.damaged }
+func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.resync }
 
 // Unsupported returns the features that the backend or this kernel does not have.
-func (b *Backend) Unsupported() localsink.Features { return b.lacks }
+func (b *Backend) Unsupported() localsink.Features { return b.unsupported }
 
 // Close stops the backend and frees its resources. The rules stay in effect: see
 // [Cleanup]. It must not be called during Sync. Further calls do nothing.
@@ -109,7 +109,7 @@ func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
-	b.watch.stop()
+	b.monitor.stop()
 	return b.release()
 }
 
@@ -117,8 +117,8 @@ func (b *Backend) Close() error {
 type Stats struct {
 	// Tables has one entry for each address family.
 	Tables []TableStats
-	// ForeignChanges is how often somebody else was seen to change the tables.
-	ForeignChanges uint64
+	// ExternalChanges is how often somebody else was seen to change the tables.
+	ExternalChanges uint64
 	// LastSync is when Sync last returned nil.
 	LastSync time.Time
 }
@@ -147,7 +147,7 @@ func (b *Backend) Stats() Stats {
 	defer b.mu.Unlock()
 	s := b.stats
 	s.Tables = slices.Clone(s.Tables)
-	s.ForeignChanges = b.watch.count.Load()
+	s.ExternalChanges = b.monitor.count.Load()
 	return s
 }
 
@@ -156,7 +156,7 @@ func (b *Backend) Stats() Stats {
 func (b *Backend) NotProgrammed() map[localsink.ServiceName]error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return maps.Clone(b.unserved)
+	return maps.Clone(b.notProgrammed)
 }
 
 // publish makes the outcome of a Sync visible.
@@ -167,22 +167,22 @@ func (b *Backend) publish(err error) {
 		b.stats.LastSync = time.Now()
 	}
 	b.stats.Tables = b.stats.Tables[:0]
-	b.unserved = map[localsink.ServiceName]error{}
+	b.notProgrammed = map[localsink.ServiceName]error{}
 	for _, t := range b.tables {
 		b.stats.Tables = append(b.stats.Tables, t.report())
-		t.blame(b.unserved)
+		t.addFailures(b.notProgrammed)
 	}
 }
 
-// blame adds to all what the table does not serve.
-func (t *table) blame(all map[localsink.ServiceName]error) {
+// addFailures adds to all what the table does not serve.
+func (t *table) addFailures(all map[localsink.ServiceName]error) {
 	for name, err := range t.refused {
 		all[name] = errors.Join(all[name], fmt.Errorf("nftables: the kernel refuses it over %s: %w", t.family.name, err))
 	}
-	if t.mirror == nil {
+	if t.state == nil {
 		return
 	}
-	for name, list := range t.mirror.problems {
+	for name, list := range t.state.problems {
 		for _, p := range list {
 			all[name] = errors.Join(all[name], fmt.Errorf("nftables: %v", p))
 		}
@@ -193,11 +193,11 @@ func (t *table) blame(all map[localsink.ServiceName]error) {
 func (t *table) report() TableStats {
 	s := t.stats
 	s.Refused = sortedNames(t.refused)
-	if t.mirror == nil {
+	if t.state == nil {
 		return s
 	}
-	s.Services, s.Elements, s.Chains = len(t.mirror.records), t.mirror.total, t.mirror.chains
-	s.Problems = slices.Concat(slices.Collect(maps.Values(t.mirror.problems))...)
+	s.Services, s.Elements, s.Chains = len(t.state.records), t.state.elementCount, t.state.chainCount
+	s.Problems = slices.Concat(slices.Collect(maps.Values(t.state.problems))...)
 	slices.SortFunc(s.Problems, compareProblems)
 	for _, p := range s.Problems {
 		if _, known := slices.BinarySearchFunc(t.stats.Problems, p, compareProblems); !known {

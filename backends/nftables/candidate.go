@@ -14,98 +14,98 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A candidate is a frontend of one family as it is wanted.
-type candidate struct {
-	key        key
+// A desiredFrontend is a frontend of one family as it is wanted.
+type desiredFrontend struct {
+	key        frontendKey
 	clusterIP  bool
-	plan       plan
-	used       [maxPositions]int // the pool of each position, or -1
+	dispatch       dispatch
+	pools       [maxPools]int // the pool of each position, or -1
 	port       int               // which port of the Service it is of
 	affinity   time.Duration     // of that port
-	pools      []localsink.Pool  // of that port
+	portPools      []localsink.Pool  // of that port
 	restricted bool
-	sources    sourceList
+	sources    sourceRanges
 }
 
-func findCandidate(all []candidate, k key, guess int) int {
+func indexOfDesired(all []desiredFrontend, k frontendKey, guess int) int {
 	if guess < len(all) && all[guess].key == k {
 		return guess
 	}
-	return slices.IndexFunc(all, func(c candidate) bool { return c.key == k })
+	return slices.IndexFunc(all, func(c desiredFrontend) bool { return c.key == k })
 }
 
-// candidates returns the frontends of the mirror's family. What breaks the
+// desiredFrontends returns the frontends of the mirror's family. What breaks the
 // contract of package localsink is left out and noted as a problem.
-func (m *mirror) candidates(c *change) []candidate {
+func (m *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 	delete(m.problems, c.name)
-	if c.want == nil {
+	if c.desired == nil {
 		return nil
 	}
-	var all []candidate
-	for i := range c.want.Ports {
-		p := &c.want.Ports[i]
+	var all []desiredFrontend
+	for i := range c.desired.Ports {
+		p := &c.desired.Ports[i]
 		if !slices.ContainsFunc(p.Frontends, func(fe localsink.Frontend) bool { return m.family.has(fe.Addr.Addr()) }) {
 			continue
 		}
 		if all == nil {
-			all = make([]candidate, 0, len(p.Frontends))
+			all = make([]desiredFrontend, 0, len(p.Frontends))
 		}
-		pools, sticky, first := m.pools(p), stickyIDOf(c.want, i), len(all)
+		pools, sticky, first := m.validPools(p), affinityIDOf(c.desired, i), len(all)
 		for j := range p.Frontends {
 			fe := &p.Frontends[j]
 			if !m.family.has(fe.Addr.Addr()) {
 				continue
 			}
-			if fault := m.fault(p, fe, pools); fault != "" {
-				m.problem(c.name, fmt.Sprintf("ports[%d].frontends[%d]", i, j), fault)
-				if !servable(p, fe) {
+			if fault := m.checkFrontend(p, fe, pools); fault != "" {
+				m.addProblem(c.name, fmt.Sprintf("ports[%d].frontends[%d]", i, j), fault)
+				if !isProgrammable(p, fe) {
 					continue
 				}
 			}
-			all = append(all, m.candidate(i, p, fe, pools, sticky))
+			all = append(all, m.newDesiredFrontend(i, p, fe, pools, sticky))
 		}
 		if sticky != "" {
-			onlyUsed(all[first:], pools)
+			clearUnusedPools(all[first:], pools)
 		}
 	}
 	return all
 }
 
-// onlyUsed empties the pools that no frontend of a port uses.
-func onlyUsed(all []candidate, pools []localsink.Pool) {
+// clearUnusedPools empties the pools that no frontend of a port uses.
+func clearUnusedPools(all []desiredFrontend, pools []localsink.Pool) {
 	used := make([]localsink.Pool, len(pools))
 	for i := range all {
-		for _, pool := range all[i].used {
+		for _, pool := range all[i].pools {
 			if pool >= 0 {
 				used[pool] = pools[pool]
 			}
 		}
 	}
 	for i := range all {
-		all[i].pools = used
+		all[i].portPools = used
 	}
 }
 
-func (m *mirror) candidate(port int, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool, sticky string) candidate {
-	c := candidate{
-		key:       key{addr: fe.Addr, proto: p.Protocol},
+func (m *tableState) newDesiredFrontend(port int, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool, sticky string) desiredFrontend {
+	c := desiredFrontend{
+		key:       frontendKey{addr: fe.Addr, proto: p.Protocol},
 		clusterIP: fe.Kind == localsink.KindClusterIP,
 		port:      port,
 		affinity:  p.Affinity,
-		pools:     pools,
+		portPools:     pools,
 	}
-	c.plan, c.used = planOf(c.key.role(), fe.Routes, pools)
+	c.dispatch, c.pools = newDispatch(c.key.matchKind(), fe.Routes, pools)
 	if sticky != "" {
-		c.plan = c.plan.stuck(sticky, c.used)
+		c.dispatch = c.dispatch.withAffinity(sticky, c.pools)
 	}
 	if fe.SourceRanges != nil {
-		c.restricted, c.sources = true, sourcesOf(m.family, fe.SourceRanges)
+		c.restricted, c.sources = true, newSourceRanges(m.family, fe.SourceRanges)
 	}
 	return c
 }
 
-// servable tells whether a frontend means anything.
-func servable(p *localsink.Port, fe *localsink.Frontend) bool {
+// isProgrammable tells whether a frontend means anything.
+func isProgrammable(p *localsink.Port, fe *localsink.Frontend) bool {
 	known := p.Protocol == localsink.ProtocolTCP || p.Protocol == localsink.ProtocolUDP || p.Protocol == localsink.ProtocolSCTP
 	inRange := !slices.ContainsFunc(fe.Routes, func(r localsink.Route) bool {
 		return r.Pool < 0 || r.Pool >= len(p.Pools) || r.From > localsink.FromThisNode
@@ -114,9 +114,9 @@ func servable(p *localsink.Port, fe *localsink.Frontend) bool {
 		fe.Addr.Addr().IsUnspecified() == (fe.Kind == localsink.KindNodePort)
 }
 
-// fault says what is wrong with a frontend and what is done about it.
-func (m *mirror) fault(p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) string {
-	if !servable(p, fe) {
+// checkFrontend says what is wrong with a frontend and what is done about it.
+func (m *tableState) checkFrontend(p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) string {
+	if !isProgrammable(p, fe) {
 		return fmt.Sprintf("%v %v/%v makes no sense and is not served", fe.Kind, fe.Addr, p.Protocol)
 	}
 	for _, r := range fe.Routes {
@@ -128,53 +128,53 @@ func (m *mirror) fault(p *localsink.Port, fe *localsink.Frontend, pools []locals
 	return ""
 }
 
-// pools returns the pools of a port with what their contract promises: endpoints
+// validPools returns the pools of a port with what their contract promises: endpoints
 // of the family, in order, each once. Usually they are returned as they are.
-func (m *mirror) pools(p *localsink.Port) []localsink.Pool {
+func (m *tableState) validPools(p *localsink.Port) []localsink.Pool {
 	pools := p.Pools
 	for i := range pools {
-		if m.sound(p.Pools[i].Endpoints) {
+		if m.isSorted(p.Pools[i].Endpoints) {
 			continue
 		}
 		if &pools[0] == &p.Pools[0] {
 			pools = slices.Clone(pools)
 		}
-		pools[i].Endpoints = m.repair(p.Pools[i].Endpoints)
+		pools[i].Endpoints = m.sortedEndpoints(p.Pools[i].Endpoints)
 	}
 	return pools
 }
 
-func (m *mirror) usable(e netip.AddrPort) bool { return m.family.has(e.Addr()) && e.Port() != 0 }
+func (m *tableState) isUsable(e netip.AddrPort) bool { return m.family.has(e.Addr()) && e.Port() != 0 }
 
-func (m *mirror) sound(endpoints []localsink.Endpoint) bool {
+func (m *tableState) isSorted(endpoints []localsink.Endpoint) bool {
 	for i := range endpoints {
 		e := &endpoints[i]
-		if !m.usable(e.Addr) || i > 0 && endpoints[i-1].Addr.Compare(e.Addr) >= 0 {
+		if !m.isUsable(e.Addr) || i > 0 && endpoints[i-1].Addr.Compare(e.Addr) >= 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func (m *mirror) repair(endpoints []localsink.Endpoint) []localsink.Endpoint {
-	if !slices.ContainsFunc(endpoints, func(e localsink.Endpoint) bool { return m.usable(e.Addr) }) {
+func (m *tableState) sortedEndpoints(endpoints []localsink.Endpoint) []localsink.Endpoint {
+	if !slices.ContainsFunc(endpoints, func(e localsink.Endpoint) bool { return m.isUsable(e.Addr) }) {
 		return nil // usually a pool of the other family
 	}
-	good := slices.DeleteFunc(slices.Clone(endpoints), func(e localsink.Endpoint) bool { return !m.usable(e.Addr) })
+	good := slices.DeleteFunc(slices.Clone(endpoints), func(e localsink.Endpoint) bool { return !m.isUsable(e.Addr) })
 	slices.SortStableFunc(good, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(good, func(a, b localsink.Endpoint) bool { return a.Addr == b.Addr })
 }
 
-func (m *mirror) problem(name localsink.ServiceName, field, message string) {
+func (m *tableState) addProblem(name localsink.ServiceName, field, message string) {
 	m.problems[name] = append(m.problems[name], localsink.Problem{
 		Object: "Service " + name.String(), Field: field, Message: message,
 	})
 }
 
-// assign puts the endpoints of a pool, which are in order, into slots. Those that
+// assignSlots puts the endpoints of a pool, which are in order, into slots. Those that
 // hold a slot below the new number of slots keep it; the others fill the rest.
 // The result may share memory with pool, and must not be written to.
-func assign(held, pool []localsink.Endpoint) []localsink.Endpoint {
+func assignSlots(held, pool []localsink.Endpoint) []localsink.Endpoint {
 	if len(held) == 0 || slices.Equal(held, pool) {
 		return pool
 	}

@@ -34,8 +34,8 @@ type Config struct {
 // maxTableName leaves room for names that are made from the table's.
 const maxTableName = 100
 
-// readable tells whether nft can read the name.
-func readable(name string) bool {
+// isIdentifier tells whether nft can read the name.
+func isIdentifier(name string) bool {
 	for i, c := range []byte(name) {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
 		other := '0' <= c && c <= '9' || strings.IndexByte("_.-", c) >= 0
@@ -57,7 +57,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	var errs []error
-	if !readable(c.Table) || len(c.Table) > maxTableName {
+	if !isIdentifier(c.Table) || len(c.Table) > maxTableName {
 		errs = append(errs, fmt.Errorf("nftables: Config.Table: %q must be a letter and up to 99 letters, digits, dots, dashes or underscores", c.Table))
 	}
 	if bits.OnesCount32(c.MasqueradeMark) != 1 {

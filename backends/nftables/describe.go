@@ -22,8 +22,8 @@ func Describe(c Config, u *localsink.Update) (string, error) {
 	}
 	var b strings.Builder
 	for _, f := range []*family{ipv4(), ipv6()} {
-		d := &description{elements: map[string][]string{}}
-		m := newMirror(f, viewOf(f, u.Node), c.MasqueradeMark, d)
+		d := &describer{elements: map[string][]string{}}
+		m := newTableState(f, newNodeMatches(f, u.Node), c.MasqueradeMark, d)
 		for s := range u.All.All() {
 			m.load(s)
 		}
@@ -34,17 +34,17 @@ func Describe(c Config, u *localsink.Update) (string, error) {
 	return b.String(), nil
 }
 
-// A description is a script that is read, not run.
-type description struct{ elements map[string][]string } // by set
+// A describer is a script that is read, not run.
+type describer struct{ elements map[string][]string } // by set
 
-func (d *description) newSet(*set)          {}
-func (d *description) newChain(chainSpec)   {}
-func (d *description) setRules(chainSpec)   {}
-func (d *description) dropChain(string)     {}
-func (d *description) dropSet(*set)         {}
-func (d *description) remove(*set, element) {}
+func (d *describer) newSet(*set)          {}
+func (d *describer) newChain(chainSpec)   {}
+func (d *describer) setRules(chainSpec)   {}
+func (d *describer) dropChain(string)     {}
+func (d *describer) dropSet(*set)         {}
+func (d *describer) remove(*set, element) {}
 
-func (d *description) add(s *set, e element) {
+func (d *describer) add(s *set, e element) {
 	var key []string
 	if a := e.key.addr.Addr(); a.IsValid() && !a.IsUnspecified() {
 		key = append(key, a.String())
@@ -56,18 +56,18 @@ func (d *description) add(s *set, e element) {
 	switch s.kind {
 	case verdictsByAddress, verdictsByNodePort:
 		text += " : goto " + e.chain
-	case slotsByAddress, slotsByNodePort:
+	case endpointsByAddress, endpointsByNodePort:
 		text += fmt.Sprintf(" . slot %d : %v", e.slot, e.value)
-	case slotsAlone:
+	case endpointsBySlot:
 		text += fmt.Sprintf("slot %d : %v", e.slot, e.value)
-	case draws:
-		text += fmt.Sprintf("%d : slot %d", e.slot, e.to)
+	case slotsByIndex:
+		text += fmt.Sprintf("%d : slot %d", e.slot, e.target)
 	}
 	d.elements[s.name] = append(d.elements[s.name], text)
 }
 
 // text lists the sets and maps that hold something.
-func (d *description) text(m *mirror) string {
+func (d *describer) text(m *tableState) string {
 	var b strings.Builder
 	for _, s := range m.sets {
 		if elements := d.elements[s.name]; len(elements) > 0 {

@@ -13,10 +13,10 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
-	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), {}},
+	s := newService("web", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), {}},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictDrop}),
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictDrop}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)
@@ -45,10 +45,10 @@ func TestDescribe(t *testing.T) {
 // TestDescribeAffinity: which endpoint has which slot, and what is drawn when nothing is
 // remembered.
 func TestDescribeAffinity(t *testing.T) {
-	s := serviceOf("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.10:8080", "10.244.0.11:8080"), poolOf("10.244.0.9:8080", "10.244.0.11:8080")},
+	s := newService("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), newLocalPool("10.244.0.10:8080", "10.244.0.11:8080"), newLocalPool("10.244.0.9:8080", "10.244.0.11:8080")},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods, Pool: 2}, localsink.Route{Pool: 1}),
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods, Pool: 2}, localsink.Route{Pool: 1}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)

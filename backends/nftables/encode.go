@@ -9,36 +9,36 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// A transaction is a [script] that becomes messages for the kernel.
+// A transaction is a [txWriter] that becomes messages for the kernel.
 type transaction struct {
 	family *family
 	table  string
-	// replace starts from nothing: the table of that name, if there is one, goes
+	// replaceTable starts from nothing: the table of that name, if there is one, goes
 	// away in the same instant.
-	replace bool
+	replaceTable bool
 	// detached leaves out the hooks: no packet would ever come by.
 	detached bool
 
 	batch   nfnl.Batch
 	sets    []*set
 	chains  []chainSpec
-	changed []chainSpec // those that exist
-	dropped []string
-	gone    []*set
-	pending []pending // of the sets that are touched
+	replacedRules []chainSpec // those that exist
+	deletedChains []string
+	deletedSets    []*set
+	pending []setElements // of the sets that are touched
 }
 
-// pending is what is to happen to one set.
-type pending struct {
+// setElements is what is to happen to one set.
+type setElements struct {
 	set            *set
-	removed, added elements
+	removed, added encodedElements
 }
 
-// elements are encoded elements, cut into pieces that fit into a message each.
-type elements struct {
+// encodedElements are encoded elements, cut into pieces that fit into a message each.
+type encodedElements struct {
 	buf    []byte
-	pieces []int // where each full piece ends
-	count  int   // elements in the last piece
+	pieceEnds []int // where each full piece ends
+	inLastPiece  int   // elements in the last piece
 }
 
 // Limits of one message. Its list of elements has a length of 16 bits, and about
@@ -46,7 +46,7 @@ type elements struct {
 const (
 	pieceElements = 1000
 	pieceBytes    = 60000
-	keepBytes     = 1 << 20
+	maxKeptBytes     = 1 << 20
 )
 
 // reset empties the transaction for its next use, and keeps memory unless that is
@@ -54,10 +54,10 @@ const (
 func (t *transaction) reset() {
 	clear(t.sets)
 	clear(t.chains)
-	clear(t.changed)
-	clear(t.gone)
-	t.sets, t.chains, t.dropped = t.sets[:0], t.chains[:0], t.dropped[:0]
-	t.changed, t.gone = t.changed[:0], t.gone[:0]
+	clear(t.replacedRules)
+	clear(t.deletedSets)
+	t.sets, t.chains, t.deletedChains = t.sets[:0], t.chains[:0], t.deletedChains[:0]
+	t.replacedRules, t.deletedSets = t.replacedRules[:0], t.deletedSets[:0]
 	total := 0
 	for i := range t.pending {
 		p := &t.pending[i]
@@ -66,13 +66,13 @@ func (t *transaction) reset() {
 		p.added.reset()
 		total += cap(p.removed.buf) + cap(p.added.buf)
 	}
-	if t.pending = t.pending[:0]; total > keepBytes {
+	if t.pending = t.pending[:0]; total > maxKeptBytes {
 		t.pending = nil
 	}
-	t.replace, t.detached = false, false
+	t.replaceTable, t.detached = false, false
 }
 
-func (e *elements) reset() { e.buf, e.pieces, e.count = e.buf[:0], e.pieces[:0], 0 }
+func (e *encodedElements) reset() { e.buf, e.pieceEnds, e.inLastPiece = e.buf[:0], e.pieceEnds[:0], 0 }
 
 // empty tells whether there is nothing to do.
 func (t *transaction) empty() bool {
@@ -81,16 +81,16 @@ func (t *transaction) empty() bool {
 			return false
 		}
 	}
-	return !t.replace && len(t.sets)+len(t.chains)+len(t.changed)+len(t.dropped)+len(t.gone) == 0
+	return !t.replaceTable && len(t.sets)+len(t.chains)+len(t.replacedRules)+len(t.deletedChains)+len(t.deletedSets) == 0
 }
 
 func (t *transaction) newSet(s *set)         { t.sets = append(t.sets, s) }
 func (t *transaction) newChain(c chainSpec)  { t.chains = append(t.chains, c) }
-func (t *transaction) setRules(c chainSpec)  { t.changed = append(t.changed, c) }
-func (t *transaction) dropChain(name string) { t.dropped = append(t.dropped, name) }
-func (t *transaction) dropSet(s *set)        { t.gone = append(t.gone, s) }
+func (t *transaction) setRules(c chainSpec)  { t.replacedRules = append(t.replacedRules, c) }
+func (t *transaction) dropChain(name string) { t.deletedChains = append(t.deletedChains, name) }
+func (t *transaction) dropSet(s *set)        { t.deletedSets = append(t.deletedSets, s) }
 
-func (t *transaction) of(s *set) *pending {
+func (t *transaction) elementsOf(s *set) *setElements {
 	if s.pending < len(t.pending) && t.pending[s.pending].set == s {
 		return &t.pending[s.pending]
 	}
@@ -98,7 +98,7 @@ func (t *transaction) of(s *set) *pending {
 	if s.pending < cap(t.pending) {
 		t.pending = t.pending[:s.pending+1] // with the memory of an earlier use
 	} else {
-		t.pending = append(t.pending, pending{})
+		t.pending = append(t.pending, setElements{})
 	}
 	p := &t.pending[s.pending]
 	p.set = s
@@ -106,28 +106,28 @@ func (t *transaction) of(s *set) *pending {
 }
 
 func (t *transaction) remove(s *set, e element) {
-	t.of(s).removed.append(t.family, s, &e, false)
+	t.elementsOf(s).removed.append(t.family, s, &e, false)
 }
 
 func (t *transaction) add(s *set, e element) {
-	t.of(s).added.append(t.family, s, &e, true)
+	t.elementsOf(s).added.append(t.family, s, &e, true)
 }
 
-func (l *elements) append(f *family, s *set, e *element, withData bool) {
+func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {
 	start := 0
-	if n := len(l.pieces); n > 0 {
-		start = l.pieces[n-1]
+	if n := len(l.pieceEnds); n > 0 {
+		start = l.pieceEnds[n-1]
 	}
-	keySize, _ := s.kind.key(f)
+	keySize, _ := s.kind.keyLayout(f)
 	size := 2*attrSize + keySize
 	if withData {
 		size += dataSize(f, s, e)
 	}
-	if l.count == pieceElements || len(l.buf)-start+attrSize+size > pieceBytes {
-		l.pieces = append(l.pieces, len(l.buf))
-		l.count = 0
+	if l.inLastPiece == pieceElements || len(l.buf)-start+attrSize+size > pieceBytes {
+		l.pieceEnds = append(l.pieceEnds, len(l.buf))
+		l.inLastPiece = 0
 	}
-	l.count++
+	l.inLastPiece++
 	buf := nfnl.AppendNest(l.buf, nfnl.ListElem, size)
 	buf = nfnl.AppendNest(buf, nfnl.ElemKey, attrSize+keySize)
 	buf = nfnl.AppendAttr(buf, nfnl.DataValue, keySize)
@@ -144,18 +144,18 @@ const attrSize = 4
 func appendKey(buf []byte, kind setKind, e *element) []byte {
 	addr := e.key.addr.Addr()
 	switch kind {
-	case addresses, pins:
+	case addresses, affinityEntries:
 		return appendAddr(buf, addr)
-	case slotsAlone, draws:
+	case endpointsBySlot, slotsByIndex:
 		return binary.NativeEndian.AppendUint32(buf, e.slot)
 	case addressPairs:
 		return appendAddr(appendAddr(buf, addr), addr)
-	case verdictsByAddress, slotsByAddress:
+	case verdictsByAddress, endpointsByAddress:
 		buf = appendAddr(buf, addr)
 	}
 	buf = append(buf, byte(e.key.proto), 0, 0, 0)
 	buf = appendPort(buf, e.key.addr.Port())
-	if kind == slotsByAddress || kind == slotsByNodePort {
+	if kind == endpointsByAddress || kind == endpointsByNodePort {
 		buf = binary.NativeEndian.AppendUint32(buf, e.slot)
 	}
 	return buf
@@ -165,17 +165,17 @@ func appendPort(buf []byte, port uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(buf, port), 0, 0)
 }
 
-// leftSize is the size of the attribute that says when an element ends.
-const leftSize = attrSize + 8
+// expirationSize is the size of the attribute that says when an element ends.
+const expirationSize = attrSize + 8
 
 func dataSize(f *family, s *set, e *element) int {
 	switch s.kind {
-	case slotsByAddress, slotsByNodePort, slotsAlone:
+	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
 		return 2*attrSize + f.addrLen + 4
-	case draws:
+	case slotsByIndex:
 		return 2*attrSize + 4
-	case pins:
-		return leftSize + 2*attrSize + 4
+	case affinityEntries:
+		return expirationSize + 2*attrSize + 4
 	case verdictsByAddress, verdictsByNodePort:
 		return 2*attrSize + attrSize + 4 + nfnl.StringSize(e.chain)
 	}
@@ -187,17 +187,17 @@ func appendData(buf []byte, f *family, s *set, e *element) []byte {
 	if size == 0 {
 		return buf
 	}
-	if s.kind == pins {
-		buf = nfnl.AppendAttr(buf, nfnl.ElemExpiration, leftSize-attrSize)
-		buf = binary.BigEndian.AppendUint64(buf, uint64(e.left.Milliseconds()))
-		size -= leftSize
+	if s.kind == affinityEntries {
+		buf = nfnl.AppendAttr(buf, nfnl.ElemExpiration, expirationSize-attrSize)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(e.expires.Milliseconds()))
+		size -= expirationSize
 	}
 	buf = nfnl.AppendNest(buf, nfnl.ElemData, size-attrSize)
 	switch s.kind {
-	case pins, draws:
+	case affinityEntries, slotsByIndex:
 		buf = nfnl.AppendAttr(buf, nfnl.DataValue, 4)
-		return binary.NativeEndian.AppendUint32(buf, e.to)
-	case slotsByAddress, slotsByNodePort, slotsAlone:
+		return binary.NativeEndian.AppendUint32(buf, e.target)
+	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
 		buf = nfnl.AppendAttr(buf, nfnl.DataValue, size-2*attrSize)
 		buf = appendAddr(buf, e.value.Addr())
 		return appendPort(buf, e.value.Port())
@@ -222,7 +222,7 @@ func (t *transaction) encode() *nfnl.Batch {
 		total += len(t.pending[i].removed.buf) + len(t.pending[i].added.buf)
 	}
 	b.Grow(total + total/256)
-	if t.replace {
+	if t.replaceTable {
 		t.tableMessage(nfnl.MsgNewTable, nfnl.FlagCreate)
 		t.tableMessage(nfnl.MsgDelTable, 0)
 		t.tableMessage(nfnl.MsgNewTable, nfnl.FlagCreate)
@@ -233,12 +233,12 @@ func (t *transaction) encode() *nfnl.Batch {
 	for i := range t.chains {
 		t.chainMessage(&t.chains[i])
 	}
-	for i := range t.changed {
+	for i := range t.replacedRules {
 		b.Start(nfnl.MsgDelRule, 0, t.family.number) // all rules of the chain
 		b.String(nfnl.RuleTable, t.table)
-		b.String(nfnl.RuleChain, t.changed[i].name)
+		b.String(nfnl.RuleChain, t.replacedRules[i].name)
 	}
-	for _, chains := range [][]chainSpec{t.chains, t.changed} {
+	for _, chains := range [][]chainSpec{t.chains, t.replacedRules} {
 		for i := range chains {
 			for _, r := range chains[i].rules {
 				t.ruleMessage(chains[i].name, r)
@@ -251,12 +251,12 @@ func (t *transaction) encode() *nfnl.Batch {
 	for i := range t.pending {
 		t.elementMessages(nfnl.MsgNewSetElem, nfnl.FlagCreate, t.pending[i].set, &t.pending[i].added)
 	}
-	for _, name := range t.dropped {
+	for _, name := range t.deletedChains {
 		b.Start(nfnl.MsgDelChain, 0, t.family.number)
 		b.String(nfnl.ChainTable, t.table)
 		b.String(nfnl.ChainName, name)
 	}
-	for _, s := range t.gone {
+	for _, s := range t.deletedSets {
 		b.Start(nfnl.MsgDelSet, 0, t.family.number)
 		b.String(nfnl.SetTable, t.table)
 		b.String(nfnl.SetName, s.name)
@@ -271,7 +271,7 @@ func (t *transaction) tableMessage(kind, flags uint16) {
 
 func (t *transaction) setMessage(s *set) {
 	b := &t.batch
-	size, label := s.kind.key(t.family)
+	size, label := s.kind.keyLayout(t.family)
 	b.Start(nfnl.MsgNewSet, nfnl.FlagCreate, t.family.number)
 	b.String(nfnl.SetTable, t.table)
 	b.String(nfnl.SetName, s.name)
@@ -282,26 +282,26 @@ func (t *transaction) setMessage(s *set) {
 	case verdictsByAddress, verdictsByNodePort:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
 		b.Uint32(nfnl.SetDataType, nfnl.DataTypeVerdict)
-	case draws:
+	case slotsByIndex:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
-		b.Uint32(nfnl.SetDataType, labelMark)
+		b.Uint32(nfnl.SetDataType, typeMark)
 		b.Uint32(nfnl.SetDataLen, 4)
-	case pins:
+	case affinityEntries:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap|nfnl.SetFlagTimeout|nfnl.SetFlagDynamic)
-		b.Uint32(nfnl.SetDataType, labelMark)
+		b.Uint32(nfnl.SetDataType, typeMark)
 		b.Uint32(nfnl.SetDataLen, 4)
 		b.Uint64(nfnl.SetTimeout, uint64(s.timeout.Milliseconds()))
-	case slotsByAddress, slotsByNodePort, slotsAlone:
+	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
-		b.Uint32(nfnl.SetDataType, t.family.label<<labelBits|labelPort)
+		b.Uint32(nfnl.SetDataType, t.family.addrType<<typeBits|typePort)
 		b.Uint32(nfnl.SetDataLen, uint32(t.family.addrLen+4))
 	}
 	switch s.kind {
-	case slotsAlone:
+	case endpointsBySlot:
 		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, networkOrder))
-	case draws:
+	case slotsByIndex:
 		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, hostOrder))
-	case pins:
+	case affinityEntries:
 		b.Bytes(nfnl.SetUserData, byteOrders(networkOrder, hostOrder))
 	}
 	desc := b.Nest(nfnl.SetDesc)
@@ -348,12 +348,12 @@ func (t *transaction) ruleMessage(chain string, r rule) {
 	b.End(list)
 }
 
-func (t *transaction) elementMessages(kind, flags uint16, s *set, l *elements) {
+func (t *transaction) elementMessages(kind, flags uint16, s *set, l *encodedElements) {
 	b, start := &t.batch, 0
 	for i := 0; start < len(l.buf); i++ {
 		end := len(l.buf)
-		if i < len(l.pieces) {
-			end = l.pieces[i]
+		if i < len(l.pieceEnds) {
+			end = l.pieceEnds[i]
 		}
 		b.Start(kind, flags, t.family.number)
 		b.String(nfnl.ElemListTable, t.table)

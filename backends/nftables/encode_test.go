@@ -15,20 +15,20 @@ import (
 
 // However many and however long the elements are, no message outgrows the 16 bits
 // of its length.
-func TestElementPieces(t *testing.T) {
+func TestElementsAreSplitIntoMessages(t *testing.T) {
 	for _, f := range families() {
-		for kind := verdictsByAddress; kind <= pins; kind++ {
+		for kind := verdictsByAddress; kind <= affinityEntries; kind++ {
 			s := &set{name: "s", kind: kind}
 			tx := &transaction{family: f, table: "t"}
 			addr := netip.AddrPortFrom(f.loopback.Addr(), 80)
 			const n = 5000
 			for i := range n {
-				e := element{key: key{addr, localsink.ProtocolTCP}, slot: uint32(i), to: uint32(i), value: addr, left: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
+				e := element{key: frontendKey{addr, localsink.ProtocolTCP}, slot: uint32(i), target: uint32(i), value: addr, expires: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
 				tx.add(s, e)
 				tx.remove(s, e)
 			}
 			added := &tx.pending[0].added
-			start, pieces := 0, append(append([]int{}, added.pieces...), len(added.buf))
+			start, pieces := 0, append(append([]int{}, added.pieceEnds...), len(added.buf))
 			for _, end := range pieces {
 				require.LessOrEqual(t, end-start, pieceBytes)
 				require.Positive(t, end-start)
@@ -45,11 +45,11 @@ func TestElementPieces(t *testing.T) {
 	}
 }
 
-// TestDetached: what is only checked is never attached to a hook.
-func TestDetached(t *testing.T) {
+// TestDetachedTableHasNoHooks: what is only checked is never attached to a hook.
+func TestDetachedTableHasNoHooks(t *testing.T) {
 	script := func(detached bool) string {
 		t := transaction{family: ipv4(), table: "checked", detached: detached}
-		newMirror(t.family, viewOf(t.family, nil), 1, &t).finish()
+		newTableState(t.family, newNodeMatches(t.family, nil), 1, &t).sizeSets()
 		return decode(t.encode())
 	}
 	require.Contains(t, script(false), "hook")

@@ -137,14 +137,14 @@ func verdictOf(set string) expr {
 	return lookup(set, func(b *nfnl.Batch) { b.Uint32(nfnl.LookupDreg, nfnl.RegVerdict) })
 }
 
-// update adds the value to the map, or begins the time anew of the one that it has
+// updateEntry adds the value to the map, or begins the time anew of the one that it has
 // for the key. It does not match when the map is full.
-func update(set string, key, value uint32) expr {
+func updateEntry(set string, key, value uint32) expr {
 	return dynset(nfnl.DynsetUpdate, set, key, value)
 }
 
-// forget removes what the map has for the key, if anything.
-func forget(set string, key, value uint32) expr {
+// deleteEntry removes what the map has for the key, if anything.
+func deleteEntry(set string, key, value uint32) expr {
 	return dynset(nfnl.DynsetDelete, set, key, value)
 }
 

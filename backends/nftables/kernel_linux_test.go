@@ -37,14 +37,14 @@ func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
 	return b
 }
 
-// content is what the nft command says of a table: rules by chain and elements by
+// tableContent is what the nft command says of a table: rules by chain and elements by
 // set, without what depends on the order of events, and without pins and draws.
-type content struct {
+type tableContent struct {
 	rules map[string][]string
 	sets  map[string][]string
 }
 
-func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) content {
+func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tableContent {
 	t.Helper()
 	text, err := ns.Command("nft", "list", "table", family, table)
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) cont
 	}
 	out = out[strings.Index(out, "{"):] // after warnings
 	require.NoError(t, json.Unmarshal([]byte(out), &list))
-	c := content{rules: map[string][]string{}, sets: map[string][]string{}}
+	c := tableContent{rules: map[string][]string{}, sets: map[string][]string{}}
 	for _, o := range list.Nftables {
 		set := o.Map
 		if set == nil {
@@ -74,7 +74,7 @@ func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) cont
 		}
 		switch {
 		case set != nil:
-			name := withoutHalf.ReplaceAllString(set.Name, "$1")
+			name := withoutSuffix.ReplaceAllString(set.Name, "$1")
 			require.NotContains(t, c.sets, name)
 			c.sets[name] = []string{}
 			for _, e := range set.Elem {
@@ -86,14 +86,14 @@ func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) cont
 		case o.Chain != nil:
 			c.rules[o.Chain.Name] = []string{}
 		case o.Rule != nil:
-			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], withoutHalf.ReplaceAllString(string(o.Rule.Expr), "$1"))
+			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], withoutSuffix.ReplaceAllString(string(o.Rule.Expr), "$1"))
 		}
 	}
 	return c
 }
 
-// withoutHalf finds which of their two names the sets of a port with affinity have.
-var withoutHalf = regexp.MustCompile(`\b((?:pins|endpoints|draws)-[\w.-]+)-[ab]\b`)
+// withoutSuffix finds which of their two names the sets of a port with affinity have.
+var withoutSuffix = regexp.MustCompile(`\b((?:pins|endpoints|draws)-[\w.-]+)-[ab]\b`)
 
 // withoutSlot returns the text of an element, for endpoints without their slot.
 func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
@@ -112,7 +112,7 @@ func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
 }
 
 // nonEmpty leaves out what may be left over from the past: sets without elements.
-func (c content) nonEmpty() map[string][]string {
+func (c tableContent) nonEmpty() map[string][]string {
 	used := map[string][]string{}
 	for name, elements := range c.sets {
 		if len(elements) > 0 {
@@ -124,15 +124,15 @@ func (c content) nonEmpty() map[string][]string {
 
 // The kernel follows a random walk without ever refusing a step, and holds in the
 // end what it would hold had the last state been the first.
-func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
+func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 	ns := netnstest.New(t)
 	walked := backendIn(t, ns, Config{Table: "walked"})
 	g := newGenerator(t)
 	all := map[localsink.ServiceName]*localsink.Service{}
-	var last state
+	var last serviceList
 	for i := range 150 {
 		g.step(all)
-		next := state(slices.Collect(values(all)))
+		next := serviceList(slices.Collect(values(all)))
 		u := nextUpdate(testNode(), last, next)
 		require.NoError(t, walked.Sync(context.Background(), u), "step %d", i)
 		if i%3 == 0 {
@@ -148,14 +148,14 @@ func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
 	fresh := backendIn(t, ns, Config{Table: "fresh"})
 	require.NoError(t, fresh.Sync(context.Background(), firstUpdate(testNode(), last...)))
 	for _, family := range []string{"ip", "ip6"} {
-		got, want := contentOf(t, ns, family, "walked"), contentOf(t, ns, family, "fresh")
+		got, want := listTable(t, ns, family, "walked"), listTable(t, ns, family, "fresh")
 		require.Equal(t, want.nonEmpty(), got.nonEmpty())
 		for chain, rules := range want.rules {
 			if !strings.HasPrefix(chain, "sticky-") { // which slots there are is history
 				require.Equal(t, rules, got.rules[chain], chain)
 			}
 		}
-		require.LessOrEqual(t, len(got.rules), len(want.rules)+maxUnused+3*2*40)
+		require.LessOrEqual(t, len(got.rules), len(want.rules)+maxUnusedChains+3*2*40)
 	}
 	_, err := ns.Command("nft", "list", "ruleset")
 	require.NoError(t, err)
@@ -172,16 +172,16 @@ func listing(t *testing.T, ns *netnstest.Namespace, family string) string {
 }
 
 // The nft command can read the tables: that is how operators look at them.
-func TestListing(t *testing.T) {
+func TestNftListsTable(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.9:8080"), {}},
+	s := newService("web", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), newLocalPool("10.244.0.9:8080"), {}},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods},
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
+			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods},
 				localsink.Route{From: localsink.FromThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
-			frontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}),
-			frontend(localsink.KindLoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
+			newFrontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}),
+			newFrontend(localsink.KindLoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
 		}})
 	s.Ports[0].Frontends[3].SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
 	n := testNode()
@@ -236,29 +236,29 @@ func (k *faultyKernel) Check(b *nfnl.Batch) error {
 	return k.transport.Check(b)
 }
 
-// sabotage puts a faulty kernel below every table of b.
-func sabotage(b *Backend) *faultyKernel {
+// injectFaults puts a faulty kernel below every table of b.
+func injectFaults(b *Backend) *faultyKernel {
 	k := &faultyKernel{transport: b.tables[0].kernel}
-	k.heal()
+	k.clearFault()
 	for _, t := range b.tables {
 		t.kernel = k
 	}
 	return k
 }
 
-func (k *faultyKernel) heal() { k.fault = func(*nfnl.Batch, bool) error { return nil } }
+func (k *faultyKernel) clearFault() { k.fault = func(*nfnl.Batch, bool) error { return nil } }
 
 func clusterIPService(i int) *localsink.Service {
-	return serviceOf(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{poolOf(fmt.Sprintf("10.244.0.%d:80", i))},
-		Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
+	return newService(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{newLocalPool(fmt.Sprintf("10.244.0.%d:80", i))},
+		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
 }
 
 // Services that the kernel refuses do not keep others from being served.
-func TestRefusedServices(t *testing.T) {
+func TestRefusedServicesAreSkipped(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	k := sabotage(b)
-	var all state
+	k := injectFaults(b)
+	var all serviceList
 	for i := range 40 {
 		all = append(all, clusterIPService(i))
 	}
@@ -266,13 +266,13 @@ func TestRefusedServices(t *testing.T) {
 		k.fault = func(batch *nfnl.Batch, _ bool) error {
 			for _, addr := range poison {
 				if batch.Contains(netip.MustParseAddr(addr).AsSlice()) {
-					return &nfnl.Error{Errno: syscall.EINVAL, Text: "for the test", Message: 9}
+					return &nfnl.Error{Errno: syscall.EINVAL, Detail: "for the test", Message: 9}
 				}
 			}
 			return nil
 		}
 	}
-	served := func() int { return len(contentOf(t, ns, "ip", "kpng").sets[mapServices]) }
+	served := func() int { return len(listTable(t, ns, "ip", "kpng").sets[mapServiceIPs]) }
 
 	refuse("10.96.0.7", "10.96.0.23")
 	refused := func() (names []string) {
@@ -293,11 +293,11 @@ func TestRefusedServices(t *testing.T) {
 	// Retries cost no rebuild, and changes of others go through.
 	rebuilds := b.Stats().Tables[0].Rebuilds
 	changed := append(slices.Clone(all[:3]), clusterIPService(3))
-	changed[3].Ports[0].Pools = []localsink.Pool{poolOf("10.244.0.200:80")}
+	changed[3].Ports[0].Pools = []localsink.Pool{newLocalPool("10.244.0.200:80")}
 	changed = append(changed, all[4:]...)
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
-	require.Contains(t, contentOf(t, ns, "ip", "kpng").sets["service-endpoints-1-8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
+	require.Contains(t, listTable(t, ns, "ip", "kpng").sets["service-endpoints-1-8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
 	require.Len(t, b.Stats().Tables[0].Refused, 2)
 
 	// One gets well, the other leaves.
@@ -315,7 +315,7 @@ func TestRefusedServices(t *testing.T) {
 	// What two Services claim is served for one of them.
 	twin := clusterIPService(5)
 	twin.Name.Name = "twin"
-	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.KindClusterIP, "10.96.0.222:80"))
+	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "10.96.0.222:80"))
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
 	require.Len(t, b.NotProgrammed(), 1)
 	require.ErrorContains(t, b.NotProgrammed()[twin.Name], "belongs to Service test/svc-05")
@@ -326,20 +326,20 @@ func TestRefusedServices(t *testing.T) {
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
 	require.ErrorIs(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)), syscall.EPERM)
 	require.Empty(t, b.Stats().Tables[0].Refused)
-	k.heal()
+	k.clearFault()
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)))
 	require.Equal(t, 40, served())
 }
 
 // After an error, what the update listed is listed again: one family may have taken it,
 // and is told that it is taken back.
-func TestFailedUpdateTakenBack(t *testing.T) {
+func TestFailedUpdateCanBeReverted(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	k := sabotage(b)
+	k := injectFaults(b)
 	before, after := clusterIPService(1), clusterIPService(1)
 	after.Ports[0].Frontends[0].Addr = netip.MustParseAddrPort("10.96.0.99:80")
-	after.Ports[0].Frontends = append(after.Ports[0].Frontends, frontend(localsink.KindClusterIP, "[fd00:96::1]:80"))
+	after.Ports[0].Frontends = append(after.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "[fd00:96::1]:80"))
 	d := sinktest.Driver{Sink: b, Node: testNode()}
 	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
 	commits := 0
@@ -350,18 +350,18 @@ func TestFailedUpdateTakenBack(t *testing.T) {
 		return nil
 	}
 	require.ErrorIs(t, d.Sync(context.Background(), sinktest.NewState(after)), nfnl.ErrOverrun)
-	k.heal()
+	k.clearFault()
 	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
-	require.Equal(t, []string{`"10.96.0.1"`}, contentOf(t, ns, "ip", "kpng").sets[setClusterIPs])
+	require.Equal(t, []string{`"10.96.0.1"`}, listTable(t, ns, "ip", "kpng").sets[setClusterIPs])
 }
 
 // Whatever others do to the tables is noticed, and the next Sync heals it.
-func TestHealing(t *testing.T) {
+func TestExternalChangesAreRepaired(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	all := state{clusterIPService(1), clusterIPService(2)}
+	all := serviceList{clusterIPService(1), clusterIPService(2)}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
-	want := contentOf(t, ns, "ip", "kpng")
+	want := listTable(t, ns, "ip", "kpng")
 	for i, command := range []string{
 		"flush ruleset",
 		"delete table ip kpng",
@@ -371,9 +371,9 @@ func TestHealing(t *testing.T) {
 		"insert rule ip kpng find-service drop",
 		"add chain ip6 kpng foreign",
 	} {
-		b.watch.mu.Lock()
-		b.watch.last = time.Time{} // no pause
-		b.watch.mu.Unlock()
+		b.monitor.mu.Lock()
+		b.monitor.lastRequest = time.Time{} // no pause
+		b.monitor.mu.Unlock()
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
 		select {
@@ -382,12 +382,12 @@ func TestHealing(t *testing.T) {
 			t.Fatalf("%q was not noticed", command)
 		}
 		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-		require.Equal(t, want, contentOf(t, ns, "ip", "kpng"), command)
-		require.NotContains(t, contentOf(t, ns, "ip6", "kpng").rules, "foreign")
+		require.Equal(t, want, listTable(t, ns, "ip", "kpng"), command)
+		require.NotContains(t, listTable(t, ns, "ip6", "kpng").rules, "foreign")
 		require.EqualValues(t, i+2, b.Stats().Tables[0].Rebuilds)
 	}
 	// Other tables, and our own changes, are no damage.
-	count := b.Stats().ForeignChanges
+	count := b.Stats().ExternalChanges
 	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng")
 	require.NoError(t, err)
 	more := append(slices.Clone(all), clusterIPService(3))
@@ -395,14 +395,14 @@ func TestHealing(t *testing.T) {
 	// The listener hears in order: after this there is nothing else to come.
 	_, err = ns.Command("nft", "add chain ip kpng foreign")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return b.Stats().ForeignChanges == count+1 }, 2*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.Stats().ExternalChanges == count+1 }, 2*time.Second, time.Millisecond)
 }
 
 // Changes of the node reach the rules; what no rule contains rebuilds nothing.
-func TestNodeChange(t *testing.T) {
+func TestNodeChangeRebuildsOnlyWhenRulesDiffer(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	all := state{clusterIPService(1)}
+	all := serviceList{clusterIPService(1)}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
 	n := testNode()
 	n.Name, n.IPs = "other", nil
@@ -412,25 +412,25 @@ func TestNodeChange(t *testing.T) {
 	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.77/32")}
 	require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
 	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
-	require.Contains(t, strings.Join(contentOf(t, ns, "ip", "kpng").rules[chainServices], " "), "192.0.2.77")
-	require.NotContains(t, strings.Join(contentOf(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
+	require.Contains(t, strings.Join(listTable(t, ns, "ip", "kpng").rules[chainServices], " "), "192.0.2.77")
+	require.NotContains(t, strings.Join(listTable(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
 }
 
 // A set that is full is replaced by a larger one.
-func TestGrowth(t *testing.T) {
+func TestFullSetGrowsByRebuild(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	small, large := cluster(10, 3), cluster(1500, 3)
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), small.state...)))
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), small.state, large.state)))
+	small, large := manyServices(10, 3), manyServices(1500, 3)
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), small.serviceList...)))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), small.serviceList, large.serviceList)))
 	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
 	require.Equal(t, 1500, b.Stats().Tables[0].Services)
-	require.Len(t, contentOf(t, ns, "ip", "kpng").sets[mapServices], 1500)
+	require.Len(t, listTable(t, ns, "ip", "kpng").sets[mapServiceIPs], 1500)
 }
 
 // A Service of 5,000 endpoints, whose name is as long as names may be, with and without
 // affinity: it loads, grows and shrinks, and its neighbour stays as it is.
-func TestLargeService(t *testing.T) {
+func TestServiceWith5000Endpoints(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
 	d := sinktest.Driver{Sink: b, Node: testNode()}
@@ -440,8 +440,8 @@ func TestLargeService(t *testing.T) {
 			addr := netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)})
 			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80)})
 		}
-		s := serviceOf(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
-			Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.1.1:80")}})
+		s := newService(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
+			Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.1.1:80")}})
 		s.Name.Namespace = strings.Repeat("s", 63)
 		return s
 	}
@@ -449,7 +449,7 @@ func TestLargeService(t *testing.T) {
 		for _, n := range []int{5000, 5001, 4999} {
 			require.NoError(t, d.Sync(t.Context(), sinktest.NewState(large(n, affinity), clusterIPService(2))))
 			held := 0
-			for name, elements := range contentOf(t, ns, "ip", "kpng").sets {
+			for name, elements := range listTable(t, ns, "ip", "kpng").sets {
 				if strings.Contains(name, "endpoints-") {
 					held += len(elements)
 				}
@@ -460,7 +460,7 @@ func TestLargeService(t *testing.T) {
 	}
 }
 
-func TestCleanup(t *testing.T) {
+func TestCleanupRemovesTables(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{Table: "mine"})
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), clusterIPService(1))))
@@ -483,7 +483,7 @@ func TestCleanup(t *testing.T) {
 	})
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
+func TestCloseLeaksNoGoroutines(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	ns := netnstest.New(t)
 	var b *Backend
@@ -496,7 +496,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-func TestCancelled(t *testing.T) {
+func TestCancelledSyncCanBeRetried(t *testing.T) {
 	b := backendIn(t, netnstest.New(t), Config{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

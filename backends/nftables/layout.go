@@ -25,18 +25,18 @@ type family struct {
 	addrLen     int
 	saddrOffset int
 	daddrOffset int
-	label       uint32 // nft's number for the type of an address
+	addrType       uint32 // nft's number for the type of an address
 	unreachable uint8  // the ICMP code for an unreachable port
 	loopback    netip.Prefix
 }
 
 func ipv4() *family {
-	return &family{number: nfnl.FamilyIPv4, name: "ip", addrLen: 4, saddrOffset: 12, daddrOffset: 16, label: 7,
+	return &family{number: nfnl.FamilyIPv4, name: "ip", addrLen: 4, saddrOffset: 12, daddrOffset: 16, addrType: 7,
 		unreachable: nfnl.PortUnreachable4, loopback: netip.MustParsePrefix("127.0.0.0/8")}
 }
 
 func ipv6() *family {
-	return &family{number: nfnl.FamilyIPv6, name: "ip6", addrLen: 16, saddrOffset: 8, daddrOffset: 24, label: 8,
+	return &family{number: nfnl.FamilyIPv6, name: "ip6", addrLen: 16, saddrOffset: 8, daddrOffset: 24, addrType: 8,
 		unreachable: nfnl.PortUnreachable6, loopback: netip.MustParsePrefix("::1/128")}
 }
 
@@ -61,17 +61,17 @@ func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-// A role tells the two kinds of keys apart by which frontends are found.
-type role uint8
+// A matchKind tells the two kinds of keys apart by which frontends are found.
+type matchKind uint8
 
 const (
-	byAddress  role = iota // destination address, protocol, port
-	byNodePort             // protocol, port: any permitted address of the node
+	matchAddress  matchKind = iota // destination address, protocol, port
+	matchNodePort             // protocol, port: any permitted address of the node
 )
 
-// prefix begins the names of what serves the role.
-func (r role) prefix() string {
-	if r == byNodePort {
+// noun begins the names of what serves the role.
+func (r matchKind) noun() string {
+	if r == matchNodePort {
 		return "nodeport"
 	}
 	return "service"
@@ -79,16 +79,16 @@ func (r role) prefix() string {
 
 // Names of what exists once in a table. None may be a word of nft's language.
 const (
-	mapServices        = "services"
-	mapNodePorts       = "nodeports"
-	mapSources         = "sources"
-	mapNodePortSources = "nodeport-sources"
+	mapServiceIPs        = "services"
+	mapServiceNodePorts       = "nodeports"
+	mapFirewallIPs         = "sources"
+	mapFirewallNodePorts = "nodeport-sources"
 	setClusterIPs      = "cluster-ips"
-	setHairpin         = "hairpin"
+	setHairpinConnections         = "hairpin"
 
 	chainServices  = "find-service"
 	chainNodePorts = "find-nodeport"
-	chainHide      = "hide-source"
+	chainMasquerading      = "hide-source"
 	chainReject    = "reject-new"
 	chainDrop      = "drop-new"
 )
@@ -99,45 +99,45 @@ type setKind uint8
 const (
 	verdictsByAddress  setKind = iota // addr . proto . port : verdict
 	verdictsByNodePort                // proto . port : verdict
-	slotsByAddress                    // addr . proto . port . slot : addr . port
-	slotsByNodePort                   // proto . port . slot : addr . port
+	endpointsByAddress                    // addr . proto . port . slot : addr . port
+	endpointsByNodePort                   // proto . port . slot : addr . port
 	addresses                         // addr
 	addressPairs                      // addr . addr, twice the same
-	slotsAlone                        // slot : addr . port
-	draws                             // number : slot
-	pins                              // addr : slot, added by packets
+	endpointsBySlot                        // slot : addr . port
+	slotsByIndex                             // number : slot
+	affinityEntries                              // addr : slot, added by packets
 )
 
 // nft's numbers for types of data.
 const (
-	labelProtocol = 12
-	labelPort     = 13
-	labelMark     = 19 // the type that nft prints as a plain number
-	labelBits     = 6
+	typeProtocol = 12
+	typePort     = 13
+	typeMark     = 19 // the type that nft prints as a plain number
+	typeBits     = 6
 )
 
-// key returns the length of the kind's keys in bytes, and their type.
-func (k setKind) key(f *family) (size int, label uint32) {
+// keyLayout returns the length of the kind's keys in bytes, and their type.
+func (k setKind) keyLayout(f *family) (size int, label uint32) {
 	var parts []uint32
 	switch k {
 	case verdictsByAddress:
-		parts = []uint32{f.label, labelProtocol, labelPort}
+		parts = []uint32{f.addrType, typeProtocol, typePort}
 	case verdictsByNodePort:
-		parts = []uint32{labelProtocol, labelPort}
-	case slotsByAddress:
-		parts = []uint32{f.label, labelProtocol, labelPort, labelMark}
-	case slotsByNodePort:
-		parts = []uint32{labelProtocol, labelPort, labelMark}
-	case addresses, pins:
-		parts = []uint32{f.label}
-	case slotsAlone, draws:
-		parts = []uint32{labelMark}
+		parts = []uint32{typeProtocol, typePort}
+	case endpointsByAddress:
+		parts = []uint32{f.addrType, typeProtocol, typePort, typeMark}
+	case endpointsByNodePort:
+		parts = []uint32{typeProtocol, typePort, typeMark}
+	case addresses, affinityEntries:
+		parts = []uint32{f.addrType}
+	case endpointsBySlot, slotsByIndex:
+		parts = []uint32{typeMark}
 	case addressPairs:
-		parts = []uint32{f.label, f.label}
+		parts = []uint32{f.addrType, f.addrType}
 	}
 	for _, p := range parts {
-		label = label<<labelBits | p
-		if p == f.label {
+		label = label<<typeBits | p
+		if p == f.addrType {
 			size += f.addrLen
 		} else {
 			size += 4
@@ -146,112 +146,112 @@ func (k setKind) key(f *family) (size int, label uint32) {
 	return size, label
 }
 
-// A shard is one of the maps that hold endpoints. Adding an element costs the
+// A endpointMap is one of the maps that hold endpoints. Adding an element costs the
 // kernel time for every rule that uses the map, so pools of like size share one:
 // of at most limit endpoints, and more than half of that.
-type shard struct {
-	role     role
-	position uint8
+type endpointMap struct {
+	match     matchKind
+	pool uint8
 	limit    int
 }
 
 // Limits of the shards that exist from the beginning, and of the pools whose
 // balancers do.
 const (
-	smallestShard = 8
-	readyLimit    = 32
+	minEndpointMapLimit = 8
+	preallocatedSize    = 32
 )
 
-func shardLimit(n int) int {
-	return max(smallestShard, 1<<bits.Len(uint(n-1)))
+func endpointMapLimit(n int) int {
+	return max(minEndpointMapLimit, 1<<bits.Len(uint(n-1)))
 }
 
-func (s shard) name() string {
-	return s.role.prefix() + "-endpoints-" + strconv.Itoa(int(s.position)) + "-" + strconv.Itoa(s.limit)
+func (s endpointMap) name() string {
+	return s.match.noun() + "-endpoints-" + strconv.Itoa(int(s.pool)) + "-" + strconv.Itoa(s.limit)
 }
 
-func (s shard) kind() setKind {
-	if s.role == byNodePort {
-		return slotsByNodePort
+func (s endpointMap) kind() setKind {
+	if s.match == matchNodePort {
+		return endpointsByNodePort
 	}
-	return slotsByAddress
+	return endpointsByAddress
 }
 
-// A balancer sends a connection to one of size endpoints, those that the shard
+// A lbChain sends a connection to one of size endpoints, those that the shard
 // of its pool position lists for the packet's destination.
-type balancer struct {
-	role     role
-	position uint8
+type lbChain struct {
+	match     matchKind
+	pool uint8
 	size     int
 }
 
-func (b balancer) shard() shard { return shard{b.role, b.position, shardLimit(b.size)} }
+func (b lbChain) endpointMap() endpointMap { return endpointMap{b.match, b.pool, endpointMapLimit(b.size)} }
 
-func (b balancer) name() string { return b.role.prefix() + "-" + b.ref() }
+func (b lbChain) name() string { return b.match.noun() + "-" + b.ref() }
 
-func (b balancer) ref() string {
-	return strconv.Itoa(int(b.position)) + "-of-" + strconv.Itoa(b.size)
+func (b lbChain) ref() string {
+	return strconv.Itoa(int(b.pool)) + "-of-" + strconv.Itoa(b.size)
 }
 
-func (b balancer) rules(f *family) []rule {
-	r, next := keyLoads(f, b.role)
+func (b lbChain) rules(f *family) []rule {
+	r, next := loadKey(f, b.match)
 	addrWords := f.addrLen / 4
-	return []rule{r.then(randomBelow(b.size, word(next)), mapTo(b.shard().name()), dnat(f, word(0), word(addrWords)))}
+	return []rule{r.then(randomBelow(b.size, word(next)), mapTo(b.endpointMap().name()), dnat(f, word(0), word(addrWords)))}
 }
 
-// keyLoads loads the key of the role, and tells which word is free after it.
-func keyLoads(f *family, r role) (rule, int) {
+// loadKey loads the key of the role, and tells which word is free after it.
+func loadKey(f *family, r matchKind) (rule, int) {
 	at := 0
 	var loads rule
-	if r == byAddress {
+	if r == matchAddress {
 		loads, at = rule{loadDaddr(f, word(0))}, f.addrLen/4
 	}
 	return loads.then(loadMeta(nfnl.MetaL4proto, word(at)), loadDport(word(at+1))), at + 2
 }
 
-// maxPositions is how many pools the routes of one frontend can tell apart: one
+// maxPools is how many pools the routes of one frontend can tell apart: one
 // for each From.
-const maxPositions = 3
+const maxPools = 3
 
 // A branch is one route as rules see it.
 type branch struct {
 	from       localsink.From
 	masquerade bool
-	position   int // of the pool; zero when there is no endpoint
+	pool   int // of the pool; zero when there is no endpoint
 	size       int // of the pool; zero with affinity
 	empty      localsink.Verdict
 }
 
 // target is the chain that a branch leads to.
-func (p *plan) target(b branch) string {
+func (p *dispatch) target(b branch) string {
 	switch {
-	case b.position > 0 && p.sticky != "":
-		return stickyChain(p.sticky, b.position)
-	case b.position > 0:
-		return p.balancer(b).name()
+	case b.pool > 0 && p.affinityID != "":
+		return affinityChainName(p.affinityID, b.pool)
+	case b.pool > 0:
+		return p.lbChain(b).name()
 	case b.empty == localsink.VerdictDrop:
 		return chainDrop
 	}
 	return chainReject
 }
 
-// A plan is what happens with the connections to a frontend. Frontends with the
+// A dispatch is what happens with the connections to a frontend. Frontends with the
 // same plan share its chain: nothing in it is about one Service, unless that has
 // session affinity.
-type plan struct {
-	role     role
-	sticky   string // the port with affinity; its branches count its pools
+type dispatch struct {
+	match     matchKind
+	affinityID   string // the port with affinity; its branches count its pools
 	count    uint8
-	branches [maxPositions]branch
+	branches [maxPools]branch
 }
 
-// planOf reduces routes to a plan, and tells which pool has which position.
+// newDispatch reduces routes to a plan, and tells which pool has which position.
 // Routes that can never be reached are left out.
-func planOf(r role, routes []localsink.Route, pools []localsink.Pool) (p plan, used [maxPositions]int) {
-	p.role = r
+func newDispatch(r matchKind, routes []localsink.Route, pools []localsink.Pool) (p dispatch, used [maxPools]int) {
+	p.match = r
 	positions := 0
 	for _, route := range routes {
-		if p.decides(route.From) {
+		if p.covers(route.From) {
 			continue
 		}
 		b := branch{from: route.From}
@@ -261,32 +261,32 @@ func planOf(r role, routes []localsink.Route, pools []localsink.Pool) (p plan, u
 				at, used[positions] = positions, route.Pool
 				positions++
 			}
-			b.masquerade, b.position, b.size = route.Masquerade, at+1, n
+			b.masquerade, b.pool, b.size = route.Masquerade, at+1, n
 		} else {
 			b.empty = route.EmptyVerdict
 		}
 		p.branches[p.count] = b
 		p.count++
 	}
-	for i := positions; i < maxPositions; i++ {
+	for i := positions; i < maxPools; i++ {
 		used[i] = -1
 	}
 	return p, used
 }
 
-// stuck returns the plan as it is for a port with affinity: its branches lead to
+// withAffinity returns the plan as it is for a port with affinity: its branches lead to
 // what is kept for the pools of that port.
-func (p plan) stuck(id string, used [maxPositions]int) plan {
+func (p dispatch) withAffinity(id string, used [maxPools]int) dispatch {
 	for i := range p.branches[:p.count] {
-		if b := &p.branches[i]; b.position > 0 {
-			b.position, b.size, p.sticky = used[b.position-1]+1, 0, id
+		if b := &p.branches[i]; b.pool > 0 {
+			b.pool, b.size, p.affinityID = used[b.pool-1]+1, 0, id
 		}
 	}
 	return p
 }
 
-// decides tells whether a client of that kind is taken by an earlier branch.
-func (p *plan) decides(from localsink.From) bool {
+// covers tells whether a client of that kind is taken by an earlier branch.
+func (p *dispatch) covers(from localsink.From) bool {
 	for _, b := range p.branches[:p.count] {
 		if b.from == from || b.from == localsink.FromAny {
 			return true
@@ -295,10 +295,10 @@ func (p *plan) decides(from localsink.From) bool {
 	return false
 }
 
-// direct returns the chain to go to when the plan needs none of its own.
-func (p *plan) direct() (string, bool) {
+// directTarget returns the chain to go to when the plan needs none of its own.
+func (p *dispatch) directTarget() (string, bool) {
 	b := p.branches[0]
-	if p.count == 1 && b.from == localsink.FromAny && !b.masquerade && p.sticky == "" {
+	if p.count == 1 && b.from == localsink.FromAny && !b.masquerade && p.affinityID == "" {
 		return p.target(b), true
 	}
 	return "", false
@@ -306,14 +306,14 @@ func (p *plan) direct() (string, bool) {
 
 // name returns the name of the plan's chain: its role, then for each branch who
 // it is for, whether it masquerades, and what it leads to.
-func (p *plan) name() string {
-	if direct, ok := p.direct(); ok {
+func (p *dispatch) name() string {
+	if direct, ok := p.directTarget(); ok {
 		return direct
 	}
 	var s strings.Builder
-	s.WriteString(p.role.prefix())
-	if p.sticky != "" {
-		s.WriteString("." + p.sticky)
+	s.WriteString(p.match.noun())
+	if p.affinityID != "" {
+		s.WriteString("." + p.affinityID)
 	}
 	for _, b := range p.branches[:p.count] {
 		s.WriteString("." + [...]string{"any", "pods", "node"}[b.from] + "-")
@@ -321,10 +321,10 @@ func (p *plan) name() string {
 			s.WriteString("masq-")
 		}
 		switch {
-		case b.position > 0 && p.sticky != "":
-			s.WriteString(strconv.Itoa(b.position))
-		case b.position > 0:
-			s.WriteString(p.balancer(b).ref())
+		case b.pool > 0 && p.affinityID != "":
+			s.WriteString(strconv.Itoa(b.pool))
+		case b.pool > 0:
+			s.WriteString(p.lbChain(b).ref())
 		case b.empty == localsink.VerdictDrop:
 			s.WriteString("drop")
 		default:
@@ -335,7 +335,7 @@ func (p *plan) name() string {
 }
 
 // rules returns the rules of the plan's chain.
-func (p *plan) rules(f *family, n *nodeView, mark uint32) []rule {
+func (p *dispatch) rules(f *family, n *nodeMatches, mark uint32) []rule {
 	var rules []rule
 	for _, b := range p.branches[:p.count] {
 		var steps rule
@@ -343,29 +343,29 @@ func (p *plan) rules(f *family, n *nodeView, mark uint32) []rule {
 			steps = rule{loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^mark), native(mark)), setMark(word(0))}
 		}
 		steps = steps.then(goTo(p.target(b)))
-		for _, match := range n.matches(f, b.from) {
+		for _, match := range n.clientMatches(f, b.from) {
 			rules = append(rules, match.then(steps...))
 		}
 	}
 	return rules
 }
 
-func (p *plan) balancer(b branch) balancer { return balancer{p.role, uint8(b.position), b.size} }
+func (p *dispatch) lbChain(b branch) lbChain { return lbChain{p.match, uint8(b.pool), b.size} }
 
-// balancers yields the balancers that the plan leads to.
-func (p *plan) balancers(yield func(balancer) bool) {
+// lbChains yields the balancers that the plan leads to.
+func (p *dispatch) lbChains(yield func(lbChain) bool) {
 	for _, b := range p.branches[:p.count] {
-		if b.position > 0 && p.sticky == "" && !yield(p.balancer(b)) {
+		if b.pool > 0 && p.affinityID == "" && !yield(p.lbChain(b)) {
 			return
 		}
 	}
 }
 
-// A nodeView is what one family's rules contain about the node.
-type nodeView struct {
+// A nodeMatches is what one family's rules contain about the node.
+type nodeMatches struct {
 	podNetworks   []netip.Prefix
 	podInterface  string
-	podPrefix     string
+	podInterfacePrefix     string
 	nodePortAddrs []netip.Prefix
 	// serviceNetworks are where only Services have addresses.
 	serviceNetworks []netip.Prefix
@@ -374,10 +374,10 @@ type nodeView struct {
 // maxInterfaceName is the longest name that Linux gives to an interface.
 const maxInterfaceName = 15
 
-// viewOf extracts what matters to the family. Names that no interface can have
+// newNodeMatches extracts what matters to the family. Names that no interface can have
 // match nothing.
-func viewOf(f *family, n *localsink.Node) *nodeView {
-	v := &nodeView{}
+func newNodeMatches(f *family, n *localsink.Node) *nodeMatches {
+	v := &nodeMatches{}
 	if n == nil {
 		return v
 	}
@@ -388,20 +388,20 @@ func viewOf(f *family, n *localsink.Node) *nodeView {
 		v.podInterface = n.LocalPods.Interface
 	}
 	if len(n.LocalPods.InterfacePrefix) <= maxInterfaceName {
-		v.podPrefix = n.LocalPods.InterfacePrefix
+		v.podInterfacePrefix = n.LocalPods.InterfacePrefix
 	}
 	return v
 }
 
-func (v *nodeView) equal(o *nodeView) bool {
-	return v != nil && o != nil && v.podInterface == o.podInterface && v.podPrefix == o.podPrefix &&
+func (v *nodeMatches) equal(o *nodeMatches) bool {
+	return v != nil && o != nil && v.podInterface == o.podInterface && v.podInterfacePrefix == o.podInterfacePrefix &&
 		slices.Equal(v.podNetworks, o.podNetworks) && slices.Equal(v.nodePortAddrs, o.nodePortAddrs) &&
 		slices.Equal(v.serviceNetworks, o.serviceNetworks)
 }
 
-// matches returns the ways in which a packet can be from such a client; a rule
+// clientMatches returns the ways in which a packet can be from such a client; a rule
 // without steps matches always.
-func (v *nodeView) matches(f *family, from localsink.From) []rule {
+func (v *nodeMatches) clientMatches(f *family, from localsink.From) []rule {
 	switch from {
 	case localsink.FromThisNode:
 		return []rule{isLocal(nfnl.FibSaddr)}
@@ -415,23 +415,23 @@ func (v *nodeView) matches(f *family, from localsink.From) []rule {
 			copy(name, v.podInterface)
 			ways = append(ways, rule{loadMeta(nfnl.MetaIifname, word(0)), equal(word(0), name)})
 		}
-		if v.podPrefix != "" {
-			ways = append(ways, rule{loadMeta(nfnl.MetaIifname, word(0)), equal(word(0), []byte(v.podPrefix))})
+		if v.podInterfacePrefix != "" {
+			ways = append(ways, rule{loadMeta(nfnl.MetaIifname, word(0)), equal(word(0), []byte(v.podInterfacePrefix))})
 		}
 		return ways
 	}
 	return []rule{nil}
 }
 
-// sourceList is the content of a chain that lets some clients pass.
-type sourceList struct {
+// sourceRanges is the content of a chain that lets some clients pass.
+type sourceRanges struct {
 	prefixes []netip.Prefix
 	name     string
 }
 
-// sourcesOf names the list for its content, so that equal lists share a chain.
-func sourcesOf(f *family, sources []netip.Prefix) sourceList {
-	l := sourceList{prefixes: f.prefixes(sources)}
+// newSourceRanges names the list for its content, so that equal lists share a chain.
+func newSourceRanges(f *family, sources []netip.Prefix) sourceRanges {
+	l := sourceRanges{prefixes: f.prefixes(sources)}
 	h := sha256.New()
 	for _, p := range l.prefixes {
 		fmt.Fprintln(h, p)
@@ -440,7 +440,7 @@ func sourcesOf(f *family, sources []netip.Prefix) sourceList {
 	return l
 }
 
-func (l sourceList) rules(f *family) []rule {
+func (l sourceRanges) rules(f *family) []rule {
 	var rules []rule
 	for _, p := range l.prefixes {
 		rules = append(rules, within(f, f.saddrOffset, p, nfnl.CmpEq).then(verdict(nfnl.VerdictReturn, "")))
@@ -461,11 +461,11 @@ type chainSpec struct {
 	rules []rule
 }
 
-// skeleton returns the chains that every table has, those first that others
+// staticChains returns the chains that every table has, those first that others
 // refer to. Their rules refer to sets by the names above.
-func skeleton(f *family, n *nodeView, mark uint32) []chainSpec {
+func staticChains(f *family, n *nodeMatches, mark uint32) []chainSpec {
 	// A packet that was sent to a balancer may not have found the slot that it drew: see
-	// [mirror.trim]. It is found a Service once more before it is refused.
+	// [mirror.cleanUp]. It is found a Service once more before it is refused.
 	refuse := []rule{{jump(chainServices)}, {loadDaddr(f, word(0)), inSet(setClusterIPs), goTo(chainReject)}}
 	for _, p := range n.serviceNetworks {
 		r := within(f, f.daddrOffset, p, nfnl.CmpEq)
@@ -478,35 +478,35 @@ func skeleton(f *family, n *nodeView, mark uint32) []chainSpec {
 		}},
 		{name: chainDrop, rules: []rule{{verdict(nfnl.VerdictDrop, "")}}},
 		{name: chainNodePorts, rules: []rule{
-			lookUp(f, byNodePort, mapNodePortSources),
-			lookUp(f, byNodePort, mapNodePorts),
+			verdictLookup(f, matchNodePort, mapFirewallNodePorts),
+			verdictLookup(f, matchNodePort, mapServiceNodePorts),
 		}},
-		{name: chainServices, rules: findService(f, n)},
-		{name: chainHide, rules: hideSource(f, mark)},
-		{name: "prerouting-rest", hook: &hook{nfnl.HookPrerouting, afterServices}, rules: refuse},
-		{name: "output-rest", hook: &hook{nfnl.HookOutput, afterServices}, rules: refuse},
-	}, hooks("", 0)...)
+		{name: chainServices, rules: servicesRules(f, n)},
+		{name: chainMasquerading, rules: masqueradingRules(f, mark)},
+		{name: "prerouting-rest", hook: &hook{nfnl.HookPrerouting, priorityClusterIPsCheck}, rules: refuse},
+		{name: "output-rest", hook: &hook{nfnl.HookOutput, priorityClusterIPsCheck}, rules: refuse},
+	}, natHooks("", 0)...)
 }
 
 // Priorities of the hooks. What no Service wants is refused by chains of its own,
-// after those that find Services: see [handover] for why.
+// after those that find Services: see [replacementHooks] for why.
 const (
-	destinationNAT = -100
-	afterServices  = -90
-	sourceNAT      = 100
+	priorityDNAT = -100
+	priorityClusterIPsCheck  = -90
+	prioritySNAT      = 100
 )
 
-// hooks returns the chains by which packets enter, with something added to their
+// natHooks returns the chains by which packets enter, with something added to their
 // names and their priorities.
-func hooks(suffix string, before int32) []chainSpec {
+func natHooks(suffix string, before int32) []chainSpec {
 	return []chainSpec{
-		{name: "prerouting" + suffix, hook: &hook{nfnl.HookPrerouting, destinationNAT - before}, rules: []rule{{jump(chainServices)}}},
-		{name: "output" + suffix, hook: &hook{nfnl.HookOutput, destinationNAT - before}, rules: []rule{{jump(chainServices)}}},
-		{name: "postrouting" + suffix, hook: &hook{nfnl.HookPostrouting, sourceNAT - before}, rules: []rule{{jump(chainHide)}}},
+		{name: "prerouting" + suffix, hook: &hook{nfnl.HookPrerouting, priorityDNAT - before}, rules: []rule{{jump(chainServices)}}},
+		{name: "output" + suffix, hook: &hook{nfnl.HookOutput, priorityDNAT - before}, rules: []rule{{jump(chainServices)}}},
+		{name: "postrouting" + suffix, hook: &hook{nfnl.HookPostrouting, prioritySNAT - before}, rules: []rule{{jump(chainMasquerading)}}},
 	}
 }
 
-// handover returns chains that prepare a table for its replacement. Each chain of
+// replacementHooks returns chains that prepare a table for its replacement. Each chain of
 // a hook asks for itself which generation of the rules is valid. Of two that run
 // at the same priority, the new one runs first: were the new table to become valid
 // between the two, a packet would find neither. So the old table gets chains that
@@ -515,15 +515,15 @@ func hooks(suffix string, before int32) []chainSpec {
 // end with their table at once, even for a chain that began before. So a chain that
 // does not find a Service must not conclude that there is none and refuse; only
 // chains that run after both tables had their say may do that.
-func handover() []chainSpec { return hooks("-handover", 1) }
+func replacementHooks() []chainSpec { return natHooks("-handover", 1) }
 
-func lookUp(f *family, r role, set string) rule {
-	loads, _ := keyLoads(f, r)
+func verdictLookup(f *family, r matchKind, set string) rule {
+	loads, _ := loadKey(f, r)
 	return loads.then(verdictOf(set))
 }
 
-func findService(f *family, n *nodeView) []rule {
-	rules := []rule{lookUp(f, byAddress, mapSources), lookUp(f, byAddress, mapServices)}
+func servicesRules(f *family, n *nodeMatches) []rule {
+	rules := []rule{verdictLookup(f, matchAddress, mapFirewallIPs), verdictLookup(f, matchAddress, mapServiceIPs)}
 	for _, p := range n.nodePortAddrs {
 		if f.loopback.Bits() <= p.Bits() && f.loopback.Contains(p.Addr()) {
 			continue
@@ -537,13 +537,13 @@ func findService(f *family, n *nodeView) []rule {
 	return rules
 }
 
-// hideSource masquerades what must not be seen with its own address.
-func hideSource(f *family, mark uint32) []rule {
+// masqueradingRules masquerades what must not be seen with its own address.
+func masqueradingRules(f *family, mark uint32) []rule {
 	none := native(0)
 	return []rule{
 		{
 			loadStatus(word(0)), bitwise(word(0), native(nfnl.CtStatusDstNAT), none), notEqual(word(0), none),
-			loadSaddr(f, word(0)), loadDaddr(f, word(f.addrLen/4)), inSet(setHairpin), masquerade,
+			loadSaddr(f, word(0)), loadDaddr(f, word(f.addrLen/4)), inSet(setHairpinConnections), masquerade,
 		},
 		{
 			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(mark), none), notEqual(word(0), none),

@@ -28,18 +28,18 @@ type set struct {
 
 // An element is an element of a set; which fields matter depends on the kind.
 type element struct {
-	key   key
+	key   frontendKey
 	slot  uint32
 	value netip.AddrPort // where the slot leads
-	to    uint32         // the slot that a pin or a draw leads to
-	left  time.Duration  // until a pin ends
+	target    uint32         // the slot that a pin or a draw leads to
+	expires  time.Duration  // until a pin ends
 	chain string         // where the verdict leads
 }
 
-// A script receives what must be done to the kernel's tables to follow a mirror.
+// A txWriter receives what must be done to the kernel's tables to follow a mirror.
 // Nothing takes effect before the whole script is committed; removals come before
 // additions, and new sets and chains before both.
-type script interface {
+type txWriter interface {
 	newSet(*set)
 	newChain(chainSpec)
 	setRules(chainSpec) // in place of those that the chain has
@@ -49,132 +49,132 @@ type script interface {
 	add(*set, element)
 }
 
-// A key is what clients dial. A node port has the unspecified address.
-type key struct {
+// A frontendKey is what clients dial. A node port has the unspecified address.
+type frontendKey struct {
 	addr  netip.AddrPort
 	proto localsink.Protocol
 }
 
-func (k key) role() role {
+func (k frontendKey) matchKind() matchKind {
 	if k.addr.Addr().IsUnspecified() {
-		return byNodePort
+		return matchNodePort
 	}
-	return byAddress
+	return matchAddress
 }
 
-func (k key) String() string { return fmt.Sprintf("%v/%v", k.addr, k.proto) }
+func (k frontendKey) String() string { return fmt.Sprintf("%v/%v", k.addr, k.proto) }
 
 // A chain is a chain that comes and goes with those who refer to it.
 type chain struct {
 	name  string
 	refs  int
-	fixed bool  // part of the skeleton, or a balancer
-	plan  *plan // nil for sources
+	permanent bool  // part of the skeleton, or a balancer
+	dispatch  *dispatch // nil for sources
 }
 
-// own tells whether the chain is for one port alone.
-func (c *chain) own() bool { return c.plan != nil && c.plan.sticky != "" }
+// hasAffinity tells whether the chain is for one port alone.
+func (c *chain) hasAffinity() bool { return c.dispatch != nil && c.dispatch.affinityID != "" }
 
-// A front is one frontend as the kernel holds it.
-type front struct {
-	key       key
+// A programmedFrontend is one frontend as the kernel holds it.
+type programmedFrontend struct {
+	key       frontendKey
 	clusterIP bool
 	chain     *chain
-	sources   *chain
-	slots     [maxPositions][]localsink.Endpoint
+	firewall   *chain
+	slots     [maxPools][]localsink.Endpoint
 }
 
-// A record is one Service as the kernel holds it.
-type record struct {
+// A serviceRecord is one Service as the kernel holds it.
+type serviceRecord struct {
 	name   localsink.ServiceName
-	fronts []front
+	frontends []programmedFrontend
 }
 
-// A mirror is all that the kernel holds of one table, as far as it is needed to
+// A tableState is all that the kernel holds of one table, as far as it is needed to
 // compute the next difference. It is told what is wanted and writes to a script
 // what that takes. A mirror whose script was not committed is of no more use.
-type mirror struct {
+type tableState struct {
 	family *family
-	node   *nodeView
+	node   *nodeMatches
 	mark   uint32
-	out    script
+	out    txWriter
 
 	// The objects of the table.
 	sets                     []*set
-	services, nodePorts      *set
-	sources, nodePortSources *set
+	serviceIPs, nodePorts      *set
+	firewallIPs, firewallNodePorts *set
 	clusterIPs, hairpin      *set
-	shards                   map[shard]*set
-	balancers                map[balancer]bool
-	plans                    map[plan]*chain
-	stickies                 map[string]*sticky
-	sourceChains             map[string]*chain
-	chains                   int             // how many there are of all kinds
+	endpointMaps                   map[endpointMap]*set
+	lbChains                map[lbChain]bool
+	dispatchChains                    map[dispatch]*chain
+	affinityPorts                 map[string]*affinityPort
+	firewallChains             map[string]*chain
+	chainCount                   int             // how many there are of all kinds
 	unused                   map[*chain]bool // those of plans and sourceChains that nobody refers to
-	total                    int             // elements in all sets, without those that packets add
+	elementCount                    int             // elements in all sets, without those that packets add
 
 	// What is in them, and for whom.
-	records       map[localsink.ServiceName]*record
-	owners        map[key]*record
+	records       map[localsink.ServiceName]*serviceRecord
+	owners        map[frontendKey]*serviceRecord
 	clusterIPRefs map[netip.Addr]int
 	hairpinRefs   map[netip.Addr]int
 
 	// What is not in them.
 	problems  map[localsink.ServiceName][]localsink.Problem
-	contested map[localsink.ServiceName]bool // those that lost a key to another
+	conflicts map[localsink.ServiceName]bool // those that lost a key to another
 
 	// The script under way.
-	created  []*set
-	crowded  []*set        // that hold more than they may, or did for a moment
-	released map[key]front // given up by one Service, perhaps for another
-	idle     []*chain      // of one port alone, that lost a reference
-	carries  []carry
+	newSets  []*set
+	overfull  []*set        // that hold more than they may, or did for a moment
+	released map[frontendKey]programmedFrontend // given up by one Service, perhaps for another
+	unreferenced     []*chain      // of one port alone, that lost a reference
+	entryCopies  []entryCopy
 
 	// For the script after this one.
-	later        []laterOp
+	later        []removal
 	doomedChains []string
 	doomedSets   []*set
 	vacant       []int // indexes of sets that are gone
 }
 
-// newMirror returns the mirror of a table that holds only what every table does,
+// newTableState returns the mirror of a table that holds only what every table does,
 // and writes that to out.
-func newMirror(f *family, node *nodeView, mark uint32, out script) *mirror {
-	m := &mirror{
+func newTableState(f *family, node *nodeMatches, mark uint32, out txWriter) *tableState {
+	m := &tableState{
 		family: f, node: node, mark: mark, out: out,
-		shards:        map[shard]*set{},
-		plans:         map[plan]*chain{},
-		stickies:      map[string]*sticky{},
-		sourceChains:  map[string]*chain{},
+		endpointMaps:        map[endpointMap]*set{},
+		dispatchChains:         map[dispatch]*chain{},
+		affinityPorts:      map[string]*affinityPort{},
+		firewallChains:  map[string]*chain{},
 		unused:        map[*chain]bool{},
-		balancers:     map[balancer]bool{},
-		records:       map[localsink.ServiceName]*record{},
-		owners:        map[key]*record{},
+		lbChains:     map[lbChain]bool{},
+		records:       map[localsink.ServiceName]*serviceRecord{},
+		owners:        map[frontendKey]*serviceRecord{},
 		clusterIPRefs: map[netip.Addr]int{},
 		hairpinRefs:   map[netip.Addr]int{},
 		problems:      map[localsink.ServiceName][]localsink.Problem{},
-		contested:     map[localsink.ServiceName]bool{},
-		released:      map[key]front{},
+		conflicts:     map[localsink.ServiceName]bool{},
+		released:      map[frontendKey]programmedFrontend{},
 	}
-	m.services = m.newSet(mapServices, verdictsByAddress)
-	m.nodePorts = m.newSet(mapNodePorts, verdictsByNodePort)
-	m.sources = m.newSet(mapSources, verdictsByAddress)
-	m.nodePortSources = m.newSet(mapNodePortSources, verdictsByNodePort)
-	m.sources.jump, m.nodePortSources.jump = true, true
+	m.serviceIPs = m.newSet(mapServiceIPs, verdictsByAddress)
+	m.nodePorts = m.newSet(mapServiceNodePorts, verdictsByNodePort)
+	m.firewallIPs = m.newSet(mapFirewallIPs, verdictsByAddress)
+	m.firewallNodePorts = m.newSet(mapFirewallNodePorts, verdictsByNodePort)
+	m.firewallIPs.jump, m.firewallNodePorts.jump = true, true
 	m.clusterIPs = m.newSet(setClusterIPs, addresses)
-	m.hairpin = m.newSet(setHairpin, addressPairs)
-	for _, c := range skeleton(f, node, mark) {
+	m.hairpin = m.newSet(setHairpinConnections, addressPairs)
+	for _, c := range staticChains(f, node, mark) {
 		m.newChain(c)
 	}
 	// A rule that joins a full map walks all of it, so the usual ones come first.
-	for n := 1; n <= readyLimit; n++ {
-		m.balancer(balancer{byAddress, 1, n})
-		m.balancer(balancer{byNodePort, 1, n})
+	for n := 1; n <= preallocatedSize; n++ {
+		m.ensureLBChain(lbChain{matchAddress, 1, n})
+		m.ensureLBChain(lbChain{matchNodePort, 1, n})
 	}
 	return m
 }
 
-func (m *mirror) newSet(name string, kind setKind) *set {
+func (m *tableState) newSet(name string, kind setKind) *set {
 	s := &set{name: name, kind: kind, index: len(m.sets)}
 	if n := len(m.vacant); n > 0 {
 		s.index, m.vacant = m.vacant[n-1], m.vacant[:n-1]
@@ -182,83 +182,83 @@ func (m *mirror) newSet(name string, kind setKind) *set {
 	} else {
 		m.sets = append(m.sets, s)
 	}
-	m.created = append(m.created, s)
+	m.newSets = append(m.newSets, s)
 	m.out.newSet(s)
 	return s
 }
 
-func (m *mirror) dropSet(s *set) {
-	m.total -= s.count
+func (m *tableState) dropSet(s *set) {
+	m.elementCount -= s.count
 	m.out.dropSet(s)
 	m.sets[s.index] = nil
 	m.vacant = append(m.vacant, s.index)
 }
 
-func (m *mirror) newChain(c chainSpec) {
-	m.chains++
+func (m *tableState) newChain(c chainSpec) {
+	m.chainCount++
 	m.out.newChain(c)
 }
 
-func (m *mirror) dropChain(name string) {
-	m.chains--
+func (m *tableState) dropChain(name string) {
+	m.chainCount--
 	m.out.dropChain(name)
 }
 
-// balancer makes sure that the balancer and its shard exist.
-func (m *mirror) balancer(b balancer) {
-	if m.balancers[b] {
+// ensureLBChain makes sure that the balancer and its shard exist.
+func (m *tableState) ensureLBChain(b lbChain) {
+	if m.lbChains[b] {
 		return
 	}
-	m.balancers[b] = true
-	m.shard(b.shard())
+	m.lbChains[b] = true
+	m.ensureEndpointMap(b.endpointMap())
 	m.newChain(chainSpec{name: b.name(), rules: b.rules(m.family)})
 }
 
-func (m *mirror) shard(s shard) *set {
-	if m.shards[s] == nil {
-		m.shards[s] = m.newSet(s.name(), s.kind())
+func (m *tableState) ensureEndpointMap(s endpointMap) *set {
+	if m.endpointMaps[s] == nil {
+		m.endpointMaps[s] = m.newSet(s.name(), s.kind())
 	}
-	return m.shards[s]
+	return m.endpointMaps[s]
 }
 
 // minSize is the least size of a set.
 const minSize = 1024
 
-// finish ends a script: it decides the sizes of new sets, and tells whether all
+// sizeSets ends a script: it decides the sizes of new sets, and tells whether all
 // others still hold what they are given.
-func (m *mirror) finish() (fits bool) {
-	for _, s := range m.created {
+func (m *tableState) sizeSets() (fits bool) {
+	for _, s := range m.newSets {
 		if s.size == 0 {
 			s.size = max(minSize, 1<<bits.Len(uint(2*s.count)))
 		}
 	}
-	full := slices.ContainsFunc(m.crowded, func(s *set) bool { return s.count > s.size })
-	m.created, m.crowded = m.created[:0], m.crowded[:0]
+	full := slices.ContainsFunc(m.overfull, func(s *set) bool { return s.count > s.size })
+	m.newSets, m.overfull = m.newSets[:0], m.overfull[:0]
 	return !full
 }
 
-// A change is what is now wanted of one Service.
-type change struct {
+// A serviceChange is what is now wanted of one Service.
+type serviceChange struct {
 	name localsink.ServiceName
-	want *localsink.Service // nil: nothing
+	desired *localsink.Service // nil: nothing
 	// What follows belongs to the mirror.
-	candidates []candidate
+	frontends []desiredFrontend
 }
 
-// A laterOp is the removal of an element that must wait.
-type laterOp struct {
+// A removal is the removal of an element that must wait.
+type removal struct {
 	set *set
-	e   element
+	element   element
 }
 
-// change follows the wanted state of some Services, each listed once. get finds
+// apply follows the wanted state of some Services, each listed once. get finds
 // the wanted state of others. carryOver and finish complete the script; when it has
 // been committed, trim must follow.
-func (m *mirror) change(changes []change, get func(localsink.ServiceName) *localsink.Service) {
-	changes = m.withContested(changes, get)
+func (m *tableState) apply(changes []serviceChange, get func(localsink.ServiceName) *localsink.Service) {
+	changes = m.withConflicts(changes, get)
 	for i := range changes {
 		c := &changes[i]
-		c.candidates = m.candidates(c)
+		c.frontends = m.desiredFrontends(c)
 		m.release(c)
 	}
 	for i := range changes {
@@ -268,18 +268,18 @@ func (m *mirror) change(changes []change, get func(localsink.ServiceName) *local
 		m.replace(&f, nil)
 	}
 	clear(m.released)
-	m.sweep()
+	m.removeUnreferenced()
 }
 
-// trim removes the slots that are no longer in use, and the chains and sets of ports
+// cleanUp removes the slots that are no longer in use, and the chains and sets of ports
 // that have no affinity any more, which takes a script of its own. Each lookup of a
 // packet sees the rules as they are at that moment: one that has been sent to a balancer
 // must still find the slot that it draws, though the verdict may have changed meanwhile.
 // A packet whose processor was taken away for longer than both scripts take finds none;
 // the chains that refuse give it another chance.
-func (m *mirror) trim() {
+func (m *tableState) cleanUp() {
 	for _, op := range m.later {
-		m.out.remove(op.set, op.e)
+		m.out.remove(op.set, op.element)
 	}
 	m.later = m.later[:0]
 	for _, name := range m.doomedChains {
@@ -292,16 +292,16 @@ func (m *mirror) trim() {
 }
 
 // load adds a Service that the mirror does not hold yet.
-func (m *mirror) load(s *localsink.Service) {
-	c := change{name: s.Name, want: s}
-	c.candidates = m.candidates(&c)
+func (m *tableState) load(s *localsink.Service) {
+	c := serviceChange{name: s.Name, desired: s}
+	c.frontends = m.desiredFrontends(&c)
 	m.claim(&c)
 }
 
-// withContested adds the Services that lost a key to another: what changes may
+// withConflicts adds the Services that lost a key to another: what changes may
 // set it free.
-func (m *mirror) withContested(changes []change, get func(localsink.ServiceName) *localsink.Service) []change {
-	if len(m.contested) == 0 {
+func (m *tableState) withConflicts(changes []serviceChange, get func(localsink.ServiceName) *localsink.Service) []serviceChange {
+	if len(m.conflicts) == 0 {
 		return changes
 	}
 	listed := map[localsink.ServiceName]bool{}
@@ -309,96 +309,96 @@ func (m *mirror) withContested(changes []change, get func(localsink.ServiceName)
 		listed[c.name] = true
 	}
 	changes = slices.Clip(changes)
-	for _, name := range sortedNames(m.contested) {
+	for _, name := range sortedNames(m.conflicts) {
 		if !listed[name] {
-			changes = append(changes, change{name: name, want: get(name)})
+			changes = append(changes, serviceChange{name: name, desired: get(name)})
 		}
 	}
 	return changes
 }
 
 // release gives up the keys that a Service no longer wants, for others to take over.
-func (m *mirror) release(c *change) {
+func (m *tableState) release(c *serviceChange) {
 	r := m.records[c.name]
 	if r == nil {
 		return
 	}
-	r.fronts = slices.DeleteFunc(r.fronts, func(f front) bool {
-		if findCandidate(c.candidates, f.key, 0) >= 0 {
+	r.frontends = slices.DeleteFunc(r.frontends, func(f programmedFrontend) bool {
+		if indexOfDesired(c.frontends, f.key, 0) >= 0 {
 			return false
 		}
 		m.released[f.key] = f
 		delete(m.owners, f.key)
 		return true
 	})
-	if len(r.fronts) == 0 {
+	if len(r.frontends) == 0 {
 		delete(m.records, c.name)
 	}
 }
 
 // claim brings the keys of a Service into the state that it wants.
-func (m *mirror) claim(c *change) {
-	delete(m.contested, c.name)
-	if len(c.candidates) == 0 {
+func (m *tableState) claim(c *serviceChange) {
+	delete(m.conflicts, c.name)
+	if len(c.frontends) == 0 {
 		return
 	}
 	r := m.records[c.name]
 	if r == nil {
-		r = &record{name: c.name}
+		r = &serviceRecord{name: c.name}
 		m.records[c.name] = r
 	}
-	fronts := make([]front, 0, len(c.candidates))
-	for i := range c.candidates {
-		cand := &c.candidates[i]
+	fronts := make([]programmedFrontend, 0, len(c.frontends))
+	for i := range c.frontends {
+		cand := &c.frontends[i]
 		owner := m.owners[cand.key]
-		if owner != nil && owner != r || findFront(fronts, cand.key, 0) >= 0 {
-			m.lose(c, cand.key, owner)
+		if owner != nil && owner != r || indexOfFrontend(fronts, cand.key, 0) >= 0 {
+			m.reportConflict(c, cand.key, owner)
 			continue
 		}
-		old := (*front)(nil)
-		if at := findFront(r.fronts, cand.key, i); at >= 0 {
-			old = &r.fronts[at]
+		old := (*programmedFrontend)(nil)
+		if at := indexOfFrontend(r.frontends, cand.key, i); at >= 0 {
+			old = &r.frontends[at]
 		} else if f, ok := m.released[cand.key]; ok {
 			old = &f
 			delete(m.released, cand.key)
 		}
-		f := m.frontOf(cand, old, c.candidates[:i], fronts)
+		f := m.newFrontend(cand, old, c.frontends[:i], fronts)
 		m.replace(old, &f)
 		m.owners[f.key] = r
 		fronts = append(fronts, f)
 	}
-	r.fronts = fronts
+	r.frontends = fronts
 	if len(fronts) == 0 {
 		delete(m.records, c.name)
 	}
 }
 
-// lose notes that a Service wants a key that another has.
-func (m *mirror) lose(c *change, k key, owner *record) {
+// reportConflict notes that a Service wants a key that another has.
+func (m *tableState) reportConflict(c *serviceChange, k frontendKey, owner *serviceRecord) {
 	holder := c.name
 	if owner != nil {
 		holder = owner.name
 	}
-	m.contested[c.name] = true
-	m.problem(c.name, "frontends", fmt.Sprintf("%v belongs to Service %v already and is not served for this one", k, holder))
+	m.conflicts[c.name] = true
+	m.addProblem(c.name, "frontends", fmt.Sprintf("%v belongs to Service %v already and is not served for this one", k, holder))
 }
 
-// frontOf returns the front that a candidate becomes: with endpoints in the slots
+// newFrontend returns the front that a candidate becomes: with endpoints in the slots
 // that they have now, shared with earlier fronts of the same port.
-func (m *mirror) frontOf(cand *candidate, old *front, earlier []candidate, fronts []front) front {
-	f := front{key: cand.key, clusterIP: cand.clusterIP}
+func (m *tableState) newFrontend(cand *desiredFrontend, old *programmedFrontend, earlier []desiredFrontend, fronts []programmedFrontend) programmedFrontend {
+	f := programmedFrontend{key: cand.key, clusterIP: cand.clusterIP}
 	if cand.restricted {
-		f.sources = m.sourceChain(cand.sources)
+		f.firewall = m.ensureFirewallChain(cand.sources)
 	}
-	for i, pool := range cand.used {
+	for i, pool := range cand.pools {
 		if pool < 0 {
 			break
 		}
-		if id := cand.plan.sticky; id != "" {
-			m.stick(id, cand.pools, cand.affinity)
+		if id := cand.dispatch.affinityID; id != "" {
+			m.updateAffinityPort(id, cand.portPools, cand.affinity)
 			continue
 		}
-		if shared := sharedSlots(cand, i, earlier, fronts); shared != nil {
+		if shared := findSharedSlots(cand, i, earlier, fronts); shared != nil {
 			f.slots[i] = shared
 			continue
 		}
@@ -406,18 +406,18 @@ func (m *mirror) frontOf(cand *candidate, old *front, earlier []candidate, front
 		if old != nil {
 			held = old.slots[i]
 		}
-		f.slots[i] = assign(held, cand.pools[pool].Endpoints)
+		f.slots[i] = assignSlots(held, cand.portPools[pool].Endpoints)
 	}
-	f.chain = m.chainOf(cand.plan)
+	f.chain = m.ensureDispatchChain(cand.dispatch)
 	return f
 }
 
-// sharedSlots finds the slots that an earlier front gave to the same pool at the
+// findSharedSlots finds the slots that an earlier front gave to the same pool at the
 // same position.
-func sharedSlots(cand *candidate, position int, earlier []candidate, fronts []front) []localsink.Endpoint {
+func findSharedSlots(cand *desiredFrontend, position int, earlier []desiredFrontend, fronts []programmedFrontend) []localsink.Endpoint {
 	for i := len(earlier) - 1; i >= 0 && earlier[i].port == cand.port; i-- {
-		if earlier[i].used[position] == cand.used[position] {
-			if at := findFront(fronts, earlier[i].key, i); at >= 0 {
+		if earlier[i].pools[position] == cand.pools[position] {
+			if at := indexOfFrontend(fronts, earlier[i].key, i); at >= 0 {
 				return fronts[at].slots[position]
 			}
 		}
@@ -425,42 +425,42 @@ func sharedSlots(cand *candidate, position int, earlier []candidate, fronts []fr
 	return nil
 }
 
-// chainOf returns the chain of a plan, made if need be.
-func (m *mirror) chainOf(p plan) *chain {
-	if c := m.plans[p]; c != nil {
+// ensureDispatchChain returns the chain of a plan, made if need be.
+func (m *tableState) ensureDispatchChain(p dispatch) *chain {
+	if c := m.dispatchChains[p]; c != nil {
 		return c
 	}
-	for b := range p.balancers {
-		m.balancer(b)
+	for b := range p.lbChains {
+		m.ensureLBChain(b)
 	}
-	_, fixed := p.direct()
-	c := &chain{name: p.name(), fixed: fixed, plan: &p}
+	_, fixed := p.directTarget()
+	c := &chain{name: p.name(), permanent: fixed, dispatch: &p}
 	if !fixed {
 		m.unused[c] = true
 		m.newChain(chainSpec{name: c.name, rules: p.rules(m.family, m.node, m.mark)})
 	}
-	if p.sticky != "" {
-		m.stickies[p.sticky].refs++
+	if p.affinityID != "" {
+		m.affinityPorts[p.affinityID].refs++
 	}
-	m.plans[p] = c
+	m.dispatchChains[p] = c
 	return c
 }
 
-func (m *mirror) sourceChain(l sourceList) *chain {
-	if c := m.sourceChains[l.name]; c != nil {
+func (m *tableState) ensureFirewallChain(l sourceRanges) *chain {
+	if c := m.firewallChains[l.name]; c != nil {
 		return c
 	}
 	c := &chain{name: l.name}
 	m.unused[c] = true
-	m.sourceChains[l.name] = c
+	m.firewallChains[l.name] = c
 	m.newChain(chainSpec{name: l.name, rules: l.rules(m.family)})
 	return c
 }
 
 // replace writes what turns one front into another of the same key. Either may be
 // nil: there is none.
-func (m *mirror) replace(old, want *front) {
-	var before, after front
+func (m *tableState) replace(old, want *programmedFrontend) {
+	var before, after programmedFrontend
 	if old != nil {
 		before = *old
 	}
@@ -469,22 +469,22 @@ func (m *mirror) replace(old, want *front) {
 	} else {
 		after.key = before.key
 	}
-	verdicts, sources := m.services, m.sources
-	if after.key.role() == byNodePort {
-		verdicts, sources = m.nodePorts, m.nodePortSources
+	verdicts, sources := m.serviceIPs, m.firewallIPs
+	if after.key.matchKind() == matchNodePort {
+		verdicts, sources = m.nodePorts, m.firewallNodePorts
 	}
-	for i := range maxPositions {
+	for i := range maxPools {
 		m.replaceSlots(after.key, uint8(i+1), before.slots[i], after.slots[i])
 	}
-	m.replaceChain(sources, after.key, before.sources, after.sources)
+	m.replaceChain(sources, after.key, before.firewall, after.firewall)
 	m.replaceChain(verdicts, after.key, before.chain, after.chain)
 	if before.clusterIP != after.clusterIP {
 		e := element{key: after.key}
-		m.refer(m.clusterIPs, m.clusterIPRefs, e, after.clusterIP)
+		m.countReference(m.clusterIPs, m.clusterIPRefs, e, after.clusterIP)
 	}
 }
 
-func (m *mirror) replaceChain(s *set, k key, old, want *chain) {
+func (m *tableState) replaceChain(s *set, k frontendKey, old, want *chain) {
 	if old == want {
 		return
 	}
@@ -499,23 +499,23 @@ func (m *mirror) replaceChain(s *set, k key, old, want *chain) {
 	}
 }
 
-func (m *mirror) unrefer(c *chain) {
-	if c.refs--; c.refs > 0 || c.fixed {
+func (m *tableState) unrefer(c *chain) {
+	if c.refs--; c.refs > 0 || c.permanent {
 		return
 	}
 	m.unused[c] = true
-	if c.own() {
-		m.idle = append(m.idle, c)
+	if c.hasAffinity() {
+		m.unreferenced = append(m.unreferenced, c)
 	}
 }
 
 // replaceSlots touches only the slots that differ, unless the new ones belong in
 // another shard.
-func (m *mirror) replaceSlots(k key, position uint8, old, want []localsink.Endpoint) {
+func (m *tableState) replaceSlots(k frontendKey, position uint8, old, want []localsink.Endpoint) {
 	if len(old) == len(want) && (len(old) == 0 || &old[0] == &want[0]) {
 		return
 	}
-	from, to := m.shardOf(k, position, old), m.shardOf(k, position, want)
+	from, to := m.endpointMapOf(k, position, old), m.endpointMapOf(k, position, want)
 	for i := range max(len(old), len(want)) {
 		if from == to && i < len(old) && i < len(want) && old[i] == want[i] {
 			continue
@@ -529,41 +529,41 @@ func (m *mirror) replaceSlots(k key, position uint8, old, want []localsink.Endpo
 	}
 }
 
-func (m *mirror) shardOf(k key, position uint8, slots []localsink.Endpoint) *set {
+func (m *tableState) endpointMapOf(k frontendKey, position uint8, slots []localsink.Endpoint) *set {
 	if len(slots) == 0 {
 		return nil
 	}
-	return m.shard(shard{k.role(), position, shardLimit(len(slots))})
+	return m.ensureEndpointMap(endpointMap{k.matchKind(), position, endpointMapLimit(len(slots))})
 }
 
 // A slot that leads to an endpoint of this node keeps its address in the set of
 // addresses whose connections to themselves are masqueraded.
-func (m *mirror) addSlot(s *set, k key, slot int, e localsink.Endpoint) {
+func (m *tableState) addSlot(s *set, k frontendKey, slot int, e localsink.Endpoint) {
 	m.add(s, element{key: k, slot: uint32(slot), value: e.Addr})
 	if e.Local {
-		m.refer(m.hairpin, m.hairpinRefs, element{key: key{addr: e.Addr}}, true)
+		m.countReference(m.hairpin, m.hairpinRefs, element{key: frontendKey{addr: e.Addr}}, true)
 	}
 }
 
 // removeSlot removes a slot, at once only when it is filled again at once.
-func (m *mirror) removeSlot(s *set, k key, slot int, e localsink.Endpoint, now bool) {
-	op := laterOp{s, element{key: k, slot: uint32(slot), value: e.Addr}}
+func (m *tableState) removeSlot(s *set, k frontendKey, slot int, e localsink.Endpoint, now bool) {
+	op := removal{s, element{key: k, slot: uint32(slot), value: e.Addr}}
 	if now {
-		m.remove(s, op.e)
+		m.remove(s, op.element)
 	} else {
 		m.count(s, -1)
 		m.later = append(m.later, op)
 	}
 	if e.Local {
-		m.refer(m.hairpin, m.hairpinRefs, element{key: key{addr: e.Addr}}, false)
+		m.countReference(m.hairpin, m.hairpinRefs, element{key: frontendKey{addr: e.Addr}}, false)
 	}
 }
 
-// refer counts who needs the element's address in s, which has it while somebody
+// countReference counts who needs the element's address in s, which has it while somebody
 // does.
-func (m *mirror) refer(s *set, refs map[netip.Addr]int, e element, more bool) {
+func (m *tableState) countReference(s *set, refs map[netip.Addr]int, e element, more bool) {
 	addr := e.key.addr.Addr()
-	e.key = key{addr: netip.AddrPortFrom(addr, 0)}
+	e.key = frontendKey{addr: netip.AddrPortFrom(addr, 0)}
 	if more {
 		if refs[addr]++; refs[addr] == 1 {
 			m.add(s, e)
@@ -576,43 +576,43 @@ func (m *mirror) refer(s *set, refs map[netip.Addr]int, e element, more bool) {
 	}
 }
 
-func (m *mirror) add(s *set, e element) {
+func (m *tableState) add(s *set, e element) {
 	m.count(s, 1)
 	m.out.add(s, e)
 }
 
-func (m *mirror) remove(s *set, e element) {
+func (m *tableState) remove(s *set, e element) {
 	m.count(s, -1)
 	m.out.remove(s, e)
 }
 
-func (m *mirror) count(s *set, more int) {
+func (m *tableState) count(s *set, more int) {
 	s.count += more
-	m.total += more
+	m.elementCount += more
 	if more > 0 && s.count > s.size && s.size > 0 {
-		m.crowded = append(m.crowded, s)
+		m.overfull = append(m.overfull, s)
 	}
 }
 
-// collect forgets the chains that nobody refers to. Kernels before 6.2 refuse to
+// deleteUnusedChains forgets the chains that nobody refers to. Kernels before 6.2 refuse to
 // delete a chain in the transaction that ends the last reference to it, so this
 // takes a script of its own.
-func (m *mirror) collect() {
+func (m *tableState) deleteUnusedChains() {
 	for c := range m.unused {
-		if c.plan != nil {
-			delete(m.plans, *c.plan)
+		if c.dispatch != nil {
+			delete(m.dispatchChains, *c.dispatch)
 		} else {
-			delete(m.sourceChains, c.name)
+			delete(m.firewallChains, c.name)
 		}
 		m.dropChain(c.name)
 	}
 	clear(m.unused)
 }
 
-// findFront finds the front of a key, likely at guess.
-func findFront(fronts []front, k key, guess int) int {
+// indexOfFrontend finds the front of a key, likely at guess.
+func indexOfFrontend(fronts []programmedFrontend, k frontendKey, guess int) int {
 	if guess < len(fronts) && fronts[guess].key == k {
 		return guess
 	}
-	return slices.IndexFunc(fronts, func(f front) bool { return f.key == k })
+	return slices.IndexFunc(fronts, func(f programmedFrontend) bool { return f.key == k })
 }

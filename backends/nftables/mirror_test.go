@@ -17,62 +17,62 @@ func families() []*family { return []*family{ipv4(), ipv6()} }
 
 // However a state was reached, the kernel does what its Services want and holds
 // nothing else.
-func TestHistoryDoesNotMatter(t *testing.T) {
+func TestStateIsIndependentOfHistory(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
 			k.f = f
-			m := newMirror(f, viewOf(f, nil), 1, k)
+			m := newTableState(f, newNodeMatches(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
-			pinned := pinsOf{}
+			pinned := clientEndpoints{}
 			for range 250 {
-				m.change(changesOf(all, g.step(all)), get)
-				m.finish()
+				m.apply(changesOf(all, g.step(all)), get)
+				m.sizeSets()
 				k.commit(m)
 				require.Empty(t, m.problems)
 				k.verify(m, values(all))
 				pinned.verify(k, m)
-				g.pin(k, m, pinned)
-				if len(m.unused) > maxUnused {
-					m.collect()
+				g.connectClients(k, m, pinned)
+				if len(m.unused) > maxUnusedChains {
+					m.deleteUnusedChains()
 					k.commit(m)
 				}
 			}
 			names := sortedNames(all)
 			clear(all)
-			m.change(changesOf(all, names), get)
-			m.collect()
+			m.apply(changesOf(all, names), get)
+			m.deleteUnusedChains()
 			k.commit(m)
-			require.Zero(t, m.total)
+			require.Zero(t, m.elementCount)
 			require.Empty(t, m.records)
 			require.Empty(t, m.owners)
-			require.Empty(t, m.sourceChains)
-			require.Empty(t, m.stickies)
-			require.Empty(t, m.idle)
-			require.Empty(t, m.carries)
+			require.Empty(t, m.firewallChains)
+			require.Empty(t, m.affinityPorts)
+			require.Empty(t, m.unreferenced)
+			require.Empty(t, m.entryCopies)
 			require.Empty(t, m.clusterIPRefs)
 			require.Empty(t, m.hairpinRefs)
-			require.Equal(t, len(k.chains), m.chains)
+			require.Equal(t, len(k.chains), m.chainCount)
 		})
 	}
 }
 
 // A state that is applied already costs nothing to apply again.
-func TestRetryIsHarmless(t *testing.T) {
+func TestRepeatedChangeWritesNothing(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
-			m := newMirror(f, viewOf(f, nil), 1, k)
+			m := newTableState(f, newNodeMatches(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
 			for range 50 {
 				names := g.step(all)
-				m.change(changesOf(all, names), get)
+				m.apply(changesOf(all, names), get)
 				k.commit(m)
 				before := k.ops
-				m.change(changesOf(all, names), get)
-				m.change(changesOf(all, append(names, names...)), get)
+				m.apply(changesOf(all, names), get)
+				m.apply(changesOf(all, append(names, names...)), get)
 				k.commit(m)
 				require.Equal(t, before, k.ops)
 				k.verify(m, values(all))
@@ -82,7 +82,7 @@ func TestRetryIsHarmless(t *testing.T) {
 }
 
 // What an update costs depends on what differs.
-func TestMinimalChange(t *testing.T) {
+func TestChangeWritesOnlyDifferences(t *testing.T) {
 	pool := func(ids ...int) localsink.Pool {
 		var p localsink.Pool
 		for _, i := range ids {
@@ -106,10 +106,10 @@ func TestMinimalChange(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+			m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 			apply := func(p localsink.Pool) {
-				s := serviceOf("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80")}})
-				m.change([]change{{name: s.Name, want: s}}, nil)
+				s := newService("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
+				m.apply([]serviceChange{{name: s.Name, desired: s}}, nil)
 				k.commit(m)
 				k.verify(m, slices.Values([]*localsink.Service{s}))
 			}
@@ -122,16 +122,16 @@ func TestMinimalChange(t *testing.T) {
 }
 
 // Slots keep their endpoints as far as possible, and are always all filled.
-func TestAssign(t *testing.T) {
+func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
 		held, pool := g.endpoints(false), g.endpoints(false)
 		if g.IntN(2) == 0 {
-			pool = inOrder(append(slices.Clone(held), g.endpoint(false)))
+			pool = sortEndpoints(append(slices.Clone(held), g.endpoint(false)))
 		}
 		g.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
-		slots := assign(held, pool)
-		require.Equal(t, pool, inOrder(slices.Clone(slots)))
+		slots := assignSlots(held, pool)
+		require.Equal(t, pool, sortEndpoints(slices.Clone(slots)))
 		for i := range min(len(held), len(pool)) {
 			if slices.Contains(pool, held[i]) && len(held) > 0 {
 				require.Equal(t, held[i], slots[i])
@@ -142,12 +142,12 @@ func TestAssign(t *testing.T) {
 
 // Of two Services that claim one key the first keeps it, and the second gets it
 // when the first lets go.
-func TestContestedKey(t *testing.T) {
+func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k := newModelKernel(t)
-	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	make := func(name, endpoint string) *localsink.Service {
-		return serviceOf(name, localsink.Port{Pools: []localsink.Pool{poolOf(endpoint)},
-			Frontends: []localsink.Frontend{frontend(localsink.KindExternalIP, "198.51.100.1:80")}})
+		return newService(name, localsink.Port{Pools: []localsink.Pool{newLocalPool(endpoint)},
+			Frontends: []localsink.Frontend{newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}})
 	}
 	a, b := make("a", "10.0.0.1:80"), make("b", "10.0.0.2:80")
 	m.load(a)
@@ -160,29 +160,29 @@ func TestContestedKey(t *testing.T) {
 
 	// The one that lost may change meanwhile.
 	moved := make("b", "10.0.0.3:80")
-	m.change([]change{{name: b.Name, want: moved}}, state{a, moved}.Get)
+	m.apply([]serviceChange{{name: b.Name, desired: moved}}, serviceList{a, moved}.Get)
 	k.commit(m)
 	k.verify(m, slices.Values([]*localsink.Service{a}))
 	require.Len(t, m.problems[b.Name], 1, "it is told once")
-	m.change([]change{{name: b.Name, want: b}}, state{a, b}.Get)
+	m.apply([]serviceChange{{name: b.Name, desired: b}}, serviceList{a, b}.Get)
 	k.commit(m)
 	require.Len(t, m.problems[b.Name], 1)
 
-	m.change([]change{{name: a.Name}}, state{b}.Get)
+	m.apply([]serviceChange{{name: a.Name}}, serviceList{b}.Get)
 	k.commit(m)
 	k.verify(m, slices.Values([]*localsink.Service{b}))
 	require.Empty(t, m.problems)
-	require.Empty(t, m.contested)
+	require.Empty(t, m.conflicts)
 	require.Len(t, m.records, 1)
 
 	// A key may pass from one Service to another in one step, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
-		var changes []change
+		var changes []serviceChange
 		all := map[string]*localsink.Service{names[0]: make(names[0], "10.0.0.1:80"), names[1]: nil}
 		for _, n := range []string{"a", "b"} {
-			changes = append(changes, change{name: localsink.ServiceName{Namespace: "test", Name: n}, want: all[n]})
+			changes = append(changes, serviceChange{name: localsink.ServiceName{Namespace: "test", Name: n}, desired: all[n]})
 		}
-		m.change(changes, nil)
+		m.apply(changes, nil)
 		k.commit(m)
 		k.verify(m, slices.Values([]*localsink.Service{all[names[0]]}))
 		require.Empty(t, m.problems)
@@ -190,43 +190,43 @@ func TestContestedKey(t *testing.T) {
 }
 
 // What breaks the contract harms nothing but itself.
-func TestBadInput(t *testing.T) {
-	good := frontend(localsink.KindClusterIP, "10.96.0.1:80")
+func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
+	good := newFrontend(localsink.KindClusterIP, "10.96.0.1:80")
 	for _, c := range []struct {
 		name    string
 		port    localsink.Port
 		problem string
 		served  int
 	}{
-		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
+		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
 			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP makes no sense", 1},
-		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
+		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
 			"makes no sense", 1},
-		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
-		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
+		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
+		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
 		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown makes no sense", 0},
-		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindNodePort, "10.96.0.2:80")}}, "makes no sense", 1},
-		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
+		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindNodePort, "10.96.0.2:80")}}, "makes no sense", 1},
+		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
 		{"key twice", localsink.Port{Frontends: []localsink.Frontend{good, good}}, "10.96.0.1:80/TCP belongs to Service test/a", 1},
-		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
+		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
 			"pools[0] holds 1 endpoints that are not ip addresses", 1},
-		{"only endpoints of the other family", localsink.Port{Pools: []localsink.Pool{poolOf("[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
+		{"only endpoints of the other family", localsink.Port{Pools: []localsink.Pool{newLocalPool("[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
 			"pools[0] holds 1 endpoints that are not ip addresses", 1},
-		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "[fd00:96::1]:80")}}, "", 1},
-		{"pool out of order", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
-		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
-		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, frontend(localsink.KindClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
+		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "[fd00:96::1]:80")}}, "", 1},
+		{"pool out of order", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
+		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
+		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
+			m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 			if c.port.Pools == nil {
-				c.port.Pools = []localsink.Pool{poolOf("10.0.0.1:80")}
+				c.port.Pools = []localsink.Pool{newLocalPool("10.0.0.1:80")}
 			}
-			m.load(serviceOf("a", c.port))
+			m.load(newService("a", c.port))
 			k.commit(m)
-			k.answers(m)
-			require.Len(t, k.sets[mapServices], c.served)
+			k.connections(m)
+			require.Len(t, k.sets[mapServiceIPs], c.served)
 			if c.problem == "" {
 				require.Empty(t, m.problems)
 				return
@@ -241,28 +241,28 @@ func TestBadInput(t *testing.T) {
 }
 
 // A full set asks for a rebuild, whose sets have head-room again.
-func TestSizes(t *testing.T) {
+func TestFullSetRequiresRebuild(t *testing.T) {
 	k := newModelKernel(t)
-	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
-	require.True(t, m.finish())
-	require.Equal(t, minSize, m.services.size)
+	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	require.True(t, m.sizeSets())
+	require.Equal(t, minSize, m.serviceIPs.size)
 	fits := true
 	for i := range minSize + 1 {
 		require.True(t, fits)
-		s := serviceOf(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String(), localsink.Port{Pools: []localsink.Pool{{}}})
-		s.Ports[0].Frontends = []localsink.Frontend{frontend(localsink.KindExternalIP, s.Name.Name+":80")}
+		s := newService(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String(), localsink.Port{Pools: []localsink.Pool{{}}})
+		s.Ports[0].Frontends = []localsink.Frontend{newFrontend(localsink.KindExternalIP, s.Name.Name+":80")}
 		m.load(s)
-		fits = m.finish()
+		fits = m.sizeSets()
 	}
 	require.False(t, fits)
 	// What was too much for a moment does no harm.
-	m.count(m.services, -1)
-	m.count(m.services, 1)
-	m.count(m.services, -1)
-	require.True(t, m.finish())
+	m.count(m.serviceIPs, -1)
+	m.count(m.serviceIPs, 1)
+	m.count(m.serviceIPs, -1)
+	require.True(t, m.sizeSets())
 	k = newModelKernel(t)
-	m = newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
-	m.services.count = 100000
-	require.True(t, m.finish())
-	require.Equal(t, 262144, m.services.size)
+	m = newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	m.serviceIPs.count = 100000
+	require.True(t, m.sizeSets())
+	require.Equal(t, 262144, m.serviceIPs.size)
 }

@@ -30,13 +30,13 @@ type modelKernel struct {
 	f      *family
 	// The script under way.
 	removed, added []modelOp
-	dropped        []string
-	gone           []*set
+	deletedChains        []string
+	deletedSets           []*set
 	ops            int
 }
 
 type modelKey struct {
-	key  key
+	key  frontendKey
 	slot uint32
 }
 
@@ -72,43 +72,43 @@ func (k *modelKernel) setRules(c chainSpec) {
 	k.rules[c.name] = &tx.batch
 }
 
-// unused checks that no rule refers to a chain or set.
-func (k *modelKernel) unused(name string) {
+// requireUnused checks that no rule refers to a chain or set.
+func (k *modelKernel) requireUnused(name string) {
 	k.t.Helper()
 	for chain, b := range k.rules {
 		require.False(k.t, b.Contains([]byte(name+"\x00")), "EBUSY: %s is used by %s", name, chain)
 	}
 }
 
-func (k *modelKernel) dropChain(name string)    { k.dropped = append(k.dropped, name) }
-func (k *modelKernel) dropSet(s *set)           { k.gone = append(k.gone, s) }
+func (k *modelKernel) dropChain(name string)    { k.deletedChains = append(k.deletedChains, name) }
+func (k *modelKernel) dropSet(s *set)           { k.deletedSets = append(k.deletedSets, s) }
 func (k *modelKernel) remove(s *set, e element) { k.removed = append(k.removed, modelOp{s, e}) }
 func (k *modelKernel) add(s *set, e element)    { k.added = append(k.added, modelOp{s, e}) }
 
 func (op modelOp) key() modelKey {
 	k := op.e.key
-	if k.role() == byNodePort && op.set.kind != addresses && op.set.kind != addressPairs {
+	if k.matchKind() == matchNodePort && op.set.kind != addresses && op.set.kind != addressPairs {
 		k.addr = netip.AddrPortFrom(netip.Addr{}, k.addr.Port())
 	}
 	return modelKey{k, op.e.slot}
 }
 
 // commit applies the scripts of a change.
-func (k *modelKernel) commit(m *mirror) {
+func (k *modelKernel) commit(m *tableState) {
 	k.t.Helper()
-	m.carryOver(k.read)
+	m.copyAffinityEntries(k.read)
 	k.apply()
-	m.trim()
+	m.cleanUp()
 	k.apply()
 	total := 0
 	for name, s := range k.kinds {
 		require.Same(k.t, s, m.sets[s.index])
-		if s.kind != pins {
+		if s.kind != affinityEntries {
 			require.Equal(k.t, len(k.sets[name]), s.count, "count of %s", name)
 		}
 		total += s.count
 	}
-	require.Equal(k.t, total, m.total)
+	require.Equal(k.t, total, m.elementCount)
 }
 
 func (k *modelKernel) apply() {
@@ -124,90 +124,90 @@ func (k *modelKernel) apply() {
 		}
 		k.sets[op.set.name][op.key()] = op.e
 	}
-	for _, name := range k.dropped {
+	for _, name := range k.deletedChains {
 		for _, s := range k.sets {
 			for _, e := range s {
 				require.NotEqual(k.t, name, e.chain, "EBUSY")
 			}
 		}
-		k.unused(name)
+		k.requireUnused(name)
 		delete(k.chains, name)
 		delete(k.rules, name)
 	}
-	for _, s := range k.gone {
+	for _, s := range k.deletedSets {
 		require.Contains(k.t, k.sets, s.name)
-		k.unused(s.name)
+		k.requireUnused(s.name)
 		delete(k.sets, s.name)
 		delete(k.kinds, s.name)
 	}
 	k.ops += len(k.removed) + len(k.added)
-	k.removed, k.added, k.dropped, k.gone = nil, nil, nil, nil
+	k.removed, k.added, k.deletedChains, k.deletedSets = nil, nil, nil, nil
 }
 
-// An answer is what happens to a connection.
-type answer struct {
+// An connection is what happens to a connection.
+type connection struct {
 	masquerade bool
 	verdict    string
 	endpoints  []netip.AddrPort // in order
 	sources    string
 }
 
-func (a answer) String() string { return fmt.Sprint(a.masquerade, a.verdict, a.endpoints, a.sources) }
+func (a connection) String() string { return fmt.Sprint(a.masquerade, a.verdict, a.endpoints, a.sources) }
 
-// answers returns what happens to every kind of client of every key, and checks
+// connections returns what happens to every kind of client of every key, and checks
 // that the kernel holds nothing else.
-func (k *modelKernel) answers(m *mirror) map[string]answer {
+func (k *modelKernel) connections(m *tableState) map[string]connection {
 	k.t.Helper()
-	plans := map[string]plan{}
-	for p, c := range m.plans {
+	plans := map[string]dispatch{}
+	for p, c := range m.dispatchChains {
 		plans[c.name] = p
 	}
-	got, slots := map[string]answer{}, 0
+	got, slots := map[string]connection{}, 0
 	stickies := map[string]bool{}
-	for _, pair := range [][2]string{{mapServices, mapSources}, {mapNodePorts, mapNodePortSources}} {
+	for _, pair := range [][2]string{{mapServiceIPs, mapFirewallIPs}, {mapServiceNodePorts, mapFirewallNodePorts}} {
 		for mk, e := range k.sets[pair[0]] {
 			p, ok := plans[e.chain]
 			require.True(k.t, ok, e.chain)
 			seen := map[uint8]bool{}
 			for _, from := range everyFrom {
 				b := firstBranch(p, from)
-				a := answer{masquerade: b.masquerade, sources: k.sets[pair[1]][mk].chain}
-				if b.position == 0 {
+				a := connection{masquerade: b.masquerade, sources: k.sets[pair[1]][mk].chain}
+				if b.pool == 0 {
 					a.verdict = b.empty.String()
-				} else if p.sticky != "" {
-					stickies[p.sticky] = true
-					a.endpoints = k.list(m.stickies[p.sticky], b.position)
+				} else if p.affinityID != "" {
+					stickies[p.affinityID] = true
+					a.endpoints = k.poolEndpoints(m.affinityPorts[p.affinityID], b.pool)
 				} else {
-					s := k.sets[p.balancer(b).shard().name()]
+					s := k.sets[p.lbChain(b).endpointMap().name()]
 					for i := range b.size {
 						slot, ok := s[modelKey{mk.key, uint32(i)}]
 						require.True(k.t, ok, "slot %d of %v", i, mk.key)
 						a.endpoints = append(a.endpoints, slot.value)
 					}
 					slices.SortFunc(a.endpoints, netip.AddrPort.Compare)
-					if !seen[uint8(b.position)] {
+					if !seen[uint8(b.pool)] {
 						slots += b.size
 					}
-					seen[uint8(b.position)] = true
+					seen[uint8(b.pool)] = true
 				}
 				got[fmt.Sprint(e.key, " ", from)] = a
 			}
 		}
 	}
 	held := 0
-	for _, s := range m.shards {
+	for _, s := range m.endpointMaps {
 		held += len(k.sets[s.name])
 	}
 	require.Equal(k.t, slots, held, "slots that nobody uses")
-	require.Len(k.t, m.stickies, len(stickies), "ports with affinity that nobody uses")
-	k.onlySetsOf(m.stickies)
-	require.Equal(k.t, len(k.sets[mapSources])+len(k.sets[mapNodePortSources]), countSources(got), "sources that nobody uses")
+	require.Len(k.t, m.affinityPorts, len(stickies), "ports with affinity that nobody uses")
+	k.requireOnlySetsOf(m.affinityPorts)
+	require.Equal(k.t, len(k.sets[mapFirewallIPs])+len(k.sets[mapFirewallNodePorts]), countSources(got), "sources that nobody uses")
 	return got
 }
 
 var everyFrom = []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny}
 
-func countSources(got map[string]answer) int {
+func countSources(got map[string]connection) int {
 	n := 0
 	for _, a := range got {
 		if a.sources != "" {
@@ -217,7 +217,7 @@ func countSources(got map[string]answer) int {
 	return n / len(everyFrom)
 }
 
-func firstBranch(p plan, from localsink.From) branch {
+func firstBranch(p dispatch, from localsink.From) branch {
 	for _, b := range p.branches[:p.count] {
 		if b.from == from || b.from == localsink.FromAny {
 			return b
@@ -226,9 +226,9 @@ func firstBranch(p plan, from localsink.From) branch {
 	return branch{}
 }
 
-// wanted computes the answers from the Services alone.
-func wanted(f *family, services iter.Seq[*localsink.Service]) (want map[string]answer, clusterIPs, hairpin map[netip.Addr]bool) {
-	want, clusterIPs, hairpin = map[string]answer{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
+// desiredConnections computes the answers from the Services alone.
+func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want map[string]connection, clusterIPs, hairpin map[netip.Addr]bool) {
+	want, clusterIPs, hairpin = map[string]connection{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for s := range services {
 		for _, p := range s.Ports {
 			for _, fe := range p.Frontends {
@@ -238,12 +238,12 @@ func wanted(f *family, services iter.Seq[*localsink.Service]) (want map[string]a
 				if fe.Kind == localsink.KindClusterIP {
 					clusterIPs[fe.Addr.Addr()] = true
 				}
-				k := key{fe.Addr, p.Protocol}
+				k := frontendKey{fe.Addr, p.Protocol}
 				for _, from := range everyFrom {
 					r := fe.Routes[slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From == from || r.From == localsink.FromAny })]
-					a := answer{}
+					a := connection{}
 					if fe.SourceRanges != nil {
-						a.sources = sourcesOf(f, fe.SourceRanges).name
+						a.sources = newSourceRanges(f, fe.SourceRanges).name
 					}
 					for _, e := range p.Pools[r.Pool].Endpoints {
 						a.masquerade = r.Masquerade
@@ -264,16 +264,16 @@ func wanted(f *family, services iter.Seq[*localsink.Service]) (want map[string]a
 }
 
 // verify compares what the kernel does with what the Services want.
-func (k *modelKernel) verify(m *mirror, services iter.Seq[*localsink.Service]) {
+func (k *modelKernel) verify(m *tableState, services iter.Seq[*localsink.Service]) {
 	k.t.Helper()
-	want, clusterIPs, hairpin := wanted(m.family, services)
-	got := k.answers(m)
+	want, clusterIPs, hairpin := desiredConnections(m.family, services)
+	got := k.connections(m)
 	require.Len(k.t, got, len(want))
 	for what, w := range want {
 		require.Equal(k.t, w.String(), got[what].String(), what)
 	}
 	require.Equal(k.t, clusterIPs, k.addressesIn(setClusterIPs))
-	require.Equal(k.t, hairpin, k.addressesIn(setHairpin))
+	require.Equal(k.t, hairpin, k.addressesIn(setHairpinConnections))
 }
 
 func (k *modelKernel) addressesIn(name string) map[netip.Addr]bool {
@@ -365,17 +365,17 @@ func (g generator) endpoints(v6 bool) []localsink.Endpoint {
 	for range []int{0, 1, 2, 8, 9, 16, 17, 33, 40}[g.IntN(9)] {
 		all = append(all, g.endpoint(v6))
 	}
-	return inOrder(all)
+	return sortEndpoints(all)
 }
 
-func inOrder(all []localsink.Endpoint) []localsink.Endpoint {
+func sortEndpoints(all []localsink.Endpoint) []localsink.Endpoint {
 	slices.SortFunc(all, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(all, func(a, b localsink.Endpoint) bool { return a.Addr == b.Addr })
 }
 
-// vary returns a Service with some endpoints exchanged, added or removed, and
+// modify returns a Service with some endpoints exchanged, added or removed, and
 // sometimes moved on or off this node.
-func (g generator) vary(s *localsink.Service) *localsink.Service {
+func (g generator) modify(s *localsink.Service) *localsink.Service {
 	v := &localsink.Service{Name: s.Name, Ports: slices.Clone(s.Ports)}
 	for i := range v.Ports {
 		switch g.IntN(10) {
@@ -403,7 +403,7 @@ func (g generator) vary(s *localsink.Service) *localsink.Service {
 			default:
 				list[at].Local = !list[at].Local
 			}
-			v.Ports[i].Pools[j].Endpoints = inOrder(list)
+			v.Ports[i].Pools[j].Endpoints = sortEndpoints(list)
 		}
 	}
 	return v
@@ -415,7 +415,7 @@ func (g generator) step(all map[localsink.ServiceName]*localsink.Service) []loca
 	for _, i := range g.Perm(12)[:1+g.IntN(4)] {
 		s := g.service(i)
 		if old := all[s.Name]; old != nil && g.IntN(3) > 0 {
-			s = g.vary(old)
+			s = g.modify(old)
 		}
 		if g.IntN(5) == 0 {
 			delete(all, s.Name)
@@ -427,10 +427,10 @@ func (g generator) step(all map[localsink.ServiceName]*localsink.Service) []loca
 	return names
 }
 
-func changesOf(all map[localsink.ServiceName]*localsink.Service, names []localsink.ServiceName) []change {
-	var changes []change
+func changesOf(all map[localsink.ServiceName]*localsink.Service, names []localsink.ServiceName) []serviceChange {
+	var changes []serviceChange
 	for _, n := range names {
-		changes = append(changes, change{name: n, want: all[n]})
+		changes = append(changes, serviceChange{name: n, desired: all[n]})
 	}
 	return changes
 }

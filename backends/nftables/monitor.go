@@ -26,39 +26,39 @@ type listener interface {
 
 // How often damage is reported.
 const (
-	settle   = 20 * time.Millisecond // one command may change a table many times
-	minPause = time.Second
-	maxPause = time.Minute
+	settleTime   = 20 * time.Millisecond // one command may change a table many times
+	minInterval = time.Second
+	maxInterval = time.Minute
 )
 
-// A watch turns what a listener hears into reports of damage. Reports that follow
+// A driftMonitor turns what a listener hears into reports of damage. Reports that follow
 // each other closely come after pauses that double, so that two programs which
 // fight over a table do not keep the machine busy.
-type watch struct {
+type driftMonitor struct {
 	listener listener
 	log      *slog.Logger
-	damaged  chan struct{}
+	resync  chan struct{}
 	done     chan struct{}
 
-	damage atomic.Bool // since the last takeDamage
+	drift atomic.Bool // since the last takeDamage
 	count  atomic.Uint64
 
 	mu       sync.Mutex
 	timer    *time.Timer // of the next report; nil when there is none to come
-	reminder *time.Timer // of a report without damage; nil when there is none to come
-	last     time.Time   // the last report
-	pause    time.Duration
+	retry *time.Timer // of a report without damage; nil when there is none to come
+	lastRequest     time.Time   // the last report
+	interval    time.Duration
 	closed   bool
 }
 
-// startWatch returns a watch that owns l and runs until stop.
-func startWatch(l listener, log *slog.Logger) *watch {
-	w := &watch{listener: l, log: log, damaged: make(chan struct{}, 1), done: make(chan struct{})}
+// startDriftMonitor returns a watch that owns l and runs until stop.
+func startDriftMonitor(l listener, log *slog.Logger) *driftMonitor {
+	w := &driftMonitor{listener: l, log: log, resync: make(chan struct{}, 1), done: make(chan struct{})}
 	go w.run()
 	return w
 }
 
-func (w *watch) run() {
+func (w *driftMonitor) run() {
 	defer close(w.done)
 	for {
 		err := w.listener.Wait()
@@ -71,21 +71,21 @@ func (w *watch) run() {
 			return
 		}
 		w.count.Add(1)
-		w.suspect()
+		w.reportDrift()
 	}
 }
 
-// suspect notes that the tables may not be what they should.
-func (w *watch) suspect() {
-	w.damage.Store(true)
+// reportDrift notes that the tables may not be what they should.
+func (w *driftMonitor) reportDrift() {
+	w.drift.Store(true)
 	w.schedule()
 }
 
-// quietly runs change, a large change of our own, while nobody listens: the kernel
+// withoutNotifications runs change, a large change of our own, while nobody listens: the kernel
 // describes each element to listeners, which takes it about ten times as long as to
 // apply it. others returns a number that changes with every transaction of
 // somebody else; if it does, the tables are suspect.
-func (w *watch) quietly(others func() (uint32, error), change func() error) error {
+func (w *driftMonitor) withoutNotifications(others func() (uint32, error), change func() error) error {
 	before, err1 := others()
 	err2 := w.listener.Pause()
 	err := change()
@@ -97,75 +97,75 @@ func (w *watch) quietly(others func() (uint32, error), change func() error) erro
 	}
 	if before != after {
 		w.log.Info("another program changed firewall rules while Services were loaded; they will be loaded again, to be sure")
-		w.suspect()
+		w.reportDrift()
 	}
 	return err
 }
 
 // schedule sets the time of the next report, unless there is one.
-func (w *watch) schedule() {
+func (w *driftMonitor) schedule() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.timer != nil || w.closed {
 		return
 	}
-	since := time.Since(w.last)
-	if w.last.IsZero() || since > 2*maxPause {
-		w.pause = 0
+	since := time.Since(w.lastRequest)
+	if w.lastRequest.IsZero() || since > 2*maxInterval {
+		w.interval = 0
 	}
-	w.timer = time.AfterFunc(max(settle, w.pause-since), w.report)
+	w.timer = time.AfterFunc(max(settleTime, w.interval-since), w.requestResync)
 }
 
-func (w *watch) report() {
+func (w *driftMonitor) requestResync() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = nil
-	if w.closed || !w.damage.Load() {
+	if w.closed || !w.drift.Load() {
 		return // already repaired
 	}
-	w.last = time.Now()
-	if w.pause *= 2; w.pause < minPause {
-		w.pause = minPause
+	w.lastRequest = time.Now()
+	if w.interval *= 2; w.interval < minInterval {
+		w.interval = minInterval
 	}
-	w.pause = min(w.pause, maxPause)
+	w.interval = min(w.interval, maxInterval)
 	w.log.Warn("another program changed the rules; they are to be written anew. If this repeats, look for a second "+
-		"instance that uses the same table", "next report not before", w.pause)
-	w.tell()
+		"instance that uses the same table", "next report not before", w.interval)
+	w.signal()
 }
 
-// remind asks for a Sync after a while, although nothing is damaged: there is something
+// scheduleRetry asks for a Sync after a while, although nothing is damaged: there is something
 // to try again.
-func (w *watch) remind(after time.Duration) {
+func (w *driftMonitor) scheduleRetry(after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.reminder != nil {
+	if w.closed || w.retry != nil {
 		return
 	}
-	w.reminder = time.AfterFunc(after, func() {
+	w.retry = time.AfterFunc(after, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.reminder = nil; !w.closed {
-			w.tell()
+		if w.retry = nil; !w.closed {
+			w.signal()
 		}
 	})
 }
 
-// tell passes a report on, unless one waits to be heard.
-func (w *watch) tell() {
+// signal passes a report on, unless one waits to be heard.
+func (w *driftMonitor) signal() {
 	select {
-	case w.damaged <- struct{}{}:
+	case w.resync <- struct{}{}:
 	default:
 	}
 }
 
-// takeDamage tells whether there was damage since the last call.
-func (w *watch) takeDamage() bool { return w.damage.Swap(false) }
+// takeDrift tells whether there was damage since the last call.
+func (w *driftMonitor) takeDrift() bool { return w.drift.Swap(false) }
 
 // stop closes the listener and waits for the end of run.
-func (w *watch) stop() {
+func (w *driftMonitor) stop() {
 	w.mu.Lock()
 	w.closed = true
-	for _, t := range []*time.Timer{w.timer, w.reminder} {
+	for _, t := range []*time.Timer{w.timer, w.retry} {
 		if t != nil {
 			t.Stop()
 		}

@@ -16,10 +16,10 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// A toldListener hears what a test tells it.
-type toldListener struct{ events chan error }
+// A fakeListener hears what a test tells it.
+type fakeListener struct{ events chan error }
 
-func (l *toldListener) Wait() error {
+func (l *fakeListener) Wait() error {
 	err, ok := <-l.events
 	if !ok {
 		return errors.New("closed")
@@ -27,117 +27,117 @@ func (l *toldListener) Wait() error {
 	return err
 }
 
-func (l *toldListener) Pause() error  { return nil }
-func (l *toldListener) Resume() error { return nil }
-func (l *toldListener) Close() error  { close(l.events); return nil }
+func (l *fakeListener) Pause() error  { return nil }
+func (l *fakeListener) Resume() error { return nil }
+func (l *fakeListener) Close() error  { close(l.events); return nil }
 
-func (l *toldListener) hear(err error) {
+func (l *fakeListener) deliver(err error) {
 	l.events <- err
 	synctest.Wait()
 }
 
-// received tells whether damage was reported.
-func received(w *watch) bool {
+// resyncRequested tells whether damage was reported.
+func resyncRequested(w *driftMonitor) bool {
 	synctest.Wait()
 	select {
-	case <-w.damaged:
+	case <-w.resync:
 		return true
 	default:
 		return false
 	}
 }
 
-// withWatch runs f with a watch, in false time.
-func withWatch(t *testing.T, f func(w *watch, l *toldListener)) (log string) {
+// withDriftMonitor runs f with a watch, in false time.
+func withDriftMonitor(t *testing.T, f func(w *driftMonitor, l *fakeListener)) (log string) {
 	var buf bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		l := &toldListener{events: make(chan error)}
-		w := startWatch(l, slog.New(slog.NewTextHandler(&buf, nil)))
+		l := &fakeListener{events: make(chan error)}
+		w := startDriftMonitor(l, slog.New(slog.NewTextHandler(&buf, nil)))
 		f(w, l)
 		w.stop()
 	})
 	return buf.String()
 }
 
-func TestDamageIsReportedOnce(t *testing.T) {
-	withWatch(t, func(w *watch, l *toldListener) {
+func TestExternalChangeRequestsOneResync(t *testing.T) {
+	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 		for range 5 { // one command, many messages
-			l.hear(nil)
+			l.deliver(nil)
 		}
-		require.False(t, received(w))
-		time.Sleep(settle)
-		require.True(t, received(w))
-		require.True(t, w.takeDamage())
-		require.False(t, w.takeDamage())
+		require.False(t, resyncRequested(w))
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(w))
+		require.True(t, w.takeDrift())
+		require.False(t, w.takeDrift())
 		time.Sleep(time.Hour)
-		require.False(t, received(w))
+		require.False(t, resyncRequested(w))
 	})
 }
 
-func TestOverrunIsDamage(t *testing.T) {
-	withWatch(t, func(w *watch, l *toldListener) {
-		l.hear(nfnl.ErrOverrun)
-		time.Sleep(settle)
-		require.True(t, received(w))
+func TestOverrunRequestsResync(t *testing.T) {
+	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
+		l.deliver(nfnl.ErrOverrun)
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(w))
 	})
 }
 
-func TestRepairedDamageIsNotReported(t *testing.T) {
-	withWatch(t, func(w *watch, l *toldListener) {
-		l.hear(nil)
-		require.True(t, w.takeDamage()) // a Sync came by
+func TestRepairedDriftRequestsNoResync(t *testing.T) {
+	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
+		l.deliver(nil)
+		require.True(t, w.takeDrift()) // a Sync came by
 		time.Sleep(time.Minute)
-		require.False(t, received(w))
+		require.False(t, resyncRequested(w))
 	})
 }
 
 // Two programs that repair each other's work do so less and less often, and a
 // later accident is again healed at once.
-func TestFightCalmsDown(t *testing.T) {
-	withWatch(t, func(w *watch, l *toldListener) {
+func TestRepeatedDriftBacksOff(t *testing.T) {
+	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 		reports, began := 0, time.Now()
 		for time.Since(began) < 10*time.Minute {
-			l.hear(nil)
-			time.Sleep(settle)
-			if received(w) {
+			l.deliver(nil)
+			time.Sleep(settleTime)
+			if resyncRequested(w) {
 				reports++
-				w.takeDamage()
+				w.takeDrift()
 			}
 		}
 		require.Greater(t, reports, 10)
 		require.Less(t, reports, 20)
-		w.takeDamage()
+		w.takeDrift()
 		time.Sleep(5 * time.Minute)
-		received(w)
-		l.hear(nil)
-		time.Sleep(settle)
-		require.True(t, received(w))
+		resyncRequested(w)
+		l.deliver(nil)
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(w))
 	})
 }
 
-func TestDeafListenerIsLogged(t *testing.T) {
-	log := withWatch(t, func(w *watch, l *toldListener) { l.hear(errors.New("no more")) })
+func TestListenerFailureIsLogged(t *testing.T) {
+	log := withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) { l.deliver(errors.New("no more")) })
 	require.Contains(t, log, "not seen any more")
 	require.Contains(t, log, "no more")
-	require.Empty(t, withWatch(t, func(*watch, *toldListener) {}))
+	require.Empty(t, withDriftMonitor(t, func(*driftMonitor, *fakeListener) {}))
 }
 
 // What others do while we do not listen is suspected.
-func TestQuietly(t *testing.T) {
+func TestExternalCommitWithoutNotificationsIsDrift(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		numbers []uint32
 		damage  bool
 	}{{"alone", []uint32{7, 7}, false}, {"not alone", []uint32{7, 8}, true}} {
-		withWatch(t, func(w *watch, l *toldListener) {
+		withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 			others := func() (uint32, error) {
 				n := c.numbers[0]
 				c.numbers = c.numbers[1:]
 				return n, nil
 			}
 			failed := errors.New("failed")
-			require.Equal(t, failed, w.quietly(others, func() error { return failed }))
-			require.Equal(t, c.damage, w.takeDamage())
+			require.Equal(t, failed, w.withoutNotifications(others, func() error { return failed }))
+			require.Equal(t, c.damage, w.takeDrift())
 		})
 	}
 }

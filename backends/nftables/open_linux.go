@@ -44,7 +44,7 @@ func New(c Config) (*Backend, error) {
 		if err := t.probe(conn); err == nil {
 			b.tables = append(b.tables, t)
 		} else if f.number == nfnl.FamilyIPv6 && !errors.Is(err, unix.EPERM) {
-			b.lacks |= localsink.FeatureIPv6
+			b.unsupported |= localsink.FeatureIPv6
 			c.Logger.Warn("this system has no IPv6 that Services could use", "error", err)
 		} else {
 			return nil, errors.Join(explain(err), conn.Close())
@@ -54,9 +54,9 @@ func New(c Config) (*Backend, error) {
 	if err != nil {
 		return nil, errors.Join(explain(err), conn.Close())
 	}
-	b.watch = startWatch(l, c.Logger)
+	b.monitor = startDriftMonitor(l, c.Logger)
 	for _, t := range b.tables {
-		t.quietly = func(change func() error) error { return b.watch.quietly(conn.Others, change) }
+		t.withoutNotifications = func(change func() error) error { return b.monitor.withoutNotifications(conn.ExternalCommits, change) }
 	}
 	return b, nil
 }
@@ -68,19 +68,19 @@ func (t *table) probe(conn *nfnl.Conn) error {
 			return fmt.Errorf("IPv6 is disabled: %w", syscall.EAFNOSUPPORT)
 		}
 	}
-	script := transaction{family: t.family, table: t.config.Table + "-check", replace: true}
+	script := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true}
 	everything := &localsink.Node{LocalPods: localsink.PodSources{Interface: "x", InterfacePrefix: "y"}}
-	m := newMirror(t.family, viewOf(t.family, everything), t.config.MasqueradeMark, &script)
-	m.chainOf(plan{count: 3, branches: [maxPositions]branch{
-		{from: localsink.FromLocalPods, position: 1, size: 1},
-		{from: localsink.FromThisNode, position: 2, size: 1, masquerade: true},
+	m := newTableState(t.family, newNodeMatches(t.family, everything), t.cfg.MasqueradeMark, &script)
+	m.ensureDispatchChain(dispatch{count: 3, branches: [maxPools]branch{
+		{from: localsink.FromLocalPods, pool: 1, size: 1},
+		{from: localsink.FromThisNode, pool: 2, size: 1, masquerade: true},
 		{from: localsink.FromAny},
 	}})
 	some := func(port uint16) localsink.Pool {
 		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port)}}}
 	}
-	m.stick("probe", []localsink.Pool{some(1), some(2)}, time.Hour)
-	m.finish()
+	m.updateAffinityPort("probe", []localsink.Pool{some(1), some(2)}, time.Hour)
+	m.sizeSets()
 	return conn.Check(script.encode())
 }
 
@@ -105,14 +105,14 @@ func Cleanup(table string) error {
 		b.Start(nfnl.MsgDelTable, 0, f.number)
 		b.String(nfnl.TableName, c.Table)
 		err := conn.Commit(&b)
-		if err != nil && !(f.number == nfnl.FamilyIPv6 && lacksFamily(err)) {
+		if err != nil && !(f.number == nfnl.FamilyIPv6 && isFamilyUnsupported(err)) {
 			errs = append(errs, explain(fmt.Errorf("table %s %s: %w", f.name, c.Table, err)))
 		}
 	}
 	return errors.Join(append(errs, conn.Close())...)
 }
 
-func lacksFamily(err error) bool {
+func isFamilyUnsupported(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)
 }
 

@@ -25,36 +25,36 @@ type transport interface {
 	Elements(family uint8, table, set string) ([]nfnl.Element, error)
 }
 
-// maxUnused is how many chains may wait for their deletion.
-const maxUnused = 64
+// maxUnusedChains is how many chains may wait for their deletion.
+const maxUnusedChains = 64
 
-// maxRefused is how many Services the kernel may refuse before that is no longer
+// maxRefusedServices is how many Services the kernel may refuse before that is no longer
 // taken to be about them.
-const maxRefused = 100
+const maxRefusedServices = 100
 
-// largeBatch is the size in bytes from which a transaction is worth some trouble.
-const largeBatch = 100_000
+// largeBatchBytes is the size in bytes from which a transaction is worth some trouble.
+const largeBatchBytes = 100_000
 
 // A table brings one address family in line.
 type table struct {
 	family *family
-	config Config
+	cfg Config
 	log    *slog.Logger
 	kernel transport
-	// quietly runs a large change; it may be nil.
-	quietly func(change func() error) error
+	// withoutNotifications runs a large change; it may be nil.
+	withoutNotifications func(change func() error) error
 
-	mirror  *mirror // nil when what the kernel holds is unknown
-	script  transaction
+	state  *tableState // nil when what the kernel holds is unknown
+	tx  transaction
 	refused map[localsink.ServiceName]error
 	stats   TableStats
 }
 
 func newTable(f *family, c Config, kernel transport) *table {
 	return &table{
-		family: f, config: c, kernel: kernel,
+		family: f, cfg: c, kernel: kernel,
 		log:     c.Logger.With("table", f.name+" "+c.Table),
-		script:  transaction{family: f, table: c.Table},
+		tx:  transaction{family: f, table: c.Table},
 		refused: map[localsink.ServiceName]error{},
 		stats:   TableStats{Family: f.name},
 	}
@@ -62,12 +62,12 @@ func newTable(f *family, c Config, kernel transport) *table {
 
 // sync follows u. names are the Services that may differ from what was last seen.
 func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
-	retried := t.recheck(u)
-	err := t.follow(u, append(names[:len(names):len(names)], retried...))
+	retried := t.recheckRefused(u)
+	err := t.reconcile(u, append(names[:len(names):len(names)], retried...))
 	if err != nil {
-		t.mirror = nil
+		t.state = nil
 		t.stats.LastError = err.Error()
-		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.config.Table, err)
+		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.cfg.Table, err)
 	}
 	for _, name := range sortedNames(t.refused) {
 		t.stats.LastError = fmt.Sprintf("nftables: Service %v is not served over %s: %v", name, t.family.name, t.refused[name])
@@ -75,9 +75,9 @@ func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
 	return nil
 }
 
-func (t *table) follow(u *localsink.Update, names []localsink.ServiceName) error {
-	node := viewOf(t.family, u.Node)
-	if t.mirror == nil || !t.mirror.node.equal(node) {
+func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) error {
+	node := newNodeMatches(t.family, u.Node)
+	if t.state == nil || !t.state.node.equal(node) {
 		return t.rebuild(u, node)
 	}
 	err := t.update(u, names)
@@ -93,47 +93,47 @@ var errFull = errors.New("a set is full")
 
 // update changes what differs.
 func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error {
-	changes := make([]change, 0, len(names))
+	changes := make([]serviceChange, 0, len(names))
 	for _, name := range names {
-		c := change{name: name}
+		c := serviceChange{name: name}
 		if t.refused[name] == nil {
-			c.want = u.All.Get(name)
+			c.desired = u.All.Get(name)
 		}
 		changes = append(changes, c)
 	}
-	t.script.reset()
-	t.mirror.change(changes, u.All.Get)
-	t.mirror.carryOver(t.read)
-	if !t.mirror.finish() {
+	t.tx.reset()
+	t.state.apply(changes, u.All.Get)
+	t.state.copyAffinityEntries(t.readElements)
+	if !t.state.sizeSets() {
 		return errFull
 	}
 	if err := t.commit(); err != nil {
 		return err
 	}
-	t.mirror.trim()
-	if len(t.mirror.unused) > maxUnused {
-		t.mirror.collect()
+	t.state.cleanUp()
+	if len(t.state.unused) > maxUnusedChains {
+		t.state.deleteUnusedChains()
 	}
 	return t.commit()
 }
 
 // commit sends the script, if there is anything in it.
 func (t *table) commit() error {
-	defer t.script.reset()
-	if t.script.empty() {
+	defer t.tx.reset()
+	if t.tx.empty() {
 		return nil
 	}
 	t.stats.Transactions++
-	batch := t.script.encode()
-	if t.quietly == nil || !t.script.replace && batch.Len() < largeBatch {
+	batch := t.tx.encode()
+	if t.withoutNotifications == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
 		return t.kernel.Commit(batch)
 	}
-	return t.quietly(func() error { return t.kernel.Commit(batch) })
+	return t.withoutNotifications(func() error { return t.kernel.Commit(batch) })
 }
 
 // rebuild writes everything anew in one transaction. Services that the kernel
 // refuses are found out and left out.
-func (t *table) rebuild(u *localsink.Update, node *nodeView) error {
+func (t *table) rebuild(u *localsink.Update, node *nodeMatches) error {
 	err := t.load(u, node)
 	if refusal := (*nfnl.Error)(nil); !errors.As(err, &refusal) {
 		return err
@@ -151,54 +151,54 @@ func (t *table) rebuild(u *localsink.Update, node *nodeView) error {
 }
 
 // load replaces the table by one that holds all Services not known to be refused.
-func (t *table) load(u *localsink.Update, node *nodeView) error {
-	t.mirror = nil
-	t.script.reset()
-	t.script.replace = true
-	m := newMirror(t.family, node, t.config.MasqueradeMark, &t.script)
+func (t *table) load(u *localsink.Update, node *nodeMatches) error {
+	t.state = nil
+	t.tx.reset()
+	t.tx.replaceTable = true
+	m := newTableState(t.family, node, t.cfg.MasqueradeMark, &t.tx)
 	for s := range u.All.All() {
 		if t.refused[s.Name] == nil {
 			m.load(s)
 		}
 	}
-	m.carryOver(t.read)
-	m.finish()
+	m.copyAffinityEntries(t.readElements)
+	m.sizeSets()
 	t.stats.Rebuilds++
-	t.prepareReplacement()
+	t.installReplacementHooks()
 	if err := t.commit(); err != nil {
 		return err
 	}
-	t.mirror = m
+	t.state = m
 	return nil
 }
 
-// read returns the elements that a set has in the kernel. What cannot be read is
+// readElements returns the elements that a set has in the kernel. What cannot be read is
 // lost: clients draw their endpoints anew.
-func (t *table) read(set string) []nfnl.Element {
-	elements, err := t.kernel.Elements(t.family.number, t.config.Table, set)
+func (t *table) readElements(set string) []nfnl.Element {
+	elements, err := t.kernel.Elements(t.family.number, t.cfg.Table, set)
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		t.log.Warn("the session affinity of some clients is lost", "set", set, "error", err)
 	}
 	return elements
 }
 
-// prepareReplacement readies the table that is there for its replacement. If the
+// installReplacementHooks readies the table that is there for its replacement. If the
 // kernel refuses that, there is none, or none of ours.
-func (t *table) prepareReplacement() {
-	script := transaction{family: t.family, table: t.config.Table, chains: handover()}
+func (t *table) installReplacementHooks() {
+	script := transaction{family: t.family, table: t.cfg.Table, chains: replacementHooks()}
 	if err := t.kernel.Commit(script.encode()); err != nil {
 		t.log.Debug("there is no table to hand over from", "reason", err)
 	}
 }
 
-// recheck tries the refused Services again, each by itself, and returns those
+// recheckRefused tries the refused Services again, each by itself, and returns those
 // that are not refused any more.
-func (t *table) recheck(u *localsink.Update) []localsink.ServiceName {
+func (t *table) recheckRefused(u *localsink.Update) []localsink.ServiceName {
 	var better []localsink.ServiceName
 	for _, name := range sortedNames(t.refused) {
 		s := u.All.Get(name)
 		if s != nil {
-			if err := t.check(viewOf(t.family, u.Node), []*localsink.Service{s}); err != nil {
+			if err := t.check(newNodeMatches(t.family, u.Node), []*localsink.Service{s}); err != nil {
 				t.refused[name] = err
 				continue
 			}
@@ -211,20 +211,20 @@ func (t *table) recheck(u *localsink.Update) []localsink.ServiceName {
 
 // check tells whether the kernel would accept some Services in a table of their
 // own.
-func (t *table) check(node *nodeView, services []*localsink.Service) error {
-	script := transaction{family: t.family, table: t.config.Table + "-check", replace: true, detached: true}
-	m := newMirror(t.family, node, t.config.MasqueradeMark, &script)
+func (t *table) check(node *nodeMatches, services []*localsink.Service) error {
+	script := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true, detached: true}
+	m := newTableState(t.family, node, t.cfg.MasqueradeMark, &script)
 	for _, s := range services {
 		m.load(s)
 	}
-	m.finish()
+	m.sizeSets()
 	return t.kernel.Check(script.encode())
 }
 
 // findRefused finds by halving which of the Services the kernel refuses. It
 // returns none when the kernel refuses even a table without Services, and an error
 // when there are too many.
-func (t *table) findRefused(all []*localsink.Service, node *nodeView) (map[localsink.ServiceName]error, error) {
+func (t *table) findRefused(all []*localsink.Service, node *nodeMatches) (map[localsink.ServiceName]error, error) {
 	found := map[localsink.ServiceName]error{}
 	if err := t.check(node, nil); err != nil {
 		return nil, fmt.Errorf("an empty table is refused as well: %w", err)
@@ -239,8 +239,8 @@ func (t *table) findRefused(all []*localsink.Service, node *nodeView) (map[local
 		case err == nil:
 			return nil
 		case len(some) == 1:
-			if found[some[0].Name] = err; len(found) > maxRefused {
-				return fmt.Errorf("more than %d Services are refused by themselves", maxRefused)
+			if found[some[0].Name] = err; len(found) > maxRefusedServices {
+				return fmt.Errorf("more than %d Services are refused by themselves", maxRefusedServices)
 			}
 			return nil
 		}

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// keepCapacity is the largest buffer, in bytes, that survives Reset.
-const keepCapacity = 1 << 20
+// maxKeptBytes is the largest buffer, in bytes, that survives Reset.
+const maxKeptBytes = 1 << 20
 
 // A Batch is a transaction being written: a sequence of messages that the kernel
 // applies all together or not at all. The zero value is not usable; call
@@ -24,7 +24,7 @@ type Batch struct {
 // Reset empties the batch and begins it anew. It keeps its memory unless that
 // was a great deal.
 func (b *Batch) Reset() {
-	if cap(b.buf) > keepCapacity {
+	if cap(b.buf) > maxKeptBytes {
 		b.buf = nil
 	}
 	b.buf = b.buf[:0]

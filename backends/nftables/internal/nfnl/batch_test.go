@@ -19,7 +19,7 @@ func messages(t *testing.T, data []byte) (headers []header, bodies [][]byte) {
 	return headers, bodies
 }
 
-func TestBatch(t *testing.T) {
+func TestBatchEncoding(t *testing.T) {
 	var b Batch
 	for range 2 { // a batch can be used again
 		b.Reset()
@@ -69,7 +69,7 @@ func reply(seq uint32, errno syscall.Errno, flags uint16, original []byte, attrs
 	return append(append(msg, 0, 0, 0, 0), body...)
 }
 
-func TestOutcome(t *testing.T) {
+func TestBatchResult(t *testing.T) {
 	text := AppendString(nil, errAttrMessage, "the reason")
 	capped := make([]byte, nlmsgHeaderLen)
 	binary.NativeEndian.PutUint32(capped, 4000)
@@ -91,9 +91,9 @@ func TestOutcome(t *testing.T) {
 		"cut off":             {[][]byte{reply(11, syscall.EINVAL, flagAckTLVs, capped, nil)}, "nf_tables refused message 1: invalid argument"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := outcome{first: 10, end: 14}
+			o := batchResult{first: 10, end: 14}
 			for _, d := range c.datagrams {
-				require.NoError(t, o.take(d))
+				require.NoError(t, o.add(d))
 			}
 			if err := o.result(); c.want == "" {
 				require.NoError(t, err)
@@ -108,9 +108,9 @@ func TestOutcome(t *testing.T) {
 func FuzzReplies(f *testing.F) {
 	f.Add(reply(11, syscall.EINVAL, flagAckTLVs, make([]byte, 16), AppendString(nil, 1, "x")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		o := outcome{first: 10, end: 14}
-		_ = o.take(data)
+		o := batchResult{first: 10, end: 14}
+		_ = o.add(data)
 		_ = o.result()
-		_ = eachMessage(data, func(h header, body []byte) { touches(h, body, "kpng") })
+		_ = eachMessage(data, func(h header, body []byte) { concernsTable(h, body, "kpng") })
 	})
 }

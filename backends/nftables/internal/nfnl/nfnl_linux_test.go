@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
 // The constants are those of the system's headers.
-func TestConstants(t *testing.T) {
+func TestConstantsMatchSystemHeaders(t *testing.T) {
 	for _, c := range []struct{ ours, theirs int64 }{
 		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
 		{MsgNewChain, unix.NFT_MSG_NEWCHAIN}, {MsgDelChain, unix.NFT_MSG_DELCHAIN},
@@ -101,7 +101,7 @@ func addTable(b *Batch, name string) *Batch {
 	return b
 }
 
-func TestErrors(t *testing.T) {
+func TestRefusedBatchHasNoEffect(t *testing.T) {
 	own, _, _ := pair(t)
 	var b Batch
 	require.NoError(t, own.Commit(addTable(&b, "own")))
@@ -141,7 +141,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	require.ErrorIs(t, own.Check(&b), unix.ENOENT)
 }
 
-func TestLargeBatch(t *testing.T) {
+func TestBatchLargerThanSocketBuffer(t *testing.T) {
 	own, _, _ := pair(t)
 	var b Batch
 	addTable(&b, "own")
@@ -153,7 +153,7 @@ func TestLargeBatch(t *testing.T) {
 	require.NoError(t, own.Commit(&b))
 }
 
-func TestListener(t *testing.T) {
+func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	own, l, other := pair(t)
 	heard := make(chan error, 10)
 	done := make(chan struct{})
@@ -208,7 +208,7 @@ func TestListener(t *testing.T) {
 }
 
 // What is added is listed as it was, and all of it, however much that is.
-func TestElements(t *testing.T) {
+func TestElementsReturnsAll(t *testing.T) {
 	own, _, _ := pair(t)
 	_, err := own.Elements(FamilyIPv4, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
@@ -251,22 +251,22 @@ func TestElements(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range all {
 		require.Equal(t, append(e.Key, 0, 0, 0, 0), e.Data)
-		require.Greater(t, e.Left, 40*time.Second)
-		require.LessOrEqual(t, e.Left, 50*time.Second)
+		require.Greater(t, e.Expires, 40*time.Second)
+		require.LessOrEqual(t, e.Expires, 50*time.Second)
 		seen[string(e.Key)] = true
 	}
 	require.Equal(t, n, len(seen))
 	require.Equal(t, n, len(all))
-	_, err = own.Others() // answers do not mix
+	_, err = own.ExternalCommits() // answers do not mix
 	require.NoError(t, err)
 	_, err = own.Elements(FamilyIPv6, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
 }
 
-func TestOthers(t *testing.T) {
+func TestExternalCommitsIgnoresOwn(t *testing.T) {
 	own, _, other := pair(t)
 	var b Batch
-	first, err := own.Others()
+	first, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.NoError(t, own.Commit(addTable(&b, "own")))
 	require.NoError(t, own.Check(addTable(&b, "more")))
@@ -274,11 +274,11 @@ func TestOthers(t *testing.T) {
 	b.Start(MsgDelTable, 0, FamilyIPv4)
 	b.String(TableName, "missing")
 	require.Error(t, own.Commit(&b))
-	second, err := own.Others()
+	second, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.Equal(t, first, second)
 	require.NoError(t, other.Commit(addTable(&b, "more")))
-	third, err := own.Others()
+	third, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.NotEqual(t, first, third)
 }

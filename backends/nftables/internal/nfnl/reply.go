@@ -20,8 +20,8 @@ var ErrOverrun = errors.New("netlink socket overrun")
 type Error struct {
 	// Errno is the reason.
 	Errno syscall.Errno
-	// Text is what the kernel says beyond the reason; it may be empty.
-	Text string
+	// Detail is what the kernel says beyond the reason; it may be empty.
+	Detail string
 	// Message is which message of the batch was refused, counting from one; zero
 	// means the batch as a whole.
 	Message int
@@ -30,8 +30,8 @@ type Error struct {
 // Error describes the refusal.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("nf_tables refused message %d: %v", e.Message, e.Errno)
-	if e.Text != "" {
-		s += ": " + e.Text
+	if e.Detail != "" {
+		s += ": " + e.Detail
 	}
 	return s
 }
@@ -96,26 +96,26 @@ type Element struct {
 	Key []byte
 	// Data is what the key maps to; empty in sets, and for verdicts.
 	Data []byte
-	// Left is the time until it ends; zero when it does not.
-	Left time.Duration
+	// Expires is the time until it ends; zero when it does not.
+	Expires time.Duration
 }
 
-// listing collects the elements of one set.
-type listing struct {
+// elementList collects the elements of one set.
+type elementList struct {
 	seq      uint32
 	elements []Element
 	done     bool
 	err      *Error
 }
 
-func (l *listing) take(datagram []byte) error {
+func (l *elementList) add(datagram []byte) error {
 	return eachMessage(datagram, func(h header, body []byte) {
 		switch {
 		case h.seq != l.seq:
 		case h.kind == nlmsgDone:
 			l.done = true
 		case h.kind == nlmsgError && len(body) >= 4:
-			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Text: errorText(h.flags, body), Message: 1}
+			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Detail: errorDetail(h.flags, body), Message: 1}
 		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
 			eachAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem, func(elem []byte) {
 				e := Element{
@@ -123,7 +123,7 @@ func (l *listing) take(datagram []byte) error {
 					Data: bytes.Clone(findAttr(findAttr(elem, ElemData), DataValue)),
 				}
 				if left := findAttr(elem, ElemExpiration); len(left) == 8 {
-					e.Left = time.Duration(binary.BigEndian.Uint64(left)) * time.Millisecond
+					e.Expires = time.Duration(binary.BigEndian.Uint64(left)) * time.Millisecond
 				}
 				l.elements = append(l.elements, e)
 			})
@@ -131,16 +131,16 @@ func (l *listing) take(datagram []byte) error {
 	})
 }
 
-// outcome collects the kernel's answers to one batch, whose messages bear the
+// batchResult collects the kernel's answers to one batch, whose messages bear the
 // numbers from first up to but not including end.
-type outcome struct {
+type batchResult struct {
 	first, end uint32
 	acked      bool
 	err        *Error
 }
 
-// take notes the answers in one datagram; answers to other batches are ignored.
-func (o *outcome) take(datagram []byte) error {
+// add notes the answers in one datagram; answers to other batches are ignored.
+func (o *batchResult) add(datagram []byte) error {
 	return eachMessage(datagram, func(h header, body []byte) {
 		number := h.seq - o.first
 		if h.kind != nlmsgError || len(body) < 4 || number >= o.end-o.first {
@@ -150,13 +150,13 @@ func (o *outcome) take(datagram []byte) error {
 		if errno == 0 {
 			o.acked = true
 		} else if o.err == nil {
-			o.err = &Error{Errno: errno, Text: errorText(h.flags, body), Message: int(number)}
+			o.err = &Error{Errno: errno, Detail: errorDetail(h.flags, body), Message: int(number)}
 		}
 	})
 }
 
 // result is nil when the kernel applied the batch.
-func (o *outcome) result() error {
+func (o *batchResult) result() error {
 	if o.err != nil {
 		return o.err
 	}
@@ -166,9 +166,9 @@ func (o *outcome) result() error {
 	return nil
 }
 
-// errorText finds the kernel's explanation in an error message. It follows the
+// errorDetail finds the kernel's explanation in an error message. It follows the
 // original message, of which only the header is there when the message is capped.
-func errorText(flags uint16, body []byte) string {
+func errorDetail(flags uint16, body []byte) string {
 	const original = 4
 	if flags&flagAckTLVs == 0 || len(body) < original+nlmsgHeaderLen {
 		return ""
@@ -183,9 +183,9 @@ func errorText(flags uint16, body []byte) string {
 	return string(bytes.TrimRight(findAttr(body[original+size:], errAttrMessage), "\x00"))
 }
 
-// touches tells whether a notification is about the table of that name, in any
+// concernsTable tells whether a notification is about the table of that name, in any
 // family. In every message of nf_tables but one the first attribute is the table.
-func touches(h header, body []byte, table string) bool {
+func concernsTable(h header, body []byte, table string) bool {
 	if h.kind>>8 != subsysNftables || h.kind&0xff == msgNewGen || len(body) < nfgenmsgLen {
 		return false
 	}

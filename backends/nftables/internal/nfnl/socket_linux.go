@@ -82,7 +82,7 @@ func (c *Conn) send(b *Batch, commit bool) error {
 	if b.Messages() == 0 {
 		return nil
 	}
-	result := outcome{first: c.seq}
+	result := batchResult{first: c.seq}
 	data, end := b.finish(c.seq, commit)
 	result.end, c.seq = end, end
 	if need := len(data) + 4096; need > c.sndbuf {
@@ -96,7 +96,7 @@ func (c *Conn) send(b *Batch, commit bool) error {
 		return err
 	}
 	// The kernel has processed the batch by now: all answers are waiting.
-	if err := c.drain(result.take); err != nil {
+	if err := c.drain(result.add); err != nil {
 		return err
 	}
 	err := result.result()
@@ -106,9 +106,9 @@ func (c *Conn) send(b *Batch, commit bool) error {
 	return err
 }
 
-// Others returns a number that changes when somebody else commits a transaction in
+// ExternalCommits returns a number that changes when somebody else commits a transaction in
 // the network namespace, to whatever table.
-func (c *Conn) Others() (uint32, error) {
+func (c *Conn) ExternalCommits() (uint32, error) {
 	var b Batch
 	b.header(subsysNftables<<8|msgGetGen, flagRequest, 0, 0)
 	data, end := b.number(c.seq)
@@ -168,13 +168,13 @@ func (c *Conn) list(family uint8, table, set string) ([]Element, error) {
 	b.String(ElemListTable, table)
 	b.String(ElemListSet, set)
 	data, end := b.number(c.seq)
-	list := listing{seq: c.seq}
+	list := elementList{seq: c.seq}
 	c.seq = end
 	if err := c.sendto(data); err != nil {
 		return nil, err
 	}
 	// Each receipt makes the kernel write what comes next.
-	err := c.drain(list.take)
+	err := c.drain(list.add)
 	switch {
 	case err != nil:
 		return nil, err
@@ -276,7 +276,7 @@ func (l *Listener) Wait() error {
 		}
 		changed := false
 		err = eachMessage(l.buf[:n], func(h header, body []byte) {
-			changed = changed || touches(h, body, l.table)
+			changed = changed || concernsTable(h, body, l.table)
 		})
 		if changed || err != nil {
 			return err
