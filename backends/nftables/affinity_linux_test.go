@@ -495,15 +495,15 @@ func TestNftListsAffinity(t *testing.T) {
 		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name]
 		text := strings.ReplaceAll(listing(t, ns, family), affinityIDOf(affinityService(ip, 1), 0), "ID")
 		for _, part := range []string{
-			" . tcp . 80 : goto service.ID.any-1",
-			" . tcp . 80 : goto service.ID.any-masq-1",
-			"tcp . 30080 : goto nodeport.ID.pods-1.any-masq-1",
-			"map pins-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
-			"map endpoints-ID-1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
-			"chain sticky-ID-1 { update @pins-ID-a { ip saddr : numgen random mod 3 } " +
-				"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-1-a " +
-				"dnat ip to numgen random mod 3 map @endpoints-ID-1-a }",
-			"chain service.ID.any-masq-1 { meta mark set meta mark | 0x00004000 goto sticky-ID-1 }",
+			" . tcp . 80 : goto dispatch-service.ID.any-pool1",
+			" . tcp . 80 : goto dispatch-service.ID.any-masq-pool1",
+			"tcp . 30080 : goto dispatch-nodeport.ID.pods-pool1.any-masq-pool1",
+			"map affinity-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
+			"map affinity-endpoints-ID-pool1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
+			"chain affinity-ID-pool1 { update @affinity-ID-a { ip saddr : numgen random mod 3 } " +
+				"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a " +
+				"dnat ip to numgen random mod 3 map @affinity-endpoints-ID-pool1-a }",
+			"chain dispatch-service.ID.any-masq-pool1 { meta mark set meta mark | 0x00004000 goto affinity-ID-pool1 }",
 		} {
 			if family == "ip6" {
 				part = strings.NewReplacer("ipv4", "ipv6", "ip saddr", "ip6 saddr", "dnat ip", "dnat ip6", "10.244.0.10 .", "fd00:244::10 .").Replace(part)
@@ -520,14 +520,14 @@ func TestNftListsAffinity(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
 	text := strings.ReplaceAll(listing(t, ns, "ip"), affinityIDOf(s, 0), "ID")
 	for _, part := range []string{
-		"map draws-ID-1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
-		"chain sticky-ID-1 { meta mark set numgen random mod 3 map @draws-ID-1-a meta mark set meta mark update @pins-ID-a { ip saddr : meta mark } " +
-			"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-1-a ",
-		"chain sticky-ID-2 { update @pins-ID-a { ip saddr : numgen random mod 2 } " +
-			"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-2-a " +
-			"delete @pins-ID-a { ip saddr : numgen random mod 2 } update @pins-ID-a { ip saddr : numgen random mod 2 } " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-2-a " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-2-a }",
+		"map affinity-index-ID-pool1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
+		"chain affinity-ID-pool1 { meta mark set numgen random mod 3 map @affinity-index-ID-pool1-a meta mark set meta mark update @affinity-ID-a { ip saddr : meta mark } " +
+			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a ",
+		"chain affinity-ID-pool2 { update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
+			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool2-a " +
+			"delete @affinity-ID-a { ip saddr : numgen random mod 2 } update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
+			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a " +
+			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a }",
 	} {
 		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
 	}

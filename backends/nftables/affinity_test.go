@@ -81,14 +81,14 @@ type clientEndpoints map[string]map[netip.Addr]netip.AddrPort
 
 // verify checks that clients keep endpoints that are still there, and no others, and
 // forgets the rest.
-func (all clientEndpoints) verify(k *modelKernel, m *tableState) {
+func (all clientEndpoints) verify(k *modelKernel, st *tableState) {
 	k.t.Helper()
 	for ref := range all {
-		if m.affinityPorts[ref] == nil {
+		if st.affinityPorts[ref] == nil {
 			delete(all, ref)
 		}
 	}
-	for ref, s := range m.affinityPorts {
+	for ref, s := range st.affinityPorts {
 		var there []netip.AddrPort
 		for number := range s.pools {
 			there = append(there, k.poolEndpoints(s, number)...)
@@ -108,18 +108,18 @@ func (all clientEndpoints) verify(k *modelKernel, m *tableState) {
 }
 
 // connectClients does what packets of some clients do.
-func (g generator) connectClients(k *modelKernel, m *tableState, all clientEndpoints) {
+func (g generator) connectClients(k *modelKernel, st *tableState, all clientEndpoints) {
 	for _, ref := range slices.Sorted(func(yield func(string) bool) {
-		for ref := range m.affinityPorts {
+		for ref := range st.affinityPorts {
 			if !yield(ref) {
 				return
 			}
 		}
 	}) {
-		s := m.affinityPorts[ref]
+		s := st.affinityPorts[ref]
 		for range g.IntN(4) {
 			client := netip.AddrFrom4([4]byte{192, 0, 2, byte(g.IntN(20))})
-			if m.family.addrLen == 16 {
+			if st.family.addrLen == 16 {
 				client = netip.AddrFrom16([16]byte{0: 0x20, 15: byte(g.IntN(20))})
 			}
 			if _, known := all[ref][client]; known {
@@ -211,19 +211,19 @@ func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 // when it must.
 func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	k := newModelKernel(t)
-	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	var s *affinityPort
 	apply := func(affinity time.Duration, endpoints ...string) (ops int) {
 		svc := newService("a", localsink.Port{Affinity: affinity, Pools: []localsink.Pool{newLocalPool(endpoints...)}, Frontends: []localsink.Frontend{
 			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{Masquerade: true})}})
 		before := k.ops
-		m.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
-		require.True(t, m.sizeSets())
-		k.commit(m)
-		k.verify(m, slices.Values([]*localsink.Service{svc}))
+		st.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
+		require.True(t, st.sizeSets())
+		k.commit(st)
+		k.verify(st, slices.Values([]*localsink.Service{svc}))
 		s = nil
-		for _, s = range m.affinityPorts {
-			require.Len(t, m.affinityPorts, 1, "all frontends share it")
+		for _, s = range st.affinityPorts {
+			require.Len(t, st.affinityPorts, 1, "all frontends share it")
 		}
 		return k.ops - before
 	}
@@ -272,12 +272,12 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	require.Equal(t, "10.0.0.9:80", endpoint)
 	apply(0, many...)
 	require.Nil(t, s)
-	sets := len(m.sets)
+	sets := len(st.sets)
 	for range 10 { // what is gone leaves no trace
 		apply(time.Minute, many...)
 		apply(0, many[:2]...)
 	}
-	require.Len(t, m.sets, sets)
+	require.Len(t, st.sets, sets)
 
 	// Two frontends exchange what is done with their clients: both plans lose a reference
 	// and get another.
@@ -288,14 +288,14 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	}
 	for i := range 4 {
 		svc := exchange(i % 2)
-		m.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
-		k.commit(m)
-		k.verify(m, slices.Values([]*localsink.Service{svc}))
-		require.Empty(t, m.unreferenced)
+		st.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
+		k.commit(st)
+		k.verify(st, slices.Values([]*localsink.Service{svc}))
+		require.Empty(t, st.change.unreferenced)
 	}
-	m.apply([]serviceChange{{name: exchange(0).Name}}, nil)
-	k.commit(m)
-	for c := range m.unused {
+	st.apply([]serviceChange{{name: exchange(0).Name}}, nil)
+	k.commit(st)
+	for c := range st.unused {
 		require.False(t, c.hasAffinity(), "%s is deleted already", c.name)
 	}
 }
@@ -304,10 +304,10 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 // belong to.
 func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 	k := newModelKernel(t)
-	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	svc := newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.2:80")},
 		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
-	m.load(svc)
+	st.load(svc)
 	id := affinityIDOf(svc, 0)
 	ref := poolRef(id, 1)
 	slot := func(i uint32) []byte { return binary.NativeEndian.AppendUint32(nil, i) }
@@ -316,24 +316,24 @@ func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 		return appendPort(a.Addr().AsSlice(), a.Port())
 	}
 	before := map[string][]nfnl.Element{
-		"endpoints-" + ref + "-a": {{Key: slot(0), Data: at("10.0.0.9:80")}, {Key: slot(1), Data: at("10.0.0.1:80")}, {Key: slot(2), Data: at("10.0.0.2:80")}},
-		"endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
-		"pins-" + id + "-a": {
+		"affinity-endpoints-" + ref + "-a": {{Key: slot(0), Data: at("10.0.0.9:80")}, {Key: slot(1), Data: at("10.0.0.1:80")}, {Key: slot(2), Data: at("10.0.0.2:80")}},
+		"affinity-endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
+		"affinity-" + id + "-a": {
 			{Key: []byte{192, 0, 2, 1}, Data: slot(1), Expires: 30 * time.Second},
-			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},          // the endpoint is gone
-			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Expires: time.Hour},                 // and newer below
-			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Expires: time.Millisecond},          // about to end
-			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Expires: time.Hour},                 // leads nowhere
+			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},       // the endpoint is gone
+			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Expires: time.Hour},              // and newer below
+			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Expires: time.Millisecond},       // about to end
+			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Expires: time.Hour},              // leads nowhere
 			{Key: []byte{192, 0, 2, 6}, Data: slot(1)}, {Key: []byte{1}, Data: slot(1)}, // not ours
 			{Key: []byte{192, 0, 2, 7}, Expires: time.Hour},
 		},
-		"pins-" + id + "-b": {{Key: []byte{192, 0, 2, 3}, Data: slot(0), Expires: 2 * time.Hour}, {Key: []byte{192, 0, 2, 8}, Data: slot(1), Expires: time.Hour}},
+		"affinity-" + id + "-b": {{Key: []byte{192, 0, 2, 3}, Data: slot(0), Expires: 2 * time.Hour}, {Key: []byte{192, 0, 2, 8}, Data: slot(1), Expires: time.Hour}},
 	}
-	m.copyAffinityEntries(func(set string) []nfnl.Element { return before[set] })
+	st.copyAffinityEntries(func(set string) []nfnl.Element { return before[set] })
 	k.apply()
 	got := map[string]string{}
-	for mk, e := range k.sets["pins-"+id+"-a"] {
-		got[mk.key.addr.Addr().String()] = m.affinityPorts[id].endpoints[e.target].Addr.String() + " " + e.expires.String()
+	for mk, e := range k.sets["affinity-" + id+"-a"] {
+		got[mk.key.addr.Addr().String()] = st.affinityPorts[id].endpoints[e.target].Addr.String() + " " + e.expires.String()
 	}
 	require.Equal(t, map[string]string{"192.0.2.1": "10.0.0.1:80 30s", "192.0.2.3": "10.0.0.2:80 1m0s"}, got)
 }

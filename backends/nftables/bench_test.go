@@ -19,15 +19,15 @@ func BenchmarkTableState(b *testing.B) {
 			b.Run(fmt.Sprintf("affinity=%v/%d", affinity, n), func(b *testing.B) {
 				all := manyServices(n, 10)
 				out := &transaction{family: ipv4(), table: "t"}
-				m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, out)
+				st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, out)
 				for _, s := range all.serviceList {
 					if affinity {
 						s.Ports[0].Affinity = time.Hour
 					}
-					m.load(s)
+					st.load(s)
 				}
-				m.entryCopies = m.entryCopies[:0]
-				m.sizeSets()
+				st.change.entryCopies = st.change.entryCopies[:0]
+				st.sizeSets()
 				out.reset()
 				forms := [2]*localsink.Service{}
 				for i := range forms {
@@ -39,13 +39,13 @@ func BenchmarkTableState(b *testing.B) {
 				i := 0
 				for b.Loop() {
 					i++
-					m.apply([]serviceChange{{name: forms[0].Name, desired: forms[i%2]}}, nil)
-					m.entryCopies = m.entryCopies[:0]
-					if !m.sizeSets() {
+					st.apply([]serviceChange{{name: forms[0].Name, desired: forms[i%2]}}, nil)
+					st.change.entryCopies = st.change.entryCopies[:0]
+					if !st.sizeSets() {
 						b.Fatal("it does not fit")
 					}
-					m.cleanUp()
-					if m.elementCount == 0 {
+					st.cleanUp()
+					if st.elementCount == 0 {
 						b.Fatal("there is nothing")
 					}
 					out.reset()

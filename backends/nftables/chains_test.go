@@ -22,20 +22,20 @@ func TestDispatchChainNames(t *testing.T) {
 		routes []route
 		used   [maxPools]int
 	}{
-		{"service-1-of-10", []route{{}}, [3]int{0, -1, -1}},
-		{"service.any-masq-1-of-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
-		{"reject-new", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
-		{"reject-new", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
-		{"drop-new", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
-		{"service.pods-1-of-10.node-masq-1-of-10.any-2-of-3",
+		{"loadbalance-service-pool1-10", []route{{}}, [3]int{0, -1, -1}},
+		{"dispatch-service.any-masq-pool1-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
+		{"reject-chain", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
+		{"reject-chain", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
+		{"drop-chain", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
+		{"dispatch-service.pods-pool1-10.node-masq-pool1-10.any-pool2-3",
 			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
-		{"service.pods-1-of-3.node-2-of-10.any-3-of-10",
+		{"dispatch-service.pods-pool1-3.node-pool2-10.any-pool3-10",
 			[]route{{From: localsink.FromLocalPods, Pool: 1}, {From: localsink.FromThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
-		{"service.pods-drop.any-1-of-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
-		{"service.pods-1-of-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // and nobody else
-		{"service.node-reject.any-1-of-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
-		{"service-1-of-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
-		{"service.pods-1-of-10.any-2-of-3",
+		{"dispatch-service.pods-drop.any-pool1-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
+		{"dispatch-service.pods-pool1-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // and nobody else
+		{"dispatch-service.node-reject.any-pool1-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
+		{"loadbalance-service-pool1-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
+		{"dispatch-service.pods-pool1-10.any-pool2-3",
 			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromLocalPods, Pool: 3}, {Pool: 1}}, [3]int{0, 1, -1}},
 	} {
 		p, used := newDispatch(matchAddress, c.routes, pools)
@@ -43,15 +43,15 @@ func TestDispatchChainNames(t *testing.T) {
 		require.Equal(t, c.used, used, c.name)
 	}
 	p, _ := newDispatch(matchNodePort, []route{{From: localsink.FromLocalPods}, {}}, pools)
-	require.Equal(t, "nodeport.pods-1-of-10.any-1-of-10", p.name())
+	require.Equal(t, "dispatch-nodeport.pods-pool1-10.any-pool1-10", p.name())
 }
 
 // Frontends share a plan whatever Service they are of: it is what keeps the number
 // of chains small.
 func TestFrontendsShareDispatchChains(t *testing.T) {
 	k := newModelKernel(t)
-	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
-	before := m.chainCount
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	before := st.chainCount
 	for i, s := range manyServices(500, 7).serviceList {
 		fe := s.Ports[0].Frontends[0]
 		fe.Routes = []localsink.Route{{From: localsink.FromLocalPods}, {Masquerade: true}}
@@ -60,33 +60,33 @@ func TestFrontendsShareDispatchChains(t *testing.T) {
 		} else {
 			fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 		}
-		m.load(newService(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
+		st.load(newService(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
 	}
-	require.Equal(t, before+2, m.chainCount)
-	k.commit(m)
-	m.apply([]serviceChange{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
-	require.Empty(t, m.unused, "others use them still")
-	k.commit(m)
+	require.Equal(t, before+2, st.chainCount)
+	k.commit(st)
+	st.apply([]serviceChange{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
+	require.Empty(t, st.unused, "others use them still")
+	k.commit(st)
 
 	// What is deleted for want of use is made again when somebody needs it.
 	var gone []serviceChange
-	for name := range m.records {
+	for name := range st.records {
 		gone = append(gone, serviceChange{name: name})
 	}
-	m.apply(gone, nil)
-	k.commit(m)
-	m.deleteUnusedChains()
-	k.commit(m)
-	require.Equal(t, before, m.chainCount)
-	require.Empty(t, m.records)
-	require.Empty(t, m.hairpinRefs)
+	st.apply(gone, nil)
+	k.commit(st)
+	st.deleteUnusedChains()
+	k.commit(st)
+	require.Equal(t, before, st.chainCount)
+	require.Empty(t, st.records)
+	require.Empty(t, st.hairpinRefs)
 	fe := newFrontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true})
 	fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	var p localsink.Pool
 	p.Endpoints = manyEndpoints(0, 7)
-	m.load(newService("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))
-	k.commit(m)
-	require.Equal(t, before+2, m.chainCount)
+	st.load(newService("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))
+	k.commit(st)
+	require.Equal(t, before+2, st.chainCount)
 }
 
 func TestEndpointMapLimits(t *testing.T) {

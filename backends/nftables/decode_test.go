@@ -92,6 +92,25 @@ func words(data []byte) string {
 	return strings.Join(append(all, hex.EncodeToString(data)), ".")
 }
 
+// userData formats user data: the comment as text and the rest as bytes.
+func userData(data []byte, commentKind byte) string {
+	var rest []byte
+	comment := ""
+	for len(data) >= 2 {
+		end := 2 + int(data[1])
+		if data[0] == commentKind && data[1] != 4 { // byte orders have four bytes
+			comment = fmt.Sprintf(" comment %q", strings.TrimSuffix(string(data[2:end]), "\x00"))
+		} else {
+			rest = append(rest, data[:end]...)
+		}
+		data = data[end:]
+	}
+	if len(rest) > 0 {
+		return " user " + words(rest) + comment
+	}
+	return comment
+}
+
 func register(n int64) string {
 	switch n {
 	case nfnl.RegVerdict:
@@ -107,7 +126,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 	head := fmt.Sprintf("%d%s ", family, mode)
 	switch kind {
 	case nfnl.MsgNewTable:
-		return head + "new table " + a.text(nfnl.TableName) + "\n"
+		return head + "new table " + a.text(nfnl.TableName) + userData(a.get(nfnl.TableUserData), userDataTableComment) + "\n"
 	case nfnl.MsgDelTable:
 		return head + "del table " + a.text(nfnl.TableName) + "\n"
 	case nfnl.MsgNewChain:
@@ -115,7 +134,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		if hook := a.nest(nfnl.ChainHook); hook != nil {
 			text += fmt.Sprintf(" hook %d priority %d type %s", hook.number(nfnl.HookNum), hook.number(nfnl.HookPriority), a.text(nfnl.ChainType))
 		}
-		return text + "\n"
+		return text + userData(a.get(nfnl.ChainUserData), userDataChainComment) + "\n"
 	case nfnl.MsgDelChain:
 		return head + "del chain " + a.text(nfnl.ChainTable) + " " + a.text(nfnl.ChainName) + "\n"
 	case nfnl.MsgDelRule:
@@ -139,10 +158,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		if a.has(nfnl.SetTimeout) {
 			text += fmt.Sprintf(" timeout %d", a.number(nfnl.SetTimeout))
 		}
-		if a.has(nfnl.SetUserData) {
-			text += " user " + a.hex(nfnl.SetUserData)
-		}
-		return text + "\n"
+		return text + userData(a.get(nfnl.SetUserData), userDataSetComment) + "\n"
 	case nfnl.MsgDelSet:
 		return head + "del set " + a.text(nfnl.SetTable) + " " + a.text(nfnl.SetName) + "\n"
 	case nfnl.MsgNewSetElem, nfnl.MsgDelSetElem:

@@ -12,29 +12,28 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Describe returns what a [Backend] would write for the whole state of u, for people:
-// what the maps hold, among it the names of chains, which say what they do. It needs no
-// kernel. The error is about c.
-func Describe(c Config, u *localsink.Update) (string, error) {
-	c, err := c.withDefaults()
+// Describe returns the content of the maps that a [Backend] would write for the whole state
+// of u, as text for operators. It needs no kernel. The error is about cfg.
+func Describe(cfg Config, u *localsink.Update) (string, error) {
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	for _, f := range []*family{ipv4(), ipv6()} {
 		d := &describer{elements: map[string][]string{}}
-		m := newTableState(f, newNodeMatches(f, u.Node), c.MasqueradeMark, d)
+		st := newTableState(f, newNodeMatches(f, u.Node), cfg.MasqueradeMark, d)
 		for s := range u.All.All() {
-			m.load(s)
+			st.load(s)
 		}
-		if len(m.records) > 0 {
-			fmt.Fprintf(&b, "table %s %s {\n%s}\n", f.name, c.Table, d.text(m))
+		if len(st.records) > 0 {
+			fmt.Fprintf(&b, "table %s %s {\n%s}\n", f.name, cfg.Table, d.text(st))
 		}
 	}
 	return b.String(), nil
 }
 
-// A describer is a script that is read, not run.
+// A describer is a [txWriter] that formats the added elements and ignores the rest.
 type describer struct{ elements map[string][]string } // by set
 
 func (d *describer) newSet(*set)          {}
@@ -66,10 +65,10 @@ func (d *describer) add(s *set, e element) {
 	d.elements[s.name] = append(d.elements[s.name], text)
 }
 
-// text lists the sets and maps that hold something.
-func (d *describer) text(m *tableState) string {
+// text formats the sets that have elements.
+func (d *describer) text(st *tableState) string {
 	var b strings.Builder
-	for _, s := range m.sets {
+	for _, s := range st.sets {
 		if elements := d.elements[s.name]; len(elements) > 0 {
 			slices.Sort(elements)
 			fmt.Fprintf(&b, "  %s\n    %s\n", s.name, strings.Join(elements, "\n    "))

@@ -13,164 +13,165 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// A listener hears of changes that others make to the backend's tables.
+// A listener receives notifications of changes that other programs make to the backend's
+// tables.
 type listener interface {
-	// Wait returns nil when there was one, nfnl.ErrOverrun when there may have been
-	// one, and other errors when nothing more will be heard.
+	// Wait returns nil after a change, nfnl.ErrOverrun after a possible change, and another
+	// error when no further notifications will arrive.
 	Wait() error
-	// Pause and Resume stop and begin the hearing.
+	// Pause and Resume stop and start the notifications.
 	Pause() error
 	Resume() error
 	Close() error
 }
 
-// How often damage is reported.
 const (
-	settleTime   = 20 * time.Millisecond // one command may change a table many times
+	// settleTime is the delay of a resync request after the first notification, because one
+	// command may change a table many times.
+	settleTime = 20 * time.Millisecond
+	// minInterval and maxInterval limit the time between resync requests.
 	minInterval = time.Second
 	maxInterval = time.Minute
 )
 
-// A driftMonitor turns what a listener hears into reports of damage. Reports that follow
-// each other closely come after pauses that double, so that two programs which
-// fight over a table do not keep the machine busy.
+// A driftMonitor requests a resync after other programs have changed the tables. The interval
+// between requests doubles while they follow each other closely, so that two programs that
+// undo each other's changes do not overload the machine. Its methods are safe for concurrent
+// use.
 type driftMonitor struct {
 	listener listener
 	log      *slog.Logger
-	resync  chan struct{}
-	done     chan struct{}
+	resync   chan struct{} // has room for one request
+	done     chan struct{} // closed when run has returned
 
-	drift atomic.Bool // since the last takeDamage
-	count  atomic.Uint64
+	drift atomic.Bool // the tables may have changed since the last takeDrift
+	count atomic.Uint64
 
-	mu       sync.Mutex
-	timer    *time.Timer // of the next report; nil when there is none to come
-	retry *time.Timer // of a report without damage; nil when there is none to come
-	lastRequest     time.Time   // the last report
+	mu          sync.Mutex  // guards the following fields
+	timer       *time.Timer // of the next request after drift, or nil
+	retry       *time.Timer // of the next request without drift, or nil
+	lastRequest time.Time
 	interval    time.Duration
-	closed   bool
+	closed      bool
 }
 
-// startDriftMonitor returns a watch that owns l and runs until stop.
+// startDriftMonitor returns a running monitor, which closes l when it is stopped.
 func startDriftMonitor(l listener, log *slog.Logger) *driftMonitor {
-	w := &driftMonitor{listener: l, log: log, resync: make(chan struct{}, 1), done: make(chan struct{})}
-	go w.run()
-	return w
+	m := &driftMonitor{listener: l, log: log, resync: make(chan struct{}, 1), done: make(chan struct{})}
+	go m.run()
+	return m
 }
 
-func (w *driftMonitor) run() {
-	defer close(w.done)
+func (m *driftMonitor) run() {
+	defer close(m.done)
 	for {
-		err := w.listener.Wait()
+		err := m.listener.Wait()
 		if err != nil && !errors.Is(err, nfnl.ErrOverrun) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if !w.closed {
-				w.log.Error("changes that others make to the rules are not seen any more", "error", err)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if !m.closed {
+				m.log.Error("Listener failed; changes by other programs are no longer detected", "err", err)
 			}
 			return
 		}
-		w.count.Add(1)
-		w.reportDrift()
+		m.count.Add(1)
+		m.reportDrift()
 	}
 }
 
-// reportDrift notes that the tables may not be what they should.
-func (w *driftMonitor) reportDrift() {
-	w.drift.Store(true)
-	w.schedule()
+// reportDrift notes that the tables may differ from the backend's state.
+func (m *driftMonitor) reportDrift() {
+	m.drift.Store(true)
+	m.schedule()
 }
 
-// withoutNotifications runs change, a large change of our own, while nobody listens: the kernel
-// describes each element to listeners, which takes it about ten times as long as to
-// apply it. others returns a number that changes with every transaction of
-// somebody else; if it does, the tables are suspect.
-func (w *driftMonitor) withoutNotifications(others func() (uint32, error), change func() error) error {
-	before, err1 := others()
-	err2 := w.listener.Pause()
-	err := change()
-	err3 := w.listener.Resume()
-	after, err4 := others()
-	if lost := errors.Join(err1, err2, err3, err4); lost != nil {
-		w.log.Warn("changes that others make to the rules may go unseen", "error", lost)
+// withoutNotifications runs the commit of a large transaction while the listener is paused:
+// the kernel describes each element to listeners, which takes about ten times as long as to
+// apply it. externalCommits returns a number that changes with each transaction of another
+// program; if it changes meanwhile, the tables may have drifted.
+func (m *driftMonitor) withoutNotifications(externalCommits func() (uint32, error), commit func() error) error {
+	before, err1 := externalCommits()
+	err2 := m.listener.Pause()
+	err := commit()
+	err3 := m.listener.Resume()
+	after, err4 := externalCommits()
+	if missed := errors.Join(err1, err2, err3, err4); missed != nil {
+		m.log.Warn("Changes by other programs may remain undetected", "err", missed)
 		return err
 	}
 	if before != after {
-		w.log.Info("another program changed firewall rules while Services were loaded; they will be loaded again, to be sure")
-		w.reportDrift()
+		m.log.Info("Another program changed firewall rules during a rebuild; rebuilding again in case it changed this table")
+		m.reportDrift()
 	}
 	return err
 }
 
-// schedule sets the time of the next report, unless there is one.
-func (w *driftMonitor) schedule() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.timer != nil || w.closed {
+// schedule starts the timer of the next request unless it is running.
+func (m *driftMonitor) schedule() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.timer != nil || m.closed {
 		return
 	}
-	since := time.Since(w.lastRequest)
-	if w.lastRequest.IsZero() || since > 2*maxInterval {
-		w.interval = 0
+	since := time.Since(m.lastRequest)
+	if m.lastRequest.IsZero() || since > 2*maxInterval {
+		m.interval = 0
 	}
-	w.timer = time.AfterFunc(max(settleTime, w.interval-since), w.requestResync)
+	m.timer = time.AfterFunc(max(settleTime, m.interval-since), m.requestResync)
 }
 
-func (w *driftMonitor) requestResync() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer = nil
-	if w.closed || !w.drift.Load() {
-		return // already repaired
+func (m *driftMonitor) requestResync() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.timer = nil
+	if m.closed || !m.drift.Load() {
+		return // a Sync has repaired the tables
 	}
-	w.lastRequest = time.Now()
-	if w.interval *= 2; w.interval < minInterval {
-		w.interval = minInterval
-	}
-	w.interval = min(w.interval, maxInterval)
-	w.log.Warn("another program changed the rules; they are to be written anew. If this repeats, look for a second "+
-		"instance that uses the same table", "next report not before", w.interval)
-	w.signal()
+	m.lastRequest = time.Now()
+	m.interval = min(max(2*m.interval, minInterval), maxInterval)
+	m.log.Warn("Another program changed the tables; requesting a resync. If this repeats, look for a second "+
+		"instance with the same table name", "nextRequestAfter", m.interval)
+	m.signal()
 }
 
-// scheduleRetry asks for a Sync after a while, although nothing is damaged: there is something
-// to try again.
-func (w *driftMonitor) scheduleRetry(after time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed || w.retry != nil {
+// scheduleRetry requests a resync after a delay although there is no drift. It has no effect
+// if such a request is scheduled already.
+func (m *driftMonitor) scheduleRetry(delay time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.retry != nil {
 		return
 	}
-	w.retry = time.AfterFunc(after, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.retry = nil; !w.closed {
-			w.signal()
+	m.retry = time.AfterFunc(delay, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.retry = nil; !m.closed {
+			m.signal()
 		}
 	})
 }
 
-// signal passes a report on, unless one waits to be heard.
-func (w *driftMonitor) signal() {
+// signal sends a request unless one waits to be received.
+func (m *driftMonitor) signal() {
 	select {
-	case w.resync <- struct{}{}:
+	case m.resync <- struct{}{}:
 	default:
 	}
 }
 
-// takeDrift tells whether there was damage since the last call.
-func (w *driftMonitor) takeDrift() bool { return w.drift.Swap(false) }
+// takeDrift reports whether the tables may have changed since the last call.
+func (m *driftMonitor) takeDrift() bool { return m.drift.Swap(false) }
 
-// stop closes the listener and waits for the end of run.
-func (w *driftMonitor) stop() {
-	w.mu.Lock()
-	w.closed = true
-	for _, t := range []*time.Timer{w.timer, w.retry} {
+// stop closes the listener and waits until run has returned.
+func (m *driftMonitor) stop() {
+	m.mu.Lock()
+	m.closed = true
+	for _, t := range []*time.Timer{m.timer, m.retry} {
 		if t != nil {
 			t.Stop()
 		}
 	}
-	w.mu.Unlock()
-	w.listener.Close()
-	<-w.done
+	m.mu.Unlock()
+	m.listener.Close()
+	<-m.done
 }

@@ -25,7 +25,7 @@ import (
 
 // A recordingKernel is a kernel that writes down what it is told.
 type recordingKernel struct {
-	log  strings.Builder
+	log   strings.Builder
 	fault func(commit bool, text string) error
 	sets  map[string][]nfnl.Element
 }
@@ -56,7 +56,7 @@ func (s *recordingKernel) Elements(_ uint8, table, set string) ([]nfnl.Element, 
 // normalize leaves out most of the balancers that are always there, and brings in order what
 // has none.
 func normalize(text string) string {
-	balancer := regexp.MustCompile(`(?:chain|rule) \S+ (service|nodeport)-1-of-(\d+)(:|$)`)
+	balancer := regexp.MustCompile(`(?:chain|rule) \S+ loadbalance-(service|nodeport)-pool1-(\d+)(:| |$)`)
 	var all []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -122,8 +122,8 @@ func (a *goldenTest) step(title string, services ...*localsink.Service) error {
 	if err != nil {
 		fmt.Fprintf(&a.kernel.log, "error: %v\n", err)
 	}
-	if m := a.table.state; m != nil {
-		fmt.Fprintf(&a.kernel.log, "holds %d chains, %d sets, %d elements\n", m.chainCount, len(m.sets)-len(m.vacant), m.elementCount)
+	if st := a.table.state; st != nil {
+		fmt.Fprintf(&a.kernel.log, "holds %d chains, %d sets, %d elements\n", st.chainCount, len(st.sets)-len(st.freeIndexes), st.elementCount)
 	}
 	return err
 }
@@ -286,7 +286,7 @@ func TestGoldenAffinity(t *testing.T) {
 		serve("one pool", time.Hour, a.pool(1, 2))
 		serve("one more endpoint", time.Hour, a.pool(1, 2, 3))
 		a.kernel.sets = map[string][]nfnl.Element{
-			entriesMapName(id, 0):    {pin(200, 0, time.Minute), pin(201, 1, time.Minute), pin(202, 2, 2*time.Hour)},
+			entriesMapName(id, 0):          {pin(200, 0, time.Minute), pin(201, 1, time.Minute), pin(202, 2, 2*time.Hour)},
 			poolEndpointsMapName(id, 1, 0): {leads(0, 1), leads(1, 2), leads(2, 3)},
 		}
 		serve("one leaves", time.Hour, a.pool(2, 3))
@@ -296,7 +296,7 @@ func TestGoldenAffinity(t *testing.T) {
 		serve("the second pool is empty", 90*time.Minute, a.pool(2, 3), localsink.Pool{})
 		serve("two pools again", 90*time.Minute, a.pool(2, 3), a.pool(5, 7))
 		a.kernel.sets = map[string][]nfnl.Element{
-			entriesMapName(id, 1):    {pin(203, 0, time.Minute), pin(204, 3, time.Minute)},
+			entriesMapName(id, 1):          {pin(203, 0, time.Minute), pin(204, 3, time.Minute)},
 			poolEndpointsMapName(id, 1, 1): {leads(0, 2), leads(1, 3)},
 			poolEndpointsMapName(id, 2, 1): {leads(2, 5), leads(3, 7)},
 		}
@@ -324,7 +324,7 @@ func TestUnusedChainsAreDeleted(t *testing.T) {
 	fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
 	a.mustStep("the first source again", a.service([]localsink.Pool{{}}, fe))
 	again := a.kernel.log.String()[len(told):]
-	require.Contains(t, again, " new chain kpng "+newSourceRanges(a.f, fe.SourceRanges).name+"\n", "it was deleted")
+	require.Contains(t, again, " new chain kpng "+newSourceRanges(a.f, fe.SourceRanges).name+" ", "the chain was deleted")
 	require.NotContains(t, again, " del chain ", "each chain goes once")
 }
 
@@ -353,18 +353,18 @@ func TestGoldenRefused(t *testing.T) {
 		f()
 		var b strings.Builder
 		for line := range strings.Lines(a.kernel.log.String()[before:]) {
-			if w := strings.Fields(line); !(len(w) > 1 && (strings.HasPrefix(w[0], "2"))) || strings.Contains(line, " services 0a") || strings.Contains(line, "table") {
+			if w := strings.Fields(line); !(len(w) > 1 && (strings.HasPrefix(w[0], "2"))) || strings.Contains(line, " service-ips 0a") || strings.Contains(line, " table kpng") {
 				b.WriteString(line)
 			}
 		}
 		return b.String()
 	}
 	var told strings.Builder
-	refuse(" services 0a00000c", no)
+	refuse(" service-ips 0a00000c", no)
 	told.WriteString(brief(func() { a.mustStep("the third of five is refused", all...) }))
 	require.Len(t, a.table.refused, 1)
 	require.ErrorIs(t, a.table.refused[all[2].Name], syscall.EINVAL)
-	require.Contains(t, a.table.stats.LastError, "nftables: Service test/s2 is not served over ip: ")
+	require.Contains(t, a.table.stats.LastError, "nftables: Service test/s2 not programmed in table ip kpng: ")
 	told.WriteString(brief(func() { a.mustStep("it is tried again", all...) }))
 	require.Len(t, a.table.refused, 1)
 	a.kernel.fault = nil

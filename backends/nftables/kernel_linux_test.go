@@ -78,7 +78,7 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 			require.NotContains(t, c.sets, name)
 			c.sets[name] = []string{}
 			for _, e := range set.Elem {
-				if !strings.HasPrefix(name, "pins-") && !strings.HasPrefix(name, "draws-") {
+				if !strings.HasPrefix(name, prefixAffinity) || strings.HasPrefix(name, prefixAffinityEndpoints) {
 					c.sets[name] = append(c.sets[name], withoutSlot(t, name, e))
 				}
 			}
@@ -92,17 +92,17 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 	return c
 }
 
-// withoutSuffix finds which of their two names the sets of a port with affinity have.
-var withoutSuffix = regexp.MustCompile(`\b((?:pins|endpoints|draws)-[\w.-]+)-[ab]\b`)
+// withoutSuffix matches the names of maps of a port with affinity, which have two alternatives.
+var withoutSuffix = regexp.MustCompile(`\b(affinity-[\w.-]+)-[ab]\b`)
 
 // withoutSlot returns the text of an element, for endpoints without their slot.
 func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
-	if strings.HasPrefix(set, "endpoints-") {
+	if strings.HasPrefix(set, prefixAffinityEndpoints) {
 		var pair []json.RawMessage
 		require.NoError(t, json.Unmarshal(e, &pair))
 		return string(pair[1])
 	}
-	if !strings.Contains(set, "-endpoints-") {
+	if !strings.HasPrefix(set, prefixEndpoints) {
 		return string(e)
 	}
 	var pair []struct{ Concat []any }
@@ -151,7 +151,7 @@ func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 		got, want := listTable(t, ns, family, "walked"), listTable(t, ns, family, "fresh")
 		require.Equal(t, want.nonEmpty(), got.nonEmpty())
 		for chain, rules := range want.rules {
-			if !strings.HasPrefix(chain, "sticky-") { // which slots there are is history
+			if !strings.HasPrefix(chain, prefixAffinity) { // their slots depend on history
 				require.Equal(t, rules, got.rules[chain], chain)
 			}
 		}
@@ -163,12 +163,17 @@ func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// listing returns what nft lists, in one line, without the counts that some
-// versions add.
+// listing returns the listing of nft in one line, without comments and without the counts
+// that some versions add. It checks that each chain, map and set has a comment.
 func listing(t *testing.T, ns *netnstest.Namespace, family string) string {
 	text, err := ns.Command("nft", "list", "table", family, "kpng")
 	require.NoError(t, err)
-	return regexp.MustCompile(`# count \d+ `).ReplaceAllString(strings.Join(strings.Fields(text), " "), "")
+	objects := regexp.MustCompile(`(?m)^\t(chain|map|set) `).FindAllString(text, -1)
+	comments := regexp.MustCompile(`(?m)^\t\tcomment "[^"]+"$`).FindAllString(text, -1)
+	require.Len(t, comments, len(objects), "comments of chains, maps and sets")
+	require.Contains(t, text, `comment "`+commentTable+`"`)
+	text = strings.Join(strings.Fields(text), " ")
+	return regexp.MustCompile(`# count \d+ |comment "[^"]+" `).ReplaceAllString(text, "")
 }
 
 // The nft command can read the tables: that is how operators look at them.
@@ -192,24 +197,24 @@ func TestNftListsTable(t *testing.T) {
 	require.NoError(t, err)
 	text := listing(t, ns, "ip")
 	for _, part := range []string{
-		"198.51.100.1 . tcp . 80 : goto drop-new",
-		"198.51.100.2 . tcp . 80 : goto reject-new",
-		"10.96.0.1 . tcp . 80 : goto service.pods-1-of-2.any-masq-1-of-2",
-		"tcp . 30080 : goto nodeport.pods-1-of-2.node-masq-1-of-2.any-2-of-1",
+		"198.51.100.1 . tcp . 80 : goto drop-chain",
+		"198.51.100.2 . tcp . 80 : goto reject-chain",
+		"10.96.0.1 . tcp . 80 : goto dispatch-service.pods-pool1-2.any-masq-pool1-2",
+		"tcp . 30080 : goto dispatch-nodeport.pods-pool1-2.node-masq-pool1-2.any-pool2-1",
 		"10.96.0.1 . tcp . 80 . 0x00000001 : 10.244.0.10 . 8080",
 		"tcp . 30080 . 0x00000000 : 10.244.0.9 . 8080",
 		"elements = { 10.96.0.1 }",
 		"10.244.0.9 . 10.244.0.9",
-		"chain service-1-of-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @service-endpoints-1-8 }",
-		"chain service.pods-1-of-2.any-masq-1-of-2 { ip saddr 10.244.0.0/16 goto service-1-of-2 iifname \"br0\" goto service-1-of-2 " +
-			"iifname \"veth*\" goto service-1-of-2 meta mark set meta mark | 0x00004000 goto service-1-of-2 }",
-		"fib saddr type local meta mark set meta mark | 0x00004000 goto nodeport-1-of-2",
+		"chain loadbalance-service-pool1-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints-service-pool1-max8 }",
+		"chain dispatch-service.pods-pool1-2.any-masq-pool1-2 { ip saddr 10.244.0.0/16 goto loadbalance-service-pool1-2 iifname \"br0\" goto loadbalance-service-pool1-2 " +
+			"iifname \"veth*\" goto loadbalance-service-pool1-2 meta mark set meta mark | 0x00004000 goto loadbalance-service-pool1-2 }",
+		"fib saddr type local meta mark set meta mark | 0x00004000 goto loadbalance-nodeport-pool1-2",
 		"{ ip saddr 203.0.113.0/24 return ip saddr 203.0.113.77 return drop }",
-		"ip daddr . meta l4proto . th dport vmap @sources ip daddr . meta l4proto . th dport vmap @services " +
-			"ip daddr != 127.0.0.0/8 fib daddr type local jump find-nodeport " +
-			"ip daddr 192.0.2.1 fib daddr type local jump find-nodeport }",
-		"chain prerouting-rest { type nat hook prerouting priority dstnat + 10; policy accept; jump find-service ip daddr @cluster-ips goto reject-new }",
-		"ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
+		"ip daddr . meta l4proto . th dport vmap @firewall-ips ip daddr . meta l4proto . th dport vmap @service-ips " +
+			"ip daddr != 127.0.0.0/8 fib daddr type local jump nodeports " +
+			"ip daddr 192.0.2.1 fib daddr type local jump nodeports }",
+		"chain cluster-ips-check-prerouting { type nat hook prerouting priority dstnat + 10; policy accept; jump services ip daddr @cluster-ips goto reject-chain }",
+		"ct status dnat ip saddr . ip daddr @hairpin-connections masquerade fully-random",
 		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
 	} {
 		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
@@ -283,12 +288,12 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)), "the others are accepted")
 	require.Equal(t, []string{"svc-07", "svc-23"}, refused())
-	require.Contains(t, b.Stats().Tables[0].LastError, "is not served over ip: ")
+	require.Contains(t, b.Stats().Tables[0].LastError, "not programmed in table ip kpng: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
 	require.Equal(t, 38, served())
 	require.Len(t, b.NotProgrammed(), 2, "OP-14: they are named")
 	require.ErrorIs(t, b.NotProgrammed()[all[7].Name], syscall.EINVAL)
-	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: the kernel refuses it over ip: ")
+	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: table ip kpng: kernel refuses the Service: ")
 
 	// Retries cost no rebuild, and changes of others go through.
 	rebuilds := b.Stats().Tables[0].Rebuilds
@@ -297,7 +302,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	changed = append(changed, all[4:]...)
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
-	require.Contains(t, listTable(t, ns, "ip", "kpng").sets["service-endpoints-1-8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
+	require.Contains(t, listTable(t, ns, "ip", "kpng").sets["endpoints-service-pool1-max8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
 	require.Len(t, b.Stats().Tables[0].Refused, 2)
 
 	// One gets well, the other leaves.
@@ -367,8 +372,8 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 		"delete table ip kpng",
 		"delete table ip6 kpng",
 		"delete element ip kpng cluster-ips { 10.96.0.1 }",
-		"delete element ip kpng services { 10.96.0.1 . tcp . 80 }",
-		"insert rule ip kpng find-service drop",
+		"delete element ip kpng service-ips { 10.96.0.1 . tcp . 80 }",
+		"insert rule ip kpng services drop",
 		"add chain ip6 kpng foreign",
 	} {
 		b.monitor.mu.Lock()

@@ -30,8 +30,8 @@ type modelKernel struct {
 	f      *family
 	// The script under way.
 	removed, added []modelOp
-	deletedChains        []string
-	deletedSets           []*set
+	deletedChains  []string
+	deletedSets    []*set
 	ops            int
 }
 
@@ -94,21 +94,21 @@ func (op modelOp) key() modelKey {
 }
 
 // commit applies the scripts of a change.
-func (k *modelKernel) commit(m *tableState) {
+func (k *modelKernel) commit(st *tableState) {
 	k.t.Helper()
-	m.copyAffinityEntries(k.read)
+	st.copyAffinityEntries(k.read)
 	k.apply()
-	m.cleanUp()
+	st.cleanUp()
 	k.apply()
 	total := 0
 	for name, s := range k.kinds {
-		require.Same(k.t, s, m.sets[s.index])
+		require.Same(k.t, s, st.sets[s.index])
 		if s.kind != affinityEntries {
 			require.Equal(k.t, len(k.sets[name]), s.count, "count of %s", name)
 		}
 		total += s.count
 	}
-	require.Equal(k.t, total, m.elementCount)
+	require.Equal(k.t, total, st.elementCount)
 }
 
 func (k *modelKernel) apply() {
@@ -152,14 +152,16 @@ type connection struct {
 	sources    string
 }
 
-func (a connection) String() string { return fmt.Sprint(a.masquerade, a.verdict, a.endpoints, a.sources) }
+func (a connection) String() string {
+	return fmt.Sprint(a.masquerade, a.verdict, a.endpoints, a.sources)
+}
 
 // connections returns what happens to every kind of client of every key, and checks
 // that the kernel holds nothing else.
-func (k *modelKernel) connections(m *tableState) map[string]connection {
+func (k *modelKernel) connections(st *tableState) map[string]connection {
 	k.t.Helper()
 	plans := map[string]dispatch{}
-	for p, c := range m.dispatchChains {
+	for p, c := range st.dispatchChains {
 		plans[c.name] = p
 	}
 	got, slots := map[string]connection{}, 0
@@ -176,7 +178,7 @@ func (k *modelKernel) connections(m *tableState) map[string]connection {
 					a.verdict = b.empty.String()
 				} else if p.affinityID != "" {
 					stickies[p.affinityID] = true
-					a.endpoints = k.poolEndpoints(m.affinityPorts[p.affinityID], b.pool)
+					a.endpoints = k.poolEndpoints(st.affinityPorts[p.affinityID], b.pool)
 				} else {
 					s := k.sets[p.lbChain(b).endpointMap().name()]
 					for i := range b.size {
@@ -195,12 +197,12 @@ func (k *modelKernel) connections(m *tableState) map[string]connection {
 		}
 	}
 	held := 0
-	for _, s := range m.endpointMaps {
+	for _, s := range st.endpointMaps {
 		held += len(k.sets[s.name])
 	}
 	require.Equal(k.t, slots, held, "slots that nobody uses")
-	require.Len(k.t, m.affinityPorts, len(stickies), "ports with affinity that nobody uses")
-	k.requireOnlySetsOf(m.affinityPorts)
+	require.Len(k.t, st.affinityPorts, len(stickies), "ports with affinity that nobody uses")
+	k.requireOnlySetsOf(st.affinityPorts)
 	require.Equal(k.t, len(k.sets[mapFirewallIPs])+len(k.sets[mapFirewallNodePorts]), countSources(got), "sources that nobody uses")
 	return got
 }
@@ -264,10 +266,10 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 }
 
 // verify compares what the kernel does with what the Services want.
-func (k *modelKernel) verify(m *tableState, services iter.Seq[*localsink.Service]) {
+func (k *modelKernel) verify(st *tableState, services iter.Seq[*localsink.Service]) {
 	k.t.Helper()
-	want, clusterIPs, hairpin := desiredConnections(m.family, services)
-	got := k.connections(m)
+	want, clusterIPs, hairpin := desiredConnections(st.family, services)
+	got := k.connections(st)
 	require.Len(k.t, got, len(want))
 	for what, w := range want {
 		require.Equal(k.t, w.String(), got[what].String(), what)

@@ -12,16 +12,16 @@ import (
 )
 
 func errUnsupported() error {
-	return fmt.Errorf("nftables: nf_tables is part of Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	return fmt.Errorf("nftables: nf_tables requires Linux, not %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-// New fails: nf_tables exists on Linux only.
-func New(c Config) (*Backend, error) {
-	if _, err := c.withDefaults(); err != nil {
+// New returns an error: nf_tables exists on Linux only.
+func New(cfg Config) (*Backend, error) {
+	if _, err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
 	return nil, errUnsupported()
 }
 
-// Cleanup fails: nf_tables exists on Linux only.
+// Cleanup returns an error: nf_tables exists on Linux only.
 func Cleanup(string) error { return errUnsupported() }

@@ -24,12 +24,12 @@ var networks = []string{"tcp", "udp"}
 
 // An ipFamily is what the packet tests of one address family use.
 type ipFamily struct {
-	name           string
-	client, otherPod netip.Addr
-	vip            func(i int, port int) string // addresses that belong to nobody
-	pod            func(i int) string           // endpoint i, with its port
-	node, unspecified  string
-	gateway        netip.Addr // the node, as its pods see it
+	name              string
+	client, otherPod  netip.Addr
+	vip               func(i int, port int) string // addresses that belong to nobody
+	pod               func(i int) string           // endpoint i, with its port
+	node, unspecified string
+	gateway           netip.Addr // the node, as its pods see it
 }
 
 func ipFamilies() []ipFamily {
@@ -287,12 +287,12 @@ func TestConnectionsSpreadUniformly(t *testing.T) {
 
 // traffic keeps connections open and makes new ones until stopped.
 type traffic struct {
-	w        *testbed
-	conns    []net.Conn
-	stop     chan struct{}
-	wg       sync.WaitGroup
-	connected     atomic.Int64
-	failures chan error
+	w         *testbed
+	conns     []net.Conn
+	stop      chan struct{}
+	wg        sync.WaitGroup
+	connected atomic.Int64
+	failures  chan error
 }
 
 func (w *testbed) startTraffic(addr string) *traffic {
@@ -371,7 +371,7 @@ func TestPacketDuringChangeIsNotRejected(t *testing.T) {
 				newFrontend(localsink.KindClusterIP, vip, localsink.Route{}),
 				newFrontend(localsink.KindNodePort, net.JoinHostPort(ip.unspecified, "30080"), localsink.Route{Masquerade: true}),
 			}}))
-			for _, chain := range []string{"prerouting", "output"} {
+			for _, chain := range []string{chainPrerouting, chainOutput} {
 				_, err := w.node.Command("nft", "flush", "chain", map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name], DefaultTable, chain)
 				require.NoError(t, err)
 			}

@@ -22,38 +22,38 @@ func TestStateIsIndependentOfHistory(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
 			k.f = f
-			m := newTableState(f, newNodeMatches(f, nil), 1, k)
+			st := newTableState(f, newNodeMatches(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
 			pinned := clientEndpoints{}
 			for range 250 {
-				m.apply(changesOf(all, g.step(all)), get)
-				m.sizeSets()
-				k.commit(m)
-				require.Empty(t, m.problems)
-				k.verify(m, values(all))
-				pinned.verify(k, m)
-				g.connectClients(k, m, pinned)
-				if len(m.unused) > maxUnusedChains {
-					m.deleteUnusedChains()
-					k.commit(m)
+				st.apply(changesOf(all, g.step(all)), get)
+				st.sizeSets()
+				k.commit(st)
+				require.Empty(t, st.problems)
+				k.verify(st, values(all))
+				pinned.verify(k, st)
+				g.connectClients(k, st, pinned)
+				if len(st.unused) > maxUnusedChains {
+					st.deleteUnusedChains()
+					k.commit(st)
 				}
 			}
 			names := sortedNames(all)
 			clear(all)
-			m.apply(changesOf(all, names), get)
-			m.deleteUnusedChains()
-			k.commit(m)
-			require.Zero(t, m.elementCount)
-			require.Empty(t, m.records)
-			require.Empty(t, m.owners)
-			require.Empty(t, m.firewallChains)
-			require.Empty(t, m.affinityPorts)
-			require.Empty(t, m.unreferenced)
-			require.Empty(t, m.entryCopies)
-			require.Empty(t, m.clusterIPRefs)
-			require.Empty(t, m.hairpinRefs)
-			require.Equal(t, len(k.chains), m.chainCount)
+			st.apply(changesOf(all, names), get)
+			st.deleteUnusedChains()
+			k.commit(st)
+			require.Zero(t, st.elementCount)
+			require.Empty(t, st.records)
+			require.Empty(t, st.owners)
+			require.Empty(t, st.firewallChains)
+			require.Empty(t, st.affinityPorts)
+			require.Empty(t, st.change.unreferenced)
+			require.Empty(t, st.change.entryCopies)
+			require.Empty(t, st.clusterIPRefs)
+			require.Empty(t, st.hairpinRefs)
+			require.Equal(t, len(k.chains), st.chainCount)
 		})
 	}
 }
@@ -63,19 +63,19 @@ func TestRepeatedChangeWritesNothing(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
-			m := newTableState(f, newNodeMatches(f, nil), 1, k)
+			st := newTableState(f, newNodeMatches(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
 			for range 50 {
 				names := g.step(all)
-				m.apply(changesOf(all, names), get)
-				k.commit(m)
+				st.apply(changesOf(all, names), get)
+				k.commit(st)
 				before := k.ops
-				m.apply(changesOf(all, names), get)
-				m.apply(changesOf(all, append(names, names...)), get)
-				k.commit(m)
+				st.apply(changesOf(all, names), get)
+				st.apply(changesOf(all, append(names, names...)), get)
+				k.commit(st)
 				require.Equal(t, before, k.ops)
-				k.verify(m, values(all))
+				k.verify(st, values(all))
 			}
 		})
 	}
@@ -106,12 +106,12 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 			apply := func(p localsink.Pool) {
 				s := newService("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
-				m.apply([]serviceChange{{name: s.Name, desired: s}}, nil)
-				k.commit(m)
-				k.verify(m, slices.Values([]*localsink.Service{s}))
+				st.apply([]serviceChange{{name: s.Name, desired: s}}, nil)
+				k.commit(st)
+				k.verify(st, slices.Values([]*localsink.Service{s}))
 			}
 			apply(c.old)
 			before := k.ops
@@ -144,36 +144,36 @@ func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 // when the first lets go.
 func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k := newModelKernel(t)
-	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	make := func(name, endpoint string) *localsink.Service {
 		return newService(name, localsink.Port{Pools: []localsink.Pool{newLocalPool(endpoint)},
 			Frontends: []localsink.Frontend{newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}})
 	}
 	a, b := make("a", "10.0.0.1:80"), make("b", "10.0.0.2:80")
-	m.load(a)
-	m.load(b)
-	k.commit(m)
-	k.verify(m, slices.Values([]*localsink.Service{a}))
-	require.Len(t, m.problems[b.Name], 1)
-	require.Contains(t, m.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
-	require.Len(t, m.records, 1, "only one is served")
+	st.load(a)
+	st.load(b)
+	k.commit(st)
+	k.verify(st, slices.Values([]*localsink.Service{a}))
+	require.Len(t, st.problems[b.Name], 1)
+	require.Contains(t, st.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
+	require.Len(t, st.records, 1, "only one is served")
 
 	// The one that lost may change meanwhile.
 	moved := make("b", "10.0.0.3:80")
-	m.apply([]serviceChange{{name: b.Name, desired: moved}}, serviceList{a, moved}.Get)
-	k.commit(m)
-	k.verify(m, slices.Values([]*localsink.Service{a}))
-	require.Len(t, m.problems[b.Name], 1, "it is told once")
-	m.apply([]serviceChange{{name: b.Name, desired: b}}, serviceList{a, b}.Get)
-	k.commit(m)
-	require.Len(t, m.problems[b.Name], 1)
+	st.apply([]serviceChange{{name: b.Name, desired: moved}}, serviceList{a, moved}.Get)
+	k.commit(st)
+	k.verify(st, slices.Values([]*localsink.Service{a}))
+	require.Len(t, st.problems[b.Name], 1, "it is told once")
+	st.apply([]serviceChange{{name: b.Name, desired: b}}, serviceList{a, b}.Get)
+	k.commit(st)
+	require.Len(t, st.problems[b.Name], 1)
 
-	m.apply([]serviceChange{{name: a.Name}}, serviceList{b}.Get)
-	k.commit(m)
-	k.verify(m, slices.Values([]*localsink.Service{b}))
-	require.Empty(t, m.problems)
-	require.Empty(t, m.conflicts)
-	require.Len(t, m.records, 1)
+	st.apply([]serviceChange{{name: a.Name}}, serviceList{b}.Get)
+	k.commit(st)
+	k.verify(st, slices.Values([]*localsink.Service{b}))
+	require.Empty(t, st.problems)
+	require.Empty(t, st.conflicts)
+	require.Len(t, st.records, 1)
 
 	// A key may pass from one Service to another in one step, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
@@ -182,10 +182,10 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 		for _, n := range []string{"a", "b"} {
 			changes = append(changes, serviceChange{name: localsink.ServiceName{Namespace: "test", Name: n}, desired: all[n]})
 		}
-		m.apply(changes, nil)
-		k.commit(m)
-		k.verify(m, slices.Values([]*localsink.Service{all[names[0]]}))
-		require.Empty(t, m.problems)
+		st.apply(changes, nil)
+		k.commit(st)
+		k.verify(st, slices.Values([]*localsink.Service{all[names[0]]}))
+		require.Empty(t, st.problems)
 	}
 }
 
@@ -199,40 +199,40 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 		served  int
 	}{
 		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
-			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP makes no sense", 1},
+			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP: routes[0].pool: 7 is out of range [0,1); ignored", 1},
 		{"pool just out of range", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 1})}},
-			"makes no sense", 1},
-		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "makes no sense", 1},
-		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:0")}}, "makes no sense", 1},
-		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown makes no sense", 0},
-		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindNodePort, "10.96.0.2:80")}}, "makes no sense", 1},
-		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindExternalIP, "0.0.0.0:80")}}, "makes no sense", 1},
+			"routes[0].pool: 1 is out of range [0,1)", 1},
+		{"no routes", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", []localsink.Route{}...)}}, "10.96.0.2:80/TCP: routes must not be empty", 1},
+		{"port zero", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:0")}}, "10.96.0.2:0/TCP: port 0 is out of range 1-65535", 1},
+		{"unknown protocol", localsink.Port{Protocol: 99, Frontends: []localsink.Frontend{good}}, "10.96.0.1:80/unknown: protocol number 99 is not TCP, UDP or SCTP", 0},
+		{"node port with an address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindNodePort, "10.96.0.2:80")}}, "the address of a node port must be unspecified", 1},
+		{"no address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindExternalIP, "0.0.0.0:80")}}, "the address must not be unspecified", 1},
 		{"key twice", localsink.Port{Frontends: []localsink.Frontend{good, good}}, "10.96.0.1:80/TCP belongs to Service test/a", 1},
 		{"endpoints of the other family", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
-			"pools[0] holds 1 endpoints that are not ip addresses", 1},
+			"pools[0]: 1 endpoints are duplicates or not ip addresses", 1},
 		{"only endpoints of the other family", localsink.Port{Pools: []localsink.Pool{newLocalPool("[fd00::1]:80")}, Frontends: []localsink.Frontend{good}},
-			"pools[0] holds 1 endpoints that are not ip addresses", 1},
+			"pools[0]: 1 endpoints are duplicates or not ip addresses", 1},
 		{"frontends of both families", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "[fd00:96::1]:80")}}, "", 1},
 		{"pool out of order", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.2:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "", 1},
-		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "holds 1 endpoints", 1},
+		{"endpoint twice", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.1:80")}, Frontends: []localsink.Frontend{good}}, "pools[0]: 1 endpoints are duplicates", 1},
 		{"mapped address", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "[::ffff:10.96.0.2]:80")}}, "", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 			if c.port.Pools == nil {
 				c.port.Pools = []localsink.Pool{newLocalPool("10.0.0.1:80")}
 			}
-			m.load(newService("a", c.port))
-			k.commit(m)
-			k.connections(m)
+			st.load(newService("a", c.port))
+			k.commit(st)
+			k.connections(st)
 			require.Len(t, k.sets[mapServiceIPs], c.served)
 			if c.problem == "" {
-				require.Empty(t, m.problems)
+				require.Empty(t, st.problems)
 				return
 			}
-			require.Len(t, m.problems, 1)
-			for _, list := range m.problems {
+			require.Len(t, st.problems, 1)
+			for _, list := range st.problems {
 				require.Len(t, list, 1)
 				require.Contains(t, list[0].String(), c.problem)
 			}
@@ -243,26 +243,26 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 // A full set asks for a rebuild, whose sets have head-room again.
 func TestFullSetRequiresRebuild(t *testing.T) {
 	k := newModelKernel(t)
-	m := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
-	require.True(t, m.sizeSets())
-	require.Equal(t, minSize, m.serviceIPs.size)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	require.True(t, st.sizeSets())
+	require.Equal(t, minSetSize, st.serviceIPs.size)
 	fits := true
-	for i := range minSize + 1 {
+	for i := range minSetSize + 1 {
 		require.True(t, fits)
 		s := newService(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String(), localsink.Port{Pools: []localsink.Pool{{}}})
 		s.Ports[0].Frontends = []localsink.Frontend{newFrontend(localsink.KindExternalIP, s.Name.Name+":80")}
-		m.load(s)
-		fits = m.sizeSets()
+		st.load(s)
+		fits = st.sizeSets()
 	}
 	require.False(t, fits)
 	// What was too much for a moment does no harm.
-	m.count(m.serviceIPs, -1)
-	m.count(m.serviceIPs, 1)
-	m.count(m.serviceIPs, -1)
-	require.True(t, m.sizeSets())
+	st.count(st.serviceIPs, -1)
+	st.count(st.serviceIPs, 1)
+	st.count(st.serviceIPs, -1)
+	require.True(t, st.sizeSets())
 	k = newModelKernel(t)
-	m = newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
-	m.serviceIPs.count = 100000
-	require.True(t, m.sizeSets())
-	require.Equal(t, 262144, m.serviceIPs.size)
+	st = newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st.serviceIPs.count = 100000
+	require.True(t, st.sizeSets())
+	require.Equal(t, 262144, st.serviceIPs.size)
 }

@@ -29,12 +29,12 @@ func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 // A testbed is a node with a backend, a client outside and pods: each in a network
 // namespace of its own. Clients and pods reach all else through the node.
 type testbed struct {
-	t            testing.TB
-	client, node *netnstest.Namespace
-	pods         *netnstest.Namespace // endpoints
-	otherPod       *netnstest.Namespace // a pod that is none
-	backend      *Backend
-	expectSilence    bool // expects no answer
+	t             testing.TB
+	client, node  *netnstest.Namespace
+	pods          *netnstest.Namespace // endpoints
+	otherPod      *netnstest.Namespace // a pod that is none
+	backend       *Backend
+	expectSilence bool // expects no answer
 }
 
 // timeout is how long to wait for an answer.
@@ -48,14 +48,14 @@ func (w *testbed) timeout() time.Duration {
 // Addresses of the world. The pods namespace stands for as many pods as tests
 // like.
 const (
-	nodeV4, nodeV6       = "192.0.2.1", "2001:db8:1::1"
-	nodeOtherV4          = "192.0.2.77"
-	clientV4, clientV6   = "192.0.2.2", "2001:db8:1::2"
-	podNetV4, podNetV6   = "10.244.0.0/16", "fd00:244::/32"
+	nodeV4, nodeV6             = "192.0.2.1", "2001:db8:1::1"
+	nodeOtherV4                = "192.0.2.77"
+	clientV4, clientV6         = "192.0.2.2", "2001:db8:1::2"
+	podNetV4, podNetV6         = "10.244.0.0/16", "fd00:244::/32"
 	podGatewayV4, podGatewayV6 = "10.244.0.1", "fd00:244::1"
-	otherPodV4, otherPodV6   = "10.244.1.2", "fd00:244:1::2"
-	otherPodGatewayV4           = "10.244.1.1"
-	otherPodGatewayV6           = "fd00:244:1::1"
+	otherPodV4, otherPodV6     = "10.244.1.2", "fd00:244:1::2"
+	otherPodGatewayV4          = "10.244.1.1"
+	otherPodGatewayV6          = "fd00:244:1::1"
 )
 
 func pod4(i int) string { return fmt.Sprintf("10.244.0.%d", 10+i) }

@@ -9,48 +9,35 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// A transaction is a [txWriter] that becomes messages for the kernel.
+// A transaction is a [txWriter] that encodes its operations as netlink messages. It is not
+// safe for concurrent use.
 type transaction struct {
 	family *family
 	table  string
-	// replaceTable starts from nothing: the table of that name, if there is one, goes
-	// away in the same instant.
+	// replaceTable deletes the table, if it exists, and creates it anew.
 	replaceTable bool
-	// detached leaves out the hooks: no packet would ever come by.
+	// detached leaves out the hooks: no packet passes the table.
 	detached bool
 
-	batch   nfnl.Batch
-	sets    []*set
-	chains  []chainSpec
-	replacedRules []chainSpec // those that exist
+	batch         nfnl.Batch
+	sets          []*set
+	chains        []chainSpec
+	replacedRules []chainSpec // existing chains with their new rules
 	deletedChains []string
-	deletedSets    []*set
-	pending []setElements // of the sets that are touched
+	deletedSets   []*set
+	pending       []setElements
 }
 
-// setElements is what is to happen to one set.
+// setElements are the elements of one set to remove and to add.
 type setElements struct {
 	set            *set
 	removed, added encodedElements
 }
 
-// encodedElements are encoded elements, cut into pieces that fit into a message each.
-type encodedElements struct {
-	buf    []byte
-	pieceEnds []int // where each full piece ends
-	inLastPiece  int   // elements in the last piece
-}
+// maxKeptBytes is the maximum size of the element buffers that reset keeps.
+const maxKeptBytes = 1 << 20
 
-// Limits of one message. Its list of elements has a length of 16 bits, and about
-// a thousand elements are where larger messages stop being cheaper.
-const (
-	pieceElements = 1000
-	pieceBytes    = 60000
-	maxKeptBytes     = 1 << 20
-)
-
-// reset empties the transaction for its next use, and keeps memory unless that is
-// a great deal.
+// reset empties the transaction for its next use. It keeps memory up to maxKeptBytes.
 func (t *transaction) reset() {
 	clear(t.sets)
 	clear(t.chains)
@@ -72,9 +59,7 @@ func (t *transaction) reset() {
 	t.replaceTable, t.detached = false, false
 }
 
-func (e *encodedElements) reset() { e.buf, e.pieceEnds, e.inLastPiece = e.buf[:0], e.pieceEnds[:0], 0 }
-
-// empty tells whether there is nothing to do.
+// empty reports whether the transaction has no operations.
 func (t *transaction) empty() bool {
 	for i := range t.pending {
 		if len(t.pending[i].removed.buf)+len(t.pending[i].added.buf) > 0 {
@@ -90,21 +75,6 @@ func (t *transaction) setRules(c chainSpec)  { t.replacedRules = append(t.replac
 func (t *transaction) dropChain(name string) { t.deletedChains = append(t.deletedChains, name) }
 func (t *transaction) dropSet(s *set)        { t.deletedSets = append(t.deletedSets, s) }
 
-func (t *transaction) elementsOf(s *set) *setElements {
-	if s.pending < len(t.pending) && t.pending[s.pending].set == s {
-		return &t.pending[s.pending]
-	}
-	s.pending = len(t.pending)
-	if s.pending < cap(t.pending) {
-		t.pending = t.pending[:s.pending+1] // with the memory of an earlier use
-	} else {
-		t.pending = append(t.pending, setElements{})
-	}
-	p := &t.pending[s.pending]
-	p.set = s
-	return p
-}
-
 func (t *transaction) remove(s *set, e element) {
 	t.elementsOf(s).removed.append(t.family, s, &e, false)
 }
@@ -113,107 +83,23 @@ func (t *transaction) add(s *set, e element) {
 	t.elementsOf(s).added.append(t.family, s, &e, true)
 }
 
-func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {
-	start := 0
-	if n := len(l.pieceEnds); n > 0 {
-		start = l.pieceEnds[n-1]
+// elementsOf returns the pending elements of s.
+func (t *transaction) elementsOf(s *set) *setElements {
+	if s.pending < len(t.pending) && t.pending[s.pending].set == s {
+		return &t.pending[s.pending]
 	}
-	keySize, _ := s.kind.keyLayout(f)
-	size := 2*attrSize + keySize
-	if withData {
-		size += dataSize(f, s, e)
+	s.pending = len(t.pending)
+	if s.pending < cap(t.pending) {
+		t.pending = t.pending[:s.pending+1] // reuses the buffers of an earlier transaction
+	} else {
+		t.pending = append(t.pending, setElements{})
 	}
-	if l.inLastPiece == pieceElements || len(l.buf)-start+attrSize+size > pieceBytes {
-		l.pieceEnds = append(l.pieceEnds, len(l.buf))
-		l.inLastPiece = 0
-	}
-	l.inLastPiece++
-	buf := nfnl.AppendNest(l.buf, nfnl.ListElem, size)
-	buf = nfnl.AppendNest(buf, nfnl.ElemKey, attrSize+keySize)
-	buf = nfnl.AppendAttr(buf, nfnl.DataValue, keySize)
-	buf = appendKey(buf, s.kind, e)
-	if withData {
-		buf = appendData(buf, f, s, e)
-	}
-	l.buf = buf
+	p := &t.pending[s.pending]
+	p.set = s
+	return p
 }
 
-// attrSize is the size of an attribute's header.
-const attrSize = 4
-
-func appendKey(buf []byte, kind setKind, e *element) []byte {
-	addr := e.key.addr.Addr()
-	switch kind {
-	case addresses, affinityEntries:
-		return appendAddr(buf, addr)
-	case endpointsBySlot, slotsByIndex:
-		return binary.NativeEndian.AppendUint32(buf, e.slot)
-	case addressPairs:
-		return appendAddr(appendAddr(buf, addr), addr)
-	case verdictsByAddress, endpointsByAddress:
-		buf = appendAddr(buf, addr)
-	}
-	buf = append(buf, byte(e.key.proto), 0, 0, 0)
-	buf = appendPort(buf, e.key.addr.Port())
-	if kind == endpointsByAddress || kind == endpointsByNodePort {
-		buf = binary.NativeEndian.AppendUint32(buf, e.slot)
-	}
-	return buf
-}
-
-func appendPort(buf []byte, port uint16) []byte {
-	return append(binary.BigEndian.AppendUint16(buf, port), 0, 0)
-}
-
-// expirationSize is the size of the attribute that says when an element ends.
-const expirationSize = attrSize + 8
-
-func dataSize(f *family, s *set, e *element) int {
-	switch s.kind {
-	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
-		return 2*attrSize + f.addrLen + 4
-	case slotsByIndex:
-		return 2*attrSize + 4
-	case affinityEntries:
-		return expirationSize + 2*attrSize + 4
-	case verdictsByAddress, verdictsByNodePort:
-		return 2*attrSize + attrSize + 4 + nfnl.StringSize(e.chain)
-	}
-	return 0
-}
-
-func appendData(buf []byte, f *family, s *set, e *element) []byte {
-	size := dataSize(f, s, e)
-	if size == 0 {
-		return buf
-	}
-	if s.kind == affinityEntries {
-		buf = nfnl.AppendAttr(buf, nfnl.ElemExpiration, expirationSize-attrSize)
-		buf = binary.BigEndian.AppendUint64(buf, uint64(e.expires.Milliseconds()))
-		size -= expirationSize
-	}
-	buf = nfnl.AppendNest(buf, nfnl.ElemData, size-attrSize)
-	switch s.kind {
-	case affinityEntries, slotsByIndex:
-		buf = nfnl.AppendAttr(buf, nfnl.DataValue, 4)
-		return binary.NativeEndian.AppendUint32(buf, e.target)
-	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
-		buf = nfnl.AppendAttr(buf, nfnl.DataValue, size-2*attrSize)
-		buf = appendAddr(buf, e.value.Addr())
-		return appendPort(buf, e.value.Port())
-	}
-	code := uint32(nfnl.VerdictGoto)
-	if s.jump {
-		code = nfnl.VerdictJump
-	}
-	buf = nfnl.AppendNest(buf, nfnl.DataVerdict, size-2*attrSize)
-	buf = nfnl.AppendAttr(buf, nfnl.VerdictCode, 4)
-	buf = binary.BigEndian.AppendUint32(buf, code)
-	return nfnl.AppendString(buf, nfnl.VerdictChain, e.chain)
-}
-
-// encode returns the transaction as a batch, which stays valid until the next
-// call.
+// encode returns the transaction as a batch, which is valid until the next call.
 func (t *transaction) encode() *nfnl.Batch {
 	b := &t.batch
 	b.Reset()
@@ -223,9 +109,10 @@ func (t *transaction) encode() *nfnl.Batch {
 	}
 	b.Grow(total + total/256)
 	if t.replaceTable {
-		t.tableMessage(nfnl.MsgNewTable, nfnl.FlagCreate)
-		t.tableMessage(nfnl.MsgDelTable, 0)
-		t.tableMessage(nfnl.MsgNewTable, nfnl.FlagCreate)
+		t.newTableMessage()
+		b.Start(nfnl.MsgDelTable, 0, t.family.number)
+		b.String(nfnl.TableName, t.table)
+		t.newTableMessage()
 	}
 	for _, s := range t.sets {
 		t.setMessage(s)
@@ -264,19 +151,22 @@ func (t *transaction) encode() *nfnl.Batch {
 	return b
 }
 
-func (t *transaction) tableMessage(kind, flags uint16) {
-	t.batch.Start(kind, flags, t.family.number)
-	t.batch.String(nfnl.TableName, t.table)
+func (t *transaction) newTableMessage() {
+	b := &t.batch
+	b.Start(nfnl.MsgNewTable, nfnl.FlagCreate, t.family.number)
+	b.String(nfnl.TableName, t.table)
+	var buf [maxUserData]byte
+	b.Bytes(nfnl.TableUserData, appendComment(buf[:0], userDataTableComment, commentTable))
 }
 
 func (t *transaction) setMessage(s *set) {
 	b := &t.batch
-	size, label := s.kind.keyLayout(t.family)
+	size, keyType := s.kind.keyLayout(t.family)
 	b.Start(nfnl.MsgNewSet, nfnl.FlagCreate, t.family.number)
 	b.String(nfnl.SetTable, t.table)
 	b.String(nfnl.SetName, s.name)
 	b.Uint32(nfnl.SetID, uint32(s.index+1))
-	b.Uint32(nfnl.SetKeyType, label)
+	b.Uint32(nfnl.SetKeyType, keyType)
 	b.Uint32(nfnl.SetKeyLen, uint32(size))
 	switch s.kind {
 	case verdictsByAddress, verdictsByNodePort:
@@ -296,29 +186,11 @@ func (t *transaction) setMessage(s *set) {
 		b.Uint32(nfnl.SetDataType, t.family.addrType<<typeBits|typePort)
 		b.Uint32(nfnl.SetDataLen, uint32(t.family.addrLen+4))
 	}
-	switch s.kind {
-	case endpointsBySlot:
-		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, networkOrder))
-	case slotsByIndex:
-		b.Bytes(nfnl.SetUserData, byteOrders(hostOrder, hostOrder))
-	case affinityEntries:
-		b.Bytes(nfnl.SetUserData, byteOrders(networkOrder, hostOrder))
-	}
+	var buf [maxUserData]byte
+	b.Bytes(nfnl.SetUserData, appendSetUserData(buf[:0], s))
 	desc := b.Nest(nfnl.SetDesc)
 	b.Uint32(nfnl.SetDescSize, uint32(s.size))
 	b.End(desc)
-}
-
-// nft's numbers for the order of bytes.
-const (
-	hostOrder    = 1
-	networkOrder = 2
-)
-
-// byteOrders tells nft, not the kernel, how to print numbers that stand alone.
-func byteOrders(key, data uint32) []byte {
-	buf := binary.NativeEndian.AppendUint32([]byte{0, 4}, key)
-	return binary.NativeEndian.AppendUint32(append(buf, 1, 4), data)
 }
 
 func (t *transaction) chainMessage(c *chainSpec) {
@@ -326,14 +198,15 @@ func (t *transaction) chainMessage(c *chainSpec) {
 	b.Start(nfnl.MsgNewChain, nfnl.FlagCreate, t.family.number)
 	b.String(nfnl.ChainTable, t.table)
 	b.String(nfnl.ChainName, c.name)
-	if c.hook == nil || t.detached {
-		return
+	if c.hook != nil && !t.detached {
+		hook := b.Nest(nfnl.ChainHook)
+		b.Uint32(nfnl.HookNum, c.hook.number)
+		b.Uint32(nfnl.HookPriority, uint32(c.hook.priority))
+		b.End(hook)
+		b.String(nfnl.ChainType, "nat")
 	}
-	hook := b.Nest(nfnl.ChainHook)
-	b.Uint32(nfnl.HookNum, c.hook.number)
-	b.Uint32(nfnl.HookPriority, uint32(c.hook.priority))
-	b.End(hook)
-	b.String(nfnl.ChainType, "nat")
+	var buf [maxUserData]byte
+	b.Bytes(nfnl.ChainUserData, appendComment(buf[:0], userDataChainComment, c.comment))
 }
 
 func (t *transaction) ruleMessage(chain string, r rule) {
@@ -349,18 +222,54 @@ func (t *transaction) ruleMessage(chain string, r rule) {
 }
 
 func (t *transaction) elementMessages(kind, flags uint16, s *set, l *encodedElements) {
-	b, start := &t.batch, 0
-	for i := 0; start < len(l.buf); i++ {
-		end := len(l.buf)
-		if i < len(l.pieceEnds) {
-			end = l.pieceEnds[i]
-		}
+	b := &t.batch
+	for piece := range l.pieces {
 		b.Start(kind, flags, t.family.number)
 		b.String(nfnl.ElemListTable, t.table)
 		b.String(nfnl.ElemListSet, s.name)
 		list := b.Nest(nfnl.ElemListElements)
-		b.Raw(l.buf[start:end])
+		b.Raw(piece)
 		b.End(list)
-		start = end
 	}
+}
+
+// User data is opaque to the kernel; nft keeps comments and how to print numbers there, as a
+// list of type, length and value. These are nft's numbers.
+const (
+	userDataTableComment     = 0
+	userDataChainComment     = 0
+	userDataSetKeyByteOrder  = 0
+	userDataSetDataByteOrder = 1
+	userDataSetComment       = 7
+
+	byteOrderHost    = 1
+	byteOrderNetwork = 2
+
+	// maxUserData is the size of two byte orders and the longest comment, in bytes.
+	maxUserData = 2*6 + 2 + 128
+)
+
+// appendSetUserData appends the user data of a set: the byte order of numbers that are a key
+// or data by themselves, and the comment.
+func appendSetUserData(buf []byte, s *set) []byte {
+	switch s.kind {
+	case endpointsBySlot:
+		buf = appendByteOrders(buf, byteOrderHost, byteOrderNetwork)
+	case slotsByIndex:
+		buf = appendByteOrders(buf, byteOrderHost, byteOrderHost)
+	case affinityEntries:
+		buf = appendByteOrders(buf, byteOrderNetwork, byteOrderHost)
+	}
+	return appendComment(buf, userDataSetComment, s.comment)
+}
+
+func appendByteOrders(buf []byte, key, data uint32) []byte {
+	buf = binary.NativeEndian.AppendUint32(append(buf, userDataSetKeyByteOrder, 4), key)
+	return binary.NativeEndian.AppendUint32(append(buf, userDataSetDataByteOrder, 4), data)
+}
+
+// appendComment appends a comment, which must be shorter than nft's limit of 128 bytes.
+func appendComment(buf []byte, kind byte, comment string) []byte {
+	buf = append(buf, kind, byte(len(comment)+1))
+	return append(append(buf, comment...), 0)
 }

@@ -54,5 +54,5 @@ func TestDetachedTableHasNoHooks(t *testing.T) {
 	}
 	require.Contains(t, script(false), "hook")
 	require.NotContains(t, script(true), "hook")
-	require.Contains(t, script(true), "prerouting")
+	require.Contains(t, script(true), chainPrerouting)
 }
