@@ -332,7 +332,7 @@ func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 	st.copyAffinityEntries(func(set string) []nfnl.Element { return before[set] })
 	k.apply()
 	got := map[string]string{}
-	for mk, e := range k.sets["affinity-" + id+"-a"] {
+	for mk, e := range k.sets["affinity-"+id+"-a"] {
 		got[mk.key.addr.Addr().String()] = st.affinityPorts[id].endpoints[e.target].Addr.String() + " " + e.expires.String()
 	}
 	require.Equal(t, map[string]string{"192.0.2.1": "10.0.0.1:80 30s", "192.0.2.3": "10.0.0.2:80 1m0s"}, got)

@@ -117,7 +117,7 @@ func TestRepeatedDriftBacksOff(t *testing.T) {
 
 func TestListenerFailureIsLogged(t *testing.T) {
 	log := withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) { l.deliver(errors.New("no more")) })
-	require.Contains(t, log, "not seen any more")
+	require.Contains(t, log, "no longer detected")
 	require.Contains(t, log, "no more")
 	require.Empty(t, withDriftMonitor(t, func(*driftMonitor, *fakeListener) {}))
 }
