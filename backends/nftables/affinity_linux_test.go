@@ -6,7 +6,6 @@ package nftables
 import (
 	"context"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -24,11 +23,11 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// clientCount is how many addresses clients have in tests of affinity.
+// clientCount is the number of client addresses in tests of affinity.
 const clientCount = 16
 
-// addClients gives the client's namespace more addresses, and returns those of a
-// family.
+// addClients adds addresses to the client's namespace and returns a function that returns
+// those of one family.
 func (w *testbed) addClients() func(ip ipFamily) []string {
 	list := func(ip ipFamily) []string {
 		var all []string
@@ -48,7 +47,7 @@ func (w *testbed) addClients() func(ip ipFamily) []string {
 	return list
 }
 
-// forEachFamilyWithClients is eachFamily with more clients.
+// forEachFamilyWithClients is forEachFamily with clientCount client addresses.
 func forEachFamilyWithClients(t *testing.T, f func(w *testbed, ip ipFamily, network string, clients []string)) {
 	var clients func(ipFamily) []string
 	var last *testbed
@@ -58,12 +57,12 @@ func forEachFamilyWithClients(t *testing.T, f func(w *testbed, ip ipFamily, netw
 		}
 		last = w
 		f(w, ip, network, clients(ip))
-		require.Zero(w.t, w.backend.Stats().ExternalChanges, "pins are no damage")
+		require.Zero(w.t, w.backend.Stats().ExternalChanges, "affinity entries are not external changes")
 		w.sync()
 	})
 }
 
-// affinityService returns a Service with affinity, reached in every way.
+// affinityService returns a Service with affinity and each kind of frontend.
 func affinityService(ip ipFamily, affinity time.Duration, pods ...int) *localsink.Service {
 	var addrs []string
 	for _, i := range pods {
@@ -71,7 +70,7 @@ func affinityService(ip ipFamily, affinity time.Duration, pods ...int) *localsin
 	}
 	pool := newLocalPool(addrs...)
 	pool.Endpoints = sortEndpoints(pool.Endpoints)
-	s := newTCPAndUDPService("sticky", []localsink.Pool{pool},
+	s := newTCPAndUDPService("affinity", []localsink.Pool{pool},
 		newFrontend(localsink.KindClusterIP, ip.vip(1, 80)),
 		newFrontend(localsink.KindNodePort, net.JoinHostPort(ip.unspecified, "30080"), localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
 		newFrontend(localsink.KindLoadBalancer, ip.vip(2, 80), localsink.Route{Masquerade: true}))
@@ -89,8 +88,8 @@ func (w *testbed) endpointFor(ns *netnstest.Namespace, network, source, addr str
 	return g.server
 }
 
-// clearUDPFlows makes the node forget UDP flows. A client that happens to use a port again
-// would otherwise go on with an old flow, whatever its pin.
+// clearUDPFlows deletes the conntrack entries of UDP. A client that reuses a source port would
+// otherwise continue an old flow, whatever its affinity entry.
 func (w *testbed) clearUDPFlows() {
 	w.t.Helper()
 	udp := &netlink.ConntrackFilter{}
@@ -103,7 +102,7 @@ func (w *testbed) clearUDPFlows() {
 	}
 }
 
-// endpointsByClient returns which endpoint each client reaches.
+// endpointsByClient returns the endpoint that each client reaches.
 func (w *testbed) endpointsByClient(network string, clients []string, addr string) map[string]string {
 	w.t.Helper()
 	if network == "udp" {
@@ -124,14 +123,14 @@ func distinct(drawn map[string]string) map[string]bool {
 	return all
 }
 
-// syncChange changes the Services from what they are.
+// syncChange replaces the Service from by to.
 func (w *testbed) syncChange(from, to *localsink.Service) {
 	w.t.Helper()
 	require.NoError(w.t, w.backend.Sync(context.Background(), nextUpdate(testNode(), serviceList{from}, serviceList{to})))
 	w.clearUDPFlows()
 }
 
-// countAffinityEntries returns how many pins there are.
+// countAffinityEntries returns the number of affinity entries in the kernel.
 func (w *testbed) countAffinityEntries() int {
 	n := 0
 	for _, family := range []string{"ip", "ip6"} {
@@ -142,7 +141,6 @@ func (w *testbed) countAffinityEntries() int {
 	return n
 }
 
-// A client keeps its endpoint, whichever way it comes; clients differ.
 func TestAffinityKeepsEndpoint(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		w.sync(affinityService(ip, time.Hour, 0, 1, 2, 3, 4, 5))
@@ -163,7 +161,6 @@ func TestAffinityKeepsEndpoint(t *testing.T) {
 	})
 }
 
-// An endpoint whose client is itself still sees another address.
 func TestAffinityHairpinIsMasqueraded(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, _ []string) {
 		last := affinityService(ip, time.Hour, 0)
@@ -179,7 +176,6 @@ func TestAffinityHairpinIsMasqueraded(t *testing.T) {
 	})
 }
 
-// Each port of a Service remembers for itself.
 func TestAffinityIsPerPort(t *testing.T) {
 	w := newTestbed(t, Config{})
 	ip := ipFamilies()[0]
@@ -197,7 +193,7 @@ func TestAffinityIsPerPort(t *testing.T) {
 	require.Equal(t, second, w.endpointsByClient("tcp", clients, ip.vip(1, 81)))
 }
 
-// What decides is the time since the last new connection.
+// The timeout counts from the last new connection.
 func TestAffinityExpires(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
@@ -207,23 +203,21 @@ func TestAffinityExpires(t *testing.T) {
 		for began := time.Now(); time.Since(began) < 2500*time.Millisecond; {
 			require.Equal(w.t, first, w.endpointFor(w.client, network, "", ip.vip(1, 80)))
 		}
-		// A new timeout is in effect for all that follows, and what was to last longer
-		// does not.
+		// A new timeout applies to new entries at once, and shortens longer lifetimes.
 		long, short := affinityService(ip, time.Hour, all...), affinityService(ip, 100*time.Millisecond, all...)
 		w.syncChange(s, long)
 		first = w.endpointFor(w.client, network, "", ip.vip(1, 80))
 		w.syncChange(long, short)
-		forgotten := func() bool { return w.countAffinityEntries() == 0 }
-		require.Eventually(w.t, forgotten, 5*time.Second, 5*time.Millisecond)
+		expired := func() bool { return w.countAffinityEntries() == 0 }
+		require.Eventually(w.t, expired, 5*time.Second, 5*time.Millisecond)
 		require.Eventually(w.t, func() bool {
-			require.Eventually(w.t, forgotten, 5*time.Second, 5*time.Millisecond)
+			require.Eventually(w.t, expired, 5*time.Second, 5*time.Millisecond)
 			return w.endpointFor(w.client, network, "", ip.vip(1, 80)) != first
 		}, 30*time.Second, time.Millisecond)
 	})
 }
 
-// Clients of an endpoint that leaves get others and keep these; nobody else is
-// disturbed, whoever comes and goes.
+// Clients of a removed endpoint get other endpoints and keep those.
 func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		pods := []int{0, 2, 4, 6, 8}
@@ -244,7 +238,7 @@ func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
 			require.Equal(w.t, now, w.endpointsByClient(network, clients, ip.vip(1, 80)))
 			held, last = now, s
 		}
-		// All leave, and one comes back.
+		// All endpoints are removed, and one is added again.
 		none := affinityService(ip, time.Hour)
 		w.syncChange(last, none)
 		w.requireRefused(w.client, network, clients[0], ip.vip(1, 80))
@@ -253,7 +247,6 @@ func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
 	})
 }
 
-// Neither writing all anew nor a restart makes anybody lose its endpoint.
 func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	w := newTestbed(t, Config{})
 	list := w.addClients()
@@ -293,7 +286,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 		w.sync(all...)
 		require.Equal(t, held, drawn())
 	}
-	// An endpoint that left meanwhile is not brought back, and the time goes on.
+	// An endpoint that was removed during the restart is not used, and lifetimes go on.
 	require.NoError(t, w.backend.Close())
 	w.backend = w.newBackend(Config{})
 	gone := map[string]bool{}
@@ -318,7 +311,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 			}
 		}
 	}
-	// Without its memory the backend goes on as well.
+	// After a flush of the ruleset affinity starts anew.
 	_, err = w.node.Command("nft", "flush", "ruleset")
 	require.NoError(t, err)
 	<-w.backend.ResyncRequested()
@@ -327,7 +320,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	require.Equal(t, held, drawn())
 }
 
-// Turning affinity on or off is in effect at once, and leaves nothing behind.
+// A change takes effect at once and leaves no objects behind.
 func TestAffinityCanBeToggled(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		off, on := affinityService(ip, 0, 0, 1, 2, 3), affinityService(ip, time.Hour, 0, 1, 2, 3)
@@ -355,15 +348,14 @@ func TestAffinityCanBeToggled(t *testing.T) {
 		for _, family := range []string{"ip", "ip6"} {
 			out, err := w.node.Command("nft", "list", "table", family, DefaultTable)
 			require.NoError(w.t, err)
-			require.NotContains(w.t, out, "sticky")
+			require.NotContains(w.t, out, prefixAffinity)
 		}
 		require.Equal(w.t, rebuilds, w.backend.Stats().Tables[0].Rebuilds)
 		require.LessOrEqual(w.t, w.backend.Stats().Tables[0].Chains, before+maxUnusedChains)
 	})
 }
 
-// Where routes lead to different pools, there is one memory all the same: it counts as
-// far as the endpoint is in the pool.
+// An affinity entry applies to all pools that contain its endpoint.
 func TestAffinityIsSharedByPools(t *testing.T) {
 	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		nodePort := net.JoinHostPort(ip.node, "30080")
@@ -422,7 +414,6 @@ func TestAffinityIsSharedByPools(t *testing.T) {
 	})
 }
 
-// The mark that others gave to a packet is as it was.
 func TestAffinityPreservesPacketMarks(t *testing.T) {
 	w := newTestbed(t, Config{})
 	for _, ip := range ipFamilies() {
@@ -448,7 +439,6 @@ func TestAffinityPreservesPacketMarks(t *testing.T) {
 	}
 }
 
-// When no more clients can be remembered, others are served all the same.
 func TestFullAffinityMapStillBalances(t *testing.T) {
 	w := newTestbed(t, Config{})
 	ip := ipFamilies()[0]
@@ -468,7 +458,7 @@ func TestFullAffinityMapStillBalances(t *testing.T) {
 			text.WriteString(" }")
 		}
 	}
-	file := filepath.Join(t.TempDir(), "pins.nft")
+	file := filepath.Join(t.TempDir(), "entries.nft")
 	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
 	_, err := w.node.Command("nft", "-f", file)
 	require.NoError(t, err)
@@ -477,59 +467,11 @@ func TestFullAffinityMapStillBalances(t *testing.T) {
 		w.endpointFor(w.otherPod, "tcp", "", ip.vip(1, 80))
 		require.Equal(t, held, w.endpointFor(w.client, "tcp", "", ip.vip(1, 80)))
 	}
-	// So many are carried over, too.
+	// A rebuild copies all entries.
 	w.backend.monitor.drift.Store(true)
 	began := time.Now()
 	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: serviceList{s}}))
-	t.Logf("carried %d pins over in %v", maxAffinityEntries, time.Since(began))
+	t.Logf("copied %d affinity entries in %v", maxAffinityEntries, time.Since(began))
 	require.Equal(t, maxAffinityEntries, w.countAffinityEntries())
 	require.Equal(t, held, w.endpointFor(w.client, "tcp", "", ip.vip(1, 80)))
-}
-
-// The nft command can read what belongs to a port with affinity.
-func TestNftListsAffinity(t *testing.T) {
-	ns := netnstest.New(t)
-	b := backendIn(t, ns, Config{})
-	for _, ip := range ipFamilies() {
-		require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), affinityService(ip, 3*time.Hour, 0, 1, 2))))
-		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name]
-		text := strings.ReplaceAll(listing(t, ns, family), affinityIDOf(affinityService(ip, 1), 0), "ID")
-		for _, part := range []string{
-			" . tcp . 80 : goto dispatch-service.ID.any-pool1",
-			" . tcp . 80 : goto dispatch-service.ID.any-masq-pool1",
-			"tcp . 30080 : goto dispatch-nodeport.ID.pods-pool1.any-masq-pool1",
-			"map affinity-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
-			"map affinity-endpoints-ID-pool1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
-			"chain affinity-ID-pool1 { update @affinity-ID-a { ip saddr : numgen random mod 3 } " +
-				"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a " +
-				"dnat ip to numgen random mod 3 map @affinity-endpoints-ID-pool1-a }",
-			"chain dispatch-service.ID.any-masq-pool1 { meta mark set meta mark | 0x00004000 goto affinity-ID-pool1 }",
-		} {
-			if family == "ip6" {
-				part = strings.NewReplacer("ipv4", "ipv6", "ip saddr", "ip6 saddr", "dnat ip", "dnat ip6", "10.244.0.10 .", "fd00:244::10 .").Replace(part)
-			}
-			require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-		}
-		listTable(t, ns, family, "kpng")
-	}
-	// Several pools, of which none is part of the other, and a timeout without end.
-	ip := ipFamilies()[0]
-	s := affinityService(ip, math.MaxInt64, 0, 1, 2)
-	s.Ports[0].Pools = append(s.Ports[0].Pools[:1:1], newLocalPool(ip.pod(2), ip.pod(3)))
-	s.Ports[0].Frontends[2].Routes[0].Pool = 1
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
-	text := strings.ReplaceAll(listing(t, ns, "ip"), affinityIDOf(s, 0), "ID")
-	for _, part := range []string{
-		"map affinity-index-ID-pool1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
-		"chain affinity-ID-pool1 { meta mark set numgen random mod 3 map @affinity-index-ID-pool1-a meta mark set meta mark update @affinity-ID-a { ip saddr : meta mark } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a ",
-		"chain affinity-ID-pool2 { update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool2-a " +
-			"delete @affinity-ID-a { ip saddr : numgen random mod 2 } update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a " +
-			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a }",
-	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-	}
-	listTable(t, ns, "ip", "kpng")
 }

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// poolEndpoints returns the endpoints of a pool with affinity, as its rules draw them.
+// poolEndpoints returns the endpoints that the rules of a pool with affinity select, sorted.
 func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort {
 	k.t.Helper()
 	require.NotNil(k.t, s)
@@ -38,7 +38,7 @@ func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort 
 		}
 		e, ok := k.sets[p.endpoints.name][modelKey{slot: slot}]
 		require.True(k.t, ok, "slot %d of %s", slot, p.chain)
-		require.Equal(k.t, s.endpoints[slot].Addr, e.value, "pools agree about slots")
+		require.Equal(k.t, s.endpoints[slot].Addr, e.value, "pools use the same slots")
 		all = append(all, e.value)
 	}
 	require.Len(k.t, k.sets[p.endpoints.name], len(all))
@@ -46,7 +46,7 @@ func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort 
 	return all
 }
 
-// requireOnlySetsOf checks that there are no sets of ports with affinity but these.
+// requireOnlySetsOf checks that all sets of ports with affinity belong to these ports.
 func (k *modelKernel) requireOnlySetsOf(stickies map[string]*affinityPort) {
 	k.t.Helper()
 	known := map[*set]bool{}
@@ -58,12 +58,12 @@ func (k *modelKernel) requireOnlySetsOf(stickies map[string]*affinityPort) {
 	}
 	for name, s := range k.kinds {
 		if s.kind == endpointsBySlot || s.kind == slotsByIndex || s.kind == affinityEntries {
-			require.True(k.t, known[s], "nobody uses %s", name)
+			require.True(k.t, known[s], "no port uses %s", name)
 		}
 	}
 }
 
-// read returns elements as the kernel does.
+// read is an [elementReader].
 func (k *modelKernel) read(name string) []nfnl.Element {
 	var all []nfnl.Element
 	for mk, e := range k.sets[name] {
@@ -76,11 +76,11 @@ func (k *modelKernel) read(name string) []nfnl.Element {
 	return all
 }
 
-// clientEndpoints is which endpoint the clients of each port with affinity keep.
+// clientEndpoints holds the endpoint of each client of each port with affinity.
 type clientEndpoints map[string]map[netip.Addr]netip.AddrPort
 
-// verify checks that clients keep endpoints that are still there, and no others, and
-// forgets the rest.
+// verify checks that the affinity entries lead to the expected endpoints, and that there are no
+// entries for removed endpoints.
 func (all clientEndpoints) verify(k *modelKernel, st *tableState) {
 	k.t.Helper()
 	for ref := range all {
@@ -107,7 +107,7 @@ func (all clientEndpoints) verify(k *modelKernel, st *tableState) {
 	}
 }
 
-// connectClients does what packets of some clients do.
+// connectClients adds affinity entries as packets of clients do.
 func (g generator) connectClients(k *modelKernel, st *tableState, all clientEndpoints) {
 	for _, ref := range slices.Sorted(func(yield func(string) bool) {
 		for ref := range st.affinityPorts {
@@ -136,7 +136,6 @@ func (g generator) connectClients(k *modelKernel, st *tableState, all clientEndp
 	}
 }
 
-// Names tell ports apart, are the same in every process, and can be read by nft.
 func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 	name := localsink.ServiceName{Namespace: "ns", Name: "web"}
 	p := localsink.Port{Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour}
@@ -170,16 +169,15 @@ func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 	require.Equal(t, newAffinityID(name, &p, 0), affinityIDOf(&s, 0))
 	require.Empty(t, affinityIDOf(&s, 1))
 	require.Equal(t, newAffinityID(name, &p, 1), affinityIDOf(&s, 2))
-	// Ports that differ in something are no twins, and are called what they are without
-	// each other.
+	// Ports with another protocol or name are not duplicates.
 	udp, other := p, p
 	udp.Protocol, other.Name = localsink.ProtocolUDP, "other"
 	s.Ports = []localsink.Port{udp, other, p}
 	require.Equal(t, newAffinityID(name, &p, 0), affinityIDOf(&s, 2))
 }
 
-// Those who stay keep their slots as long as nobody leaves, and a pool that is part
-// of another has the first ones.
+// Endpoints keep their slots until one is removed. A pool that another pool contains has the
+// first slots.
 func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
@@ -207,8 +205,6 @@ func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 	}
 }
 
-// A change of one endpoint touches what belongs to its port, and copies pins only
-// when it must.
 func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
@@ -223,7 +219,7 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 		k.verify(st, slices.Values([]*localsink.Service{svc}))
 		s = nil
 		for _, s = range st.affinityPorts {
-			require.Len(t, st.affinityPorts, 1, "all frontends share it")
+			require.Len(t, st.affinityPorts, 1, "all frontends share the port's entries")
 		}
 		return k.ops - before
 	}
@@ -241,7 +237,7 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	apply(time.Hour, "10.0.0.3:80", "10.0.0.5:80")
 	pin(1, 30*time.Minute)
 	first := s.entries
-	require.Equal(t, 2, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"), "one endpoint, and its hairpin")
+	require.Equal(t, 2, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"), "one endpoint and its hairpin element")
 	require.Same(t, first, s.entries)
 	require.Zero(t, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"))
 
@@ -254,7 +250,7 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	apply(3*time.Hour, "10.0.0.1:80", "10.0.0.5:80")
 	require.Equal(t, 3*time.Hour, s.entries.timeout)
 	_, left = pinned()
-	require.Equal(t, 30*time.Minute, left, "until it is used again")
+	require.Equal(t, 30*time.Minute, left, "unchanged until the next connection")
 	apply(time.Minute, "10.0.0.1:80", "10.0.0.5:80")
 	_, left = pinned()
 	require.Equal(t, time.Minute, left, "no longer than the new timeout")
@@ -263,7 +259,7 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	endpoint, _ = pinned()
 	require.Empty(t, endpoint)
 	many := []string{"10.0.0.1:80", "10.0.0.9:80"}
-	for i := range 100 { // more than the list has room for
+	for i := range 100 { // more than the map has room for
 		many = append(many, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 80).String())
 	}
 	pin(1, time.Second)
@@ -273,14 +269,14 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	apply(0, many...)
 	require.Nil(t, s)
 	sets := len(st.sets)
-	for range 10 { // what is gone leaves no trace
+	for range 10 { // indexes of deleted sets are reused
 		apply(time.Minute, many...)
 		apply(0, many[:2]...)
 	}
 	require.Len(t, st.sets, sets)
 
-	// Two frontends exchange what is done with their clients: both plans lose a reference
-	// and get another.
+	// Two frontends exchange their dispatch chains: both chains lose a reference and get
+	// another.
 	exchange := func(masqueraded int) *localsink.Service {
 		fronts := []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}
 		fronts[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
@@ -296,12 +292,11 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	st.apply([]serviceChange{{name: exchange(0).Name}}, nil)
 	k.commit(st)
 	for c := range st.unused {
-		require.False(t, c.hasAffinity(), "%s is deleted already", c.name)
+		require.False(t, c.hasAffinity(), "%s was deleted", c.name)
 	}
 }
 
-// After a restart pins are found under either name, with whatever endpoints they
-// belong to.
+// Entries of an earlier process are found in the maps with either suffix.
 func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
@@ -320,11 +315,11 @@ func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 		"affinity-endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
 		"affinity-" + id + "-a": {
 			{Key: []byte{192, 0, 2, 1}, Data: slot(1), Expires: 30 * time.Second},
-			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},       // the endpoint is gone
-			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Expires: time.Hour},              // and newer below
-			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Expires: time.Millisecond},       // about to end
-			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Expires: time.Hour},              // leads nowhere
-			{Key: []byte{192, 0, 2, 6}, Data: slot(1)}, {Key: []byte{1}, Data: slot(1)}, // not ours
+			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},       // removed endpoint
+			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Expires: time.Hour},              // replaced by the longer lifetime below
+			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Expires: time.Millisecond},       // shorter than minRemaining
+			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Expires: time.Hour},              // no endpoint in this slot
+			{Key: []byte{192, 0, 2, 6}, Data: slot(1)}, {Key: []byte{1}, Data: slot(1)}, // malformed
 			{Key: []byte{192, 0, 2, 7}, Expires: time.Hour},
 		},
 		"affinity-" + id + "-b": {{Key: []byte{192, 0, 2, 3}, Data: slot(0), Expires: 2 * time.Hour}, {Key: []byte{192, 0, 2, 8}, Data: slot(1), Expires: time.Hour}},

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// set replaces a Service and returns the update for that.
+// set replaces the endpoints of the i-th Service and returns the update for that.
 func (s indexedState) set(n *localsink.Node, i int, endpoints []localsink.Endpoint) *localsink.Update {
 	old := s.serviceList[i]
 	port := old.Ports[0]
@@ -28,7 +28,7 @@ func (s indexedState) set(n *localsink.Node, i int, endpoints []localsink.Endpoi
 	return &localsink.Update{Node: n, All: s, Changed: []*localsink.Service{svc}}
 }
 
-// nodeBackend returns a backend in a namespace where no packet ever is.
+// nodeBackend returns a backend in a network namespace without packets.
 func nodeBackend(t testing.TB) *Backend {
 	var b *Backend
 	netnstest.New(t).Do(func() (err error) {
@@ -45,7 +45,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// reportCPU reports the processor time of the process for each of b.N.
+// reportCPU reports the CPU time of the process per iteration, in microseconds.
 func reportCPU(b *testing.B, before time.Duration) {
 	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-us/op")
 }
@@ -58,8 +58,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// The time of a full load tells something only while no other process of the
-// machine listens to nf_tables ("nft monitor", another backend, another test).
+// The result is valid only while no other process of the machine listens to nf_tables, like
+// "nft monitor", another backend or another test.
 func BenchmarkFullLoad10kx10(b *testing.B) {
 	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
 	before := heap()
@@ -107,7 +107,7 @@ func BenchmarkScale10to9to10At10k(b *testing.B) {
 	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
 }
 
-// manyAffinityServices is cluster with session affinity.
+// manyAffinityServices is manyServices with session affinity.
 func manyAffinityServices(services, endpoints int) indexedState {
 	all := manyServices(services, endpoints)
 	for _, s := range all.serviceList {

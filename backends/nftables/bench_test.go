@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// BenchmarkTableState is what one change costs beside the kernel's work: no more when there
-// are many others, be it with sets of their own.
+// BenchmarkTableState measures the cost of one change without the kernel. It should not depend
+// on the number of Services.
 func BenchmarkTableState(b *testing.B) {
 	for _, affinity := range []bool{false, true} {
 		for _, n := range []int{10, 1000, 10000} {
@@ -29,24 +29,24 @@ func BenchmarkTableState(b *testing.B) {
 				st.change.entryCopies = st.change.entryCopies[:0]
 				st.sizeSets()
 				out.reset()
-				forms := [2]*localsink.Service{}
-				for i := range forms {
+				versions := [2]*localsink.Service{}
+				for i := range versions {
 					s := *all.serviceList[5]
 					s.Ports = []localsink.Port{s.Ports[0]}
 					s.Ports[0].Pools = []localsink.Pool{{Endpoints: manyEndpoints(900000+10*i, 10)}}
-					forms[i] = &s
+					versions[i] = &s
 				}
 				i := 0
 				for b.Loop() {
 					i++
-					st.apply([]serviceChange{{name: forms[0].Name, desired: forms[i%2]}}, nil)
+					st.apply([]serviceChange{{name: versions[0].Name, desired: versions[i%2]}}, nil)
 					st.change.entryCopies = st.change.entryCopies[:0]
 					if !st.sizeSets() {
-						b.Fatal("it does not fit")
+						b.Fatal("a set is full")
 					}
 					st.cleanUp()
 					if st.elementCount == 0 {
-						b.Fatal("there is nothing")
+						b.Fatal("the table is empty")
 					}
 					out.reset()
 				}

@@ -32,7 +32,7 @@ func TestDispatchChainNames(t *testing.T) {
 		{"dispatch-service.pods-pool1-3.node-pool2-10.any-pool3-10",
 			[]route{{From: localsink.FromLocalPods, Pool: 1}, {From: localsink.FromThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
 		{"dispatch-service.pods-drop.any-pool1-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
-		{"dispatch-service.pods-pool1-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // and nobody else
+		{"dispatch-service.pods-pool1-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // all others pass
 		{"dispatch-service.node-reject.any-pool1-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
 		{"loadbalance-service-pool1-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
 		{"dispatch-service.pods-pool1-10.any-pool2-3",
@@ -46,8 +46,6 @@ func TestDispatchChainNames(t *testing.T) {
 	require.Equal(t, "dispatch-nodeport.pods-pool1-10.any-pool1-10", p.name())
 }
 
-// Frontends share a plan whatever Service they are of: it is what keeps the number
-// of chains small.
 func TestFrontendsShareDispatchChains(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
@@ -65,10 +63,10 @@ func TestFrontendsShareDispatchChains(t *testing.T) {
 	require.Equal(t, before+2, st.chainCount)
 	k.commit(st)
 	st.apply([]serviceChange{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
-	require.Empty(t, st.unused, "others use them still")
+	require.Empty(t, st.unused, "other frontends use the chains")
 	k.commit(st)
 
-	// What is deleted for want of use is made again when somebody needs it.
+	// A deleted chain is created again for the next frontend that needs it.
 	var gone []serviceChange
 	for name := range st.records {
 		gone = append(gone, serviceChange{name: name})
@@ -120,15 +118,15 @@ func TestNodeMatchesOfOneFamily(t *testing.T) {
 	v4, v6 := newNodeMatches(ipv4(), n), newNodeMatches(ipv6(), n)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, v4.podNetworks)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, v6.podNetworks)
-	require.Empty(t, v4.podInterface, "longer than any interface's name")
+	require.Empty(t, v4.podInterface, "too long for an interface")
 	require.Equal(t, "0123456789abcde", v4.podInterfacePrefix)
 	n.LocalPods.Interface = "0123456789abcde"
-	require.Equal(t, "0123456789abcde", newNodeMatches(ipv4(), n).podInterface, "as long as a name can be")
+	require.Equal(t, "0123456789abcde", newNodeMatches(ipv4(), n).podInterface, "the longest possible name")
 	n.LocalPods.Interface = "0123456789abcdef"
 	require.True(t, v4.equal(newNodeMatches(ipv4(), n)))
 	require.False(t, v4.equal(v6))
 	require.False(t, v4.equal(newNodeMatches(ipv4(), nil)))
-	require.False(t, (*nodeMatches)(nil).equal(v4), "nothing was known")
+	require.False(t, (*nodeMatches)(nil).equal(v4), "nil equals nothing")
 	for field, change := range map[string]func(n *localsink.Node){
 		"pod networks":     func(n *localsink.Node) { n.LocalPods.Networks = nil },
 		"pod interface":    func(n *localsink.Node) { n.LocalPods.Interface = "br0" },
@@ -142,7 +140,6 @@ func TestNodeMatchesOfOneFamily(t *testing.T) {
 	}
 }
 
-// TestFamilyAcceptsOnlyItsPlainAddresses: an address is of one family, and of none when a packet cannot have it.
 func TestFamilyAcceptsOnlyItsPlainAddresses(t *testing.T) {
 	for addr, want := range map[string][2]bool{
 		"10.0.0.1": {true, false}, "fd00::1": {false, true}, "::": {false, true}, "0.0.0.0": {true, false},

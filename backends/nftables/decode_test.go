@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// decode returns the messages of a batch as text, so that people can read what the kernel
-// is told, and tests can compare it. It knows nothing of how batches are made.
+// decode returns the messages of a batch as text, for golden files. It does not use the code
+// that builds batches.
 func decode(b *nfnl.Batch) string {
 	var out strings.Builder
 	data := b.Content()
@@ -29,7 +29,7 @@ func decode(b *nfnl.Batch) string {
 	return out.String()
 }
 
-// An attr is an attribute of netlink.
+// An attr is a netlink attribute.
 type attr struct {
 	kind uint16
 	data []byte
@@ -41,7 +41,7 @@ func attrsOf(data []byte) (all attrs) {
 	for len(data) >= 4 {
 		size := int(binary.NativeEndian.Uint16(data))
 		if size < 4 || size > len(data) {
-			panic(fmt.Sprintf("an attribute of %d bytes where there are %d", size, len(data)))
+			panic(fmt.Sprintf("attribute of %d bytes in %d bytes of data", size, len(data)))
 		}
 		all = append(all, attr{binary.NativeEndian.Uint16(data[2:]) &^ 0x8000, data[4:size]})
 		data = data[min(len(data), (size+3)&^3):]
@@ -65,7 +65,7 @@ func (a attrs) number(kind uint16) (n int64) { return number(a.get(kind)) }
 func (a attrs) hex(kind uint16) string       { return words(a.get(kind)) }
 func (a attrs) reg(kind uint16) string       { return register(a.number(kind)) }
 
-// missing stands for a number that is not there.
+// missing is the value of an absent number.
 const missing = -1 << 40
 
 func number(data []byte) int64 {
@@ -83,7 +83,7 @@ func number(data []byte) int64 {
 	return 0
 }
 
-// words writes bytes in groups of four.
+// words returns bytes in groups of four.
 func words(data []byte) string {
 	var all []string
 	for ; len(data) > 4; data = data[4:] {
@@ -116,7 +116,7 @@ func register(n int64) string {
 	case nfnl.RegVerdict:
 		return "verdict"
 	case missing:
-		return "nowhere"
+		return "no register"
 	}
 	return fmt.Sprint("r", n-nfnl.Reg32)
 }

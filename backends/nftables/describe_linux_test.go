@@ -42,8 +42,6 @@ func TestDescribe(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Table")
 }
 
-// TestDescribeAffinity: which endpoint has which slot, and what is drawn when nothing is
-// remembered.
 func TestDescribeAffinity(t *testing.T) {
 	s := newService("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), newLocalPool("10.244.0.10:8080", "10.244.0.11:8080"), newLocalPool("10.244.0.9:8080", "10.244.0.11:8080")},
 		Frontends: []localsink.Frontend{

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// A fakeListener hears what a test tells it.
+// A fakeListener delivers the notifications of a test.
 type fakeListener struct{ events chan error }
 
 func (l *fakeListener) Wait() error {
@@ -36,7 +36,7 @@ func (l *fakeListener) deliver(err error) {
 	synctest.Wait()
 }
 
-// resyncRequested tells whether damage was reported.
+// resyncRequested reports whether w has requested a resync, and accepts the request.
 func resyncRequested(w *driftMonitor) bool {
 	synctest.Wait()
 	select {
@@ -47,7 +47,7 @@ func resyncRequested(w *driftMonitor) bool {
 	}
 }
 
-// withDriftMonitor runs f with a watch, in false time.
+// withDriftMonitor runs f with a monitor, in fake time, and returns the log.
 func withDriftMonitor(t *testing.T, f func(w *driftMonitor, l *fakeListener)) (log string) {
 	var buf bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
@@ -85,14 +85,14 @@ func TestOverrunRequestsResync(t *testing.T) {
 func TestRepairedDriftRequestsNoResync(t *testing.T) {
 	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 		l.deliver(nil)
-		require.True(t, w.takeDrift()) // a Sync came by
+		require.True(t, w.takeDrift()) // as Sync does
 		time.Sleep(time.Minute)
 		require.False(t, resyncRequested(w))
 	})
 }
 
-// Two programs that repair each other's work do so less and less often, and a
-// later accident is again healed at once.
+// Two programs that undo each other's changes do so at growing intervals. Drift after a quiet
+// time is repaired at once again.
 func TestRepeatedDriftBacksOff(t *testing.T) {
 	withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 		reports, began := 0, time.Now()
@@ -122,13 +122,12 @@ func TestListenerFailureIsLogged(t *testing.T) {
 	require.Empty(t, withDriftMonitor(t, func(*driftMonitor, *fakeListener) {}))
 }
 
-// What others do while we do not listen is suspected.
 func TestExternalCommitWithoutNotificationsIsDrift(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		numbers []uint32
 		damage  bool
-	}{{"alone", []uint32{7, 7}, false}, {"not alone", []uint32{7, 8}, true}} {
+	}{{"no external commit", []uint32{7, 7}, false}, {"external commit", []uint32{7, 8}, true}} {
 		withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 			others := func() (uint32, error) {
 				n := c.numbers[0]

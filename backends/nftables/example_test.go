@@ -14,12 +14,12 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// program serves what updates say until ctx is done. The rules stay in effect
-// after that; nftables.Cleanup removes them.
+// program applies updates until ctx is done. The rules stay in effect after that;
+// nftables.Cleanup removes them.
 func program(ctx context.Context, updates <-chan *localsink.Update) error {
 	backend, err := nftables.New(nftables.Config{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
-		return err // it says what to do
+		return err // it names the remedy
 	}
 	defer backend.Close()
 	var last *localsink.Update
@@ -28,11 +28,11 @@ func program(ctx context.Context, updates <-chan *localsink.Update) error {
 		case <-ctx.Done():
 			return nil
 		case last = <-updates:
-		case <-backend.ResyncRequested(): // Sync once more heals it
+		case <-backend.ResyncRequested(): // Sync repairs the tables
 		}
 		if last != nil {
 			if err := backend.Sync(ctx, last); err != nil {
-				fmt.Fprintln(os.Stderr, err) // and try again, see localsink.Sink
+				fmt.Fprintln(os.Stderr, err) // a real program retries, see localsink.Sink
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// serviceList is a simple localsink.State.
+// serviceList is a localsink.State with linear search.
 type serviceList []*localsink.Service
 
 func (s serviceList) Len() int { return len(s) }
@@ -39,7 +39,7 @@ func firstUpdate(n *localsink.Node, services ...*localsink.Service) *localsink.U
 	return &localsink.Update{Node: n, NodeChanged: true, All: serviceList(services), Changed: services}
 }
 
-// nextUpdate is the update from one state to another.
+// nextUpdate returns the update from one state to another.
 func nextUpdate(n *localsink.Node, from, to serviceList) *localsink.Update {
 	u := &localsink.Update{Node: n, All: to}
 	for _, s := range to {
@@ -63,7 +63,8 @@ func newService(name string, port localsink.Port) *localsink.Service {
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: name}, Ports: []localsink.Port{port}}
 }
 
-// newFrontend returns a frontend that sends everybody to pool 0, or as routes say.
+// newFrontend returns a frontend with these routes; the default is one route for all clients to
+// pool 0.
 func newFrontend(kind localsink.FrontendKind, addr string, routes ...localsink.Route) localsink.Frontend {
 	if routes == nil {
 		routes = []localsink.Route{{}}
@@ -71,7 +72,7 @@ func newFrontend(kind localsink.FrontendKind, addr string, routes ...localsink.R
 	return localsink.Frontend{Kind: kind, Addr: netip.MustParseAddrPort(addr), Routes: routes}
 }
 
-// newLocalPool returns the pool of these local endpoints.
+// newLocalPool returns a pool of endpoints of this node.
 func newLocalPool(addrs ...string) localsink.Pool {
 	var p localsink.Pool
 	for _, a := range addrs {
@@ -80,7 +81,7 @@ func newLocalPool(addrs ...string) localsink.Pool {
 	return p
 }
 
-// A indexedState is a localsink.State that finds Services as fast as a real one.
+// An indexedState is a localsink.State with constant search time.
 type indexedState struct {
 	serviceList
 	index map[localsink.ServiceName]*localsink.Service
@@ -88,7 +89,8 @@ type indexedState struct {
 
 func (s indexedState) Get(name localsink.ServiceName) *localsink.Service { return s.index[name] }
 
-// manyServices returns many Services with endpoints each, one in ten of them local.
+// manyServices returns Services with one frontend and that many endpoints each, of which one in
+// ten is local.
 func manyServices(services, endpoints int) indexedState {
 	s := indexedState{index: map[localsink.ServiceName]*localsink.Service{}}
 	for i := range services {

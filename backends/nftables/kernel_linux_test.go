@@ -5,11 +5,9 @@ package nftables
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,7 +23,7 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// backendIn returns a backend in a namespace.
+// backendIn returns a backend in a network namespace.
 func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
 	t.Helper()
 	var b *Backend
@@ -37,93 +35,8 @@ func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
 	return b
 }
 
-// tableContent is what the nft command says of a table: rules by chain and elements by
-// set, without what depends on the order of events, and without pins and draws.
-type tableContent struct {
-	rules map[string][]string
-	sets  map[string][]string
-}
-
-func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tableContent {
-	t.Helper()
-	text, err := ns.Command("nft", "list", "table", family, table)
-	require.NoError(t, err)
-	require.NotContains(t, text, "invalid type")
-	out, err := ns.Command("nft", "-j", "list", "table", family, table)
-	require.NoError(t, err)
-	var list struct {
-		Nftables []struct {
-			Map, Set *struct {
-				Name string
-				Elem []json.RawMessage
-			}
-			Chain *struct{ Name string }
-			Rule  *struct {
-				Chain string
-				Expr  json.RawMessage
-			}
-		}
-	}
-	out = out[strings.Index(out, "{"):] // after warnings
-	require.NoError(t, json.Unmarshal([]byte(out), &list))
-	c := tableContent{rules: map[string][]string{}, sets: map[string][]string{}}
-	for _, o := range list.Nftables {
-		set := o.Map
-		if set == nil {
-			set = o.Set
-		}
-		switch {
-		case set != nil:
-			name := withoutSuffix.ReplaceAllString(set.Name, "$1")
-			require.NotContains(t, c.sets, name)
-			c.sets[name] = []string{}
-			for _, e := range set.Elem {
-				if !strings.HasPrefix(name, prefixAffinity) || strings.HasPrefix(name, prefixAffinityEndpoints) {
-					c.sets[name] = append(c.sets[name], withoutSlot(t, name, e))
-				}
-			}
-			slices.Sort(c.sets[name])
-		case o.Chain != nil:
-			c.rules[o.Chain.Name] = []string{}
-		case o.Rule != nil:
-			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], withoutSuffix.ReplaceAllString(string(o.Rule.Expr), "$1"))
-		}
-	}
-	return c
-}
-
-// withoutSuffix matches the names of maps of a port with affinity, which have two alternatives.
-var withoutSuffix = regexp.MustCompile(`\b(affinity-[\w.-]+)-[ab]\b`)
-
-// withoutSlot returns the text of an element, for endpoints without their slot.
-func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
-	if strings.HasPrefix(set, prefixAffinityEndpoints) {
-		var pair []json.RawMessage
-		require.NoError(t, json.Unmarshal(e, &pair))
-		return string(pair[1])
-	}
-	if !strings.HasPrefix(set, prefixEndpoints) {
-		return string(e)
-	}
-	var pair []struct{ Concat []any }
-	require.NoError(t, json.Unmarshal(e, &pair))
-	key := pair[0].Concat
-	return fmt.Sprint(key[:len(key)-1], pair[1].Concat)
-}
-
-// nonEmpty leaves out what may be left over from the past: sets without elements.
-func (c tableContent) nonEmpty() map[string][]string {
-	used := map[string][]string{}
-	for name, elements := range c.sets {
-		if len(elements) > 0 {
-			used[name] = elements
-		}
-	}
-	return used
-}
-
-// The kernel follows a random walk without ever refusing a step, and holds in the
-// end what it would hold had the last state been the first.
+// After a random sequence of changes, the kernel holds the same as after a load of the last
+// state.
 func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 	ns := netnstest.New(t)
 	walked := backendIn(t, ns, Config{Table: "walked"})
@@ -163,65 +76,7 @@ func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// listing returns the listing of nft in one line, without comments and without the counts
-// that some versions add. It checks that each chain, map and set has a comment.
-func listing(t *testing.T, ns *netnstest.Namespace, family string) string {
-	text, err := ns.Command("nft", "list", "table", family, "kpng")
-	require.NoError(t, err)
-	objects := regexp.MustCompile(`(?m)^\t(chain|map|set) `).FindAllString(text, -1)
-	comments := regexp.MustCompile(`(?m)^\t\tcomment "[^"]+"$`).FindAllString(text, -1)
-	require.Len(t, comments, len(objects), "comments of chains, maps and sets")
-	require.Contains(t, text, `comment "`+commentTable+`"`)
-	text = strings.Join(strings.Fields(text), " ")
-	return regexp.MustCompile(`# count \d+ |comment "[^"]+" `).ReplaceAllString(text, "")
-}
-
-// The nft command can read the tables: that is how operators look at them.
-func TestNftListsTable(t *testing.T) {
-	ns := netnstest.New(t)
-	b := backendIn(t, ns, Config{})
-	s := newService("web", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), newLocalPool("10.244.0.9:8080"), {}},
-		Frontends: []localsink.Frontend{
-			newFrontend(localsink.KindClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
-			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods},
-				localsink.Route{From: localsink.FromThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
-			newFrontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}),
-			newFrontend(localsink.KindLoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
-		}})
-	s.Ports[0].Frontends[3].SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
-	n := testNode()
-	n.LocalPods = localsink.PodSources{Networks: n.LocalPods.Networks, Interface: "br0", InterfacePrefix: "veth"}
-	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("127.0.0.0/8")}
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(n, s)))
-	_, err := ns.Command("nft", "list", "ruleset")
-	require.NoError(t, err)
-	text := listing(t, ns, "ip")
-	for _, part := range []string{
-		"198.51.100.1 . tcp . 80 : goto drop-chain",
-		"198.51.100.2 . tcp . 80 : goto reject-chain",
-		"10.96.0.1 . tcp . 80 : goto dispatch-service.pods-pool1-2.any-masq-pool1-2",
-		"tcp . 30080 : goto dispatch-nodeport.pods-pool1-2.node-masq-pool1-2.any-pool2-1",
-		"10.96.0.1 . tcp . 80 . 0x00000001 : 10.244.0.10 . 8080",
-		"tcp . 30080 . 0x00000000 : 10.244.0.9 . 8080",
-		"elements = { 10.96.0.1 }",
-		"10.244.0.9 . 10.244.0.9",
-		"chain loadbalance-service-pool1-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints-service-pool1-max8 }",
-		"chain dispatch-service.pods-pool1-2.any-masq-pool1-2 { ip saddr 10.244.0.0/16 goto loadbalance-service-pool1-2 iifname \"br0\" goto loadbalance-service-pool1-2 " +
-			"iifname \"veth*\" goto loadbalance-service-pool1-2 meta mark set meta mark | 0x00004000 goto loadbalance-service-pool1-2 }",
-		"fib saddr type local meta mark set meta mark | 0x00004000 goto loadbalance-nodeport-pool1-2",
-		"{ ip saddr 203.0.113.0/24 return ip saddr 203.0.113.77 return drop }",
-		"ip daddr . meta l4proto . th dport vmap @firewall-ips ip daddr . meta l4proto . th dport vmap @service-ips " +
-			"ip daddr != 127.0.0.0/8 fib daddr type local jump nodeports " +
-			"ip daddr 192.0.2.1 fib daddr type local jump nodeports }",
-		"chain cluster-ips-check-prerouting { type nat hook prerouting priority dstnat + 10; policy accept; jump services ip daddr @cluster-ips goto reject-chain }",
-		"ct status dnat ip saddr . ip daddr @hairpin-connections masquerade fully-random",
-		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
-	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-	}
-}
-
-// A faultyKernel refuses or loses what a test wants it to.
+// A faultyKernel returns the errors that a test injects.
 type faultyKernel struct {
 	transport
 	fault func(b *nfnl.Batch, commit bool) error
@@ -241,7 +96,7 @@ func (k *faultyKernel) Check(b *nfnl.Batch) error {
 	return k.transport.Check(b)
 }
 
-// injectFaults puts a faulty kernel below every table of b.
+// injectFaults replaces the transport of each table of b.
 func injectFaults(b *Backend) *faultyKernel {
 	k := &faultyKernel{transport: b.tables[0].kernel}
 	k.clearFault()
@@ -258,7 +113,6 @@ func clusterIPService(i int) *localsink.Service {
 		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
 }
 
-// Services that the kernel refuses do not keep others from being served.
 func TestRefusedServicesAreSkipped(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -267,9 +121,9 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	for i := range 40 {
 		all = append(all, clusterIPService(i))
 	}
-	refuse := func(poison ...string) {
+	refuse := func(addrs ...string) {
 		k.fault = func(batch *nfnl.Batch, _ bool) error {
-			for _, addr := range poison {
+			for _, addr := range addrs {
 				if batch.Contains(netip.MustParseAddr(addr).AsSlice()) {
 					return &nfnl.Error{Errno: syscall.EINVAL, Detail: "for the test", Message: 9}
 				}
@@ -286,16 +140,16 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 		}
 		return names
 	}
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)), "the others are accepted")
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)), "the others are programmed")
 	require.Equal(t, []string{"svc-07", "svc-23"}, refused())
 	require.Contains(t, b.Stats().Tables[0].LastError, "not programmed in table ip kpng: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
 	require.Equal(t, 38, served())
-	require.Len(t, b.NotProgrammed(), 2, "OP-14: they are named")
+	require.Len(t, b.NotProgrammed(), 2, "OP-14: refused Services are reported")
 	require.ErrorIs(t, b.NotProgrammed()[all[7].Name], syscall.EINVAL)
 	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: table ip kpng: kernel refuses the Service: ")
 
-	// Retries cost no rebuild, and changes of others go through.
+	// Retries cause no rebuild and do not prevent changes of other Services.
 	rebuilds := b.Stats().Tables[0].Rebuilds
 	changed := append(slices.Clone(all[:3]), clusterIPService(3))
 	changed[3].Ports[0].Pools = []localsink.Pool{newLocalPool("10.244.0.200:80")}
@@ -305,7 +159,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.Contains(t, listTable(t, ns, "ip", "kpng").sets["endpoints-service-pool1-max8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
 	require.Len(t, b.Stats().Tables[0].Refused, 2)
 
-	// One gets well, the other leaves.
+	// The kernel accepts one of them again; the other is removed.
 	refuse("10.96.0.23")
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, []string{"svc-23"}, refused())
@@ -317,7 +171,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.Empty(t, b.NotProgrammed())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
 
-	// What two Services claim is served for one of them.
+	// A frontend of two Services is programmed for one of them.
 	twin := clusterIPService(5)
 	twin.Name.Name = "twin"
 	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "10.96.0.222:80"))
@@ -327,7 +181,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
 	require.Empty(t, b.NotProgrammed())
 
-	// A kernel that refuses everything is not the fault of Services.
+	// If the kernel refuses everything, no Service is reported.
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
 	require.ErrorIs(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)), syscall.EPERM)
 	require.Empty(t, b.Stats().Tables[0].Refused)
@@ -336,8 +190,8 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.Equal(t, 40, served())
 }
 
-// After an error, what the update listed is listed again: one family may have taken it,
-// and is told that it is taken back.
+// After an error, the next update lists the same Services again, because the table of one family
+// may have changed.
 func TestFailedUpdateCanBeReverted(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -360,7 +214,6 @@ func TestFailedUpdateCanBeReverted(t *testing.T) {
 	require.Equal(t, []string{`"10.96.0.1"`}, listTable(t, ns, "ip", "kpng").sets[setClusterIPs])
 }
 
-// Whatever others do to the tables is noticed, and the next Sync heals it.
 func TestExternalChangesAreRepaired(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -377,33 +230,32 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 		"add chain ip6 kpng foreign",
 	} {
 		b.monitor.mu.Lock()
-		b.monitor.lastRequest = time.Time{} // no pause
+		b.monitor.lastRequest = time.Time{} // no back-off
 		b.monitor.mu.Unlock()
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
 		select {
 		case <-b.ResyncRequested():
 		case <-time.After(2 * time.Second):
-			t.Fatalf("%q was not noticed", command)
+			t.Fatalf("%q: no resync requested", command)
 		}
 		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
 		require.Equal(t, want, listTable(t, ns, "ip", "kpng"), command)
 		require.NotContains(t, listTable(t, ns, "ip6", "kpng").rules, "foreign")
 		require.EqualValues(t, i+2, b.Stats().Tables[0].Rebuilds)
 	}
-	// Other tables, and our own changes, are no damage.
+	// Changes of other tables, and by the backend itself, are ignored.
 	count := b.Stats().ExternalChanges
 	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng")
 	require.NoError(t, err)
 	more := append(slices.Clone(all), clusterIPService(3))
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), all, more)))
-	// The listener hears in order: after this there is nothing else to come.
+	// Notifications arrive in order, so this one is the last.
 	_, err = ns.Command("nft", "add chain ip kpng foreign")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return b.Stats().ExternalChanges == count+1 }, 2*time.Second, time.Millisecond)
 }
 
-// Changes of the node reach the rules; what no rule contains rebuilds nothing.
 func TestNodeChangeRebuildsOnlyWhenRulesDiffer(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -421,7 +273,6 @@ func TestNodeChangeRebuildsOnlyWhenRulesDiffer(t *testing.T) {
 	require.NotContains(t, strings.Join(listTable(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
 }
 
-// A set that is full is replaced by a larger one.
 func TestFullSetGrowsByRebuild(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -433,8 +284,7 @@ func TestFullSetGrowsByRebuild(t *testing.T) {
 	require.Len(t, listTable(t, ns, "ip", "kpng").sets[mapServiceIPs], 1500)
 }
 
-// A Service of 5,000 endpoints, whose name is as long as names may be, with and without
-// affinity: it loads, grows and shrinks, and its neighbour stays as it is.
+// The names of the Service and its port have the maximum length. Another Service stays as it is.
 func TestServiceWith5000Endpoints(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
@@ -482,7 +332,7 @@ func TestCleanupRemovesTables(t *testing.T) {
 	}
 	ns.Do(func() error {
 		if err := Cleanup("no good"); err == nil {
-			return errors.New("a bad name was accepted")
+			return errors.New("an invalid name was accepted")
 		}
 		return nil
 	})

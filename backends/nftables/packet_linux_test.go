@@ -22,14 +22,14 @@ import (
 
 var networks = []string{"tcp", "udp"}
 
-// An ipFamily is what the packet tests of one address family use.
+// An ipFamily holds the addresses of the packet tests for one address family.
 type ipFamily struct {
 	name              string
 	client, otherPod  netip.Addr
-	vip               func(i int, port int) string // addresses that belong to nobody
+	vip               func(i int, port int) string // i-th address of Services
 	pod               func(i int) string           // endpoint i, with its port
 	node, unspecified string
-	gateway           netip.Addr // the node, as its pods see it
+	gateway           netip.Addr // address of the node in the pod network
 }
 
 func ipFamilies() []ipFamily {
@@ -56,7 +56,7 @@ func newTCPAndUDPService(name string, pools []localsink.Pool, frontends ...local
 	return s
 }
 
-// forEachFamily runs f for both families and both protocols, in one world.
+// forEachFamily runs f for both families and both protocols, with one testbed.
 func forEachFamily(t *testing.T, f func(w *testbed, ip ipFamily, network string)) {
 	w := newTestbed(t, Config{})
 	for _, ip := range ipFamilies() {
@@ -73,7 +73,7 @@ func forEachFamily(t *testing.T, f func(w *testbed, ip ipFamily, network string)
 	}
 }
 
-// requireResponse checks who answers, and whom the server sees.
+// requireResponse checks which server answers, and which client address it sees.
 func (w *testbed) requireResponse(ns *netnstest.Namespace, network, source, addr string, want response) {
 	w.t.Helper()
 	g, err := w.request(ns, network, source, addr)
@@ -90,14 +90,13 @@ func TestClusterIPReachesEndpoint(t *testing.T) {
 		g, err := w.request(w.node, network, "", vip)
 		require.NoError(t, err)
 		require.Equal(t, endpoint, g.server)
-		// What is not a port of the Service is refused, to everybody.
+		// Connections to other ports are rejected for all clients.
 		for _, ns := range []*netnstest.Namespace{w.client, w.otherPod, w.node} {
 			w.requireRefused(ns, network, "", ip.vip(1, 81))
 		}
 	})
 }
 
-// An endpoint that is sent back to itself must see another address.
 func TestHairpinIsMasqueraded(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		vip, endpoint := ip.vip(1, 80), ip.pod(0)
@@ -107,19 +106,18 @@ func TestHairpinIsMasqueraded(t *testing.T) {
 	})
 }
 
-// Without a route of its own to a Service's address, the node still refuses for it.
+// The node rejects connections to Service addresses that it has no route to.
 func TestRejectWithoutRoute(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		w.sync(newTCPAndUDPService("a", []localsink.Pool{{}}, newFrontend(localsink.KindClusterIP, ip.vip(1, 80))))
 		for _, args := range [][]string{{"route", "del", "default"}, {"-6", "route", "del", "default"}} {
-			_, _ = w.node.Command("ip", args...) // gone already the second time
+			_, _ = w.node.Command("ip", args...) // fails in the second round
 		}
 		w.requireRefused(w.client, network, "", ip.vip(1, 80))
 		w.requireRefused(w.otherPod, network, "", ip.vip(1, 81))
 	})
 }
 
-// Where only Services have addresses, a packet to one that no Service has ends here.
 func TestUnallocatedClusterIPsAreDropped(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		n := testNode()
@@ -144,7 +142,7 @@ func TestNodePortAnswersOnNodePortAddresses(t *testing.T) {
 		w.requireResponse(w.otherPod, network, "", on(ip.node), response{ip.gateway, endpoint})
 		w.requireResponse(w.node, network, "", on(ip.node), response{ip.gateway, endpoint})
 		w.requireRefused(w.client, network, "", net.JoinHostPort(ip.node, "30081"))
-		w.requireRefused(w.client, network, "", on(ip.otherPod.String())) // passes by, and is none of our business
+		w.requireRefused(w.client, network, "", on(ip.otherPod.String())) // forwarded, not addressed to this node
 		w.requireRefused(w.node, network, "", on("::1"))
 		w.requireRefused(w.node, network, "", on("127.0.0.1"))
 		if ip.name == "IPv4" {
@@ -163,9 +161,9 @@ func TestExternalAddressesHonourSourceRanges(t *testing.T) {
 		external, balanced, closed, endpoint := ip.vip(10, 80), ip.vip(11, 80), ip.vip(12, 80), ip.pod(2)
 		lb := newFrontend(localsink.KindLoadBalancer, balanced, localsink.Route{Masquerade: true})
 		lb.SourceRanges = []netip.Prefix{netip.PrefixFrom(ip.client, ip.client.BitLen())}
-		nobody := newFrontend(localsink.KindLoadBalancer, closed)
-		nobody.SourceRanges = []netip.Prefix{}
-		w.sync(newTCPAndUDPService("a", []localsink.Pool{newLocalPool(endpoint)}, newFrontend(localsink.KindExternalIP, external), lb, nobody))
+		blocked := newFrontend(localsink.KindLoadBalancer, closed)
+		blocked.SourceRanges = []netip.Prefix{}
+		w.sync(newTCPAndUDPService("a", []localsink.Pool{newLocalPool(endpoint)}, newFrontend(localsink.KindExternalIP, external), lb, blocked))
 		w.requireResponse(w.client, network, "", external, response{ip.client, endpoint})
 		w.requireResponse(w.otherPod, network, "", external, response{ip.otherPod, endpoint})
 		w.requireResponse(w.client, network, "", balanced, response{ip.gateway, endpoint})
@@ -189,7 +187,6 @@ func TestEmptyPoolsRejectOrDrop(t *testing.T) {
 	})
 }
 
-// Each kind of client goes where its route leads.
 func TestRoutesFollowClientKind(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		pools := []localsink.Pool{newLocalPool(ip.pod(0)), newLocalPool(ip.pod(1)), newLocalPool(ip.pod(2)), {}}
@@ -208,7 +205,6 @@ func TestRoutesFollowClientKind(t *testing.T) {
 	})
 }
 
-// Pods are recognised by the interface that they come in by as well.
 func TestPodsAreMatchedByInterface(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		s := newTCPAndUDPService("a", []localsink.Pool{newLocalPool(ip.pod(0)), newLocalPool(ip.pod(1))},
@@ -232,7 +228,6 @@ func TestPodsAreMatchedByInterface(t *testing.T) {
 	})
 }
 
-// TCP and UDP on the same address and port are different frontends.
 func TestProtocolsAreSeparateFrontends(t *testing.T) {
 	w := newTestbed(t, Config{})
 	ip := ipFamilies()[0]
@@ -248,7 +243,7 @@ func TestProtocolsAreSeparateFrontends(t *testing.T) {
 	w.requireResponse(w.client, "udp", "", ip.vip(1, 53), response{ip.client, ip.pod(1)})
 }
 
-// Every endpoint of a pool gets its share, however its slots came to be.
+// The distribution does not depend on how endpoints were assigned to slots.
 func TestConnectionsSpreadUniformly(t *testing.T) {
 	w := newTestbed(t, Config{})
 	for _, ip := range ipFamilies() {
@@ -280,12 +275,12 @@ func TestConnectionsSpreadUniformly(t *testing.T) {
 			for _, n := range count {
 				chi += float64((n-rounds)*(n-rounds)) / rounds
 			}
-			require.Less(t, chi, 40.0, count) // a chance of about 1 in 300,000 for 8 degrees of freedom
+			require.Less(t, chi, 40.0, count) // probability about 1 in 300,000 with 8 degrees of freedom
 		}
 	}
 }
 
-// traffic keeps connections open and makes new ones until stopped.
+// A traffic keeps connections open and opens new ones until it is stopped.
 type traffic struct {
 	w         *testbed
 	conns     []net.Conn
@@ -337,7 +332,7 @@ func (tr *traffic) end() {
 	tr.conns = nil
 }
 
-// requireUndisturbed checks that all connections still work and that no new one failed.
+// requireUndisturbed checks that all open connections work and that no new one failed.
 func (tr *traffic) requireUndisturbed() {
 	tr.w.t.Helper()
 	made := tr.connected.Load()
@@ -358,9 +353,8 @@ func (tr *traffic) requireUndisturbed() {
 	}
 }
 
-// A packet whose way through the rules was overtaken by two changes, so that it found no
-// endpoint, is not refused: it is found a Service once more. Here the rules that look for
-// the first time are gone altogether.
+// A packet that misses its slot, because two changes took effect while it passed the rules, finds
+// a Service in the cluster-ips-check chains. The test removes the rules before those altogether.
 func TestPacketDuringChangeIsNotRejected(t *testing.T) {
 	for _, ip := range ipFamilies() {
 		t.Run(ip.name, func(t *testing.T) {
@@ -385,8 +379,8 @@ func TestPacketDuringChangeIsNotRejected(t *testing.T) {
 	}
 }
 
-// Connections outlive their endpoint's place in the pool, rewriting of all rules,
-// and the backend itself; and new ones never fail meanwhile.
+// Established connections survive changes of their pool, rebuilds and restarts. New connections
+// never fail meanwhile.
 func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 	undisturbed := func(ip ipFamily, affinity time.Duration) {
 		t.Run(fmt.Sprint(ip.name, " affinity ", affinity), func(t *testing.T) {
@@ -409,19 +403,19 @@ func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 			last := build(0, 4)
 			w.sync(last...)
 			tr := w.startTraffic(vip)
-			for i := range 200 { // the pool moves on, grows and shrinks, also into other maps
+			for i := range 200 { // the pool grows and shrinks, also into other endpoint maps
 				next := slices.Concat(build(i, []int{4, 4, 12, 3, 9, 8, 1, 2}[i%8])[:1], last[1:])
 				require.NoError(t, w.backend.Sync(context.Background(), nextUpdate(testNode(), last, next)))
 				last = next
 			}
 			tr.requireUndisturbed()
-			for range 20 { // all rules are written anew
+			for range 20 { // rebuilds
 				w.backend.monitor.drift.Store(true)
 				require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: last}))
 			}
 			require.EqualValues(t, 21, w.backend.Stats().Tables[0].Rebuilds)
 			tr.requireUndisturbed()
-			for range 5 { // the program starts again
+			for range 5 { // restarts
 				require.NoError(t, w.backend.Close())
 				tr.requireUndisturbed()
 				w.backend = w.newBackend(Config{})

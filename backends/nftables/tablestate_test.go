@@ -15,8 +15,7 @@ import (
 
 func families() []*family { return []*family{ipv4(), ipv6()} }
 
-// However a state was reached, the kernel does what its Services want and holds
-// nothing else.
+// After each random change, the kernel implements the Services and holds nothing else.
 func TestStateIsIndependentOfHistory(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
@@ -25,15 +24,15 @@ func TestStateIsIndependentOfHistory(t *testing.T) {
 			st := newTableState(f, newNodeMatches(f, nil), 1, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
-			pinned := clientEndpoints{}
+			expected := clientEndpoints{}
 			for range 250 {
 				st.apply(changesOf(all, g.step(all)), get)
 				st.sizeSets()
 				k.commit(st)
 				require.Empty(t, st.problems)
 				k.verify(st, values(all))
-				pinned.verify(k, st)
-				g.connectClients(k, st, pinned)
+				expected.verify(k, st)
+				g.connectClients(k, st, expected)
 				if len(st.unused) > maxUnusedChains {
 					st.deleteUnusedChains()
 					k.commit(st)
@@ -58,7 +57,6 @@ func TestStateIsIndependentOfHistory(t *testing.T) {
 	}
 }
 
-// A state that is applied already costs nothing to apply again.
 func TestRepeatedChangeWritesNothing(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
@@ -81,7 +79,6 @@ func TestRepeatedChangeWritesNothing(t *testing.T) {
 	}
 }
 
-// What an update costs depends on what differs.
 func TestChangeWritesOnlyDifferences(t *testing.T) {
 	pool := func(ids ...int) localsink.Pool {
 		var p localsink.Pool
@@ -101,7 +98,7 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 		{"first removed", pool(1, 2, 3), pool(2, 3), 3 + 2},
 		{"last removed", pool(1, 2, 3), pool(1, 2), 1 + 2},
 		{"all removed", pool(1, 2, 3), pool(), 3 + 2},
-		{"other shard", pool(1, 2, 3, 4, 5, 6, 7, 8), pool(1, 2, 3, 4, 5, 6, 7, 8, 9), 8 + 9 + 2},
+		{"other endpoint map", pool(1, 2, 3, 4, 5, 6, 7, 8), pool(1, 2, 3, 4, 5, 6, 7, 8, 9), 8 + 9 + 2},
 		{"same", pool(1, 2, 3), pool(1, 2, 3), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -121,7 +118,6 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 	}
 }
 
-// Slots keep their endpoints as far as possible, and are always all filled.
 func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
@@ -140,8 +136,7 @@ func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 	}
 }
 
-// Of two Services that claim one key the first keeps it, and the second gets it
-// when the first lets go.
+// The second Service gets the frontend when the first gives it up.
 func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
@@ -156,14 +151,14 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k.verify(st, slices.Values([]*localsink.Service{a}))
 	require.Len(t, st.problems[b.Name], 1)
 	require.Contains(t, st.problems[b.Name][0].String(), "198.51.100.1:80/TCP belongs to Service test/a")
-	require.Len(t, st.records, 1, "only one is served")
+	require.Len(t, st.records, 1, "only one is programmed")
 
-	// The one that lost may change meanwhile.
+	// The second Service may change meanwhile.
 	moved := make("b", "10.0.0.3:80")
 	st.apply([]serviceChange{{name: b.Name, desired: moved}}, serviceList{a, moved}.Get)
 	k.commit(st)
 	k.verify(st, slices.Values([]*localsink.Service{a}))
-	require.Len(t, st.problems[b.Name], 1, "it is told once")
+	require.Len(t, st.problems[b.Name], 1, "reported once")
 	st.apply([]serviceChange{{name: b.Name, desired: b}}, serviceList{a, b}.Get)
 	k.commit(st)
 	require.Len(t, st.problems[b.Name], 1)
@@ -175,7 +170,7 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	require.Empty(t, st.conflicts)
 	require.Len(t, st.records, 1)
 
-	// A key may pass from one Service to another in one step, in any order.
+	// A frontend can pass from one Service to another in one change, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
 		var changes []serviceChange
 		all := map[string]*localsink.Service{names[0]: make(names[0], "10.0.0.1:80"), names[1]: nil}
@@ -189,7 +184,6 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	}
 }
 
-// What breaks the contract harms nothing but itself.
 func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 	good := newFrontend(localsink.KindClusterIP, "10.96.0.1:80")
 	for _, c := range []struct {
@@ -240,7 +234,6 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 	}
 }
 
-// A full set asks for a rebuild, whose sets have head-room again.
 func TestFullSetRequiresRebuild(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
@@ -255,7 +248,7 @@ func TestFullSetRequiresRebuild(t *testing.T) {
 		fits = st.sizeSets()
 	}
 	require.False(t, fits)
-	// What was too much for a moment does no harm.
+	// A set may exceed its size between the operations of one transaction.
 	st.count(st.serviceIPs, -1)
 	st.count(st.serviceIPs, 1)
 	st.count(st.serviceIPs, -1)

@@ -26,18 +26,18 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// A testbed is a node with a backend, a client outside and pods: each in a network
-// namespace of its own. Clients and pods reach all else through the node.
+// A testbed is a node with a backend, a client outside of the cluster, and pods, each in its own
+// network namespace. The node routes between them.
 type testbed struct {
 	t             testing.TB
 	client, node  *netnstest.Namespace
-	pods          *netnstest.Namespace // endpoints
-	otherPod      *netnstest.Namespace // a pod that is none
+	pods          *netnstest.Namespace // all endpoints
+	otherPod      *netnstest.Namespace // a pod that is not an endpoint
 	backend       *Backend
-	expectSilence bool // expects no answer
+	expectSilence bool // shortens the timeout
 }
 
-// timeout is how long to wait for an answer.
+// timeout returns how long to wait for a response.
 func (w *testbed) timeout() time.Duration {
 	if w.expectSilence {
 		return 150 * time.Millisecond
@@ -45,8 +45,7 @@ func (w *testbed) timeout() time.Duration {
 	return 2 * time.Second
 }
 
-// Addresses of the world. The pods namespace stands for as many pods as tests
-// like.
+// Addresses of the testbed. The namespace of the endpoints has podCount addresses.
 const (
 	nodeV4, nodeV6             = "192.0.2.1", "2001:db8:1::1"
 	nodeOtherV4                = "192.0.2.77"
@@ -61,7 +60,7 @@ const (
 func pod4(i int) string { return fmt.Sprintf("10.244.0.%d", 10+i) }
 func pod6(i int) string { return fmt.Sprintf("fd00:244::%x", 0x10+i) }
 
-// pod returns the address of pod i in the family of like.
+// pod returns the address of endpoint i in the family of like.
 func pod(i int, like netip.Addr) string {
 	if like.Is4() {
 		return pod4(i)
@@ -112,7 +111,7 @@ func (w *testbed) newBackend(cfg Config) *Backend {
 	return b
 }
 
-// testNode is the node of the world as a backend sees it.
+// testNode returns the node of the testbed.
 func testNode() *localsink.Node {
 	return &localsink.Node{
 		Name: "node",
@@ -123,20 +122,20 @@ func testNode() *localsink.Node {
 	}
 }
 
-// sync makes services the whole wanted state, as a first update.
+// sync applies an update with these Services only, as the first update.
 func (w *testbed) sync(services ...*localsink.Service) {
 	w.t.Helper()
 	require.NoError(w.t, w.backend.Sync(context.Background(), firstUpdate(testNode(), services...)))
 }
 
-// A response is what a server tells a client.
+// A response is the content of a server's response.
 type response struct {
-	client netip.Addr // the address that the server sees
-	server string     // the server that answers
+	client netip.Addr // as the server sees it
+	server string     // address of the server
 }
 
-// startServers answers on TCP and UDP in ns: each message with "client address, server
-// address". TCP servers answer once on accept and then echo lines.
+// startServers starts TCP and UDP servers in ns. They respond with "CLIENT SERVER", both as
+// ADDRESS:PORT: UDP servers to each packet, TCP servers on accept, after which they echo.
 func (w *testbed) startServers(ns *netnstest.Namespace, addrs ...string) {
 	w.t.Helper()
 	for _, addr := range addrs {
@@ -187,7 +186,7 @@ func (w *testbed) startServers(ns *netnstest.Namespace, addrs ...string) {
 	}
 }
 
-// dial connects from ns, from the source address if that is not empty.
+// dial connects from ns; an empty source means any address.
 func (w *testbed) dial(ns *netnstest.Namespace, network, source, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: w.timeout()}
 	if source != "" {
@@ -206,7 +205,7 @@ func (w *testbed) dial(ns *netnstest.Namespace, network, source, addr string) (n
 	return c, err
 }
 
-// request connects and returns what the server says.
+// request connects and returns the response.
 func (w *testbed) request(ns *netnstest.Namespace, network, source, addr string) (response, error) {
 	c, err := w.dial(ns, network, source, addr)
 	if err != nil {
@@ -216,10 +215,10 @@ func (w *testbed) request(ns *netnstest.Namespace, network, source, addr string)
 	return readResponse(c, network, w.timeout())
 }
 
-func readResponse(c net.Conn, network string, patience time.Duration) (response, error) {
-	_ = c.SetDeadline(time.Now().Add(patience))
+func readResponse(c net.Conn, network string, timeout time.Duration) (response, error) {
+	_ = c.SetDeadline(time.Now().Add(timeout))
 	if network == "udp" {
-		// A refusal may come at once, in place of the sending.
+		// The kernel may return the rejection as an error of sendto.
 		if _, err := c.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
 			return response{}, err
 		}
@@ -234,7 +233,7 @@ func readResponse(c net.Conn, network string, patience time.Duration) (response,
 	return response{ap.Addr(), server}, err
 }
 
-// requireRefused checks that a connection is refused, soon.
+// requireRefused checks that a connection is refused within half a second.
 func (w *testbed) requireRefused(ns *netnstest.Namespace, network, source, addr string) {
 	w.t.Helper()
 	began := time.Now()
@@ -243,12 +242,12 @@ func (w *testbed) requireRefused(ns *netnstest.Namespace, network, source, addr 
 	require.Less(w.t, time.Since(began), 500*time.Millisecond)
 }
 
-// requireSilent checks that nothing comes back.
+// requireSilent checks that there is no response.
 func (w *testbed) requireSilent(ns *netnstest.Namespace, network, source, addr string) {
 	w.t.Helper()
-	brief := *w
-	brief.expectSilence = true
-	g, err := brief.request(ns, network, source, addr)
-	var timeout net.Error
-	require.Truef(w.t, errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
+	short := *w
+	short.expectSilence = true
+	g, err := short.request(ns, network, source, addr)
+	var netErr net.Error
+	require.Truef(w.t, errors.As(err, &netErr) && netErr.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
 }

@@ -13,8 +13,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// However many and however long the elements are, no message outgrows the 16 bits
-// of its length.
+// The length of a message's element list must fit into 16 bits.
 func TestElementsAreSplitIntoMessages(t *testing.T) {
 	for _, f := range families() {
 		for kind := verdictsByAddress; kind <= affinityEntries; kind++ {
@@ -35,7 +34,7 @@ func TestElementsAreSplitIntoMessages(t *testing.T) {
 				start = end
 			}
 			require.GreaterOrEqual(t, len(pieces), n/pieceElements)
-			require.Zero(t, len(added.buf)%n, "all elements are equally long")
+			require.Zero(t, len(added.buf)%n, "all elements have the same length")
 			require.Equal(t, len(pieces)+n/pieceElements, tx.encode().Messages())
 			require.False(t, tx.empty())
 			tx.reset()
@@ -45,7 +44,6 @@ func TestElementsAreSplitIntoMessages(t *testing.T) {
 	}
 }
 
-// TestDetachedTableHasNoHooks: what is only checked is never attached to a hook.
 func TestDetachedTableHasNoHooks(t *testing.T) {
 	script := func(detached bool) string {
 		t := transaction{family: ipv4(), table: "checked", detached: detached}

@@ -16,9 +16,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// The constants are those of the system's headers.
 func TestConstantsMatchSystemHeaders(t *testing.T) {
-	for _, c := range []struct{ ours, theirs int64 }{
+	for _, c := range []struct{ got, want int64 }{
 		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
 		{MsgNewChain, unix.NFT_MSG_NEWCHAIN}, {MsgDelChain, unix.NFT_MSG_DELCHAIN},
 		{MsgNewRule, unix.NFT_MSG_NEWRULE}, {MsgNewSet, unix.NFT_MSG_NEWSET},
@@ -65,7 +64,7 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{errAttrMessage, unix.NLMSGERR_ATTR_MSG}, {flagCapped, unix.NLM_F_CAPPED}, {flagAckTLVs, unix.NLM_F_ACK_TLVS},
 		{groupNftables, unix.NFNLGRP_NFTABLES},
 	} {
-		require.Equal(t, c.theirs, c.ours)
+		require.Equal(t, c.want, c.got)
 	}
 }
 
@@ -120,7 +119,7 @@ func TestRefusedBatchHasNoEffect(t *testing.T) {
 	b.Reset()
 	b.Start(MsgDelTable, 0, FamilyIPv4)
 	b.String(TableName, "second")
-	require.ErrorIs(t, own.Commit(&b), unix.ENOENT, "the refused batch had an effect")
+	require.ErrorIs(t, own.Commit(&b), unix.ENOENT, "the refused batch must have no effect")
 	b.Reset()
 	require.NoError(t, own.Commit(&b), "an empty batch")
 }
@@ -155,13 +154,13 @@ func TestBatchLargerThanSocketBuffer(t *testing.T) {
 
 func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	own, l, other := pair(t)
-	heard := make(chan error, 10)
+	results := make(chan error, 10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			err := l.Wait()
-			heard <- err
+			results <- err
 			if err != nil {
 				return
 			}
@@ -169,10 +168,10 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	}()
 	next := func() error {
 		select {
-		case err := <-heard:
+		case err := <-results:
 			return err
 		case <-time.After(2 * time.Second):
-			t.Fatal("nothing was heard")
+			t.Fatal("no notification")
 			return nil
 		}
 	}
@@ -180,7 +179,7 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	require.NoError(t, own.Commit(addTable(&b, "own")))
 	require.NoError(t, other.Commit(addTable(&b, "others")))
 	require.NoError(t, other.Commit(addTable(&b, "ow")))
-	require.Empty(t, heard)
+	require.Empty(t, results)
 	addTable(&b, "own")
 	addChain(&b, "own", "c")
 	require.NoError(t, other.Commit(&b))
@@ -195,8 +194,8 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	b.String(TableName, "own")
 	require.NoError(t, other.Commit(&b))
 	require.NoError(t, next())
-	for len(heard) > 0 {
-		<-heard // one table's end is several messages, which may be several datagrams
+	for len(results) > 0 {
+		<-results // the deletion of a table is several messages, perhaps in several datagrams
 	}
 	require.NoError(t, l.Close())
 	for {
@@ -207,7 +206,6 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	<-done
 }
 
-// What is added is listed as it was, and all of it, however much that is.
 func TestElementsReturnsAll(t *testing.T) {
 	own, _, _ := pair(t)
 	_, err := own.Elements(FamilyIPv4, "own", "s")
@@ -257,7 +255,7 @@ func TestElementsReturnsAll(t *testing.T) {
 	}
 	require.Equal(t, n, len(seen))
 	require.Equal(t, n, len(all))
-	_, err = own.ExternalCommits() // answers do not mix
+	_, err = own.ExternalCommits() // must ignore replies to earlier requests
 	require.NoError(t, err)
 	_, err = own.Elements(FamilyIPv6, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
