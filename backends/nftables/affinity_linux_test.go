@@ -115,9 +115,9 @@ func (w *testbed) endpointsByClient(network string, clients []string, addr strin
 	return all
 }
 
-func distinct(drawn map[string]string) map[string]bool {
+func distinct(byClient map[string]string) map[string]bool {
 	all := map[string]bool{}
-	for _, endpoint := range drawn {
+	for _, endpoint := range byClient {
 		all[endpoint] = true
 	}
 	return all
@@ -263,7 +263,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 		all = append(all, s)
 	}
 	w.sync(all...)
-	drawn := func() (held []map[string]string) {
+	endpoints := func() (held []map[string]string) {
 		for _, ip := range ipFamilies() {
 			for _, network := range networks {
 				held = append(held, w.endpointsByClient(network, list(ip), ip.vip(1, 80)))
@@ -271,20 +271,20 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 		}
 		return held
 	}
-	held := drawn()
+	held := endpoints()
 	for range 2 {
 		w.backend.monitor.drift.Store(true)
 		require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		n := testNode()
 		n.NodePortAddresses = nil
 		require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		require.NoError(t, w.backend.Close())
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		w.backend = w.newBackend(Config{})
 		w.sync(all...)
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 	}
 	// An endpoint that was removed during the restart is not used, and lifetimes go on.
 	require.NoError(t, w.backend.Close())
@@ -303,7 +303,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out, "expires 29m")
 	require.NotContains(t, out, "expires 5")
-	for i, now := range drawn() {
+	for i, now := range endpoints() {
 		for client, endpoint := range now {
 			require.False(t, gone[endpoint])
 			if !gone[held[i][client]] {
@@ -316,8 +316,8 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	require.NoError(t, err)
 	<-w.backend.ResyncRequested()
 	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-	held = drawn()
-	require.Equal(t, held, drawn())
+	held = endpoints()
+	require.Equal(t, held, endpoints())
 }
 
 // A change takes effect at once and leaves no objects behind.

@@ -31,9 +31,9 @@ func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort 
 	for i := range p.slots {
 		slot := uint32(i)
 		if p.index != nil {
-			draw, ok := k.sets[p.index.name][modelKey{slot: slot}]
-			require.True(k.t, ok, "draw %d of %s", i, p.chain)
-			slot = draw.target
+			index, ok := k.sets[p.index.name][modelKey{slot: slot}]
+			require.True(k.t, ok, "index %d of %s", i, p.chain)
+			slot = index.target
 			require.Len(k.t, k.sets[p.index.name], len(p.slots))
 		}
 		e, ok := k.sets[p.endpoints.name][modelKey{slot: slot}]
@@ -144,7 +144,7 @@ func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 	for _, other := range []struct {
 		namespace, name, port string
 		proto                 localsink.Protocol
-		twin                  int
+		duplicates            int
 	}{
 		{"ns2", "web", "http", localsink.ProtocolTCP, 0},
 		{"ns", "web2", "http", localsink.ProtocolTCP, 0},
@@ -156,7 +156,7 @@ func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 		{"ns", "we {b};\x00\"é", "http", localsink.ProtocolTCP, 0},
 	} {
 		id := newAffinityID(localsink.ServiceName{Namespace: other.namespace, Name: other.name},
-			&localsink.Port{Name: other.port, Protocol: other.proto}, other.twin)
+			&localsink.Port{Name: other.port, Protocol: other.proto}, other.duplicates)
 		require.False(t, seen[id], id)
 		seen[id] = true
 		require.True(t, isIdentifier(poolIndexMapName(id, 10, 1)), id)
@@ -183,8 +183,8 @@ func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 	for range 3000 {
 		all := g.endpoints(false)
 		pools := []localsink.Pool{{Endpoints: all}, {Endpoints: all[g.IntN(len(all)+1):]}}
-		held, left := affinitySlots(nil, pools)
-		require.False(t, left)
+		held, removed := affinitySlots(nil, pools)
+		require.False(t, removed)
 		require.Equal(t, all, append([]localsink.Endpoint(nil), sortEndpoints(slices.Clone(held))...))
 		require.ElementsMatch(t, pools[1].Endpoints, held[:len(pools[1].Endpoints)])
 
@@ -192,14 +192,14 @@ func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 		if g.IntN(2) == 0 {
 			pools[0].Endpoints = sortEndpoints(append(slices.Clone(all), g.endpoint(false)))
 		}
-		slots, left := affinitySlots(held, pools)
+		slots, removed := affinitySlots(held, pools)
 		require.Equal(t, sortEndpoints(slices.Concat(pools[0].Endpoints, pools[1].Endpoints)), sortEndpoints(slices.Clone(slots)))
-		if !left {
+		if !removed {
 			for i := range held {
 				require.Equal(t, held[i].Addr, slots[i].Addr)
 			}
 		}
-		require.Equal(t, left, slices.ContainsFunc(held, func(h localsink.Endpoint) bool {
+		require.Equal(t, removed, slices.ContainsFunc(held, func(h localsink.Endpoint) bool {
 			return !slices.ContainsFunc(slots, func(p localsink.Endpoint) bool { return p.Addr == h.Addr })
 		}))
 	}
@@ -224,18 +224,18 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 		return k.ops - before
 	}
 	client := netip.MustParseAddr("192.0.2.9")
-	pin := func(slot uint32, left time.Duration) {
-		e := element{key: frontendKey{addr: netip.AddrPortFrom(client, 0)}, target: slot, expires: left}
+	addEntry := func(slot uint32, remaining time.Duration) {
+		e := element{key: frontendKey{addr: netip.AddrPortFrom(client, 0)}, target: slot, expires: remaining}
 		k.sets[s.entries.name][modelOp{s.entries, e}.key()] = e
 	}
-	pinned := func() (string, time.Duration) {
+	entry := func() (string, time.Duration) {
 		for _, e := range k.sets[s.entries.name] {
 			return s.endpoints[e.target].Addr.String(), e.expires
 		}
 		return "", 0
 	}
 	apply(time.Hour, "10.0.0.3:80", "10.0.0.5:80")
-	pin(1, 30*time.Minute)
+	addEntry(1, 30*time.Minute)
 	first := s.entries
 	require.Equal(t, 2, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"), "one endpoint and its hairpin element")
 	require.Same(t, first, s.entries)
@@ -243,28 +243,28 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 
 	apply(time.Hour, "10.0.0.1:80", "10.0.0.5:80")
 	require.NotSame(t, first, s.entries)
-	endpoint, left := pinned()
+	endpoint, remaining := entry()
 	require.Equal(t, "10.0.0.5:80", endpoint)
-	require.Equal(t, 30*time.Minute, left)
+	require.Equal(t, 30*time.Minute, remaining)
 
 	apply(3*time.Hour, "10.0.0.1:80", "10.0.0.5:80")
 	require.Equal(t, 3*time.Hour, s.entries.timeout)
-	_, left = pinned()
-	require.Equal(t, 30*time.Minute, left, "unchanged until the next connection")
+	_, remaining = entry()
+	require.Equal(t, 30*time.Minute, remaining, "unchanged until the next connection")
 	apply(time.Minute, "10.0.0.1:80", "10.0.0.5:80")
-	_, left = pinned()
-	require.Equal(t, time.Minute, left, "no longer than the new timeout")
+	_, remaining = entry()
+	require.Equal(t, time.Minute, remaining, "no longer than the new timeout")
 
 	apply(time.Minute, "10.0.0.1:80", "10.0.0.9:80")
-	endpoint, _ = pinned()
+	endpoint, _ = entry()
 	require.Empty(t, endpoint)
 	many := []string{"10.0.0.1:80", "10.0.0.9:80"}
 	for i := range 100 { // more than the map has room for
 		many = append(many, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 80).String())
 	}
-	pin(1, time.Second)
+	addEntry(1, time.Second)
 	apply(time.Minute, many...)
-	endpoint, _ = pinned()
+	endpoint, _ = entry()
 	require.Equal(t, "10.0.0.9:80", endpoint)
 	apply(0, many...)
 	require.Nil(t, s)

@@ -63,7 +63,7 @@ func natHooks() []chainSpec {
 // replacementHooks returns base chains that must be added to a table before another
 // transaction replaces it, so that each packet passes one of the two tables.
 //
-// The kernel determines the valid generation of the rules anew for each base chain. Of two
+// The kernel determines the valid generation of the rules separately for each base chain. Of two
 // base chains with the same priority, the one of the new table runs first. If the new table
 // became valid between the two, a packet would pass neither. The chains returned here run
 // before those of the new table: a packet that is too late for them passes the new table.

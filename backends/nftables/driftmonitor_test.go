@@ -126,7 +126,7 @@ func TestExternalCommitWithoutNotificationsIsDrift(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		numbers []uint32
-		damage  bool
+		drift   bool
 	}{{"no external commit", []uint32{7, 7}, false}, {"external commit", []uint32{7, 8}, true}} {
 		withDriftMonitor(t, func(w *driftMonitor, l *fakeListener) {
 			others := func() (uint32, error) {
@@ -136,7 +136,7 @@ func TestExternalCommitWithoutNotificationsIsDrift(t *testing.T) {
 			}
 			failed := errors.New("failed")
 			require.Equal(t, failed, w.withoutNotifications(others, func() error { return failed }))
-			require.Equal(t, c.damage, w.takeDrift())
+			require.Equal(t, c.drift, w.takeDrift())
 		})
 	}
 }

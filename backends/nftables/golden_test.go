@@ -276,8 +276,8 @@ func TestGoldenAffinity(t *testing.T) {
 			a.mustStep(title, s)
 		}
 		id := newAffinityID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.ProtocolTCP}, 0)
-		entry := func(client byte, slot uint32, left time.Duration) nfnl.Element {
-			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Expires: left}
+		entry := func(client byte, slot uint32, remaining time.Duration) nfnl.Element {
+			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Expires: remaining}
 		}
 		endpoint := func(slot uint32, endpoint byte) nfnl.Element {
 			return nfnl.Element{Key: native(slot), Data: appendPort(a.addr(100+endpoint).AsSlice(), 8080)}

@@ -131,7 +131,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 			return nil
 		}
 	}
-	served := func() int { return len(listTable(t, ns, "ip", "kpng").sets[mapServiceIPs]) }
+	programmed := func() int { return len(listTable(t, ns, "ip", "kpng").sets[mapServiceIPs]) }
 
 	refuse("10.96.0.7", "10.96.0.23")
 	refused := func() (names []string) {
@@ -144,7 +144,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.Equal(t, []string{"svc-07", "svc-23"}, refused())
 	require.Contains(t, b.Stats().Tables[0].LastError, "not programmed in table ip kpng: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
-	require.Equal(t, 38, served())
+	require.Equal(t, 38, programmed())
 	require.Len(t, b.NotProgrammed(), 2, "OP-14: refused Services are reported")
 	require.ErrorIs(t, b.NotProgrammed()[all[7].Name], syscall.EINVAL)
 	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: table ip kpng: kernel refuses the Service: ")
@@ -163,22 +163,22 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	refuse("10.96.0.23")
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, []string{"svc-23"}, refused())
-	require.Equal(t, 39, served())
+	require.Equal(t, 39, programmed())
 	without := slices.Delete(slices.Clone(changed), 23, 24)
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
-	require.Equal(t, 39, served())
+	require.Equal(t, 39, programmed())
 	require.Empty(t, b.Stats().Tables[0].Refused)
 	require.Empty(t, b.NotProgrammed())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
 
 	// A frontend of two Services is programmed for one of them.
-	twin := clusterIPService(5)
-	twin.Name.Name = "twin"
-	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "10.96.0.222:80"))
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
+	duplicate := clusterIPService(5)
+	duplicate.Name.Name = "duplicate"
+	duplicate.Ports[0].Frontends = append(duplicate.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "10.96.0.222:80"))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), duplicate))))
 	require.Len(t, b.NotProgrammed(), 1)
-	require.ErrorContains(t, b.NotProgrammed()[twin.Name], "belongs to Service test/svc-05")
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
+	require.ErrorContains(t, b.NotProgrammed()[duplicate.Name], "belongs to Service test/svc-05")
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), duplicate), without)))
 	require.Empty(t, b.NotProgrammed())
 
 	// If the kernel refuses everything, no Service is reported.
@@ -187,7 +187,7 @@ func TestRefusedServicesAreSkipped(t *testing.T) {
 	require.Empty(t, b.Stats().Tables[0].Refused)
 	k.clearFault()
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)))
-	require.Equal(t, 40, served())
+	require.Equal(t, 40, programmed())
 }
 
 // After an error, the next update lists the same Services again, because the table of one family

@@ -187,10 +187,10 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 	good := newFrontend(localsink.KindClusterIP, "10.96.0.1:80")
 	for _, c := range []struct {
-		name    string
-		port    localsink.Port
-		problem string
-		served  int
+		name       string
+		port       localsink.Port
+		problem    string
+		programmed int
 	}{
 		{"pool out of range", localsink.Port{Frontends: []localsink.Frontend{good, newFrontend(localsink.KindClusterIP, "10.96.0.2:80", localsink.Route{Pool: 7})}},
 			"ports[0].frontends[1]: ClusterIP 10.96.0.2:80/TCP: routes[0].pool: 7 is out of range [0,1); ignored", 1},
@@ -220,7 +220,7 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 			st.load(newService("a", c.port))
 			k.commit(st)
 			k.connections(st)
-			require.Len(t, k.sets[mapServiceIPs], c.served)
+			require.Len(t, k.sets[mapServiceIPs], c.programmed)
 			if c.problem == "" {
 				require.Empty(t, st.problems)
 				return

@@ -45,12 +45,12 @@ func TestElementsAreSplitIntoMessages(t *testing.T) {
 }
 
 func TestDetachedTableHasNoHooks(t *testing.T) {
-	script := func(detached bool) string {
+	encoded := func(detached bool) string {
 		t := transaction{family: ipv4(), table: "checked", detached: detached}
 		newTableState(t.family, newNodeMatches(t.family, nil), 1, &t).sizeSets()
 		return decode(t.encode())
 	}
-	require.Contains(t, script(false), "hook")
-	require.NotContains(t, script(true), "hook")
-	require.Contains(t, script(true), chainPrerouting)
+	require.Contains(t, encoded(false), "hook")
+	require.NotContains(t, encoded(true), "hook")
+	require.Contains(t, encoded(true), chainPrerouting)
 }

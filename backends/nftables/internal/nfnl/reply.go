@@ -127,8 +127,8 @@ func (l *elementList) add(datagram []byte) error {
 					Key:  bytes.Clone(findAttr(findAttr(elem, ElemKey), DataValue)),
 					Data: bytes.Clone(findAttr(findAttr(elem, ElemData), DataValue)),
 				}
-				if left := findAttr(elem, ElemExpiration); len(left) == 8 {
-					e.Expires = time.Duration(binary.BigEndian.Uint64(left)) * time.Millisecond
+				if expiration := findAttr(elem, ElemExpiration); len(expiration) == 8 {
+					e.Expires = time.Duration(binary.BigEndian.Uint64(expiration)) * time.Millisecond
 				}
 				l.elements = append(l.elements, e)
 			})
