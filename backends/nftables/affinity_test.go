@@ -274,13 +274,16 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 		apply(0, many[:2]...)
 	}
 	require.Len(t, st.sets, sets)
+}
 
-	// Two frontends exchange their dispatch chains: both chains lose a reference and get
-	// another.
+// Both dispatch chains lose a reference and get another.
+func TestAffinityFrontendsExchangeDispatchChains(t *testing.T) {
+	k := newModelKernel(t)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	exchange := func(masqueraded int) *localsink.Service {
-		fronts := []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}
-		fronts[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
-		return newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80")}, Frontends: fronts})
+		frontends := []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}
+		frontends[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
+		return newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80")}, Frontends: frontends})
 	}
 	for i := range 4 {
 		svc := exchange(i % 2)

@@ -54,7 +54,11 @@ func (d *describer) add(s *set, e element) {
 	text := strings.Join(key, " . ")
 	switch s.kind {
 	case verdictsByAddress, verdictsByNodePort:
-		text += " : goto " + e.chain
+		verb := "goto"
+		if s.jump {
+			verb = "jump"
+		}
+		text += " : " + verb + " " + e.chain
 	case endpointsByAddress, endpointsByNodePort:
 		text += fmt.Sprintf(" . slot %d : %v", e.slot, e.value)
 	case endpointsBySlot:
