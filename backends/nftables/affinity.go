@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,18 +91,23 @@ func affinityIDOf(s *localsink.Service, port int) string {
 }
 
 // Names of the chains and maps of a port with affinity, and of its pools, counted from one.
-func affinityChainName(id string, pool int) string { return prefixAffinity + poolRef(id, pool) }
-func poolRef(id string, pool int) string           { return id + "-" + poolName(pool) }
-func mapSuffix(i int) string                       { return [...]string{"-a", "-b"}[i] }
-func entriesMapName(id string, i int) string       { return prefixAffinity + id + mapSuffix(i) }
+// i selects one of two suffixes.
+
+func affinityChainName(id string, pool int) string {
+	return prefixAffinity + id + "-" + poolWord + strconv.Itoa(pool)
+}
+
+func entriesMapName(id string, i int) string { return prefixAffinity + id + mapSuffix(i) }
 
 func poolEndpointsMapName(id string, pool, i int) string {
-	return prefixAffinityEndpoints + poolRef(id, pool) + mapSuffix(i)
+	return prefixAffinityEndpoints + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
 }
 
 func poolIndexMapName(id string, pool, i int) string {
-	return prefixAffinityIndex + poolRef(id, pool) + mapSuffix(i)
+	return prefixAffinityIndex + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
 }
+
+func mapSuffix(i int) string { return [...]string{"-a", "-b"}[i] }
 
 // affinityTimeout returns d as the kernel can represent it.
 func affinityTimeout(d time.Duration) time.Duration {

@@ -307,7 +307,7 @@ func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
 	st.load(svc)
 	id := affinityIDOf(svc, 0)
-	ref := poolRef(id, 1)
+	ref := id + "-pool1"
 	slot := func(i uint32) []byte { return binary.NativeEndian.AppendUint32(nil, i) }
 	at := func(addr string) []byte {
 		a := netip.MustParseAddrPort(addr)

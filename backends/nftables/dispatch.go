@@ -5,6 +5,7 @@ package nftables
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
@@ -128,7 +129,7 @@ func (d *dispatch) name() string {
 		}
 		switch {
 		case b.pool > 0 && d.affinityID != "":
-			s.WriteString(poolName(b.pool))
+			s.WriteString(poolWord + strconv.Itoa(b.pool))
 		case b.pool > 0:
 			s.WriteString(d.lbChain(b).ref())
 		case b.empty == localsink.VerdictDrop:

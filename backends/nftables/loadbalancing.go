@@ -35,7 +35,7 @@ func endpointMapLimit(n int) int {
 }
 
 func (e endpointMap) name() string {
-	return prefixEndpoints + e.match.noun() + "-" + poolName(int(e.pool)) + "-max" + strconv.Itoa(e.limit)
+	return prefixEndpoints + e.match.noun() + "-" + poolWord + strconv.Itoa(int(e.pool)) + "-max" + strconv.Itoa(e.limit)
 }
 
 func (e endpointMap) kind() setKind {
@@ -60,7 +60,9 @@ func (c lbChain) endpointMap() endpointMap {
 func (c lbChain) name() string { return prefixLoadBalance + c.match.noun() + "-" + c.ref() }
 
 // ref returns the part of the name that dispatch chains refer to.
-func (c lbChain) ref() string { return poolName(int(c.pool)) + "-" + strconv.Itoa(c.size) }
+func (c lbChain) ref() string {
+	return poolWord + strconv.Itoa(int(c.pool)) + "-" + strconv.Itoa(c.size)
+}
 
 func (c lbChain) rules(f *family) []rule {
 	r, next := loadKey(f, c.match)

@@ -40,6 +40,9 @@ const (
 	prefixAffinity          = "affinity-"
 	prefixAffinityEndpoints = "affinity-endpoints-"
 	prefixAffinityIndex     = "affinity-index-"
+
+	// poolWord precedes the number of a pool, counted from one.
+	poolWord = "pool"
 )
 
 // Comments on kernel objects; "nft list ruleset" prints them.
@@ -81,6 +84,3 @@ func loadBalanceComment(endpoints int) string {
 func endpointMapComment(limit int) string {
 	return "Endpoints by frontend and slot, of pools with at most " + strconv.Itoa(limit) + " endpoints"
 }
-
-// poolName returns the part of a name that identifies a pool; pools count from one.
-func poolName(pool int) string { return "pool" + strconv.Itoa(pool) }
