@@ -100,11 +100,11 @@ func affinityChainName(id string, pool int) string {
 func entriesMapName(id string, i int) string { return prefixAffinity + id + mapSuffix(i) }
 
 func poolEndpointsMapName(id string, pool, i int) string {
-	return prefixAffinityEndpoints + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
+	return prefixEndpoints + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
 }
 
 func poolIndexMapName(id string, pool, i int) string {
-	return prefixAffinityIndex + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
+	return prefixIndex + id + "-" + poolWord + strconv.Itoa(pool) + mapSuffix(i)
 }
 
 func mapSuffix(i int) string { return [...]string{"-a", "-b"}[i] }

@@ -314,8 +314,8 @@ func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 		return appendPort(a.Addr().AsSlice(), a.Port())
 	}
 	before := map[string][]nfnl.Element{
-		"affinity-endpoints-" + ref + "-a": {{Key: slot(0), Data: at("10.0.0.9:80")}, {Key: slot(1), Data: at("10.0.0.1:80")}, {Key: slot(2), Data: at("10.0.0.2:80")}},
-		"affinity-endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
+		"endpoints-" + ref + "-a": {{Key: slot(0), Data: at("10.0.0.9:80")}, {Key: slot(1), Data: at("10.0.0.1:80")}, {Key: slot(2), Data: at("10.0.0.2:80")}},
+		"endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
 		"affinity-" + id + "-a": {
 			{Key: []byte{192, 0, 2, 1}, Data: slot(1), Expires: 30 * time.Second},
 			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},       // removed endpoint

@@ -61,19 +61,19 @@ func TestDescribeAffinity(t *testing.T) {
     10.244.0.10
     10.244.0.11
     10.244.0.9
-  affinity-endpoints-web-0ce5f153508a1c09-pool1-a
+  endpoints-web-0ce5f153508a1c09-pool1-a
     slot 0 : 10.244.0.9:8080
     slot 1 : 10.244.0.10:8080
-  affinity-endpoints-web-0ce5f153508a1c09-pool2-a
+  endpoints-web-0ce5f153508a1c09-pool2-a
     slot 1 : 10.244.0.10:8080
     slot 2 : 10.244.0.11:8080
-  affinity-index-web-0ce5f153508a1c09-pool2-a
+  index-web-0ce5f153508a1c09-pool2-a
     0 : slot 1
     1 : slot 2
-  affinity-endpoints-web-0ce5f153508a1c09-pool3-a
+  endpoints-web-0ce5f153508a1c09-pool3-a
     slot 0 : 10.244.0.9:8080
     slot 2 : 10.244.0.11:8080
-  affinity-index-web-0ce5f153508a1c09-pool3-a
+  index-web-0ce5f153508a1c09-pool3-a
     0 : slot 0
     1 : slot 2
 }

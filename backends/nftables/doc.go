@@ -79,7 +79,7 @@
 //
 //	load-balancing chain   affinity-<port>-pool1
 //	  1. add or refresh the client's entry    @affinity-<port>-a: client address : slot
-//	  2. dnat to the endpoint of the slot     @affinity-endpoints-<port>-pool1-a: slot : endpoint
+//	  2. dnat to the endpoint of the slot     @endpoints-<port>-pool1-a: slot : endpoint
 //	  3. the slot is of another pool: replace the entry, dnat to the new endpoint
 //	  4. no room for an entry: dnat to a random endpoint
 //
@@ -89,7 +89,7 @@
 // after its first packet.
 //
 // Slots count the endpoints of all pools of the port. If the slots of a pool are not 0, 1,
-// 2..., the map affinity-index-<port>-pool1-a translates random numbers to slots.
+// 2..., the map index-<port>-pool1-a translates random numbers to slots.
 //
 // New endpoints get further slots. When an endpoint is removed or the timeout changes, new
 // maps replace the present ones in one transaction, with the entries of the endpoints that

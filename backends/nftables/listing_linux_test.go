@@ -62,7 +62,7 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 			require.NotContains(t, c.sets, name)
 			c.sets[name] = []string{}
 			for _, e := range set.Elem {
-				if !strings.HasPrefix(name, prefixAffinity) || strings.HasPrefix(name, prefixAffinityEndpoints) {
+				if !strings.HasPrefix(name, prefixAffinity) && !strings.HasPrefix(name, prefixIndex) {
 					c.sets[name] = append(c.sets[name], withoutSlot(t, name, e))
 				}
 			}
@@ -77,22 +77,25 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 }
 
 // withoutSuffix matches the names of maps of a port with affinity, which have two alternatives.
-var withoutSuffix = regexp.MustCompile(`\b(affinity-[\w.-]+)-[ab]\b`)
+var withoutSuffix = regexp.MustCompile(`\b((?:affinity|endpoints|index)-[\w.-]+)-[ab]\b`)
+
+// sharedEndpointMap matches the names of endpoint maps that Services share.
+var sharedEndpointMap = regexp.MustCompile(`^endpoints-(service|nodeport)-pool\d-max\d+$`)
 
 // withoutSlot returns the text of an element, without the slot of an endpoint.
 func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
-	if strings.HasPrefix(set, prefixAffinityEndpoints) {
+	switch {
+	case sharedEndpointMap.MatchString(set):
+		var pair []struct{ Concat []any }
+		require.NoError(t, json.Unmarshal(e, &pair))
+		key := pair[0].Concat
+		return fmt.Sprint(key[:len(key)-1], pair[1].Concat)
+	case strings.HasPrefix(set, prefixEndpoints):
 		var pair []json.RawMessage
 		require.NoError(t, json.Unmarshal(e, &pair))
 		return string(pair[1])
 	}
-	if !strings.HasPrefix(set, prefixEndpoints) {
-		return string(e)
-	}
-	var pair []struct{ Concat []any }
-	require.NoError(t, json.Unmarshal(e, &pair))
-	key := pair[0].Concat
-	return fmt.Sprint(key[:len(key)-1], pair[1].Concat)
+	return string(e)
 }
 
 // nonEmpty returns the sets with elements. Empty sets depend on history.
@@ -175,10 +178,10 @@ func TestNftListsAffinity(t *testing.T) {
 			" . tcp . 80 : goto dispatch-service.ID.any-masq-pool1",
 			"tcp . 30080 : goto dispatch-nodeport.ID.pods-pool1.any-masq-pool1",
 			"map affinity-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
-			"map affinity-endpoints-ID-pool1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
+			"map endpoints-ID-pool1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
 			"chain affinity-ID-pool1 { update @affinity-ID-a { ip saddr : numgen random mod 3 } " +
-				"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a " +
-				"dnat ip to numgen random mod 3 map @affinity-endpoints-ID-pool1-a }",
+				"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool1-a " +
+				"dnat ip to numgen random mod 3 map @endpoints-ID-pool1-a }",
 			"chain dispatch-service.ID.any-masq-pool1 { meta mark set meta mark | 0x00004000 goto affinity-ID-pool1 }",
 		} {
 			if family == "ip6" {
@@ -196,14 +199,14 @@ func TestNftListsAffinity(t *testing.T) {
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
 	text := strings.ReplaceAll(listing(t, ns, "ip"), affinityIDOf(s, 0), "ID")
 	for _, part := range []string{
-		"map affinity-index-ID-pool1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
-		"chain affinity-ID-pool1 { meta mark set numgen random mod 3 map @affinity-index-ID-pool1-a meta mark set meta mark update @affinity-ID-a { ip saddr : meta mark } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool1-a ",
+		"map index-ID-pool1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
+		"chain affinity-ID-pool1 { meta mark set numgen random mod 3 map @index-ID-pool1-a meta mark set meta mark update @affinity-ID-a { ip saddr : meta mark } " +
+			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool1-a ",
 		"chain affinity-ID-pool2 { update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @affinity-endpoints-ID-pool2-a " +
+			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool2-a " +
 			"delete @affinity-ID-a { ip saddr : numgen random mod 2 } update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a " +
-			"dnat ip to numgen random mod 2 map @affinity-endpoints-ID-pool2-a }",
+			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a " +
+			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a }",
 	} {
 		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
 	}

@@ -31,15 +31,15 @@ const (
 	replacementSuffix = "-during-replacement"
 )
 
-// Prefixes of the names of objects that a table has several of.
+// Prefixes of the names of objects that a table has several of. The kernel searches sets by
+// comparing names one by one, so long prefixes slow down tables with many sets.
 const (
-	prefixFirewall          = "firewall-"
-	prefixDispatch          = "dispatch-"
-	prefixLoadBalance       = "loadbalance-"
-	prefixEndpoints         = "endpoints-"
-	prefixAffinity          = "affinity-"
-	prefixAffinityEndpoints = "affinity-endpoints-"
-	prefixAffinityIndex     = "affinity-index-"
+	prefixFirewall    = "firewall-"
+	prefixDispatch    = "dispatch-"
+	prefixLoadBalance = "loadbalance-"
+	prefixEndpoints   = "endpoints-"
+	prefixAffinity    = "affinity-"
+	prefixIndex       = "index-"
 
 	// poolWord precedes the number of a pool, counted from one.
 	poolWord = "pool"
