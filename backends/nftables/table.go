@@ -150,7 +150,7 @@ func (t *table) rebuild(u *localsink.Update, node *nodeMatches) error {
 	}
 	for name, reason := range found {
 		t.refused[name] = reason
-		t.log.Error("Service not programmed: the kernel refuses it", "service", name, "err", reason)
+		t.log.Error("Service not programmed", "service", name, "reason", "refused by the kernel", "err", reason)
 	}
 	return t.load(u, node)
 }
