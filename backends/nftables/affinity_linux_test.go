@@ -6,7 +6,6 @@ package nftables
 import (
 	"context"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -24,12 +23,12 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// clientCount is how many addresses clients have in tests of affinity.
+// clientCount is the number of client addresses in tests of affinity.
 const clientCount = 16
 
-// addClients gives the client's namespace more addresses, and returns those of a
-// family.
-func (w *world) addClients() func(ip ipFamily) []string {
+// addClients adds addresses to the client's namespace and returns a function that returns
+// those of one family.
+func (w *testbed) addClients() func(ip ipFamily) []string {
 	list := func(ip ipFamily) []string {
 		var all []string
 		for i := range clientCount {
@@ -48,50 +47,50 @@ func (w *world) addClients() func(ip ipFamily) []string {
 	return list
 }
 
-// eachSticky is eachFamily with more clients.
-func eachSticky(t *testing.T, f func(w *world, ip ipFamily, network string, clients []string)) {
+// forEachFamilyWithClients is forEachFamily with clientCount client addresses.
+func forEachFamilyWithClients(t *testing.T, f func(w *testbed, ip ipFamily, network string, clients []string)) {
 	var clients func(ipFamily) []string
-	var last *world
-	eachFamily(t, func(w *world, ip ipFamily, network string) {
+	var last *testbed
+	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		if last == nil || last.node != w.node {
 			clients = w.addClients()
 		}
 		last = w
 		f(w, ip, network, clients(ip))
-		require.Zero(w.t, w.backend.Stats().ForeignChanges, "pins are no damage")
+		require.Zero(w.t, w.backend.Stats().ExternalChanges, "affinity entries are not external changes")
 		w.sync()
 	})
 }
 
-// stickyService returns a Service with affinity, reached in every way.
-func stickyService(ip ipFamily, affinity time.Duration, pods ...int) *localsink.Service {
+// affinityService returns a Service with affinity and each kind of frontend.
+func affinityService(ip ipFamily, affinity time.Duration, pods ...int) *localsink.Service {
 	var addrs []string
 	for _, i := range pods {
 		addrs = append(addrs, ip.pod(i))
 	}
-	pool := poolOf(addrs...)
-	pool.Endpoints = inOrder(pool.Endpoints)
-	s := servicesOf("sticky", []localsink.Pool{pool},
-		frontend(localsink.KindClusterIP, ip.vip(1, 80)),
-		frontend(localsink.KindNodePort, net.JoinHostPort(ip.nowhere, "30080"), localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
-		frontend(localsink.KindLoadBalancer, ip.vip(2, 80), localsink.Route{Masquerade: true}))
+	pool := newLocalPool(addrs...)
+	pool.Endpoints = sortEndpoints(pool.Endpoints)
+	s := newTCPAndUDPService("affinity", []localsink.Pool{pool},
+		newFrontend(localsink.KindClusterIP, ip.vip(1, 80)),
+		newFrontend(localsink.KindNodePort, net.JoinHostPort(ip.unspecified, "30080"), localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
+		newFrontend(localsink.KindLoadBalancer, ip.vip(2, 80), localsink.Route{Masquerade: true}))
 	for i := range s.Ports {
 		s.Ports[i].Affinity = affinity
 	}
 	return s
 }
 
-// reaches returns the endpoint that a client reaches.
-func (w *world) reaches(ns *netnstest.Namespace, network, source, addr string) string {
+// endpointFor returns the endpoint that a client reaches.
+func (w *testbed) endpointFor(ns *netnstest.Namespace, network, source, addr string) string {
 	w.t.Helper()
-	g, err := w.ask(ns, network, source, addr)
+	g, err := w.request(ns, network, source, addr)
 	require.NoError(w.t, err, "%s %s", network, addr)
 	return g.server
 }
 
-// forgetFlows makes the node forget UDP flows. A client that happens to use a port again
-// would otherwise go on with an old flow, whatever its pin.
-func (w *world) forgetFlows() {
+// clearUDPFlows deletes the conntrack entries of UDP. A client that reuses a source port would
+// otherwise continue an old flow, whatever its affinity entry.
+func (w *testbed) clearUDPFlows() {
 	w.t.Helper()
 	udp := &netlink.ConntrackFilter{}
 	require.NoError(w.t, udp.AddProtocol(uint8(localsink.ProtocolUDP)))
@@ -103,36 +102,36 @@ func (w *world) forgetFlows() {
 	}
 }
 
-// drawn returns which endpoint each client reaches.
-func (w *world) drawn(network string, clients []string, addr string) map[string]string {
+// endpointsByClient returns the endpoint that each client reaches.
+func (w *testbed) endpointsByClient(network string, clients []string, addr string) map[string]string {
 	w.t.Helper()
 	if network == "udp" {
-		w.forgetFlows()
+		w.clearUDPFlows()
 	}
 	all := map[string]string{}
 	for _, c := range clients {
-		all[c] = w.reaches(w.client, network, c, addr)
+		all[c] = w.endpointFor(w.client, network, c, addr)
 	}
 	return all
 }
 
-func distinct(drawn map[string]string) map[string]bool {
+func distinct(byClient map[string]string) map[string]bool {
 	all := map[string]bool{}
-	for _, endpoint := range drawn {
+	for _, endpoint := range byClient {
 		all[endpoint] = true
 	}
 	return all
 }
 
-// goTo changes the Services from what they are.
-func (w *world) goTo(from, to *localsink.Service) {
+// syncChange replaces the Service from by to.
+func (w *testbed) syncChange(from, to *localsink.Service) {
 	w.t.Helper()
-	require.NoError(w.t, w.backend.Sync(context.Background(), nextUpdate(testNode(), state{from}, state{to})))
-	w.forgetFlows()
+	require.NoError(w.t, w.backend.Sync(context.Background(), nextUpdate(testNode(), serviceList{from}, serviceList{to})))
+	w.clearUDPFlows()
 }
 
-// pins returns how many pins there are.
-func (w *world) pins() int {
+// countAffinityEntries returns the number of affinity entries in the kernel.
+func (w *testbed) countAffinityEntries() int {
 	n := 0
 	for _, family := range []string{"ip", "ip6"} {
 		out, err := w.node.Command("nft", "list", "table", family, DefaultTable)
@@ -142,98 +141,93 @@ func (w *world) pins() int {
 	return n
 }
 
-// A client keeps its endpoint, whichever way it comes; clients differ.
-func TestAffinity(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, clients []string) {
-		w.sync(stickyService(ip, time.Hour, 0, 1, 2, 3, 4, 5))
+func TestAffinityKeepsEndpoint(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
+		w.sync(affinityService(ip, time.Hour, 0, 1, 2, 3, 4, 5))
 		ways := []string{ip.vip(1, 80), net.JoinHostPort(ip.node, "30080"), ip.vip(2, 80)}
-		first := w.drawn(network, clients, ways[0])
+		first := w.endpointsByClient(network, clients, ways[0])
 		require.Greater(w.t, len(distinct(first)), 1)
 		for range 3 {
 			for _, way := range ways {
-				require.Equal(w.t, first, w.drawn(network, clients, way))
+				require.Equal(w.t, first, w.endpointsByClient(network, clients, way))
 			}
 		}
-		for ns, source := range map[*netnstest.Namespace]string{w.caller: "", w.node: ip.node} {
-			endpoint := w.reaches(ns, network, source, ways[0])
+		for ns, source := range map[*netnstest.Namespace]string{w.otherPod: "", w.node: ip.node} {
+			endpoint := w.endpointFor(ns, network, source, ways[0])
 			for i := range 12 {
-				require.Equal(w.t, endpoint, w.reaches(ns, network, source, ways[i%3]))
+				require.Equal(w.t, endpoint, w.endpointFor(ns, network, source, ways[i%3]))
 			}
 		}
 	})
 }
 
-// An endpoint whose client is itself still sees another address.
-func TestAffinityHairpin(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, _ []string) {
-		last := stickyService(ip, time.Hour, 0)
+func TestAffinityHairpinIsMasqueraded(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, _ []string) {
+		last := affinityService(ip, time.Hour, 0)
 		w.sync(last)
 		source := netip.MustParseAddrPort(ip.pod(0)).Addr().String()
-		w.answered(w.pods, network, source, ip.vip(1, 80), greeting{ip.gateway, ip.pod(0)})
+		w.requireResponse(w.pods, network, source, ip.vip(1, 80), response{ip.gateway, ip.pod(0)})
 		for _, pods := range [][]int{{0, 1}, {0}} {
-			next := stickyService(ip, time.Hour, pods...)
-			w.goTo(last, next)
-			w.answered(w.pods, network, source, ip.vip(1, 80), greeting{ip.gateway, ip.pod(0)})
+			next := affinityService(ip, time.Hour, pods...)
+			w.syncChange(last, next)
+			w.requireResponse(w.pods, network, source, ip.vip(1, 80), response{ip.gateway, ip.pod(0)})
 			last = next
 		}
 	})
 }
 
-// Each port of a Service remembers for itself.
-func TestAffinityByPort(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestAffinityIsPerPort(t *testing.T) {
+	w := newTestbed(t, Config{})
 	ip := ipFamilies()[0]
 	for i := range 4 {
-		w.serve(w.pods, ip.pod(i))
+		w.startServers(w.pods, ip.pod(i))
 	}
 	clients := w.addClients()(ip)
-	s := stickyService(ip, time.Hour, 0, 1, 2, 3)
+	s := affinityService(ip, time.Hour, 0, 1, 2, 3)
 	s.Ports[0].Name, s.Ports[1].Name, s.Ports[1].Protocol = "a", "b", localsink.ProtocolTCP
-	s.Ports[1].Frontends = []localsink.Frontend{frontend(localsink.KindClusterIP, ip.vip(1, 81))}
+	s.Ports[1].Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(1, 81))}
 	w.sync(s)
-	first, second := w.drawn("tcp", clients, ip.vip(1, 80)), w.drawn("tcp", clients, ip.vip(1, 81))
+	first, second := w.endpointsByClient("tcp", clients, ip.vip(1, 80)), w.endpointsByClient("tcp", clients, ip.vip(1, 81))
 	require.NotEqual(t, first, second)
-	require.Equal(t, first, w.drawn("tcp", clients, ip.vip(1, 80)))
-	require.Equal(t, second, w.drawn("tcp", clients, ip.vip(1, 81)))
+	require.Equal(t, first, w.endpointsByClient("tcp", clients, ip.vip(1, 80)))
+	require.Equal(t, second, w.endpointsByClient("tcp", clients, ip.vip(1, 81)))
 }
 
-// What decides is the time since the last new connection.
-func TestAffinityTime(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, clients []string) {
+// The timeout counts from the last new connection.
+func TestAffinityExpires(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
-		s := stickyService(ip, time.Second, all...)
+		s := affinityService(ip, time.Second, all...)
 		w.sync(s)
-		first := w.reaches(w.client, network, "", ip.vip(1, 80))
+		first := w.endpointFor(w.client, network, "", ip.vip(1, 80))
 		for began := time.Now(); time.Since(began) < 2500*time.Millisecond; {
-			require.Equal(w.t, first, w.reaches(w.client, network, "", ip.vip(1, 80)))
+			require.Equal(w.t, first, w.endpointFor(w.client, network, "", ip.vip(1, 80)))
 		}
-		// A new timeout is in effect for all that follows, and what was to last longer
-		// does not.
-		long, short := stickyService(ip, time.Hour, all...), stickyService(ip, 100*time.Millisecond, all...)
-		w.goTo(s, long)
-		first = w.reaches(w.client, network, "", ip.vip(1, 80))
-		w.goTo(long, short)
-		forgotten := func() bool { return w.pins() == 0 }
-		require.Eventually(w.t, forgotten, 5*time.Second, 5*time.Millisecond)
+		// A new timeout applies to new entries at once, and shortens longer lifetimes.
+		long, short := affinityService(ip, time.Hour, all...), affinityService(ip, 100*time.Millisecond, all...)
+		w.syncChange(s, long)
+		first = w.endpointFor(w.client, network, "", ip.vip(1, 80))
+		w.syncChange(long, short)
+		expired := func() bool { return w.countAffinityEntries() == 0 }
+		require.Eventually(w.t, expired, 5*time.Second, 5*time.Millisecond)
 		require.Eventually(w.t, func() bool {
-			require.Eventually(w.t, forgotten, 5*time.Second, 5*time.Millisecond)
-			return w.reaches(w.client, network, "", ip.vip(1, 80)) != first
+			require.Eventually(w.t, expired, 5*time.Second, 5*time.Millisecond)
+			return w.endpointFor(w.client, network, "", ip.vip(1, 80)) != first
 		}, 30*time.Second, time.Millisecond)
 	})
 }
 
-// Clients of an endpoint that leaves get others and keep these; nobody else is
-// disturbed, whoever comes and goes.
-func TestAffinityEndpointLeaves(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, clients []string) {
+// Clients of a removed endpoint get other endpoints and keep those.
+func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		pods := []int{0, 2, 4, 6, 8}
-		last := stickyService(ip, time.Hour, pods...)
+		last := affinityService(ip, time.Hour, pods...)
 		w.sync(last)
-		held := w.drawn(network, clients, ip.vip(1, 80))
+		held := w.endpointsByClient(network, clients, ip.vip(1, 80))
 		for i, next := range [][]int{{0, 2, 6, 8}, {0, 1, 2, 6, 8}, {1, 2, 3, 8}, {2, 3, 4, 5, 7, 8, 9, 10, 11}, {3}, {3, 4}, {5}} {
-			s := stickyService(ip, time.Hour, next...)
-			w.goTo(last, s)
-			now := w.drawn(network, clients, []string{ip.vip(1, 80), ip.vip(2, 80)}[i%2])
+			s := affinityService(ip, time.Hour, next...)
+			w.syncChange(last, s)
+			now := w.endpointsByClient(network, clients, []string{ip.vip(1, 80), ip.vip(2, 80)}[i%2])
 			for _, c := range clients {
 				if slices.ContainsFunc(next, func(i int) bool { return ip.pod(i) == held[c] }) {
 					require.Equal(w.t, held[c], now[c], "client %s, step %d", c, i)
@@ -241,28 +235,27 @@ func TestAffinityEndpointLeaves(t *testing.T) {
 					require.True(w.t, slices.ContainsFunc(next, func(i int) bool { return ip.pod(i) == now[c] }))
 				}
 			}
-			require.Equal(w.t, now, w.drawn(network, clients, ip.vip(1, 80)))
+			require.Equal(w.t, now, w.endpointsByClient(network, clients, ip.vip(1, 80)))
 			held, last = now, s
 		}
-		// All leave, and one comes back.
-		none := stickyService(ip, time.Hour)
-		w.goTo(last, none)
-		w.refused(w.client, network, clients[0], ip.vip(1, 80))
-		w.goTo(none, last)
-		require.Equal(w.t, held, w.drawn(network, clients, ip.vip(1, 80)))
+		// All endpoints are removed, and one is added again.
+		none := affinityService(ip, time.Hour)
+		w.syncChange(last, none)
+		w.requireRefused(w.client, network, clients[0], ip.vip(1, 80))
+		w.syncChange(none, last)
+		require.Equal(w.t, held, w.endpointsByClient(network, clients, ip.vip(1, 80)))
 	})
 }
 
-// Neither writing all anew nor a restart makes anybody lose its endpoint.
-func TestAffinitySurvives(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
+	w := newTestbed(t, Config{})
 	list := w.addClients()
-	var all state
+	var all serviceList
 	for _, ip := range ipFamilies() {
 		for i := range podCount {
-			w.serve(w.pods, ip.pod(i))
+			w.startServers(w.pods, ip.pod(i))
 		}
-		s := stickyService(ip, time.Hour, 0, 1, 2, 3, 4, 5, 6, 7)
+		s := affinityService(ip, time.Hour, 0, 1, 2, 3, 4, 5, 6, 7)
 		s.Name.Name += ip.name
 		for i := range s.Ports {
 			s.Ports[i].Frontends[1].Addr = netip.AddrPortFrom(s.Ports[i].Frontends[1].Addr.Addr(), uint16(30080+i))
@@ -270,30 +263,30 @@ func TestAffinitySurvives(t *testing.T) {
 		all = append(all, s)
 	}
 	w.sync(all...)
-	drawn := func() (held []map[string]string) {
+	endpoints := func() (held []map[string]string) {
 		for _, ip := range ipFamilies() {
 			for _, network := range networks {
-				held = append(held, w.drawn(network, list(ip), ip.vip(1, 80)))
+				held = append(held, w.endpointsByClient(network, list(ip), ip.vip(1, 80)))
 			}
 		}
 		return held
 	}
-	held := drawn()
+	held := endpoints()
 	for range 2 {
-		w.backend.watch.damage.Store(true)
+		w.backend.monitor.drift.Store(true)
 		require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		n := testNode()
 		n.NodePortAddresses = nil
 		require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		require.NoError(t, w.backend.Close())
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 		w.backend = w.newBackend(Config{})
 		w.sync(all...)
-		require.Equal(t, held, drawn())
+		require.Equal(t, held, endpoints())
 	}
-	// An endpoint that left meanwhile is not brought back, and the time goes on.
+	// An endpoint that was removed during the restart is not used, and lifetimes go on.
 	require.NoError(t, w.backend.Close())
 	w.backend = w.newBackend(Config{})
 	gone := map[string]bool{}
@@ -310,7 +303,7 @@ func TestAffinitySurvives(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out, "expires 29m")
 	require.NotContains(t, out, "expires 5")
-	for i, now := range drawn() {
+	for i, now := range endpoints() {
 		for client, endpoint := range now {
 			require.False(t, gone[endpoint])
 			if !gone[held[i][client]] {
@@ -318,24 +311,24 @@ func TestAffinitySurvives(t *testing.T) {
 			}
 		}
 	}
-	// Without its memory the backend goes on as well.
+	// After a flush of the ruleset affinity starts anew.
 	_, err = w.node.Command("nft", "flush", "ruleset")
 	require.NoError(t, err)
 	<-w.backend.ResyncRequested()
 	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-	held = drawn()
-	require.Equal(t, held, drawn())
+	held = endpoints()
+	require.Equal(t, held, endpoints())
 }
 
-// Turning affinity on or off is in effect at once, and leaves nothing behind.
-func TestAffinityTurnedOnAndOff(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, clients []string) {
-		off, on := stickyService(ip, 0, 0, 1, 2, 3), stickyService(ip, time.Hour, 0, 1, 2, 3)
+// A change takes effect at once and leaves no objects behind.
+func TestAffinityCanBeToggled(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
+		off, on := affinityService(ip, 0, 0, 1, 2, 3), affinityService(ip, time.Hour, 0, 1, 2, 3)
 		w.sync(off)
 		spread := func() bool {
 			all := map[string]string{}
 			for i := range 30 {
-				all[fmt.Sprint(i)] = w.reaches(w.client, network, "", ip.vip(1, 80))
+				all[fmt.Sprint(i)] = w.endpointFor(w.client, network, "", ip.vip(1, 80))
 			}
 			return len(distinct(all)) > 1
 		}
@@ -343,32 +336,31 @@ func TestAffinityTurnedOnAndOff(t *testing.T) {
 		before := w.backend.Stats().Tables[0].Chains
 		for range 2 {
 			require.True(w.t, spread())
-			w.goTo(off, on)
+			w.syncChange(off, on)
 			require.False(w.t, spread())
-			w.goTo(on, off)
-			require.Zero(w.t, w.pins())
+			w.syncChange(on, off)
+			require.Zero(w.t, w.countAffinityEntries())
 		}
 		require.True(w.t, spread())
-		w.goTo(off, on)
-		require.NoError(w.t, w.backend.Sync(context.Background(), nextUpdate(testNode(), state{on}, nil)))
-		w.refused(w.client, network, "", net.JoinHostPort(ip.node, "30080"))
+		w.syncChange(off, on)
+		require.NoError(w.t, w.backend.Sync(context.Background(), nextUpdate(testNode(), serviceList{on}, nil)))
+		w.requireRefused(w.client, network, "", net.JoinHostPort(ip.node, "30080"))
 		for _, family := range []string{"ip", "ip6"} {
 			out, err := w.node.Command("nft", "list", "table", family, DefaultTable)
 			require.NoError(w.t, err)
-			require.NotContains(w.t, out, "sticky")
+			require.NotContains(w.t, out, prefixAffinity)
 		}
 		require.Equal(w.t, rebuilds, w.backend.Stats().Tables[0].Rebuilds)
-		require.LessOrEqual(w.t, w.backend.Stats().Tables[0].Chains, before+maxUnused)
+		require.LessOrEqual(w.t, w.backend.Stats().Tables[0].Chains, before+maxUnusedChains)
 	})
 }
 
-// Where routes lead to different pools, there is one memory all the same: it counts as
-// far as the endpoint is in the pool.
-func TestAffinityOfPools(t *testing.T) {
-	eachSticky(t, func(w *world, ip ipFamily, network string, clients []string) {
+// An affinity entry applies to all pools that contain its endpoint.
+func TestAffinityIsSharedByPools(t *testing.T) {
+	forEachFamilyWithClients(t, func(w *testbed, ip ipFamily, network string, clients []string) {
 		nodePort := net.JoinHostPort(ip.node, "30080")
 		build := func(all, local []int) *localsink.Service {
-			s, inner := stickyService(ip, time.Hour, all...), stickyService(ip, time.Hour, local...)
+			s, inner := affinityService(ip, time.Hour, all...), affinityService(ip, time.Hour, local...)
 			for i := range s.Ports {
 				s.Ports[i].Pools = append(slices.Clone(s.Ports[i].Pools), inner.Ports[i].Pools...)
 				for j := range s.Ports[i].Frontends[1:] {
@@ -392,12 +384,12 @@ func TestAffinityOfPools(t *testing.T) {
 			if last == nil {
 				w.sync(s)
 			} else {
-				w.goTo(last, s)
+				w.syncChange(last, s)
 			}
 			last = s
-			inside := w.drawn(network, clients, ip.vip(1, 80))
-			require.Equal(w.t, inside, w.drawn(network, clients, ip.vip(1, 80)))
-			outside := w.drawn(network, clients, nodePort)
+			inside := w.endpointsByClient(network, clients, ip.vip(1, 80))
+			require.Equal(w.t, inside, w.endpointsByClient(network, clients, ip.vip(1, 80)))
+			outside := w.endpointsByClient(network, clients, nodePort)
 			for _, client := range clients {
 				require.True(w.t, among(inside[client], c.all))
 				require.True(w.t, among(outside[client], c.local))
@@ -406,15 +398,15 @@ func TestAffinityOfPools(t *testing.T) {
 				}
 			}
 			for range 2 {
-				require.Equal(w.t, outside, w.drawn(network, clients, nodePort))
-				require.Equal(w.t, outside, w.drawn(network, clients, ip.vip(2, 80)))
+				require.Equal(w.t, outside, w.endpointsByClient(network, clients, nodePort))
+				require.Equal(w.t, outside, w.endpointsByClient(network, clients, ip.vip(2, 80)))
 			}
-			for client, endpoint := range w.drawn(network, clients, ip.vip(1, 80)) {
+			for client, endpoint := range w.endpointsByClient(network, clients, ip.vip(1, 80)) {
 				require.Equal(w.t, among(outside[client], c.all), endpoint == outside[client])
 			}
-			endpoint := w.reaches(w.caller, network, "", ip.vip(1, 80))
+			endpoint := w.endpointFor(w.otherPod, network, "", ip.vip(1, 80))
 			for range 8 {
-				require.Equal(w.t, endpoint, w.reaches(w.caller, network, "", nodePort))
+				require.Equal(w.t, endpoint, w.endpointFor(w.otherPod, network, "", nodePort))
 			}
 		}
 		_, err := w.node.Command("nft", "list", "ruleset")
@@ -422,14 +414,13 @@ func TestAffinityOfPools(t *testing.T) {
 	})
 }
 
-// The mark that others gave to a packet is as it was.
-func TestAffinityKeepsMarks(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestAffinityPreservesPacketMarks(t *testing.T) {
+	w := newTestbed(t, Config{})
 	for _, ip := range ipFamilies() {
 		for i := range 4 {
-			w.serve(w.pods, ip.pod(i))
+			w.startServers(w.pods, ip.pod(i))
 		}
-		w.sync(stickyService(ip, time.Hour, 0, 1, 2, 3))
+		w.sync(affinityService(ip, time.Hour, 0, 1, 2, 3))
 		_, err := w.node.Command("nft", "flush table inet marks; delete table inet marks")
 		if err != nil {
 			require.ErrorContains(t, err, "No such file")
@@ -442,94 +433,45 @@ func TestAffinityKeepsMarks(t *testing.T) {
 		require.NoError(t, err)
 		for range 4 {
 			for _, way := range []string{ip.vip(1, 80), ip.vip(2, 80)} {
-				w.reaches(w.client, "tcp", "", way)
+				w.endpointFor(w.client, "tcp", "", way)
 			}
 		}
 	}
 }
 
-// When no more clients can be remembered, others are served all the same.
-func TestAffinityFull(t *testing.T) {
-	w := newWorld(t, Config{})
+func TestFullAffinityMapStillBalances(t *testing.T) {
+	w := newTestbed(t, Config{})
 	ip := ipFamilies()[0]
 	for i := range 4 {
-		w.serve(w.pods, ip.pod(i))
+		w.startServers(w.pods, ip.pod(i))
 	}
-	s := stickyService(ip, time.Hour, 0, 1, 2, 3)
+	s := affinityService(ip, time.Hour, 0, 1, 2, 3)
 	w.sync(s)
-	held := w.reaches(w.client, "tcp", "", ip.vip(1, 80))
+	held := w.endpointFor(w.client, "tcp", "", ip.vip(1, 80))
 	var text strings.Builder
-	for i := range maxPins - 1 {
+	for i := range maxAffinityEntries - 1 {
 		if i%1000 == 0 {
-			fmt.Fprintf(&text, "\nadd element ip kpng %s ", pinsName(stickyIDOf(s, 0), 0))
+			fmt.Fprintf(&text, "\nadd element ip kpng %s ", entriesMapName(affinityIDOf(s, 0), 0))
 		}
 		fmt.Fprintf(&text, "%s 10.200.%d.%d : 0", map[bool]string{true: "{", false: ","}[i%1000 == 0], i>>8, i&255)
-		if i%1000 == 999 || i == maxPins-2 {
+		if i%1000 == 999 || i == maxAffinityEntries-2 {
 			text.WriteString(" }")
 		}
 	}
-	file := filepath.Join(t.TempDir(), "pins.nft")
+	file := filepath.Join(t.TempDir(), "entries.nft")
 	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
 	_, err := w.node.Command("nft", "-f", file)
 	require.NoError(t, err)
-	require.Equal(t, maxPins, w.pins())
+	require.Equal(t, maxAffinityEntries, w.countAffinityEntries())
 	for range 20 {
-		w.reaches(w.caller, "tcp", "", ip.vip(1, 80))
-		require.Equal(t, held, w.reaches(w.client, "tcp", "", ip.vip(1, 80)))
+		w.endpointFor(w.otherPod, "tcp", "", ip.vip(1, 80))
+		require.Equal(t, held, w.endpointFor(w.client, "tcp", "", ip.vip(1, 80)))
 	}
-	// So many are carried over, too.
-	w.backend.watch.damage.Store(true)
+	// A rebuild copies all entries.
+	w.backend.monitor.drift.Store(true)
 	began := time.Now()
-	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: state{s}}))
-	t.Logf("carried %d pins over in %v", maxPins, time.Since(began))
-	require.Equal(t, maxPins, w.pins())
-	require.Equal(t, held, w.reaches(w.client, "tcp", "", ip.vip(1, 80)))
-}
-
-// The nft command can read what belongs to a port with affinity.
-func TestAffinityListing(t *testing.T) {
-	ns := netnstest.New(t)
-	b := backendIn(t, ns, Config{})
-	for _, ip := range ipFamilies() {
-		require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), stickyService(ip, 3*time.Hour, 0, 1, 2))))
-		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[ip.name]
-		text := strings.ReplaceAll(listing(t, ns, family), stickyIDOf(stickyService(ip, 1), 0), "ID")
-		for _, part := range []string{
-			" . tcp . 80 : goto service.ID.any-1",
-			" . tcp . 80 : goto service.ID.any-masq-1",
-			"tcp . 30080 : goto nodeport.ID.pods-1.any-masq-1",
-			"map pins-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
-			"map endpoints-ID-1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
-			"chain sticky-ID-1 { update @pins-ID-a { ip saddr : numgen random mod 3 } " +
-				"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-1-a " +
-				"dnat ip to numgen random mod 3 map @endpoints-ID-1-a }",
-			"chain service.ID.any-masq-1 { meta mark set meta mark | 0x00004000 goto sticky-ID-1 }",
-		} {
-			if family == "ip6" {
-				part = strings.NewReplacer("ipv4", "ipv6", "ip saddr", "ip6 saddr", "dnat ip", "dnat ip6", "10.244.0.10 .", "fd00:244::10 .").Replace(part)
-			}
-			require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-		}
-		contentOf(t, ns, family, "kpng")
-	}
-	// Several pools, of which none is part of the other, and a timeout without end.
-	ip := ipFamilies()[0]
-	s := stickyService(ip, math.MaxInt64, 0, 1, 2)
-	s.Ports[0].Pools = append(s.Ports[0].Pools[:1:1], poolOf(ip.pod(2), ip.pod(3)))
-	s.Ports[0].Frontends[2].Routes[0].Pool = 1
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
-	text := strings.ReplaceAll(listing(t, ns, "ip"), stickyIDOf(s, 0), "ID")
-	for _, part := range []string{
-		"map draws-ID-1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
-		"chain sticky-ID-1 { meta mark set numgen random mod 3 map @draws-ID-1-a meta mark set meta mark update @pins-ID-a { ip saddr : meta mark } " +
-			"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-1-a ",
-		"chain sticky-ID-2 { update @pins-ID-a { ip saddr : numgen random mod 2 } " +
-			"meta mark set ip saddr map @pins-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-2-a " +
-			"delete @pins-ID-a { ip saddr : numgen random mod 2 } update @pins-ID-a { ip saddr : numgen random mod 2 } " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-2-a " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-2-a }",
-	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-	}
-	contentOf(t, ns, "ip", "kpng")
+	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: serviceList{s}}))
+	t.Logf("copied %d affinity entries in %v", maxAffinityEntries, time.Since(began))
+	require.Equal(t, maxAffinityEntries, w.countAffinityEntries())
+	require.Equal(t, held, w.endpointFor(w.client, "tcp", "", ip.vip(1, 80)))
 }

@@ -17,58 +17,58 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// list returns the endpoints of a pool with affinity, as its rules draw them.
-func (k *modelKernel) list(s *sticky, pool int) []netip.AddrPort {
+// poolEndpoints returns the endpoints that the rules of a pool with affinity select, sorted.
+func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort {
 	k.t.Helper()
 	require.NotNil(k.t, s)
 	p := s.pools[pool]
 	require.NotNil(k.t, p)
 	require.True(k.t, k.chains[p.chain], p.chain)
-	for _, part := range []*set{p.list, s.pins, p.draws} {
+	for _, part := range []*set{p.endpoints, s.entries, p.index} {
 		require.True(k.t, part == nil || k.rules[p.chain].Contains([]byte(part.name+"\x00")))
 	}
 	var all []netip.AddrPort
 	for i := range p.slots {
 		slot := uint32(i)
-		if p.draws != nil {
-			draw, ok := k.sets[p.draws.name][modelKey{slot: slot}]
-			require.True(k.t, ok, "draw %d of %s", i, p.chain)
-			slot = draw.to
-			require.Len(k.t, k.sets[p.draws.name], len(p.slots))
+		if p.index != nil {
+			index, ok := k.sets[p.index.name][modelKey{slot: slot}]
+			require.True(k.t, ok, "index %d of %s", i, p.chain)
+			slot = index.target
+			require.Len(k.t, k.sets[p.index.name], len(p.slots))
 		}
-		e, ok := k.sets[p.list.name][modelKey{slot: slot}]
+		e, ok := k.sets[p.endpoints.name][modelKey{slot: slot}]
 		require.True(k.t, ok, "slot %d of %s", slot, p.chain)
-		require.Equal(k.t, s.endpoints[slot].Addr, e.value, "pools agree about slots")
+		require.Equal(k.t, s.endpoints[slot].Addr, e.value, "pools use the same slots")
 		all = append(all, e.value)
 	}
-	require.Len(k.t, k.sets[p.list.name], len(all))
+	require.Len(k.t, k.sets[p.endpoints.name], len(all))
 	slices.SortFunc(all, netip.AddrPort.Compare)
 	return all
 }
 
-// onlySetsOf checks that there are no sets of ports with affinity but these.
-func (k *modelKernel) onlySetsOf(stickies map[string]*sticky) {
+// requireOnlySetsOf checks that all sets of ports with affinity belong to these ports.
+func (k *modelKernel) requireOnlySetsOf(stickies map[string]*affinityPort) {
 	k.t.Helper()
 	known := map[*set]bool{}
 	for _, s := range stickies {
-		known[s.pins] = true
+		known[s.entries] = true
 		for _, p := range s.pools {
-			known[p.list], known[p.draws] = true, true
+			known[p.endpoints], known[p.index] = true, true
 		}
 	}
 	for name, s := range k.kinds {
-		if s.kind == slotsAlone || s.kind == draws || s.kind == pins {
-			require.True(k.t, known[s], "nobody uses %s", name)
+		if s.kind == endpointsBySlot || s.kind == slotsByIndex || s.kind == affinityEntries {
+			require.True(k.t, known[s], "no port uses %s", name)
 		}
 	}
 }
 
-// read returns elements as the kernel does.
+// read is an [elementReader].
 func (k *modelKernel) read(name string) []nfnl.Element {
 	var all []nfnl.Element
 	for mk, e := range k.sets[name] {
-		if k.kinds[name].kind == pins {
-			all = append(all, nfnl.Element{Key: mk.key.addr.Addr().AsSlice(), Data: binary.NativeEndian.AppendUint32(nil, e.to), Left: e.left})
+		if k.kinds[name].kind == affinityEntries {
+			all = append(all, nfnl.Element{Key: mk.key.addr.Addr().AsSlice(), Data: binary.NativeEndian.AppendUint32(nil, e.target), Expires: e.expires})
 		} else {
 			all = append(all, nfnl.Element{Key: binary.NativeEndian.AppendUint32(nil, e.slot), Data: appendPort(e.value.Addr().AsSlice(), e.value.Port())})
 		}
@@ -76,50 +76,50 @@ func (k *modelKernel) read(name string) []nfnl.Element {
 	return all
 }
 
-// pinsOf is which endpoint the clients of each port with affinity keep.
-type pinsOf map[string]map[netip.Addr]netip.AddrPort
+// clientEndpoints holds the endpoint of each client of each port with affinity.
+type clientEndpoints map[string]map[netip.Addr]netip.AddrPort
 
-// verify checks that clients keep endpoints that are still there, and no others, and
-// forgets the rest.
-func (all pinsOf) verify(k *modelKernel, m *mirror) {
+// verify checks that the affinity entries lead to the expected endpoints, and that there are no
+// entries for removed endpoints.
+func (all clientEndpoints) verify(k *modelKernel, st *tableState) {
 	k.t.Helper()
 	for ref := range all {
-		if m.stickies[ref] == nil {
+		if st.affinityPorts[ref] == nil {
 			delete(all, ref)
 		}
 	}
-	for ref, s := range m.stickies {
+	for ref, s := range st.affinityPorts {
 		var there []netip.AddrPort
 		for number := range s.pools {
-			there = append(there, k.list(s, number)...)
+			there = append(there, k.poolEndpoints(s, number)...)
 		}
 		for client, endpoint := range all[ref] {
 			if !slices.Contains(there, endpoint) {
 				delete(all[ref], client)
 			}
 		}
-		require.Len(k.t, k.sets[s.pins.name], len(all[ref]), ref)
-		for mk, e := range k.sets[s.pins.name] {
+		require.Len(k.t, k.sets[s.entries.name], len(all[ref]), ref)
+		for mk, e := range k.sets[s.entries.name] {
 			client := mk.key.addr.Addr()
-			require.Equal(k.t, all[ref][client], s.endpoints[e.to].Addr, client)
-			require.LessOrEqual(k.t, e.left, s.timeout)
+			require.Equal(k.t, all[ref][client], s.endpoints[e.target].Addr, client)
+			require.LessOrEqual(k.t, e.expires, s.timeout)
 		}
 	}
 }
 
-// pin does what packets of some clients do.
-func (g generator) pin(k *modelKernel, m *mirror, all pinsOf) {
+// connectClients adds affinity entries as packets of clients do.
+func (g generator) connectClients(k *modelKernel, st *tableState, all clientEndpoints) {
 	for _, ref := range slices.Sorted(func(yield func(string) bool) {
-		for ref := range m.stickies {
+		for ref := range st.affinityPorts {
 			if !yield(ref) {
 				return
 			}
 		}
 	}) {
-		s := m.stickies[ref]
+		s := st.affinityPorts[ref]
 		for range g.IntN(4) {
 			client := netip.AddrFrom4([4]byte{192, 0, 2, byte(g.IntN(20))})
-			if m.family.addrLen == 16 {
+			if st.family.addrLen == 16 {
 				client = netip.AddrFrom16([16]byte{0: 0x20, 15: byte(g.IntN(20))})
 			}
 			if _, known := all[ref][client]; known {
@@ -129,23 +129,22 @@ func (g generator) pin(k *modelKernel, m *mirror, all pinsOf) {
 				all[ref] = map[netip.Addr]netip.AddrPort{}
 			}
 			slot := g.IntN(len(s.endpoints))
-			e := element{key: key{addr: netip.AddrPortFrom(client, 0)}, to: uint32(slot), left: s.timeout}
-			k.sets[s.pins.name][modelOp{s.pins, e}.key()] = e
+			e := element{key: frontendKey{addr: netip.AddrPortFrom(client, 0)}, target: uint32(slot), expires: s.timeout}
+			k.sets[s.entries.name][modelOp{s.entries, e}.key()] = e
 			all[ref][client] = s.endpoints[slot].Addr
 		}
 	}
 }
 
-// Names tell ports apart, are the same in every process, and can be read by nft.
-func TestStickyNames(t *testing.T) {
+func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 	name := localsink.ServiceName{Namespace: "ns", Name: "web"}
 	p := localsink.Port{Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour}
-	require.Equal(t, "web-7a9262c9bcee7436", stickyID(name, &p, 0))
-	seen := map[string]bool{stickyID(name, &p, 0): true}
+	require.Equal(t, "web-7a9262c9bcee7436", newAffinityID(name, &p, 0))
+	seen := map[string]bool{newAffinityID(name, &p, 0): true}
 	for _, other := range []struct {
 		namespace, name, port string
 		proto                 localsink.Protocol
-		twin                  int
+		duplicates            int
 	}{
 		{"ns2", "web", "http", localsink.ProtocolTCP, 0},
 		{"ns", "web2", "http", localsink.ProtocolTCP, 0},
@@ -156,160 +155,159 @@ func TestStickyNames(t *testing.T) {
 		{"ns", strings.Repeat("long", 100), "http", localsink.ProtocolTCP, 0},
 		{"ns", "we {b};\x00\"é", "http", localsink.ProtocolTCP, 0},
 	} {
-		id := stickyID(localsink.ServiceName{Namespace: other.namespace, Name: other.name},
-			&localsink.Port{Name: other.port, Protocol: other.proto}, other.twin)
+		id := newAffinityID(localsink.ServiceName{Namespace: other.namespace, Name: other.name},
+			&localsink.Port{Name: other.port, Protocol: other.proto}, other.duplicates)
 		require.False(t, seen[id], id)
 		seen[id] = true
-		require.True(t, readable(drawsName(id, 10, 1)), id)
-		pl := plan{role: byNodePort, sticky: id, count: 3, branches: [maxPositions]branch{
-			{from: localsink.FromLocalPods, position: 10, masquerade: true}, {from: localsink.FromThisNode, position: 11, masquerade: true}, {position: 12, masquerade: true}}}
+		require.True(t, isIdentifier(poolIndexMapName(id, 10, 1)), id)
+		pl := dispatch{match: matchNodePort, affinityID: id, count: 3, branches: [maxPools]branch{
+			{from: localsink.FromLocalPods, pool: 10, masquerade: true}, {from: localsink.FromThisNode, pool: 11, masquerade: true}, {pool: 12, masquerade: true}}}
 		require.Less(t, len(pl.name()), 128)
-		require.True(t, readable(pl.name()), pl.name())
+		require.True(t, isIdentifier(pl.name()), pl.name())
 	}
 	s := localsink.Service{Name: name, Ports: []localsink.Port{p, {Name: "http", Protocol: localsink.ProtocolTCP}, p}}
-	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 0))
-	require.Empty(t, stickyIDOf(&s, 1))
-	require.Equal(t, stickyID(name, &p, 1), stickyIDOf(&s, 2))
-	// Ports that differ in something are no twins, and are called what they are without
-	// each other.
+	require.Equal(t, newAffinityID(name, &p, 0), affinityIDOf(&s, 0))
+	require.Empty(t, affinityIDOf(&s, 1))
+	require.Equal(t, newAffinityID(name, &p, 1), affinityIDOf(&s, 2))
+	// Ports with another protocol or name are not duplicates.
 	udp, other := p, p
 	udp.Protocol, other.Name = localsink.ProtocolUDP, "other"
 	s.Ports = []localsink.Port{udp, other, p}
-	require.Equal(t, stickyID(name, &p, 0), stickyIDOf(&s, 2))
+	require.Equal(t, newAffinityID(name, &p, 0), affinityIDOf(&s, 2))
 }
 
-// Those who stay keep their slots as long as nobody leaves, and a pool that is part
-// of another has the first ones.
-func TestSlotsOf(t *testing.T) {
+// Endpoints keep their slots until one is removed. A pool that another pool contains has the
+// first slots.
+func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
 		all := g.endpoints(false)
 		pools := []localsink.Pool{{Endpoints: all}, {Endpoints: all[g.IntN(len(all)+1):]}}
-		held, left := slotsOf(nil, pools)
-		require.False(t, left)
-		require.Equal(t, all, append([]localsink.Endpoint(nil), inOrder(slices.Clone(held))...))
+		held, removed := affinitySlots(nil, pools)
+		require.False(t, removed)
+		require.Equal(t, all, append([]localsink.Endpoint(nil), sortEndpoints(slices.Clone(held))...))
 		require.ElementsMatch(t, pools[1].Endpoints, held[:len(pools[1].Endpoints)])
 
 		pools[0].Endpoints = g.endpoints(false)
 		if g.IntN(2) == 0 {
-			pools[0].Endpoints = inOrder(append(slices.Clone(all), g.endpoint(false)))
+			pools[0].Endpoints = sortEndpoints(append(slices.Clone(all), g.endpoint(false)))
 		}
-		slots, left := slotsOf(held, pools)
-		require.Equal(t, inOrder(slices.Concat(pools[0].Endpoints, pools[1].Endpoints)), inOrder(slices.Clone(slots)))
-		if !left {
+		slots, removed := affinitySlots(held, pools)
+		require.Equal(t, sortEndpoints(slices.Concat(pools[0].Endpoints, pools[1].Endpoints)), sortEndpoints(slices.Clone(slots)))
+		if !removed {
 			for i := range held {
 				require.Equal(t, held[i].Addr, slots[i].Addr)
 			}
 		}
-		require.Equal(t, left, slices.ContainsFunc(held, func(h localsink.Endpoint) bool {
+		require.Equal(t, removed, slices.ContainsFunc(held, func(h localsink.Endpoint) bool {
 			return !slices.ContainsFunc(slots, func(p localsink.Endpoint) bool { return p.Addr == h.Addr })
 		}))
 	}
 }
 
-// A change of one endpoint touches what belongs to its port, and copies pins only
-// when it must.
-func TestAffinityChanges(t *testing.T) {
+func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	k := newModelKernel(t)
-	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
-	var s *sticky
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	var s *affinityPort
 	apply := func(affinity time.Duration, endpoints ...string) (ops int) {
-		svc := serviceOf("a", localsink.Port{Affinity: affinity, Pools: []localsink.Pool{poolOf(endpoints...)}, Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80"), frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{Masquerade: true})}})
+		svc := newService("a", localsink.Port{Affinity: affinity, Pools: []localsink.Pool{newLocalPool(endpoints...)}, Frontends: []localsink.Frontend{
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{Masquerade: true})}})
 		before := k.ops
-		m.change([]change{{name: svc.Name, want: svc}}, nil)
-		require.True(t, m.finish())
-		k.commit(m)
-		k.verify(m, slices.Values([]*localsink.Service{svc}))
+		st.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
+		require.True(t, st.sizeSets())
+		k.commit(st)
+		k.verify(st, slices.Values([]*localsink.Service{svc}))
 		s = nil
-		for _, s = range m.stickies {
-			require.Len(t, m.stickies, 1, "all frontends share it")
+		for _, s = range st.affinityPorts {
+			require.Len(t, st.affinityPorts, 1, "all frontends share the port's entries")
 		}
 		return k.ops - before
 	}
 	client := netip.MustParseAddr("192.0.2.9")
-	pin := func(slot uint32, left time.Duration) {
-		e := element{key: key{addr: netip.AddrPortFrom(client, 0)}, to: slot, left: left}
-		k.sets[s.pins.name][modelOp{s.pins, e}.key()] = e
+	addEntry := func(slot uint32, remaining time.Duration) {
+		e := element{key: frontendKey{addr: netip.AddrPortFrom(client, 0)}, target: slot, expires: remaining}
+		k.sets[s.entries.name][modelOp{s.entries, e}.key()] = e
 	}
-	pinned := func() (string, time.Duration) {
-		for _, e := range k.sets[s.pins.name] {
-			return s.endpoints[e.to].Addr.String(), e.left
+	entry := func() (string, time.Duration) {
+		for _, e := range k.sets[s.entries.name] {
+			return s.endpoints[e.target].Addr.String(), e.expires
 		}
 		return "", 0
 	}
 	apply(time.Hour, "10.0.0.3:80", "10.0.0.5:80")
-	pin(1, 30*time.Minute)
-	first := s.pins
-	require.Equal(t, 2, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"), "one endpoint, and its hairpin")
-	require.Same(t, first, s.pins)
+	addEntry(1, 30*time.Minute)
+	first := s.entries
+	require.Equal(t, 2, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"), "one endpoint and its hairpin element")
+	require.Same(t, first, s.entries)
 	require.Zero(t, apply(time.Hour, "10.0.0.1:80", "10.0.0.3:80", "10.0.0.5:80"))
 
 	apply(time.Hour, "10.0.0.1:80", "10.0.0.5:80")
-	require.NotSame(t, first, s.pins)
-	endpoint, left := pinned()
+	require.NotSame(t, first, s.entries)
+	endpoint, remaining := entry()
 	require.Equal(t, "10.0.0.5:80", endpoint)
-	require.Equal(t, 30*time.Minute, left)
+	require.Equal(t, 30*time.Minute, remaining)
 
 	apply(3*time.Hour, "10.0.0.1:80", "10.0.0.5:80")
-	require.Equal(t, 3*time.Hour, s.pins.timeout)
-	_, left = pinned()
-	require.Equal(t, 30*time.Minute, left, "until it is used again")
+	require.Equal(t, 3*time.Hour, s.entries.timeout)
+	_, remaining = entry()
+	require.Equal(t, 30*time.Minute, remaining, "unchanged until the next connection")
 	apply(time.Minute, "10.0.0.1:80", "10.0.0.5:80")
-	_, left = pinned()
-	require.Equal(t, time.Minute, left, "no longer than the new timeout")
+	_, remaining = entry()
+	require.Equal(t, time.Minute, remaining, "no longer than the new timeout")
 
 	apply(time.Minute, "10.0.0.1:80", "10.0.0.9:80")
-	endpoint, _ = pinned()
+	endpoint, _ = entry()
 	require.Empty(t, endpoint)
 	many := []string{"10.0.0.1:80", "10.0.0.9:80"}
-	for i := range 100 { // more than the list has room for
+	for i := range 100 { // more than the map has room for
 		many = append(many, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 80).String())
 	}
-	pin(1, time.Second)
+	addEntry(1, time.Second)
 	apply(time.Minute, many...)
-	endpoint, _ = pinned()
+	endpoint, _ = entry()
 	require.Equal(t, "10.0.0.9:80", endpoint)
 	apply(0, many...)
 	require.Nil(t, s)
-	sets := len(m.sets)
-	for range 10 { // what is gone leaves no trace
+	sets := len(st.sets)
+	for range 10 { // indexes of deleted sets are reused
 		apply(time.Minute, many...)
 		apply(0, many[:2]...)
 	}
-	require.Len(t, m.sets, sets)
+	require.Len(t, st.sets, sets)
+}
 
-	// Two frontends exchange what is done with their clients: both plans lose a reference
-	// and get another.
+// Both dispatch chains lose a reference and get another.
+func TestAffinityFrontendsExchangeDispatchChains(t *testing.T) {
+	k := newModelKernel(t)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
 	exchange := func(masqueraded int) *localsink.Service {
-		fronts := []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80"), frontend(localsink.KindExternalIP, "198.51.100.1:80")}
-		fronts[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
-		return serviceOf("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{poolOf("10.0.0.1:80")}, Frontends: fronts})
+		frontends := []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}
+		frontends[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
+		return newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80")}, Frontends: frontends})
 	}
 	for i := range 4 {
 		svc := exchange(i % 2)
-		m.change([]change{{name: svc.Name, want: svc}}, nil)
-		k.commit(m)
-		k.verify(m, slices.Values([]*localsink.Service{svc}))
-		require.Empty(t, m.idle)
+		st.apply([]serviceChange{{name: svc.Name, desired: svc}}, nil)
+		k.commit(st)
+		k.verify(st, slices.Values([]*localsink.Service{svc}))
+		require.Empty(t, st.change.unreferenced)
 	}
-	m.change([]change{{name: exchange(0).Name}}, nil)
-	k.commit(m)
-	for c := range m.unused {
-		require.False(t, c.own(), "%s is deleted already", c.name)
+	st.apply([]serviceChange{{name: exchange(0).Name}}, nil)
+	k.commit(st)
+	for c := range st.unused {
+		require.False(t, c.hasAffinity(), "%s was deleted", c.name)
 	}
 }
 
-// After a restart pins are found under either name, with whatever endpoints they
-// belong to.
-func TestCarryOverFromBefore(t *testing.T) {
+// Entries of an earlier process are found in the maps with either suffix.
+func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 	k := newModelKernel(t)
-	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
-	svc := serviceOf("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{poolOf("10.0.0.1:80", "10.0.0.2:80")},
-		Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.0.1:80")}})
-	m.load(svc)
-	id := stickyIDOf(svc, 0)
-	ref := stickyRef(id, 1)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	svc := newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.2:80")},
+		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
+	st.load(svc)
+	id := affinityIDOf(svc, 0)
+	ref := id + "-pool1"
 	slot := func(i uint32) []byte { return binary.NativeEndian.AppendUint32(nil, i) }
 	at := func(addr string) []byte {
 		a := netip.MustParseAddrPort(addr)
@@ -318,22 +316,22 @@ func TestCarryOverFromBefore(t *testing.T) {
 	before := map[string][]nfnl.Element{
 		"endpoints-" + ref + "-a": {{Key: slot(0), Data: at("10.0.0.9:80")}, {Key: slot(1), Data: at("10.0.0.1:80")}, {Key: slot(2), Data: at("10.0.0.2:80")}},
 		"endpoints-" + ref + "-b": {{Key: slot(0), Data: at("10.0.0.2:80")}, {Key: slot(1), Data: at("10.0.0.2:81")}, {Key: slot(7), Data: []byte("bad")}},
-		"pins-" + id + "-a": {
-			{Key: []byte{192, 0, 2, 1}, Data: slot(1), Left: 30 * time.Second},
-			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Left: 30 * time.Second},          // the endpoint is gone
-			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Left: time.Hour},                 // and newer below
-			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Left: time.Millisecond},          // about to end
-			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Left: time.Hour},                 // leads nowhere
-			{Key: []byte{192, 0, 2, 6}, Data: slot(1)}, {Key: []byte{1}, Data: slot(1)}, // not ours
-			{Key: []byte{192, 0, 2, 7}, Left: time.Hour},
+		"affinity-" + id + "-a": {
+			{Key: []byte{192, 0, 2, 1}, Data: slot(1), Expires: 30 * time.Second},
+			{Key: []byte{192, 0, 2, 2}, Data: slot(0), Expires: 30 * time.Second},       // removed endpoint
+			{Key: []byte{192, 0, 2, 3}, Data: slot(1), Expires: time.Hour},              // replaced by the longer lifetime below
+			{Key: []byte{192, 0, 2, 4}, Data: slot(1), Expires: time.Millisecond},       // shorter than minRemaining
+			{Key: []byte{192, 0, 2, 5}, Data: slot(6), Expires: time.Hour},              // no endpoint in this slot
+			{Key: []byte{192, 0, 2, 6}, Data: slot(1)}, {Key: []byte{1}, Data: slot(1)}, // malformed
+			{Key: []byte{192, 0, 2, 7}, Expires: time.Hour},
 		},
-		"pins-" + id + "-b": {{Key: []byte{192, 0, 2, 3}, Data: slot(0), Left: 2 * time.Hour}, {Key: []byte{192, 0, 2, 8}, Data: slot(1), Left: time.Hour}},
+		"affinity-" + id + "-b": {{Key: []byte{192, 0, 2, 3}, Data: slot(0), Expires: 2 * time.Hour}, {Key: []byte{192, 0, 2, 8}, Data: slot(1), Expires: time.Hour}},
 	}
-	m.carryOver(func(set string) []nfnl.Element { return before[set] })
+	st.copyAffinityEntries(func(set string) []nfnl.Element { return before[set] })
 	k.apply()
 	got := map[string]string{}
-	for mk, e := range k.sets["pins-"+id+"-a"] {
-		got[mk.key.addr.Addr().String()] = m.stickies[id].endpoints[e.to].Addr.String() + " " + e.left.String()
+	for mk, e := range k.sets["affinity-"+id+"-a"] {
+		got[mk.key.addr.Addr().String()] = st.affinityPorts[id].endpoints[e.target].Addr.String() + " " + e.expires.String()
 	}
 	require.Equal(t, map[string]string{"192.0.2.1": "10.0.0.1:80 30s", "192.0.2.3": "10.0.0.2:80 1m0s"}, got)
 }

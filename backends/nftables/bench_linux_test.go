@@ -18,17 +18,17 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// set replaces a Service and returns the update for that.
-func (s sortedState) set(n *localsink.Node, i int, endpoints []localsink.Endpoint) *localsink.Update {
-	old := s.state[i]
+// set replaces the endpoints of the i-th Service and returns the update for that.
+func (s indexedState) set(n *localsink.Node, i int, endpoints []localsink.Endpoint) *localsink.Update {
+	old := s.serviceList[i]
 	port := old.Ports[0]
 	port.Pools = []localsink.Pool{{Endpoints: endpoints}}
 	svc := &localsink.Service{Name: old.Name, Ports: []localsink.Port{port}}
-	s.state[i], s.index[old.Name] = svc, svc
+	s.serviceList[i], s.index[old.Name] = svc, svc
 	return &localsink.Update{Node: n, All: s, Changed: []*localsink.Service{svc}}
 }
 
-// nodeBackend returns a backend in a namespace where no packet ever is.
+// nodeBackend returns a backend in a network namespace without packets.
 func nodeBackend(t testing.TB) *Backend {
 	var b *Backend
 	netnstest.New(t).Do(func() (err error) {
@@ -45,7 +45,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// reportCPU reports the processor time of the process for each of b.N.
+// reportCPU reports the CPU time of the process per iteration, in microseconds.
 func reportCPU(b *testing.B, before time.Duration) {
 	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-us/op")
 }
@@ -58,15 +58,15 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// The time of a full load tells something only while no other process of the
-// machine listens to nf_tables ("nft monitor", another backend, another test).
+// The result is valid only while no other process of the machine listens to nf_tables, like
+// "nft monitor", another backend or another test.
 func BenchmarkFullLoad10kx10(b *testing.B) {
-	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
+	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
 	before := heap()
-	u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.state}
+	u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.serviceList}
 	cpu := cpuTime()
 	for b.Loop() {
-		backend.tables[0].mirror = nil
+		backend.tables[0].state = nil
 		require.NoError(b, backend.Sync(context.Background(), u))
 	}
 	reportCPU(b, cpu)
@@ -76,13 +76,13 @@ func BenchmarkFullLoad10kx10(b *testing.B) {
 }
 
 func BenchmarkOneEndpointChange10kx10(b *testing.B) {
-	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
-	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.serviceList}))
 	next, i := 200000, 0
 	cpu := cpuTime()
 	for b.Loop() {
 		i = (i + 7919) % 10000
-		list := slices.Clone(all.state[i].Ports[0].Pools[0].Endpoints)
+		list := slices.Clone(all.serviceList[i].Ports[0].Pools[0].Endpoints)
 		next++
 		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
 		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
@@ -93,13 +93,13 @@ func BenchmarkOneEndpointChange10kx10(b *testing.B) {
 }
 
 func BenchmarkScale10to9to10At10k(b *testing.B) {
-	all, node, backend := cluster(10000, 10), testNode(), nodeBackend(b)
-	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.serviceList}))
 	cpu := cpuTime()
 	i := 0
 	for b.Loop() {
 		i = (i + 7919) % 10000
-		list := all.state[i].Ports[0].Pools[0].Endpoints
+		list := all.serviceList[i].Ports[0].Pools[0].Endpoints
 		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list[:9])))
 		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
 	}
@@ -107,10 +107,10 @@ func BenchmarkScale10to9to10At10k(b *testing.B) {
 	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
 }
 
-// stickyCluster is cluster with session affinity.
-func stickyCluster(services, endpoints int) sortedState {
-	all := cluster(services, endpoints)
-	for _, s := range all.state {
+// manyAffinityServices is manyServices with session affinity.
+func manyAffinityServices(services, endpoints int) indexedState {
+	all := manyServices(services, endpoints)
+	for _, s := range all.serviceList {
 		s.Ports[0].Affinity = time.Hour
 	}
 	return all
@@ -119,10 +119,10 @@ func stickyCluster(services, endpoints int) sortedState {
 func BenchmarkFullLoadAffinity(b *testing.B) {
 	for _, n := range []int{100, 1000, 3000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			all, node, backend := stickyCluster(n, 10), testNode(), nodeBackend(b)
-			u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.state}
+			all, node, backend := manyAffinityServices(n, 10), testNode(), nodeBackend(b)
+			u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.serviceList}
 			for b.Loop() {
-				backend.tables[0].mirror = nil
+				backend.tables[0].state = nil
 				require.NoError(b, backend.Sync(context.Background(), u))
 			}
 		})
@@ -130,12 +130,12 @@ func BenchmarkFullLoadAffinity(b *testing.B) {
 }
 
 func BenchmarkOneEndpointChangeAffinity1000(b *testing.B) {
-	all, node, backend := stickyCluster(1000, 10), testNode(), nodeBackend(b)
-	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.state}))
+	all, node, backend := manyAffinityServices(1000, 10), testNode(), nodeBackend(b)
+	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.serviceList}))
 	next, i := 200000, 0
 	for b.Loop() {
 		i = (i + 7919) % 1000
-		list := slices.Clone(all.state[i].Ports[0].Pools[0].Endpoints)
+		list := slices.Clone(all.serviceList[i].Ports[0].Pools[0].Endpoints)
 		next++
 		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
 		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })

@@ -11,42 +11,42 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// BenchmarkMirror is what one change costs beside the kernel's work: no more when there
-// are many others, be it with sets of their own.
-func BenchmarkMirror(b *testing.B) {
+// BenchmarkTableState measures the cost of one change without the kernel. It should not depend
+// on the number of Services.
+func BenchmarkTableState(b *testing.B) {
 	for _, affinity := range []bool{false, true} {
 		for _, n := range []int{10, 1000, 10000} {
 			b.Run(fmt.Sprintf("affinity=%v/%d", affinity, n), func(b *testing.B) {
-				all := cluster(n, 10)
+				all := manyServices(n, 10)
 				out := &transaction{family: ipv4(), table: "t"}
-				m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, out)
-				for _, s := range all.state {
+				st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, out)
+				for _, s := range all.serviceList {
 					if affinity {
 						s.Ports[0].Affinity = time.Hour
 					}
-					m.load(s)
+					st.load(s)
 				}
-				m.carries = m.carries[:0]
-				m.finish()
+				st.change.entryCopies = st.change.entryCopies[:0]
+				st.sizeSets()
 				out.reset()
-				forms := [2]*localsink.Service{}
-				for i := range forms {
-					s := *all.state[5]
+				versions := [2]*localsink.Service{}
+				for i := range versions {
+					s := *all.serviceList[5]
 					s.Ports = []localsink.Port{s.Ports[0]}
 					s.Ports[0].Pools = []localsink.Pool{{Endpoints: manyEndpoints(900000+10*i, 10)}}
-					forms[i] = &s
+					versions[i] = &s
 				}
 				i := 0
 				for b.Loop() {
 					i++
-					m.change([]change{{name: forms[0].Name, want: forms[i%2]}}, nil)
-					m.carries = m.carries[:0]
-					if !m.finish() {
-						b.Fatal("it does not fit")
+					st.apply([]serviceChange{{name: versions[0].Name, desired: versions[i%2]}}, nil)
+					st.change.entryCopies = st.change.entryCopies[:0]
+					if !st.sizeSets() {
+						b.Fatal("a set is full")
 					}
-					m.trim()
-					if m.total == 0 {
-						b.Fatal("there is nothing")
+					st.cleanUp()
+					if st.elementCount == 0 {
+						b.Fatal("the table is empty")
 					}
 					out.reset()
 				}

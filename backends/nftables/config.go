@@ -17,25 +17,25 @@ const (
 	DefaultMasqueradeMark = 0x4000
 )
 
-// Config is how a [Backend] is set up. The zero value is ready to use.
+// A Config configures a [Backend]. The zero value is valid.
 type Config struct {
-	// Table is the name of the backend's tables, one for each address family. They
-	// belong to the backend alone: whatever is in them is lost. Two backends in one
-	// network namespace need different names. The default is "kpng".
+	// Table is the name of the backend's tables, one for each address family. The backend
+	// owns them: it removes what other programs add. Two backends in one network namespace
+	// need different names. The default is DefaultTable.
 	Table string
-	// MasqueradeMark is the one bit of packet marks that the backend may use,
-	// between its decision to masquerade and the masquerading. The default is
-	// 0x4000.
+	// MasqueradeMark is the bit of packet marks that the backend uses between its decision
+	// to masquerade and the masquerading. Exactly one bit must be set. The default is
+	// DefaultMasqueradeMark.
 	MasqueradeMark uint32
-	// Logger receives what operators should know; nil is silent.
+	// Logger receives log messages for operators; nil disables logging.
 	Logger *slog.Logger
 }
 
-// maxTableName leaves room for names that are made from the table's.
+// maxTableName is the maximum length of a table name in bytes. It leaves room for suffixes.
 const maxTableName = 100
 
-// readable tells whether nft can read the name.
-func readable(name string) bool {
+// isIdentifier reports whether nft accepts name as the name of an object.
+func isIdentifier(name string) bool {
 	for i, c := range []byte(name) {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
 		other := '0' <= c && c <= '9' || strings.IndexByte("_.-", c) >= 0
@@ -46,22 +46,22 @@ func readable(name string) bool {
 	return name != ""
 }
 
-func (c Config) withDefaults() (Config, error) {
-	if c.Table == "" {
-		c.Table = DefaultTable
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Table == "" {
+		cfg.Table = DefaultTable
 	}
-	if c.MasqueradeMark == 0 {
-		c.MasqueradeMark = DefaultMasqueradeMark
+	if cfg.MasqueradeMark == 0 {
+		cfg.MasqueradeMark = DefaultMasqueradeMark
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	var errs []error
-	if !readable(c.Table) || len(c.Table) > maxTableName {
-		errs = append(errs, fmt.Errorf("nftables: Config.Table: %q must be a letter and up to 99 letters, digits, dots, dashes or underscores", c.Table))
+	if !isIdentifier(cfg.Table) || len(cfg.Table) > maxTableName {
+		errs = append(errs, fmt.Errorf("nftables: Config.Table: %q must be a letter and up to 99 letters, digits, dots, dashes or underscores", cfg.Table))
 	}
-	if bits.OnesCount32(c.MasqueradeMark) != 1 {
-		errs = append(errs, fmt.Errorf("nftables: Config.MasqueradeMark: %#x must be exactly one bit", c.MasqueradeMark))
+	if bits.OnesCount32(cfg.MasqueradeMark) != 1 {
+		errs = append(errs, fmt.Errorf("nftables: Config.MasqueradeMark: %#x must be exactly one bit", cfg.MasqueradeMark))
 	}
-	return c, errors.Join(errs...)
+	return cfg, errors.Join(errs...)
 }

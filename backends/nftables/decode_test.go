@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// decode returns the messages of a batch as text, so that people can read what the kernel
-// is told, and tests can compare it. It knows nothing of how batches are made.
+// decode returns the messages of a batch as text, for golden files. It does not use the code
+// that builds batches.
 func decode(b *nfnl.Batch) string {
 	var out strings.Builder
 	data := b.Content()
@@ -29,7 +29,7 @@ func decode(b *nfnl.Batch) string {
 	return out.String()
 }
 
-// An attr is an attribute of netlink.
+// An attr is a netlink attribute.
 type attr struct {
 	kind uint16
 	data []byte
@@ -41,7 +41,7 @@ func attrsOf(data []byte) (all attrs) {
 	for len(data) >= 4 {
 		size := int(binary.NativeEndian.Uint16(data))
 		if size < 4 || size > len(data) {
-			panic(fmt.Sprintf("an attribute of %d bytes where there are %d", size, len(data)))
+			panic(fmt.Sprintf("attribute of %d bytes in %d bytes of data", size, len(data)))
 		}
 		all = append(all, attr{binary.NativeEndian.Uint16(data[2:]) &^ 0x8000, data[4:size]})
 		data = data[min(len(data), (size+3)&^3):]
@@ -65,7 +65,7 @@ func (a attrs) number(kind uint16) (n int64) { return number(a.get(kind)) }
 func (a attrs) hex(kind uint16) string       { return words(a.get(kind)) }
 func (a attrs) reg(kind uint16) string       { return register(a.number(kind)) }
 
-// missing stands for a number that is not there.
+// missing is the value of an absent number.
 const missing = -1 << 40
 
 func number(data []byte) int64 {
@@ -83,7 +83,7 @@ func number(data []byte) int64 {
 	return 0
 }
 
-// words writes bytes in groups of four.
+// words returns bytes in groups of four.
 func words(data []byte) string {
 	var all []string
 	for ; len(data) > 4; data = data[4:] {
@@ -92,12 +92,31 @@ func words(data []byte) string {
 	return strings.Join(append(all, hex.EncodeToString(data)), ".")
 }
 
+// userData formats user data: the comment as text and the rest as bytes.
+func userData(data []byte, commentKind byte) string {
+	var rest []byte
+	comment := ""
+	for len(data) >= 2 {
+		end := 2 + int(data[1])
+		if data[0] == commentKind && data[1] != 4 { // byte orders have four bytes
+			comment = fmt.Sprintf(" comment %q", strings.TrimSuffix(string(data[2:end]), "\x00"))
+		} else {
+			rest = append(rest, data[:end]...)
+		}
+		data = data[end:]
+	}
+	if len(rest) > 0 {
+		return " user " + words(rest) + comment
+	}
+	return comment
+}
+
 func register(n int64) string {
 	switch n {
 	case nfnl.RegVerdict:
 		return "verdict"
 	case missing:
-		return "nowhere"
+		return "no register"
 	}
 	return fmt.Sprint("r", n-nfnl.Reg32)
 }
@@ -107,7 +126,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 	head := fmt.Sprintf("%d%s ", family, mode)
 	switch kind {
 	case nfnl.MsgNewTable:
-		return head + "new table " + a.text(nfnl.TableName) + "\n"
+		return head + "new table " + a.text(nfnl.TableName) + userData(a.get(nfnl.TableUserData), userDataTableComment) + "\n"
 	case nfnl.MsgDelTable:
 		return head + "del table " + a.text(nfnl.TableName) + "\n"
 	case nfnl.MsgNewChain:
@@ -115,7 +134,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		if hook := a.nest(nfnl.ChainHook); hook != nil {
 			text += fmt.Sprintf(" hook %d priority %d type %s", hook.number(nfnl.HookNum), hook.number(nfnl.HookPriority), a.text(nfnl.ChainType))
 		}
-		return text + "\n"
+		return text + userData(a.get(nfnl.ChainUserData), userDataChainComment) + "\n"
 	case nfnl.MsgDelChain:
 		return head + "del chain " + a.text(nfnl.ChainTable) + " " + a.text(nfnl.ChainName) + "\n"
 	case nfnl.MsgDelRule:
@@ -139,10 +158,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		if a.has(nfnl.SetTimeout) {
 			text += fmt.Sprintf(" timeout %d", a.number(nfnl.SetTimeout))
 		}
-		if a.has(nfnl.SetUserData) {
-			text += " user " + a.hex(nfnl.SetUserData)
-		}
-		return text + "\n"
+		return text + userData(a.get(nfnl.SetUserData), userDataSetComment) + "\n"
 	case nfnl.MsgDelSet:
 		return head + "del set " + a.text(nfnl.SetTable) + " " + a.text(nfnl.SetName) + "\n"
 	case nfnl.MsgNewSetElem, nfnl.MsgDelSetElem:

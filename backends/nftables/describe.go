@@ -12,39 +12,38 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Describe returns what a [Backend] would write for the whole state of u, for people:
-// what the maps hold, among it the names of chains, which say what they do. It needs no
-// kernel. The error is about c.
-func Describe(c Config, u *localsink.Update) (string, error) {
-	c, err := c.withDefaults()
+// Describe returns the content of the maps that a [Backend] would write for the whole state
+// of u, as text for operators. It needs no kernel. The error is about cfg.
+func Describe(cfg Config, u *localsink.Update) (string, error) {
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	for _, f := range []*family{ipv4(), ipv6()} {
-		d := &description{elements: map[string][]string{}}
-		m := newMirror(f, viewOf(f, u.Node), c.MasqueradeMark, d)
+		d := &describer{elements: map[string][]string{}}
+		st := newTableState(f, newNodeMatches(f, u.Node), cfg.MasqueradeMark, d)
 		for s := range u.All.All() {
-			m.load(s)
+			st.load(s)
 		}
-		if len(m.records) > 0 {
-			fmt.Fprintf(&b, "table %s %s {\n%s}\n", f.name, c.Table, d.text(m))
+		if len(st.records) > 0 {
+			fmt.Fprintf(&b, "table %s %s {\n%s}\n", f.name, cfg.Table, d.text(st))
 		}
 	}
 	return b.String(), nil
 }
 
-// A description is a script that is read, not run.
-type description struct{ elements map[string][]string } // by set
+// A describer is a [txWriter] that formats the added elements and ignores the rest.
+type describer struct{ elements map[string][]string } // by set
 
-func (d *description) newSet(*set)          {}
-func (d *description) newChain(chainSpec)   {}
-func (d *description) setRules(chainSpec)   {}
-func (d *description) dropChain(string)     {}
-func (d *description) dropSet(*set)         {}
-func (d *description) remove(*set, element) {}
+func (d *describer) newSet(*set)          {}
+func (d *describer) newChain(chainSpec)   {}
+func (d *describer) setRules(chainSpec)   {}
+func (d *describer) dropChain(string)     {}
+func (d *describer) dropSet(*set)         {}
+func (d *describer) remove(*set, element) {}
 
-func (d *description) add(s *set, e element) {
+func (d *describer) add(s *set, e element) {
 	var key []string
 	if a := e.key.addr.Addr(); a.IsValid() && !a.IsUnspecified() {
 		key = append(key, a.String())
@@ -55,21 +54,25 @@ func (d *description) add(s *set, e element) {
 	text := strings.Join(key, " . ")
 	switch s.kind {
 	case verdictsByAddress, verdictsByNodePort:
-		text += " : goto " + e.chain
-	case slotsByAddress, slotsByNodePort:
+		verb := "goto"
+		if s.jump {
+			verb = "jump"
+		}
+		text += " : " + verb + " " + e.chain
+	case endpointsByAddress, endpointsByNodePort:
 		text += fmt.Sprintf(" . slot %d : %v", e.slot, e.value)
-	case slotsAlone:
+	case endpointsBySlot:
 		text += fmt.Sprintf("slot %d : %v", e.slot, e.value)
-	case draws:
-		text += fmt.Sprintf("%d : slot %d", e.slot, e.to)
+	case slotsByIndex:
+		text += fmt.Sprintf("%d : slot %d", e.slot, e.target)
 	}
 	d.elements[s.name] = append(d.elements[s.name], text)
 }
 
-// text lists the sets and maps that hold something.
-func (d *description) text(m *mirror) string {
+// text formats the sets that have elements.
+func (d *describer) text(st *tableState) string {
 	var b strings.Builder
-	for _, s := range m.sets {
+	for _, s := range st.sets {
 		if elements := d.elements[s.name]; len(elements) > 0 {
 			slices.Sort(elements)
 			fmt.Fprintf(&b, "  %s\n    %s\n", s.name, strings.Join(elements, "\n    "))

@@ -13,27 +13,27 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
-	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), {}},
+	s := newService("web", localsink.Port{Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), {}},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictDrop}),
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictDrop}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)
 	require.Equal(t, `table ip kpng {
-  services
-    10.96.0.1 . tcp . 80 : goto service-1-of-2
-  nodeports
-    tcp . 30080 : goto nodeport.pods-1-of-2.any-drop
+  service-ips
+    10.96.0.1 . tcp . 80 : goto loadbalance-service-pool1-2
+  service-nodeports
+    tcp . 30080 : goto dispatch-nodeport.pods-pool1-2.any-drop
   cluster-ips
     10.96.0.1
-  hairpin
+  hairpin-connections
     10.244.0.10
     10.244.0.9
-  service-endpoints-1-8
+  endpoints-service-pool1-max8
     10.96.0.1 . tcp . 80 . slot 0 : 10.244.0.9:8080
     10.96.0.1 . tcp . 80 . slot 1 : 10.244.0.10:8080
-  nodeport-endpoints-1-8
+  endpoints-nodeport-pool1-max8
     tcp . 30080 . slot 0 : 10.244.0.9:8080
     tcp . 30080 . slot 1 : 10.244.0.10:8080
 }
@@ -42,40 +42,38 @@ func TestDescribe(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Table")
 }
 
-// TestDescribeAffinity: which endpoint has which slot, and what is drawn when nothing is
-// remembered.
 func TestDescribeAffinity(t *testing.T) {
-	s := serviceOf("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.10:8080", "10.244.0.11:8080"), poolOf("10.244.0.9:8080", "10.244.0.11:8080")},
+	s := newService("web", localsink.Port{Affinity: time.Hour, Pools: []localsink.Pool{newLocalPool("10.244.0.9:8080", "10.244.0.10:8080"), newLocalPool("10.244.0.10:8080", "10.244.0.11:8080"), newLocalPool("10.244.0.9:8080", "10.244.0.11:8080")},
 		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80"),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods, Pool: 2}, localsink.Route{Pool: 1}),
+			newFrontend(localsink.KindClusterIP, "10.96.0.1:80"),
+			newFrontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods, Pool: 2}, localsink.Route{Pool: 1}),
 		}})
 	text, err := Describe(Config{}, firstUpdate(testNode(), s))
 	require.NoError(t, err)
 	require.Equal(t, `table ip kpng {
-  services
-    10.96.0.1 . tcp . 80 : goto service.web-0ce5f153508a1c09.any-1
-  nodeports
-    tcp . 30080 : goto nodeport.web-0ce5f153508a1c09.pods-3.any-2
+  service-ips
+    10.96.0.1 . tcp . 80 : goto dispatch-service.web-0ce5f153508a1c09.any-pool1
+  service-nodeports
+    tcp . 30080 : goto dispatch-nodeport.web-0ce5f153508a1c09.pods-pool3.any-pool2
   cluster-ips
     10.96.0.1
-  hairpin
+  hairpin-connections
     10.244.0.10
     10.244.0.11
     10.244.0.9
-  endpoints-web-0ce5f153508a1c09-1-a
+  endpoints-web-0ce5f153508a1c09-pool1-a
     slot 0 : 10.244.0.9:8080
     slot 1 : 10.244.0.10:8080
-  endpoints-web-0ce5f153508a1c09-2-a
+  endpoints-web-0ce5f153508a1c09-pool2-a
     slot 1 : 10.244.0.10:8080
     slot 2 : 10.244.0.11:8080
-  draws-web-0ce5f153508a1c09-2-a
+  index-web-0ce5f153508a1c09-pool2-a
     0 : slot 1
     1 : slot 2
-  endpoints-web-0ce5f153508a1c09-3-a
+  endpoints-web-0ce5f153508a1c09-pool3-a
     slot 0 : 10.244.0.9:8080
     slot 2 : 10.244.0.11:8080
-  draws-web-0ce5f153508a1c09-3-a
+  index-web-0ce5f153508a1c09-pool3-a
     0 : slot 0
     1 : slot 2
 }

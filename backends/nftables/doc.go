@@ -1,135 +1,180 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nftables is a [localsink.Sink] that programs Services into the kernel's
-// nf_tables over netlink; it knows no Kubernetes policy, and runs no nft command.
+// Package nftables is a [localsink.Sink] that programs Services into the kernel's nf_tables
+// over netlink. It contains no Kubernetes policy and runs no nft command.
 //
-// # Layout
+// # Chains and maps
 //
-// There is one table for each address family, and in it neither a chain nor a rule
-// nor a set for any single Service, unless that has session affinity:
+// There is one table for each address family. Where kube-proxy's nftables mode has a chain,
+// map or set for the same purpose, the name is the same. "nft list ruleset" prints a comment
+// for each of them. No Service has a chain, rule or set of its own, unless it has session
+// affinity:
 //
-//	prerouting, output (nat)
-//	  └─ find-service
-//	       1. address . protocol . port   @sources    ── jump from-<hash>: return, or drop
-//	       2. address . protocol . port   @services   ── goto a plan
-//	       3. an address of this node that answers on node ports
-//	            └─ find-nodeport: protocol . port  @nodeport-sources, @nodeports ── goto a plan
+//	nat-prerouting, nat-output
+//	  └─ services
+//	       1. address . protocol . port   @firewall-ips   ── jump firewall-<hash>: return or drop
+//	       2. address . protocol . port   @service-ips    ── goto a dispatch chain
+//	       3. address of this node that accepts node ports
+//	            └─ nodeports: protocol . port   @firewall-nodeports, @service-nodeports ── as above
 //
-//	prerouting-rest, output-rest (nat, later)
-//	  └─ find-service, once more: the rules may have changed under a packet's way
-//	  address  @cluster-ips                           ── reject: a port that nobody has
-//	  address in a network of Services                ── drop: an address that nobody has
+//	cluster-ips-check-prerouting, cluster-ips-check-output (later)
+//	  └─ services, once more: the rules may have changed while the packet passed them
+//	  address   @cluster-ips                  ── goto reject-chain: unused port of a ClusterIP
+//	  address in a network of Services        ── goto drop-chain: unallocated ClusterIP
 //
-//	a plan       service.pods-1-of-10.any-masq-1-of-10
-//	               from pods of this node                     ── goto service-1-of-10
-//	               set the mark                               ── goto service-1-of-10
-//	a balancer   service-1-of-10
-//	               dnat to address . protocol . port . (random below 10)  @service-endpoints-1-16
+//	dispatch chain         dispatch-service.pods-pool1-10.any-masq-pool1-10
+//	  from pods of this node                  ── goto loadbalance-service-pool1-10
+//	  set the masquerade mark                 ── goto loadbalance-service-pool1-10
 //
-//	postrouting (nat)
-//	  1. after dnat, source . destination  @hairpin   ── masquerade
-//	  2. the mark                                     ── take it off, masquerade
+//	load-balancing chain   loadbalance-service-pool1-10
+//	  dnat to address . protocol . port . (random number below 10)   @endpoints-service-pool1-max16
 //
-// A plan is the chain for all frontends whose [localsink.Route]s are alike: for
-// whom, masqueraded or not, and how many endpoints there are to choose from. A
-// balancer is the chain for all pools of one size. Which endpoints those are, only
-// the endpoint maps know: the key of an element is the frontend and the number of
-// a slot, the value is an endpoint. "1-of-10" reads: the frontend's first pool,
-// which has 10 endpoints. A frontend that sends everybody to one pool needs no
-// plan, its verdict names the balancer.
+//	nat-postrouting
+//	  └─ masquerading
+//	       1. after DNAT, source . destination   @hairpin-connections ── masquerade
+//	       2. masquerade mark                    ── clear the mark, masquerade
+//
+// Golden files contain these tables as netlink messages in readable form, one line per object
+// ("ip6" in place of "ip" for IPv6):
+//
+//   - testdata/table-ip.txt: all static chains, maps and sets
+//   - testdata/kinds-ip.txt: each kind of frontend and route
+//   - testdata/endpoints-ip.txt: what changes of endpoints write
+//   - testdata/affinity-ip.txt: session affinity
+//   - testdata/refused.txt: the search for a Service that the kernel refuses
+//
+// # Glossary
+//
+//   - A frontend is an address, protocol and port that clients connect to, or a node port with
+//     its protocol. Its frontend key is the key of its elements in maps.
+//   - A service record is a Service with its programmed frontends.
+//   - A dispatch is what happens to the connections to a frontend: for each kind of client,
+//     whether they are masqueraded, and how many endpoints there are to choose from. A dispatch
+//     chain implements a dispatch; all frontends with that dispatch share it. A branch is one
+//     of its rules. Where all clients are treated alike and none is masqueraded, verdicts lead
+//     to the load-balancing chain directly.
+//   - A load-balancing chain sends a connection to a random endpoint of a pool. All pools of
+//     one size share it; which endpoints they have is in an endpoint map. In names, "pool1-10"
+//     is the first pool of the frontend, with 10 endpoints.
+//   - A slot is the number of an endpoint in its pool. An endpoint map maps frontend key and
+//     slot to an endpoint. "pool1-max16" is the map for first pools of 9 to 16 endpoints.
+//   - A firewall chain drops connections from outside of source ranges. Frontends with equal
+//     source ranges share it.
+//   - An affinity port is a Service port with session affinity, an affinity entry the slot
+//     that a client address is bound to.
+//   - The table state is what the backend has programmed into a table, kept in memory.
+//   - A rebuild replaces a whole table, in one transaction.
+//   - Drift is a difference between table state and kernel, caused by an external change:
+//     a change by another program.
 //
 // # Session affinity
 //
-// A port with affinity has plans of its own, one memory of its clients, and for each
-// of its pools a chain and a list of endpoints:
+// A port with affinity has dispatch chains of its own, one map of affinity entries, and a
+// load-balancing chain with an endpoint map for each of its pools:
 //
-//	a plan       service.<port>.pods-1.any-masq-1
-//	               from pods of this node                     ── goto sticky-<port>-1
-//	               set the mark                               ── goto sticky-<port>-1
-//	a pool       sticky-<port>-1
-//	               1. no pin yet: make one, else renew it     pins-<port>-a: client : slot
-//	               2. dnat to the pin's endpoint              endpoints-<port>-1-a: slot : endpoint
-//	               3. the pin is of another pool: make a new one, dnat to that
-//	               4. there is no room for a pin: dnat to a random endpoint
+//	dispatch chain         dispatch-service.<port>.pods-pool1.any-masq-pool1
+//	  from pods of this node                  ── goto affinity-<port>-pool1
+//	  set the masquerade mark                 ── goto affinity-<port>-pool1
 //
-// "<port>" is the name of the Service and a number made of all that identifies the
-// port, so that it is the same after a restart. All frontends of the port lead here.
-// The key is the client's address as it comes in, before any masquerading. It costs a
-// connection two more lookups, and nothing after its first packet.
+//	load-balancing chain   affinity-<port>-pool1
+//	  1. add or refresh the client's entry    @affinity-<port>-a: client address : slot
+//	  2. dnat to the endpoint of the slot     @endpoints-<port>-pool1-a: slot : endpoint
+//	  3. the slot is of another pool: replace the entry, dnat to the new endpoint
+//	  4. no room for an entry: dnat to a random endpoint
 //
-// Slots count the endpoints of all pools of the port. A pool whose slots do not begin
-// with zero, without gaps, draws from a map of its own, "draws-<port>-1-a".
+// "<port>" is the Service's name and a hash of all that identifies the port, so it is the same
+// after a restart. All frontends of the port lead here. The key of an entry is the client's
+// address before any masquerading. Affinity costs a connection two more lookups, and nothing
+// after its first packet.
 //
-// When endpoints only come, they get more slots. When one leaves, or the timeout
-// changes, new maps take the place of the old ones in the same transaction, with those
-// pins that lead to endpoints which are still there. Their names end in "-a" and "-b"
-// by turns. No pin ever leads to an endpoint that left, however packets and changes
-// meet; but a pin that is made at the moment of copying may be lost. The same copying,
-// from the old table to the new one, is how pins outlive a restart.
+// Slots count the endpoints of all pools of the port. If the slots of a pool are not 0, 1,
+// 2..., the map index-<port>-pool1-a translates random numbers to slots.
 //
-// # Why
+// New endpoints get further slots. When an endpoint is removed or the timeout changes, new
+// maps replace the present ones in one transaction, with the entries of the endpoints that
+// remain. The names of the maps end in "-a" and "-b" in turn. No entry ever leads to a removed
+// endpoint; an entry that a packet adds while entries are copied may be lost. In the same way
+// entries are copied to the new table when a table is rebuilt, also after a restart.
 //
-// The kernel's work for a new chain, rule or set grows with how many there are, so
-// that a chain for each Service makes a first load quadratic: minutes for ten
-// thousand Services, where elements take a fifth of a second. When an endpoint is
-// replaced, one element is; when one is added or removed, also the one verdict that
-// leads to the balancer. A packet of a new connection costs two or three lookups
-// in hash tables, whatever the number of Services, and other packets cost nothing,
-// since the nat hooks see only the first of a connection. This is why refusals and
-// source ranges are there too, and not in chains of type filter.
+// # Reasons
 //
-// Some things look as they do for the kernel's sake:
+// The kernel's time to create a chain, rule or set grows with their number. A chain for each
+// Service makes the first load quadratic: minutes for 10,000 Services, where elements take a
+// fifth of a second. To replace an endpoint changes one element; to add or remove one also
+// changes the one verdict that leads to the load-balancing chain. A new connection costs two
+// or three lookups in hash tables, whatever the number of Services. Other packets cost nothing,
+// because nat chains see only the first packet of a connection. For that reason rejections and
+// source ranges are in nat chains too, and not in filter chains.
 //
-//   - Adding an element costs time for every rule that uses the map. Hence there are
-//     several endpoint maps, by pool size ("-16": of 9 to 16 endpoints).
-//   - A rule that begins to use a map walks all of it. Hence the balancers for up to
-//     32 endpoints exist from the beginning, when the maps are empty.
-//   - Maps of a fixed size are twice as fast as those that grow. Hence maps have
-//     twice the size needed, and the whole table is replaced when one is full.
-//   - Before Linux 6.2 a chain cannot be deleted along with the last reference to it.
-//     Hence plans that nobody uses stay for a while.
-//   - A listener to changes, in whichever network namespace of the machine, makes a
-//     load ten times slower. Hence the backend does not listen while it loads, and
-//     checks afterwards whether it was alone.
-//   - A packet can be between two lookups when the rules change. Hence slots that
-//     are no longer used go in a second transaction, when no verdict leads to them.
-//   - nft 1.0.6 aborts when the result of one lookup is part of the key of another.
-//     Hence no rule does that, and "nft list ruleset" always works. The type that it
-//     prints for slots is "mark", since it has no name for plain numbers.
+// Some details have reasons in the kernel or in nft:
 //
-// # State
+//   - To add an element costs time for each rule that uses the map. So there are several
+//     endpoint maps, by pool size.
+//   - A rule that begins to use a map walks all of it. So the load-balancing chains for up to
+//     32 endpoints are created while the maps are empty.
+//   - Maps of a fixed size are twice as fast as growing ones. So maps have twice the necessary
+//     size, and a full map leads to a rebuild.
+//   - Before Linux 6.2 a chain cannot be deleted together with its last reference. So unused
+//     dispatch chains remain for a while.
+//   - A listener for changes, in any network namespace of the machine, makes a load ten times
+//     slower. So the backend does not listen during a load, and checks afterwards whether
+//     another program committed a transaction.
+//   - A packet can be between two lookups when the rules change. So slots that are no longer
+//     used are removed in a second transaction, when no verdict leads to them.
+//   - nft 1.0.6 aborts when it lists a lookup whose key contains the result of another lookup.
+//     So no rule does that. The type of slots is "mark", because nft has no name for plain
+//     numbers.
 //
-// The backend remembers what it wrote and never reads it back. The first Sync, and
-// every Sync after something went wrong, after somebody else changed the tables, or
-// after the node changed, writes all anew: in one transaction that deletes the old
-// table and creates the new one. A transaction alone is not enough for no packet to
-// find neither: a packet may be on its way through the chains just then. What is
-// done about that is told where the chains named "handover" are made, in layout.go.
-// The pins of session affinity are the exception: packets make them, so the backend
-// reads them before it replaces what holds them. Connections that exist are
-// remembered by conntrack and keep their endpoints.
+// # States of a table
+//
+// The backend keeps the table state in memory and does not read it from the kernel. Affinity
+// entries are the exception: packets add them, so the backend reads them before it replaces
+// their map. Established connections are tracked by conntrack and keep their endpoints.
+//
+//	state     event                                        next state
+//	unknown   Sync: rebuild acknowledged                   current
+//	unknown   Sync: rebuild fails                          unknown, Sync returns the error
+//	current   Sync: both transactions acknowledged         current
+//	current   Sync: a transaction fails, or a map is full  unknown, Sync rebuilds at once
+//	current   Sync after an external change                unknown, Sync rebuilds at once
+//	current   Sync with other node properties in rules     unknown, Sync rebuilds at once
+//
+// A rebuild deletes the old table and creates the new one in one transaction. That alone does
+// not ensure that each packet passes one of them, because a packet may be between two base
+// chains at that moment; replacementHooks in chains.go describes the remedy.
 //
 // # Limits
 //
-// Ports with session affinity cost the kernel time that grows with how many there
-// are: to load 1,000 takes 0.4 s, 3,000 take three seconds, and to replace an endpoint
-// takes 1.5 ms when there are 1,000. Each of them remembers up to 65,536 client
-// addresses of a family and serves further ones without affinity; to copy so many,
-// when an endpoint leaves, takes some tenths of a second. A client that comes to two
-// pools by turns which have no endpoint in common draws anew each time. A timeout that
-// becomes shorter also shortens what is left to those that are remembered; one that
-// becomes longer counts from their next connection.
+// The cost of ports with session affinity grows with their number: to load 1,000 takes 0.4
+// seconds, 3,000 three seconds; to replace an endpoint takes 1.5 milliseconds with 1,000. Each
+// of them holds up to 65,536 client addresses per family and serves further clients without
+// affinity; to copy that many, after an endpoint was removed, takes some tenths of a second.
+// A client that connects in turn to two pools without a common endpoint gets a new endpoint
+// each time. A shorter timeout also shortens the remaining lifetimes of present entries; a
+// longer one counts from the client's next connection.
 //
-// Node ports do not answer on loopback addresses: see package localhost. A process of the node whose UDP
-// packet is refused sees EPERM from sending it and ECONNREFUSED after that. Source
-// ranges of one frontend are tried one after the other, by each new connection to it.
-// Without CAP_NET_ADMIN in the initial user namespace, transactions are limited by
-// the sysctl net.core.wmem_max: 4 MiB are enough for about 90,000 endpoints.
+// Node ports do not answer on loopback addresses; package localhost adds that. When a UDP
+// packet of a process of this node is rejected, the process gets EPERM from sending it and
+// ECONNREFUSED afterwards. Each new connection compares its source address with the source
+// ranges of its frontend one by one. Without CAP_NET_ADMIN in the initial user namespace, the
+// sysctl net.core.wmem_max limits the size of transactions: 4 MiB are enough for about 90,000
+// endpoints.
 //
-// The files: backend.go drives, table.go keeps one family in line, mirror.go
-// computes what to change, candidate.go reads Services, layout.go says which chains
-// there are and why they are called so, affinity.go adds those of session affinity,
-// expr.go and encode.go write messages, monitor.go hears of others, and internal/nfnl
-// talks to the kernel.
+// # Files
+//
+//   - backend.go, config.go, stats.go, describe.go, new_linux.go: the API. kernel_linux.go:
+//     requirements of the kernel.
+//   - table.go: Sync, rebuild and commit for one family. refused.go: Services that the kernel
+//     refuses. driftmonitor.go: external changes.
+//   - desired.go: frontends of an update, validated. tablestate.go, objects.go: the table
+//     state. change.go: its difference to the desired frontends. cleanup.go: what the second
+//     transaction of a change removes.
+//   - names.go: names and comments of kernel objects. chains.go: static chains. dispatch.go,
+//     loadbalancing.go, firewall.go: the other chains and endpoint maps. nodematches.go:
+//     properties of the node in rules.
+//   - affinity.go: maps and rules of a port with affinity. affinitystate.go: their changes.
+//     affinitycopy.go: copies of entries.
+//   - sets.go, expressions.go, family.go: sets and rules. transaction.go, elements.go: their
+//     encoding. internal/nfnl: netlink.
 package nftables

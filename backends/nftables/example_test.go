@@ -12,14 +12,15 @@ import (
 
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// program serves what updates say until ctx is done. The rules stay in effect
-// after that; nftables.Cleanup removes them.
+// program applies updates until ctx is done. The rules stay in effect after that;
+// nftables.Cleanup removes them. Real programs use package reconciler, which retries.
 func program(ctx context.Context, updates <-chan *localsink.Update) error {
 	backend, err := nftables.New(nftables.Config{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
-		return err // it says what to do
+		return err // it names the remedy
 	}
 	defer backend.Close()
 	var last *localsink.Update
@@ -28,17 +29,20 @@ func program(ctx context.Context, updates <-chan *localsink.Update) error {
 		case <-ctx.Done():
 			return nil
 		case last = <-updates:
-		case <-backend.ResyncRequested(): // Sync once more heals it
+		case <-backend.ResyncRequested(): // the next Sync repairs the tables
 		}
 		if last != nil {
 			if err := backend.Sync(ctx, last); err != nil {
-				fmt.Fprintln(os.Stderr, err) // and try again, see localsink.Sink
+				fmt.Fprintln(os.Stderr, err)
 			}
 		}
 	}
 }
 
+// The example prints what the maps of a backend would hold. The function program above
+// applies updates to the kernel.
 func Example() {
+	_ = program
 	service := &localsink.Service{
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
 		Ports: []localsink.Port{{
@@ -49,7 +53,19 @@ func Example() {
 			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.0.7:8080")}}}},
 		}},
 	}
-	fmt.Println(service.Name, "needs", service.RequiredFeatures())
-	_ = program
-	// Output: default/web needs IPv4, TCP, ClusterIP
+	update := &localsink.Update{Node: &localsink.Node{Name: "node-1"}, All: sinktest.NewState(service), Changed: []*localsink.Service{service}}
+	text, err := nftables.Describe(nftables.Config{}, update)
+	if err != nil {
+		fmt.Println(err)
+	}
+	fmt.Print(text)
+	// Output:
+	// table ip kpng {
+	//   service-ips
+	//     10.96.0.1 . tcp . 80 : goto loadbalance-service-pool1-1
+	//   cluster-ips
+	//     10.96.0.1
+	//   endpoints-service-pool1-max8
+	//     10.96.0.1 . tcp . 80 . slot 0 : 10.244.0.7:8080
+	// }
 }

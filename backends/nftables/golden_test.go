@@ -23,44 +23,44 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A scribe is a kernel that writes down what it is told.
-type scribe struct {
-	told  strings.Builder
-	fault func(commit bool, text string) error
+// A recordingKernel is a transport that records transactions as text.
+type recordingKernel struct {
+	log   strings.Builder
+	fault func(commit bool, text string) error // injected errors; may be nil
 	sets  map[string][]nfnl.Element
 }
 
-func (s *scribe) take(verb string, b *nfnl.Batch) error {
-	text := tidy(decode(b))
-	fmt.Fprintf(&s.told, "%s\n%s", verb, text)
-	if s.fault != nil {
-		if err := s.fault(verb == "commit", text); err != nil {
-			fmt.Fprintf(&s.told, "-> %v\n", err)
+func (k *recordingKernel) record(verb string, b *nfnl.Batch) error {
+	text := normalize(decode(b))
+	fmt.Fprintf(&k.log, "%s\n%s", verb, text)
+	if k.fault != nil {
+		if err := k.fault(verb == "commit", text); err != nil {
+			fmt.Fprintf(&k.log, "-> %v\n", err)
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scribe) Commit(b *nfnl.Batch) error { return s.take("commit", b) }
-func (s *scribe) Check(b *nfnl.Batch) error  { return s.take("check", b) }
+func (k *recordingKernel) Commit(b *nfnl.Batch) error { return k.record("commit", b) }
+func (k *recordingKernel) Check(b *nfnl.Batch) error  { return k.record("check", b) }
 
-func (s *scribe) Elements(_ uint8, table, set string) ([]nfnl.Element, error) {
-	fmt.Fprintf(&s.told, "read %s %s\n", table, set)
-	if all, ok := s.sets[set]; ok {
+func (k *recordingKernel) Elements(_ uint8, table, set string) ([]nfnl.Element, error) {
+	fmt.Fprintf(&k.log, "read %s %s\n", table, set)
+	if all, ok := k.sets[set]; ok {
 		return all, nil
 	}
 	return nil, syscall.ENOENT
 }
 
-// tidy leaves out most of the balancers that are always there, and brings in order what
-// has none.
-func tidy(text string) string {
-	balancer := regexp.MustCompile(`(?:chain|rule) \S+ (service|nodeport)-1-of-(\d+)(:|$)`)
+// normalize leaves out most of the preallocated load-balancing chains and sorts operations whose
+// order is undefined.
+func normalize(text string) string {
+	lbChain := regexp.MustCompile(`(?:chain|rule) \S+ loadbalance-(service|nodeport)-pool1-(\d+)(:| |$)`)
 	var all []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if m := balancer.FindStringSubmatch(line); m != nil && !slices.Contains([]string{"1", "8", "9", "32"}, m[2]) {
+		if m := lbChain.FindStringSubmatch(line); m != nil && !slices.Contains([]string{"1", "8", "9", "32"}, m[2]) {
 			continue
 		}
 		all = append(all, line+"\n")
@@ -79,11 +79,11 @@ func tidy(text string) string {
 	return strings.Join(all, "")
 }
 
-// golden compares text with what is in testdata; UPDATE_GOLDEN=1 writes it anew.
+// golden compares text with a file in testdata; UPDATE_GOLDEN=1 updates the file.
 func golden(t *testing.T, name, text string) {
 	t.Helper()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("numbers in the files are those of little-endian machines")
+		t.Skip("numbers in the files are little-endian")
 	}
 	path := filepath.Join("testdata", name+".txt")
 	if os.Getenv("UPDATE_GOLDEN") == "1" {
@@ -92,64 +92,63 @@ func golden(t *testing.T, name, text string) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, string(want), text, "%s; if that is right, run with UPDATE_GOLDEN=1", path)
+	require.Equal(t, string(want), text, "%s; if the new text is right, run with UPDATE_GOLDEN=1", path)
 }
 
-// A tale drives a table of one family from state to state, and writes down what the kernel
-// is told.
-type tale struct {
+// A goldenTest applies a sequence of states to a table and records the transactions.
+type goldenTest struct {
 	t      *testing.T
 	f      *family
 	table  *table
-	kernel *scribe
+	kernel *recordingKernel
 	node   *localsink.Node
-	state  state
+	state  serviceList
 }
 
-func newTale(t *testing.T, f *family) *tale {
+func newGoldenTest(t *testing.T, f *family) *goldenTest {
 	c, err := Config{}.withDefaults()
 	require.NoError(t, err)
-	k := &scribe{}
-	return &tale{t: t, f: f, kernel: k, table: newTable(f, c, k), node: &localsink.Node{}}
+	k := &recordingKernel{}
+	return &goldenTest{t: t, f: f, kernel: k, table: newTable(f, c, k), node: &localsink.Node{}}
 }
 
-// step brings the table to a state, and returns its error.
-func (a *tale) step(title string, services ...*localsink.Service) error {
-	fmt.Fprintf(&a.kernel.told, "# %s\n", title)
+// step applies a state and returns the error of the table.
+func (a *goldenTest) step(title string, services ...*localsink.Service) error {
+	fmt.Fprintf(&a.kernel.log, "# %s\n", title)
 	u := nextUpdate(a.node, a.state, services)
 	a.state = services
-	err := a.table.sync(u, listed(u))
+	err := a.table.sync(u, touchedServices(u))
 	if err != nil {
-		fmt.Fprintf(&a.kernel.told, "error: %v\n", err)
+		fmt.Fprintf(&a.kernel.log, "error: %v\n", err)
 	}
-	if m := a.table.mirror; m != nil {
-		fmt.Fprintf(&a.kernel.told, "holds %d chains, %d sets, %d elements\n", m.chains, len(m.sets)-len(m.vacant), m.total)
+	if st := a.table.state; st != nil {
+		fmt.Fprintf(&a.kernel.log, "holds %d chains, %d sets, %d elements\n", st.chainCount, len(st.sets)-len(st.freeIndexes), st.elementCount)
 	}
 	return err
 }
 
-func (a *tale) must(title string, services ...*localsink.Service) {
+func (a *goldenTest) mustStep(title string, services ...*localsink.Service) {
 	a.t.Helper()
 	require.NoError(a.t, a.step(title, services...))
 }
 
-// addr returns an address of the tale's family.
-func (a *tale) addr(i byte) netip.Addr {
+// addr returns an address of the test's family.
+func (a *goldenTest) addr(i byte) netip.Addr {
 	if a.f.addrLen == 4 {
 		return netip.AddrFrom4([4]byte{10, 0, 0, i})
 	}
 	return netip.AddrFrom16([16]byte{0: 0xfd, 15: i})
 }
 
-func (a *tale) any() netip.Addr {
+func (a *goldenTest) any() netip.Addr {
 	if a.f.addrLen == 4 {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
 }
 
-// pool has endpoints, those with even numbers on this node.
-func (a *tale) pool(ids ...byte) localsink.Pool {
+// pool returns a pool of endpoints, of which those with even numbers are local.
+func (a *goldenTest) pool(ids ...byte) localsink.Pool {
 	var p localsink.Pool
 	for _, i := range ids {
 		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(a.addr(100+i), 8080), Local: i%2 == 0})
@@ -157,7 +156,7 @@ func (a *tale) pool(ids ...byte) localsink.Pool {
 	return p
 }
 
-func (a *tale) front(kind localsink.FrontendKind, i byte, routes ...localsink.Route) localsink.Frontend {
+func (a *goldenTest) frontend(kind localsink.FrontendKind, i byte, routes ...localsink.Route) localsink.Frontend {
 	if routes == nil {
 		routes = []localsink.Route{{}}
 	}
@@ -168,31 +167,31 @@ func (a *tale) front(kind localsink.FrontendKind, i byte, routes ...localsink.Ro
 	return fe
 }
 
-func (a *tale) service(pools []localsink.Pool, fronts ...localsink.Frontend) *localsink.Service {
-	return serviceOf("web", localsink.Port{Pools: pools, Frontends: fronts})
+func (a *goldenTest) service(pools []localsink.Pool, fronts ...localsink.Frontend) *localsink.Service {
+	return newService("web", localsink.Port{Pools: pools, Frontends: fronts})
 }
 
-// eachTale runs a tale for both families.
-func eachTale(t *testing.T, name string, f func(a *tale)) {
+// runGoldenTest runs a test for both families and compares the recorded transactions.
+func runGoldenTest(t *testing.T, name string, f func(a *goldenTest)) {
 	for _, fam := range families() {
 		t.Run(fam.name, func(t *testing.T) {
-			a := newTale(t, fam)
+			a := newGoldenTest(t, fam)
 			f(a)
-			golden(t, name+"-"+fam.name, a.kernel.told.String())
+			golden(t, name+"-"+fam.name, a.kernel.log.String())
 		})
 	}
 }
 
-// TestGoldenTable is all that every table has, for a node with everything.
-func TestGoldenTable(t *testing.T) {
-	eachTale(t, "table", func(a *tale) {
+// TestGoldenStaticChains covers what each table has, and the node's properties in rules.
+func TestGoldenStaticChains(t *testing.T) {
+	runGoldenTest(t, "table", func(a *goldenTest) {
 		prefix := func(s ...string) (all []netip.Prefix) {
 			for _, p := range s {
 				all = append(all, netip.MustParsePrefix(p))
 			}
 			return all
 		}
-		a.must("a node without anything")
+		a.mustStep("node without properties")
 		a.node = &localsink.Node{
 			LocalPods: localsink.PodSources{
 				Networks:  prefix("10.244.0.0/16", "10.245.3.0/25", "fd00:244::/64"),
@@ -203,181 +202,180 @@ func TestGoldenTable(t *testing.T) {
 			ServiceNetworks: prefix("10.96.0.0/12", "fd00:96::/108"),
 		}
 		ways := []localsink.Route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}
-		a.must("a node with everything", a.service([]localsink.Pool{a.pool(1, 2), a.pool(2)}, a.front(localsink.KindExternalIP, 1, ways...)))
+		a.mustStep("node with all properties", a.service([]localsink.Pool{a.pool(1, 2), a.pool(2)}, a.frontend(localsink.KindExternalIP, 1, ways...)))
 		everything := *a.node
 		everything.NodePortAddresses = prefix("0.0.0.0/0", "::/0")
 		a.node = &everything
-		a.must("all addresses answer on node ports", a.state...)
-		a.must("nothing has changed", a.state...)
+		a.mustStep("all addresses answer on node ports", a.state...)
+		a.mustStep("no change", a.state...)
 	})
 }
 
-// TestGoldenKinds is what the kinds of frontends and routes become, and how they go.
+// TestGoldenKinds covers the kinds of frontends and routes, and their removal.
 func TestGoldenKinds(t *testing.T) {
-	eachTale(t, "kinds", func(a *tale) {
-		a.must("nothing")
+	runGoldenTest(t, "kinds", func(a *goldenTest) {
+		a.mustStep("no Services")
 		drop := localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}
-		restricted := a.front(localsink.KindLoadBalancer, 6)
+		restricted := a.frontend(localsink.KindLoadBalancer, 6)
 		restricted.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 25), netip.PrefixFrom(a.addr(77), a.f.addrLen*8)}
-		closed := a.front(localsink.KindNodePort, 7)
+		closed := a.frontend(localsink.KindNodePort, 7)
 		closed.SourceRanges = []netip.Prefix{}
 		pools := []localsink.Pool{a.pool(1, 2, 3), a.pool(2), {}}
 		all := []localsink.Frontend{
-			a.front(localsink.KindClusterIP, 1),
-			a.front(localsink.KindNodePort, 2, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true}),
-			a.front(localsink.KindExternalIP, 3, localsink.Route{Pool: 2, Masquerade: true}),
-			a.front(localsink.KindExternalIP, 4, localsink.Route{From: localsink.FromThisNode, Pool: 1}, drop),
-			a.front(localsink.KindClusterIP, 5, drop),
+			a.frontend(localsink.KindClusterIP, 1),
+			a.frontend(localsink.KindNodePort, 2, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true}),
+			a.frontend(localsink.KindExternalIP, 3, localsink.Route{Pool: 2, Masquerade: true}),
+			a.frontend(localsink.KindExternalIP, 4, localsink.Route{From: localsink.FromThisNode, Pool: 1}, drop),
+			a.frontend(localsink.KindClusterIP, 5, drop),
 			restricted, closed,
 		}
-		a.must("all kinds", a.service(pools, all...))
+		a.mustStep("all kinds", a.service(pools, all...))
 		open := all[5]
 		open.SourceRanges = nil
-		a.must("source ranges end, and a frontend", a.service(pools, append(slices.Clone(all[:5]), open)...))
+		a.mustStep("source ranges and a frontend are removed", a.service(pools, append(slices.Clone(all[:5]), open)...))
 		udp := a.service(pools, all[0], all[1])
 		udp.Ports[0].Protocol = localsink.ProtocolUDP
 		udp.Ports = append(udp.Ports, localsink.Port{Protocol: localsink.ProtocolSCTP, Pools: pools, Frontends: all[:1]})
-		a.must("other protocols", udp)
-		a.must("nothing again")
+		a.mustStep("other protocols", udp)
+		a.mustStep("no Services again")
 	})
 }
 
-// TestGoldenEndpoints is what changes of endpoints cost, and in which order they happen.
+// TestGoldenEndpoints covers the operations of changes of endpoints.
 func TestGoldenEndpoints(t *testing.T) {
-	eachTale(t, "endpoints", func(a *tale) {
-		serve := func(title string, ids ...byte) {
-			a.must(title, a.service([]localsink.Pool{a.pool(ids...)}, a.front(localsink.KindClusterIP, 1), a.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})))
+	runGoldenTest(t, "endpoints", func(a *goldenTest) {
+		apply := func(title string, ids ...byte) {
+			a.mustStep(title, a.service([]localsink.Pool{a.pool(ids...)}, a.frontend(localsink.KindClusterIP, 1), a.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})))
 		}
-		serve("three", 1, 2, 3)
-		serve("one is replaced", 1, 3, 4)
-		serve("one comes", 1, 3, 4, 5)
-		serve("the first goes", 3, 4, 5)
-		serve("none is left")
+		apply("three endpoints", 1, 2, 3)
+		apply("one is replaced", 1, 3, 4)
+		apply("one is added", 1, 3, 4, 5)
+		apply("the first is removed", 3, 4, 5)
+		apply("all are removed")
 		var many []byte
 		for i := range byte(9) {
 			many = append(many, 2*i+1)
 		}
-		serve("nine, from another map", many...)
-		serve("eight", many[:8]...)
+		apply("nine, from another endpoint map", many...)
+		apply("eight", many[:8]...)
 		for i := range byte(31) {
 			many = append(many, 2*i+101)
 		}
-		serve("forty, for which nothing is ready", many[:40]...)
+		apply("forty, without a preallocated chain", many[:40]...)
 	})
 }
 
-// TestGoldenAffinity is what a port with affinity becomes.
+// TestGoldenAffinity covers the operations of changes of a port with affinity.
 func TestGoldenAffinity(t *testing.T) {
-	eachTale(t, "affinity", func(a *tale) {
-		a.must("nothing")
-		serve := func(title string, d time.Duration, pools ...localsink.Pool) {
-			s := a.service(pools, a.front(localsink.KindClusterIP, 1), a.front(localsink.KindNodePort, 1,
+	runGoldenTest(t, "affinity", func(a *goldenTest) {
+		a.mustStep("no Services")
+		apply := func(title string, d time.Duration, pools ...localsink.Pool) {
+			s := a.service(pools, a.frontend(localsink.KindClusterIP, 1), a.frontend(localsink.KindNodePort, 1,
 				localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: len(pools) - 1, Masquerade: true}))
 			s.Ports[0].Affinity = d
-			a.must(title, s)
+			a.mustStep(title, s)
 		}
-		id := stickyID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.ProtocolTCP}, 0)
-		pin := func(client byte, slot uint32, left time.Duration) nfnl.Element {
-			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Left: left}
+		id := newAffinityID(localsink.ServiceName{Namespace: "test", Name: "web"}, &localsink.Port{Protocol: localsink.ProtocolTCP}, 0)
+		entry := func(client byte, slot uint32, remaining time.Duration) nfnl.Element {
+			return nfnl.Element{Key: a.addr(client).AsSlice(), Data: native(slot), Expires: remaining}
 		}
-		leads := func(slot uint32, endpoint byte) nfnl.Element {
+		endpoint := func(slot uint32, endpoint byte) nfnl.Element {
 			return nfnl.Element{Key: native(slot), Data: appendPort(a.addr(100+endpoint).AsSlice(), 8080)}
 		}
-		serve("one pool", time.Hour, a.pool(1, 2))
-		serve("one more endpoint", time.Hour, a.pool(1, 2, 3))
+		apply("one pool", time.Hour, a.pool(1, 2))
+		apply("one more endpoint", time.Hour, a.pool(1, 2, 3))
 		a.kernel.sets = map[string][]nfnl.Element{
-			pinsName(id, 0):    {pin(200, 0, time.Minute), pin(201, 1, time.Minute), pin(202, 2, 2*time.Hour)},
-			listName(id, 1, 0): {leads(0, 1), leads(1, 2), leads(2, 3)},
+			entriesMapName(id, 0):          {entry(200, 0, time.Minute), entry(201, 1, time.Minute), entry(202, 2, 2*time.Hour)},
+			poolEndpointsMapName(id, 1, 0): {endpoint(0, 1), endpoint(1, 2), endpoint(2, 3)},
 		}
-		serve("one leaves", time.Hour, a.pool(2, 3))
+		apply("one is removed", time.Hour, a.pool(2, 3))
 		a.kernel.sets = nil
-		serve("another time", 90*time.Minute, a.pool(2, 3))
-		serve("two pools that share one endpoint", 90*time.Minute, a.pool(2, 3), a.pool(3, 5))
-		serve("the second pool is empty", 90*time.Minute, a.pool(2, 3), localsink.Pool{})
-		serve("two pools again", 90*time.Minute, a.pool(2, 3), a.pool(5, 7))
+		apply("another timeout", 90*time.Minute, a.pool(2, 3))
+		apply("two pools that share one endpoint", 90*time.Minute, a.pool(2, 3), a.pool(3, 5))
+		apply("the second pool is empty", 90*time.Minute, a.pool(2, 3), localsink.Pool{})
+		apply("two pools again", 90*time.Minute, a.pool(2, 3), a.pool(5, 7))
 		a.kernel.sets = map[string][]nfnl.Element{
-			pinsName(id, 1):    {pin(203, 0, time.Minute), pin(204, 3, time.Minute)},
-			listName(id, 1, 1): {leads(0, 2), leads(1, 3)},
-			listName(id, 2, 1): {leads(2, 5), leads(3, 7)},
+			entriesMapName(id, 1):          {entry(203, 0, time.Minute), entry(204, 3, time.Minute)},
+			poolEndpointsMapName(id, 1, 1): {endpoint(0, 2), endpoint(1, 3)},
+			poolEndpointsMapName(id, 2, 1): {endpoint(2, 5), endpoint(3, 7)},
 		}
-		serve("the first pool is gone", 90*time.Minute, a.pool(5, 7))
+		apply("the first pool is removed", 90*time.Minute, a.pool(5, 7))
 		a.kernel.sets = nil
-		serve("it is turned off", 0, a.pool(2, 3))
-		serve("and on, for the shortest time", time.Nanosecond, a.pool(2, 3))
-		a.must("the Service is gone")
+		apply("affinity is disabled", 0, a.pool(2, 3))
+		apply("affinity is enabled, with the shortest timeout", time.Nanosecond, a.pool(2, 3))
+		a.mustStep("the Service is removed")
 	})
 }
 
-// TestGoldenUnused: chains that nobody uses are deleted when there are many.
-func TestGoldenUnused(t *testing.T) {
-	a := newTale(t, ipv4())
-	for i := range byte(maxUnused + 2) {
-		fe := a.front(localsink.KindExternalIP, 1)
+func TestUnusedChainsAreDeleted(t *testing.T) {
+	a := newGoldenTest(t, ipv4())
+	for i := range byte(maxUnusedChains + 2) {
+		fe := a.frontend(localsink.KindExternalIP, 1)
 		fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(i), 32)}
-		a.must(fmt.Sprint("source ", i), a.service([]localsink.Pool{{}}, fe))
+		a.mustStep(fmt.Sprint("source ", i), a.service([]localsink.Pool{{}}, fe))
 	}
-	told := a.kernel.told.String()
-	require.Equal(t, maxUnused+1, strings.Count(told, " del chain "))
-	require.Less(t, strings.Index(told, fmt.Sprint("# source ", maxUnused+1)), strings.Index(told, " del chain "), "not before there are many")
-	require.Contains(t, told[strings.Index(told, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
-	fe := a.front(localsink.KindExternalIP, 1)
+	log := a.kernel.log.String()
+	require.Equal(t, maxUnusedChains+1, strings.Count(log, " del chain "))
+	require.Less(t, strings.Index(log, fmt.Sprint("# source ", maxUnusedChains+1)), strings.Index(log, " del chain "), "only when there are many")
+	require.Contains(t, log[strings.Index(log, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
+	fe := a.frontend(localsink.KindExternalIP, 1)
 	fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
-	a.must("the first source again", a.service([]localsink.Pool{{}}, fe))
-	again := a.kernel.told.String()[len(told):]
-	require.Contains(t, again, " new chain kpng "+sourcesOf(a.f, fe.SourceRanges).name+"\n", "it was deleted")
-	require.NotContains(t, again, " del chain ", "each chain goes once")
+	a.mustStep("the first source again", a.service([]localsink.Pool{{}}, fe))
+	again := a.kernel.log.String()[len(log):]
+	require.Contains(t, again, " new chain kpng "+newSourceRanges(a.f, fe.SourceRanges).name+" ", "the chain was deleted")
+	require.NotContains(t, again, " del chain ", "each chain is deleted once")
 }
 
-// TestGoldenRefused: what the kernel refuses is found by halving, left out and tried again.
+// TestGoldenRefused covers the search for a refused Service, and retries.
 func TestGoldenRefused(t *testing.T) {
-	a := newTale(t, ipv4())
+	a := newGoldenTest(t, ipv4())
 	var all []*localsink.Service
 	for i := range byte(5) {
-		s := a.service([]localsink.Pool{a.pool(1)}, a.front(localsink.KindExternalIP, 10+i))
+		s := a.service([]localsink.Pool{a.pool(1)}, a.frontend(localsink.KindExternalIP, 10+i))
 		s.Name.Name = fmt.Sprint("s", i)
 		all = append(all, s)
 	}
-	a.must("one", all[0])
+	a.mustStep("one", all[0])
 	refuse := func(text string, err error) {
-		a.kernel.fault = func(commit bool, told string) error {
-			if strings.Contains(told, text) {
+		a.kernel.fault = func(commit bool, log string) error {
+			if strings.Contains(log, text) {
 				return err
 			}
 			return nil
 		}
 	}
-	no := &nfnl.Error{Errno: syscall.EINVAL, Text: "it has the number of evil"}
-	// The words of what is told are long; here only their number counts.
+	refusal := &nfnl.Error{Errno: syscall.EINVAL, Detail: "injected error"}
+	// The full text of these transactions is long; this test needs only their sequence.
 	brief := func(f func()) string {
-		before := a.kernel.told.Len()
+		before := a.kernel.log.Len()
 		f()
 		var b strings.Builder
-		for line := range strings.Lines(a.kernel.told.String()[before:]) {
-			if w := strings.Fields(line); !(len(w) > 1 && (strings.HasPrefix(w[0], "2"))) || strings.Contains(line, " services 0a") || strings.Contains(line, "table") {
+		for line := range strings.Lines(a.kernel.log.String()[before:]) {
+			if w := strings.Fields(line); !(len(w) > 1 && (strings.HasPrefix(w[0], "2"))) || strings.Contains(line, " service-ips 0a") || strings.Contains(line, " table kpng") {
 				b.WriteString(line)
 			}
 		}
 		return b.String()
 	}
-	var told strings.Builder
-	refuse(" services 0a00000c", no)
-	told.WriteString(brief(func() { a.must("the third of five is refused", all...) }))
+	var log strings.Builder
+	refuse(" service-ips 0a00000c", refusal)
+	log.WriteString(brief(func() { a.mustStep("the third of five is refused", all...) }))
 	require.Len(t, a.table.refused, 1)
 	require.ErrorIs(t, a.table.refused[all[2].Name], syscall.EINVAL)
-	require.Contains(t, a.table.stats.LastError, "nftables: Service test/s2 is not served over ip: ")
-	told.WriteString(brief(func() { a.must("it is tried again", all...) }))
+	require.Contains(t, a.table.stats.LastError, "nftables: Service test/s2 not programmed in table ip kpng: ")
+	log.WriteString(brief(func() { a.mustStep("it is retried", all...) }))
 	require.Len(t, a.table.refused, 1)
 	a.kernel.fault = nil
-	told.WriteString(brief(func() { a.must("it is not refused any more", all...) }))
+	log.WriteString(brief(func() { a.mustStep("it is accepted", all...) }))
 	require.Empty(t, a.table.refused)
-	refuse("", no)
-	told.WriteString(brief(func() { require.ErrorIs(t, a.step("everything is refused", all[1:]...), syscall.EINVAL) }))
+	refuse("", refusal)
+	log.WriteString(brief(func() { require.ErrorIs(t, a.step("everything is refused", all[1:]...), syscall.EINVAL) }))
 	require.Empty(t, a.table.refused)
-	require.Nil(t, a.table.mirror)
+	require.Nil(t, a.table.state)
 	require.Contains(t, a.table.stats.LastError, "an empty table is refused as well")
-	refuse("", errors.New("the kernel is away"))
-	told.WriteString(brief(func() { require.ErrorContains(t, a.step("nobody knows", all[1:]...), "the kernel is away") }))
+	refuse("", errors.New("no reply"))
+	log.WriteString(brief(func() { require.ErrorContains(t, a.step("the outcome is unknown", all[1:]...), "no reply") }))
 	a.kernel.fault = nil
-	told.WriteString(brief(func() { a.must("all is well", all...) }))
-	golden(t, "refused", told.String())
+	log.WriteString(brief(func() { a.mustStep("everything is accepted", all...) }))
+	golden(t, "refused", log.String())
 }

@@ -5,11 +5,9 @@ package nftables
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,7 +23,7 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// backendIn returns a backend in a namespace.
+// backendIn returns a backend in a network namespace.
 func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
 	t.Helper()
 	var b *Backend
@@ -37,102 +35,17 @@ func backendIn(t testing.TB, ns *netnstest.Namespace, c Config) *Backend {
 	return b
 }
 
-// content is what the nft command says of a table: rules by chain and elements by
-// set, without what depends on the order of events, and without pins and draws.
-type content struct {
-	rules map[string][]string
-	sets  map[string][]string
-}
-
-func contentOf(t testing.TB, ns *netnstest.Namespace, family, table string) content {
-	t.Helper()
-	text, err := ns.Command("nft", "list", "table", family, table)
-	require.NoError(t, err)
-	require.NotContains(t, text, "invalid type")
-	out, err := ns.Command("nft", "-j", "list", "table", family, table)
-	require.NoError(t, err)
-	var list struct {
-		Nftables []struct {
-			Map, Set *struct {
-				Name string
-				Elem []json.RawMessage
-			}
-			Chain *struct{ Name string }
-			Rule  *struct {
-				Chain string
-				Expr  json.RawMessage
-			}
-		}
-	}
-	out = out[strings.Index(out, "{"):] // after warnings
-	require.NoError(t, json.Unmarshal([]byte(out), &list))
-	c := content{rules: map[string][]string{}, sets: map[string][]string{}}
-	for _, o := range list.Nftables {
-		set := o.Map
-		if set == nil {
-			set = o.Set
-		}
-		switch {
-		case set != nil:
-			name := withoutHalf.ReplaceAllString(set.Name, "$1")
-			require.NotContains(t, c.sets, name)
-			c.sets[name] = []string{}
-			for _, e := range set.Elem {
-				if !strings.HasPrefix(name, "pins-") && !strings.HasPrefix(name, "draws-") {
-					c.sets[name] = append(c.sets[name], withoutSlot(t, name, e))
-				}
-			}
-			slices.Sort(c.sets[name])
-		case o.Chain != nil:
-			c.rules[o.Chain.Name] = []string{}
-		case o.Rule != nil:
-			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], withoutHalf.ReplaceAllString(string(o.Rule.Expr), "$1"))
-		}
-	}
-	return c
-}
-
-// withoutHalf finds which of their two names the sets of a port with affinity have.
-var withoutHalf = regexp.MustCompile(`\b((?:pins|endpoints|draws)-[\w.-]+)-[ab]\b`)
-
-// withoutSlot returns the text of an element, for endpoints without their slot.
-func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
-	if strings.HasPrefix(set, "endpoints-") {
-		var pair []json.RawMessage
-		require.NoError(t, json.Unmarshal(e, &pair))
-		return string(pair[1])
-	}
-	if !strings.Contains(set, "-endpoints-") {
-		return string(e)
-	}
-	var pair []struct{ Concat []any }
-	require.NoError(t, json.Unmarshal(e, &pair))
-	key := pair[0].Concat
-	return fmt.Sprint(key[:len(key)-1], pair[1].Concat)
-}
-
-// nonEmpty leaves out what may be left over from the past: sets without elements.
-func (c content) nonEmpty() map[string][]string {
-	used := map[string][]string{}
-	for name, elements := range c.sets {
-		if len(elements) > 0 {
-			used[name] = elements
-		}
-	}
-	return used
-}
-
-// The kernel follows a random walk without ever refusing a step, and holds in the
-// end what it would hold had the last state been the first.
-func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
+// After a random sequence of changes, the kernel holds the same as after a load of the last
+// state.
+func TestKernelTableIsIndependentOfHistory(t *testing.T) {
 	ns := netnstest.New(t)
 	walked := backendIn(t, ns, Config{Table: "walked"})
 	g := newGenerator(t)
 	all := map[localsink.ServiceName]*localsink.Service{}
-	var last state
+	var last serviceList
 	for i := range 150 {
 		g.step(all)
-		next := state(slices.Collect(values(all)))
+		next := serviceList(slices.Collect(values(all)))
 		u := nextUpdate(testNode(), last, next)
 		require.NoError(t, walked.Sync(context.Background(), u), "step %d", i)
 		if i%3 == 0 {
@@ -148,14 +61,14 @@ func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
 	fresh := backendIn(t, ns, Config{Table: "fresh"})
 	require.NoError(t, fresh.Sync(context.Background(), firstUpdate(testNode(), last...)))
 	for _, family := range []string{"ip", "ip6"} {
-		got, want := contentOf(t, ns, family, "walked"), contentOf(t, ns, family, "fresh")
+		got, want := listTable(t, ns, family, "walked"), listTable(t, ns, family, "fresh")
 		require.Equal(t, want.nonEmpty(), got.nonEmpty())
 		for chain, rules := range want.rules {
-			if !strings.HasPrefix(chain, "sticky-") { // which slots there are is history
+			if !strings.HasPrefix(chain, prefixAffinity) { // their slots depend on history
 				require.Equal(t, rules, got.rules[chain], chain)
 			}
 		}
-		require.LessOrEqual(t, len(got.rules), len(want.rules)+maxUnused+3*2*40)
+		require.LessOrEqual(t, len(got.rules), len(want.rules)+maxUnusedChains+3*2*40)
 	}
 	_, err := ns.Command("nft", "list", "ruleset")
 	require.NoError(t, err)
@@ -163,60 +76,7 @@ func TestHistoryDoesNotMatterToTheKernel(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// listing returns what nft lists, in one line, without the counts that some
-// versions add.
-func listing(t *testing.T, ns *netnstest.Namespace, family string) string {
-	text, err := ns.Command("nft", "list", "table", family, "kpng")
-	require.NoError(t, err)
-	return regexp.MustCompile(`# count \d+ `).ReplaceAllString(strings.Join(strings.Fields(text), " "), "")
-}
-
-// The nft command can read the tables: that is how operators look at them.
-func TestListing(t *testing.T) {
-	ns := netnstest.New(t)
-	b := backendIn(t, ns, Config{})
-	s := serviceOf("web", localsink.Port{Pools: []localsink.Pool{poolOf("10.244.0.9:8080", "10.244.0.10:8080"), poolOf("10.244.0.9:8080"), {}},
-		Frontends: []localsink.Frontend{
-			frontend(localsink.KindClusterIP, "10.96.0.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true}),
-			frontend(localsink.KindNodePort, "0.0.0.0:30080", localsink.Route{From: localsink.FromLocalPods},
-				localsink.Route{From: localsink.FromThisNode, Masquerade: true}, localsink.Route{Pool: 1}),
-			frontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{Pool: 2, EmptyVerdict: localsink.VerdictDrop}),
-			frontend(localsink.KindLoadBalancer, "198.51.100.2:80", localsink.Route{Pool: 2}),
-		}})
-	s.Ports[0].Frontends[3].SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("203.0.113.77/32")}
-	n := testNode()
-	n.LocalPods = localsink.PodSources{Networks: n.LocalPods.Networks, Interface: "br0", InterfacePrefix: "veth"}
-	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("127.0.0.0/8")}
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(n, s)))
-	_, err := ns.Command("nft", "list", "ruleset")
-	require.NoError(t, err)
-	text := listing(t, ns, "ip")
-	for _, part := range []string{
-		"198.51.100.1 . tcp . 80 : goto drop-new",
-		"198.51.100.2 . tcp . 80 : goto reject-new",
-		"10.96.0.1 . tcp . 80 : goto service.pods-1-of-2.any-masq-1-of-2",
-		"tcp . 30080 : goto nodeport.pods-1-of-2.node-masq-1-of-2.any-2-of-1",
-		"10.96.0.1 . tcp . 80 . 0x00000001 : 10.244.0.10 . 8080",
-		"tcp . 30080 . 0x00000000 : 10.244.0.9 . 8080",
-		"elements = { 10.96.0.1 }",
-		"10.244.0.9 . 10.244.0.9",
-		"chain service-1-of-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @service-endpoints-1-8 }",
-		"chain service.pods-1-of-2.any-masq-1-of-2 { ip saddr 10.244.0.0/16 goto service-1-of-2 iifname \"br0\" goto service-1-of-2 " +
-			"iifname \"veth*\" goto service-1-of-2 meta mark set meta mark | 0x00004000 goto service-1-of-2 }",
-		"fib saddr type local meta mark set meta mark | 0x00004000 goto nodeport-1-of-2",
-		"{ ip saddr 203.0.113.0/24 return ip saddr 203.0.113.77 return drop }",
-		"ip daddr . meta l4proto . th dport vmap @sources ip daddr . meta l4proto . th dport vmap @services " +
-			"ip daddr != 127.0.0.0/8 fib daddr type local jump find-nodeport " +
-			"ip daddr 192.0.2.1 fib daddr type local jump find-nodeport }",
-		"chain prerouting-rest { type nat hook prerouting priority dstnat + 10; policy accept; jump find-service ip daddr @cluster-ips goto reject-new }",
-		"ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random",
-		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
-	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
-	}
-}
-
-// A faultyKernel refuses or loses what a test wants it to.
+// A faultyKernel returns the errors that a test injects.
 type faultyKernel struct {
 	transport
 	fault func(b *nfnl.Batch, commit bool) error
@@ -236,43 +96,42 @@ func (k *faultyKernel) Check(b *nfnl.Batch) error {
 	return k.transport.Check(b)
 }
 
-// sabotage puts a faulty kernel below every table of b.
-func sabotage(b *Backend) *faultyKernel {
+// injectFaults replaces the transport of each table of b.
+func injectFaults(b *Backend) *faultyKernel {
 	k := &faultyKernel{transport: b.tables[0].kernel}
-	k.heal()
+	k.clearFault()
 	for _, t := range b.tables {
 		t.kernel = k
 	}
 	return k
 }
 
-func (k *faultyKernel) heal() { k.fault = func(*nfnl.Batch, bool) error { return nil } }
+func (k *faultyKernel) clearFault() { k.fault = func(*nfnl.Batch, bool) error { return nil } }
 
 func clusterIPService(i int) *localsink.Service {
-	return serviceOf(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{poolOf(fmt.Sprintf("10.244.0.%d:80", i))},
-		Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
+	return newService(fmt.Sprintf("svc-%02d", i), localsink.Port{Pools: []localsink.Pool{newLocalPool(fmt.Sprintf("10.244.0.%d:80", i))},
+		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, fmt.Sprintf("10.96.0.%d:80", i))}})
 }
 
-// Services that the kernel refuses do not keep others from being served.
-func TestRefusedServices(t *testing.T) {
+func TestRefusedServicesAreSkipped(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	k := sabotage(b)
-	var all state
+	k := injectFaults(b)
+	var all serviceList
 	for i := range 40 {
 		all = append(all, clusterIPService(i))
 	}
-	refuse := func(poison ...string) {
+	refuse := func(addrs ...string) {
 		k.fault = func(batch *nfnl.Batch, _ bool) error {
-			for _, addr := range poison {
+			for _, addr := range addrs {
 				if batch.Contains(netip.MustParseAddr(addr).AsSlice()) {
-					return &nfnl.Error{Errno: syscall.EINVAL, Text: "for the test", Message: 9}
+					return &nfnl.Error{Errno: syscall.EINVAL, Detail: "for the test", Message: 9}
 				}
 			}
 			return nil
 		}
 	}
-	served := func() int { return len(contentOf(t, ns, "ip", "kpng").sets[mapServices]) }
+	programmed := func() int { return len(listTable(t, ns, "ip", "kpng").sets[mapServiceIPs]) }
 
 	refuse("10.96.0.7", "10.96.0.23")
 	refused := func() (names []string) {
@@ -281,65 +140,65 @@ func TestRefusedServices(t *testing.T) {
 		}
 		return names
 	}
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)), "the others are accepted")
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)), "the others are programmed")
 	require.Equal(t, []string{"svc-07", "svc-23"}, refused())
-	require.Contains(t, b.Stats().Tables[0].LastError, "is not served over ip: ")
+	require.Contains(t, b.Stats().Tables[0].LastError, "not programmed in table ip kpng: ")
 	require.Contains(t, b.Stats().Tables[0].LastError, "for the test")
-	require.Equal(t, 38, served())
-	require.Len(t, b.NotProgrammed(), 2, "OP-14: they are named")
+	require.Equal(t, 38, programmed())
+	require.Len(t, b.NotProgrammed(), 2, "OP-14: refused Services are reported")
 	require.ErrorIs(t, b.NotProgrammed()[all[7].Name], syscall.EINVAL)
-	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: the kernel refuses it over ip: ")
+	require.ErrorContains(t, b.NotProgrammed()[all[23].Name], "nftables: table ip kpng: kernel refuses the Service: ")
 
-	// Retries cost no rebuild, and changes of others go through.
+	// Retries cause no rebuild and do not prevent changes of other Services.
 	rebuilds := b.Stats().Tables[0].Rebuilds
 	changed := append(slices.Clone(all[:3]), clusterIPService(3))
-	changed[3].Ports[0].Pools = []localsink.Pool{poolOf("10.244.0.200:80")}
+	changed[3].Ports[0].Pools = []localsink.Pool{newLocalPool("10.244.0.200:80")}
 	changed = append(changed, all[4:]...)
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
-	require.Contains(t, contentOf(t, ns, "ip", "kpng").sets["service-endpoints-1-8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
+	require.Contains(t, listTable(t, ns, "ip", "kpng").sets["endpoints-service-pool1-max8"], "[10.96.0.3 tcp 80] [10.244.0.200 80]")
 	require.Len(t, b.Stats().Tables[0].Refused, 2)
 
-	// One gets well, the other leaves.
+	// The kernel accepts one of them again; the other is removed.
 	refuse("10.96.0.23")
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), changed...)))
 	require.Equal(t, []string{"svc-23"}, refused())
-	require.Equal(t, 39, served())
+	require.Equal(t, 39, programmed())
 	without := slices.Delete(slices.Clone(changed), 23, 24)
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), changed, without)))
-	require.Equal(t, 39, served())
+	require.Equal(t, 39, programmed())
 	require.Empty(t, b.Stats().Tables[0].Refused)
 	require.Empty(t, b.NotProgrammed())
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds)
 
-	// What two Services claim is served for one of them.
-	twin := clusterIPService(5)
-	twin.Name.Name = "twin"
-	twin.Ports[0].Frontends = append(twin.Ports[0].Frontends, frontend(localsink.KindClusterIP, "10.96.0.222:80"))
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), twin))))
+	// A frontend of two Services is programmed for one of them.
+	duplicate := clusterIPService(5)
+	duplicate.Name.Name = "duplicate"
+	duplicate.Ports[0].Frontends = append(duplicate.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "10.96.0.222:80"))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, append(slices.Clone(without), duplicate))))
 	require.Len(t, b.NotProgrammed(), 1)
-	require.ErrorContains(t, b.NotProgrammed()[twin.Name], "belongs to Service test/svc-05")
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), twin), without)))
+	require.ErrorContains(t, b.NotProgrammed()[duplicate.Name], "belongs to Service test/svc-05")
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), append(slices.Clone(without), duplicate), without)))
 	require.Empty(t, b.NotProgrammed())
 
-	// A kernel that refuses everything is not the fault of Services.
+	// If the kernel refuses everything, no Service is reported.
 	k.fault = func(*nfnl.Batch, bool) error { return &nfnl.Error{Errno: syscall.EPERM} }
 	require.ErrorIs(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)), syscall.EPERM)
 	require.Empty(t, b.Stats().Tables[0].Refused)
-	k.heal()
+	k.clearFault()
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), without, changed)))
-	require.Equal(t, 40, served())
+	require.Equal(t, 40, programmed())
 }
 
-// After an error, what the update listed is listed again: one family may have taken it,
-// and is told that it is taken back.
-func TestFailedUpdateTakenBack(t *testing.T) {
+// After an error, the next update lists the same Services again, because the table of one family
+// may have changed.
+func TestFailedUpdateCanBeReverted(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	k := sabotage(b)
+	k := injectFaults(b)
 	before, after := clusterIPService(1), clusterIPService(1)
 	after.Ports[0].Frontends[0].Addr = netip.MustParseAddrPort("10.96.0.99:80")
-	after.Ports[0].Frontends = append(after.Ports[0].Frontends, frontend(localsink.KindClusterIP, "[fd00:96::1]:80"))
+	after.Ports[0].Frontends = append(after.Ports[0].Frontends, newFrontend(localsink.KindClusterIP, "[fd00:96::1]:80"))
 	d := sinktest.Driver{Sink: b, Node: testNode()}
 	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
 	commits := 0
@@ -350,59 +209,57 @@ func TestFailedUpdateTakenBack(t *testing.T) {
 		return nil
 	}
 	require.ErrorIs(t, d.Sync(context.Background(), sinktest.NewState(after)), nfnl.ErrOverrun)
-	k.heal()
+	k.clearFault()
 	require.NoError(t, d.Sync(context.Background(), sinktest.NewState(before)))
-	require.Equal(t, []string{`"10.96.0.1"`}, contentOf(t, ns, "ip", "kpng").sets[setClusterIPs])
+	require.Equal(t, []string{`"10.96.0.1"`}, listTable(t, ns, "ip", "kpng").sets[setClusterIPs])
 }
 
-// Whatever others do to the tables is noticed, and the next Sync heals it.
-func TestHealing(t *testing.T) {
+func TestExternalChangesAreRepaired(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	all := state{clusterIPService(1), clusterIPService(2)}
+	all := serviceList{clusterIPService(1), clusterIPService(2)}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
-	want := contentOf(t, ns, "ip", "kpng")
+	want := listTable(t, ns, "ip", "kpng")
 	for i, command := range []string{
 		"flush ruleset",
 		"delete table ip kpng",
 		"delete table ip6 kpng",
 		"delete element ip kpng cluster-ips { 10.96.0.1 }",
-		"delete element ip kpng services { 10.96.0.1 . tcp . 80 }",
-		"insert rule ip kpng find-service drop",
+		"delete element ip kpng service-ips { 10.96.0.1 . tcp . 80 }",
+		"insert rule ip kpng services drop",
 		"add chain ip6 kpng foreign",
 	} {
-		b.watch.mu.Lock()
-		b.watch.last = time.Time{} // no pause
-		b.watch.mu.Unlock()
+		b.monitor.mu.Lock()
+		b.monitor.lastRequest = time.Time{} // no back-off
+		b.monitor.mu.Unlock()
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
 		select {
 		case <-b.ResyncRequested():
 		case <-time.After(2 * time.Second):
-			t.Fatalf("%q was not noticed", command)
+			t.Fatalf("%q: no resync requested", command)
 		}
 		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
-		require.Equal(t, want, contentOf(t, ns, "ip", "kpng"), command)
-		require.NotContains(t, contentOf(t, ns, "ip6", "kpng").rules, "foreign")
+		require.Equal(t, want, listTable(t, ns, "ip", "kpng"), command)
+		require.NotContains(t, listTable(t, ns, "ip6", "kpng").rules, "foreign")
 		require.EqualValues(t, i+2, b.Stats().Tables[0].Rebuilds)
 	}
-	// Other tables, and our own changes, are no damage.
-	count := b.Stats().ForeignChanges
+	// Changes of other tables, and by the backend itself, are ignored.
+	count := b.Stats().ExternalChanges
 	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng")
 	require.NoError(t, err)
 	more := append(slices.Clone(all), clusterIPService(3))
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), all, more)))
-	// The listener hears in order: after this there is nothing else to come.
+	// Notifications arrive in order, so this one is the last.
 	_, err = ns.Command("nft", "add chain ip kpng foreign")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return b.Stats().ForeignChanges == count+1 }, 2*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.Stats().ExternalChanges == count+1 }, 2*time.Second, time.Millisecond)
 }
 
-// Changes of the node reach the rules; what no rule contains rebuilds nothing.
-func TestNodeChange(t *testing.T) {
+func TestNodeChangeRebuildsOnlyWhenRulesDiffer(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	all := state{clusterIPService(1)}
+	all := serviceList{clusterIPService(1)}
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), all...)))
 	n := testNode()
 	n.Name, n.IPs = "other", nil
@@ -412,25 +269,23 @@ func TestNodeChange(t *testing.T) {
 	n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.77/32")}
 	require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: n, NodeChanged: true, All: all}))
 	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
-	require.Contains(t, strings.Join(contentOf(t, ns, "ip", "kpng").rules[chainServices], " "), "192.0.2.77")
-	require.NotContains(t, strings.Join(contentOf(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
+	require.Contains(t, strings.Join(listTable(t, ns, "ip", "kpng").rules[chainServices], " "), "192.0.2.77")
+	require.NotContains(t, strings.Join(listTable(t, ns, "ip6", "kpng").rules[chainServices], " "), "fib")
 }
 
-// A set that is full is replaced by a larger one.
-func TestGrowth(t *testing.T) {
+func TestFullSetGrowsByRebuild(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	small, large := cluster(10, 3), cluster(1500, 3)
-	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), small.state...)))
-	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), small.state, large.state)))
+	small, large := manyServices(10, 3), manyServices(1500, 3)
+	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), small.serviceList...)))
+	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), small.serviceList, large.serviceList)))
 	require.EqualValues(t, 2, b.Stats().Tables[0].Rebuilds)
 	require.Equal(t, 1500, b.Stats().Tables[0].Services)
-	require.Len(t, contentOf(t, ns, "ip", "kpng").sets[mapServices], 1500)
+	require.Len(t, listTable(t, ns, "ip", "kpng").sets[mapServiceIPs], 1500)
 }
 
-// A Service of 5,000 endpoints, whose name is as long as names may be, with and without
-// affinity: it loads, grows and shrinks, and its neighbour stays as it is.
-func TestLargeService(t *testing.T) {
+// The names of the Service and its port have the maximum length. Another Service stays as it is.
+func TestServiceWith5000Endpoints(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
 	d := sinktest.Driver{Sink: b, Node: testNode()}
@@ -440,8 +295,8 @@ func TestLargeService(t *testing.T) {
 			addr := netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)})
 			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80)})
 		}
-		s := serviceOf(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
-			Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, "10.96.1.1:80")}})
+		s := newService(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
+			Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.1.1:80")}})
 		s.Name.Namespace = strings.Repeat("s", 63)
 		return s
 	}
@@ -449,7 +304,7 @@ func TestLargeService(t *testing.T) {
 		for _, n := range []int{5000, 5001, 4999} {
 			require.NoError(t, d.Sync(t.Context(), sinktest.NewState(large(n, affinity), clusterIPService(2))))
 			held := 0
-			for name, elements := range contentOf(t, ns, "ip", "kpng").sets {
+			for name, elements := range listTable(t, ns, "ip", "kpng").sets {
 				if strings.Contains(name, "endpoints-") {
 					held += len(elements)
 				}
@@ -460,7 +315,7 @@ func TestLargeService(t *testing.T) {
 	}
 }
 
-func TestCleanup(t *testing.T) {
+func TestCleanupRemovesTables(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{Table: "mine"})
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), clusterIPService(1))))
@@ -477,13 +332,13 @@ func TestCleanup(t *testing.T) {
 	}
 	ns.Do(func() error {
 		if err := Cleanup("no good"); err == nil {
-			return errors.New("a bad name was accepted")
+			return errors.New("an invalid name was accepted")
 		}
 		return nil
 	})
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
+func TestCloseLeaksNoGoroutines(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	ns := netnstest.New(t)
 	var b *Backend
@@ -496,7 +351,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-func TestCancelled(t *testing.T) {
+func TestCancelledSyncCanBeRetried(t *testing.T) {
 	b := backendIn(t, netnstest.New(t), Config{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

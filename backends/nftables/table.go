@@ -6,6 +6,7 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -14,238 +15,193 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A transport carries transactions to the kernel.
+// A transport sends transactions to the kernel.
 type transport interface {
-	// Commit applies the batch: nil says that it took effect, an *nfnl.Error that
-	// it did not, and other errors that nobody knows.
+	// Commit applies the batch. If it returns nil, the batch took effect; with an
+	// *nfnl.Error, it did not; with another error, its effect is unknown.
 	Commit(*nfnl.Batch) error
-	// Check tells whether the kernel would accept the batch, and changes nothing.
+	// Check returns the error that Commit would return, and changes nothing.
 	Check(*nfnl.Batch) error
-	// Elements returns the elements of a set; the error is ENOENT when there is none.
+	// Elements returns the elements of a set. The error is ENOENT if there is no such set.
 	Elements(family uint8, table, set string) ([]nfnl.Element, error)
 }
 
-// maxUnused is how many chains may wait for their deletion.
-const maxUnused = 64
+const (
+	// maxUnusedChains is the number of unused chains above which they are deleted.
+	maxUnusedChains = 64
+	// largeBatchBytes is the size from which a transaction runs without notifications.
+	largeBatchBytes = 100_000
+)
 
-// maxRefused is how many Services the kernel may refuse before that is no longer
-// taken to be about them.
-const maxRefused = 100
+// errFull means that a set has no room for its elements.
+var errFull = errors.New("a set is full")
 
-// largeBatch is the size in bytes from which a transaction is worth some trouble.
-const largeBatch = 100_000
-
-// A table brings one address family in line.
+// A table keeps the table of one address family in sync with updates. Its methods must not
+// be called concurrently.
 type table struct {
 	family *family
-	config Config
+	cfg    Config
 	log    *slog.Logger
 	kernel transport
-	// quietly runs a large change; it may be nil.
-	quietly func(change func() error) error
+	// withoutNotifications runs the commit of a large transaction; it may be nil.
+	withoutNotifications func(commit func() error) error
 
-	mirror  *mirror // nil when what the kernel holds is unknown
-	script  transaction
-	refused map[localsink.ServiceName]error
+	state   *tableState // nil if the content of the kernel's table is unknown
+	tx      transaction
+	refused map[localsink.ServiceName]error // by the kernel
 	stats   TableStats
 }
 
-func newTable(f *family, c Config, kernel transport) *table {
+func newTable(f *family, cfg Config, kernel transport) *table {
 	return &table{
-		family: f, config: c, kernel: kernel,
-		log:     c.Logger.With("table", f.name+" "+c.Table),
-		script:  transaction{family: f, table: c.Table},
+		family: f, cfg: cfg, kernel: kernel,
+		log:     cfg.Logger.With("table", f.name+" "+cfg.Table),
+		tx:      transaction{family: f, table: cfg.Table},
 		refused: map[localsink.ServiceName]error{},
 		stats:   TableStats{Family: f.name},
 	}
 }
 
-// sync follows u. names are the Services that may differ from what was last seen.
+// sync applies u; names are the Services that may differ from the last update.
 func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
-	retried := t.recheck(u)
-	err := t.follow(u, append(names[:len(names):len(names)], retried...))
+	accepted := t.recheckRefused(u)
+	err := t.reconcile(u, append(names[:len(names):len(names)], accepted...))
 	if err != nil {
-		t.mirror = nil
+		t.state = nil
 		t.stats.LastError = err.Error()
-		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.config.Table, err)
+		return fmt.Errorf("nftables: table %s %s: %w", t.family.name, t.cfg.Table, err)
 	}
 	for _, name := range sortedNames(t.refused) {
-		t.stats.LastError = fmt.Sprintf("nftables: Service %v is not served over %s: %v", name, t.family.name, t.refused[name])
+		t.stats.LastError = fmt.Sprintf("nftables: Service %v not programmed in table %s %s: %v",
+			name, t.family.name, t.cfg.Table, t.refused[name])
 	}
 	return nil
 }
 
-func (t *table) follow(u *localsink.Update, names []localsink.ServiceName) error {
-	node := viewOf(t.family, u.Node)
-	if t.mirror == nil || !t.mirror.node.equal(node) {
+// reconcile updates the table if its state is known and the node's part of the rules has not
+// changed, and rebuilds it otherwise.
+func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) error {
+	node := newNodeMatches(t.family, u.Node)
+	if t.state == nil || !t.state.node.equal(node) {
 		return t.rebuild(u, node)
 	}
 	err := t.update(u, names)
 	if err != nil {
-		t.log.Warn("a change did not go through; all rules are written anew", "reason", err)
+		t.log.Warn("Update failed; rebuilding the table", "err", err)
 		return t.rebuild(u, node)
 	}
 	return nil
 }
 
-// errFull says that a set cannot hold what it should.
-var errFull = errors.New("a set is full")
-
-// update changes what differs.
+// update commits the two transactions of a change. After an error the state is wrong.
 func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error {
-	changes := make([]change, 0, len(names))
-	for _, name := range names {
-		c := change{name: name}
-		if t.refused[name] == nil {
-			c.want = u.All.Get(name)
-		}
-		changes = append(changes, c)
-	}
-	t.script.reset()
-	t.mirror.change(changes, u.All.Get)
-	t.mirror.carryOver(t.read)
-	if !t.mirror.finish() {
-		return errFull
+	t.tx.reset()
+	if err := t.state.prepare(t.desiredChanges(u, names), u.All.Get, t.readElements); err != nil {
+		return err
 	}
 	if err := t.commit(); err != nil {
 		return err
 	}
-	t.mirror.trim()
-	if len(t.mirror.unused) > maxUnused {
-		t.mirror.collect()
+	t.state.cleanUp()
+	if len(t.state.unused) > maxUnusedChains {
+		t.state.deleteUnusedChains()
 	}
 	return t.commit()
 }
 
-// commit sends the script, if there is anything in it.
+// desiredChanges returns the desired states of the named Services. Refused Services are not
+// desired.
+func (t *table) desiredChanges(u *localsink.Update, names []localsink.ServiceName) []serviceChange {
+	changes := make([]serviceChange, 0, len(names))
+	for _, name := range names {
+		c := serviceChange{name: name}
+		if t.refused[name] == nil {
+			c.desired = u.All.Get(name)
+		}
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+// commit sends the transaction unless it is empty, and empties it.
 func (t *table) commit() error {
-	defer t.script.reset()
-	if t.script.empty() {
+	defer t.tx.reset()
+	if t.tx.empty() {
 		return nil
 	}
 	t.stats.Transactions++
-	batch := t.script.encode()
-	if t.quietly == nil || !t.script.replace && batch.Len() < largeBatch {
+	batch := t.tx.encode()
+	if t.withoutNotifications == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
 		return t.kernel.Commit(batch)
 	}
-	return t.quietly(func() error { return t.kernel.Commit(batch) })
+	return t.withoutNotifications(func() error { return t.kernel.Commit(batch) })
 }
 
-// rebuild writes everything anew in one transaction. Services that the kernel
-// refuses are found out and left out.
-func (t *table) rebuild(u *localsink.Update, node *nodeView) error {
+// rebuild replaces the table. If the kernel refuses that, rebuild finds the Services that it
+// refuses by themselves, and replaces the table by one without them.
+func (t *table) rebuild(u *localsink.Update, node *nodeMatches) error {
 	err := t.load(u, node)
 	if refusal := (*nfnl.Error)(nil); !errors.As(err, &refusal) {
 		return err
 	}
-	all := slices.DeleteFunc(slices.Collect(u.All.All()), func(s *localsink.Service) bool { return t.refused[s.Name] != nil })
-	found, lookErr := t.findRefused(all, node)
-	if lookErr != nil || len(found) == 0 {
-		return errors.Join(err, lookErr)
+	found, searchErr := t.findRefused(slices.Collect(t.notRefused(u)), node)
+	if searchErr != nil || len(found) == 0 {
+		return errors.Join(err, searchErr)
 	}
 	for name, reason := range found {
 		t.refused[name] = reason
-		t.log.Error("the kernel refuses a Service; it is not served", "service", name, "error", reason)
+		t.log.Error("Service not programmed", "service", name, "reason", "refused by the kernel", "err", reason)
 	}
 	return t.load(u, node)
 }
 
-// load replaces the table by one that holds all Services not known to be refused.
-func (t *table) load(u *localsink.Update, node *nodeView) error {
-	t.mirror = nil
-	t.script.reset()
-	t.script.replace = true
-	m := newMirror(t.family, node, t.config.MasqueradeMark, &t.script)
-	for s := range u.All.All() {
-		if t.refused[s.Name] == nil {
-			m.load(s)
-		}
+// load replaces the table in one transaction by one that holds all Services that are not
+// refused.
+func (t *table) load(u *localsink.Update, node *nodeMatches) error {
+	t.state = nil
+	t.tx.reset()
+	t.tx.replaceTable = true
+	st := newTableState(t.family, node, t.cfg.MasqueradeMark, &t.tx)
+	for s := range t.notRefused(u) {
+		st.load(s)
 	}
-	m.carryOver(t.read)
-	m.finish()
+	st.copyAffinityEntries(t.readElements)
+	st.sizeSets() // all sets are new, so everything fits
 	t.stats.Rebuilds++
-	t.prepareReplacement()
+	t.installReplacementHooks()
 	if err := t.commit(); err != nil {
 		return err
 	}
-	t.mirror = m
+	t.state = st
 	return nil
 }
 
-// read returns the elements that a set has in the kernel. What cannot be read is
-// lost: clients draw their endpoints anew.
-func (t *table) read(set string) []nfnl.Element {
-	elements, err := t.kernel.Elements(t.family.number, t.config.Table, set)
+// notRefused yields the Services of u that the kernel does not refuse.
+func (t *table) notRefused(u *localsink.Update) iter.Seq[*localsink.Service] {
+	return func(yield func(*localsink.Service) bool) {
+		for s := range u.All.All() {
+			if t.refused[s.Name] == nil && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// readElements returns the elements that a set has in the kernel. If that fails, affinity is
+// lost: clients get new endpoints.
+func (t *table) readElements(set string) []nfnl.Element {
+	elements, err := t.kernel.Elements(t.family.number, t.cfg.Table, set)
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		t.log.Warn("the session affinity of some clients is lost", "set", set, "error", err)
+		t.log.Warn("Affinity entries lost: failed to read a set", "set", set, "err", err)
 	}
 	return elements
 }
 
-// prepareReplacement readies the table that is there for its replacement. If the
-// kernel refuses that, there is none, or none of ours.
-func (t *table) prepareReplacement() {
-	script := transaction{family: t.family, table: t.config.Table, chains: handover()}
-	if err := t.kernel.Commit(script.encode()); err != nil {
-		t.log.Debug("there is no table to hand over from", "reason", err)
+// installReplacementHooks prepares the present table for its replacement. The kernel refuses
+// that if there is no table, or one that this package did not create.
+func (t *table) installReplacementHooks() {
+	tx := transaction{family: t.family, table: t.cfg.Table, chains: replacementHooks()}
+	if err := t.kernel.Commit(tx.encode()); err != nil {
+		t.log.Debug("No table to replace", "err", err)
 	}
-}
-
-// recheck tries the refused Services again, each by itself, and returns those
-// that are not refused any more.
-func (t *table) recheck(u *localsink.Update) []localsink.ServiceName {
-	var better []localsink.ServiceName
-	for _, name := range sortedNames(t.refused) {
-		s := u.All.Get(name)
-		if s != nil {
-			if err := t.check(viewOf(t.family, u.Node), []*localsink.Service{s}); err != nil {
-				t.refused[name] = err
-				continue
-			}
-		}
-		delete(t.refused, name)
-		better = append(better, name)
-	}
-	return better
-}
-
-// check tells whether the kernel would accept some Services in a table of their
-// own.
-func (t *table) check(node *nodeView, services []*localsink.Service) error {
-	script := transaction{family: t.family, table: t.config.Table + "-check", replace: true, detached: true}
-	m := newMirror(t.family, node, t.config.MasqueradeMark, &script)
-	for _, s := range services {
-		m.load(s)
-	}
-	m.finish()
-	return t.kernel.Check(script.encode())
-}
-
-// findRefused finds by halving which of the Services the kernel refuses. It
-// returns none when the kernel refuses even a table without Services, and an error
-// when there are too many.
-func (t *table) findRefused(all []*localsink.Service, node *nodeView) (map[localsink.ServiceName]error, error) {
-	found := map[localsink.ServiceName]error{}
-	if err := t.check(node, nil); err != nil {
-		return nil, fmt.Errorf("an empty table is refused as well: %w", err)
-	}
-	var search func([]*localsink.Service) error
-	search = func(some []*localsink.Service) error {
-		if len(some) == 0 {
-			return nil
-		}
-		err := t.check(node, some)
-		switch {
-		case err == nil:
-			return nil
-		case len(some) == 1:
-			if found[some[0].Name] = err; len(found) > maxRefused {
-				return fmt.Errorf("more than %d Services are refused by themselves", maxRefused)
-			}
-			return nil
-		}
-		half := len(some) / 2
-		return errors.Join(search(some[:half]), search(some[half:]))
-	}
-	return found, search(all)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// messages takes a batch apart.
+// messages splits a batch into messages.
 func messages(t *testing.T, data []byte) (headers []header, bodies [][]byte) {
 	require.NoError(t, eachMessage(data, func(h header, body []byte) {
 		headers, bodies = append(headers, h), append(bodies, body)
@@ -19,9 +19,9 @@ func messages(t *testing.T, data []byte) (headers []header, bodies [][]byte) {
 	return headers, bodies
 }
 
-func TestBatch(t *testing.T) {
+func TestBatchEncoding(t *testing.T) {
 	var b Batch
-	for range 2 { // a batch can be used again
+	for range 2 { // Reset allows reuse
 		b.Reset()
 		b.Start(MsgNewTable, FlagCreate, FamilyIPv4)
 		b.String(TableName, "abc")
@@ -53,12 +53,12 @@ func TestBatch(t *testing.T) {
 	b.Start(MsgNewTable, 0, FamilyIPv4)
 	data, _ := b.finish(1, false)
 	headers, _ := messages(t, data)
-	require.Len(t, headers, 2, "without an end the kernel changes nothing")
+	require.Len(t, headers, 2, "without an end message the kernel changes nothing")
 	require.Equal(t, StringSize("abcd"), len(AppendString(nil, 1, "abcd")))
 	require.Equal(t, StringSize("abc"), len(AppendString(nil, 1, "abc")))
 }
 
-// reply is an error message of the kernel.
+// reply returns an error message of the kernel.
 func reply(seq uint32, errno syscall.Errno, flags uint16, original []byte, attrs []byte) []byte {
 	body := binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno)))
 	body = append(append(body, original...), attrs...)
@@ -69,7 +69,7 @@ func reply(seq uint32, errno syscall.Errno, flags uint16, original []byte, attrs
 	return append(append(msg, 0, 0, 0, 0), body...)
 }
 
-func TestOutcome(t *testing.T) {
+func TestBatchResult(t *testing.T) {
 	text := AppendString(nil, errAttrMessage, "the reason")
 	capped := make([]byte, nlmsgHeaderLen)
 	binary.NativeEndian.PutUint32(capped, 4000)
@@ -91,9 +91,9 @@ func TestOutcome(t *testing.T) {
 		"cut off":             {[][]byte{reply(11, syscall.EINVAL, flagAckTLVs, capped, nil)}, "nf_tables refused message 1: invalid argument"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := outcome{first: 10, end: 14}
+			o := batchResult{first: 10, end: 14}
 			for _, d := range c.datagrams {
-				require.NoError(t, o.take(d))
+				require.NoError(t, o.add(d))
 			}
 			if err := o.result(); c.want == "" {
 				require.NoError(t, err)
@@ -104,13 +104,13 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// Whatever arrives, nothing breaks.
+// Malformed replies must not cause a panic.
 func FuzzReplies(f *testing.F) {
 	f.Add(reply(11, syscall.EINVAL, flagAckTLVs, make([]byte, 16), AppendString(nil, 1, "x")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		o := outcome{first: 10, end: 14}
-		_ = o.take(data)
+		o := batchResult{first: 10, end: 14}
+		_ = o.add(data)
 		_ = o.result()
-		_ = eachMessage(data, func(h header, body []byte) { touches(h, body, "kpng") })
+		_ = eachMessage(data, func(h header, body []byte) { concernsTable(h, body, "kpng") })
 	})
 }

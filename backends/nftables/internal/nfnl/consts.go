@@ -3,8 +3,8 @@
 
 package nfnl
 
-// What follows is the part of the kernel's interface that this module uses,
-// spelled out here so that batches can be built and tested on any system.
+// This file contains the constants of the kernel's interface that this module uses. They are
+// copied here so that batches can be built and tested on any system.
 
 // Message types of nf_tables.
 const (
@@ -40,15 +40,17 @@ const (
 
 // Attributes of tables, hooks and chains.
 const (
-	TableName = 1
+	TableName     = 1
+	TableUserData = 6
 
 	HookNum      = 1
 	HookPriority = 2
 
-	ChainTable = 1
-	ChainName  = 3
-	ChainHook  = 4
-	ChainType  = 7
+	ChainTable    = 1
+	ChainName     = 3
+	ChainHook     = 4
+	ChainType     = 7
+	ChainUserData = 12
 )
 
 // Hook numbers of IP packets.
@@ -111,8 +113,8 @@ const (
 	VerdictReturn = 0xfffffffb
 )
 
-// Registers: RegVerdict decides about the packet, and Reg32 + i is the i-th of
-// sixteen words. A value longer than a word fills the words that follow.
+// Registers: RegVerdict holds the verdict on the packet, and Reg32 + i is the i-th of sixteen
+// 32-bit registers. A longer value fills the registers that follow.
 const (
 	RegVerdict = 0
 	Reg32      = 8

@@ -1,9 +1,11 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nfnl speaks netlink with the kernel's nf_tables: it builds batches,
-// sends each as one transaction and hears what others change. It knows the
-// format of messages and nothing of what the rules are for.
+// Package nfnl is a netlink client for the kernel's nf_tables: it builds batches of messages,
+// sends each batch as one transaction, and receives notifications of changes by other
+// programs. It contains the format of messages, not the purpose of rules.
 //
-// Batches can be built on any system; sockets exist on Linux only.
+// Files: batch.go builds messages, reply.go parses what the kernel sends, consts.go has the
+// kernel's constants. They work on any system. socket_linux.go has the sockets: a [Conn] sends
+// batches, a [Listener] receives notifications.
 package nfnl

@@ -16,9 +16,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// The constants are those of the system's headers.
-func TestConstants(t *testing.T) {
-	for _, c := range []struct{ ours, theirs int64 }{
+func TestConstantsMatchSystemHeaders(t *testing.T) {
+	for _, c := range []struct{ got, want int64 }{
 		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
 		{MsgNewChain, unix.NFT_MSG_NEWCHAIN}, {MsgDelChain, unix.NFT_MSG_DELCHAIN},
 		{MsgNewRule, unix.NFT_MSG_NEWRULE}, {MsgNewSet, unix.NFT_MSG_NEWSET},
@@ -65,7 +64,7 @@ func TestConstants(t *testing.T) {
 		{errAttrMessage, unix.NLMSGERR_ATTR_MSG}, {flagCapped, unix.NLM_F_CAPPED}, {flagAckTLVs, unix.NLM_F_ACK_TLVS},
 		{groupNftables, unix.NFNLGRP_NFTABLES},
 	} {
-		require.Equal(t, c.theirs, c.ours)
+		require.Equal(t, c.want, c.got)
 	}
 }
 
@@ -101,7 +100,7 @@ func addTable(b *Batch, name string) *Batch {
 	return b
 }
 
-func TestErrors(t *testing.T) {
+func TestRefusedBatchHasNoEffect(t *testing.T) {
 	own, _, _ := pair(t)
 	var b Batch
 	require.NoError(t, own.Commit(addTable(&b, "own")))
@@ -120,7 +119,7 @@ func TestErrors(t *testing.T) {
 	b.Reset()
 	b.Start(MsgDelTable, 0, FamilyIPv4)
 	b.String(TableName, "second")
-	require.ErrorIs(t, own.Commit(&b), unix.ENOENT, "the refused batch had an effect")
+	require.ErrorIs(t, own.Commit(&b), unix.ENOENT, "the refused batch must have no effect")
 	b.Reset()
 	require.NoError(t, own.Commit(&b), "an empty batch")
 }
@@ -141,7 +140,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	require.ErrorIs(t, own.Check(&b), unix.ENOENT)
 }
 
-func TestLargeBatch(t *testing.T) {
+func TestBatchLargerThanSocketBuffer(t *testing.T) {
 	own, _, _ := pair(t)
 	var b Batch
 	addTable(&b, "own")
@@ -153,15 +152,15 @@ func TestLargeBatch(t *testing.T) {
 	require.NoError(t, own.Commit(&b))
 }
 
-func TestListener(t *testing.T) {
+func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	own, l, other := pair(t)
-	heard := make(chan error, 10)
+	results := make(chan error, 10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			err := l.Wait()
-			heard <- err
+			results <- err
 			if err != nil {
 				return
 			}
@@ -169,10 +168,10 @@ func TestListener(t *testing.T) {
 	}()
 	next := func() error {
 		select {
-		case err := <-heard:
+		case err := <-results:
 			return err
 		case <-time.After(2 * time.Second):
-			t.Fatal("nothing was heard")
+			t.Fatal("no notification")
 			return nil
 		}
 	}
@@ -180,7 +179,7 @@ func TestListener(t *testing.T) {
 	require.NoError(t, own.Commit(addTable(&b, "own")))
 	require.NoError(t, other.Commit(addTable(&b, "others")))
 	require.NoError(t, other.Commit(addTable(&b, "ow")))
-	require.Empty(t, heard)
+	require.Empty(t, results)
 	addTable(&b, "own")
 	addChain(&b, "own", "c")
 	require.NoError(t, other.Commit(&b))
@@ -195,8 +194,8 @@ func TestListener(t *testing.T) {
 	b.String(TableName, "own")
 	require.NoError(t, other.Commit(&b))
 	require.NoError(t, next())
-	for len(heard) > 0 {
-		<-heard // one table's end is several messages, which may be several datagrams
+	for len(results) > 0 {
+		<-results // the deletion of a table is several messages, perhaps in several datagrams
 	}
 	require.NoError(t, l.Close())
 	for {
@@ -207,8 +206,7 @@ func TestListener(t *testing.T) {
 	<-done
 }
 
-// What is added is listed as it was, and all of it, however much that is.
-func TestElements(t *testing.T) {
+func TestElementsReturnsAll(t *testing.T) {
 	own, _, _ := pair(t)
 	_, err := own.Elements(FamilyIPv4, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
@@ -251,22 +249,22 @@ func TestElements(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range all {
 		require.Equal(t, append(e.Key, 0, 0, 0, 0), e.Data)
-		require.Greater(t, e.Left, 40*time.Second)
-		require.LessOrEqual(t, e.Left, 50*time.Second)
+		require.Greater(t, e.Expires, 40*time.Second)
+		require.LessOrEqual(t, e.Expires, 50*time.Second)
 		seen[string(e.Key)] = true
 	}
 	require.Equal(t, n, len(seen))
 	require.Equal(t, n, len(all))
-	_, err = own.Others() // answers do not mix
+	_, err = own.ExternalCommits() // must ignore replies to earlier requests
 	require.NoError(t, err)
 	_, err = own.Elements(FamilyIPv6, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
 }
 
-func TestOthers(t *testing.T) {
+func TestExternalCommitsIgnoresOwn(t *testing.T) {
 	own, _, other := pair(t)
 	var b Batch
-	first, err := own.Others()
+	first, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.NoError(t, own.Commit(addTable(&b, "own")))
 	require.NoError(t, own.Check(addTable(&b, "more")))
@@ -274,11 +272,11 @@ func TestOthers(t *testing.T) {
 	b.Start(MsgDelTable, 0, FamilyIPv4)
 	b.String(TableName, "missing")
 	require.Error(t, own.Commit(&b))
-	second, err := own.Others()
+	second, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.Equal(t, first, second)
 	require.NoError(t, other.Commit(addTable(&b, "more")))
-	third, err := own.Others()
+	third, err := own.ExternalCommits()
 	require.NoError(t, err)
 	require.NotEqual(t, first, third)
 }

@@ -12,40 +12,39 @@ import (
 	"time"
 )
 
-// ErrOverrun says that the kernel had more to say than the socket could hold:
-// what became of a transaction, or what others changed, is unknown.
+// ErrOverrun means that the kernel sent more than the socket buffer holds: the outcome of a
+// transaction, or whether a table changed, is unknown.
 var ErrOverrun = errors.New("netlink socket overrun")
 
-// An Error is the kernel's refusal of a transaction, which then had no effect.
+// An Error means that the kernel refused a transaction, which had no effect.
 type Error struct {
-	// Errno is the reason.
 	Errno syscall.Errno
-	// Text is what the kernel says beyond the reason; it may be empty.
-	Text string
-	// Message is which message of the batch was refused, counting from one; zero
-	// means the batch as a whole.
+	// Detail is the kernel's explanation; it may be empty.
+	Detail string
+	// Message is the number of the refused message in the batch, from one; zero means the
+	// batch as a whole.
 	Message int
 }
 
-// Error describes the refusal.
+// Error returns the number of the message, the error number and the explanation.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("nf_tables refused message %d: %v", e.Message, e.Errno)
-	if e.Text != "" {
-		s += ": " + e.Text
+	if e.Detail != "" {
+		s += ": " + e.Detail
 	}
 	return s
 }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Errno.
 func (e *Error) Unwrap() error { return e.Errno }
 
-// A header is the start of a netlink message.
+// A header is the header of a netlink message.
 type header struct {
 	kind, flags uint16
 	seq         uint32
 }
 
-// eachMessage calls f for every message in a datagram.
+// eachMessage calls f for each message in a datagram.
 func eachMessage(data []byte, f func(h header, body []byte)) error {
 	for len(data) >= nlmsgHeaderLen {
 		size := int(binary.NativeEndian.Uint32(data))
@@ -62,68 +61,74 @@ func eachMessage(data []byte, f func(h header, body []byte)) error {
 	return nil
 }
 
-// findAttr returns the content of the first attribute of that type.
-func findAttr(data []byte, attr uint16) []byte {
+// nextAttr returns the content of the first attribute of that type, and what follows it. It
+// returns nil if there is none.
+func nextAttr(data []byte, attr uint16) (content, rest []byte) {
 	for len(data) >= attrHeaderLen {
 		size := int(binary.NativeEndian.Uint16(data))
 		if size < attrHeaderLen || size > len(data) {
-			return nil
+			return nil, nil
 		}
+		rest = data[min((size+3)&^3, len(data)):]
 		if binary.NativeEndian.Uint16(data[2:])&^nestedFlag == attr {
-			return data[attrHeaderLen:size]
+			return data[attrHeaderLen:size], rest
 		}
-		data = data[min((size+3)&^3, len(data)):]
+		data = rest
 	}
-	return nil
+	return nil, nil
 }
 
-// eachAttr calls f for every attribute of that type.
+// findAttr returns the content of the first attribute of that type, or nil.
+func findAttr(data []byte, attr uint16) []byte {
+	content, _ := nextAttr(data, attr)
+	return content
+}
+
+// eachAttr calls f for each attribute of that type.
 func eachAttr(data []byte, attr uint16, f func(content []byte)) {
-	for len(data) >= attrHeaderLen {
-		size := int(binary.NativeEndian.Uint16(data))
-		if size < attrHeaderLen || size > len(data) {
+	for {
+		content, rest := nextAttr(data, attr)
+		if content == nil {
 			return
 		}
-		if binary.NativeEndian.Uint16(data[2:])&^nestedFlag == attr {
-			f(data[attrHeaderLen:size])
-		}
-		data = data[min((size+3)&^3, len(data)):]
+		f(content)
+		data = rest
 	}
 }
 
 // An Element is an element of a set or map as the kernel holds it.
 type Element struct {
 	Key []byte
-	// Data is what the key maps to; empty in sets, and for verdicts.
+	// Data is the value of the key; empty for sets and for verdicts.
 	Data []byte
-	// Left is the time until it ends; zero when it does not.
-	Left time.Duration
+	// Expires is the remaining lifetime; zero for elements without timeout.
+	Expires time.Duration
 }
 
-// listing collects the elements of one set.
-type listing struct {
+// An elementList is the reply to one request for the elements of a set.
+type elementList struct {
 	seq      uint32
 	elements []Element
 	done     bool
 	err      *Error
 }
 
-func (l *listing) take(datagram []byte) error {
+func (l *elementList) add(datagram []byte) error {
 	return eachMessage(datagram, func(h header, body []byte) {
 		switch {
 		case h.seq != l.seq:
 		case h.kind == nlmsgDone:
 			l.done = true
 		case h.kind == nlmsgError && len(body) >= 4:
-			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Text: errorText(h.flags, body), Message: 1}
+			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Detail: errorDetail(h.flags, body), Message: 1}
 		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
 			eachAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem, func(elem []byte) {
 				e := Element{
 					Key:  bytes.Clone(findAttr(findAttr(elem, ElemKey), DataValue)),
 					Data: bytes.Clone(findAttr(findAttr(elem, ElemData), DataValue)),
 				}
-				if left := findAttr(elem, ElemExpiration); len(left) == 8 {
-					e.Left = time.Duration(binary.BigEndian.Uint64(left)) * time.Millisecond
+				if expiration := findAttr(elem, ElemExpiration); len(expiration) == 8 {
+					e.Expires = time.Duration(binary.BigEndian.Uint64(expiration)) * time.Millisecond
 				}
 				l.elements = append(l.elements, e)
 			})
@@ -131,16 +136,16 @@ func (l *listing) take(datagram []byte) error {
 	})
 }
 
-// outcome collects the kernel's answers to one batch, whose messages bear the
-// numbers from first up to but not including end.
-type outcome struct {
+// A batchResult is the reply to one batch, whose messages have the sequence numbers
+// [first, end).
+type batchResult struct {
 	first, end uint32
 	acked      bool
 	err        *Error
 }
 
-// take notes the answers in one datagram; answers to other batches are ignored.
-func (o *outcome) take(datagram []byte) error {
+// add parses one datagram and ignores replies to other batches.
+func (o *batchResult) add(datagram []byte) error {
 	return eachMessage(datagram, func(h header, body []byte) {
 		number := h.seq - o.first
 		if h.kind != nlmsgError || len(body) < 4 || number >= o.end-o.first {
@@ -150,13 +155,13 @@ func (o *outcome) take(datagram []byte) error {
 		if errno == 0 {
 			o.acked = true
 		} else if o.err == nil {
-			o.err = &Error{Errno: errno, Text: errorText(h.flags, body), Message: int(number)}
+			o.err = &Error{Errno: errno, Detail: errorDetail(h.flags, body), Message: int(number)}
 		}
 	})
 }
 
-// result is nil when the kernel applied the batch.
-func (o *outcome) result() error {
+// result returns nil if the kernel applied the batch.
+func (o *batchResult) result() error {
 	if o.err != nil {
 		return o.err
 	}
@@ -166,9 +171,9 @@ func (o *outcome) result() error {
 	return nil
 }
 
-// errorText finds the kernel's explanation in an error message. It follows the
-// original message, of which only the header is there when the message is capped.
-func errorText(flags uint16, body []byte) string {
+// errorDetail returns the kernel's explanation in an error message. It follows the original
+// message, of which capped replies contain only the header.
+func errorDetail(flags uint16, body []byte) string {
 	const original = 4
 	if flags&flagAckTLVs == 0 || len(body) < original+nlmsgHeaderLen {
 		return ""
@@ -183,9 +188,9 @@ func errorText(flags uint16, body []byte) string {
 	return string(bytes.TrimRight(findAttr(body[original+size:], errAttrMessage), "\x00"))
 }
 
-// touches tells whether a notification is about the table of that name, in any
-// family. In every message of nf_tables but one the first attribute is the table.
-func touches(h header, body []byte, table string) bool {
+// concernsTable reports whether a notification is about the table of that name, in any
+// family. In all messages of nf_tables but one, the first attribute is the table.
+func concernsTable(h header, body []byte, table string) bool {
 	if h.kind>>8 != subsysNftables || h.kind&0xff == msgNewGen || len(body) < nfgenmsgLen {
 		return false
 	}

@@ -14,18 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Conn sends batches. It belongs to the network namespace of the thread that
-// opened it, wherever it is used from, and serves one goroutine at a time.
+// A Conn sends batches to the network namespace of the thread that opened it, whatever thread
+// uses it. It is not safe for concurrent use.
 type Conn struct {
 	fd      int
-	port    uint32
-	seq     uint32
-	sndbuf  int
-	commits uint32
+	port    uint32 // netlink port, which identifies the socket
+	seq     uint32 // sequence number of the next message
+	sndbuf  int    // size of the send buffer in bytes
+	commits uint32 // successful transactions
 	buf     []byte
 }
 
-// Open opens a Conn.
+// Open opens a Conn in the network namespace of the calling thread.
 func Open() (*Conn, error) {
 	fd, port, err := open()
 	if err != nil {
@@ -59,30 +59,31 @@ func open() (int, uint32, error) {
 	return fd, name.(*unix.SockaddrNetlink).Pid, nil
 }
 
-// growBuffer sets a socket buffer to size bytes, or, where the privilege to pass
-// the system's limit is missing, as far as that limit allows.
+// growBuffer sets a socket buffer to size bytes, or to the limit of the system without the
+// privilege to exceed it.
 func growBuffer(fd, force, polite, size int) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, polite, size)
 	}
 }
 
-// Port identifies the socket as the author of changes.
+// Port returns the netlink port, by which notifications identify the author of a change.
 func (c *Conn) Port() uint32 { return c.port }
 
-// Commit sends the batch as one transaction and waits for its outcome: nil when
-// it took effect, an *[Error] when it had none, another error when that is
-// unknown. The batch must be Reset before it is used again.
+// Commit sends the batch as one transaction and waits for its outcome. If it returns nil, the
+// transaction took effect; with an *[Error], it did not; with another error, its effect is
+// unknown. The batch must be Reset before its next use. An empty batch has no effect.
 func (c *Conn) Commit(b *Batch) error { return c.send(b, true) }
 
-// Check asks the kernel whether it would accept the batch and changes nothing.
+// Check returns the error that Commit would return, and changes nothing. The batch must be
+// Reset before its next use.
 func (c *Conn) Check(b *Batch) error { return c.send(b, false) }
 
 func (c *Conn) send(b *Batch, commit bool) error {
 	if b.Messages() == 0 {
 		return nil
 	}
-	result := outcome{first: c.seq}
+	result := batchResult{first: c.seq}
 	data, end := b.finish(c.seq, commit)
 	result.end, c.seq = end, end
 	if need := len(data) + 4096; need > c.sndbuf {
@@ -95,8 +96,8 @@ func (c *Conn) send(b *Batch, commit bool) error {
 	if err := c.sendto(data); err != nil {
 		return err
 	}
-	// The kernel has processed the batch by now: all answers are waiting.
-	if err := c.drain(result.take); err != nil {
+	// The kernel processes the batch during sendto, so all replies are in the buffer.
+	if err := c.drain(result.add); err != nil {
 		return err
 	}
 	err := result.result()
@@ -106,9 +107,9 @@ func (c *Conn) send(b *Batch, commit bool) error {
 	return err
 }
 
-// Others returns a number that changes when somebody else commits a transaction in
-// the network namespace, to whatever table.
-func (c *Conn) Others() (uint32, error) {
+// ExternalCommits returns a number that changes with each transaction in the network namespace
+// that was not sent by c, whatever its table.
+func (c *Conn) ExternalCommits() (uint32, error) {
 	var b Batch
 	b.header(subsysNftables<<8|msgGetGen, flagRequest, 0, 0)
 	data, end := b.number(c.seq)
@@ -126,7 +127,7 @@ func (c *Conn) Others() (uint32, error) {
 		})
 	})
 	if err == nil && len(generation) != 4 {
-		err = errors.New("nf_tables does not tell its generation")
+		err = errors.New("nf_tables did not return its generation")
 	}
 	if err != nil {
 		return 0, err
@@ -134,15 +135,15 @@ func (c *Conn) Others() (uint32, error) {
 	return binary.BigEndian.Uint32(generation) - c.commits, nil
 }
 
-// maxListings is how often a set is read that does not stand still.
+// maxListings is the maximum number of reads of a set that changes meanwhile.
 const maxListings = 5
 
-// Elements returns the elements that a set or map has, each once. Those that come or
-// go meanwhile may be missing. The error is an *[Error] when there is no such set.
+// Elements returns the elements of a set or map, each once. Elements that are added or removed
+// meanwhile may be missing. If there is no such set, the error is an *[Error].
 //
-// The kernel finds each part of a long list by counting from the beginning. While it
-// moves elements to more memory, some come twice and others not at all; then the list
-// is read again.
+// The kernel finds each part of a long list by counting from the beginning. While it resizes
+// the set, some elements are listed twice and others not at all; then Elements reads the set
+// again.
 func (c *Conn) Elements(family uint8, table, set string) ([]Element, error) {
 	all := map[string]Element{}
 	for range maxListings {
@@ -168,13 +169,13 @@ func (c *Conn) list(family uint8, table, set string) ([]Element, error) {
 	b.String(ElemListTable, table)
 	b.String(ElemListSet, set)
 	data, end := b.number(c.seq)
-	list := listing{seq: c.seq}
+	list := elementList{seq: c.seq}
 	c.seq = end
 	if err := c.sendto(data); err != nil {
 		return nil, err
 	}
-	// Each receipt makes the kernel write what comes next.
-	err := c.drain(list.take)
+	// The kernel writes the next part of the list when one is received.
+	err := c.drain(list.add)
 	switch {
 	case err != nil:
 		return nil, err
@@ -194,7 +195,7 @@ func (c *Conn) sendto(data []byte) error {
 			return nil
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EMSGSIZE):
-			return fmt.Errorf("a transaction of %d bytes passes the limit for socket buffers: "+
+			return fmt.Errorf("transaction of %d bytes exceeds the limit for socket buffers: "+
 				"raise the sysctl net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace: %w", len(data), err)
 		default:
 			return os.NewSyscallError("sendto", err)
@@ -202,7 +203,7 @@ func (c *Conn) sendto(data []byte) error {
 	}
 }
 
-// drain passes every datagram that is waiting to f.
+// drain calls f for each datagram in the receive buffer, without waiting for more.
 func (c *Conn) drain(f func([]byte) error) error {
 	for {
 		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
@@ -222,20 +223,20 @@ func (c *Conn) drain(f func([]byte) error) error {
 	}
 }
 
-// Close closes the socket.
+// Close closes the socket. It must be called once.
 func (c *Conn) Close() error { return os.NewSyscallError("close", unix.Close(c.fd)) }
 
-// A Listener hears of changes to one table, in all address families, that others
-// than one Conn make.
+// A Listener receives notifications of changes to one table, in all address families, by all
+// sockets but one. Wait must be called by one goroutine at a time; the other methods may be
+// called during Wait.
 type Listener struct {
 	file  *os.File
 	table string
 	buf   []byte
 }
 
-// Listen opens a Listener, in the network namespace of the calling thread, to
-// whom the changes that own makes are silent. It hears nothing before its first
-// Resume.
+// Listen opens a Listener in the network namespace of the calling thread. It ignores changes
+// by own. Notifications start with the first Resume.
 func Listen(table string, own *Conn) (*Listener, error) {
 	fd, _, err := open()
 	if err != nil {
@@ -249,9 +250,9 @@ func Listen(table string, own *Conn) (*Listener, error) {
 	return &Listener{file: os.NewFile(uintptr(fd), "nf_tables listener"), table: table, buf: make([]byte, 64<<10)}, nil
 }
 
-// ignorePort makes the kernel discard notifications whose author is port, so
-// that a full load of our own does not flood the socket. All messages of one
-// datagram stem from one transaction, thus from one author.
+// ignorePort makes the kernel discard notifications of changes by port, so that a full load by
+// the own Conn does not overrun the socket. All messages of a datagram belong to one
+// transaction, and so have one author.
 func ignorePort(fd int, port uint32) error {
 	const authorOffset = 12
 	var native [4]byte
@@ -266,8 +267,8 @@ func ignorePort(fd int, port uint32) error {
 		unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
 }
 
-// Wait returns nil when others have changed the table, [ErrOverrun] when they
-// may have, and another error when nothing more will be heard.
+// Wait waits for a notification. It returns nil after a change of the table, [ErrOverrun]
+// after a possible change, and another error if no further notifications will arrive.
 func (l *Listener) Wait() error {
 	for {
 		n, err := l.receive()
@@ -276,7 +277,7 @@ func (l *Listener) Wait() error {
 		}
 		changed := false
 		err = eachMessage(l.buf[:n], func(h header, body []byte) {
-			changed = changed || touches(h, body, l.table)
+			changed = changed || concernsTable(h, body, l.table)
 		})
 		if changed || err != nil {
 			return err
@@ -284,11 +285,11 @@ func (l *Listener) Wait() error {
 	}
 }
 
-// Pause stops hearing. While nobody hears, the kernel does not describe each
-// element of a transaction, which costs far more than the element itself.
+// Pause stops the notifications. Without listeners the kernel does not describe each element
+// of a transaction, which costs far more than to apply it.
 func (l *Listener) Pause() error { return l.membership(unix.NETLINK_DROP_MEMBERSHIP) }
 
-// Resume hears again what happens from now on.
+// Resume starts the notifications of further changes.
 func (l *Listener) Resume() error { return l.membership(unix.NETLINK_ADD_MEMBERSHIP) }
 
 func (l *Listener) membership(option int) error {
@@ -324,5 +325,5 @@ func (l *Listener) receive() (n int, err error) {
 	return n, os.NewSyscallError("recvfrom", received)
 }
 
-// Close closes the socket; a Wait that is under way returns.
+// Close closes the socket. A pending Wait returns an error.
 func (l *Listener) Close() error { return l.file.Close() }

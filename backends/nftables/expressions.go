@@ -10,17 +10,17 @@ import (
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
 
-// An expr is one step of a rule. Steps run in order until one does not match;
-// they hand values to each other in registers.
+// An expr writes one expression of a rule. The kernel evaluates expressions in order until
+// one does not match; they pass values in registers.
 type expr func(*nfnl.Batch)
 
 // A rule is a sequence of expressions.
 type rule []expr
 
-// then returns the rule with more steps.
+// then returns a copy of the rule with more expressions.
 func (r rule) then(more ...expr) rule { return append(r[:len(r):len(r)], more...) }
 
-// word is the i-th 32-bit register.
+// word returns the number of the i-th 32-bit register.
 func word(i int) uint32 { return nfnl.Reg32 + uint32(i) }
 
 func expression(b *nfnl.Batch, name string, content func()) {
@@ -124,27 +124,28 @@ func lookup(set string, attrs ...func(*nfnl.Batch)) expr {
 	}
 }
 
-// inSet matches when the key that begins in the first register is in the set.
+// inSet matches if the set holds the key that begins in the first register.
 func inSet(set string) expr { return lookup(set) }
 
-// mapTo replaces the key by what the map holds for it.
+// mapTo replaces the key that begins in the first register by the data of the map. It does
+// not match if the map does not hold the key.
 func mapTo(set string) expr {
 	return lookup(set, func(b *nfnl.Batch) { b.Uint32(nfnl.LookupDreg, word(0)) })
 }
 
-// verdictOf does what the map says about the key.
+// verdictOf applies the verdict that the map holds for the key in the first register.
 func verdictOf(set string) expr {
 	return lookup(set, func(b *nfnl.Batch) { b.Uint32(nfnl.LookupDreg, nfnl.RegVerdict) })
 }
 
-// update adds the value to the map, or begins the time anew of the one that it has
-// for the key. It does not match when the map is full.
-func update(set string, key, value uint32) expr {
+// updateEntry adds the value to the map, or restarts the timeout of the value that the map
+// holds for the key. It does not match if the map is full.
+func updateEntry(set string, key, value uint32) expr {
 	return dynset(nfnl.DynsetUpdate, set, key, value)
 }
 
-// forget removes what the map has for the key, if anything.
-func forget(set string, key, value uint32) expr {
+// deleteEntry removes the key from the map; it matches also if the map does not hold it.
+func deleteEntry(set string, key, value uint32) expr {
 	return dynset(nfnl.DynsetDelete, set, key, value)
 }
 
@@ -184,11 +185,11 @@ func masquerade(b *nfnl.Batch) {
 	expression(b, "masq", func() { b.Uint32(nfnl.MasqFlags, nfnl.NATFullyRandom) })
 }
 
-// isLocal matches when the packet's source or destination (flag) is an address
-// of this node.
+// isLocal matches if the packet's source or destination, depending on flag, is an address of
+// this node.
 func isLocal(flag uint32) rule { return addrType(flag, nfnl.CmpEq) }
 
-// addrType matches when it is one (op equal) or is none.
+// addrType matches if the address is one of this node (op CmpEq) or is not (op CmpNeq).
 func addrType(flag, op uint32) rule {
 	return rule{func(b *nfnl.Batch) {
 		expression(b, "fib", func() {
@@ -227,7 +228,8 @@ func verdict(code uint32, chain string) expr {
 func jump(chain string) expr { return verdict(nfnl.VerdictJump, chain) }
 func goTo(chain string) expr { return verdict(nfnl.VerdictGoto, chain) }
 
-// within matches when the address in the network header at offset is in prefix.
+// within matches if the address at offset in the network header is in prefix (op CmpEq), or
+// is not (op CmpNeq).
 func within(f *family, offset int, prefix netip.Prefix, op uint32) rule {
 	if prefix.Bits() == 0 && op == nfnl.CmpEq {
 		return nil
@@ -247,7 +249,7 @@ func maskOf(f *family, bits int) []byte {
 	return mask
 }
 
-// native encodes a number the way the processor has it in registers.
+// native encodes a number in the byte order of registers.
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 func appendAddr(buf []byte, a netip.Addr) []byte {

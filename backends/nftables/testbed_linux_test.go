@@ -26,42 +26,41 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// A world is a node with a backend, a client outside and pods: each in a network
-// namespace of its own. Clients and pods reach all else through the node.
-type world struct {
-	t            testing.TB
-	client, node *netnstest.Namespace
-	pods         *netnstest.Namespace // endpoints
-	caller       *netnstest.Namespace // a pod that is none
-	backend      *Backend
-	impatient    bool // expects no answer
+// A testbed is a node with a backend, a client outside of the cluster, and pods, each in its own
+// network namespace. The node routes between them.
+type testbed struct {
+	t             testing.TB
+	client, node  *netnstest.Namespace
+	pods          *netnstest.Namespace // all endpoints
+	otherPod      *netnstest.Namespace // a pod that is not an endpoint
+	backend       *Backend
+	expectSilence bool // shortens the timeout
 }
 
-// patience is how long to wait for an answer.
-func (w *world) patience() time.Duration {
-	if w.impatient {
+// timeout returns how long to wait for a response.
+func (w *testbed) timeout() time.Duration {
+	if w.expectSilence {
 		return 150 * time.Millisecond
 	}
 	return 2 * time.Second
 }
 
-// Addresses of the world. The pods namespace stands for as many pods as tests
-// like.
+// Addresses of the testbed. The namespace of the endpoints has podCount addresses.
 const (
-	nodeV4, nodeV6       = "192.0.2.1", "2001:db8:1::1"
-	nodeOtherV4          = "192.0.2.77"
-	clientV4, clientV6   = "192.0.2.2", "2001:db8:1::2"
-	podNetV4, podNetV6   = "10.244.0.0/16", "fd00:244::/32"
-	podGateV4, podGateV6 = "10.244.0.1", "fd00:244::1"
-	callerV4, callerV6   = "10.244.1.2", "fd00:244:1::2"
-	callGateV4           = "10.244.1.1"
-	callGateV6           = "fd00:244:1::1"
+	nodeV4, nodeV6             = "192.0.2.1", "2001:db8:1::1"
+	nodeOtherV4                = "192.0.2.77"
+	clientV4, clientV6         = "192.0.2.2", "2001:db8:1::2"
+	podNetV4, podNetV6         = "10.244.0.0/16", "fd00:244::/32"
+	podGatewayV4, podGatewayV6 = "10.244.0.1", "fd00:244::1"
+	otherPodV4, otherPodV6     = "10.244.1.2", "fd00:244:1::2"
+	otherPodGatewayV4          = "10.244.1.1"
+	otherPodGatewayV6          = "fd00:244:1::1"
 )
 
 func pod4(i int) string { return fmt.Sprintf("10.244.0.%d", 10+i) }
 func pod6(i int) string { return fmt.Sprintf("fd00:244::%x", 0x10+i) }
 
-// pod returns the address of pod i in the family of like.
+// pod returns the address of endpoint i in the family of like.
 func pod(i int, like netip.Addr) string {
 	if like.Is4() {
 		return pod4(i)
@@ -71,19 +70,19 @@ func pod(i int, like netip.Addr) string {
 
 const podCount = 12
 
-func newWorld(t testing.TB, cfg Config) *world {
-	w := &world{t: t, client: netnstest.New(t), node: netnstest.New(t), pods: netnstest.New(t), caller: netnstest.New(t)}
+func newTestbed(t testing.TB, cfg Config) *testbed {
+	w := &testbed{t: t, client: netnstest.New(t), node: netnstest.New(t), pods: netnstest.New(t), otherPod: netnstest.New(t)}
 	netnstest.Link(w.node, "outside", w.client, "eth0")
 	netnstest.Link(w.node, "pods0", w.pods, "eth0")
-	netnstest.Link(w.node, "pods1", w.caller, "eth0")
+	netnstest.Link(w.node, "pods1", w.otherPod, "eth0")
 	w.node.Sysctl("net/ipv4/ip_forward", "1")
 	w.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	w.node.Address("outside", nodeV4+"/24", nodeOtherV4+"/24", nodeV6+"/64")
-	w.node.Address("pods0", podGateV4+"/24", podGateV6+"/64")
-	w.node.Address("pods1", callGateV4+"/24", callGateV6+"/64")
-	w.caller.Address("eth0", callerV4+"/24", callerV6+"/64")
-	w.caller.Route("0.0.0.0/0", callGateV4)
-	w.caller.Route("::/0", callGateV6)
+	w.node.Address("pods0", podGatewayV4+"/24", podGatewayV6+"/64")
+	w.node.Address("pods1", otherPodGatewayV4+"/24", otherPodGatewayV6+"/64")
+	w.otherPod.Address("eth0", otherPodV4+"/24", otherPodV6+"/64")
+	w.otherPod.Route("0.0.0.0/0", otherPodGatewayV4)
+	w.otherPod.Route("::/0", otherPodGatewayV6)
 	w.node.Route("0.0.0.0/0", clientV4)
 	w.node.Route("::/0", clientV6)
 	w.client.Address("eth0", clientV4+"/24", clientV6+"/64")
@@ -92,13 +91,13 @@ func newWorld(t testing.TB, cfg Config) *world {
 	for i := range podCount {
 		w.pods.Address("eth0", pod4(i)+"/24", pod6(i)+"/64")
 	}
-	w.pods.Route("0.0.0.0/0", podGateV4)
-	w.pods.Route("::/0", podGateV6)
+	w.pods.Route("0.0.0.0/0", podGatewayV4)
+	w.pods.Route("::/0", podGatewayV6)
 	w.backend = w.newBackend(cfg)
 	return w
 }
 
-func (w *world) newBackend(cfg Config) *Backend {
+func (w *testbed) newBackend(cfg Config) *Backend {
 	w.t.Helper()
 	if cfg.Logger == nil && testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -112,7 +111,7 @@ func (w *world) newBackend(cfg Config) *Backend {
 	return b
 }
 
-// testNode is the node of the world as a backend sees it.
+// testNode returns the node of the testbed.
 func testNode() *localsink.Node {
 	return &localsink.Node{
 		Name: "node",
@@ -123,21 +122,21 @@ func testNode() *localsink.Node {
 	}
 }
 
-// sync makes services the whole wanted state, as a first update.
-func (w *world) sync(services ...*localsink.Service) {
+// sync applies an update with these Services only, as the first update.
+func (w *testbed) sync(services ...*localsink.Service) {
 	w.t.Helper()
 	require.NoError(w.t, w.backend.Sync(context.Background(), firstUpdate(testNode(), services...)))
 }
 
-// A greeting is what a server tells a client.
-type greeting struct {
-	client netip.Addr // the address that the server sees
-	server string     // the server that answers
+// A response is the content of a server's response.
+type response struct {
+	client netip.Addr // as the server sees it
+	server string     // address of the server
 }
 
-// serve answers on TCP and UDP in ns: each message with "client address, server
-// address". TCP servers answer once on accept and then echo lines.
-func (w *world) serve(ns *netnstest.Namespace, addrs ...string) {
+// startServers starts TCP and UDP servers in ns. They respond with "CLIENT SERVER", both as
+// ADDRESS:PORT: UDP servers to each packet, TCP servers on accept, after which they echo.
+func (w *testbed) startServers(ns *netnstest.Namespace, addrs ...string) {
 	w.t.Helper()
 	for _, addr := range addrs {
 		var l net.Listener
@@ -187,9 +186,9 @@ func (w *world) serve(ns *netnstest.Namespace, addrs ...string) {
 	}
 }
 
-// dial connects from ns, from the source address if that is not empty.
-func (w *world) dial(ns *netnstest.Namespace, network, source, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: w.patience()}
+// dial connects from ns; an empty source means any address.
+func (w *testbed) dial(ns *netnstest.Namespace, network, source, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: w.timeout()}
 	if source != "" {
 		ip := net.ParseIP(source)
 		if network == "udp" {
@@ -206,49 +205,49 @@ func (w *world) dial(ns *netnstest.Namespace, network, source, addr string) (net
 	return c, err
 }
 
-// ask connects and returns what the server says.
-func (w *world) ask(ns *netnstest.Namespace, network, source, addr string) (greeting, error) {
+// request connects and returns the response.
+func (w *testbed) request(ns *netnstest.Namespace, network, source, addr string) (response, error) {
 	c, err := w.dial(ns, network, source, addr)
 	if err != nil {
-		return greeting{}, err
+		return response{}, err
 	}
 	defer c.Close()
-	return hear(c, network, w.patience())
+	return readResponse(c, network, w.timeout())
 }
 
-func hear(c net.Conn, network string, patience time.Duration) (greeting, error) {
-	_ = c.SetDeadline(time.Now().Add(patience))
+func readResponse(c net.Conn, network string, timeout time.Duration) (response, error) {
+	_ = c.SetDeadline(time.Now().Add(timeout))
 	if network == "udp" {
-		// A refusal may come at once, in place of the sending.
+		// The kernel may return the rejection as an error of sendto.
 		if _, err := c.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
-			return greeting{}, err
+			return response{}, err
 		}
 	}
 	buf := make([]byte, 2048)
 	n, err := c.Read(buf)
 	if err != nil {
-		return greeting{}, err
+		return response{}, err
 	}
 	client, server, _ := strings.Cut(strings.TrimSpace(string(buf[:n])), " ")
 	ap, err := netip.ParseAddrPort(client)
-	return greeting{ap.Addr(), server}, err
+	return response{ap.Addr(), server}, err
 }
 
-// refused checks that a connection is refused, soon.
-func (w *world) refused(ns *netnstest.Namespace, network, source, addr string) {
+// requireRefused checks that a connection is refused within half a second.
+func (w *testbed) requireRefused(ns *netnstest.Namespace, network, source, addr string) {
 	w.t.Helper()
 	began := time.Now()
-	_, err := w.ask(ns, network, source, addr)
+	_, err := w.request(ns, network, source, addr)
 	require.ErrorIs(w.t, err, syscall.ECONNREFUSED, "%s %s", network, addr)
 	require.Less(w.t, time.Since(began), 500*time.Millisecond)
 }
 
-// silent checks that nothing comes back.
-func (w *world) silent(ns *netnstest.Namespace, network, source, addr string) {
+// requireSilent checks that there is no response.
+func (w *testbed) requireSilent(ns *netnstest.Namespace, network, source, addr string) {
 	w.t.Helper()
-	brief := *w
-	brief.impatient = true
-	g, err := brief.ask(ns, network, source, addr)
-	var timeout net.Error
-	require.Truef(w.t, errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
+	short := *w
+	short.expectSilence = true
+	g, err := short.request(ns, network, source, addr)
+	var netErr net.Error
+	require.Truef(w.t, errors.As(err, &netErr) && netErr.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
 }

@@ -13,29 +13,28 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// However many and however long the elements are, no message outgrows the 16 bits
-// of its length.
-func TestElementPieces(t *testing.T) {
+// The length of a message's element list must fit into 16 bits.
+func TestElementsAreSplitIntoMessages(t *testing.T) {
 	for _, f := range families() {
-		for kind := verdictsByAddress; kind <= pins; kind++ {
+		for kind := verdictsByAddress; kind <= affinityEntries; kind++ {
 			s := &set{name: "s", kind: kind}
 			tx := &transaction{family: f, table: "t"}
 			addr := netip.AddrPortFrom(f.loopback.Addr(), 80)
 			const n = 5000
 			for i := range n {
-				e := element{key: key{addr, localsink.ProtocolTCP}, slot: uint32(i), to: uint32(i), value: addr, left: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
+				e := element{key: frontendKey{addr, localsink.ProtocolTCP}, slot: uint32(i), target: uint32(i), value: addr, expires: time.Minute, chain: "a-chain-with-a-name-of-a-hundred-bytes-or-so-0123456789012345678901234567890123456789012345678901234567890123456789"}
 				tx.add(s, e)
 				tx.remove(s, e)
 			}
 			added := &tx.pending[0].added
-			start, pieces := 0, append(append([]int{}, added.pieces...), len(added.buf))
+			start, pieces := 0, append(append([]int{}, added.pieceEnds...), len(added.buf))
 			for _, end := range pieces {
 				require.LessOrEqual(t, end-start, pieceBytes)
 				require.Positive(t, end-start)
 				start = end
 			}
 			require.GreaterOrEqual(t, len(pieces), n/pieceElements)
-			require.Zero(t, len(added.buf)%n, "all elements are equally long")
+			require.Zero(t, len(added.buf)%n, "all elements have the same length")
 			require.Equal(t, len(pieces)+n/pieceElements, tx.encode().Messages())
 			require.False(t, tx.empty())
 			tx.reset()
@@ -45,14 +44,13 @@ func TestElementPieces(t *testing.T) {
 	}
 }
 
-// TestDetached: what is only checked is never attached to a hook.
-func TestDetached(t *testing.T) {
-	script := func(detached bool) string {
+func TestDetachedTableHasNoHooks(t *testing.T) {
+	encoded := func(detached bool) string {
 		t := transaction{family: ipv4(), table: "checked", detached: detached}
-		newMirror(t.family, viewOf(t.family, nil), 1, &t).finish()
+		newTableState(t.family, newNodeMatches(t.family, nil), 1, &t).sizeSets()
 		return decode(t.encode())
 	}
-	require.Contains(t, script(false), "hook")
-	require.NotContains(t, script(true), "hook")
-	require.Contains(t, script(true), "prerouting")
+	require.Contains(t, encoded(false), "hook")
+	require.NotContains(t, encoded(true), "hook")
+	require.Contains(t, encoded(true), chainPrerouting)
 }

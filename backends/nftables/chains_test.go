@@ -13,46 +13,44 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-func TestPlan(t *testing.T) {
+func TestDispatchChainNames(t *testing.T) {
 	full := func(n int) localsink.Pool { return localsink.Pool{Endpoints: make([]localsink.Endpoint, n)} }
 	pools := []localsink.Pool{full(10), full(3), {}, full(10)}
 	type route = localsink.Route
 	for _, c := range []struct {
 		name   string
 		routes []route
-		used   [maxPositions]int
+		used   [maxPools]int
 	}{
-		{"service-1-of-10", []route{{}}, [3]int{0, -1, -1}},
-		{"service.any-masq-1-of-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
-		{"reject-new", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
-		{"reject-new", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
-		{"drop-new", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
-		{"service.pods-1-of-10.node-masq-1-of-10.any-2-of-3",
+		{"loadbalance-service-pool1-10", []route{{}}, [3]int{0, -1, -1}},
+		{"dispatch-service.any-masq-pool1-3", []route{{Pool: 1, Masquerade: true}}, [3]int{1, -1, -1}},
+		{"reject-chain", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
+		{"reject-chain", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
+		{"drop-chain", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
+		{"dispatch-service.pods-pool1-10.node-masq-pool1-10.any-pool2-3",
 			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
-		{"service.pods-1-of-3.node-2-of-10.any-3-of-10",
+		{"dispatch-service.pods-pool1-3.node-pool2-10.any-pool3-10",
 			[]route{{From: localsink.FromLocalPods, Pool: 1}, {From: localsink.FromThisNode, Pool: 3}, {}}, [3]int{1, 3, 0}},
-		{"service.pods-drop.any-1-of-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
-		{"service.pods-1-of-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // and nobody else
-		{"service.node-reject.any-1-of-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
-		{"service-1-of-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
-		{"service.pods-1-of-10.any-2-of-3",
+		{"dispatch-service.pods-drop.any-pool1-10", []route{{From: localsink.FromLocalPods, Pool: 2, EmptyVerdict: localsink.VerdictDrop}, {}}, [3]int{0, -1, -1}},
+		{"dispatch-service.pods-pool1-10", []route{{From: localsink.FromLocalPods}}, [3]int{0, -1, -1}}, // all others pass
+		{"dispatch-service.node-reject.any-pool1-10", []route{{From: localsink.FromThisNode, Pool: 2}, {}}, [3]int{0, -1, -1}},
+		{"loadbalance-service-pool1-10", []route{{}, {From: localsink.FromLocalPods, Pool: 1}}, [3]int{0, -1, -1}}, // never reached
+		{"dispatch-service.pods-pool1-10.any-pool2-3",
 			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromLocalPods, Pool: 3}, {Pool: 1}}, [3]int{0, 1, -1}},
 	} {
-		p, used := planOf(byAddress, c.routes, pools)
+		p, used := newDispatch(matchAddress, c.routes, pools)
 		require.Equal(t, c.name, p.name())
 		require.Equal(t, c.used, used, c.name)
 	}
-	p, _ := planOf(byNodePort, []route{{From: localsink.FromLocalPods}, {}}, pools)
-	require.Equal(t, "nodeport.pods-1-of-10.any-1-of-10", p.name())
+	p, _ := newDispatch(matchNodePort, []route{{From: localsink.FromLocalPods}, {}}, pools)
+	require.Equal(t, "dispatch-nodeport.pods-pool1-10.any-pool1-10", p.name())
 }
 
-// Frontends share a plan whatever Service they are of: it is what keeps the number
-// of chains small.
-func TestPlansAreShared(t *testing.T) {
+func TestFrontendsShareDispatchChains(t *testing.T) {
 	k := newModelKernel(t)
-	m := newMirror(ipv4(), viewOf(ipv4(), nil), 1, k)
-	before := m.chains
-	for i, s := range cluster(500, 7).state {
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	before := st.chainCount
+	for i, s := range manyServices(500, 7).serviceList {
 		fe := s.Ports[0].Frontends[0]
 		fe.Routes = []localsink.Route{{From: localsink.FromLocalPods}, {Masquerade: true}}
 		if i%2 == 0 {
@@ -60,42 +58,42 @@ func TestPlansAreShared(t *testing.T) {
 		} else {
 			fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 		}
-		m.load(serviceOf(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
+		st.load(newService(s.Name.Name, localsink.Port{Pools: s.Ports[0].Pools, Frontends: []localsink.Frontend{fe}}))
 	}
-	require.Equal(t, before+2, m.chains)
-	k.commit(m)
-	m.change([]change{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
-	require.Empty(t, m.unused, "others use them still")
-	k.commit(m)
+	require.Equal(t, before+2, st.chainCount)
+	k.commit(st)
+	st.apply([]serviceChange{{name: localsink.ServiceName{Namespace: "test", Name: "svc-000001"}}}, nil)
+	require.Empty(t, st.unused, "other frontends use the chains")
+	k.commit(st)
 
-	// What is deleted for want of use is made again when somebody needs it.
-	var gone []change
-	for name := range m.records {
-		gone = append(gone, change{name: name})
+	// A deleted chain is created again for the next frontend that needs it.
+	var gone []serviceChange
+	for name := range st.records {
+		gone = append(gone, serviceChange{name: name})
 	}
-	m.change(gone, nil)
-	k.commit(m)
-	m.collect()
-	k.commit(m)
-	require.Equal(t, before, m.chains)
-	require.Empty(t, m.records)
-	require.Empty(t, m.hairpinRefs)
-	fe := frontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true})
+	st.apply(gone, nil)
+	k.commit(st)
+	st.deleteUnusedChains()
+	k.commit(st)
+	require.Equal(t, before, st.chainCount)
+	require.Empty(t, st.records)
+	require.Empty(t, st.hairpinRefs)
+	fe := newFrontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true})
 	fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
 	var p localsink.Pool
 	p.Endpoints = manyEndpoints(0, 7)
-	m.load(serviceOf("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))
-	k.commit(m)
-	require.Equal(t, before+2, m.chains)
+	st.load(newService("new", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{fe}}))
+	k.commit(st)
+	require.Equal(t, before+2, st.chainCount)
 }
 
-func TestShardLimit(t *testing.T) {
+func TestEndpointMapLimits(t *testing.T) {
 	for n, limit := range map[int]int{1: 8, 8: 8, 9: 16, 16: 16, 17: 32, 32: 32, 33: 64, 100: 128, 1000: 1024, 1025: 2048} {
-		require.Equal(t, limit, shardLimit(n), n)
+		require.Equal(t, limit, endpointMapLimit(n), n)
 	}
 }
 
-func TestConfig(t *testing.T) {
+func TestConfigDefaultsAndValidation(t *testing.T) {
 	c, err := Config{}.withDefaults()
 	require.NoError(t, err)
 	require.Equal(t, "kpng", c.Table)
@@ -109,7 +107,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestNodeView(t *testing.T) {
+func TestNodeMatchesOfOneFamily(t *testing.T) {
 	n := &localsink.Node{
 		LocalPods: localsink.PodSources{
 			Networks:        []netip.Prefix{netip.MustParsePrefix("10.1.0.7/16"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("10.1.0.0/16")},
@@ -117,18 +115,18 @@ func TestNodeView(t *testing.T) {
 			InterfacePrefix: "0123456789abcde",
 		},
 	}
-	v4, v6 := viewOf(ipv4(), n), viewOf(ipv6(), n)
+	v4, v6 := newNodeMatches(ipv4(), n), newNodeMatches(ipv6(), n)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, v4.podNetworks)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, v6.podNetworks)
-	require.Empty(t, v4.podInterface, "longer than any interface's name")
-	require.Equal(t, "0123456789abcde", v4.podPrefix)
+	require.Empty(t, v4.podInterface, "too long for an interface")
+	require.Equal(t, "0123456789abcde", v4.podInterfacePrefix)
 	n.LocalPods.Interface = "0123456789abcde"
-	require.Equal(t, "0123456789abcde", viewOf(ipv4(), n).podInterface, "as long as a name can be")
+	require.Equal(t, "0123456789abcde", newNodeMatches(ipv4(), n).podInterface, "the longest possible name")
 	n.LocalPods.Interface = "0123456789abcdef"
-	require.True(t, v4.equal(viewOf(ipv4(), n)))
+	require.True(t, v4.equal(newNodeMatches(ipv4(), n)))
 	require.False(t, v4.equal(v6))
-	require.False(t, v4.equal(viewOf(ipv4(), nil)))
-	require.False(t, (*nodeView)(nil).equal(v4), "nothing was known")
+	require.False(t, v4.equal(newNodeMatches(ipv4(), nil)))
+	require.False(t, (*nodeMatches)(nil).equal(v4), "nil equals nothing")
 	for field, change := range map[string]func(n *localsink.Node){
 		"pod networks":     func(n *localsink.Node) { n.LocalPods.Networks = nil },
 		"pod interface":    func(n *localsink.Node) { n.LocalPods.Interface = "br0" },
@@ -138,12 +136,11 @@ func TestNodeView(t *testing.T) {
 	} {
 		other := *n
 		change(&other)
-		require.False(t, v4.equal(viewOf(ipv4(), &other)), field)
+		require.False(t, v4.equal(newNodeMatches(ipv4(), &other)), field)
 	}
 }
 
-// TestFamilies: an address is of one family, and of none when a packet cannot have it.
-func TestFamilies(t *testing.T) {
+func TestFamilyAcceptsOnlyItsPlainAddresses(t *testing.T) {
 	for addr, want := range map[string][2]bool{
 		"10.0.0.1": {true, false}, "fd00::1": {false, true}, "::": {false, true}, "0.0.0.0": {true, false},
 		"::ffff:10.0.0.1": {false, false}, "fe80::1%eth0": {false, false},

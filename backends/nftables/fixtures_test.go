@@ -11,12 +11,12 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// state is a simple localsink.State.
-type state []*localsink.Service
+// serviceList is a localsink.State with linear search.
+type serviceList []*localsink.Service
 
-func (s state) Len() int { return len(s) }
+func (s serviceList) Len() int { return len(s) }
 
-func (s state) Get(name localsink.ServiceName) *localsink.Service {
+func (s serviceList) Get(name localsink.ServiceName) *localsink.Service {
 	for _, svc := range s {
 		if svc.Name == name {
 			return svc
@@ -25,7 +25,7 @@ func (s state) Get(name localsink.ServiceName) *localsink.Service {
 	return nil
 }
 
-func (s state) All() iter.Seq[*localsink.Service] {
+func (s serviceList) All() iter.Seq[*localsink.Service] {
 	return func(yield func(*localsink.Service) bool) {
 		for _, svc := range s {
 			if !yield(svc) {
@@ -36,11 +36,11 @@ func (s state) All() iter.Seq[*localsink.Service] {
 }
 
 func firstUpdate(n *localsink.Node, services ...*localsink.Service) *localsink.Update {
-	return &localsink.Update{Node: n, NodeChanged: true, All: state(services), Changed: services}
+	return &localsink.Update{Node: n, NodeChanged: true, All: serviceList(services), Changed: services}
 }
 
-// nextUpdate is the update from one state to another.
-func nextUpdate(n *localsink.Node, from, to state) *localsink.Update {
+// nextUpdate returns the update from one state to another.
+func nextUpdate(n *localsink.Node, from, to serviceList) *localsink.Update {
 	u := &localsink.Update{Node: n, All: to}
 	for _, s := range to {
 		if from.Get(s.Name) != s {
@@ -55,24 +55,25 @@ func nextUpdate(n *localsink.Node, from, to state) *localsink.Update {
 	return u
 }
 
-// serviceOf returns a Service with one TCP port.
-func serviceOf(name string, port localsink.Port) *localsink.Service {
+// newService returns a Service with one TCP port.
+func newService(name string, port localsink.Port) *localsink.Service {
 	if port.Protocol == 0 {
 		port.Protocol = localsink.ProtocolTCP
 	}
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: name}, Ports: []localsink.Port{port}}
 }
 
-// frontend returns a frontend that sends everybody to pool 0, or as routes say.
-func frontend(kind localsink.FrontendKind, addr string, routes ...localsink.Route) localsink.Frontend {
+// newFrontend returns a frontend with these routes; the default is one route for all clients to
+// pool 0.
+func newFrontend(kind localsink.FrontendKind, addr string, routes ...localsink.Route) localsink.Frontend {
 	if routes == nil {
 		routes = []localsink.Route{{}}
 	}
 	return localsink.Frontend{Kind: kind, Addr: netip.MustParseAddrPort(addr), Routes: routes}
 }
 
-// poolOf returns the pool of these local endpoints.
-func poolOf(addrs ...string) localsink.Pool {
+// newLocalPool returns a pool of endpoints of this node.
+func newLocalPool(addrs ...string) localsink.Pool {
 	var p localsink.Pool
 	for _, a := range addrs {
 		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(a), Local: true})
@@ -80,23 +81,24 @@ func poolOf(addrs ...string) localsink.Pool {
 	return p
 }
 
-// A sortedState is a localsink.State that finds Services as fast as a real one.
-type sortedState struct {
-	state
+// An indexedState is a localsink.State with constant search time.
+type indexedState struct {
+	serviceList
 	index map[localsink.ServiceName]*localsink.Service
 }
 
-func (s sortedState) Get(name localsink.ServiceName) *localsink.Service { return s.index[name] }
+func (s indexedState) Get(name localsink.ServiceName) *localsink.Service { return s.index[name] }
 
-// cluster returns many Services with endpoints each, one in ten of them local.
-func cluster(services, endpoints int) sortedState {
-	s := sortedState{index: map[localsink.ServiceName]*localsink.Service{}}
+// manyServices returns Services with one frontend and that many endpoints each, of which one in
+// ten is local.
+func manyServices(services, endpoints int) indexedState {
+	s := indexedState{index: map[localsink.ServiceName]*localsink.Service{}}
 	for i := range services {
-		svc := serviceOf(fmt.Sprintf("svc-%06d", i), localsink.Port{
+		svc := newService(fmt.Sprintf("svc-%06d", i), localsink.Port{
 			Pools:     []localsink.Pool{{Endpoints: manyEndpoints(i*endpoints, endpoints)}},
-			Frontends: []localsink.Frontend{frontend(localsink.KindClusterIP, fmt.Sprintf("10.%d.%d.%d:80", 96+i>>16, i>>8&255, i&255))},
+			Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, fmt.Sprintf("10.%d.%d.%d:80", 96+i>>16, i>>8&255, i&255))},
 		})
-		s.state = append(s.state, svc)
+		s.serviceList = append(s.serviceList, svc)
 		s.index[svc.Name] = svc
 	}
 	return s

@@ -12,14 +12,14 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// TestLaws holds the backend and the real kernel to the laws of every sink. The target
-// is described by what its sets hold: chains that nobody leads to may differ.
-func TestLaws(t *testing.T) {
+// TestSinkContract runs the tests of all sinks with the real kernel. It compares the content of
+// sets only, because unused chains depend on history.
+func TestSinkContract(t *testing.T) {
 	sinktest.TestSink(t, sinktest.Harness{
 		New: func(t *testing.T) (localsink.Sink, func() string) {
 			ns := netnstest.New(t)
 			return backendIn(t, ns, Config{}), func() string {
-				return fmt.Sprint(contentOf(t, ns, "ip", DefaultTable).nonEmpty(), contentOf(t, ns, "ip6", DefaultTable).nonEmpty())
+				return fmt.Sprint(listTable(t, ns, "ip", DefaultTable).nonEmpty(), listTable(t, ns, "ip6", DefaultTable).nonEmpty())
 			}
 		},
 	})

@@ -1,0 +1,143 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"encoding/binary"
+
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+)
+
+// encodedElements are encoded elements of one set, divided into pieces that fit into a
+// message each.
+type encodedElements struct {
+	buf         []byte
+	pieceEnds   []int // ends of all pieces but the last
+	inLastPiece int   // elements in the last piece
+}
+
+// Limits of one piece. The length of a message's list of elements has 16 bits. Messages with
+// more than about a thousand elements are not cheaper per element.
+const (
+	pieceElements = 1000
+	pieceBytes    = 60000
+)
+
+// attrSize is the size of an attribute's header in bytes.
+const attrSize = 4
+
+// expirationSize is the size of the attribute for the remaining lifetime, in bytes.
+const expirationSize = attrSize + 8
+
+func (l *encodedElements) reset() {
+	l.buf, l.pieceEnds, l.inLastPiece = l.buf[:0], l.pieceEnds[:0], 0
+}
+
+// pieces yields the pieces.
+func (l *encodedElements) pieces(yield func([]byte) bool) {
+	start := 0
+	for _, end := range l.pieceEnds {
+		if !yield(l.buf[start:end]) {
+			return
+		}
+		start = end
+	}
+	if start < len(l.buf) {
+		yield(l.buf[start:])
+	}
+}
+
+func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {
+	start := 0
+	if n := len(l.pieceEnds); n > 0 {
+		start = l.pieceEnds[n-1]
+	}
+	keySize, _ := s.kind.keyLayout(f)
+	size := 2*attrSize + keySize
+	if withData {
+		size += dataSize(f, s, e)
+	}
+	if l.inLastPiece == pieceElements || len(l.buf)-start+attrSize+size > pieceBytes {
+		l.pieceEnds = append(l.pieceEnds, len(l.buf))
+		l.inLastPiece = 0
+	}
+	l.inLastPiece++
+	buf := nfnl.AppendNest(l.buf, nfnl.ListElem, size)
+	buf = nfnl.AppendNest(buf, nfnl.ElemKey, attrSize+keySize)
+	buf = nfnl.AppendAttr(buf, nfnl.DataValue, keySize)
+	buf = appendKey(buf, s.kind, e)
+	if withData {
+		buf = appendData(buf, f, s, e)
+	}
+	l.buf = buf
+}
+
+func appendKey(buf []byte, kind setKind, e *element) []byte {
+	addr := e.key.addr.Addr()
+	switch kind {
+	case addresses, affinityEntries:
+		return appendAddr(buf, addr)
+	case endpointsBySlot, slotsByIndex:
+		return binary.NativeEndian.AppendUint32(buf, e.slot)
+	case addressPairs:
+		return appendAddr(appendAddr(buf, addr), addr)
+	case verdictsByAddress, endpointsByAddress:
+		buf = appendAddr(buf, addr)
+	}
+	buf = append(buf, byte(e.key.proto), 0, 0, 0)
+	buf = appendPort(buf, e.key.addr.Port())
+	if kind == endpointsByAddress || kind == endpointsByNodePort {
+		buf = binary.NativeEndian.AppendUint32(buf, e.slot)
+	}
+	return buf
+}
+
+func appendPort(buf []byte, port uint16) []byte {
+	return append(binary.BigEndian.AppendUint16(buf, port), 0, 0)
+}
+
+// dataSize returns the number of bytes that appendData appends.
+func dataSize(f *family, s *set, e *element) int {
+	switch s.kind {
+	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
+		return 2*attrSize + f.addrLen + 4
+	case slotsByIndex:
+		return 2*attrSize + 4
+	case affinityEntries:
+		return expirationSize + 2*attrSize + 4
+	case verdictsByAddress, verdictsByNodePort:
+		return 2*attrSize + attrSize + 4 + nfnl.StringSize(e.chain)
+	}
+	return 0
+}
+
+func appendData(buf []byte, f *family, s *set, e *element) []byte {
+	size := dataSize(f, s, e)
+	if size == 0 {
+		return buf
+	}
+	if s.kind == affinityEntries {
+		buf = nfnl.AppendAttr(buf, nfnl.ElemExpiration, expirationSize-attrSize)
+		buf = binary.BigEndian.AppendUint64(buf, uint64(e.expires.Milliseconds()))
+		size -= expirationSize
+	}
+	buf = nfnl.AppendNest(buf, nfnl.ElemData, size-attrSize)
+	switch s.kind {
+	case affinityEntries, slotsByIndex:
+		buf = nfnl.AppendAttr(buf, nfnl.DataValue, 4)
+		return binary.NativeEndian.AppendUint32(buf, e.target)
+	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
+		buf = nfnl.AppendAttr(buf, nfnl.DataValue, size-2*attrSize)
+		buf = appendAddr(buf, e.value.Addr())
+		return appendPort(buf, e.value.Port())
+	}
+	code := uint32(nfnl.VerdictGoto)
+	if s.jump {
+		code = nfnl.VerdictJump
+	}
+	buf = nfnl.AppendNest(buf, nfnl.DataVerdict, size-2*attrSize)
+	buf = nfnl.AppendAttr(buf, nfnl.VerdictCode, 4)
+	buf = binary.BigEndian.AppendUint32(buf, code)
+	return nfnl.AppendString(buf, nfnl.VerdictChain, e.chain)
+}

@@ -1,0 +1,111 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// New returns a backend for the network namespace of the calling thread. A caller that
+// switches namespaces must have locked its goroutine to the thread. New changes nothing in
+// the kernel; the first Sync does.
+//
+// New returns an error, which names the remedy, if the kernel is older than 5.13, lacks parts
+// of nf_tables, or denies CAP_NET_ADMIN. If only IPv6 is missing, the backend works without
+// it, and [Backend.Unsupported] contains that feature.
+func New(cfg Config) (*Backend, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKernel(); err != nil {
+		return nil, err
+	}
+	conn, err := nfnl.Open()
+	if err != nil {
+		return nil, explain(err)
+	}
+	b := &Backend{release: conn.Close}
+	for _, f := range []*family{ipv4(), ipv6()} {
+		t := newTable(f, cfg, conn)
+		if err := t.probe(conn); err == nil {
+			b.tables = append(b.tables, t)
+		} else if f.number == nfnl.FamilyIPv6 && !errors.Is(err, unix.EPERM) {
+			b.unsupported |= localsink.FeatureIPv6
+			cfg.Logger.Warn("IPv6 Services are not supported on this system", "err", err)
+		} else {
+			return nil, errors.Join(explain(err), conn.Close())
+		}
+	}
+	l, err := nfnl.Listen(cfg.Table, conn)
+	if err != nil {
+		return nil, errors.Join(explain(err), conn.Close())
+	}
+	b.monitor = startDriftMonitor(l, cfg.Logger)
+	for _, t := range b.tables {
+		t.withoutNotifications = func(commit func() error) error { return b.monitor.withoutNotifications(conn.ExternalCommits, commit) }
+	}
+	return b, nil
+}
+
+// probe returns an error if the kernel does not support all that a table may need.
+func (t *table) probe(conn *nfnl.Conn) error {
+	if t.family.number == nfnl.FamilyIPv6 {
+		if _, err := os.Stat("/proc/thread-self/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("IPv6 is disabled: %w", syscall.EAFNOSUPPORT)
+		}
+	}
+	tx := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true}
+	node := &localsink.Node{LocalPods: localsink.PodSources{Interface: "x", InterfacePrefix: "y"}}
+	st := newTableState(t.family, newNodeMatches(t.family, node), t.cfg.MasqueradeMark, &tx)
+	st.ensureDispatchChain(dispatch{count: 3, branches: [maxPools]branch{
+		{from: localsink.FromLocalPods, pool: 1, size: 1},
+		{from: localsink.FromThisNode, pool: 2, size: 1, masquerade: true},
+		{from: localsink.FromAny},
+	}})
+	pool := func(port uint16) localsink.Pool {
+		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port)}}}
+	}
+	st.updateAffinityPort("probe", []localsink.Pool{pool(1), pool(2)}, time.Hour)
+	st.sizeSets()
+	return conn.Check(tx.encode())
+}
+
+// Cleanup removes the tables with that name from the network namespace of the calling
+// thread. Connections through Services end with them. An empty name means DefaultTable.
+// Cleanup returns nil if there is nothing to remove.
+func Cleanup(table string) error {
+	cfg, err := Config{Table: table}.withDefaults()
+	if err != nil {
+		return err
+	}
+	conn, err := nfnl.Open()
+	if err != nil {
+		return explain(err)
+	}
+	errs := []error{}
+	for _, f := range []*family{ipv4(), ipv6()} {
+		var b nfnl.Batch
+		b.Reset()
+		b.Start(nfnl.MsgNewTable, nfnl.FlagCreate, f.number) // so that the deletion succeeds
+		b.String(nfnl.TableName, cfg.Table)
+		b.Start(nfnl.MsgDelTable, 0, f.number)
+		b.String(nfnl.TableName, cfg.Table)
+		err := conn.Commit(&b)
+		if err != nil && !(f.number == nfnl.FamilyIPv6 && isFamilyUnsupported(err)) {
+			errs = append(errs, explain(fmt.Errorf("table %s %s: %w", f.name, cfg.Table, err)))
+		}
+	}
+	return errors.Join(append(errs, conn.Close())...)
+}
