@@ -94,7 +94,7 @@ func TestManifestsWorkAgainstAnAPIServer(t *testing.T) {
 	require.Regexp(t, `(?m)^node-1 .*node-agent`, out)
 	out, err = ctl(w.token("inspector", "another", nil))
 	require.Error(t, err)
-	require.Contains(t, out, "does not know who is asking")
+	require.Contains(t, out, "could not authenticate this client")
 	out, err = ctl(w.token("node-agent", "kpng", nil))
 	require.Error(t, err)
 	require.Contains(t, out, "not allowed")

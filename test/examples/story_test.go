@@ -130,7 +130,7 @@ func TestServersComeAndGo(t *testing.T) {
 func TestNodeThatNobodyKnows(t *testing.T) {
 	dir := manifests(t)
 	_, address, _ := serve(t, dir)
-	const says = `kpngctl: there is no Node "nodd-1" among the facts`
+	const says = `kpngctl: there is no Node "nodd-1" in the cluster state`
 	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
 		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
 		require.Equal(t, 1, code, line)
@@ -147,7 +147,7 @@ func TestNodeThatNobodyKnows(t *testing.T) {
 
 	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
 	watch.stderr.wait(t, says)
-	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] leaving\n`)
+	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: nodd-1\n")
 	watch.stdout.wait(t, `(?m)^# node nodd-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
 	require.Equal(t, 1, strings.Count(watch.stderr.text(), says))
@@ -163,8 +163,8 @@ func TestANodeLeaves(t *testing.T) {
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 0")
 	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]
   podCIDRs: [10.244.1.0/24`)
-	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] leaving\n`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: node-9\n")
-	agent.stdout.wait(t, `(?m)^# node node-1 \[\] leaving\n`)
+	agent.stdout.wait(t, `(?m)^# node node-1 \[\] deleting\n`)
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 1")
 }
