@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package nodeproxy puts the sinks of one node proxy into the order in which they must
-// run; it knows no packet filter, no flags and no server.
+// run; it is independent of packet filters, flags and servers.
 //
 // A proxy is assembled by a main function from this package and the packages below it.
 // Each can be used alone and has no global state, so that one process can run several

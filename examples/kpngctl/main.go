@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kpngctl prints what a server has sent to its nodes, how far they have applied
-// it, and why. It knows flags and exit codes; package inspect does everything else.
+// it, and why. This file has the flags and exit codes; package inspect has the commands.
 package main
 
 import (

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kube-proxy is a drop-in replacement for kube-proxy with the nftables backend: an
-// example of a complete distribution. It knows signals, exit codes and which backend to
-// use; the packages of nodeproxy have everything else.
+// example of a complete distribution. This file has the signals, the exit codes
+// and the choice of backend; the packages of nodeproxy have everything else.
 package main
 
 import (

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command node-agent programs a node with the state that servers send: the client end of
-// the gRPC API. It knows flags and signals, and needs no access to Kubernetes.
+// the gRPC API. It needs no access to the Kubernetes API.
 package main
 
 import (

@@ -3,7 +3,7 @@
 
 // Command relay receives the cluster state from servers above it and serves it again, as
 // state-server does: for more nodes than a few servers can serve, and for distant zones.
-// It knows flags and signals.
+// This file has the flags and signals; package remoteflags has the server.
 package main
 
 import (

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command state-server watches a cluster, or manifests, and serves nodes and relays over
-// gRPC: the desired state of each node, the cluster state, and the inspection service. It
-// knows flags and signals.
+// gRPC: the desired state of each node, the cluster state, and the inspection service. This
+// file has the flags and signals; package remoteflags has the server.
 package main
 
 import (

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package command has what the programs of a node proxy share around their work: parsing
-// of the command line, exit codes, and running the parts of a process together. It knows
-// no signals, ends no process, and knows no Services.
+// of the command line, exit codes, and running the parts of a process together. It
+// handles no signals, ends no process, and is independent of Services.
 package command
 
 import (

@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package events writes Kubernetes events about Services and the node. It does not know
-// why.
+// Package events writes Kubernetes events about Services and the node. The
+// caller chooses reasons and messages.
 package events
 
 import (

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package health serves /healthz, which load balancers ask whether to send traffic to a
-// node, next to /livez, which a supervisor asks whether to restart the proxy. It knows no
-// Services; [healthcheck.Proxy] decides whether the node is in its desired state.
+// node, next to /livez, which a supervisor asks whether to restart the proxy. It is
+// independent of Services; [healthcheck.Proxy] decides whether the node is in its desired state.
 //
 //	path      200 if
 //	/healthz  the proxy is healthy, and the node eligible

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package httpserver serves HTTP until a context ends. It also has the handlers that
-// operators of kube-proxy expect beside its metrics; it knows no Services.
+// operators of kube-proxy expect beside its metrics; it is independent of Services.
 package httpserver
 
 import (

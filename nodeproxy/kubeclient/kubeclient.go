@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubeclient connects to an API server as kube-proxy does. It knows no objects
-// of the API.
+// Package kubeclient connects to an API server as kube-proxy does. It is independent
+// of the objects of the API.
 package kubeclient
 
 import (

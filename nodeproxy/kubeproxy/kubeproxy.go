@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kubeproxy runs a drop-in replacement for kube-proxy around any backend: with the
-// endpoints, metrics and events that operators of kube-proxy expect. It knows no packet
-// filter, no flags and no signals.
+// endpoints, metrics and events that operators of kube-proxy expect. It has no packet
+// filter, no flags and no signal handling.
 //
 // From the API server to the node, and what observes each step:
 //

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kubeproxyconfig translates kube-proxy's configuration file and flags into the
-// Configs of this library. It knows no node and no API server; nothing takes effect
-// before the caller uses the Configs.
+// Configs of this library. It is independent of the node and the API server:
+// nothing takes effect before the caller uses the Configs.
 //
 //	flags.go       kube-proxy's flags                        -> Options
 //	file.go        KubeProxyConfiguration v1alpha1           -> Configuration

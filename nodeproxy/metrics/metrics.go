@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package metrics has the Prometheus collectors of a node proxy. The names are those of
-// kube-proxy where the meaning is the same, and begin with kpng_ otherwise. It registers
-// nothing by itself and knows no packet filter.
+// kube-proxy for equal quantities, and begin with kpng_ otherwise. The package registers
+// nothing by itself and is independent of the packet filter.
 //
 //	sink.go      durations of Sync and counts of Services: a sink around a sink
 //	metrics.go   all other collectors, and the handler of /metrics

@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package printer has a sink that prints changes instead of programming a node. It knows
-// no packet filter.
+// Package printer has a sink that prints changes instead of programming a node. It is
+// independent of any packet filter.
 package printer
 
 import (

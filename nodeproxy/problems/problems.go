@@ -3,7 +3,7 @@
 
 // Package problems collects why Services are not programmed as specified: a [Reporter]
 // for invalid fields and unsupported features, a [Tracker] for what the node could not
-// do. It knows no packet filter and no Kubernetes client.
+// do. It is independent of the packet filter and of Kubernetes clients.
 //
 //	object in the cluster ── localsink.Problem ───────────> Reporter ─> log, events
 //	sink (FailureReporter) ─ Service not programmed ──────> Tracker ──> events, metrics, /state

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package remoteflags translates the flags of clients and servers of the gRPC API into
-// connections, listeners and Configs. It knows no signals, and no Services beyond the
-// fields of a resolver's Config.
+// connections, listeners and Configs. It handles no signals and ends no process.
 //
 //	client.go     servers, and TLS and tokens to reach them  -> Connections
 //	server.go     a whole server: all flags of state-server and relay

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package servertier runs one server of a tier: cluster state from a watcher, served to
-// nodes and relays behind one gRPC listener. It knows no flags and no files.
+// nodes and relays behind one gRPC listener. It has no flags and reads no files.
 //
 //	watcher ─> store ─┬─> NodeService and InspectService ─┐
 //	                  └─> ClusterService ─────────────────┴─> one listener

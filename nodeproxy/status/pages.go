@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package status serves the /state pages of a node proxy: desired state, applied state
-// and failures, Service by Service. It knows no packet filter.
+// and failures, Service by Service. It is independent of the packet filter.
 //
 //	applied.go   the applied state: a sink around a sink
 //	pages.go     the pages, as text or, with ?output=json, as JSON

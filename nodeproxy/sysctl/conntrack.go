@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sysctl sets the kernel parameters of connection tracking. It knows files below
-// a directory, and no configuration format.
+// Package sysctl sets the kernel parameters of connection tracking. It writes files
+// below a directory, and has no configuration format.
 package sysctl
 
 import (

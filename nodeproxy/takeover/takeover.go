@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package takeover removes the rules that kube-proxy's nftables mode left on a node. It
-// knows the name of its table, and none of its rules.
+// removes whole tables, whatever rules they have.
 package takeover
 
 import (

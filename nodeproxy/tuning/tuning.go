@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package tuning adjusts the Go runtime and the timers of a process that programs a node:
-// each change is small, so that most of its cost is waking the process. It knows the
-// process, and no Services.
+// each change is small, so that most of its cost is waking the process. It is
+// independent of Services.
 package tuning
 
 import (

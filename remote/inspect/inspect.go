@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package inspect asks the inspection service of a server about its nodes, and prints
-// the answers as tables or JSON. It is the library of kpngctl and knows no command line
-// beyond the words of a command.
+// the answers as tables or JSON. It is the library of kpngctl, without its flags.
 //
 //	command.go   the commands and their arguments
 //	inspect.go   servers, and what each command requests
