@@ -1,9 +1,9 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command custom-backend shows how little a vendor writes: a sink of its own, here one
-// that keeps a load balancer's configuration file, and the library's watcher and
-// meaning around it.
+// Command custom-backend shows what a vendor writes: a sink, here one that maintains the
+// configuration file of a load balancer. The library watches the cluster and resolves
+// Services.
 //
 //	custom-backend KUBECONFIG NODE FILE
 package main
@@ -14,36 +14,90 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-
+	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
 	"sigs.k8s.io/kpng/watchers/kube"
 )
 
-// A configFile is a sink that keeps one line per address and endpoint.
-type configFile string
+// A configFile is a sink that writes one line per frontend and endpoint.
+type configFile struct {
+	path    string
+	lines   *diffstore.Fill[string, string]
+	written bool // by this process
+}
 
-// Sync writes the whole state anew: simple, and right after any failure.
-func (f configFile) Sync(_ context.Context, u *localsink.Update) error {
-	var b bytes.Buffer
+func newConfigFile(path string) *configFile {
+	return &configFile{path: path, lines: diffstore.NewFill(strings.Compare, (*diffstore.Hash).String)}
+}
+
+// Unsupported implements [localsink.FeatureReporter]: the library reports Services that
+// need these features. This load balancer chooses an endpoint for each connection.
+func (f *configFile) Unsupported() localsink.Features { return localsink.FeatureAffinity }
+
+// Sync renders the whole state, and replaces the file if a line differs from the last
+// state that was written. An error leaves the old file in place and changes nothing else.
+func (f *configFile) Sync(_ context.Context, u *localsink.Update) error {
+	f.lines.Clear()
 	for svc := range u.All.All() {
 		for _, port := range svc.Ports {
-			for _, fe := range port.Frontends {
-				anyone := fe.Routes[len(fe.Routes)-1]
-				for _, e := range port.Pools[anyone.Pool].Endpoints {
-					fmt.Fprintln(&b, port.Protocol, fe.Addr, e.Addr)
-				}
+			for _, frontend := range port.Frontends {
+				f.render(svc, port, frontend)
 			}
 		}
 	}
-	return os.WriteFile(string(f), b.Bytes(), 0o644)
+	differs := !f.written
+	for change := range f.lines.Changes() {
+		differs = true
+		if change.Deleted {
+			fmt.Println("-", change.Key)
+		} else {
+			fmt.Println("+", change.Key)
+		}
+	}
+	if differs {
+		if err := f.replace(); err != nil {
+			return err
+		}
+	}
+	f.written = true
+	f.lines.Commit()
+	return nil
+}
+
+// render adds the lines of a frontend. Its last route is that of all clients; a complete
+// backend also serves the routes of local clients.
+func (f *configFile) render(svc *localsink.Service, port localsink.Port, frontend localsink.Frontend) {
+	route := frontend.Routes[len(frontend.Routes)-1]
+	clients := "any" // or the only networks with access to the frontend
+	if frontend.SourceRanges != nil {
+		clients = fmt.Sprint(frontend.SourceRanges)
+	}
+	for _, endpoint := range port.Pools[route.Pool].Endpoints {
+		f.lines.Set(fmt.Sprintf("%v %v from %s to %v", port.Protocol, frontend.Addr, clients, endpoint.Addr), svc.Name.String())
+	}
+}
+
+// replace writes a new file and renames it: a reader sees the old file or the new one.
+func (f *configFile) replace() error {
+	var b bytes.Buffer
+	for line, service := range f.lines.Desired().All() {
+		fmt.Fprintf(&b, "%s # %s\n", line, service)
+	}
+	next := filepath.Join(filepath.Dir(f.path), "."+filepath.Base(f.path)+".next")
+	if err := os.WriteFile(next, b.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(next, f.path)
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "custom-backend:", err)
@@ -55,11 +109,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("usage: custom-backend KUBECONFIG NODE FILE")
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", args[0])
-	if err != nil {
-		return err
-	}
-	client, err := kubernetes.NewForConfig(kube.Tuned(config))
+	client, err := kubeclient.New(kubeclient.Config{Kubeconfig: args[0]})
 	if err != nil {
 		return err
 	}
@@ -68,5 +118,5 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return nodelocal.Run(ctx, watcher, configFile(args[2]), nodelocal.Config{NodeName: node})
+	return nodelocal.Run(ctx, watcher, newConfigFile(args[2]), nodelocal.Config{NodeName: node})
 }

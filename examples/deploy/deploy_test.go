@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// load reads all manifests, strictly: an unknown or doubled field is an error.
+// load reads all manifests. An unknown or duplicate field is an error.
 func load(t *testing.T) (all []metav1.Object) {
 	files, err := filepath.Glob("*.yaml")
 	require.NoError(t, err)
@@ -57,8 +57,8 @@ func readAll(r io.Reader) ([]byte, error) {
 	return buffer[:n], err
 }
 
-// of returns the objects of a type.
-func of[T metav1.Object](all []metav1.Object) (some []T) {
+// ofType returns the objects of type T.
+func ofType[T metav1.Object](all []metav1.Object) (some []T) {
 	for _, o := range all {
 		if x, ok := o.(T); ok {
 			some = append(some, x)
@@ -67,21 +67,20 @@ func of[T metav1.Object](all []metav1.Object) (some []T) {
 	return some
 }
 
-// templates returns the pods that are made, by the name of who makes them.
+// templates returns the pod templates by the name of their Deployment or DaemonSet.
 func templates(all []metav1.Object) map[string]*corev1.PodTemplateSpec {
 	out := map[string]*corev1.PodTemplateSpec{}
-	for _, d := range of[*appsv1.Deployment](all) {
+	for _, d := range ofType[*appsv1.Deployment](all) {
 		out[d.Name] = &d.Spec.Template
 	}
-	for _, d := range of[*appsv1.DaemonSet](all) {
+	for _, d := range ofType[*appsv1.DaemonSet](all) {
 		out[d.Name] = &d.Spec.Template
 	}
 	return out
 }
 
-// TestSelectorsSelect: whatever selects pods selects some, of one owner, and ports that
-// are named exist.
-func TestSelectorsSelect(t *testing.T) {
+// TestSelectorsMatchOneTemplate also checks that named ports exist.
+func TestSelectorsMatchOneTemplate(t *testing.T) {
 	all := load(t)
 	selected := func(s *metav1.LabelSelector) (found []*corev1.PodTemplateSpec) {
 		selector, err := metav1.LabelSelectorAsSelector(s)
@@ -94,24 +93,24 @@ func TestSelectorsSelect(t *testing.T) {
 		require.Len(t, found, 1, selector)
 		return found
 	}
-	for _, d := range of[*appsv1.Deployment](all) {
+	for _, d := range ofType[*appsv1.Deployment](all) {
 		require.Equal(t, &d.Spec.Template, selected(d.Spec.Selector)[0])
 		for _, c := range d.Spec.Template.Spec.TopologySpreadConstraints {
 			require.Equal(t, &d.Spec.Template, selected(c.LabelSelector)[0])
 		}
 	}
-	for _, d := range of[*appsv1.DaemonSet](all) {
+	for _, d := range ofType[*appsv1.DaemonSet](all) {
 		require.Equal(t, &d.Spec.Template, selected(d.Spec.Selector)[0])
 	}
-	for _, b := range of[*policyv1.PodDisruptionBudget](all) {
+	for _, b := range ofType[*policyv1.PodDisruptionBudget](all) {
 		selected(b.Spec.Selector)
 	}
-	for _, s := range of[*corev1.Service](all) {
+	for _, s := range ofType[*corev1.Service](all) {
 		for _, p := range s.Spec.Ports {
 			hasPort(t, selected(&metav1.LabelSelector{MatchLabels: s.Spec.Selector})[0], p.TargetPort)
 		}
 	}
-	for _, n := range of[*networkingv1.NetworkPolicy](all) {
+	for _, n := range ofType[*networkingv1.NetworkPolicy](all) {
 		for _, rule := range n.Spec.Ingress {
 			for _, p := range rule.Ports {
 				hasPort(t, selected(&n.Spec.PodSelector)[0], *p.Port)
@@ -127,20 +126,20 @@ func TestSelectorsSelect(t *testing.T) {
 }
 
 func hasPort(t *testing.T, p *corev1.PodTemplateSpec, port intstr.IntOrString) {
-	require.Equal(t, intstr.String, port.Type, "ports go by name")
+	require.Equal(t, intstr.String, port.Type, "ports are referenced by name")
 	require.True(t, slices.ContainsFunc(p.Spec.Containers[0].Ports, func(c corev1.ContainerPort) bool {
 		return c.Name == port.StrVal
 	}), "no port %s", port.StrVal)
 }
 
-// TestReferencesLead: accounts, roles, ConfigMaps and volumes are there.
-func TestReferencesLead(t *testing.T) {
+// TestReferencesExist checks accounts, roles, ConfigMaps and volumes.
+func TestReferencesExist(t *testing.T) {
 	all := load(t)
 	accounts := map[string]bool{}
-	for _, a := range of[*corev1.ServiceAccount](all) {
+	for _, a := range ofType[*corev1.ServiceAccount](all) {
 		accounts[a.Namespace+":"+a.Name] = true
 	}
-	namespace := of[*corev1.Namespace](all)[0].Name
+	namespace := ofType[*corev1.Namespace](all)[0].Name
 	for name, p := range templates(all) {
 		require.True(t, accounts[namespace+":"+p.Spec.ServiceAccountName], name)
 		volumes := map[string]bool{}
@@ -152,8 +151,8 @@ func TestReferencesLead(t *testing.T) {
 			require.True(t, volumes[m.Name], m.Name)
 			delete(volumes, m.Name)
 		}
-		require.Empty(t, volumes, "not mounted")
-		addresses := of[*corev1.ConfigMap](all)[0]
+		require.Empty(t, volumes, "volumes without a mount")
+		addresses := ofType[*corev1.ConfigMap](all)[0]
 		for _, e := range c.Env {
 			if ref := e.ValueFrom.ConfigMapKeyRef; ref != nil {
 				require.Equal(t, addresses.Name, ref.Name)
@@ -161,15 +160,15 @@ func TestReferencesLead(t *testing.T) {
 			}
 		}
 		for _, arg := range c.Args {
-			for _, who := range strings.Split(strings.SplitN(arg+"=", "=", 3)[1], ",") {
-				if account, ok := strings.CutPrefix(who, "system:serviceaccount:"); ok {
+			for _, user := range strings.Split(strings.SplitN(arg+"=", "=", 3)[1], ",") {
+				if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
 					require.True(t, accounts[account], account)
 				}
 			}
 		}
 	}
-	for _, b := range of[*rbacv1.ClusterRoleBinding](all) {
-		require.Equal(t, of[*rbacv1.ClusterRole](all)[0].Name, b.RoleRef.Name)
+	for _, b := range ofType[*rbacv1.ClusterRoleBinding](all) {
+		require.Equal(t, ofType[*rbacv1.ClusterRole](all)[0].Name, b.RoleRef.Name)
 		for _, s := range b.Subjects {
 			require.True(t, accounts[s.Namespace+":"+s.Name], s.Name)
 		}
@@ -183,25 +182,25 @@ func TestReferencesLead(t *testing.T) {
 	}
 }
 
-// TestLeastPrivilege: servers read five kinds and are nobody on their node; agents have
-// the network of their node, and nothing in the API.
+// TestLeastPrivilege checks that servers read only what they need and have no privileges
+// on their node, and that agents have the network of their node and no access to the API.
 func TestLeastPrivilege(t *testing.T) {
 	all := load(t)
-	var may []string
-	for _, r := range of[*rbacv1.ClusterRole](all)[0].Rules {
+	var permissions []string
+	for _, r := range ofType[*rbacv1.ClusterRole](all)[0].Rules {
 		for _, resource := range r.Resources {
-			may = append(may, strings.Join(r.Verbs, ",")+" "+resource)
+			permissions = append(permissions, strings.Join(r.Verbs, ",")+" "+resource)
 		}
 	}
 	require.ElementsMatch(t, []string{
 		"list,watch services", "list,watch nodes", "list,watch endpointslices", "list,watch servicecidrs", "create tokenreviews",
-	}, may)
-	for _, b := range of[*rbacv1.ClusterRoleBinding](all) {
+	}, permissions)
+	for _, b := range ofType[*rbacv1.ClusterRoleBinding](all) {
 		for _, s := range b.Subjects {
 			require.Equal(t, "state-server", s.Name)
 		}
 	}
-	require.Empty(t, of[*rbacv1.RoleBinding](all))
+	require.Empty(t, ofType[*rbacv1.RoleBinding](all))
 	pods := templates(all)
 	for name, p := range pods {
 		c := p.Spec.Containers[0].SecurityContext
@@ -217,7 +216,7 @@ func TestLeastPrivilege(t *testing.T) {
 	require.False(t, *agent.AutomountServiceAccountToken)
 	for _, v := range agent.Volumes {
 		if v.Secret != nil {
-			require.Equal(t, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}}, v.Secret.Items, "agents see no key")
+			require.Equal(t, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}}, v.Secret.Items, "agents have no access to the key")
 		}
 	}
 	audience := ""

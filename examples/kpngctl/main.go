@@ -1,134 +1,86 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kpngctl asks a server of nodes how far its nodes are, and why they do what
-// they do. It knows flags and tables; the answers are the server's.
+// Command kpngctl prints what a server has sent to its nodes, how far they have applied
+// it, and why. This file has the flags and exit codes; package inspect has the commands.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"strings"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
-	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
-	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
+	"sigs.k8s.io/kpng/remote/inspect"
 )
-
-func main() { cli.Main("kpngctl", run) }
 
 const usage = `Usage: kpngctl [FLAGS] COMMAND
 
 Commands:
-  nodes [PREFIX]           every node: connected, how far, how long behind, last error
-  state NODE [NS/NAME]     what a node must do, for all Services or one
-  watch NODE               the same, and then every change of it
-  explain NODE NS/NAME     what a node does for a Service, and why
-  progress NS/NAME         which nodes have not applied the last change of a Service
-  lag                      how far nodes are behind, in all
+` + inspect.Syntax + `
+Columns: SENT and APPLIED are revisions; BEHIND is the time for which a node has not applied
+the newest revision. Of the nodes CONNECTED to this server, CURRENT have applied the newest
+revision and FAILING could not apply the last one that was sent; ABSENT nodes exist and are
+not connected.
 
-Columns: SENT and APPLIED are revisions, BEHIND is for how long a node has not applied what
-is newest; of the nodes CONNECTED to this server, CURRENT have applied the newest revision
-and FAILING could not apply what they were sent; ABSENT ones exist and are not connected.
-
-Exit codes: 0 done; 1 failed, or there is no such Node, of which the answer is what one of
-that name would do, or no Node with that prefix; 2 used wrongly; 3 (progress) nodes are
-behind that are connected to the server.
+Exit codes: 0 done; 1 failed, or the node does not exist (the output is the state that a
+node of that name would have); 2 invalid command line; 3 (progress) nodes that are connected
+to the server are behind.
 
 Flags:
 `
 
-// A ctl is one invocation.
-type ctl struct {
-	client    kpng.InspectServiceClient
-	out, errs io.Writer
-	json      bool
+// exitBehind is the exit code if nodes are behind.
+const exitBehind = 3
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if errors.Is(err, inspect.ErrNodesBehind) {
+		os.Exit(exitBehind) // the answer is on stdout
+	}
+	os.Exit(command.ExitCode("kpngctl", err, os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	var dialer cli.Dialer
 	fs := flag.NewFlagSet("kpngctl", flag.ContinueOnError)
+	fs.SetOutput(stderr)
 	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
-	dialer.Define(fs, "server", "", "127.0.0.1:10270")
-	format := fs.String("o", "table", "`format`: table, or json")
-	timeout := fs.Duration("timeout", 30*time.Second, "give up after so `long`; watch goes on")
-	words, err := cli.Parse(fs, args, stderr)
-	switch {
-	case err != nil:
-		return err
-	case *format != "table" && *format != "json":
-		return fmt.Errorf("%w: -o %q: there are table and json", cli.ErrUsage, *format)
-	case *timeout <= 0:
-		return fmt.Errorf("%w: -timeout %v: there is no time for an answer", cli.ErrUsage, *timeout)
-	case len(words) == 0:
-		return fmt.Errorf("%w: which command? kpngctl -h tells", cli.ErrUsage)
-	}
-	do, err := command(words[0], words[1:])
+	server := remoteflags.DefineClient(fs, "server", "", "127.0.0.1:10270")
+	format := fs.String("o", "table", "output `format`: table or json")
+	timeout := fs.Duration("timeout", 30*time.Second, "maximum `duration` of a command, except watch")
+	words, err := command.ParseMixed(fs, args)
 	if err != nil {
 		return err
 	}
-	conns, err := dialer.Dial()
+	if *format != "table" && *format != "json" {
+		return fmt.Errorf("%w: -o %q: want table or json", command.ErrUsage, *format)
+	}
+	if *timeout <= 0 {
+		return fmt.Errorf("%w: -timeout %v: must be positive", command.ErrUsage, *timeout)
+	}
+	cmd, err := inspect.Parse("kpngctl", words)
+	if err != nil {
+		return fmt.Errorf("%w: %w", command.ErrUsage, err)
+	}
+	conns, err := server.Dial()
 	if err != nil {
 		return err
 	}
-	defer cli.Close(conns)
-	if words[0] != "watch" {
+	defer conns.Close()
+	if !cmd.Endless() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, *timeout)
 		defer cancel()
 	}
-	// The first server that answers will do.
-	for i, conn := range conns {
-		c := &ctl{client: kpng.NewInspectServiceClient(conn), out: stdout, errs: stderr, json: *format == "json"}
-		if err = do(ctx, c); !unreachable(err) || i == len(conns)-1 {
-			break
-		}
-		fmt.Fprintf(stderr, "kpngctl: %s: %v; asking the next\n", conn.Target(), tell(err))
-	}
-	return tell(err)
-}
-
-// command returns what does a command with its arguments.
-func command(name string, args []string) (func(ctx context.Context, c *ctl) error, error) {
-	least, most := 0, 0
-	switch name {
-	case "nodes":
-		most = 1
-	case "state":
-		least, most = 1, 2
-	case "watch", "progress":
-		least, most = 1, 1
-	case "explain":
-		least, most = 2, 2
-	case "lag":
-	default:
-		return nil, fmt.Errorf("%w: there is no command %q; kpngctl -h tells which there are", cli.ErrUsage, name)
-	}
-	if len(args) < least || len(args) > most {
-		return nil, fmt.Errorf("%w: %s takes other arguments; kpngctl -h tells which", cli.ErrUsage, name)
-	}
-	at := func(i int) string {
-		if i < len(args) {
-			return args[i]
-		}
-		return ""
-	}
-	node, service := at(0), at(1)
-	if name == "progress" {
-		service = at(0)
-	}
-	namespace, svc, ok := strings.Cut(service, "/")
-	if service != "" && (!ok || namespace == "" || svc == "") {
-		return nil, fmt.Errorf("%w: %q is not NAMESPACE/NAME", cli.ErrUsage, service)
-	}
-	return map[string]func(ctx context.Context, c *ctl) error{
-		"nodes":    func(ctx context.Context, c *ctl) error { return c.nodes(ctx, node) },
-		"state":    func(ctx context.Context, c *ctl) error { return c.state(ctx, node, namespace, svc) },
-		"watch":    func(ctx context.Context, c *ctl) error { return c.watch(ctx, node) },
-		"explain":  func(ctx context.Context, c *ctl) error { return c.explain(ctx, node, namespace, svc) },
-		"progress": func(ctx context.Context, c *ctl) error { return c.progress(ctx, namespace, svc) },
-		"lag":      func(ctx context.Context, c *ctl) error { return c.lag(ctx) },
-	}[name], nil
+	warn := func(message string) { fmt.Fprintln(stderr, "kpngctl:", message) }
+	return cmd.Run(ctx, inspect.Config{Out: stdout, Warn: warn, JSON: *format == "json"}, conns.Conns...)
 }

@@ -1,9 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command node-agent is one node's end of the gRPC endpoint: it programs the node with
-// what servers say. It knows flags, files, signals and ports; what Services mean it does
-// not know, and Kubernetes it does not reach.
+// Command node-agent programs a node with the state that servers send: the client end of
+// the gRPC API. It needs no access to the Kubernetes API.
 package main
 
 import (
@@ -12,118 +11,106 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
-	"slices"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/backends/nftables"
-	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/examples/internal/modest"
-	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodeproxy"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/health"
+	"sigs.k8s.io/kpng/nodeproxy/httpserver"
+	"sigs.k8s.io/kpng/nodeproxy/printer"
+	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
+	"sigs.k8s.io/kpng/nodeproxy/tuning"
 	"sigs.k8s.io/kpng/remote/node"
 )
 
-func main() { cli.Main("node-agent", run) }
-
-type options struct {
-	node, backend, health string
-	cleanup, verbose      bool
-	dialer                cli.Dialer
-}
-
 const usage = `Usage: node-agent -server ADDRESSES [FLAGS]
 
-Programs a node with what servers say. Rules stay when it ends, and while no server can
-be reached; --cleanup removes them.
+Programs a node with the state that servers send. The rules stay when the agent ends and
+while it cannot reach a server; -cleanup removes them.
 
 Flags:
 `
 
-func parse(args []string, stderr io.Writer) (*options, error) {
-	o := &options{}
-	host, _ := os.Hostname()
-	fs := flag.NewFlagSet("node-agent", flag.ContinueOnError)
-	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
-	fs.StringVar(&o.node, "node", strings.ToLower(host), "the `name` of the node")
-	fs.StringVar(&o.backend, "backend", "nftables", "`how` to program the node: nftables, or print, which programs nothing")
-	fs.StringVar(&o.health, "health", "", "the `address` to serve /healthz and /livez on, over HTTP")
-	fs.BoolVar(&o.cleanup, "cleanup", false, "remove all rules and exit")
-	fs.BoolVar(&o.verbose, "v", false, "log more")
-	o.dialer.Define(fs, "server", "", "")
-	if err := cli.ParseAll(fs, args, stderr); err != nil {
-		return nil, err
-	}
-	if !slices.Contains([]string{"nftables", "print"}, o.backend) {
-		return nil, fmt.Errorf("%w: -backend %q: there are nftables and print", cli.ErrUsage, o.backend)
-	}
-	return o, cli.Refuse(map[string]bool{
-		"-node: required": o.node == "",
-		"-health goes with -backend nftables: print programs nothing that could be healthy": o.backend == "print" && o.health != "",
-		"-cleanup goes with -backend nftables: print leaves nothing to remove":              o.backend == "print" && o.cleanup,
-	})
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(command.ExitCode("node-agent", err, os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	o, err := parse(args, stderr)
-	switch {
-	case err != nil:
+	host, _ := os.Hostname()
+	fs := flag.NewFlagSet("node-agent", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
+	nodeName := fs.String("node", strings.ToLower(host), "`name` of the node")
+	backend := fs.String("backend", "nftables", "packet `filter`: nftables, or print, which prints changes and programs nothing")
+	healthAddress := fs.String("health", "", "`address` (host:port) that serves /healthz and /livez over HTTP; empty disables them")
+	cleanup := fs.Bool("cleanup", false, "remove all rules and exit")
+	verbose := fs.Bool("v", false, "log debug messages")
+	servers := remoteflags.DefineClient(fs, "server", "", "")
+	if err := command.Parse(fs, args); err != nil {
 		return err
-	case o.cleanup:
+	}
+	if *backend != "nftables" && *backend != "print" {
+		return fmt.Errorf("%w: -backend %q: want nftables or print", command.ErrUsage, *backend)
+	}
+	if err := command.Conflicts(map[string]bool{
+		"-node: required": *nodeName == "",
+		"-health requires -backend nftables: print has no health":             *backend == "print" && *healthAddress != "",
+		"-cleanup requires -backend nftables: print leaves nothing to remove": *backend == "print" && *cleanup,
+	}); err != nil {
+		return err
+	}
+	if *cleanup {
 		return nftables.Cleanup("")
 	}
-	log := cli.Logger(stderr, o.verbose)
-	conns, err := o.dialer.Dial()
+	logger := command.NewLogger(stderr, *verbose)
+	conns, err := servers.Dial()
 	if err != nil {
 		return err
 	}
-	defer cli.Close(conns)
+	defer conns.Close()
 	client, err := node.NewClient(node.ClientConfig{
-		NodeName: o.node, ClientName: "node-agent " + cli.Version(), Logger: log,
-	}, cli.Interfaces(conns)...)
+		NodeName: *nodeName, ClientName: "node-agent " + command.Version(), Logger: logger,
+	}, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
-	if o.backend == "print" {
-		return o.follow(ctx, client, cli.Printer(stdout), nil, log)
+	if *backend == "print" {
+		return command.RunAll(ctx, conns.Run, func(ctx context.Context) error { return client.Run(ctx, printer.New(stdout)) })
 	}
-	return o.program(ctx, client, log)
+	return program(ctx, conns.Run, client, *healthAddress, logger)
 }
 
-// program makes the node do what client hears.
-func (o *options) program(ctx context.Context, client *node.Client, log *slog.Logger) error {
-	rules, err := nftables.New(nftables.Config{Logger: log})
+// program programs the node with the state that client receives.
+func program(ctx context.Context, followFiles func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) error {
+	rules, err := nftables.New(nftables.Config{Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer rules.Close()
-	flows, err := conntrack.New(conntrack.Config{Logger: log})
+	flows, err := conntrack.New(conntrack.Config{Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer flows.Close()
-	health := healthcheck.NewProxy(rules, time.Minute)
-	n := &eligibility{inner: health}
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
+	proxy := healthcheck.NewProxy(rules, time.Minute)
+	eligibility := health.NewEligibilitySink(proxy)
+	checks := healthcheck.NewServices(healthcheck.Config{Healthy: proxy.Healthy, Logger: logger})
 	defer checks.Close()
-	mux := http.NewServeMux()
-	mux.Handle("/healthz", health.Healthz(n.eligible))
-	mux.Handle("/livez", health.Livez())
-	// Nothing runs ahead of the rules: health checks, and what cleans up behind them.
-	return o.follow(ctx, client, localsink.Chain(n, checks, flows, modest.NewSink()), mux, log)
-}
-
-// follow feeds sink until ctx is done.
-func (o *options) follow(ctx context.Context, client *node.Client, sink localsink.Sink, h http.Handler, log *slog.Logger) error {
-	return cli.Together(ctx, o.dialer.Run,
-		func(ctx context.Context) error { return client.Run(ctx, sink) },
+	handler := health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible})
+	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
+	return command.RunAll(ctx, followFiles,
+		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
 		func(ctx context.Context) error {
-			if o.health == "" || h == nil {
-				return nil
-			}
-			return cli.ServeHTTP(ctx, "health", o.health, h, log)
+			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger))
 		})
 }

@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command print-state prints what a node must do, and every change of it, as the
-// manifests in a directory change. It programs nothing.
+// Command print-state prints the desired state of a node, and every change of it while
+// the manifests in a directory change. It programs nothing.
 //
 //	print-state DIRECTORY NODE
 package main
@@ -13,9 +13,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"syscall"
 
-	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy/printer"
 	"sigs.k8s.io/kpng/watchers/file"
 )
 
@@ -24,23 +25,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: print-state DIRECTORY NODE")
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	manifests, err := file.New(os.Args[1], file.Config{Logger: slog.Default()})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "print-state:", err)
-		os.Exit(1)
+	if err == nil {
+		err = nodelocal.Run(ctx, manifests, printer.New(os.Stdout), nodelocal.Config{NodeName: os.Args[2]})
 	}
-	printer := localsink.Func(func(_ context.Context, u *localsink.Update) error {
-		for _, svc := range u.Changed {
-			fmt.Print("+ ", svc.Text())
-		}
-		for _, svc := range u.Removed {
-			fmt.Println("-", svc.Name)
-		}
-		return nil
-	})
-	if err := nodelocal.Run(ctx, manifests, printer, nodelocal.Config{NodeName: os.Args[2]}); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "print-state:", err)
 		os.Exit(1)
 	}

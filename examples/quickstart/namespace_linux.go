@@ -13,12 +13,12 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// inNamespace is an environment variable that marks the process in the namespace.
 const inNamespace = "KPNG_QUICKSTART_INSIDE"
 
-// enter runs this program again in a network namespace of its own, where it may do as
-// it likes and disturbs nobody. inside says that we are that second run;
-// otherwise err tells how it went.
-func enter() (inside bool, err error) {
+// runInNamespace runs this program again in a new network namespace. inside reports
+// whether this process is that second run; otherwise err is the result of it.
+func runInNamespace() (inside bool, err error) {
 	if os.Getenv(inNamespace) != "" {
 		return true, nil
 	}
@@ -26,20 +26,20 @@ func enter() (inside bool, err error) {
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 { // others need a user namespace to be allowed that
+	if os.Getuid() != 0 { // without root, a network namespace requires a user namespace
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	if err := cmd.Start(); err != nil {
-		return false, fmt.Errorf("%w: %w", errNoPackets, err)
+		return false, fmt.Errorf("%w: %w", errNotPermitted, err)
 	}
 	return false, cmd.Wait()
 }
 
-// furnish gives the namespace a loopback interface with the addresses of a node and
-// its pods, and a way for packets to service addresses.
-func furnish(addrs ...string) error {
+// configureNamespace adds the addresses of the node and its pods to the loopback interface,
+// and a route for the addresses of Services.
+func configureNamespace(addrs ...string) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err

@@ -7,8 +7,8 @@ package main
 
 import "fmt"
 
-func enter() (inside bool, err error) {
-	return false, fmt.Errorf("%w: network namespaces are Linux's", errNoPackets)
+func runInNamespace() (inside bool, err error) {
+	return false, fmt.Errorf("%w: network namespaces require Linux", errNotPermitted)
 }
 
-func furnish(...string) error { return nil }
+func configureNamespace(...string) error { return nil }

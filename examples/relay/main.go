@@ -1,9 +1,9 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command relay takes the facts of a cluster from servers above it, and serves both
-// endpoints from them again, as state-server does: for more nodes than a few servers
-// should have, and for zones that are far away.
+// Command relay receives the cluster state from servers above it and serves it again, as
+// state-server does: for more nodes than a few servers can serve, and for distant zones.
+// This file has the flags and signals; package remoteflags has the server.
 package main
 
 import (
@@ -11,45 +11,57 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"k8s.io/client-go/kubernetes"
 
-	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/examples/internal/serving"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
+	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
+	"sigs.k8s.io/kpng/nodeproxy/servertier"
+	"sigs.k8s.io/kpng/nodeproxy/tuning"
 	"sigs.k8s.io/kpng/remote/cluster"
 )
 
-func main() { cli.Main("relay", run) }
-
 const usage = `Usage: relay -upstream ADDRESSES [FLAGS]
 
-Serves the facts that servers above it tell, and what they mean for nodes. The flags
-that say what Services mean must be those of the servers above.
+Serves nodes and further relays with the cluster state of the servers above it. The flags
+of how Services are resolved must be equal on all servers: -cluster-cidr, -node-cidr,
+-nodeport-addresses and -masquerade-all.
 
 Flags:
 `
 
-func run(ctx context.Context, args []string, _, stderr io.Writer) error {
-	var (
-		upstream cli.Dialer
-		tier     serving.Tier
-		client   kubernetes.Interface
-	)
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(command.ExitCode("relay", err, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stderr io.Writer) error {
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
+	fs.SetOutput(stderr)
 	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
-	kubeconfig := fs.String("kubeconfig", "", "a kubeconfig `file`, for -token-review only; without it, the pod's service account")
-	upstream.Define(fs, "upstream", "upstream-", "")
-	tier.Define(fs)
-	err := tier.Parse(fs, args, stderr)
-	if err == nil {
-		err = cli.Refuse(map[string]bool{"-kubeconfig without -token-review": *kubeconfig != "" && !tier.TokenReview()})
-	}
-	if err != nil {
+	kubeconfig := fs.String("kubeconfig", "", "kubeconfig `file` for -token-review (default: the service account of the pod)")
+	upstream := remoteflags.DefineClient(fs, "upstream", "upstream-", "")
+	server := remoteflags.DefineServer(fs)
+	if err := command.Parse(fs, args); err != nil {
 		return err
 	}
-	log := cli.Logger(stderr, tier.Verbose)
-	if tier.TokenReview() {
-		if client, err = serving.Kubernetes(*kubeconfig); err != nil {
+	if err := server.Validate(); err != nil {
+		return err
+	}
+	if err := command.Conflicts(map[string]bool{"-kubeconfig without -token-review": *kubeconfig != "" && !server.TokenReview()}); err != nil {
+		return err
+	}
+	logger, name := command.NewLogger(stderr, server.Verbose()), "relay "+command.Version()
+	var client kubernetes.Interface
+	if server.TokenReview() {
+		var err error
+		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig}); err != nil {
 			return err
 		}
 	}
@@ -57,12 +69,15 @@ func run(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer cli.Close(conns)
-	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: "relay " + cli.Version(), Logger: log}, cli.Interfaces(conns)...)
+	defer conns.Close()
+	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: name, Logger: logger}, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
-	return cli.Together(ctx, upstream.Run, func(ctx context.Context) error {
-		return tier.Run(ctx, "relay", watcher, client, log, upstreamMetrics(watcher.Status)...)
+	tuning.ServerGarbageCollection()
+	return command.RunAll(ctx, conns.Run, func(ctx context.Context) error {
+		return server.Run(ctx, remoteflags.ServerConfig{
+			Name: name, Watcher: watcher, Client: client, Collectors: servertier.NewUpstream(watcher.Status), Logger: logger,
+		})
 	})
 }

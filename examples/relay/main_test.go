@@ -10,20 +10,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/nodeproxy/command"
 )
 
-// TestUsage: a command line that makes no sense says which flag does not, and asks nobody.
-func TestUsage(t *testing.T) {
+// TestInvalidCommandLine checks that the error names the flag, and that no server is
+// contacted.
+func TestInvalidCommandLine(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                                  "-upstream names no server",
+		"":                                  "-upstream: required, at least one address",
 		"-upstream x:1 -kubeconfig k":       "-kubeconfig without -token-review",
 		"-upstream x:1 -client-ca c":        "-client-ca without -cert",
 		"-upstream x:1 -upstream-key k":     "one of -upstream-cert and -upstream-key without the other",
 		"-upstream x:1 -node-cidr -cert -v": "one of -cert and -key without the other",
 	} {
-		err := run(t.Context(), strings.Fields(line), io.Discard, io.Discard)
-		require.ErrorIs(t, err, cli.ErrUsage, line)
+		err := run(t.Context(), strings.Fields(line), io.Discard)
+		require.ErrorIs(t, err, command.ErrUsage, line)
 		require.ErrorContains(t, err, want, line)
 	}
 }

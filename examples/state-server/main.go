@@ -1,9 +1,9 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command state-server watches a cluster, or manifests, and tells nodes over gRPC what
-// they must do, and relays the facts. It answers kpngctl, and serves health and
-// reflection beside it. It knows flags and signals; all else is in the library.
+// Command state-server watches a cluster, or manifests, and serves nodes and relays over
+// gRPC: the desired state of each node, the cluster state, and the inspection service. This
+// file has the flags and signals; package remoteflags has the server.
 package main
 
 import (
@@ -12,68 +12,76 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"k8s.io/client-go/kubernetes"
 
-	"sigs.k8s.io/kpng/examples/internal/cli"
-	"sigs.k8s.io/kpng/examples/internal/serving"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
+	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
+	"sigs.k8s.io/kpng/nodeproxy/tuning"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/file"
 	"sigs.k8s.io/kpng/watchers/kube"
 )
 
-func main() { cli.Main("state-server", run) }
-
-type options struct {
-	manifests, kubeconfig string
-	tier                  serving.Tier
-}
-
 const usage = `Usage: state-server [FLAGS]
 
-Tells nodes over gRPC what they must do for Services. The facts come from the API
-server, by -kubeconfig or as the pod that this runs in, or from -manifests.
+Serves nodes and relays with the state of a cluster: that of the API server, or of
+manifests with -manifests.
 
 Flags:
 `
 
-func parse(args []string, stderr io.Writer) (*options, error) {
-	o := &options{}
-	fs := flag.NewFlagSet("state-server", flag.ContinueOnError)
-	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
-	fs.StringVar(&o.manifests, "manifests", "", "a `directory` of manifests to follow, instead of an API server")
-	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`; without it, the pod's service account")
-	o.tier.Define(fs)
-	if err := o.tier.Parse(fs, args, stderr); err != nil {
-		return nil, err
-	}
-	return o, cli.Refuse(map[string]bool{
-		"-kubeconfig and -manifests, and no -token-review to use it for": o.kubeconfig != "" && o.manifests != "" && !o.tier.TokenReview(),
-	})
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(command.ExitCode("state-server", err, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, _, stderr io.Writer) error {
-	o, err := parse(args, stderr)
-	if err != nil {
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	fs := flag.NewFlagSet("state-server", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
+	manifests := fs.String("manifests", "", "`directory` of manifests to watch instead of an API server")
+	kubeconfig := fs.String("kubeconfig", "", "kubeconfig `file` (default: the service account of the pod)")
+	server := remoteflags.DefineServer(fs)
+	if err := command.Parse(fs, args); err != nil {
 		return err
 	}
-	log := cli.Logger(stderr, o.tier.Verbose)
+	if err := server.Validate(); err != nil {
+		return err
+	}
+	if err := command.Conflicts(map[string]bool{
+		"-kubeconfig and -manifests without -token-review": *kubeconfig != "" && *manifests != "" && !server.TokenReview(),
+	}); err != nil {
+		return err
+	}
+	logger := command.NewLogger(stderr, server.Verbose())
 	var client kubernetes.Interface
-	if o.manifests == "" || o.tier.TokenReview() {
-		if client, err = serving.Kubernetes(o.kubeconfig); err != nil {
+	if *manifests == "" || server.TokenReview() {
+		var err error
+		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig}); err != nil {
 			return err
 		}
 	}
-	watcher, err := o.watcher(client, log)
+	watcher, err := newWatcher(*manifests, client, logger)
 	if err != nil {
 		return err
 	}
-	return o.tier.Run(ctx, "state-server", watcher, client, log)
+	tuning.ServerGarbageCollection()
+	return server.Run(ctx, remoteflags.ServerConfig{
+		Name: "state-server " + command.Version(), Watcher: watcher, Client: client, Logger: logger,
+	})
 }
 
-func (o *options) watcher(client kubernetes.Interface, log *slog.Logger) (watchers.Watcher, error) {
-	if o.manifests != "" {
-		return file.New(o.manifests, file.Config{Logger: log})
+// newWatcher returns a watcher of manifests, or of the API server without manifests.
+func newWatcher(manifests string, client kubernetes.Interface, logger *slog.Logger) (watchers.Watcher, error) {
+	if manifests != "" {
+		return file.New(manifests, file.Config{Logger: logger})
 	}
-	return kube.New(client, kube.Config{Nodes: kube.NodesAll, Logger: log})
+	return kube.New(client, kube.Config{Nodes: kube.NodesAll, Logger: logger})
 }

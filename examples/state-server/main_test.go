@@ -10,18 +10,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sigs.k8s.io/kpng/examples/internal/cli"
+	"sigs.k8s.io/kpng/nodeproxy/command"
 )
 
-// TestUsage: a command line that makes no sense says which flag does not.
-func TestUsage(t *testing.T) {
+func TestErrorNamesTheInvalidFlag(t *testing.T) {
 	for line, want := range map[string]string{
-		"-manifests m -kubeconfig k":  "-kubeconfig and -manifests, and no -token-review",
+		"-manifests m -kubeconfig k":  "-kubeconfig and -manifests without -token-review",
 		"-manifests m -inspectors me": "-inspectors without -cert",
 		"-manifests m more":           `unexpected argument "more"`,
 	} {
-		err := run(t.Context(), strings.Fields(line), io.Discard, io.Discard)
-		require.ErrorIs(t, err, cli.ErrUsage, line)
+		err := run(t.Context(), strings.Fields(line), io.Discard)
+		require.ErrorIs(t, err, command.ErrUsage, line)
 		require.ErrorContains(t, err, want, line)
 	}
 }

@@ -93,7 +93,7 @@ func TestManifests(t *testing.T) {
 	require.Regexp(t, `(?m)^node-1 .*node-agent`, out)
 	out, err = ctl(fx.token("inspector", "another", nil))
 	require.Error(t, err)
-	require.Contains(t, out, "does not know who is asking")
+	require.Contains(t, out, "could not authenticate this client")
 	out, err = ctl(fx.token("node-agent", "kpng", nil))
 	require.Error(t, err)
 	require.Contains(t, out, "not allowed")

@@ -131,7 +131,7 @@ func TestAgentResumesAfterServerRestart(t *testing.T) {
 func TestUnknownNodeIsReported(t *testing.T) {
 	dir := manifests(t)
 	_, address, _ := serve(t, dir)
-	const message = `kpngctl: there is no Node "nodd-1" among the facts`
+	const message = `kpngctl: there is no Node "nodd-1" in the cluster state`
 	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
 		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
 		require.Equal(t, 1, code, line)

@@ -1,0 +1,46 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubeclient connects to an API server as kube-proxy does. It is independent
+// of the objects of the API.
+package kubeclient
+
+import (
+	"fmt"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"sigs.k8s.io/kpng/watchers/kube"
+)
+
+// A Config locates an API server. The zero value is that of the pod in which the program
+// runs.
+type Config struct {
+	// Kubeconfig is the path of a kubeconfig file.
+	Kubeconfig string
+	// Master is the URL of the API server; it overrides that of the kubeconfig file.
+	Master string
+	// QPS and Burst limit the requests per second of the client; 0 means the limits of
+	// [kube.Tuned].
+	QPS   float32
+	Burst int
+}
+
+// New returns a client that is tuned for a [kube.Watcher]. It connects when it is used.
+func New(cfg Config) (kubernetes.Interface, error) {
+	restConfig, err := cfg.rest()
+	if err != nil {
+		return nil, fmt.Errorf("API server configuration: %w", err)
+	}
+	restConfig.QPS, restConfig.Burst = cfg.QPS, cfg.Burst
+	return kubernetes.NewForConfig(kube.Tuned(restConfig))
+}
+
+func (cfg Config) rest() (*rest.Config, error) {
+	if cfg.Kubeconfig == "" && cfg.Master == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags(cfg.Master, cfg.Kubeconfig)
+}

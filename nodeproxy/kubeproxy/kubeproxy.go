@@ -1,0 +1,182 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubeproxy runs a drop-in replacement for kube-proxy around any backend: with the
+// endpoints, metrics and events that operators of kube-proxy expect. It has no packet
+// filter, no flags and no signal handling.
+//
+// From the API server to the node, and what observes each step:
+//
+//	kube.Watcher ─> store ─> nodelocal ─> problems.Tracker ──────────────> events, metrics, /state
+//	                                        problems.Reporter ───────────> log, events
+//	                                        healthcheck.Proxy ───────────> /healthz, /livez
+//	                                          metrics.Sink ──────────────> /metrics
+//	                                            status.AppliedSink ──────> /state
+//	                                              Rules (the backend)
+//	                                        health checks, loopback, Flows, Takeover
+package kubeproxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"k8s.io/client-go/kubernetes"
+
+	"sigs.k8s.io/kpng/backends/healthcheck"
+	"sigs.k8s.io/kpng/backends/localhost"
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/events"
+	"sigs.k8s.io/kpng/nodeproxy/health"
+	"sigs.k8s.io/kpng/nodeproxy/httpserver"
+	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
+	"sigs.k8s.io/kpng/nodeproxy/metrics"
+	"sigs.k8s.io/kpng/nodeproxy/problems"
+	"sigs.k8s.io/kpng/nodeproxy/status"
+	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kube"
+)
+
+// A Config configures a proxy. Several proxies can run in one process.
+type Config struct {
+	// Settings are those of kube-proxy. Required.
+	Settings *kubeproxyconfig.Config
+	// Client connects to the API server. Required.
+	Client kubernetes.Interface
+	// Rules programs the packet path. Required.
+	Rules localsink.Sink
+	// Flows, Takeover and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
+	Flows, Takeover localsink.Sink
+	AfterFirstSync  func()
+	// Version is that of the program; it is logged.
+	Version string
+	// Logger receives what operators need to know; nil is silent.
+	Logger *slog.Logger
+}
+
+// A proxy is the assembled proxy of one node.
+type proxy struct {
+	cfg      Config
+	logger   *slog.Logger
+	store    *watchers.Store
+	watcher  watchers.Watcher
+	recorder *events.Recorder
+	checks   *healthcheck.Services
+	loopback *localhost.Sink
+	sink     *problems.Tracker
+
+	healthHandler, operatorHandler http.Handler
+}
+
+// Run runs a proxy until ctx is done; then it returns nil, and the rules stay in place. It
+// returns an error if cfg is invalid or the cluster cannot be watched; HTTP addresses that
+// are in use are retried. Everything that it started has ended when it returns. It may be
+// called again. The sinks of cfg remain the caller's.
+func Run(ctx context.Context, cfg Config) error {
+	switch {
+	case cfg.Settings == nil:
+		return errors.New("kubeproxy: Settings: required")
+	case cfg.Client == nil:
+		return errors.New("kubeproxy: Client: required")
+	case cfg.Rules == nil:
+		return errors.New("kubeproxy: Rules: required")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	recorder := events.Start(ctx, cfg.Client, "kube-proxy")
+	defer recorder.Close()
+	p, err := newProxy(cfg, recorder)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run(ctx)
+}
+
+func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
+	p := &proxy{cfg: cfg, logger: cfg.Logger, store: watchers.NewStore(), recorder: recorder}
+	if p.logger == nil {
+		p.logger = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if p.watcher, err = kube.New(cfg.Client, cfg.Settings.Kube(p.logger)); err != nil {
+		return nil, err
+	}
+	applied := status.NewAppliedSink(cfg.Rules)
+	measured := metrics.NewSink(applied)
+	healthy := healthcheck.NewProxy(measured, cfg.Settings.HealthTimeout())
+	p.checks = healthcheck.NewServices(healthcheck.Config{Healthy: healthy.Healthy, Logger: p.logger})
+	p.loopback = localhost.New(localhost.Config{Logger: p.logger})
+	p.sink = problems.NewTracker(nodeproxy.Sinks{
+		Problems:       problems.NewReporter(p.logger, recorder.ServiceWarning),
+		Rules:          healthy,
+		HealthChecks:   p.checks,
+		Loopback:       p.loopback,
+		Flows:          cfg.Flows,
+		Takeover:       cfg.Takeover,
+		AfterFirstSync: cfg.AfterFirstSync,
+	}.Chain(), recorder.ServiceWarning)
+
+	requests := metrics.NewHealthRequests()
+	p.healthHandler = health.Handler(health.Config{
+		Proxy: healthy, Eligible: p.eligible,
+		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
+	})
+	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(p.sink.Count), metrics.NewLoopback(p.loopback.Stats))
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	p.operatorHandler = operatorHandler(cfg.Settings, metricsHandler,
+		status.Handler(status.Config{Applied: applied, Problems: p.sink, Explain: p.explain}))
+	return p, nil
+}
+
+func (p *proxy) close() {
+	p.loopback.Close()
+	p.checks.Close()
+}
+
+func (p *proxy) run(ctx context.Context) error {
+	settings := p.cfg.Settings
+	p.logger.InfoContext(ctx, "Starting", "node", settings.NodeName(), "mode", settings.Mode(), "version", p.cfg.Version)
+	p.recorder.ProxyStarting(settings.NodeName())
+	return command.RunAll(ctx,
+		func(ctx context.Context) error {
+			return httpserver.RunRetrying(ctx, settings.HealthzAddress(), p.healthHandler, p.logger)
+		},
+		func(ctx context.Context) error {
+			return httpserver.RunRetrying(ctx, settings.MetricsAddress(), p.operatorHandler, p.logger)
+		},
+		func(ctx context.Context) error { return p.watcher.Run(ctx, p.store) },
+		func(ctx context.Context) error {
+			return nodelocal.Follow(ctx, p.store, p.sink, settings.Nodelocal(p.logger))
+		})
+}
+
+func (p *proxy) eligible() bool {
+	return health.NodeEligible(p.store.Snapshot().Node(p.cfg.Settings.NodeName()))
+}
+
+func (p *proxy) explain(name localsink.ServiceName) (*nodelocal.Explanation, error) {
+	return nodelocal.Explain(p.store.Snapshot(), p.cfg.Settings.Nodelocal(p.logger), name)
+}
+
+// operatorHandler returns the handler of the metrics address.
+func operatorHandler(settings *kubeproxyconfig.Config, metricsHandler, stateHandler http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", metricsHandler)
+	mux.Handle("/healthz", httpserver.Text("ok"))
+	mux.Handle("/proxyMode", httpserver.Text(settings.Mode()))
+	mux.Handle("/configz", httpserver.Configz("kubeproxy.config.k8s.io", settings.Configuration()))
+	mux.Handle("/state", stateHandler)
+	mux.Handle("/state/", stateHandler)
+	if settings.Profiling() {
+		httpserver.HandleProfiling(mux)
+	}
+	return mux
+}

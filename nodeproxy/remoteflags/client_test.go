@@ -1,0 +1,62 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package remoteflags
+
+import (
+	"flag"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/nodeproxy/command"
+)
+
+// TestClientFlagsAreNeverIgnored checks that flags without effect are errors, and that
+// errors name flags with their prefix.
+func TestClientFlagsAreNeverIgnored(t *testing.T) {
+	dial := func(line string) error {
+		fs := flag.NewFlagSet("x", flag.ContinueOnError)
+		c := DefineClient(fs, "upstream", "upstream-", "localhost:1")
+		require.NoError(t, command.Parse(fs, strings.Fields(line)))
+		conns, err := c.Dial()
+		if err == nil {
+			require.NoError(t, conns.Close())
+		}
+		return err
+	}
+	for line, want := range map[string]string{
+		"-upstream ,":                                "-upstream: required, at least one address",
+		"-upstream-cert a":                           "one of -upstream-cert and -upstream-key without the other",
+		"-upstream-key a":                            "one of -upstream-cert and -upstream-key without the other",
+		"-upstream-insecure -upstream-ca a":          "-upstream-insecure and -upstream-ca",
+		"-upstream-insecure -upstream-token-file a":  "-upstream-insecure and -upstream-token-file",
+		"-upstream-insecure -upstream-server-name a": "-upstream-insecure and -upstream-server-name",
+	} {
+		err := dial(line)
+		require.ErrorIs(t, err, command.ErrUsage, line)
+		require.ErrorContains(t, err, want, line)
+	}
+	for line, want := range map[string]string{
+		"-upstream-ca nope":                      "-upstream-ca: open nope",
+		"-upstream-cert nope -upstream-key nope": "-upstream-cert: open nope",
+		"-upstream-ca client_test.go":            "-upstream-ca client_test.go: ",
+		"-upstream-token-file nope":              "-upstream-token-file: open nope",
+	} {
+		err := dial(line)
+		require.ErrorContains(t, err, want, line)
+		require.NotContains(t, err.Error(), "Files", line)
+	}
+	require.NoError(t, dial("-upstream-insecure"))
+	for line, want := range map[string]string{"": "insecure", "-server-name a": "tls"} {
+		fs := flag.NewFlagSet("x", flag.ContinueOnError)
+		c := DefineClient(fs, "server", "", "localhost:1")
+		require.NoError(t, command.Parse(fs, strings.Fields(line)))
+		conns, err := c.Dial()
+		require.NoError(t, err)
+		require.Equal(t, want, c.credentials("localhost:1", conns.certificates).Info().SecurityProtocol)
+		require.Len(t, conns.Interfaces(), 1)
+		require.NoError(t, conns.Close())
+	}
+}

@@ -1,0 +1,56 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package remoteflags
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy/command"
+)
+
+// resolverFlags are the flags of how Services are resolved, for all nodes.
+type resolverFlags struct {
+	clusterCIDR, nodePortAddresses string
+	nodeCIDR, masqueradeAll        bool
+}
+
+func (f *resolverFlags) define(fs *flag.FlagSet) {
+	fs.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`networks` of all pods (comma-separated), at most one of each address family")
+	fs.BoolVar(&f.nodeCIDR, "node-cidr", false, "detect pods of a node by the networks of its Node object (spec.podCIDRs)")
+	fs.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)")
+	fs.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
+}
+
+// config returns the Config of a resolver. The error names each invalid flag.
+func (f *resolverFlags) config() (nodelocal.MultiNodeConfig, error) {
+	cfg := nodelocal.MultiNodeConfig{NodePortAddresses: command.SplitList(f.nodePortAddresses), MasqueradeAll: f.masqueradeAll}
+	cfg.LocalPods.NodeCIDR = f.nodeCIDR
+	ipv4, ipv6 := 0, 0
+	for _, text := range command.SplitList(f.clusterCIDR) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return cfg, fmt.Errorf("%w: -cluster-cidr: %q is not a network", command.ErrUsage, text)
+		}
+		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, network)
+		if network.Addr().Is4() {
+			ipv4++
+		} else {
+			ipv6++
+		}
+	}
+	if err := command.Conflicts(map[string]bool{
+		"-cluster-cidr and -node-cidr":              f.nodeCIDR && ipv4+ipv6 > 0,
+		"-cluster-cidr: more than one IPv4 network": ipv4 > 1,
+		"-cluster-cidr: more than one IPv6 network": ipv6 > 1,
+	}); err != nil {
+		return cfg, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, fmt.Errorf("%w: %w", command.ErrUsage, command.ReplaceInError(err, "nodelocal: invalid Config: ", "", "NodePortAddresses", "-nodeport-addresses"))
+	}
+	return cfg, nil
+}

@@ -1,0 +1,154 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status serves the /state pages of a node proxy: desired state, applied state
+// and failures, Service by Service. It is independent of the packet filter.
+//
+//	applied.go   the applied state: a sink around a sink
+//	pages.go     the pages, as text or, with ?output=json, as JSON
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy/problems"
+)
+
+// A Config has the sources of the pages. All fields are required; calls may overlap.
+type Config struct {
+	// Applied has the applied state.
+	Applied *AppliedSink
+	// Problems has the failures of each Service.
+	Problems *problems.Tracker
+	// Explain returns the desired state of a Service with its reasons, nil if there is no
+	// such Service: nodelocal.Explain with a store's snapshot.
+	Explain func(name localsink.ServiceName) (*nodelocal.Explanation, error)
+}
+
+// Handler returns a handler of /state and /state/NAMESPACE/NAME.
+func Handler(cfg Config) http.Handler {
+	p := pages{cfg}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/state", p.serveNode)
+	mux.HandleFunc("/state/{namespace}/{name}", p.serveService)
+	return mux
+}
+
+type pages struct{ cfg Config }
+
+// nodeState is the JSON of /state.
+type nodeState struct {
+	Node string       `json:"node,omitempty"`
+	IPs  []netip.Addr `json:"ips,omitempty"`
+	// LastError is why a newer state is not applied.
+	LastError string `json:"lastError,omitempty"`
+	// Applied is false until the first state is applied.
+	Applied  bool           `json:"applied"`
+	Services []serviceState `json:"services"`
+}
+
+// serviceState is the JSON of /state/NAMESPACE/NAME.
+type serviceState struct {
+	Service string `json:"service"`
+	// Desired has the reasons too, endpoint by endpoint; /state leaves it out.
+	Desired *nodelocal.Explanation `json:"desired,omitempty"`
+	Applied string                 `json:"applied,omitempty"`
+	// Errors are the failures of this Service, current and resolved.
+	Errors []problems.Failure `json:"errors,omitempty"`
+}
+
+// node returns all Services that are applied or have failures.
+func (p pages) node() (s nodeState) {
+	u, err := p.cfg.Applied.Applied()
+	if err != nil {
+		s.LastError = err.Error()
+	}
+	for _, name := range p.cfg.Problems.Services() {
+		if u == nil || u.All.Get(name) == nil {
+			s.Services = append(s.Services, serviceState{Service: name.String(), Errors: p.cfg.Problems.Failures(name)})
+		}
+	}
+	if u == nil {
+		return s
+	}
+	s.Node, s.IPs, s.Applied = u.Node.Name, u.Node.IPs, true
+	for svc := range u.All.All() {
+		s.Services = append(s.Services, serviceState{Service: svc.Name.String(), Applied: svc.Text(), Errors: p.cfg.Problems.Failures(svc.Name)})
+	}
+	return s
+}
+
+func (p pages) serveNode(w http.ResponseWriter, r *http.Request) {
+	s := p.node()
+	if r.FormValue("output") == "json" {
+		writeJSON(w, s)
+		return
+	}
+	if s.LastError != "" {
+		fmt.Fprintf(w, "# the last attempt failed: %s\n", s.LastError)
+	}
+	if !s.Applied {
+		fmt.Fprintln(w, "# no state is applied yet")
+	} else {
+		fmt.Fprintf(w, "# node %s %v\n", s.Node, s.IPs)
+	}
+	for _, svc := range s.Services {
+		if svc.Applied == "" {
+			fmt.Fprintf(w, "%s\n  # is not applied\n", svc.Service)
+		}
+		_, _ = io.WriteString(w, svc.Applied)
+		writeFailures(w, "  # ", svc.Errors)
+	}
+}
+
+func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
+	name := localsink.ServiceName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+	desired, err := p.cfg.Explain(name)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	s := serviceState{Service: name.String(), Desired: desired, Errors: p.cfg.Problems.Failures(name)}
+	if u, _ := p.cfg.Applied.Applied(); u != nil {
+		if svc := u.All.Get(name); svc != nil {
+			s.Applied = svc.Text()
+		}
+	}
+	switch {
+	case s.Desired == nil && s.Applied == "" && s.Errors == nil:
+		http.Error(w, "no Service "+name.String(), http.StatusNotFound)
+	case r.FormValue("output") == "json":
+		writeJSON(w, s)
+	default:
+		if s.Desired != nil {
+			fmt.Fprintf(w, "# desired\n%s", s.Desired.Text())
+		}
+		fmt.Fprintf(w, "# applied\n%s", s.Applied)
+		if len(s.Errors) > 0 {
+			fmt.Fprintln(w, "# errors")
+			writeFailures(w, "", s.Errors)
+		}
+	}
+}
+
+func writeFailures(w io.Writer, indent string, failures []problems.Failure) {
+	for _, f := range failures {
+		when := fmt.Sprintf("since %s, last seen %s", f.Since.Format(time.RFC3339), f.LastSeen.Format(time.RFC3339))
+		if f.Resolved {
+			when += ", resolved"
+		}
+		fmt.Fprintf(w, "%serror (%s): %s\n", indent, when, f.Error)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}

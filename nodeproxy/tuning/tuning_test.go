@@ -1,0 +1,78 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package tuning
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAfterFirstSyncUsesOneProcessor(t *testing.T) {
+	all := runtime.GOMAXPROCS(2)
+	t.Cleanup(func() { runtime.GOMAXPROCS(all) })
+	t.Setenv("GOMAXPROCS", "")
+	AfterFirstSync()
+	require.Equal(t, 1, runtime.GOMAXPROCS(0))
+}
+
+func TestOperatorSetsProcessors(t *testing.T) {
+	all := runtime.GOMAXPROCS(2)
+	t.Cleanup(func() { runtime.GOMAXPROCS(all) })
+	t.Setenv("GOMAXPROCS", "2")
+	AfterFirstSync()
+	require.Equal(t, 2, runtime.GOMAXPROCS(0))
+}
+
+func TestServerGarbageCollection(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	t.Setenv("GOGC", "50")
+	ServerGarbageCollection()
+	require.Equal(t, 100, debug.SetGCPercent(100), "the operator sets it")
+	t.Setenv("GOGC", "")
+	ServerGarbageCollection()
+	require.Equal(t, 400, debug.SetGCPercent(100))
+}
+
+// TestTimersOfAllThreadsAreRelaxed also checks that a missing permission is no failure.
+func TestTimersOfAllThreadsAreRelaxed(t *testing.T) {
+	relaxTimers(filepath.Join(t.TempDir(), "nowhere"))
+	relaxTimers("/proc")
+	if !hasSysNice(t) {
+		t.Skip("requires CAP_SYS_NICE")
+	}
+	threads, err := filepath.Glob("/proc/self/task/*")
+	require.NoError(t, err)
+	relaxed := 0
+	for _, thread := range threads {
+		// A thread that started or ended meanwhile does not count.
+		if got, err := os.ReadFile(filepath.Join("/proc", filepath.Base(thread), "timerslack_ns")); err == nil && strings.TrimSpace(string(got)) == timerSlack {
+			relaxed++
+		}
+	}
+	require.GreaterOrEqual(t, relaxed, len(threads)-1)
+}
+
+// capSysNice is CAP_SYS_NICE of linux/capability.h.
+const capSysNice = 23
+
+// hasSysNice reports whether the process has CAP_SYS_NICE.
+func hasSysNice(t *testing.T) bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false // not Linux
+	}
+	_, rest, _ := strings.Cut(string(status), "\nCapEff:")
+	line, _, _ := strings.Cut(rest, "\n")
+	effective, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	require.NoError(t, err)
+	return effective&(1<<capSysNice) != 0
+}

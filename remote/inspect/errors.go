@@ -1,0 +1,47 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// describe returns a gRPC error in words for operators, and any other error as it is.
+func describe(err error) error {
+	s, ok := status.FromError(err)
+	if !ok || s.Code() == codes.OK {
+		return err
+	}
+	switch s.Code() {
+	case codes.Unavailable:
+		return fmt.Errorf("the server cannot be reached or is not ready: %s%s", s.Message(), tlsHint(s.Message()))
+	case codes.Unauthenticated:
+		return fmt.Errorf("the server could not authenticate this client: %s", s.Message())
+	case codes.PermissionDenied:
+		return fmt.Errorf("not allowed: %s", s.Message())
+	case codes.DeadlineExceeded:
+		return errors.New("the server did not answer in time")
+	case codes.Unimplemented:
+		return fmt.Errorf("the server has no inspection service, or an older one: %s", s.Message())
+	}
+	return errors.New(s.Message())
+}
+
+// tlsHint returns what may be wrong if only one end of a connection uses TLS.
+func tlsHint(message string) string {
+	switch {
+	case strings.Contains(message, "error reading server preface"):
+		return " (if the server uses TLS, set -ca)"
+	case strings.Contains(message, "first record does not look like a TLS handshake"):
+		return " (the server does not use TLS; -insecure connects without)"
+	}
+	return ""
+}
+
+func isUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }

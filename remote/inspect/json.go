@@ -1,0 +1,108 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// printJSON prints a message as protojson, with IP addresses as text instead of base64.
+// protojson varies its white space on purpose; printJSON replaces it, so that equal answers
+// are equal bytes.
+func (q *query) printJSON(m proto.Message) error {
+	return q.printSpaced(m, func(b *bytes.Buffer, raw []byte) error { return json.Indent(b, raw, "", "  ") })
+}
+
+// printLine prints a message on one line.
+func (q *query) printLine(m proto.Message) error { return q.printSpaced(m, json.Compact) }
+
+func (q *query) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []byte) error) error {
+	raw, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if raw, err = readable(raw, m.ProtoReflect().Descriptor()); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := space(&b, raw); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err = q.Out.Write(b.Bytes())
+	return err
+}
+
+// readable returns a message in JSON with text for IP addresses: all fields of type bytes
+// in the protocol are addresses. Everything else stays as it is, byte by byte.
+func readable(message json.RawMessage, kind protoreflect.MessageDescriptor) (json.RawMessage, error) {
+	in := json.NewDecoder(bytes.NewReader(message))
+	if _, err := in.Token(); err != nil { // the bracket
+		return nil, err
+	}
+	var fields [][]byte
+	for in.More() {
+		name, err := in.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := in.Decode(&value); err != nil {
+			return nil, err
+		}
+		value, err = readableField(value, kind.Fields().ByJSONName(fmt.Sprint(name)))
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", name, err)
+		}
+		fields = append(fields, fmt.Appendf(nil, "%q:%s", name, value))
+	}
+	return slices.Concat([]byte("{"), bytes.Join(fields, []byte(",")), []byte("}")), nil
+}
+
+func readableField(value json.RawMessage, field protoreflect.FieldDescriptor) (json.RawMessage, error) {
+	one := readableAddress
+	switch {
+	case string(value) == "null", field.IsMap():
+		return value, nil
+	case field.Kind() == protoreflect.MessageKind:
+		one = func(v json.RawMessage) (json.RawMessage, error) { return readable(v, field.Message()) }
+	case field.Kind() != protoreflect.BytesKind:
+		return value, nil
+	}
+	if !field.IsList() {
+		return one(value)
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(value, &list); err != nil {
+		return nil, err
+	}
+	parts := make([][]byte, len(list))
+	for i, v := range list {
+		var err error
+		if parts[i], err = one(v); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Concat([]byte("["), bytes.Join(parts, []byte(",")), []byte("]")), nil
+}
+
+func readableAddress(value json.RawMessage) (json.RawMessage, error) {
+	var raw []byte // in base64
+	if err := json.Unmarshal(value, &raw); err != nil || len(raw) == 0 {
+		return value, err
+	}
+	addr, ok := netip.AddrFromSlice(raw)
+	if !ok {
+		return value, nil
+	}
+	return json.Marshal(addr)
+}
