@@ -38,7 +38,7 @@ type service struct {
 
 // A slice describes one EndpointSlice for each address family.
 type slice struct {
-	// ports are like those of a service, which they default to, at [manyServices.ServerPort].
+	// ports are like those of a service, which they default to, at [cluster.ServerPort].
 	ports []string
 	// endpoints are "place [condition] [zone=a,b] [node=x,y]", see endpoint.
 	endpoints []string
