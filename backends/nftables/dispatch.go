@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// maxPools is the maximum number of pools that the routes of one frontend can tell apart:
+// maxPools is the maximum number of pools that the routes of one frontend can distinguish:
 // one for each [localsink.From].
 const maxPools = 3
 

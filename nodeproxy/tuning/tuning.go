@@ -16,7 +16,7 @@ import (
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
 // limits the Go scheduler to one processor and lets the kernel delay timers by up to
 // 1 ms. Call it once the first state is applied, which may use all processors. An
-// operator who sets GOMAXPROCS keeps that number of processors.
+// operator that sets GOMAXPROCS keeps that number of processors.
 //
 // The settings are those of the whole process.
 func AfterFirstSync() {
@@ -52,7 +52,7 @@ func relaxTimers(proc string) {
 
 // ServerGarbageCollection makes the garbage collector run a quarter as often: a server
 // with thousands of streams spends much of a collection in their stacks. The price is
-// memory that is free when many clients connect at once. An operator who sets GOGC keeps
+// memory that is free when many clients connect at once. An operator that sets GOGC keeps
 // that value.
 //
 // The setting is that of the whole process.

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package transport secures and serves gRPC services: TLS with reload, identity of peers,
-// permissions, limits, health and reflection. It knows no Services of Kubernetes.
+// permissions, limits, health and reflection. It is independent of Services.
 //
 // [Serve] combines the parts, which also work alone:
 //

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kubetoken reviews bearer tokens with the TokenReview API of Kubernetes, for
-// package transport. It knows no gRPC.
+// package transport. It is independent of gRPC.
 package kubetoken
 
 import (
