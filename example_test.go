@@ -36,5 +36,5 @@ func Example() {
 	// default/web
 	//   port "http" TCP
 	//     ClusterIP 10.96.0.10:80
-	//       Anyone -> 10.244.1.4:8080(local) 10.244.2.7:8080
+	//       Any -> 10.244.1.4:8080(local) 10.244.2.7:8080
 }

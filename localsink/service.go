@@ -118,7 +118,7 @@ const (
 func (f From) String() string {
 	switch f {
 	case FromAny:
-		return "Anyone"
+		return "Any"
 	case FromLocalPods:
 		return "LocalPods"
 	case FromThisNode:

@@ -32,7 +32,7 @@ func TestStrings(t *testing.T) {
 		{localsink.KindExternalIP, "ExternalIP"},
 		{localsink.KindLoadBalancer, "LoadBalancer"},
 		{localsink.FrontendKind(0), "unknown"},
-		{localsink.FromAny, "Anyone"},
+		{localsink.FromAny, "Any"},
 		{localsink.FromLocalPods, "LocalPods"},
 		{localsink.FromThisNode, "ThisNode"},
 		{localsink.From(99), "unknown"},

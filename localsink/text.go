@@ -32,7 +32,7 @@ func (p *Port) writeText(b *strings.Builder) {
 	}
 	fmt.Fprintln(b)
 	if len(p.Draining) > 0 {
-		fmt.Fprintf(b, "    retained: %v\n", p.Draining)
+		fmt.Fprintf(b, "    draining: %v\n", p.Draining)
 	}
 	for _, fe := range p.Frontends {
 		fmt.Fprintf(b, "    %s %s", fe.Kind, fe.Addr)

@@ -41,12 +41,12 @@ func TestTextHasAllContent(t *testing.T) {
 	}
 	require.Equal(t, `default/web
   port "http" TCP, affinity 1h0m0s
-    retained: [10.1.0.3:8080]
+    draining: [10.1.0.3:8080]
     ClusterIP 10.0.0.1:80
       LocalPods -> 10.1.0.1:8080(local) 10.1.0.2:8080
-      Anyone -> 10.1.0.1:8080(local) 10.1.0.2:8080 masqueraded
+      Any -> 10.1.0.1:8080(local) 10.1.0.2:8080 masqueraded
     LoadBalancer 192.0.2.1:80 for [198.51.100.0/24]
-      Anyone -> drop
+      Any -> drop
   health check on port 30000: 1 local endpoints
   problem: Service default/web: spec.externalIPs[0]: invalid address
 `, s.Text())

@@ -175,7 +175,7 @@ func TestHC12LocalEndpoints(t *testing.T) {
 	}
 	t.Run("HC-12 two families of the same pods", func(t *testing.T) {
 		six := slice(t, "six", "fd00::1 R L", "fd00::2 R L")
-		six.Family = watchers.IPv6
+		six.Family = watchers.FamilyIPv6
 		got := newNode(t, nodelocal.Config{}, six, slice(t, "four", "10.0.0.1 R L"), service(func(s *watchers.Service) {
 			s.Type, s.ExternalPolicy, s.HealthCheckNodePort = watchers.TypeLoadBalancer, watchers.PolicyLocal, 31000
 			s.ClusterIPs, s.IPFamilies = addrs("10.96.0.1 fd00:96::1"), []watchers.IPFamily{4, 6}

@@ -203,7 +203,7 @@ func TestUnnormalizedObjects(t *testing.T) {
 			s.Ports = append(s.Ports, watchers.ServicePort{Name: "none", Protocol: localsink.ProtocolTCP})
 		})
 		got := newNode(t, nodelocal.Config{}, svc, s).get(name())
-		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Anyone -> 10.0.0.1:80\n", got.Text())
+		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Any -> 10.0.0.1:80\n", got.Text())
 	})
 	t.Run("IN-20 headless with external addresses", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {

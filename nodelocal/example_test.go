@@ -23,7 +23,7 @@ func exampleService() (*watchers.Service, *watchers.EndpointSlice) {
 		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 	slice := &watchers.EndpointSlice{
-		Namespace: "default", Name: "web-1", Service: name, Family: watchers.IPv4,
+		Namespace: "default", Name: "web-1", Service: name, Family: watchers.FamilyIPv4,
 		Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
 		Endpoints: []watchers.Endpoint{
 			{Addr: netip.MustParseAddr("10.244.1.4"), Node: "node-1", Ready: true, Serving: true},
@@ -59,7 +59,7 @@ func ExampleRun() {
 	// default/web
 	//   port "http" TCP
 	//     ClusterIP 10.96.0.10:80
-	//       Anyone -> 10.244.1.4:8080(local)
+	//       Any -> 10.244.1.4:8080(local)
 }
 
 // A caller with a loop of its own refreshes the Resolver and applies what is pending.

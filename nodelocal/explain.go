@@ -85,7 +85,7 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 		for _, slice := range endpointSlices {
 			x.addUnmatched(slice, &svc.Ports[i])
 		}
-		for _, family := range []watchers.IPFamily{watchers.IPv4, watchers.IPv6} {
+		for _, family := range []watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
 			x.addEndpoints(node, svc, endpointSlices, family, &svc.Ports[i])
 		}
 	}

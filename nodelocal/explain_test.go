@@ -30,17 +30,17 @@ func TestExplain(t *testing.T) {
 		tx.SetService(&watchers.Service{Name: name, ClusterIP: netip.MustParseAddr("10.96.0.1"),
 			Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}}})
 		tx.SetNode(&watchers.Node{Name: "node-1", Zone: "A"})
-		tx.SetEndpointSlice(slice("good", watchers.IPv4, "http", "10.0.0.1 R zA L", "10.0.0.2 R zB", "10.0.0.3 ST", "10.0.0.4 D", "10.0.0.5 U"))
-		tx.SetEndpointSlice(slice("named", watchers.IPv4, "web", "10.0.0.6 R"))
-		tx.SetEndpointSlice(slice("six", watchers.IPv6, "http", "fd00::1 R"))
+		tx.SetEndpointSlice(slice("good", watchers.FamilyIPv4, "http", "10.0.0.1 R zA L", "10.0.0.2 R zB", "10.0.0.3 ST", "10.0.0.4 D", "10.0.0.5 U"))
+		tx.SetEndpointSlice(slice("named", watchers.FamilyIPv4, "web", "10.0.0.6 R"))
+		tx.SetEndpointSlice(slice("six", watchers.FamilyIPv6, "http", "fd00::1 R"))
 	})
 	x, err := nodelocal.Explain(store.Snapshot(), nodelocal.Config{NodeName: "node-1"}, name)
 	require.NoError(t, err)
 	require.Equal(t, `ns/svc
   port "http" TCP
-    retained: [10.0.0.2:8080 10.0.0.3:8080]
+    draining: [10.0.0.2:8080 10.0.0.3:8080]
     ClusterIP 10.96.0.1:80
-      Anyone -> 10.0.0.1:8080(local)
+      Any -> 10.0.0.1:8080(local)
   endpoint 10.0.0.1:8080 for port "http" (slice good, node "node-1"): used, also by traffic that must stay on this node
   endpoint 10.0.0.2:8080 for port "http" (slice good, node "elsewhere"): not used: its hints are for zones [B] and nodes []; this is node "node-1" in zone "A"
   endpoint 10.0.0.3:8080 for port "http" (slice good, node "elsewhere"): not used: it is terminating, and others are ready
@@ -75,7 +75,7 @@ func TestExplainUnmatchedPortsAndLocalTraffic(t *testing.T) {
 	}
 	cfg := nodelocal.Config{NodeName: "node-1"}
 	require.Contains(t, explain(cfg), "  there is no EndpointSlice for it\n")
-	require.Contains(t, explain(nodelocal.Config{NodeName: "node-1", MasqueradeAll: true}, slice(t, "a", "10.0.0.1 R")), "Anyone -> 10.0.0.1:80 masqueraded")
+	require.Contains(t, explain(nodelocal.Config{NodeName: "node-1", MasqueradeAll: true}, slice(t, "a", "10.0.0.1 R")), "Any -> 10.0.0.1:80 masqueraded")
 
 	text := explain(cfg, udp, slice(t, "zones", "10.0.0.1 R zB L", "10.0.0.2 R zA"))
 	require.Contains(t, text, "10.0.0.1:80 for port \"\" (slice zones, node \"node-1\"): used only by traffic that must stay on this node: its hints")

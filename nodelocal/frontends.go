@@ -184,7 +184,7 @@ func (f *serviceFamily) addFrontends(port *overlay.Port, p *watchers.ServicePort
 	}
 	if p.NodePort != 0 {
 		unspecified := netip.IPv6Unspecified()
-		if f.version == watchers.IPv4 {
+		if f.version == watchers.FamilyIPv4 {
 			unspecified = netip.IPv4Unspecified()
 		}
 		add(localsink.KindNodePort, unspecified, p.NodePort)

@@ -73,7 +73,7 @@ func service(change ...func(*watchers.Service)) *watchers.Service {
 // slice returns an EndpointSlice of that Service, with an unnamed port.
 func slice(t *testing.T, id string, endpoints ...string) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
-		Namespace: "ns", Name: id, Service: name(), Family: watchers.IPv4,
+		Namespace: "ns", Name: id, Service: name(), Family: watchers.FamilyIPv4,
 		Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 	for _, text := range endpoints {

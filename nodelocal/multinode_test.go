@@ -90,11 +90,11 @@ func TestChangesHaveTriggerTimes(t *testing.T) {
 func (g generator) mixedSlice() *watchers.EndpointSlice {
 	s := g.slice()
 	if g.IntN(2) == 0 {
-		s.Family = watchers.IPv6
+		s.Family = watchers.FamilyIPv6
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
-		if s.Family == watchers.IPv6 {
+		if s.Family == watchers.FamilyIPv6 {
 			e.Addr = netip.MustParseAddr(fmt.Sprint("fd00:1::", 1+g.IntN(6)))
 		}
 		if g.IntN(3) == 0 {

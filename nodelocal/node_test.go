@@ -166,10 +166,10 @@ func TestPodDetection(t *testing.T) {
 func TestIN70PodDetectionByFamily(t *testing.T) {
 	dual := service(func(s *watchers.Service) {
 		s.ClusterIPs = addrs("10.96.0.1 fd00:96::1")
-		s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}
+		s.IPFamilies = []watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6}
 	})
 	six := slice(t, "six", "fd00::1 R")
-	six.Family = watchers.IPv6
+	six.Family = watchers.FamilyIPv6
 	for _, row := range []struct {
 		id       string
 		in       nodelocal.PodDetection

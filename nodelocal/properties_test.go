@@ -46,7 +46,7 @@ func (g generator) service() *watchers.Service {
 		HealthCheckNodePort: uint16(30000 + g.IntN(4)),
 	}
 	s.ClusterIPs = []netip.Addr{s.ClusterIP, g.ip("fd00:96::")}
-	s.IPFamilies = []watchers.IPFamily{watchers.IPv4, watchers.IPv6}[:1+g.IntN(2)]
+	s.IPFamilies = []watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6}[:1+g.IntN(2)]
 	for i := range g.IntN(3) {
 		s.Ports = append(s.Ports, watchers.ServicePort{
 			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[g.IntN(2)],
@@ -66,7 +66,7 @@ func (g generator) service() *watchers.Service {
 
 func (g generator) slice() *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
-		Namespace: "ns", Name: fmt.Sprint("slice-", g.IntN(12)), Service: g.name(), Family: watchers.IPv4,
+		Namespace: "ns", Name: fmt.Sprint("slice-", g.IntN(12)), Service: g.name(), Family: watchers.FamilyIPv4,
 	}
 	for i := range 2 {
 		s.Ports = append(s.Ports, watchers.EndpointPort{Name: fmt.Sprint("p", i), Protocol: localsink.ProtocolTCP, Port: uint16(8080 + i)})
@@ -264,7 +264,7 @@ func TestIN55TriggerTimesBelongToOneUpdate(t *testing.T) {
 	resolver := newResolver(t, store)
 	name := watchers.ServiceName{Namespace: "ns", Name: "svc"}
 	slice := func(addr string, ready bool, at time.Time) *watchers.EndpointSlice {
-		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.IPv4, TriggerTime: at,
+		return &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: name, Family: watchers.FamilyIPv4, TriggerTime: at,
 			Ports:     []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 			Endpoints: []watchers.Endpoint{{Addr: netip.MustParseAddr(addr), Ready: ready}}}
 	}

@@ -33,8 +33,8 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 		return svc
 	}
 	families := [...]serviceFamily{
-		newServiceFamily(object, watchers.IPv4, masqueradeAll),
-		newServiceFamily(object, watchers.IPv6, masqueradeAll),
+		newServiceFamily(object, watchers.FamilyIPv4, masqueradeAll),
+		newServiceFamily(object, watchers.FamilyIPv6, masqueradeAll),
 	}
 	portNames := map[address]string{} // by address in use
 	for i := range object.Ports {

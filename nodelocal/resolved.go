@@ -246,7 +246,7 @@ func (b *overlayBuilder) add(port, set int, endpoints []portEndpoint) {
 
 func (b *overlayBuilder) addReady(ip netip.Addr) {
 	f := 0
-	if watchers.FamilyOf(ip) == watchers.IPv6 {
+	if watchers.FamilyOf(ip) == watchers.FamilyIPv6 {
 		f = 1
 	}
 	if b.ready[f] == nil {

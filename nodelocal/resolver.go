@@ -49,7 +49,7 @@ func (r *Resolver) Refresh() watchers.Snapshot {
 		logProblems(r.cfg.Logger, changes.snapshot, object, func(node string) bool { return node == r.cfg.NodeName })
 		// An older trigger time measures the restart of this process, not its latency.
 		if slice, ok := object.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(r.created) {
-			r.tracker.AddTrigger(slice.TriggerTime)
+			r.tracker.AddTriggerTime(slice.TriggerTime)
 		}
 	}
 	if (len(changes.nodes) > 0 || changes.serviceCIDRs) && r.updateNode(changes.snapshot) {

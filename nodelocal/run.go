@@ -78,7 +78,7 @@ type source struct {
 func (s *source) Refresh(tracker *reconciler.Tracker) <-chan struct{} {
 	if s.last.Snapshot != nil { // the first update has no observed time
 		if replaced, ok := s.last.ReplacedAt(); ok {
-			tracker.Observe(replaced)
+			tracker.SetObservedTime(replaced)
 		}
 	}
 	s.last = s.resolver.Refresh()

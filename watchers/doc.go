@@ -9,7 +9,7 @@
 //   - store.go: a [Store] is the versioned cluster state; a [Tx] changes it.
 //   - snapshot.go: a [Snapshot] is an immutable version of the cluster state.
 //   - key.go: a [Key] identifies an object. Objects are ordered by key.
-//   - objects.go: an [Object] is a [Service], [EndpointSlice], [Node] or [ServiceCIDR], each
+//   - objects.go: an [APIObject] is a [Service], [EndpointSlice], [Node] or [ServiceCIDR], each
 //     in a file of its own.
 //   - hash.go: the content hash of each object.
 //

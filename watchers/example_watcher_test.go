@@ -28,7 +28,7 @@ func (c catalogue) Run(ctx context.Context, store *watchers.Store) error {
 			return nil
 		case addresses := <-c.endpoints:
 			slice := &watchers.EndpointSlice{
-				Namespace: name.Namespace, Name: "db-catalogue", Service: name, Family: watchers.IPv4,
+				Namespace: name.Namespace, Name: "db-catalogue", Service: name, Family: watchers.FamilyIPv4,
 				Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 5432}},
 			}
 			for _, a := range addresses {

@@ -34,17 +34,17 @@ type IPFamily uint8
 
 // The address families.
 const (
-	IPv4 IPFamily = 4
-	IPv6 IPFamily = 6
+	FamilyIPv4 IPFamily = 4
+	FamilyIPv6 IPFamily = 6
 )
 
 // FamilyOf returns the family of an address, and 0 for the zero Addr.
 func FamilyOf(a netip.Addr) IPFamily {
 	switch {
 	case a.Is4():
-		return IPv4
+		return FamilyIPv4
 	case a.Is6():
-		return IPv6
+		return FamilyIPv6
 	}
 	return 0
 }

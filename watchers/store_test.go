@@ -289,8 +289,8 @@ func TestKeysAreOrdered(t *testing.T) {
 }
 
 func TestFamilyOf(t *testing.T) {
-	require.Equal(t, watchers.IPv4, watchers.FamilyOf(netip.MustParseAddr("10.0.0.1")))
-	require.Equal(t, watchers.IPv6, watchers.FamilyOf(netip.MustParseAddr("fd00::1")))
+	require.Equal(t, watchers.FamilyIPv4, watchers.FamilyOf(netip.MustParseAddr("10.0.0.1")))
+	require.Equal(t, watchers.FamilyIPv6, watchers.FamilyOf(netip.MustParseAddr("fd00::1")))
 	require.Zero(t, watchers.FamilyOf(netip.Addr{}))
 }
 

@@ -193,7 +193,7 @@ func TestUpdateEndpoints(t *testing.T) {
 
 func readSlice(t *testing.T, line string) *watchers.EndpointSlice {
 	w := strings.Fields(line)
-	s := &watchers.EndpointSlice{Namespace: "ns", Name: w[1], Service: watchers.ServiceName{Namespace: "ns", Name: w[0]}, Family: watchers.IPv4}
+	s := &watchers.EndpointSlice{Namespace: "ns", Name: w[1], Service: watchers.ServiceName{Namespace: "ns", Name: w[0]}, Family: watchers.FamilyIPv4}
 	for p := range strings.SplitSeq(w[2], ",") {
 		var number uint16
 		name, rest, _ := strings.Cut(p, ":")

@@ -82,7 +82,7 @@ export function text(name, s) {
   for (const p of s.ports) {
     const affinity = p.affinityNs > 0n ? `, affinity ${duration(p.affinityNs)}` : '';
     lines.push(`  port ${JSON.stringify(p.name)} ${p.protocol.replace('PROTOCOL_', '')}${affinity}`);
-    if (p.draining.length) lines.push(`    retained: [${p.draining.map(hostPort).join(' ')}]`);
+    if (p.draining.length) lines.push(`    draining: [${p.draining.map(hostPort).join(' ')}]`);
     for (const f of p.frontends) {
       const ranges = f.sourceRanges === null ? '' : ` for [${f.sourceRanges.map(network).join(' ')}]`;
       lines.push(`    ${kinds[f.kind]} ${hostPort(f)}${ranges}`);
@@ -98,7 +98,7 @@ const kinds = {
   FRONTEND_KIND_CLUSTER_IP: 'ClusterIP', FRONTEND_KIND_NODE_PORT: 'NodePort',
   FRONTEND_KIND_EXTERNAL_IP: 'ExternalIP', FRONTEND_KIND_LOAD_BALANCER: 'LoadBalancer',
 };
-const froms = { FROM_UNSPECIFIED: 'Anyone', FROM_LOCAL_PODS: 'LocalPods', FROM_THIS_NODE: 'ThisNode' };
+const froms = { FROM_UNSPECIFIED: 'Any', FROM_LOCAL_PODS: 'LocalPods', FROM_THIS_NODE: 'ThisNode' };
 
 function target(route) {
   if (route.endpoints.length === 0) return route.emptyVerdict === 'VERDICT_DROP' ? 'drop' : 'reject';

@@ -70,17 +70,17 @@ func (tx *Tx) Set(s *localsink.Service) { tx.tx.Set(s.Name, s) }
 // Delete removes a Service. It has no effect if there is no such Service.
 func (tx *Tx) Delete(name localsink.ServiceName) { tx.tx.Delete(name) }
 
-// AddTrigger adds the time at which a change was written to the API server to the next
+// AddTriggerTime adds the time at which a change was written to the API server to the next
 // update. Times above a bound of 4096 are ignored.
-func (t *Tracker) AddTrigger(at time.Time) {
+func (t *Tracker) AddTriggerTime(at time.Time) {
 	if len(t.triggerTimes) < maxTriggerTimes {
 		t.triggerTimes = append(t.triggerTimes, at)
 	}
 }
 
-// Observe sets the time at which this process received a change, unless an older change
+// SetObservedTime sets the time at which this process received a change, unless an older change
 // is not acknowledged yet.
-func (t *Tracker) Observe(at time.Time) {
+func (t *Tracker) SetObservedTime(at time.Time) {
 	if t.observedTime.IsZero() {
 		t.observedTime = at
 	}

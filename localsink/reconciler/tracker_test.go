@@ -56,7 +56,7 @@ func TestOP14RevertedChangesStayPending(t *testing.T) {
 func TestTriggerTimesStayWithTheirUpdate(t *testing.T) {
 	tracker, at := reconciler.NewTracker(&localsink.Node{Name: "n"}), time.Unix(1, 0)
 	set := func(value int) {
-		tracker.AddTrigger(at)
+		tracker.AddTriggerTime(at)
 		tracker.Update(func(tx *reconciler.Tx) { tx.Set(service("svc", value)) })
 	}
 	set(1)
@@ -74,7 +74,7 @@ func TestTriggerTimesStayWithTheirUpdate(t *testing.T) {
 	tracker.Update(func(tx *reconciler.Tx) { tx.Set(service("svc", 4)) })
 	require.Empty(t, tracker.Pending().TriggerTimes, "the trigger time of a write without a change is dropped")
 	for range 10000 {
-		tracker.AddTrigger(at)
+		tracker.AddTriggerTime(at)
 	}
 	require.LessOrEqual(t, len(tracker.Pending().TriggerTimes), 4096)
 }

@@ -97,7 +97,7 @@ func TestServicesWithoutLocalEndpointsAreCounted(t *testing.T) {
 			if row.external {
 				svc.ExternalPolicy = watchers.PolicyLocal
 			}
-			slice := &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: svc.Name, Family: watchers.IPv4,
+			slice := &watchers.EndpointSlice{Namespace: "ns", Name: "a", Service: svc.Name, Family: watchers.FamilyIPv4,
 				Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}}}
 			for i, node := range row.endpoints {
 				slice.Endpoints = append(slice.Endpoints, watchers.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Node: node, Ready: true})

@@ -67,7 +67,7 @@ func TestOP14StatePages(t *testing.T) {
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc)))
 	_, body = get("/state")
 	require.Contains(t, body, "# node node-1")
-	require.Contains(t, body, "Anyone -> 10.0.0.1:80")
+	require.Contains(t, body, "Any -> 10.0.0.1:80")
 
 	code, body := get("/state/ns/web")
 	require.Equal(t, 200, code)

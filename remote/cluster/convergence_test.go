@@ -24,14 +24,14 @@ import (
 
 // The client passes the tests that every watchers.Watcher must pass.
 func TestClientIsWatcher(t *testing.T) {
-	watchertest.Test(t, func(t *testing.T) watchertest.Harness {
+	watchertest.TestWatcher(t, func(t *testing.T) watchertest.Harness {
 		source := watchers.NewStore()
 		source.Update((*watchers.Tx).SetSynced)
 		s := newFixture(t, source, ServerConfig{MinInterval: time.Microsecond})
 		conn := s.dial()
 		conn.Connect()
-		change := func(fn func(*watchers.Tx, watchertest.Object)) func(...watchertest.Object) {
-			return func(objects ...watchertest.Object) {
+		change := func(fn func(*watchers.Tx, watchertest.APIObject)) func(...watchertest.APIObject) {
+			return func(objects ...watchertest.APIObject) {
 				source.Update(func(tx *watchers.Tx) {
 					for _, o := range objects {
 						fn(tx, o)
@@ -42,12 +42,12 @@ func TestClientIsWatcher(t *testing.T) {
 		}
 		return watchertest.Harness{
 			Watcher: newClient(t, ClientConfig{}, conn),
-			Apply: change(func(tx *watchers.Tx, o watchertest.Object) {
+			Apply: change(func(tx *watchers.Tx, o watchertest.APIObject) {
 				object, err := kubeapi.Filter{}.Object(o)
 				require.NoError(t, err)
 				tx.Set(object)
 			}),
-			Delete: change(func(tx *watchers.Tx, o watchertest.Object) {
+			Delete: change(func(tx *watchers.Tx, o watchertest.APIObject) {
 				switch o.(type) {
 				case *corev1.Service:
 					tx.DeleteService(watchers.ServiceName{Namespace: o.GetNamespace(), Name: o.GetName()})
@@ -271,14 +271,14 @@ func service(i int) *watchers.Service {
 	ip := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 	return &watchers.Service{
 		Name: name(i), Created: time.Unix(int64(i), 0), ClusterIP: ip, ClusterIPs: []netip.Addr{ip},
-		IPFamilies: []watchers.IPFamily{watchers.IPv4},
+		IPFamilies: []watchers.IPFamily{watchers.FamilyIPv4},
 		Ports:      []watchers.ServicePort{{Name: "http", Protocol: 6, Port: 80}},
 	}
 }
 
 func slice(i, endpoints int) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
-		Namespace: "default", Name: fmt.Sprintf("service-%d-x7k2p", i), Service: name(i), Family: watchers.IPv4,
+		Namespace: "default", Name: fmt.Sprintf("service-%d-x7k2p", i), Service: name(i), Family: watchers.FamilyIPv4,
 		Ports: []watchers.EndpointPort{{Name: "http", Protocol: 6, Port: 8080}},
 	}
 	for e := range endpoints {

@@ -34,7 +34,7 @@ func fullObjects() []watchers.Object {
 			ProxyName: &proxy, Problems: problems,
 		},
 		&watchers.EndpointSlice{
-			Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: watchers.IPv6,
+			Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: watchers.FamilyIPv6,
 			Ports: []watchers.EndpointPort{{Name: "a", Protocol: 6, Port: 8080}, {Protocol: 17, Port: 1}},
 			Endpoints: []watchers.Endpoint{
 				{

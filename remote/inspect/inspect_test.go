@@ -194,6 +194,6 @@ func TestJSONHasReadableAddresses(t *testing.T) {
 	require.Less(t, strings.Index(out(m), "ips"), strings.Index(out(m), "revision"), "in the order of the protocol")
 	require.Contains(t, out(&kpng.Endpoint{Address: []byte{1, 2, 3}}), `"AQID"`, "bytes that are no address stay as they are")
 	require.Contains(t, out(&kpng.Endpoint{}), `"address":""`)
-	text := &kpng.GetNodeStateResponse{Services: []*kpng.ServiceState{{Text: "Anyone -> <reject> & more"}}}
-	require.Contains(t, out(text), "Anyone -> <reject> & more")
+	text := &kpng.GetNodeStateResponse{Services: []*kpng.ServiceState{{Text: "Any -> <reject> & more"}}}
+	require.Contains(t, out(text), "Any -> <reject> & more")
 }

@@ -334,10 +334,10 @@ func (s *clientState) Refresh(t *reconciler.Tracker) <-chan struct{} {
 	defer s.mu.Unlock()
 	t.SetNode(s.committed.node)
 	for _, at := range s.triggerTimes {
-		t.AddTrigger(at)
+		t.AddTriggerTime(at)
 	}
 	if !s.observed.IsZero() {
-		t.Observe(s.observed)
+		t.SetObservedTime(s.observed)
 	}
 	s.triggerTimes, s.observed = nil, time.Time{}
 	if len(s.changed) > 0 {

@@ -26,11 +26,11 @@ func Example() {
 		ip := netip.MustParseAddr("10.96.0.10")
 		tx.SetService(&watchers.Service{
 			Name: watchers.ServiceName{Namespace: "default", Name: "web"}, ClusterIP: ip, ClusterIPs: []netip.Addr{ip},
-			IPFamilies: []watchers.IPFamily{watchers.IPv4},
+			IPFamilies: []watchers.IPFamily{watchers.FamilyIPv4},
 			Ports:      []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 		})
 		tx.SetEndpointSlice(&watchers.EndpointSlice{
-			Namespace: "default", Name: "web-1", Service: watchers.ServiceName{Namespace: "default", Name: "web"}, Family: watchers.IPv4,
+			Namespace: "default", Name: "web-1", Service: watchers.ServiceName{Namespace: "default", Name: "web"}, Family: watchers.FamilyIPv4,
 			Ports:     []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
 			Endpoints: []watchers.Endpoint{{Addr: netip.MustParseAddr("10.1.0.7"), Node: "node-1", Ready: true, Serving: true}},
 		})
@@ -74,6 +74,6 @@ func Example() {
 	// default/web
 	//   port "http" TCP
 	//     ClusterIP 10.96.0.10:80
-	//       Anyone -> 10.1.0.7:8080(local)
+	//       Any -> 10.1.0.7:8080(local)
 	// ended: <nil>
 }

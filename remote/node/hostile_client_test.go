@@ -40,7 +40,7 @@ func newService(i int, suffix string) *watchers.Service {
 	return &watchers.Service{
 		Name: watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", i)},
 		Type: watchers.TypeClusterIP, ClusterIP: netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}),
-		ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
+		ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}, IPFamilies: []watchers.IPFamily{watchers.FamilyIPv4},
 		Ports: []watchers.ServicePort{{Name: "p" + suffix, Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
@@ -59,7 +59,7 @@ func newStore(services int) *watchers.Store {
 // slice returns an EndpointSlice of a Service, with each endpoint on another node.
 func slice(service, endpoints int) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
-		Namespace: "ns", Name: fmt.Sprint("slice-", service), Family: watchers.IPv4,
+		Namespace: "ns", Name: fmt.Sprint("slice-", service), Family: watchers.FamilyIPv4,
 		Service: watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", service)},
 		Ports:   []watchers.EndpointPort{{Name: "p", Protocol: localsink.ProtocolTCP, Port: 8080}},
 	}

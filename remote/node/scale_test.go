@@ -58,7 +58,7 @@ func scaleService(i int) *watchers.Service {
 	ip := netip.AddrFrom4([4]byte{10, 96 + byte(i>>16), byte(i >> 8), byte(i)})
 	return &watchers.Service{
 		Name:      watchers.ServiceName{Namespace: "bench", Name: fmt.Sprintf("svc-%05d", i)},
-		ClusterIP: ip, ClusterIPs: []netip.Addr{ip}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
+		ClusterIP: ip, ClusterIPs: []netip.Addr{ip}, IPFamilies: []watchers.IPFamily{watchers.FamilyIPv4},
 		Ports: []watchers.ServicePort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
@@ -68,7 +68,7 @@ func scaleSlice(i, endpoints, nodes, generation int) *watchers.EndpointSlice {
 	name := fmt.Sprintf("svc-%05d", i)
 	s := &watchers.EndpointSlice{
 		Namespace: "bench", Name: name + "-a", Service: watchers.ServiceName{Namespace: "bench", Name: name},
-		Family: watchers.IPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
+		Family: watchers.FamilyIPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
 	}
 	for j := range endpoints {
 		n := i*endpoints + j

@@ -79,7 +79,7 @@ func TestManifests(t *testing.T) {
 	args := []string{"-backend=print", "-server=" + address, "-server-name=127.0.0.1", "-ca=" + fx.file("ca.crt"), "-health="}
 	agent := fx.start(fx.agent, daemons.Spec.Template.Spec.Containers[0].Args, append(args, "-node=node-1", "-token-file="+token)...)
 	agent.wait("+ default/web")
-	agent.wait("Anyone -> 10.244.1.4:8080")
+	agent.wait("Any -> 10.244.1.4:8080")
 	other := fx.start(fx.agent, daemons.Spec.Template.Spec.Containers[0].Args, append(args, "-node=node-2", "-token-file="+token)...)
 	other.wait("code = PermissionDenied")
 

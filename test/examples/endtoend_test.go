@@ -68,7 +68,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	current(t, conn, 1)
 
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
-	const want = `(?m)^\+ kube-system/dns\n  port "dns" UDP\n    retained: \[10\.244\.3\.3:53\]\n    ClusterIP 10\.96\.0\.2:53\n      LocalPods -> 10\.244\.1\.4:53\n`
+	const want = `(?m)^\+ kube-system/dns\n  port "dns" UDP\n    draining: \[10\.244\.3\.3:53\]\n    ClusterIP 10\.96\.0\.2:53\n      LocalPods -> 10\.244\.1\.4:53\n`
 	watch.stdout.wait(t, want)
 	agent.stdout.wait(t, want)
 	lines.stdout.wait(t, `10\.244\.1\.4`)

@@ -58,7 +58,7 @@ func setClusterIPs(spec *corev1.ServiceSpec) {
 		switch {
 		case !ok:
 			return
-		case watchers.FamilyOf(addr) == watchers.IPv4:
+		case watchers.FamilyOf(addr) == watchers.FamilyIPv4:
 			families = append(families, corev1.IPv4Protocol)
 		default:
 			families = append(families, corev1.IPv6Protocol)

@@ -21,27 +21,27 @@ import (
 func TestLaws(t *testing.T) {
 	for name, pollOnly := range map[string]bool{"notifications": false, "polling": true} {
 		t.Run(name, func(t *testing.T) {
-			watchertest.Test(t, func(t *testing.T) watchertest.Harness {
+			watchertest.TestWatcher(t, func(t *testing.T) watchertest.Harness {
 				dir := t.TempDir()
 				w := mustNew(t, dir, Config{Poll: time.Hour})
 				if pollOnly {
 					w = mustNew(t, dir, Config{Poll: time.Millisecond})
 					w.pollOnly = true
 				}
-				fileOf := func(o watchertest.Object) string {
+				fileOf := func(o watchertest.APIObject) string {
 					kind := o.GetObjectKind().GroupVersionKind().Kind
 					return filepath.Join(dir, strings.Join([]string{kind, o.GetNamespace(), o.GetName(), "json"}, "."))
 				}
 				return watchertest.Harness{
 					Watcher: w,
-					Apply: func(objects ...watchertest.Object) {
+					Apply: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							b, err := json.Marshal(o)
 							require.NoError(t, err)
 							put(t, fileOf(o), string(b))
 						}
 					},
-					Delete: func(objects ...watchertest.Object) {
+					Delete: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							require.NoError(t, os.Remove(fileOf(o)))
 						}

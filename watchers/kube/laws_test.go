@@ -12,17 +12,17 @@ import (
 func TestLaws(t *testing.T) {
 	for name, plain := range map[string]bool{"streamed lists": false, "plain lists": true} {
 		t.Run(name, func(t *testing.T) {
-			watchertest.Test(t, func(t *testing.T) watchertest.Harness {
+			watchertest.TestWatcher(t, func(t *testing.T) watchertest.Harness {
 				s := newAPIServer(t)
 				s.plainListsOnly = plain
 				return watchertest.Harness{
 					Watcher: mustNew(t, s.client(t), Config{Nodes: NodesAll}),
-					Apply: func(objects ...watchertest.Object) {
+					Apply: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							s.set(o)
 						}
 					},
-					Delete: func(objects ...watchertest.Object) {
+					Delete: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							s.delete(o)
 						}

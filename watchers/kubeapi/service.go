@@ -100,9 +100,9 @@ func (p *fieldParser) clusterIP(s, field string, index ...any) netip.Addr {
 func (p *fieldParser) family(f corev1.IPFamily, index int) watchers.IPFamily {
 	switch f {
 	case corev1.IPv4Protocol:
-		return watchers.IPv4
+		return watchers.FamilyIPv4
 	case corev1.IPv6Protocol:
-		return watchers.IPv6
+		return watchers.FamilyIPv6
 	}
 	p.invalid(string(f), "is not IPv4 or IPv6", ignored, "spec.ipFamilies[%d]", index)
 	return 0

@@ -48,9 +48,9 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 func (p *fieldParser) addressType(t discoveryv1.AddressType) watchers.IPFamily {
 	switch t {
 	case discoveryv1.AddressTypeIPv4:
-		return watchers.IPv4
+		return watchers.FamilyIPv4
 	case discoveryv1.AddressTypeIPv6:
-		return watchers.IPv6
+		return watchers.FamilyIPv6
 	}
 	p.invalid(string(t), "is not IPv4 or IPv6", "the slice is ignored", "addressType")
 	return 0

@@ -4,7 +4,7 @@
 // Package watchertest tests implementations of watchers.Watcher, and replaces them in tests
 // of other code. It has no notion of a particular source or client.
 //
-//   - suite.go: [Test] runs the conformance suite, a set of laws that hold for every
+//   - suite.go: [TestWatcher] runs the conformance suite, a set of laws that hold for every
 //     watcher. objects.go has its objects and conditions.
 //   - memory.go: a [Memory] is a watcher whose source is a program.
 //   - random.go: a [Random] generates the cluster state of a small cluster.

@@ -81,12 +81,12 @@ func (r Random) Service() *watchers.Service {
 	v4, v6 := r.ip("10.96.0."), r.ip("fd00:96::")
 	s := &watchers.Service{
 		Name: r.serviceName(), Created: time.Unix(int64(r.IntN(3)), 0), Type: watchers.ServiceType(r.IntN(4)),
-		ClusterIP: v4, ClusterIPs: []netip.Addr{v4}, IPFamilies: []watchers.IPFamily{watchers.IPv4},
+		ClusterIP: v4, ClusterIPs: []netip.Addr{v4}, IPFamilies: []watchers.IPFamily{watchers.FamilyIPv4},
 		InternalPolicy: watchers.TrafficPolicy(r.IntN(2)), ExternalPolicy: watchers.TrafficPolicy(r.IntN(2)),
 		HealthCheckNodePort: uint16(r.IntN(2) * (32000 + r.IntN(3))),
 	}
 	if r.IntN(2) == 0 {
-		s.ClusterIPs, s.IPFamilies = append(s.ClusterIPs, v6), append(s.IPFamilies, watchers.IPv6)
+		s.ClusterIPs, s.IPFamilies = append(s.ClusterIPs, v6), append(s.IPFamilies, watchers.FamilyIPv6)
 	}
 	if r.IntN(3) == 0 {
 		s.Affinity = time.Duration(1+r.IntN(2)) * time.Hour
@@ -122,12 +122,12 @@ func (r Random) Service() *watchers.Service {
 func (r Random) EndpointSlice() *watchers.EndpointSlice {
 	name, protocols := r.serviceName(), []watchers.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}
 	s := &watchers.EndpointSlice{
-		Namespace: name.Namespace, Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.IPv4,
+		Namespace: name.Namespace, Name: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Service: name, Family: watchers.FamilyIPv4,
 		TriggerTime: time.Unix(1, 0).Add(time.Duration(r.IntN(1000))),
 	}
 	network := "10.244.0."
 	if r.IntN(4) == 0 {
-		s.Family, network = watchers.IPv6, "fd00:244::"
+		s.Family, network = watchers.FamilyIPv6, "fd00:244::"
 	}
 	for i := range 1 + r.IntN(2) {
 		for _, p := range protocols {

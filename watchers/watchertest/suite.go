@@ -21,9 +21,9 @@ import (
 // timeout is the maximum time until a change of the source reaches the store.
 const timeout = 10 * time.Second
 
-// An Object is a *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Node or
+// An APIObject is a *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Node or
 // *networkingv1.ServiceCIDR, with its TypeMeta. The receiver may modify it.
-type Object interface {
+type APIObject interface {
 	metav1.Object
 	runtime.Object
 }
@@ -36,16 +36,16 @@ type Harness struct {
 	Watcher watchers.Watcher
 	// Apply adds or replaces objects in the source, while the watcher runs or not. When it
 	// returns, a watcher that starts receives them.
-	Apply func(objects ...Object)
+	Apply func(objects ...APIObject)
 	// Delete deletes applied objects from the source, under the same conditions.
-	Delete func(objects ...Object)
+	Delete func(objects ...APIObject)
 	// Idle ends goroutines of the harness, such as those of idle connections to a test
 	// server. It is called after Run has returned and before the suite looks for leaked
 	// goroutines. nil has no effect.
 	Idle func()
 }
 
-// Test checks the laws of [watchers.Watcher]. Each law is a subtest of t, with a harness
+// TestWatcher checks the laws of [watchers.Watcher]. Each law is a subtest of t, with a harness
 // whose source is empty:
 //
 //   - EmptySourceSyncs: the store is synced even if the source is empty.
@@ -56,7 +56,7 @@ type Harness struct {
 //   - SliceChangesService: a slice whose Service label changes has only its new key.
 //   - RunStops: Run returns nil when its context is done, and leaks no goroutine.
 //   - RunCanBeRepeated: a second Run applies what changed since the first.
-func Test(t *testing.T, newHarness func(t *testing.T) Harness) {
+func TestWatcher(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for _, law := range laws() {
 		t.Run(law.name, func(t *testing.T) { law.check(t, newHarness(t)) })
 	}
@@ -165,7 +165,7 @@ func metadataIsNotAChange(t testing.TB, h Harness) {
 	r := start(t, h, watchers.NewStore())
 	before := r.synced().Revision()
 	for _, c := range []struct {
-		changed, added Object
+		changed, added APIObject
 		isAdded        condition
 	}{
 		{withMetadata(service("web", "10.0.0.1")), service("next", "10.0.0.2"), serves("next", "10.0.0.2")},

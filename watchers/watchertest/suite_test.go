@@ -31,7 +31,7 @@ func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 	m.SetSynced()
 	return Harness{
 		Watcher: w,
-		Apply: func(objects ...Object) {
+		Apply: func(objects ...APIObject) {
 			for _, o := range objects {
 				switch o := o.(type) {
 				case *corev1.Service:
@@ -47,7 +47,7 @@ func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 				}
 			}
 		},
-		Delete: func(objects ...Object) {
+		Delete: func(objects ...APIObject) {
 			for _, o := range objects {
 				switch o := o.(type) {
 				case *corev1.Service:
@@ -65,7 +65,7 @@ func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 }
 
 func TestMemoryObeysAllLaws(t *testing.T) {
-	Test(t, func(t *testing.T) Harness {
+	TestWatcher(t, func(t *testing.T) Harness {
 		m := NewMemory()
 		return harness(t, m, m)
 	})

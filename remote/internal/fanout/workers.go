@@ -37,7 +37,7 @@ type worker[K, X any] struct {
 
 // An outcome is what became of a stream that a worker was to send to.
 type outcome[K, X any] struct {
-	failed   bool // the stream has ended
+	failed         bool // the stream has ended
 	needsGoroutine bool // the stream needs a goroutine of its own
 	// unsent is an update that is computed and must be sent after needsGoroutine; without a batch,
 	// there is none.
