@@ -14,7 +14,7 @@
 //   - watchers: the cluster state (Services, EndpointSlices, Nodes) and its sources.
 //   - nodelocal: Service semantics: traffic policies, readiness, topology, masquerading. It
 //     resolves the cluster state into the desired state of a node. nodelocal/overlay splits
-//     that into a base shared by all nodes and an overlay per node.
+//     that into a base shared by all nodes of a zone and an overlay per node.
 //   - localsink: the contract between the resolver and backends. It imports only the
 //     standard library. localsink/reconciler calls sinks and retries; localsink/sinktest has
 //     the conformance suite of backends.

@@ -4,6 +4,7 @@
 package kpng_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,40 @@ func TestLinksHaveTargets(t *testing.T) {
 			require.NoError(t, err, "%s links to %s", doc, m[1])
 		}
 	}
+}
+
+// TestDocumentedNamesExist checks that metrics and reasons of events in the documentation
+// occur in the code.
+func TestDocumentedNamesExist(t *testing.T) {
+	code := sourceText(t)
+	name := regexp.MustCompile(`\b(?:kpng|kubeproxy)_[a-z0-9_]*[a-z0-9]\b|\b(?:Service|FailedTo)[A-Z]\w+\b`)
+	names := 0
+	for _, doc := range []string{"docs/operating.md", "docs/scaling.md", "docs/performance.md"} {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, n := range name.FindAllString(string(text), -1) {
+			if n == "ServiceCIDRs" {
+				continue
+			}
+			names++
+			require.Contains(t, code, strings.TrimPrefix(n, "kubeproxy_"), "%s has %s, which is not in the code", doc, n)
+		}
+	}
+	require.NotZero(t, names)
+}
+
+// sourceText returns the Go files of the module, apart from tests.
+func sourceText(t *testing.T) string {
+	var b strings.Builder
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		b.Write(data)
+		return err
+	}))
+	return b.String()
 }
 
 func documents(t *testing.T) []string {
