@@ -132,7 +132,7 @@ const client = new NodeService(flags.server, credentials(), { 'grpc.max_receive_
     if (done) return;
     done = true;
     if (flags.once && !err) return client.close();
-    console.error(`Server unreachable, retrying; Services are kept: ${err?.message ?? 'stream ended'}`);
+    console.error(`Server connection failed, retrying; Services are kept: ${err?.message ?? 'stream ended'}`);
     setTimeout(connect, pause * (0.5 + Math.random() / 2));
     pause = Math.min(2 * pause, 10000);
   });

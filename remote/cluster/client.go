@@ -128,7 +128,7 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		},
 		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchClusterRequest_Ack{Ack: a}} },
 		State: c.state, Acks: c.state.acks,
-		Logger: c.cfg.Logger, LostMessage: "Server unreachable, retrying; cluster state is kept",
+		Logger: c.cfg.Logger, LostMessage: "Server connection failed, retrying; cluster state is kept",
 		OnSynced: c.setSynced,
 	}
 	client.Run(ctx)

@@ -114,7 +114,7 @@ func (c *Client) watch(ctx context.Context) {
 		},
 		Ack:   func(a *kpng.Ack) *request { return &request{Message: &kpng.WatchNodeRequest_Ack{Ack: a}} },
 		State: c.state, Acks: c.state.acks,
-		Logger: c.cfg.Logger, LostMessage: "Server unreachable, retrying; programmed Services are kept",
+		Logger: c.cfg.Logger, LostMessage: "Server connection failed, retrying; programmed Services are kept",
 	}
 	client.Run(ctx)
 }

@@ -116,7 +116,7 @@ func TestAgentResumesAfterServerRestart(t *testing.T) {
 	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", "unix:///nowhere,"+socket)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	first.terminate()
-	agent.stderr.wait(t, "Server unreachable, retrying; programmed Services are kept")
+	agent.stderr.wait(t, "Server connection failed, retrying; programmed Services are kept")
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
 	server()
 	agent.stdout.wait(t, `10\.244\.1\.4`)

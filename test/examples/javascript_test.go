@@ -103,7 +103,7 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 		p.stderr.wait(t, `revision 1: 4 Services received, 4 held`)
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		server.terminate()
-		p.stderr.wait(t, "Server unreachable, retrying")
+		p.stderr.wait(t, "Server connection failed, retrying")
 		edit(t, dir, "10.244.1.3", "10.244.1.4")
 		_, again, _ := serve(t, dir, "-listen", address)
 		require.Equal(t, address, again)

@@ -47,7 +47,7 @@ func TestRelayStaysReadyWithoutUpstream(t *testing.T) {
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, url+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, url+"/metrics"))
 	server.terminate()
-	relay.stderr.wait(t, "Server unreachable, retrying; cluster state is kept")
+	relay.stderr.wait(t, "Server connection failed, retrying; cluster state is kept")
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, url+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, url+"/metrics"))
 	require.Equal(t, "ok\n", get(t, url+"/readyz"))
