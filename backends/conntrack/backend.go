@@ -14,9 +14,9 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// attempts bounds how often a dump is repeated that the kernel could not give in one
+// maxAttempts bounds how often a dump is repeated that the kernel could not give in one
 // piece.
-const attempts = 5
+const maxAttempts = 5
 
 // A Config is how to track. The zero value is ready for use.
 type Config struct {
@@ -26,15 +26,15 @@ type Config struct {
 
 // A Backend is a localsink.Sink; make it with New.
 type Backend struct {
-	log     *slog.Logger
-	kernel  kernel
-	ledger  ledger
-	dumps   atomic.Uint64
-	removed atomic.Uint64
+	log          *slog.Logger
+	table        flowTable
+	acknowledged acknowledged
+	dumps        atomic.Uint64
+	removed      atomic.Uint64
 }
 
-// A kernel is the part of an operating system that tracks connections.
-type kernel interface {
+// A flowTable is the part of an operating system that tracks connections.
+type flowTable interface {
 	// remove removes the UDP flows of a family that are wrong, in one reading of the
 	// table, and returns how many. The error is errInterrupted when the table changed
 	// too fast to be read in one piece.
@@ -49,18 +49,18 @@ var errInterrupted = errors.New("the table changed while it was read")
 // New returns a backend for the network namespace of the calling thread. It must be
 // closed. It fails where there is no connection tracking to talk to.
 func New(cfg Config) (*Backend, error) {
-	k, err := openKernel()
+	k, err := openFlowTable()
 	if err != nil {
 		return nil, fmt.Errorf("conntrack: %w", err)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Backend{log: cfg.Logger, kernel: k, ledger: ledger{}}, nil
+	return &Backend{log: cfg.Logger, table: k, acknowledged: acknowledged{}}, nil
 }
 
 // Close lets go of the kernel. Flows stay as they are.
-func (b *Backend) Close() { b.kernel.close() }
+func (b *Backend) Close() { b.table.close() }
 
 // Stats are counts since New.
 type Stats struct {
@@ -77,29 +77,29 @@ func (b *Backend) Stats() Stats { return Stats{b.dumps.Load(), b.removed.Load()}
 // Sync implements localsink.Sink. The table is read once for each family, and only
 // when an update may leave wrong flows behind.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
-	suspects := b.ledger.suspect(u)
+	suspects := b.acknowledged.stale(u)
 	for _, v4 := range []bool{true, false} {
-		if !suspects.concern(v4) {
+		if !suspects.hasFamily(v4) {
 			continue
 		}
 		local, err := b.nodePortAddresses(v4, u.Node)
 		if err != nil {
 			return fmt.Errorf("conntrack: addresses of the node: %w", err)
 		}
-		if err := b.remove(ctx, v4, func(f flow) bool { return suspects.wrong(f, local) }); err != nil {
+		if err := b.remove(ctx, v4, func(f flow) bool { return suspects.isStale(f, local) }); err != nil {
 			return fmt.Errorf("conntrack: %w", err)
 		}
 	}
-	b.ledger.accept(u)
+	b.acknowledged.update(u)
 	return nil
 }
 
 func (b *Backend) remove(ctx context.Context, v4 bool, wrong func(flow) bool) error {
-	for range attempts {
+	for range maxAttempts {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := b.kernel.remove(v4, wrong)
+		n, err := b.table.remove(v4, wrong)
 		b.dumps.Add(1)
 		b.removed.Add(uint64(n))
 		if n > 0 {
@@ -109,13 +109,13 @@ func (b *Backend) remove(ctx context.Context, v4 bool, wrong func(flow) bool) er
 			return err
 		}
 	}
-	b.log.Warn("Some UDP flows may be left", "err", errInterrupted, "attempts", attempts)
+	b.log.Warn("Some UDP flows may be left", "err", errInterrupted, "attempts", maxAttempts)
 	return nil
 }
 
 // nodePortAddresses tells the addresses of the node that answer on node ports.
 func (b *Backend) nodePortAddresses(v4 bool, node *localsink.Node) (func(netip.Addr) bool, error) {
-	all, err := b.kernel.addresses(v4)
+	all, err := b.table.addresses(v4)
 	if err != nil {
 		return nil, err
 	}

@@ -35,9 +35,9 @@ func TestDumps(t *testing.T) {
 	}{
 		{"CT-06 one dump, whatever there is", 0, less, 1, 1000},
 		{"CT-06 an interrupted dump is repeated", 2, less, 3, 1000},
-		{"CT-06 the last attempt sees it all", attempts - 1, less, attempts, 1000},
-		{"CT-06 five attempts at most, and what was seen is done", attempts, less, attempts, 1000},
-		{"CT-06 five attempts at most, however long it goes on", 100, less, attempts, 1000},
+		{"CT-06 the last attempt sees it all", maxAttempts - 1, less, maxAttempts, 1000},
+		{"CT-06 five attempts at most, and what was seen is done", maxAttempts, less, maxAttempts, 1000},
+		{"CT-06 five attempts at most, however long it goes on", 100, less, maxAttempts, 1000},
 		{"CT-01 nothing is lost, nothing is read", 0, full, 0, 2000},
 	} {
 		t.Run(row.id, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDumps(t *testing.T) {
 			require.NoError(t, d.Sync(t.Context(), row.to))
 			require.Len(t, k.dumps, row.dumps)
 			require.Len(t, k.flows, row.left)
-			require.Equal(t, row.interrupted >= attempts, strings.Contains(k.log.String(), "may be left"), k.log.String())
+			require.Equal(t, row.interrupted >= maxAttempts, strings.Contains(k.log.String(), "may be left"), k.log.String())
 		})
 	}
 	t.Run("CT-05 TCP and SCTP are nobody's business", func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestStaleEntries(t *testing.T) {
 	}
 	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(openNode(), nil, state)))
 	for f, keep := range kept {
-		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s answered by %s", f.dialled, f.answers), func(t *testing.T) {
+		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s answered by %s", f.destination, f.replySource), func(t *testing.T) {
 			require.Equal(t, keep, slices.Contains(k.flows, f))
 		})
 	}

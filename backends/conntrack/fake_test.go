@@ -24,7 +24,7 @@ type fake struct {
 // faked returns a backend of a node with one address, and its kernel.
 func faked() (*Backend, *fake) {
 	k := &fake{local: []netip.Addr{addr(onNode).Addr()}}
-	return &Backend{log: slog.New(slog.NewTextHandler(&k.log, nil)), kernel: k, ledger: ledger{}}, k
+	return &Backend{log: slog.New(slog.NewTextHandler(&k.log, nil)), table: k, acknowledged: acknowledged{}}, k
 }
 
 func (k *fake) remove(v4 bool, wrong func(flow) bool) (n uint, err error) {
@@ -39,7 +39,7 @@ func (k *fake) remove(v4 bool, wrong func(flow) bool) (n uint, err error) {
 	}
 	var left []flow
 	for i, f := range k.flows {
-		if i < seen && f.dialled.Addr().Is4() == v4 && wrong(f) {
+		if i < seen && f.destination.Addr().Is4() == v4 && wrong(f) {
 			n++
 			continue
 		}

@@ -74,14 +74,14 @@ func TestOP14ErrorsAcceptNothing(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, d.Sync(ctx, state), context.Canceled)
 	require.Len(t, k.dumps, 1)
-	require.Empty(t, b.ledger)
+	require.Empty(t, b.acknowledged)
 	require.NoError(t, d.Sync(t.Context(), state))
 	require.Empty(t, k.flows)
-	require.Len(t, b.ledger, 1)
+	require.Len(t, b.acknowledged, 1)
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
-	require.Empty(t, b.ledger)
+	require.Empty(t, b.acknowledged)
 	tcp := udp("web", []string{vip}, []string{one})
 	tcp.Ports = tcp.Ports[1:]
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(tcp)))
-	require.Empty(t, b.ledger, "Services without UDP take no place")
+	require.Empty(t, b.acknowledged, "Services without UDP take no place")
 }

@@ -77,25 +77,25 @@ func TestFlows(t *testing.T) {
 		{"another address", both, s(), "10.96.0.2:53", one, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			l, node := ledger{}, &localsink.Node{}
+			l, node := acknowledged{}, &localsink.Node{}
 			if row.from != nil {
-				l.accept(sinktest.NewUpdate(node, nil, row.from))
+				l.update(sinktest.NewUpdate(node, nil, row.from))
 			}
 			from := row.from
-			suspects := l.suspect(sinktest.NewUpdate(node, from, row.to))
+			suspects := l.stale(sinktest.NewUpdate(node, from, row.to))
 			local := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
-			require.Equal(t, row.wrong, suspects.wrong(flow{addr(row.dialled), addr(row.answers)}, local))
+			require.Equal(t, row.wrong, suspects.isStale(flow{addr(row.dialled), addr(row.answers)}, local))
 		})
 	}
 }
 
 // TestOneEndpointMoreReadsNoTable: the usual change must not cost a dump.
 func TestOneEndpointMoreReadsNoTable(t *testing.T) {
-	l, node := ledger{}, &localsink.Node{}
+	l, node := acknowledged{}, &localsink.Node{}
 	from := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
-	l.accept(sinktest.NewUpdate(node, nil, from))
-	require.Empty(t, l.suspect(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
+	l.update(sinktest.NewUpdate(node, nil, from))
+	require.Empty(t, l.stale(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
 	tcpOnly := udp("web", []string{vip}, []string{one})
 	tcpOnly.Ports = tcpOnly.Ports[1:]
-	require.Empty(t, ledger{}.suspect(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
+	require.Empty(t, acknowledged{}.stale(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
 }

@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linux talks netlink over sockets that it keeps.
-type linux struct{ handle *netlink.Handle }
+// netlinkTable talks netlink over sockets that it keeps.
+type netlinkTable struct{ handle *netlink.Handle }
 
-func openKernel() (kernel, error) {
+func openFlowTable() (flowTable, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("no netlink socket: %w", err)
 	}
-	return linux{handle}, nil
+	return netlinkTable{handle}, nil
 }
 
-func (k linux) close() { k.handle.Close() }
+func (k netlinkTable) close() { k.handle.Close() }
 
 func familyOf(v4 bool) int {
 	if v4 {
@@ -32,7 +32,7 @@ func familyOf(v4 bool) int {
 	return unix.AF_INET6
 }
 
-func (k linux) remove(v4 bool, wrong func(flow) bool) (uint, error) {
+func (k netlinkTable) remove(v4 bool, wrong func(flow) bool) (uint, error) {
 	n, err := k.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(v4)), matcher(wrong))
 	if errors.Is(err, netlink.ErrDumpInterrupted) {
 		err = errInterrupted
@@ -40,7 +40,7 @@ func (k linux) remove(v4 bool, wrong func(flow) bool) (uint, error) {
 	return n, err
 }
 
-func (k linux) addresses(v4 bool) ([]netip.Addr, error) {
+func (k netlinkTable) addresses(v4 bool) ([]netip.Addr, error) {
 	list, err := k.handle.AddrList(nil, familyOf(v4))
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (m matcher) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	dialled, ok1 := netip.AddrFromSlice(f.Forward.DstIP)
 	answers, ok2 := netip.AddrFromSlice(f.Reverse.SrcIP)
 	return ok1 && ok2 && m(flow{
-		dialled: netip.AddrPortFrom(dialled.Unmap(), f.Forward.DstPort),
-		answers: netip.AddrPortFrom(answers.Unmap(), f.Reverse.SrcPort),
+		destination: netip.AddrPortFrom(dialled.Unmap(), f.Forward.DstPort),
+		replySource: netip.AddrPortFrom(answers.Unmap(), f.Reverse.SrcPort),
 	})
 }
