@@ -12,18 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netlinkTable talks netlink over sockets that it keeps.
+// A netlinkTable is the flowTable of a Linux network namespace. It holds its netlink
+// sockets open until close, so that it stays in that namespace.
 type netlinkTable struct{ handle *netlink.Handle }
 
 func openFlowTable() (flowTable, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("no netlink socket: %w", err)
+		return nil, fmt.Errorf("open netlink sockets: %w", err)
 	}
 	return netlinkTable{handle}, nil
 }
 
-func (k netlinkTable) close() { k.handle.Close() }
+func (t netlinkTable) close() { t.handle.Close() }
 
 func familyOf(v4 bool) int {
 	if v4 {
@@ -32,16 +33,16 @@ func familyOf(v4 bool) int {
 	return unix.AF_INET6
 }
 
-func (k netlinkTable) remove(v4 bool, wrong func(flow) bool) (uint, error) {
-	n, err := k.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(v4)), matcher(wrong))
+func (t netlinkTable) remove(v4 bool, stale func(flow) bool) (uint, error) {
+	n, err := t.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(v4)), udpFilter(stale))
 	if errors.Is(err, netlink.ErrDumpInterrupted) {
 		err = errInterrupted
 	}
 	return n, err
 }
 
-func (k netlinkTable) addresses(v4 bool) ([]netip.Addr, error) {
-	list, err := k.handle.AddrList(nil, familyOf(v4))
+func (t netlinkTable) addresses(v4 bool) ([]netip.Addr, error) {
+	list, err := t.handle.AddrList(nil, familyOf(v4))
 	if err != nil {
 		return nil, err
 	}
@@ -54,18 +55,18 @@ func (k netlinkTable) addresses(v4 bool) ([]netip.Addr, error) {
 	return all, nil
 }
 
-// A matcher says which flows are to be removed.
-type matcher func(flow) bool
+// A udpFilter selects the UDP flows for which it returns true.
+type udpFilter func(flow) bool
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (m matcher) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+func (match udpFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	if f.Forward.Protocol != unix.IPPROTO_UDP {
 		return false
 	}
-	dialled, ok1 := netip.AddrFromSlice(f.Forward.DstIP)
-	answers, ok2 := netip.AddrFromSlice(f.Reverse.SrcIP)
-	return ok1 && ok2 && m(flow{
-		destination: netip.AddrPortFrom(dialled.Unmap(), f.Forward.DstPort),
-		replySource: netip.AddrPortFrom(answers.Unmap(), f.Reverse.SrcPort),
+	destination, ok1 := netip.AddrFromSlice(f.Forward.DstIP)
+	replySource, ok2 := netip.AddrFromSlice(f.Reverse.SrcIP)
+	return ok1 && ok2 && match(flow{
+		destination: netip.AddrPortFrom(destination.Unmap(), f.Forward.DstPort),
+		replySource: netip.AddrPortFrom(replySource.Unmap(), f.Reverse.SrcPort),
 	})
 }

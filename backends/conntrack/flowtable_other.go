@@ -8,5 +8,5 @@ package conntrack
 import "errors"
 
 func openFlowTable() (flowTable, error) {
-	return nil, errors.New("only Linux tracks connections the way this package knows")
+	return nil, errors.New("connection tracking is supported on Linux only")
 }

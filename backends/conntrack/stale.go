@@ -10,104 +10,103 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A allowedEndpoints is where the flows to one UDP frontend may lead. It is immutable.
-type allowedEndpoints struct {
-	frontend  netip.AddrPort // a node port has the unspecified address
+// A flow is one UDP entry of the kernel's connection tracking.
+type flow struct {
+	destination netip.AddrPort // of the client's packets
+	replySource netip.AddrPort // the endpoint, or destination if the flow is not translated
+}
+
+// A udpFrontend is a frontend with the endpoints to which its flows may lead. It is
+// immutable.
+type udpFrontend struct {
+	addr      netip.AddrPort // has the unspecified address for a node port
 	endpoints map[netip.AddrPort]struct{}
 }
 
-func (t *allowedEndpoints) allows(endpoint netip.AddrPort) bool {
-	_, ok := t.endpoints[endpoint]
+func (fe *udpFrontend) allows(endpoint netip.AddrPort) bool {
+	_, ok := fe.endpoints[endpoint]
 	return ok
 }
 
-// allowedByFrontend returns what a Service has of them.
-func allowedByFrontend(svc *localsink.Service) []*allowedEndpoints {
-	var all []*allowedEndpoints
+// udpFrontends returns the UDP frontends of a Service. Draining endpoints are allowed.
+func udpFrontends(svc *localsink.Service) []*udpFrontend {
+	var all []*udpFrontend
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
 		if p.Protocol != localsink.ProtocolUDP {
 			continue
 		}
-		keep := map[netip.AddrPort]struct{}{}
+		allowed := map[netip.AddrPort]struct{}{}
 		for _, pool := range p.Pools {
 			for _, e := range pool.Endpoints {
-				keep[e.Addr] = struct{}{}
+				allowed[e.Addr] = struct{}{}
 			}
 		}
 		for _, e := range p.Draining {
-			keep[e] = struct{}{}
+			allowed[e] = struct{}{}
 		}
 		for _, fe := range p.Frontends {
-			all = append(all, &allowedEndpoints{fe.Addr, keep})
+			all = append(all, &udpFrontend{fe.Addr, allowed})
 		}
 	}
 	return all
 }
 
-// A acknowledged is the targets of the last accepted update.
-type acknowledged map[localsink.ServiceName][]*allowedEndpoints
+// appliedFrontends holds the UDP frontends of the last applied update. It has no entry for
+// a Service without UDP ports.
+type appliedFrontends map[localsink.ServiceName][]*udpFrontend
 
-// A staleFrontends is that a frontend has flows that should not be; the value says where
-// they may lead, and nil that the frontend is gone.
-type staleFrontends map[netip.AddrPort]*allowedEndpoints
+// staleFrontends holds the frontends that may have stale flows, by address. The value is
+// the desired frontend, or nil if the frontend was removed.
+type staleFrontends map[netip.AddrPort]*udpFrontend
 
-// stale returns where an update may leave wrong flows: at frontends that are new or
-// gone, or that have lost an endpoint. An endpoint more does no harm, unless it is the
-// first: flows may have begun when there was none.
-func (l acknowledged) stale(u *localsink.Update) staleFrontends {
-	s := staleFrontends{}
+// stale returns the frontends at which u may leave stale flows: those that are new or
+// removed, those that lost an endpoint, and those that got their first endpoint. Further
+// endpoints make no flow stale.
+func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
+	stale := staleFrontends{}
 	for _, svc := range u.Removed {
-		for _, old := range l[svc.Name] {
-			s[old.frontend] = nil
+		for _, old := range applied[svc.Name] {
+			stale[old.addr] = nil
 		}
 	}
 	for _, svc := range u.Changed {
-		now := allowedByFrontend(svc)
-		for _, old := range l[svc.Name] {
-			if !slices.ContainsFunc(now, func(t *allowedEndpoints) bool { return t.frontend == old.frontend }) {
-				s[old.frontend] = nil
+		desired := udpFrontends(svc)
+		for _, old := range applied[svc.Name] {
+			if !slices.ContainsFunc(desired, func(fe *udpFrontend) bool { return fe.addr == old.addr }) {
+				stale[old.addr] = nil
 			}
 		}
 	}
-	// What is there now goes last: a frontend may have moved between Services.
+	// Desired frontends come last: an address may have moved from another Service, whose
+	// loop iteration above marked it as removed.
 	for _, svc := range u.Changed {
-		for _, t := range allowedByFrontend(svc) {
-			if old := l.find(svc.Name, t.frontend); old == nil || old.gainsFirst(t) || old.loses(t) {
-				s[t.frontend] = t
-			} else if _, suspected := s[t.frontend]; suspected {
-				s[t.frontend] = t
+		for _, fe := range udpFrontends(svc) {
+			old := applied.find(svc.Name, fe.addr)
+			_, removedElsewhere := stale[fe.addr]
+			if removedElsewhere || old == nil || old.gainsFirstEndpoint(fe) || old.losesEndpoint(fe) {
+				stale[fe.addr] = fe
 			}
 		}
 	}
-	return s
+	return stale
 }
 
-// hasFamily says whether there is anything suspicious in a family.
-func (s staleFrontends) hasFamily(v4 bool) bool {
-	for front := range s {
-		if front.Addr().Is4() == v4 {
-			return true
-		}
-	}
-	return false
-}
-
-func (l acknowledged) find(name localsink.ServiceName, front netip.AddrPort) *allowedEndpoints {
-	for _, t := range l[name] {
-		if t.frontend == front {
-			return t
+func (applied appliedFrontends) find(name localsink.ServiceName, addr netip.AddrPort) *udpFrontend {
+	for _, fe := range applied[name] {
+		if fe.addr == addr {
+			return fe
 		}
 	}
 	return nil
 }
 
-func (t *allowedEndpoints) gainsFirst(next *allowedEndpoints) bool {
-	return len(t.endpoints) == 0 && len(next.endpoints) > 0
+func (fe *udpFrontend) gainsFirstEndpoint(next *udpFrontend) bool {
+	return len(fe.endpoints) == 0 && len(next.endpoints) > 0
 }
 
-func (t *allowedEndpoints) loses(next *allowedEndpoints) bool {
-	for e := range t.endpoints {
+func (fe *udpFrontend) losesEndpoint(next *udpFrontend) bool {
+	for e := range fe.endpoints {
 		if !next.allows(e) {
 			return true
 		}
@@ -115,40 +114,48 @@ func (t *allowedEndpoints) loses(next *allowedEndpoints) bool {
 	return false
 }
 
-// update moves on to what u wants.
-func (l acknowledged) update(u *localsink.Update) {
+// update records u as applied.
+func (applied appliedFrontends) update(u *localsink.Update) {
 	for _, svc := range u.Changed {
-		if l[svc.Name] = allowedByFrontend(svc); l[svc.Name] == nil {
-			delete(l, svc.Name)
+		if applied[svc.Name] = udpFrontends(svc); applied[svc.Name] == nil {
+			delete(applied, svc.Name)
 		}
 	}
 	for _, svc := range u.Removed {
-		delete(l, svc.Name)
+		delete(applied, svc.Name)
 	}
 }
 
-// A flow is a UDP entry of the kernel: what the client dialled, and who answers.
-type flow struct{ destination, replySource netip.AddrPort }
-
-// isStale says whether a flow should not be. local tells the addresses of the node.
-func (s staleFrontends) isStale(f flow, local func(netip.Addr) bool) bool {
-	translated := f.replySource != f.destination
-	if t, suspected := s[f.destination]; suspected {
-		if t == nil {
-			return translated // the frontend is gone, and with it the translation
+// hasFamily reports whether any frontend is of the address family.
+func (stale staleFrontends) hasFamily(v4 bool) bool {
+	for addr := range stale {
+		if addr.Addr().Is4() == v4 {
+			return true
 		}
-		return !t.allows(f.replySource)
 	}
-	everywhere := netip.IPv6Unspecified()
+	return false
+}
+
+// isStale reports whether f must be removed. isLocal reports whether node ports answer on
+// an address.
+func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool {
+	translated := f.replySource != f.destination
+	if fe, ok := stale[f.destination]; ok {
+		if fe == nil {
+			return translated // the frontend was removed, and the translation with it
+		}
+		return !fe.allows(f.replySource)
+	}
+	unspecified := netip.IPv6Unspecified()
 	if f.destination.Addr().Is4() {
-		everywhere = netip.IPv4Unspecified()
+		unspecified = netip.IPv4Unspecified()
 	}
-	t, suspected := s[netip.AddrPortFrom(everywhere, f.destination.Port())]
+	fe, ok := stale[netip.AddrPortFrom(unspecified, f.destination.Port())]
 	switch {
-	case !suspected || !local(f.destination.Addr()):
+	case !ok || !isLocal(f.destination.Addr()):
 		return false
-	case t == nil || len(t.endpoints) == 0:
-		return translated // what is not translated belongs to the node's own programs
+	case fe == nil || len(fe.endpoints) == 0:
+		return translated // untranslated flows belong to a process on the node
 	}
-	return !t.allows(f.replySource)
+	return !fe.allows(f.replySource)
 }

@@ -15,9 +15,10 @@ import (
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-func udp(name string, fronts []string, endpoints []string, retained ...string) *localsink.Service {
+// udp returns a Service whose frontends and endpoints serve UDP and TCP.
+func udp(name string, frontends []string, endpoints []string, draining ...string) *localsink.Service {
 	p := localsink.Port{Protocol: localsink.ProtocolUDP}
-	for _, f := range fronts {
+	for _, f := range frontends {
 		p.Frontends = append(p.Frontends, localsink.Frontend{Addr: addr(f)})
 	}
 	var pool localsink.Pool
@@ -25,7 +26,7 @@ func udp(name string, fronts []string, endpoints []string, retained ...string) *
 		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: addr(e)})
 	}
 	p.Pools = []localsink.Pool{pool}
-	for _, e := range retained {
+	for _, e := range draining {
 		p.Draining = append(p.Draining, addr(e))
 	}
 	tcp := p
@@ -40,62 +41,62 @@ const (
 	elsewhere     = "198.51.100.1:30053"
 )
 
-// TestFlows says, step by step, which flows of a kernel's table are wrong.
-func TestFlows(t *testing.T) {
+// TestStaleFlows moves from one applied state to a desired one and expects which flows
+// become stale. A nil from is a restart.
+func TestStaleFlows(t *testing.T) {
 	s := func(services ...*localsink.Service) localsink.State { return sinktest.NewState(services...) }
-	fronts := []string{vip, nodePort}
-	both := s(udp("dns", fronts, []string{one, two}))
+	frontends := []string{vip, nodePort}
+	both := s(udp("dns", frontends, []string{one, two}))
 	for _, row := range []struct {
-		id       string
-		from, to localsink.State
-		dialled  string
-		answers  string
-		wrong    bool
+		id          string
+		from, to    localsink.State
+		destination string
+		replySource string
+		stale       bool
 	}{
-		{"CT-01 nothing changed", both, both, vip, old, false},
-		{"CT-09 restart keeps what matches", nil, both, vip, one, false},
-		{"CT-09 restart removes the rest", nil, both, vip, old, true},
-		{"CT-03 endpoint removed", both, s(udp("dns", fronts, []string{one})), vip, two, true},
-		{"CT-03 other endpoint removed", both, s(udp("dns", fronts, []string{one})), vip, one, false},
-		{"CT-02 endpoint retained", both, s(udp("dns", fronts, []string{one}, two)), vip, two, false},
-		{"CT-03 endpoint renumbered", both, s(udp("dns", fronts, []string{one, "10.0.0.2:99"})), vip, two, true},
-		{"CT-03 before the rules", s(), both, vip, vip, true},
-		{"CT-03 before the first endpoint", s(udp("dns", fronts, nil)), both, vip, vip, true},
-		{"CT-03 no endpoints left", both, s(udp("dns", fronts, nil)), vip, one, true},
-		{"CT-04 node port, endpoint removed", both, s(udp("dns", fronts, []string{one})), onNode, two, true},
-		{"CT-04 node port on somebody else's address", both, s(udp("dns", fronts, []string{one})), elsewhere, elsewhere, false},
-		{"CT-04 node port before the rules", s(), both, onNode, onNode, true},
-		{"CT-04 node port without endpoints, translated", both, s(udp("dns", fronts, nil)), onNode, one, true},
-		{"CT-04 node port without endpoints, own program", both, s(udp("dns", fronts, nil)), onNode, onNode, false},
+		{"CT-01 unchanged Service", both, both, vip, old, false},
+		{"CT-09 restart keeps allowed flows", nil, both, vip, one, false},
+		{"CT-09 restart removes other flows", nil, both, vip, old, true},
+		{"CT-03 endpoint removed", both, s(udp("dns", frontends, []string{one})), vip, two, true},
+		{"CT-03 other endpoint removed", both, s(udp("dns", frontends, []string{one})), vip, one, false},
+		{"CT-02 endpoint drains", both, s(udp("dns", frontends, []string{one}, two)), vip, two, false},
+		{"CT-03 endpoint changes its port", both, s(udp("dns", frontends, []string{one, "10.0.0.2:99"})), vip, two, true},
+		{"CT-03 flow began before the rules", s(), both, vip, vip, true},
+		{"CT-03 flow began before the first endpoint", s(udp("dns", frontends, nil)), both, vip, vip, true},
+		{"CT-03 no endpoints left", both, s(udp("dns", frontends, nil)), vip, one, true},
+		{"CT-04 node port, endpoint removed", both, s(udp("dns", frontends, []string{one})), onNode, two, true},
+		{"CT-04 node port number on a foreign address", both, s(udp("dns", frontends, []string{one})), elsewhere, elsewhere, false},
+		{"CT-04 node port, flow began before the rules", s(), both, onNode, onNode, true},
+		{"CT-04 node port without endpoints, translated", both, s(udp("dns", frontends, nil)), onNode, one, true},
+		{"CT-04 node port without endpoints, process of the node", both, s(udp("dns", frontends, nil)), onNode, onNode, false},
 		{"CT-08 Service removed", both, s(), vip, one, true},
 		{"CT-08 Service removed, not translated", both, s(), vip, vip, false},
 		{"CT-08 node port removed", both, s(udp("dns", []string{vip}, []string{one, two})), onNode, one, true},
-		{"address moves to another Service", both, s(udp("new", fronts, []string{two})), vip, one, true},
-		{"address moves, same endpoint", both, s(udp("new", fronts, []string{two})), vip, two, false},
-		{"of two that claim an address one is removed", s(udp("dns", fronts, []string{one}), udp("new", fronts, []string{one})),
-			s(udp("dns", fronts, []string{one, two}), udp("new", []string{"10.96.0.9:53"}, []string{one})), vip, one, false},
-		{"another address", both, s(), "10.96.0.2:53", one, false},
+		{"address moves to another Service", both, s(udp("new", frontends, []string{two})), vip, one, true},
+		{"address moves, same endpoint", both, s(udp("new", frontends, []string{two})), vip, two, false},
+		{"one of two Services with the same address loses it", s(udp("dns", frontends, []string{one}), udp("new", frontends, []string{one})),
+			s(udp("dns", frontends, []string{one, two}), udp("new", []string{"10.96.0.9:53"}, []string{one})), vip, one, false},
+		{"unrelated address", both, s(), "10.96.0.2:53", one, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			l, node := acknowledged{}, &localsink.Node{}
+			applied, node := appliedFrontends{}, &localsink.Node{}
 			if row.from != nil {
-				l.update(sinktest.NewUpdate(node, nil, row.from))
+				applied.update(sinktest.NewUpdate(node, nil, row.from))
 			}
-			from := row.from
-			suspects := l.stale(sinktest.NewUpdate(node, from, row.to))
-			local := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
-			require.Equal(t, row.wrong, suspects.isStale(flow{addr(row.dialled), addr(row.answers)}, local))
+			frontends := applied.stale(sinktest.NewUpdate(node, row.from, row.to))
+			isLocal := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
+			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal))
 		})
 	}
 }
 
-// TestOneEndpointMoreReadsNoTable: the usual change must not cost a dump.
-func TestOneEndpointMoreReadsNoTable(t *testing.T) {
-	l, node := acknowledged{}, &localsink.Node{}
+// TestAddedEndpointMakesNoFrontendStale: the most frequent change must not cost a dump.
+func TestAddedEndpointMakesNoFrontendStale(t *testing.T) {
+	applied, node := appliedFrontends{}, &localsink.Node{}
 	from := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
-	l.update(sinktest.NewUpdate(node, nil, from))
-	require.Empty(t, l.stale(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
+	applied.update(sinktest.NewUpdate(node, nil, from))
+	require.Empty(t, applied.stale(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
 	tcpOnly := udp("web", []string{vip}, []string{one})
 	tcpOnly.Ports = tcpOnly.Ports[1:]
-	require.Empty(t, acknowledged{}.stale(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
+	require.Empty(t, appliedFrontends{}.stale(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
 }
