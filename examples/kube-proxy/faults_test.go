@@ -123,6 +123,8 @@ func TestFailedUpdates(t *testing.T) {
 
 // TestReason: health checks keep kube-proxy's reason for events.
 func TestReason(t *testing.T) {
-	require.Equal(t, "FailedToStartServiceHealthcheck", reason(healthcheck.NewServices(healthcheck.Config{})))
+	checks, err := healthcheck.NewServices(healthcheck.Config{})
+	require.NoError(t, err)
+	require.Equal(t, "FailedToStartServiceHealthcheck", reason(checks))
 	require.Equal(t, "ServiceNotServed", reason(&partial{}))
 }

@@ -132,7 +132,9 @@ func TestHealthPages(t *testing.T) {
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			m := newMonitor(&sinktest.Recorder{})
-			h := healthHandler(healthcheck.NewProxy(m, time.Minute), m, func() bool { return eligible(row.node) })
+			p, err := healthcheck.NewProxy(m, time.Minute)
+			require.NoError(t, err)
+			h := healthHandler(p, m, func() bool { return eligible(row.node) })
 			var codes [2]int
 			for i, path := range []string{"/healthz", "/livez"} {
 				w := httptest.NewRecorder()

@@ -92,8 +92,14 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 	eligible := func() bool { return eligible(store.Snapshot().Node(o.HostnameOverride)) }
 	report := newReporter(log, recorder)
 	measured := newMonitor(rules)
-	health := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
+	health, err := healthcheck.NewProxy(measured, 2*o.NFTables.SyncPeriod.Duration)
+	if err != nil {
+		return err
+	}
+	checks, err := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
+	if err != nil {
+		return err
+	}
 	defer checks.Close()
 	loopback := localhost.New(localhost.Config{Logger: log})
 	defer loopback.Close()

@@ -105,9 +105,15 @@ func (o *options) program(ctx context.Context, client *node.Client, log *slog.Lo
 		return err
 	}
 	defer flows.Close()
-	health := healthcheck.NewProxy(rules, time.Minute)
+	health, err := healthcheck.NewProxy(rules, time.Minute)
+	if err != nil {
+		return err
+	}
 	n := &eligibility{inner: health}
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
+	checks, err := healthcheck.NewServices(healthcheck.Config{Healthy: health.Healthy, Logger: log})
+	if err != nil {
+		return err
+	}
 	defer checks.Close()
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", health.Healthz(n.eligible))

@@ -24,7 +24,8 @@ import (
 func TestHC03HC04Health(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
-		health := healthcheck.NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fails }), time.Minute)
+		health, err := healthcheck.NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fails }), time.Minute)
+		require.NoError(t, err)
 		n := &eligibility{inner: health}
 		expect := func(healthz, livez int) {
 			t.Helper()
