@@ -32,7 +32,11 @@ func TestConformance(t *testing.T) {
 				return nil, err
 			}
 			flows, err := conntrack.New(conntrack.Config{})
-			return localsink.Chain(rules, flows, localhost.New(localhost.Config{Dial: within(node)})), err
+			if err != nil {
+				return nil, err
+			}
+			loopback, err := localhost.New(localhost.Config{Dial: dialIn(node)})
+			return localsink.Chain(rules, flows, loopback), err
 		},
 		LoopbackNodePorts: true,
 		Drift:             func() error { return exec.Command("nft", "flush", "ruleset").Run() },
@@ -41,8 +45,8 @@ func TestConformance(t *testing.T) {
 	document(t, report)
 }
 
-// within dials from a namespace, wherever the goroutine that calls it is.
-func within(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
+// dialIn returns a dial function that connects from a network namespace.
+func dialIn(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = ns.Run(func() error {
 			c, err = new(net.Dialer).DialContext(ctx, network, address)

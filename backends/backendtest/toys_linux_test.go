@@ -60,9 +60,9 @@ func (y *toy) Close() error {
 		case *nftables.Backend:
 			errs = append(errs, s.Close())
 		case *conntrack.Backend:
-			s.Close()
+			errs = append(errs, s.Close())
 		case *localhost.Sink:
-			s.Close()
+			errs = append(errs, s.Close())
 		}
 	}
 	return errors.Join(errs...)
@@ -141,8 +141,10 @@ func toyBackend(name string, right func() (localsink.Sink, error), mistake toy) 
 			y := mistake
 			var err error
 			y.right, err = right()
-			if y.loopback {
-				y.right = localsink.Chain(y.right, localhost.New(localhost.Config{Dial: within(node)}))
+			if err == nil && y.loopback {
+				var loopback *localhost.Sink
+				loopback, err = localhost.New(localhost.Config{Dial: dialIn(node)})
+				y.right = localsink.Chain(y.right, loopback)
 			}
 			return &y, err
 		},

@@ -101,7 +101,10 @@ func proxy(ctx context.Context, o *options, client kubernetes.Interface, rules, 
 		return err
 	}
 	defer checks.Close()
-	loopback := localhost.New(localhost.Config{Logger: log})
+	loopback, err := localhost.New(localhost.Config{Logger: log})
+	if err != nil {
+		return err
+	}
 	defer loopback.Close()
 	measured.watchLoopback(loopback.Stats)
 	sink := newFaults(inOrder(report, health, checks, loopback, flows),
