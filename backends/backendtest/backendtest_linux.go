@@ -117,7 +117,7 @@ func IDs() []string {
 
 func report(t testing.TB, b Backend, results []Result) *Report {
 	r := &Report{Backend: b.Name}
-	if lacks, err := lacking(t, b); err == nil {
+	if lacks, err := unsupportedFeatures(t, b); err == nil {
 		r.Unsupported = lacks.String()
 	}
 	for _, res := range results {
@@ -128,8 +128,8 @@ func report(t testing.TB, b Backend, results []Result) *Report {
 	return r
 }
 
-// lacking asks a sink in an empty namespace.
-func lacking(t testing.TB, b Backend) (localsink.Features, error) {
+// unsupportedFeatures asks a sink in an empty namespace.
+func unsupportedFeatures(t testing.TB, b Backend) (localsink.Features, error) {
 	ns := netnstest.New(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -139,7 +139,7 @@ func lacking(t testing.TB, b Backend) (localsink.Features, error) {
 		if err != nil {
 			return err
 		}
-		lacks |= lacksOf(sink)
+		lacks |= unsupportedOf(sink)
 		return closeSink(sink)
 	})
 }
@@ -149,18 +149,18 @@ func check(t testing.TB, b Backend, what behaviour) Result {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := &checker{ctx: ctx, backend: b, what: what, cells: map[variant]*Cell{}}
+	c := &checker{ctx: ctx, backend: b, behaviour: what, cells: map[variant]*Cell{}}
 	res := Result{ID: what.id, Title: what.title}
-	w, err := newWorld(t)
+	w, err := newTestbed(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.w = w
-	if c.begin() {
+	c.testbed = w
+	if c.setUp() {
 		if len(c.variants) > 0 { // otherwise it lacks all
 			what.check(c)
 		}
-		c.end()
+		c.tearDown()
 	}
 	for _, v := range allVariants() {
 		if cell := c.cells[v]; cell != nil {
@@ -168,6 +168,6 @@ func check(t testing.TB, b Backend, what behaviour) Result {
 			res.Cells = append(res.Cells, *cell)
 		}
 	}
-	res.Notes, res.Took = c.notes, time.Since(began)
+	res.Notes, res.Duration = c.notes, time.Since(began)
 	return res
 }

@@ -13,12 +13,12 @@ import (
 
 func affinityCases() []behaviour {
 	all := []behaviour{
-		{id: "DP-40", title: "a client address keeps its endpoint, over all frontends of the port", check: sticky},
-		{id: "DP-41", title: "the memory ends when a client made no new connection for the time given", check: forgetful},
-		{id: "DP-42", title: "a client whose endpoint is removed gets another and keeps that; others keep theirs", check: repicked},
-		{id: "DP-43", title: "the memory outlives other changes of the Service and a restart of the program", check: remembered},
-		{id: "DP-44", title: "another duration takes effect", check: otherDuration},
-		{id: "DP-45", title: "affinity is turned on and off", check: switched},
+		{id: "DP-40", title: "a client address keeps its endpoint, over all frontends of the port", check: affinityKeepsEndpoint},
+		{id: "DP-41", title: "the memory ends when a client made no new connection for the time given", check: affinityExpires},
+		{id: "DP-42", title: "a client whose endpoint is removed gets another and keeps that; others keep theirs", check: affinityEndpointRemoved},
+		{id: "DP-43", title: "the memory outlives other changes of the Service and a restart of the program", check: affinitySurvivesChanges},
+		{id: "DP-44", title: "another duration takes effect", check: affinityDurationChanges},
+		{id: "DP-45", title: "affinity is turned on and off", check: affinitySwitched},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureAffinity | localsink.FeatureClusterIP
@@ -26,56 +26,56 @@ func affinityCases() []behaviour {
 	return all
 }
 
-// long is longer than any behaviour takes.
-const long = time.Hour
+// longAffinity is longer than any behaviour takes.
+const longAffinity = time.Hour
 
 // endpoints are as many as clients will not pick all alike by chance.
 func (v variant) endpoints() []localsink.Endpoint {
-	return []localsink.Endpoint{v.pod(0), v.pod(1), v.pod(2), v.remote(0), v.remote(1), v.pod(3)}
+	return []localsink.Endpoint{v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1), v.podEndpoint(3)}
 }
 
-// stickyService has frontends of every kind that the backend has.
-func (c *checker) stickyService(s *step, v variant, affinity time.Duration, endpoints ...localsink.Endpoint) []localsink.Frontend {
+// addAffinityService has frontends of every kind that the backend has.
+func (c *checker) addAffinityService(s *step, v variant, affinity time.Duration, endpoints ...localsink.Endpoint) []localsink.Frontend {
 	var fronts []localsink.Frontend
 	for _, kind := range kinds() {
-		if c.lacks()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.front(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
+		if c.unsupported()&kindFeature(kind) == 0 {
+			fronts = append(fronts, v.frontend(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
 		}
 	}
-	s.serve(v, "a", localsink.Port{Affinity: affinity, Pools: pools(pool(endpoints...)), Frontends: fronts})
+	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: poolList(newPool(endpoints...)), Frontends: fronts})
 	return fronts
 }
 
-// A choice is which endpoint each client of each variant has.
-type choice map[pair]netip.AddrPort
+// A assignment is which endpoint each client of each variant has.
+type assignment map[variantClient]netip.AddrPort
 
-type pair struct {
+type variantClient struct {
 	v      variant
 	client netip.Addr
 }
 
-// choose lets all clients outside, and a pod, connect once to the first of the
+// connectAll lets all clients outside, and a pod, connect once to the first of the
 // frontends.
-func (c *checker) choose(fronts func(v variant) netip.AddrPort) choice {
-	s := c.plan(func(s *step, v variant) {
-		s.ask(v, append(c.w.externals(), c.w.localPod()), fronts(v))
+func (c *checker) connectAll(fronts func(v variant) netip.AddrPort) assignment {
+	s := c.build(func(s *step, v variant) {
+		s.addProbes(v, append(c.testbed.externalClients(), c.testbed.localPodClient()), fronts(v))
 	})
-	got := choice{}
-	for i, a := range c.ask(s.probes) {
+	got := assignment{}
+	for i, a := range c.run(s.probes) {
 		p := s.probes[i]
-		if wrong := c.judge(p, a); wrong != "" {
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
+		if wrong := c.mismatch(p, a); wrong != "" {
+			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
 		}
-		got[pair{p.v, p.from()}] = a.server
+		got[variantClient{p.variant, p.from()}] = a.server
 	}
 	return got
 }
 
-// clusterFront is the frontend at which clients choose.
-func clusterFront(v variant) netip.AddrPort { return v.front(localsink.KindClusterIP, 1).Addr }
+// clusterAddr is the frontend at which clients choose.
+func clusterAddr(v variant) netip.AddrPort { return v.frontend(localsink.KindClusterIP, 1).Addr }
 
-// kept checks that a second choice is the first one.
-func (c *checker) kept(when string, first, second choice) {
+// checkSame checks that a second choice is the first one.
+func (c *checker) checkSame(when string, first, second assignment) {
 	for k, server := range second {
 		if first[k] != server {
 			c.fail(k.v, "%s: %s had %s and got %s", when, k.client, first[k], server)
@@ -83,8 +83,8 @@ func (c *checker) kept(when string, first, second choice) {
 	}
 }
 
-// differ returns the variants in which some client got another endpoint.
-func differ(first, second choice) []variant {
+// changedVariants returns the variants in which some client got another endpoint.
+func changedVariants(first, second assignment) []variant {
 	var all []variant
 	for k, server := range second {
 		if first[k] != server && !slices.Contains(all, k.v) {
@@ -94,16 +94,16 @@ func differ(first, second choice) []variant {
 	return all
 }
 
-// stick syncs a sticky Service.
-func (c *checker) stick(affinity time.Duration, endpoints func(v variant) []localsink.Endpoint) bool {
-	return c.step(func(s *step, v variant) { c.stickyService(s, v, affinity, endpoints(v)...) })
+// syncAffinity syncs a sticky Service.
+func (c *checker) syncAffinity(affinity time.Duration, endpoints func(v variant) []localsink.Endpoint) bool {
+	return c.syncAndCheck(func(s *step, v variant) { c.addAffinityService(s, v, affinity, endpoints(v)...) })
 }
 
-func sticky(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityKeepsEndpoint(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
+	first := c.connectAll(clusterAddr)
 	for _, v := range c.variants {
 		servers := map[netip.AddrPort]bool{}
 		for k, server := range first {
@@ -115,24 +115,24 @@ func sticky(c *checker) {
 			c.fail(v, "%d clients all have the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
 		}
 	}
-	scratch := c.plan(func(*step, variant) {})
+	scratch := c.build(func(*step, variant) {})
 	for _, v := range c.variants {
-		for _, to := range v.dialsAll(c.stickyService(scratch, v, long)...) {
+		for _, to := range v.destinationsOf(c.addAffinityService(scratch, v, longAffinity)...) {
 			one := func(w variant) netip.AddrPort {
 				if w == v {
 					return to
 				}
-				return clusterFront(w)
+				return clusterAddr(w)
 			}
 			for range 2 {
-				c.kept(to.String(), first, c.choose(one))
+				c.checkSame(to.String(), first, c.connectAll(one))
 			}
 		}
 	}
 }
 
-// brief is a duration that a test can wait for.
-const brief = 2 * time.Second
+// shortAffinity is a duration that a test can wait for.
+const shortAffinity = 2 * time.Second
 
 // pause waits, since it is the kernel's clock that counts.
 func (c *checker) pause(d time.Duration) {
@@ -142,23 +142,23 @@ func (c *checker) pause(d time.Duration) {
 	}
 }
 
-func forgetful(c *checker) {
-	if !c.stick(brief, variant.endpoints) {
+func affinityExpires(c *checker) {
+	if !c.syncAffinity(shortAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
+	first := c.connectAll(clusterAddr)
 	for range 4 { // each connection begins the time anew
-		c.pause(brief / 2)
-		c.kept("within the time", first, c.choose(clusterFront))
+		c.pause(shortAffinity / 2)
+		c.checkSame("within the time", first, c.connectAll(clusterAddr))
 	}
-	c.forgotten("after the time", first, brief)
+	c.checkExpired("after the time", first, shortAffinity)
 }
 
-// forgotten checks that after d some client chooses anew; that all choose the same
+// checkExpired checks that after d some client chooses anew; that all choose the same
 // again by chance does not happen in a thousand years.
-func (c *checker) forgotten(when string, first choice, d time.Duration) {
+func (c *checker) checkExpired(when string, first assignment, d time.Duration) {
 	c.pause(d + d/2)
-	changed := differ(first, c.choose(clusterFront))
+	changed := changedVariants(first, c.connectAll(clusterAddr))
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
 			c.fail(v, "%s: %d clients all keep their endpoints", when, clientCount+1)
@@ -166,92 +166,92 @@ func (c *checker) forgotten(when string, first choice, d time.Duration) {
 	}
 }
 
-func repicked(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityEndpointRemoved(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
+	first := c.connectAll(clusterAddr)
 	fewer := func(v variant) []localsink.Endpoint { return v.endpoints()[3:] }
-	if !c.stick(long, fewer) {
+	if !c.syncAffinity(longAffinity, fewer) {
 		return
 	}
-	second := c.choose(clusterFront) // judges that nobody gets what is removed
+	second := c.connectAll(clusterAddr) // judges that nobody gets what is removed
 	for k, server := range second {
 		stays := slices.ContainsFunc(fewer(k.v), func(e localsink.Endpoint) bool { return e.Addr == first[k] })
 		if stays && server != first[k] {
 			c.fail(k.v, "%s had %s, which stays, and got %s", k.client, first[k], server)
 		}
 	}
-	c.kept("after choosing anew", second, c.choose(clusterFront))
-	if c.stick(long, variant.endpoints) {
-		c.kept("after the removed ones came back", second, c.choose(clusterFront))
+	c.checkSame("after choosing anew", second, c.connectAll(clusterAddr))
+	if c.syncAffinity(longAffinity, variant.endpoints) {
+		c.checkSame("after the removed ones came back", second, c.connectAll(clusterAddr))
 	}
 }
 
-func remembered(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinitySurvivesChanges(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
-	more := func(v variant) []localsink.Endpoint { return append(v.endpoints(), v.pod(5), v.remote(2)) }
-	if !c.stick(long, more) {
+	first := c.connectAll(clusterAddr)
+	more := func(v variant) []localsink.Endpoint { return append(v.endpoints(), v.podEndpoint(5), v.remoteEndpoint(2)) }
+	if !c.syncAffinity(longAffinity, more) {
 		return
 	}
-	c.kept("after endpoints were added", first, c.choose(clusterFront))
-	if !c.step(func(s *step, v variant) {
-		c.stickyService(s, v, long, more(v)...)
-		s.serve(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: pools(pool(v.pod(0))),
+	c.checkSame("after endpoints were added", first, c.connectAll(clusterAddr))
+	if !c.syncAndCheck(func(s *step, v variant) {
+		c.addAffinityService(s, v, longAffinity, more(v)...)
+		s.addPort(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(0))),
 			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(v.clusterIP(1), 81), Routes: []localsink.Route{{}}}}})
-		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 2)}})
+		s.addPort(v, "b", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 2)}})
 	}) {
 		return
 	}
-	c.kept("after a port and a Service were added", first, c.choose(clusterFront))
+	c.checkSame("after a port and a Service were added", first, c.connectAll(clusterAddr))
 	if c.restart() {
-		c.kept("after a restart", first, c.choose(clusterFront))
+		c.checkSame("after a restart", first, c.connectAll(clusterAddr))
 	}
 }
 
-func otherDuration(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityDurationChanges(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	c.choose(clusterFront)
-	if !c.stick(brief, variant.endpoints) {
+	c.connectAll(clusterAddr)
+	if !c.syncAffinity(shortAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront) // begins the new time, if the old one is not over at once
-	c.kept("within the new time", first, c.choose(clusterFront))
-	c.forgotten("after the new, shorter time", first, brief)
-	second := c.choose(clusterFront)
-	if !c.stick(long, variant.endpoints) {
+	first := c.connectAll(clusterAddr) // begins the new time, if the old one is not over at once
+	c.checkSame("within the new time", first, c.connectAll(clusterAddr))
+	c.checkExpired("after the new, shorter time", first, shortAffinity)
+	second := c.connectAll(clusterAddr)
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	c.kept("when it is longer again", second, c.choose(clusterFront))
-	c.pause(brief + brief/2)
-	c.kept("within the new, longer time", second, c.choose(clusterFront))
+	c.checkSame("when it is longer again", second, c.connectAll(clusterAddr))
+	c.pause(shortAffinity + shortAffinity/2)
+	c.checkSame("within the new, longer time", second, c.connectAll(clusterAddr))
 }
 
-func switched(c *checker) {
-	if !c.stick(0, variant.endpoints) {
+func affinitySwitched(c *checker) {
+	if !c.syncAffinity(0, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
-	c.changing("before affinity was turned on", first, c.choose(clusterFront))
-	if !c.stick(long, variant.endpoints) {
+	first := c.connectAll(clusterAddr)
+	c.checkDiffers("before affinity was turned on", first, c.connectAll(clusterAddr))
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	second := c.choose(clusterFront)
-	c.kept("after it was turned on", second, c.choose(clusterFront))
-	if !c.stick(0, variant.endpoints) {
+	second := c.connectAll(clusterAddr)
+	c.checkSame("after it was turned on", second, c.connectAll(clusterAddr))
+	if !c.syncAffinity(0, variant.endpoints) {
 		return
 	}
-	c.changing("after affinity was turned off", second, c.choose(clusterFront))
+	c.checkDiffers("after affinity was turned off", second, c.connectAll(clusterAddr))
 }
 
-// changing checks that some clients reach another endpoint than before.
-func (c *checker) changing(when string, before, after choice) {
-	changed := differ(before, after)
+// checkDiffers checks that some clients reach another endpoint than before.
+func (c *checker) checkDiffers(when string, before, after assignment) {
+	changed := changedVariants(before, after)
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
 			c.fail(v, "%s, all clients kept their endpoints", when)

@@ -27,23 +27,23 @@ func changeCases() []behaviour {
 	return all
 }
 
-// simple serves cluster IP i from endpoints.
-func (s *step) simple(v variant, i int, endpoints ...localsink.Endpoint) netip.AddrPort {
-	fe := v.front(localsink.KindClusterIP, i)
-	s.serve(v, fmt.Sprint("s", i), localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+// addClusterIP serves cluster IP i from endpoints.
+func (s *step) addClusterIP(v variant, i int, endpoints ...localsink.Endpoint) netip.AddrPort {
+	fe := v.frontend(localsink.KindClusterIP, i)
+	s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
 	return fe.Addr
 }
 
 func endpointsChange(c *checker) {
 	for _, pick := range [][]int{{0}, {0, 1}, {1}, {2}, {2, 3, 4}, {3, 5}, {}, {5, 0, 1}} {
-		if !c.step(func(s *step, v variant) {
+		if !c.syncAndCheck(func(s *step, v variant) {
 			var endpoints []localsink.Endpoint
 			for _, i := range pick {
 				endpoints = append(endpoints, v.endpoints()[i])
 			}
-			to := s.simple(v, 1, endpoints...)
+			to := s.addClusterIP(v, 1, endpoints...)
 			for range 3 {
-				s.ask(v, c.w.everyone(), to)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), to)
 			}
 		}) {
 			return
@@ -54,19 +54,19 @@ func endpointsChange(c *checker) {
 // poolSizes uses the endpoints that are there over and over: by both of their ports.
 func poolSizes(c *checker) {
 	for _, size := range []int{1, 2, 3, 7, 8, 9, 16, 4, 1, 0, 17, 20} {
-		if !c.step(func(s *step, v variant) {
+		if !c.syncAndCheck(func(s *step, v variant) {
 			var endpoints []localsink.Endpoint
 			for i := range podCount {
-				second := v.pod(i)
+				second := v.podEndpoint(i)
 				second.Addr = netip.AddrPortFrom(second.Addr.Addr(), v.otherPort())
-				endpoints = append(endpoints, v.pod(i), second)
+				endpoints = append(endpoints, v.podEndpoint(i), second)
 			}
 			for i := range remoteCount {
-				endpoints = append(endpoints, v.remote(i))
+				endpoints = append(endpoints, v.remoteEndpoint(i))
 			}
-			to := s.simple(v, 1, endpoints[:size]...)
+			to := s.addClusterIP(v, 1, endpoints[:size]...)
 			for range max(size, 1) {
-				s.ask(v, []client{c.w.external(1), c.w.localPod()}, to)
+				s.addProbes(v, []client{c.testbed.externalClient(1), c.testbed.localPodClient()}, to)
 			}
 		}) {
 			return
@@ -74,28 +74,28 @@ func poolSizes(c *checker) {
 	}
 }
 
-// full serves frontends of all kinds.
-func (c *checker) full(s *step, v variant, name string, i int, endpoints ...localsink.Endpoint) []netip.AddrPort {
+// addAllKinds serves frontends of all kinds.
+func (c *checker) addAllKinds(s *step, v variant, name string, i int, endpoints ...localsink.Endpoint) []netip.AddrPort {
 	var fronts []localsink.Frontend
 	for _, kind := range kinds() {
-		if c.lacks()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.front(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
+		if c.unsupported()&kindFeature(kind) == 0 {
+			fronts = append(fronts, v.frontend(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
 		}
 	}
-	s.serve(v, name, localsink.Port{Pools: pools(pool(endpoints...)), Frontends: fronts})
-	return v.dialsAll(fronts...)
+	s.addPort(v, name, localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: fronts})
+	return v.destinationsOf(fronts...)
 }
 
 func serviceRemoved(c *checker) {
 	for _, there := range [][]bool{{true, true}, {false, true}, {true, true}, {true, false}, {false, false}} {
-		if !c.step(func(s *step, v variant) {
-			scratch := c.plan(func(*step, variant) {})
+		if !c.syncAndCheck(func(s *step, v variant) {
+			scratch := c.build(func(*step, variant) {})
 			for i, present := range there {
 				on := s
 				if !present {
 					on = scratch
 				}
-				s.ask(v, c.w.everyone(), c.full(on, v, fmt.Sprint("a", i), i+1, v.pod(i), v.remote(i))...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(on, v, fmt.Sprint("a", i), i+1, v.podEndpoint(i), v.remoteEndpoint(i))...)
 			}
 		}) {
 			return
@@ -105,14 +105,14 @@ func serviceRemoved(c *checker) {
 
 func serviceRecreated(c *checker) {
 	for _, i := range []int{1, 0, 2, 3, 1} {
-		if !c.step(func(s *step, v variant) {
-			scratch := c.plan(func(*step, variant) {})
+		if !c.syncAndCheck(func(s *step, v variant) {
+			scratch := c.build(func(*step, variant) {})
 			for j := 1; j <= 3; j++ {
 				on := scratch
 				if j == i {
 					on = s
 				}
-				s.ask(v, c.w.everyone(), c.full(on, v, "same-name", j, v.pod(j))...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(on, v, "same-name", j, v.podEndpoint(j))...)
 			}
 		}) {
 			return
@@ -125,16 +125,16 @@ func portsRenumbered(c *checker) {
 		front uint16
 		other bool
 	}{{80, false}, {81, false}, {81, true}, {80, true}, {80, false}} {
-		if !c.step(func(s *step, v variant) {
-			e := v.pod(0)
+		if !c.syncAndCheck(func(s *step, v variant) {
+			e := v.podEndpoint(0)
 			if round.other {
 				e.Addr = netip.AddrPortFrom(e.Addr.Addr(), v.otherPort())
 			}
-			fe := v.front(localsink.KindClusterIP, 1)
+			fe := v.frontend(localsink.KindClusterIP, 1)
 			fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), round.front)
-			s.serve(v, "a", localsink.Port{Pools: pools(pool(e)), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(e)), Frontends: []localsink.Frontend{fe}})
 			for _, port := range []uint16{80, 81} {
-				s.ask(v, c.w.everyone(), netip.AddrPortFrom(fe.Addr.Addr(), port))
+				s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(fe.Addr.Addr(), port))
 			}
 		}) {
 			return
@@ -144,19 +144,19 @@ func portsRenumbered(c *checker) {
 
 func kindsChange(c *checker) {
 	for _, bits := range []int{1, 3, 15, 9, 5, 1, 11, 15} {
-		if !c.step(func(s *step, v variant) {
+		if !c.syncAndCheck(func(s *step, v variant) {
 			var fronts []localsink.Frontend
 			for i, kind := range kinds() {
-				if c.lacks()&kindFeature(kind) != 0 {
+				if c.unsupported()&kindFeature(kind) != 0 {
 					continue
 				}
-				fe := v.front(kind, 1, localsink.Route{Masquerade: i > 0})
+				fe := v.frontend(kind, 1, localsink.Route{Masquerade: i > 0})
 				if bits>>i&1 == 1 {
 					fronts = append(fronts, fe)
 				}
-				s.ask(v, c.w.everyone(), v.dials(fe)...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
 			}
-			s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: fronts})
+			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: fronts})
 		}) {
 			return
 		}
@@ -165,13 +165,13 @@ func kindsChange(c *checker) {
 
 func addressMoves(c *checker) {
 	for _, owner := range []int{0, 1, 0, 2} {
-		if !c.step(func(s *step, v variant) {
+		if !c.syncAndCheck(func(s *step, v variant) {
 			for i := range 3 {
 				if i != owner { // the others are there, at addresses of their own
-					s.ask(v, c.w.everyone(), c.full(s, v, fmt.Sprint("a", i), 10+i, v.pod(3+i))...)
+					s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, fmt.Sprint("a", i), 10+i, v.podEndpoint(3+i))...)
 				}
 			}
-			s.ask(v, c.w.everyone(), c.full(s, v, fmt.Sprint("a", owner), 1, v.pod(owner))...)
+			s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, fmt.Sprint("a", owner), 1, v.podEndpoint(owner))...)
 		}) {
 			return
 		}
@@ -180,12 +180,12 @@ func addressMoves(c *checker) {
 
 func manyPorts(c *checker) {
 	for _, shift := range []int{0, 1, 3} {
-		if !c.step(func(s *step, v variant) {
+		if !c.syncAndCheck(func(s *step, v variant) {
 			for i := range 5 {
-				fe := v.front(localsink.KindClusterIP, 1)
+				fe := v.frontend(localsink.KindClusterIP, 1)
 				fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), uint16(80+i))
-				s.serve(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, i), Pools: pools(pool(v.pod((i + shift) % 5))), Frontends: []localsink.Frontend{fe}})
-				s.ask(v, c.w.everyone(), fe.Addr)
+				s.addPort(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, i), Pools: poolList(newPool(v.podEndpoint((i + shift) % 5))), Frontends: []localsink.Frontend{fe}})
+				s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 			}
 		}) {
 			return

@@ -21,7 +21,7 @@ func clientCases() []behaviour {
 		{id: "DP-30", title: "source ranges let in whom they list, at their frontend only",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureExternalIP | localsink.FeatureSourceRanges, check: sourceRanges},
 		{id: "DP-31", title: "whom source ranges do not list gets no answer; an empty list lets in nobody",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: shutOut},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourcesNotListed},
 		{id: "SEL-11", title: "each kind of client goes where the first matching route leads",
 			needs: localsink.FeatureExternalIP | localsink.FeatureNodePort, check: routesByClient},
 		{id: "SEL-11-order", title: "the order of routes decides, not the kind of client",
@@ -29,42 +29,42 @@ func clientCases() []behaviour {
 		{id: "SEL-11-pods", title: "pods are recognised by network, by interface, and by the interface's prefix",
 			needs: localsink.FeatureClusterIP, check: podSources},
 		{id: "SEL-22", title: "source ranges come before the answer of an empty pool",
-			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: rangesFirst},
+			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourceRangesFirst},
 		{id: "node-changed", title: "a change of the node's addresses for node ports takes effect",
 			needs: localsink.FeatureNodePort, check: nodeChanged},
 	}
 }
 
 func masquerading(c *checker) {
-	c.step(func(s *step, v variant) {
+	c.syncAndCheck(func(s *step, v variant) {
 		pods, node := localsink.Route{From: localsink.FromLocalPods}, localsink.Route{From: localsink.FromThisNode}
 		for i, bits := range []int{0, 1, 2, 3, 4, 5, 6, 7} {
 			routes := []localsink.Route{pods, node, {}}
 			for j := range routes {
 				routes[j].Masquerade = bits>>j&1 == 1
 			}
-			fe := v.front(localsink.KindExternalIP, i+1, routes...)
-			s.serve(v, fmt.Sprint("a", i), localsink.Port{Pools: pools(pool(v.pod(i%2), v.remote(i%2))), Frontends: []localsink.Frontend{fe}})
-			s.ask(v, c.w.everyone(), fe.Addr)
+			fe := v.frontend(localsink.KindExternalIP, i+1, routes...)
+			s.addPort(v, fmt.Sprint("a", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%2), v.remoteEndpoint(i%2))), Frontends: []localsink.Frontend{fe}})
+			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 		}
 	})
 }
 
 func hairpin(c *checker) {
-	c.step(func(s *step, v variant) {
+	c.syncAndCheck(func(s *step, v variant) {
 		for i, kind := range kinds() {
-			if c.lacks()&kindFeature(kind) != 0 {
+			if c.unsupported()&kindFeature(kind) != 0 {
 				continue
 			}
 			for j, masquerade := range []bool{false, true} {
 				number := 2*i + j + 1
-				alone := v.front(kind, number, localsink.Route{Masquerade: masquerade})
-				s.serve(v, fmt.Sprint("alone", number), localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{alone}})
-				shared := v.front(kind, number+10, localsink.Route{Masquerade: masquerade})
-				s.serve(v, fmt.Sprint("shared", number), localsink.Port{Pools: pools(pool(v.pod(1), v.remote(0))), Frontends: []localsink.Frontend{shared}})
-				s.ask(v, []client{c.w.endpointPod(0)}, v.dials(alone)...)
+				alone := v.frontend(kind, number, localsink.Route{Masquerade: masquerade})
+				s.addPort(v, fmt.Sprint("alone", number), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{alone}})
+				shared := v.frontend(kind, number+10, localsink.Route{Masquerade: masquerade})
+				s.addPort(v, fmt.Sprint("shared", number), localsink.Port{Pools: poolList(newPool(v.podEndpoint(1), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{shared}})
+				s.addProbes(v, []client{c.testbed.endpointClient(0)}, v.destinations(alone)...)
 				for range 4 { // by chance, to itself or to another
-					s.ask(v, []client{c.w.endpointPod(1)}, v.dials(shared)...)
+					s.addProbes(v, []client{c.testbed.endpointClient(1)}, v.destinations(shared)...)
 				}
 			}
 		}
@@ -74,8 +74,8 @@ func hairpin(c *checker) {
 // samePort holds connections of several clients open that differ in nothing but the
 // address that is replaced.
 func samePort(c *checker) {
-	s := c.plan(func(s *step, v variant) {
-		s.ask(v, c.w.externals(), v.dials(nodePortService(s, v, 1))[0])
+	s := c.build(func(s *step, v variant) {
+		s.addProbes(v, c.testbed.externalClients(), v.destinations(nodePortService(s, v, 1))[0])
 	})
 	if !c.sync(s.state()) {
 		return
@@ -83,62 +83,62 @@ func samePort(c *checker) {
 	var flows []*flow
 	for i, p := range s.probes {
 		p.port = 30000
-		f, err := p.open(patience)
-		c.count(p.v, answer{})
+		f, err := p.open(answerTimeout)
+		c.count(p.variant, answer{})
 		if err != nil {
-			c.fail(p.v, "%s from port %d, as connection %d from there: %v", p, p.port, i+1, err)
+			c.fail(p.variant, "%s from port %d, as connection %d from there: %v", p, p.port, i+1, err)
 			continue
 		}
 		flows = append(flows, f)
 	}
 	for _, f := range flows {
 		if err := f.exchange(64); err != nil {
-			c.fail(f.v, "%s from port %d, beside others: %v", f.probe, f.port, err)
+			c.fail(f.variant, "%s from port %d, beside others: %v", f.probe, f.port, err)
 		}
 		f.close()
 	}
 }
 
-// listing returns a network that holds a and not the client after the next.
-func listing(a netip.Addr) netip.Prefix { return prefix(a, 31, 127) }
+// pairPrefix returns a network that holds a and not the client after the next.
+func pairPrefix(a netip.Addr) netip.Prefix { return prefix(a, 31, 127) }
 
 func sourceRanges(c *checker) {
-	c.step(func(s *step, v variant) {
-		open, some, several := v.front(localsink.KindLoadBalancer, 1), v.front(localsink.KindLoadBalancer, 2), v.front(localsink.KindLoadBalancer, 3)
-		some.SourceRanges = []netip.Prefix{listing(v.clientAddr(0))}
+	c.syncAndCheck(func(s *step, v variant) {
+		open, some, several := v.frontend(localsink.KindLoadBalancer, 1), v.frontend(localsink.KindLoadBalancer, 2), v.frontend(localsink.KindLoadBalancer, 3)
+		some.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
 		several.SourceRanges = []netip.Prefix{v.podNetwork(), prefix(v.clientAddr(5), 32, 128), prefix(v.nodeAddr(), 32, 128)}
-		beside := v.front(localsink.KindExternalIP, 1)
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{beside, open, some, several}})
-		clients := append(c.w.everyone(), c.w.externals()...)
-		s.ask(v, clients, open.Addr, some.Addr, several.Addr, beside.Addr)
+		beside := v.frontend(localsink.KindExternalIP, 1)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{beside, open, some, several}})
+		clients := append(c.testbed.clientsOfEachKind(), c.testbed.externalClients()...)
+		s.addProbes(v, clients, open.Addr, some.Addr, several.Addr, beside.Addr)
 	})
 }
 
-func shutOut(c *checker) {
+func sourcesNotListed(c *checker) {
 	nobody := []netip.Prefix{}
 	for _, sources := range [][]netip.Prefix{nobody, nil, nobody} {
-		if !c.step(func(s *step, v variant) {
-			fe := v.front(localsink.KindLoadBalancer, 1)
+		if !c.syncAndCheck(func(s *step, v variant) {
+			fe := v.frontend(localsink.KindLoadBalancer, 1)
 			fe.SourceRanges = sources
-			s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
-			s.ask(v, c.w.everyone(), fe.Addr)
+			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 		}) {
 			return
 		}
 	}
 }
 
-func rangesFirst(c *checker) {
-	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.KindLoadBalancer, 1, localsink.Route{EmptyVerdict: localsink.VerdictReject})
-		fe.SourceRanges = []netip.Prefix{listing(v.clientAddr(0))}
-		s.serve(v, "a", localsink.Port{Pools: pools(pool()), Frontends: []localsink.Frontend{fe}})
-		s.ask(v, append(c.w.everyone(), c.w.external(4)), fe.Addr)
+func sourceRangesFirst(c *checker) {
+	c.syncAndCheck(func(s *step, v variant) {
+		fe := v.frontend(localsink.KindLoadBalancer, 1, localsink.Route{EmptyVerdict: localsink.VerdictReject})
+		fe.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool()), Frontends: []localsink.Frontend{fe}})
+		s.addProbes(v, append(c.testbed.clientsOfEachKind(), c.testbed.externalClient(4)), fe.Addr)
 	})
 }
 
-// threeWays are routes that lead each kind of client elsewhere.
-func threeWays() []localsink.Route {
+// routesByKind are routes that lead each kind of client elsewhere.
+func routesByKind() []localsink.Route {
 	return []localsink.Route{
 		{From: localsink.FromLocalPods, Pool: 0},
 		{From: localsink.FromThisNode, Pool: 1, Masquerade: true},
@@ -147,28 +147,28 @@ func threeWays() []localsink.Route {
 }
 
 func routesByClient(c *checker) {
-	c.step(func(s *step, v variant) {
-		all := v.front(localsink.KindExternalIP, 1, threeWays()...)
-		port := v.front(localsink.KindNodePort, 1, threeWays()...)
-		local := v.front(localsink.KindNodePort, 2, threeWays()...)
+	c.syncAndCheck(func(s *step, v variant) {
+		all := v.frontend(localsink.KindExternalIP, 1, routesByKind()...)
+		port := v.frontend(localsink.KindNodePort, 1, routesByKind()...)
+		local := v.frontend(localsink.KindNodePort, 2, routesByKind()...)
 		local.Routes[2] = localsink.Route{Pool: 3, EmptyVerdict: localsink.VerdictDrop}
-		refusing := v.front(localsink.KindExternalIP, 2, threeWays()...)
+		refusing := v.frontend(localsink.KindExternalIP, 2, routesByKind()...)
 		refusing.Routes[0] = localsink.Route{From: localsink.FromLocalPods, Pool: 3, EmptyVerdict: localsink.VerdictReject}
 		fronts := []localsink.Frontend{all, port, local, refusing}
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0)), pool(v.pod(1), v.remote(0)), pool(v.remote(1)), pool()), Frontends: fronts})
-		s.ask(v, c.w.everyone(), v.dialsAll(fronts...)...)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1)), newPool()), Frontends: fronts})
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(fronts...)...)
 		// A process of the node may use any address of the node.
-		for _, a := range []netip.Addr{v.secondAddr(), v.forbiddenAddr(), v.callGateway()} {
-			for _, to := range v.dialsAll(fronts...) {
-				s.probes = append(s.probes, probe{v: v, client: c.w.nodeItself(), source: a, to: to})
+		for _, a := range []netip.Addr{v.secondNodeAddr(), v.excludedNodeAddr(), v.callerGateway()} {
+			for _, to := range v.destinationsOf(fronts...) {
+				s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: a, to: to})
 			}
 		}
 	})
 }
 
 func routeOrder(c *checker) {
-	c.step(func(s *step, v variant) {
-		ways := threeWays()
+	c.syncAndCheck(func(s *step, v variant) {
+		ways := routesByKind()
 		for i, routes := range [][]localsink.Route{
 			{ways[1], ways[0], ways[2]},
 			{ways[0], ways[2]},
@@ -176,22 +176,22 @@ func routeOrder(c *checker) {
 			{ways[2]},
 			{ways[2], ways[0], ways[2]},
 		} {
-			fe := v.front(localsink.KindExternalIP, i+1, routes...)
-			s.serve(v, fmt.Sprint("a", i), localsink.Port{Pools: pools(pool(v.pod(0)), pool(v.pod(1)), pool(v.remote(1))), Frontends: []localsink.Frontend{fe}})
-			s.ask(v, c.w.everyone(), fe.Addr)
+			fe := v.frontend(localsink.KindExternalIP, i+1, routes...)
+			s.addPort(v, fmt.Sprint("a", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1)), newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 			// The node's address on the pods' network is of both kinds.
-			s.probes = append(s.probes, probe{v: v, client: c.w.nodeItself(), source: v.podGateway(), to: fe.Addr})
+			s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.podGateway(), to: fe.Addr})
 		}
 	})
 }
 
 func podSources(c *checker) {
 	probes := func(s *step, v variant) {
-		fe := v.front(localsink.KindClusterIP, 1, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true})
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.remote(0)), pool(v.remote(1))), Frontends: []localsink.Frontend{fe}})
-		s.ask(v, append(c.w.everyone(), c.w.endpointPod(3)), fe.Addr)
+		fe := v.frontend(localsink.KindClusterIP, 1, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true})
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+		s.addProbes(v, append(c.testbed.clientsOfEachKind(), c.testbed.endpointClient(3)), fe.Addr)
 	}
-	if !c.step(probes) {
+	if !c.syncAndCheck(probes) {
 		return
 	}
 	for _, sources := range []localsink.PodSources{
@@ -200,24 +200,24 @@ func podSources(c *checker) {
 		{Interface: "pods"},
 		{InterfacePrefix: "pods"},
 		{Interface: "remote", InterfacePrefix: "outs"},
-		{Interface: "pods0", Networks: worldNode().LocalPods.Networks},
+		{Interface: "pods0", Networks: testbedNode().LocalPods.Networks},
 	} {
-		n := worldNode()
+		n := testbedNode()
 		n.LocalPods = sources
-		if !c.change(n) {
+		if !c.changeNode(n) {
 			return
 		}
-		c.unchanged(probes)
+		c.checkAgain(probes)
 	}
 }
 
 func nodeChanged(c *checker) {
 	probes := func(s *step, v variant) {
 		fe := nodePortService(s, v, 1)
-		to := append(v.dials(fe), netip.AddrPortFrom(v.forbiddenAddr(), fe.Addr.Port()))
-		s.ask(v, c.w.everyone(), to...)
+		to := append(v.destinations(fe), netip.AddrPortFrom(v.excludedNodeAddr(), fe.Addr.Port()))
+		s.addProbes(v, c.testbed.clientsOfEachKind(), to...)
 	}
-	if !c.step(probes) {
+	if !c.syncAndCheck(probes) {
 		return
 	}
 	for _, networks := range [][]netip.Prefix{
@@ -225,13 +225,13 @@ func nodeChanged(c *checker) {
 		{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
 		{netip.MustParsePrefix("0.0.0.0/0")},
 		nil,
-		worldNode().NodePortAddresses,
+		testbedNode().NodePortAddresses,
 	} {
-		n := worldNode()
+		n := testbedNode()
 		n.NodePortAddresses = networks
-		if !c.change(n) {
+		if !c.changeNode(n) {
 			return
 		}
-		c.unchanged(probes)
+		c.checkAgain(probes)
 	}
 }

@@ -22,18 +22,18 @@ func choiceCases() []behaviour {
 	}
 }
 
-// rounds is how many connections there are for each endpoint.
-const rounds = 40
+// connectionsPerEndpoint is how many connections there are for each endpoint.
+const connectionsPerEndpoint = 40
 
 func uniform(c *checker) {
 	for _, size := range []int{6, 5, 2} { // the second and the third come about by removal
 		var all []probe
-		s := c.plan(func(s *step, v variant) {
-			fe := v.front(localsink.KindClusterIP, 1)
-			endpoints := []localsink.Endpoint{v.pod(0), v.remote(0), v.pod(1), v.remote(1), v.pod(2), v.pod(3)}[6-size:]
-			s.serve(v, "a", localsink.Port{Pools: pools(pool(endpoints...)), Frontends: []localsink.Frontend{fe}})
-			for range rounds * size {
-				s.ask(v, []client{c.w.external(0)}, fe.Addr)
+		s := c.build(func(s *step, v variant) {
+			fe := v.frontend(localsink.KindClusterIP, 1)
+			endpoints := []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1), v.remoteEndpoint(1), v.podEndpoint(2), v.podEndpoint(3)}[6-size:]
+			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+			for range connectionsPerEndpoint * size {
+				s.addProbes(v, []client{c.testbed.externalClient(0)}, fe.Addr)
 			}
 		})
 		if !c.sync(s.state()) {
@@ -41,9 +41,9 @@ func uniform(c *checker) {
 		}
 		all = s.probes
 		counts := map[variant]map[netip.AddrPort]int{}
-		for i, a := range c.ask(all) {
-			v := all[i].v
-			if wrong := c.judge(all[i], a); wrong != "" {
+		for i, a := range c.run(all) {
+			v := all[i].variant
+			if wrong := c.mismatch(all[i], a); wrong != "" {
 				c.fail(v, "%s: %s", all[i], wrong)
 			}
 			if counts[v] == nil {
@@ -54,21 +54,21 @@ func uniform(c *checker) {
 		for v, count := range counts {
 			chi := 0.0
 			for _, n := range count {
-				chi += float64((n-rounds)*(n-rounds)) / rounds
+				chi += float64((n-connectionsPerEndpoint)*(n-connectionsPerEndpoint)) / connectionsPerEndpoint
 			}
 			// A chance of less than one in a hundred thousand, for five degrees of freedom.
 			if len(count) != size || chi > 31 {
-				c.fail(v, "%d connections to %d endpoints were spread %v", rounds*size, size, count)
+				c.fail(v, "%d connections to %d endpoints were spread %v", connectionsPerEndpoint*size, size, count)
 			}
 		}
 	}
 }
 
 func oneFlowOneEndpoint(c *checker) {
-	s := c.plan(func(s *step, v variant) {
-		fe := v.front(localsink.KindClusterIP, 1)
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0), v.pod(1), v.pod(2), v.remote(0), v.remote(1))), Frontends: []localsink.Frontend{fe}})
-		s.ask(v, c.w.everyone(), fe.Addr)
+	s := c.build(func(s *step, v variant) {
+		fe := v.frontend(localsink.KindClusterIP, 1)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+		s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 	})
 	if !c.sync(s.state()) {
 		return
@@ -76,8 +76,8 @@ func oneFlowOneEndpoint(c *checker) {
 	var wg sync.WaitGroup
 	for _, p := range s.probes {
 		wg.Go(func() {
-			f, err := p.open(patience)
-			c.count(p.v, answer{})
+			f, err := p.open(answerTimeout)
+			c.count(p.variant, answer{})
 			for i := 0; err == nil && i < 20; i++ {
 				err = f.exchange(64)
 			}
@@ -85,7 +85,7 @@ func oneFlowOneEndpoint(c *checker) {
 				f.close()
 			}
 			if err != nil {
-				c.fail(p.v, "%s: %v", p, err)
+				c.fail(p.variant, "%s: %v", p, err)
 			}
 		})
 	}
@@ -96,13 +96,13 @@ func oneFlowOneEndpoint(c *checker) {
 // protocols have different ports.
 func protocolsApart(c *checker) {
 	for round, only := range []localsink.Protocol{0, localsink.ProtocolTCP, localsink.ProtocolUDP, 0} {
-		if !c.step(func(s *step, v variant) {
-			ip, port := v.front(localsink.KindClusterIP, 1), v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
+		if !c.syncAndCheck(func(s *step, v variant) {
+			ip, port := v.frontend(localsink.KindClusterIP, 1), v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 			if only == 0 || v.protocol == only {
-				s.serve(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, round), Pools: pools(pool(v.pod(int(v.protocol) % podCount))),
+				s.addPort(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, round), Pools: poolList(newPool(v.podEndpoint(int(v.protocol) % podCount))),
 					Frontends: []localsink.Frontend{ip, port}})
 			}
-			s.ask(v, c.w.everyone(), v.dialsAll(ip, port)...)
+			s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(ip, port)...)
 		}) {
 			return
 		}

@@ -23,15 +23,15 @@ func refusalCases() []behaviour {
 // emptyPool asks for the answer at every kind of frontend that the backend has.
 func emptyPool(verdict localsink.Verdict) func(c *checker) {
 	return func(c *checker) {
-		c.step(func(s *step, v variant) {
+		c.syncAndCheck(func(s *step, v variant) {
 			for _, kind := range kinds() {
-				if c.lacks()&kindFeature(kind) != 0 {
+				if c.unsupported()&kindFeature(kind) != 0 {
 					continue
 				}
-				fe := v.front(kind, 1, localsink.Route{Pool: 1, EmptyVerdict: verdict, Masquerade: true})
-				s.serve(v, "a", localsink.Port{Name: v.protocol.String() + kind.String(),
-					Pools: pools(pool(v.pod(0)), pool()), Frontends: []localsink.Frontend{fe}})
-				s.ask(v, append(c.w.everyone(), c.w.endpointPod(0)), v.dials(fe)...)
+				fe := v.frontend(kind, 1, localsink.Route{Pool: 1, EmptyVerdict: verdict, Masquerade: true})
+				s.addPort(v, "a", localsink.Port{Name: v.protocol.String() + kind.String(),
+					Pools: poolList(newPool(v.podEndpoint(0)), newPool()), Frontends: []localsink.Frontend{fe}})
+				s.addProbes(v, append(c.testbed.clientsOfEachKind(), c.testbed.endpointClient(0)), v.destinations(fe)...)
 			}
 		})
 	}
@@ -42,14 +42,14 @@ func verdictChanges(c *checker) {
 		verdict localsink.Verdict
 		full    bool
 	}{{localsink.VerdictReject, false}, {localsink.VerdictDrop, false}, {localsink.VerdictDrop, true}, {localsink.VerdictDrop, false}, {localsink.VerdictReject, false}, {localsink.VerdictReject, true}} {
-		if !c.step(func(s *step, v variant) {
-			fe := v.front(localsink.KindExternalIP, 1, localsink.Route{EmptyVerdict: round.verdict})
-			p := pool()
+		if !c.syncAndCheck(func(s *step, v variant) {
+			fe := v.frontend(localsink.KindExternalIP, 1, localsink.Route{EmptyVerdict: round.verdict})
+			p := newPool()
 			if round.full {
-				p = pool(v.pod(0))
+				p = newPool(v.podEndpoint(0))
 			}
-			s.serve(v, "a", localsink.Port{Pools: pools(p), Frontends: []localsink.Frontend{fe}})
-			s.ask(v, c.w.everyone(), fe.Addr)
+			s.addPort(v, "a", localsink.Port{Pools: poolList(p), Frontends: []localsink.Frontend{fe}})
+			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 		}) {
 			return
 		}
@@ -58,13 +58,13 @@ func verdictChanges(c *checker) {
 
 func echoes(c *checker) {
 	addrs := map[variant][]netip.Addr{}
-	s := c.plan(func(s *step, v variant) {
+	s := c.build(func(s *step, v variant) {
 		for _, kind := range kinds() {
-			if c.lacks()&kindFeature(kind) != 0 {
+			if c.unsupported()&kindFeature(kind) != 0 {
 				continue
 			}
-			fe := v.front(kind, 1)
-			s.serve(v, kind.String(), localsink.Port{Pools: pools(pool(v.pod(0), v.remote(0))), Frontends: []localsink.Frontend{fe}})
+			fe := v.frontend(kind, 1)
+			s.addPort(v, kind.String(), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{fe}})
 			if kind != localsink.KindNodePort { // whose addresses are the node's
 				addrs[v] = append(addrs[v], fe.Addr.Addr())
 			}
@@ -73,14 +73,14 @@ func echoes(c *checker) {
 	if !c.sync(s.state()) {
 		return
 	}
-	c.each(func(v variant) {
-		p, err := startPinger(c, v, c.w.endpointPod(0), c.w.remoteEndpoint(0))
+	c.eachVariant(func(v variant) {
+		p, err := startPinger(c, v, c.testbed.endpointClient(0), c.testbed.remoteEndpointClient(0))
 		if err != nil {
 			c.fail(v, "listening for echo requests: %v", err)
 			return
 		}
 		defer p.close()
-		for i, cl := range c.w.everyone() {
+		for i, cl := range c.testbed.clientsOfEachKind() {
 			if err := p.ping(cl, uint16(1000+i), addrs[v], []netip.Addr{v.podAddr(0), v.remoteAddr(0)}, v.nodeAddr()); err != nil {
 				c.fail(v, "%s: %v", cl.name, err)
 			}

@@ -9,18 +9,18 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// toOne leads a frontend of a kind to endpoints of the node and elsewhere, from
+// frontendLeadsToEndpoints leads a frontend of a kind to endpoints of the node and elsewhere, from
 // everywhere, masqueraded or not.
-func toOne(kind localsink.FrontendKind) func(c *checker) {
+func frontendLeadsToEndpoints(kind localsink.FrontendKind) func(c *checker) {
 	return func(c *checker) {
-		c.step(func(s *step, v variant) {
-			plain, masked := v.front(kind, 1), v.front(kind, 2, localsink.Route{Masquerade: true})
-			far := v.front(kind, 3, localsink.Route{Masquerade: true})
-			s.serve(v, "plain", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{plain}})
-			s.serve(v, "masked", localsink.Port{Pools: pools(pool(v.pod(1), v.remote(0))), Frontends: []localsink.Frontend{masked}})
-			s.serve(v, "far", localsink.Port{Pools: pools(pool(v.remote(1))), Frontends: []localsink.Frontend{far}})
+		c.syncAndCheck(func(s *step, v variant) {
+			plain, masked := v.frontend(kind, 1), v.frontend(kind, 2, localsink.Route{Masquerade: true})
+			far := v.frontend(kind, 3, localsink.Route{Masquerade: true})
+			s.addPort(v, "plain", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{plain}})
+			s.addPort(v, "masked", localsink.Port{Pools: poolList(newPool(v.podEndpoint(1), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{masked}})
+			s.addPort(v, "far", localsink.Port{Pools: poolList(newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{far}})
 			for range 3 {
-				s.ask(v, c.w.everyone(), v.dialsAll(plain, masked, far)...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(plain, masked, far)...)
 			}
 		})
 	}
@@ -29,23 +29,23 @@ func toOne(kind localsink.FrontendKind) func(c *checker) {
 func addressCases() []behaviour {
 	return []behaviour{
 		{id: "DP-01", title: "a cluster IP leads to its endpoints from everywhere",
-			needs: localsink.FeatureClusterIP, check: toOne(localsink.KindClusterIP)},
+			needs: localsink.FeatureClusterIP, check: frontendLeadsToEndpoints(localsink.KindClusterIP)},
 		{id: "DP-02", title: "ports of a cluster IP that no Service has are refused",
-			needs: localsink.FeatureClusterIP, check: undefinedPorts},
+			needs: localsink.FeatureClusterIP, check: undefinedPortsRefused},
 		{id: "DP-04", title: "a node port leads to its endpoints on every permitted address of the node",
-			needs: localsink.FeatureNodePort, check: toOne(localsink.KindNodePort)},
+			needs: localsink.FeatureNodePort, check: frontendLeadsToEndpoints(localsink.KindNodePort)},
 		{id: "DP-05", title: "a node port does not answer on other addresses of the node",
-			needs: localsink.FeatureNodePort, check: forbiddenNodePorts},
+			needs: localsink.FeatureNodePort, check: excludedNodeAddresses},
 		{id: "DP-06", title: "an external IP leads to its endpoints from everywhere",
-			needs: localsink.FeatureExternalIP, check: toOne(localsink.KindExternalIP)},
+			needs: localsink.FeatureExternalIP, check: frontendLeadsToEndpoints(localsink.KindExternalIP)},
 		{id: "DP-07", title: "a load balancer's address leads to its endpoints from everywhere",
-			needs: localsink.FeatureLoadBalancer, check: toOne(localsink.KindLoadBalancer)},
+			needs: localsink.FeatureLoadBalancer, check: frontendLeadsToEndpoints(localsink.KindLoadBalancer)},
 		{id: "DP-11", title: "an endpoint may be a process of the node itself",
-			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: hostEndpoint},
+			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: nodeIsEndpoint},
 		{id: "DP-13", title: "a process that listens on a node port does not hide it",
-			needs: localsink.FeatureNodePort, check: shadowed},
+			needs: localsink.FeatureNodePort, check: listeningProcess},
 		{id: "DP-24", title: "what is no Service's passes by, unaltered",
-			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: passingBy},
+			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: otherTraffic},
 		{id: "DP-61", title: "a node port does not answer on loopback addresses unless the node asks for it",
 			needs: localsink.FeatureNodePort, check: loopbackNodePorts},
 		{id: "large-messages", title: "messages larger than a packet arrive whole, in both directions",
@@ -53,118 +53,118 @@ func addressCases() []behaviour {
 	}
 }
 
-func undefinedPorts(c *checker) {
-	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.KindClusterIP, 1)
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
+func undefinedPortsRefused(c *checker) {
+	c.syncAndCheck(func(s *step, v variant) {
+		fe := v.frontend(localsink.KindClusterIP, 1)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
 		// A port that only the other protocols have.
-		other := v.front(localsink.KindClusterIP, 1)
+		other := v.frontend(localsink.KindClusterIP, 1)
 		other.Addr = netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(v.protocol))
-		s.serve(v, "a", localsink.Port{Name: "other" + v.protocol.String(), Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{other}})
+		s.addPort(v, "a", localsink.Port{Name: "other" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{other}})
 		for _, p := range []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP} {
-			s.ask(v, c.w.everyone(), netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(p)))
+			s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(p)))
 		}
-		s.ask(v, c.w.everyone(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81), netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort()))
+		s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81), netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort()))
 	})
 }
 
 // nodePortService serves node port i from endpoint 0.
 func nodePortService(s *step, v variant, i int) localsink.Frontend {
-	fe := v.front(localsink.KindNodePort, i, localsink.Route{Masquerade: true})
-	s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
+	fe := v.frontend(localsink.KindNodePort, i, localsink.Route{Masquerade: true})
+	s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
 	return fe
 }
 
-func forbiddenNodePorts(c *checker) {
-	c.step(func(s *step, v variant) {
+func excludedNodeAddresses(c *checker) {
+	c.syncAndCheck(func(s *step, v variant) {
 		fe := nodePortService(s, v, 1)
-		for _, a := range []netip.Addr{v.forbiddenAddr(), v.podGateway(), v.callGateway()} {
-			s.ask(v, c.w.everyone(), netip.AddrPortFrom(a, fe.Addr.Port()))
+		for _, a := range []netip.Addr{v.excludedNodeAddr(), v.podGateway(), v.callerGateway()} {
+			s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(a, fe.Addr.Port()))
 		}
-		s.ask(v, c.w.everyone(), v.dials(fe)...)
-		s.ask(v, c.w.everyone(), netip.AddrPortFrom(v.nodeAddr(), fe.Addr.Port()+1))
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
+		s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(v.nodeAddr(), fe.Addr.Port()+1))
 	})
 }
 
 func loopbackNodePorts(c *checker) {
 	probes := func(s *step, v variant) {
 		to := netip.AddrPortFrom(v.loopback(), nodePortService(s, v, 1).Addr.Port())
-		s.probes = append(s.probes, probe{v: v, client: c.w.nodeItself(), source: v.loopback(), to: to})
+		s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.loopback(), to: to})
 	}
-	if !c.step(probes) {
+	if !c.syncAndCheck(probes) {
 		return
 	}
-	everywhere := worldNode()
+	everywhere := testbedNode()
 	everywhere.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	if c.change(everywhere) {
-		c.unchanged(probes)
+	if c.changeNode(everywhere) {
+		c.checkAgain(probes)
 	}
 }
 
-func hostEndpoint(c *checker) {
-	c.step(func(s *step, v variant) {
-		ip, port := v.front(localsink.KindClusterIP, 1), v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.host())), Frontends: []localsink.Frontend{ip, port}})
-		s.ask(v, c.w.everyone(), v.dialsAll(ip, port)...)
+func nodeIsEndpoint(c *checker) {
+	c.syncAndCheck(func(s *step, v variant) {
+		ip, port := v.frontend(localsink.KindClusterIP, 1), v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.nodeEndpoint())), Frontends: []localsink.Frontend{ip, port}})
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(ip, port)...)
 	})
 }
 
-func shadowed(c *checker) {
+func listeningProcess(c *checker) {
 	for _, v := range c.variants {
-		for _, to := range v.dials(v.front(localsink.KindNodePort, 1)) {
-			if err := c.w.servers.start(c.w.node, v.protocol, to); err != nil {
+		for _, to := range v.destinations(v.frontend(localsink.KindNodePort, 1)) {
+			if err := c.testbed.servers.start(c.testbed.node, v.protocol, to); err != nil {
 				c.fail(v, "server of the test: %v", err)
 				return
 			}
 		}
 	}
-	c.step(func(s *step, v variant) {
-		s.ask(v, c.w.everyone(), v.dials(nodePortService(s, v, 1))...)
+	c.syncAndCheck(func(s *step, v variant) {
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v, 1))...)
 	})
 }
 
-// passingBy: node ports have the number of the endpoints' own port, which is theirs to
+// otherTraffic: node ports have the number of the endpoints' own port, which is theirs to
 // answer all the same.
-func passingBy(c *checker) {
+func otherTraffic(c *checker) {
 	direct := func(s *step, v variant) {
-		s.ask(v, c.w.everyone(), v.remote(0).Addr, netip.AddrPortFrom(v.podAddr(2), v.targetPort()))
-		s.ask(v, []client{c.w.nodeItself(), c.w.localPod(), c.w.remotePod(), c.w.endpointPod(0)},
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.remoteEndpoint(0).Addr, netip.AddrPortFrom(v.podAddr(2), v.targetPort()))
+		s.addProbes(v, []client{c.testbed.nodeClient(), c.testbed.localPodClient(), c.testbed.remotePodClient(), c.testbed.endpointClient(0)},
 			netip.AddrPortFrom(v.clientAddr(0), v.targetPort()))
 	}
-	if !c.step(direct) { // without any Service
+	if !c.syncAndCheck(direct) { // without any Service
 		return
 	}
-	c.step(func(s *step, v variant) {
-		fe := v.front(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
+	c.syncAndCheck(func(s *step, v variant) {
+		fe := v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 		fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort())
-		s.serve(v, "a", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{fe}})
-		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 1)}})
-		s.ask(v, c.w.everyone(), v.dials(fe)...)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "b", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 1)}})
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
 		direct(s, v)
 	})
 }
 
 // largeMessages crosses the node with fragments, where the protocol has them.
 func largeMessages(c *checker) {
-	s := c.plan(func(s *step, v variant) {
-		s.ask(v, c.w.everyone(), v.dials(nodePortService(s, v, 1))...)
+	s := c.build(func(s *step, v variant) {
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v, 1))...)
 	})
 	if !c.sync(s.state()) {
 		return
 	}
 	for _, p := range s.probes {
-		f, err := p.open(patience)
+		f, err := p.open(answerTimeout)
 		if err == nil {
 			size := 1 << 20
-			if p.v.protocol != localsink.ProtocolTCP {
+			if p.variant.protocol != localsink.ProtocolTCP {
 				size = 8000
 			}
 			err = f.exchange(size)
 			f.close()
 		}
 		if err != nil {
-			c.fail(p.v, "%s: %v", p, err)
+			c.fail(p.variant, "%s: %v", p, err)
 		}
-		c.count(p.v, answer{})
+		c.count(p.variant, answer{})
 	}
 }

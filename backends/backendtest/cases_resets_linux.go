@@ -20,20 +20,20 @@ func resetCases() []behaviour {
 	}}
 }
 
-// connections is how many there are at least, in all variants together.
-const connections = 1000
+// minConnections is how many there are at least, in all variants together.
+const minConnections = 1000
 
 // zeroResets keeps bytes flowing in both directions of each connection while things
 // happen. An error of any connection is one too many.
 func zeroResets(c *checker) {
-	s := c.plan(func(s *step, v variant) { c.among(s, v, v.pod(0), v.remote(0), v.pod(1)) })
+	s := c.build(func(s *step, v variant) { c.addBusyServiceAmongMany(s, v, v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1)) })
 	if !c.sync(s.state()) {
 		return
 	}
 	var flows []*flow
 	defer func() { closeAll(flows) }()
-	for len(flows) < connections {
-		more := c.hold(s.probes)
+	for len(flows) < minConnections {
+		more := c.openFlows(s.probes)
 		flows = append(flows, more...)
 		if len(more) < len(s.probes) {
 			return // there is no sense in waiting for more to fail
@@ -41,46 +41,46 @@ func zeroResets(c *checker) {
 	}
 	endpoints := func(of func(v variant) []localsink.Endpoint) func() bool {
 		return func() bool {
-			return c.sync(c.plan(func(s *step, v variant) { c.among(s, v, of(v)...) }).state())
+			return c.sync(c.build(func(s *step, v variant) { c.addBusyServiceAmongMany(s, v, of(v)...) }).state())
 		}
 	}
 	otherNode := func() bool {
-		n := worldNode()
+		n := testbedNode()
 		n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-		return c.change(n)
+		return c.changeNode(n)
 	}
 	var exchanged atomic.Int64
 	for _, event := range []struct {
 		name   string
 		happen func() bool
 	}{
-		{"one endpoint is removed", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.pod(0), v.remote(0)} })},
+		{"one endpoint is removed", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)} })},
 		{"the program restarts", c.restart},
-		{"all endpoints are replaced", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.pod(2)} })},
+		{"all endpoints are replaced", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.podEndpoint(2)} })},
 		{"the node changes, and all rules with it", otherNode},
 		{"the last endpoint is removed", endpoints(func(variant) []localsink.Endpoint { return nil })},
 		{"the program restarts without endpoints", c.restart},
-		{"the node changes back", func() bool { return c.change(worldNode()) }},
+		{"the node changes back", func() bool { return c.changeNode(testbedNode()) }},
 	} {
-		if !c.during(event.name, flows, &exchanged, event.happen) {
+		if !c.exchangeDuring(event.name, flows, &exchanged, event.happen) {
 			return
 		}
 	}
 	c.note("%d connections exchanged %d messages meanwhile", len(flows), exchanged.Load())
 }
 
-// among is busy with many other Services beside, so that rules take their time.
-func (c *checker) among(s *step, v variant, endpoints ...localsink.Endpoint) {
-	c.busy(s, v, nil, endpoints...)
+// addBusyServiceAmongMany is busy with many other Services beside, so that rules take their time.
+func (c *checker) addBusyServiceAmongMany(s *step, v variant, endpoints ...localsink.Endpoint) {
+	c.addBusyService(s, v, nil, endpoints...)
 	for i := range 300 {
-		s.serve(v, fmt.Sprint("more", i), localsink.Port{Pools: pools(pool(v.pod(i%3), v.pod(4))),
-			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(far(v, i), 80), Routes: []localsink.Route{{}}}}})
+		s.addPort(v, fmt.Sprint("more", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%3), v.podEndpoint(4))),
+			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(manyClusterIP(v, i), 80), Routes: []localsink.Route{{}}}}})
 	}
 }
 
-// during has all flows exchange bytes while something happens, and once more after it. It
+// exchangeDuring has all flows exchange bytes while something happens, and once more after it. It
 // is false when there is no sense in going on.
-func (c *checker) during(name string, flows []*flow, exchanged *atomic.Int64, happen func() bool) bool {
+func (c *checker) exchangeDuring(name string, flows []*flow, exchanged *atomic.Int64, happen func() bool) bool {
 	over := make(chan struct{})
 	var failed atomic.Int64
 	var all sync.WaitGroup
@@ -89,7 +89,7 @@ func (c *checker) during(name string, flows []*flow, exchanged *atomic.Int64, ha
 			for after := false; ; {
 				if err := f.exchange(512); err != nil {
 					failed.Add(1)
-					c.fail(f.v, "while %s: %s, which had reached %s: %v", name, f.probe, f.server, err)
+					c.fail(f.variant, "while %s: %s, which had reached %s: %v", name, f.probe, f.server, err)
 					return
 				}
 				exchanged.Add(1)

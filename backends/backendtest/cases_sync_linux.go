@@ -16,11 +16,11 @@ import (
 
 func operationCases() []behaviour {
 	all := []behaviour{
-		{id: "told-twice", title: "the same update again changes nothing", check: toldTwice},
-		{id: "OP-14", title: "after an error everything is told again, and takes effect", check: toldAgain},
-		{id: "OP-14-cut-off", title: "a Sync that is cut off loses nothing", check: cutOff},
-		{id: "first-update", title: "the first update of a new program removes what the last one left behind", check: leftovers},
-		{id: "OP-16", title: "what a stranger destroys is noticed and healed", check: healed},
+		{id: "told-twice", title: "the same update again changes nothing", check: repeatedUpdate},
+		{id: "OP-14", title: "after an error everything is told again, and takes effect", check: retryAfterError},
+		{id: "OP-14-cut-off", title: "a Sync that is cut off loses nothing", check: canceledSync},
+		{id: "first-update", title: "the first update of a new program removes what the last one left behind", check: firstUpdate},
+		{id: "OP-16", title: "what a stranger destroys is noticed and healed", check: driftRepaired},
 		{id: "10000-services", title: "10,000 Services are in place, and one change among them takes effect", check: manyServices},
 	}
 	for i := range all {
@@ -29,12 +29,12 @@ func operationCases() []behaviour {
 	return all
 }
 
-func toldTwice(c *checker) {
+func repeatedUpdate(c *checker) {
 	probes := func(s *step, v variant) {
-		s.ask(v, c.w.everyone(), c.full(s, v, "a", 1, v.pod(0), v.remote(0))...)
-		s.ask(v, c.w.everyone(), s.simple(v, 2))
+		s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, "a", 1, v.podEndpoint(0), v.remoteEndpoint(0))...)
+		s.addProbes(v, c.testbed.clientsOfEachKind(), s.addClusterIP(v, 2))
 	}
-	s := c.plan(probes)
+	s := c.build(probes)
 	for _, u := range []*localsink.Update{
 		sinktest.NewUpdate(c.node, nil, s.state()),
 		sinktest.NewUpdate(c.node, nil, s.state()),
@@ -46,13 +46,13 @@ func toldTwice(c *checker) {
 			c.failAll("Sync: %v", err)
 			return
 		}
-		c.try(s.probes)
+		c.check(s.probes)
 	}
 }
 
-// toldAgain has a sink behind the one under test fail, so that what that one did
+// retryAfterError has a sink behind the one under test fail, so that what that one did
 // is not accepted, and goes back, or on, from there.
-func toldAgain(c *checker) {
+func retryAfterError(c *checker) {
 	failing := false
 	injected := errors.New("injected by the test")
 	c.driver.Sink = localsink.Chain(c.driver.Sink, localsink.Func(func(context.Context, *localsink.Update) error {
@@ -63,71 +63,71 @@ func toldAgain(c *checker) {
 	}))
 	form := func(i int) func(s *step, v variant) {
 		return func(s *step, v variant) {
-			scratch := c.plan(func(*step, variant) {})
+			scratch := c.build(func(*step, variant) {})
 			for j := range 4 {
 				on := s
 				if i&(1<<j) == 0 {
 					on = scratch
 				}
-				s.ask(v, c.w.everyone(), on.simple(v, 1+j, v.endpoints()[(i+j)%6]))
+				s.addProbes(v, c.testbed.clientsOfEachKind(), on.addClusterIP(v, 1+j, v.endpoints()[(i+j)%6]))
 			}
 		}
 	}
 	for i, round := range []struct{ failed, then int }{{3, 6}, {9, 6}, {15, 0}, {5, 0}, {10, 5}, {2, 5}, {7, 13}} {
 		failing = true
-		c.state = c.plan(form(round.failed)).state()
+		c.state = c.build(form(round.failed)).state()
 		if err := c.driver.Sync(c.ctx, c.state); !errors.Is(err, injected) {
 			c.failAll("round %d: Sync: %v", i, err)
 			return
 		}
 		failing = false
-		if !c.step(form(round.then)) {
+		if !c.syncAndCheck(form(round.then)) {
 			return
 		}
 	}
 }
 
-func cutOff(c *checker) {
+func canceledSync(c *checker) {
 	form := func(i int) func(s *step, v variant) {
 		return func(s *step, v variant) {
 			for j := range 50 {
-				to := s.simple(v, 1+j, v.endpoints()[(i+j)%6], v.endpoints()[(i+j+1)%6])
+				to := s.addClusterIP(v, 1+j, v.endpoints()[(i+j)%6], v.endpoints()[(i+j+1)%6])
 				if j < 3 {
-					s.ask(v, c.w.everyone(), to)
+					s.addProbes(v, c.testbed.clientsOfEachKind(), to)
 				}
 			}
 		}
 	}
 	for i := range 12 {
 		ctx, cancel := context.WithTimeout(c.ctx, time.Duration(i*i)*100*time.Microsecond)
-		_ = c.driver.Sync(ctx, c.plan(form(i)).state())
+		_ = c.driver.Sync(ctx, c.build(form(i)).state())
 		cancel()
-		if i%3 == 2 && !c.step(form(i+i%2)) {
+		if i%3 == 2 && !c.syncAndCheck(form(i+i%2)) {
 			return
 		}
 	}
 }
 
-func leftovers(c *checker) {
+func firstUpdate(c *checker) {
 	before := func(s *step, v variant) {
 		for i := range 2 {
-			s.ask(v, c.w.everyone(), c.full(s, v, fmt.Sprint("a", i), i+1, v.pod(i))...)
+			s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, fmt.Sprint("a", i), i+1, v.podEndpoint(i))...)
 		}
 	}
-	if !c.step(before) {
+	if !c.syncAndCheck(before) {
 		return
 	}
-	c.end()
-	if err := c.start(); err != nil {
+	c.tearDown()
+	if err := c.createSink(); err != nil {
 		c.failAll("New: %v", err)
 		return
 	}
-	c.step(func(s *step, v variant) { c.full(s, v, "a1", 2, v.pod(3)) })
-	c.try(c.plan(before).probes)
+	c.syncAndCheck(func(s *step, v variant) { c.addAllKinds(s, v, "a1", 2, v.podEndpoint(3)) })
+	c.check(c.build(before).probes)
 }
 
-// repairers are those in the sink that notice damage.
-func (c *checker) repairers() []localsink.ResyncRequester {
+// resyncRequesters are those in the sink that notice damage.
+func (c *checker) resyncRequesters() []localsink.ResyncRequester {
 	var all []localsink.ResyncRequester
 	for s := range localsink.Walk(c.sink) {
 		if r, ok := s.(localsink.ResyncRequester); ok {
@@ -137,12 +137,12 @@ func (c *checker) repairers() []localsink.ResyncRequester {
 	return all
 }
 
-// noticed waits until a repairer speaks up.
-func (c *checker) noticed() bool {
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+// awaitResyncRequest waits until a repairer speaks up.
+func (c *checker) awaitResyncRequest() bool {
+	ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
 	defer cancel()
 	heard := make(chan struct{}, 10)
-	for _, r := range c.repairers() {
+	for _, r := range c.resyncRequesters() {
 		go func() {
 			select {
 			case <-r.ResyncRequested():
@@ -159,68 +159,68 @@ func (c *checker) noticed() bool {
 	}
 }
 
-func healed(c *checker) {
-	if c.backend.Drift == nil || len(c.repairers()) == 0 {
+func driftRepaired(c *checker) {
+	if c.backend.Drift == nil || len(c.resyncRequesters()) == 0 {
 		for _, v := range c.variants {
 			c.cells[v].Outcome, c.cells[v].Reason = OutcomeUntested, "the backend is no Repairer, or its author gave no Damage"
 		}
 		return
 	}
 	probes := func(s *step, v variant) {
-		s.ask(v, c.w.everyone(), c.full(s, v, "a", 1, v.pod(0), v.remote(0))...)
-		s.ask(v, c.w.everyone(), s.simple(v, 2))
+		s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, "a", 1, v.podEndpoint(0), v.remoteEndpoint(0))...)
+		s.addProbes(v, c.testbed.clientsOfEachKind(), s.addClusterIP(v, 2))
 	}
-	if !c.step(probes) {
+	if !c.syncAndCheck(probes) {
 		return
 	}
 	for range 2 {
 		began := time.Now()
-		if err := c.w.node.Run(c.backend.Drift); err != nil {
+		if err := c.testbed.node.Run(c.backend.Drift); err != nil {
 			c.failAll("Damage: %v", err)
 			return
 		}
-		if !c.noticed() {
-			c.failAll("the damage was not noticed within %v", patience)
+		if !c.awaitResyncRequest() {
+			c.failAll("the damage was not noticed within %v", answerTimeout)
 			return
 		}
 		if !c.sync(c.state) {
 			return
 		}
 		c.note("damage was noticed and healed after %v", time.Since(began).Round(time.Millisecond))
-		c.unchanged(probes)
+		c.checkAgain(probes)
 	}
 }
 
-// scale is how many Services there are in all, of both families.
-const scale = 10000
+// serviceCount is how many Services there are in all, of both families.
+const serviceCount = 10000
 
 func manyServices(c *checker) {
 	big := func(change int) func(s *step, v variant) {
 		return func(s *step, v variant) {
-			for i := range scale / 2 {
-				fe := v.front(localsink.KindClusterIP, 1)
-				fe.Addr = netip.AddrPortFrom(far(v, i), 80)
+			for i := range serviceCount / 2 {
+				fe := v.frontend(localsink.KindClusterIP, 1)
+				fe.Addr = netip.AddrPortFrom(manyClusterIP(v, i), 80)
 				e := v.endpoints()
 				two := []localsink.Endpoint{e[i%6], e[(i+1)%6]}
 				if i == 2345 {
 					two = []localsink.Endpoint{e[change%6]}
 				}
-				s.serve(v, fmt.Sprint("s", i), localsink.Port{Pools: pools(pool(two...)), Frontends: []localsink.Frontend{fe}})
+				s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(two...)), Frontends: []localsink.Frontend{fe}})
 				if i%1000 == 345 {
-					s.ask(v, c.w.everyone(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81))
+					s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81))
 				}
 			}
 		}
 	}
-	s := c.plan(big(0))
+	s := c.build(big(0))
 	began := time.Now()
 	if !c.sync(s.state()) {
 		return
 	}
-	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), ports(c.state), time.Since(began).Round(time.Millisecond))
-	c.try(s.probes)
+	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), countPorts(c.state), time.Since(began).Round(time.Millisecond))
+	c.check(s.probes)
 	for i := range 3 {
-		s = c.plan(big(i + 1))
+		s = c.build(big(i + 1))
 		next := s.state()
 		u := sinktest.NewUpdate(c.node, c.state, next)
 		began = time.Now()
@@ -232,11 +232,11 @@ func manyServices(c *checker) {
 		if i == 2 {
 			c.note("one endpoint of them was replaced in %v", time.Since(began).Round(10*time.Microsecond))
 		}
-		c.try(s.probes)
+		c.check(s.probes)
 	}
 }
 
-func ports(state localsink.State) int {
+func countPorts(state localsink.State) int {
 	n := 0
 	for svc := range state.All() {
 		n += len(svc.Ports)
@@ -244,8 +244,8 @@ func ports(state localsink.State) int {
 	return n
 }
 
-// far returns cluster IP i of many.
-func far(v variant, i int) netip.Addr {
+// manyClusterIP returns cluster IP i of many.
+func manyClusterIP(v variant, i int) netip.Addr {
 	if v.v6 {
 		return netip.MustParseAddr(fmt.Sprintf("fd00:97::%x", i+1))
 	}

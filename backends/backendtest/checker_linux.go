@@ -32,8 +32,8 @@ const maxFailures = 5
 type checker struct {
 	ctx      context.Context
 	backend  Backend
-	what     behaviour
-	w        *world
+	behaviour     behaviour
+	testbed        *testbed
 	variants []variant // that are tried
 
 	sink   localsink.Sink
@@ -47,24 +47,24 @@ type checker struct {
 	notes []string
 }
 
-// begin makes the first sink, and sorts out the variants.
-func (c *checker) begin() bool {
-	c.node = worldNode()
-	err := c.start()
+// setUp makes the first sink, and sorts out the variants.
+func (c *checker) setUp() bool {
+	c.node = testbedNode()
+	err := c.createSink()
 	lacks := c.backend.Unsupported
 	if err == nil {
-		lacks |= lacksOf(c.sink)
+		lacks |= unsupportedOf(c.sink)
 	}
 	for _, v := range allVariants() {
-		if c.what.protocols != nil && !slices.Contains(c.what.protocols, v.protocol) {
+		if c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol) {
 			continue
 		}
 		cell := &Cell{Outcome: OutcomePassed}
 		c.cells[v] = cell
-		switch missing := (v.needs() | c.what.needs) & lacks; {
+		switch missing := (v.needs() | c.behaviour.needs) & lacks; {
 		case missing != 0:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend lacks "+missing.String()
-		case c.what.loopback && !c.backend.LoopbackNodePorts:
+		case c.behaviour.loopback && !c.backend.LoopbackNodePorts:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not say that node ports answer on loopback addresses"
 		case v.isSCTP() && untestedSCTP() != "":
 			cell.Outcome, cell.Reason = OutcomeUntested, untestedSCTP()
@@ -79,11 +79,11 @@ func (c *checker) begin() bool {
 	return true
 }
 
-// start makes a sink.
-func (c *checker) start() error {
+// createSink makes a sink.
+func (c *checker) createSink() error {
 	ctx, cancel := context.WithCancel(c.ctx)
-	err := c.w.node.Run(func() (err error) {
-		c.sink, err = c.backend.New(ctx, c.w.node)
+	err := c.testbed.node.Run(func() (err error) {
+		c.sink, err = c.backend.New(ctx, c.testbed.node)
 		return err
 	})
 	if err != nil {
@@ -92,15 +92,15 @@ func (c *checker) start() error {
 	}
 	c.cancel = cancel
 	inside := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
-		return c.w.node.Run(func() error { return c.sink.Sync(ctx, u) })
+		return c.testbed.node.Run(func() error { return c.sink.Sync(ctx, u) })
 	})
 	c.driver = &sinktest.Driver{Sink: inside, Node: c.node}
 	return nil
 }
 
-// end closes the sink.
-func (c *checker) end() {
-	err := c.w.node.Run(func() error { return closeSink(c.sink) })
+// tearDown closes the sink.
+func (c *checker) tearDown() {
+	err := c.testbed.node.Run(func() error { return closeSink(c.sink) })
 	c.cancel()
 	if err != nil {
 		c.failAll("Close: %v", err)
@@ -109,20 +109,20 @@ func (c *checker) end() {
 
 // restart is what happens when the program ends and starts again.
 func (c *checker) restart() bool {
-	c.end()
-	if err := c.start(); err != nil {
+	c.tearDown()
+	if err := c.createSink(); err != nil {
 		c.failAll("New after Close: %v", err)
 		return false
 	}
 	return c.sync(c.state)
 }
 
-// limit is how long one Sync may take.
-const limit = time.Minute
+// syncTimeout is how long one Sync may take.
+const syncTimeout = time.Minute
 
 // sync brings the sink to a state.
 func (c *checker) sync(state localsink.State) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, limit)
+	ctx, cancel := context.WithTimeout(c.ctx, syncTimeout)
 	defer cancel()
 	c.state = state
 	if err := c.driver.Sync(ctx, state); err != nil {
@@ -132,15 +132,15 @@ func (c *checker) sync(state localsink.State) bool {
 	return true
 }
 
-// change tells the sink of another node, with the state as it is.
-func (c *checker) change(node *localsink.Node) bool {
+// changeNode tells the sink of another node, with the state as it is.
+func (c *checker) changeNode(node *localsink.Node) bool {
 	c.node = node
 	c.driver = &sinktest.Driver{Sink: c.driver.Sink, Node: node}
 	return c.sync(c.state)
 }
 
-// lacksOf returns what a sink and all in it say they lack.
-func lacksOf(sink localsink.Sink) localsink.Features {
+// unsupportedOf returns what a sink and all in it say they lack.
+func unsupportedOf(sink localsink.Sink) localsink.Features {
 	var lacks localsink.Features
 	for s := range localsink.Walk(sink) {
 		if l, ok := s.(localsink.FeatureReporter); ok {
@@ -167,8 +167,8 @@ func closeSink(sink localsink.Sink) error {
 	return nil
 }
 
-// lacks is what the backend says it lacks.
-func (c *checker) lacks() localsink.Features { return c.backend.Unsupported | lacksOf(c.sink) }
+// unsupported is what the backend says it lacks.
+func (c *checker) unsupported() localsink.Features { return c.backend.Unsupported | unsupportedOf(c.sink) }
 
 // fail notes that something was wrong in a variant.
 func (c *checker) fail(v variant, format string, args ...any) {
@@ -194,8 +194,8 @@ func (c *checker) note(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// each runs f for all variants, at a time.
-func (c *checker) each(f func(v variant)) {
+// eachVariant runs f for all variants, at a time.
+func (c *checker) eachVariant(f func(v variant)) {
 	var wg sync.WaitGroup
 	for _, v := range c.variants {
 		wg.Go(func() { f(v) })
@@ -209,8 +209,8 @@ type step struct {
 	probes   []probe
 }
 
-// serve adds a port to the Service of that name and the variant's family.
-func (s *step) serve(v variant, name string, p localsink.Port) {
+// addPort adds a port to the Service of that name and the variant's family.
+func (s *step) addPort(v variant, name string, p localsink.Port) {
 	name += "-" + map[bool]string{false: "ipv4", true: "ipv6"}[v.v6]
 	svc := s.services[name]
 	if svc == nil {
@@ -224,17 +224,17 @@ func (s *step) serve(v variant, name string, p localsink.Port) {
 	svc.Ports = append(svc.Ports, p)
 }
 
-// ask adds probes from all of some clients to all of some addresses.
-func (s *step) ask(v variant, clients []client, addrs ...netip.AddrPort) {
+// addProbes adds probes from all of some clients to all of some addresses.
+func (s *step) addProbes(v variant, clients []client, addrs ...netip.AddrPort) {
 	for _, cl := range clients {
 		for _, to := range addrs {
-			s.probes = append(s.probes, probe{v: v, client: cl, to: to})
+			s.probes = append(s.probes, probe{variant: v, client: cl, to: to})
 		}
 	}
 }
 
-// plan asks f for the state and the probes of all variants.
-func (c *checker) plan(f func(s *step, v variant)) *step {
+// build asks f for the state and the probes of all variants.
+func (c *checker) build(f func(s *step, v variant)) *step {
 	s := &step{services: map[string]*localsink.Service{}}
 	for _, v := range c.variants {
 		f(s, v)
@@ -250,67 +250,67 @@ func (s *step) state() localsink.State {
 	return sinktest.NewState(all...)
 }
 
-// step syncs the state of a step and tries its probes. It is false when there is no
+// syncAndCheck syncs the state of a step and tries its probes. It is false when there is no
 // sense in another step: the sink could not be synced, or all variants have failed.
-func (c *checker) step(f func(s *step, v variant)) bool {
-	s := c.plan(f)
+func (c *checker) syncAndCheck(f func(s *step, v variant)) bool {
+	s := c.build(f)
 	if !c.sync(s.state()) {
 		return false
 	}
-	c.try(s.probes)
+	c.check(s.probes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.ContainsFunc(c.variants, func(v variant) bool { return c.cells[v].Outcome == OutcomePassed })
 }
 
-// unchanged is step that leaves the state as it is.
-func (c *checker) unchanged(f func(s *step, v variant)) {
-	c.try(c.plan(f).probes)
+// checkAgain is step that leaves the state as it is.
+func (c *checker) checkAgain(f func(s *step, v variant)) {
+	c.check(c.build(f).probes)
 }
 
-// crowd is how many connect at a time.
-const crowd = 64
+// maxParallel is how many connect at a time.
+const maxParallel = 64
 
 // A small crowd is asked again where the limit of ICMP messages may have struck.
-const smallCrowd = 16
+const maxParallelRetries = 16
 
-// try compares what comes of probes with what must come of them.
-func (c *checker) try(probes []probe) {
-	answers := c.ask(probes)
+// check compares what comes of probes with what must come of them.
+func (c *checker) check(probes []probe) {
+	answers := c.run(probes)
 	var again []probe
 	for i, p := range probes {
-		switch wrong := c.judge(p, answers[i]); {
+		switch wrong := c.mismatch(p, answers[i]); {
 		case wrong == "":
 		case c.expect(p).Refused:
 			// Kernels limit the ICMP messages of a second, which is no fault of the backend.
 			again = append(again, p)
 		default:
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
+			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
 		}
 	}
-	answers = c.askSome(again, smallCrowd, func(probe) time.Duration { return promptly })
+	answers = c.runLimited(again, maxParallelRetries, func(probe) time.Duration { return refusalTimeout })
 	for i, p := range again {
-		if wrong := c.judge(p, answers[i]); wrong != "" {
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
+		if wrong := c.mismatch(p, answers[i]); wrong != "" {
+			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
 		}
 	}
 }
 
-// ask tries probes, many at a time.
-func (c *checker) ask(probes []probe) []answer {
-	return c.askSome(probes, crowd, func(p probe) time.Duration {
+// run tries probes, many at a time.
+func (c *checker) run(probes []probe) []answer {
+	return c.runLimited(probes, maxParallel, func(p probe) time.Duration {
 		want := c.expect(p)
-		if want.Dropped || len(want.Endpoints) == 0 && !want.Refused && !c.known(p) {
-			return silence
+		if want.Dropped || len(want.Endpoints) == 0 && !want.Refused && !c.answersItself(p) {
+			return silenceTimeout
 		}
 		if want.Refused {
-			return promptly
+			return refusalTimeout
 		}
-		return patience
+		return answerTimeout
 	})
 }
 
-func (c *checker) askSome(probes []probe, atATime int, wait func(probe) time.Duration) []answer {
+func (c *checker) runLimited(probes []probe, atATime int, wait func(probe) time.Duration) []answer {
 	answers := make([]answer, len(probes))
 	free := make(chan struct{}, atATime)
 	var wg sync.WaitGroup
@@ -318,9 +318,9 @@ func (c *checker) askSome(probes []probe, atATime int, wait func(probe) time.Dur
 		patience := wait(p)
 		free <- struct{}{}
 		wg.Go(func() {
-			answers[i] = p.ask(patience)
+			answers[i] = p.run(patience)
 			<-free
-			c.count(p.v, answers[i])
+			c.count(p.variant, answers[i])
 		})
 	}
 	wg.Wait()
@@ -333,58 +333,58 @@ func (c *checker) count(v variant, a answer) {
 	cell := c.cells[v]
 	cell.Connections++
 	if !a.silent {
-		cell.SlowestAnswer = max(cell.SlowestAnswer, a.took)
+		cell.SlowestAnswer = max(cell.SlowestAnswer, a.duration)
 	}
 }
 
 // expect reads in the contract what must come of a probe.
 func (c *checker) expect(p probe) sinktest.Answer {
-	return sinktest.Trace(c.node, c.state, c.w.host(), sinktest.Packet{
-		From: p.from(), Interface: p.client.iface, To: p.to, Protocol: p.v.protocol,
+	return sinktest.Trace(c.node, c.state, c.testbed.traceHost(), sinktest.Packet{
+		From: p.from(), Interface: p.client.iface, To: p.to, Protocol: p.variant.protocol,
 	})
 }
 
-// known tells whether an address that is no Service's is known to answer or refuse. The
+// answersItself tells whether an address that is no Service's is known to answer or refuse. The
 // kernel does not refuse SCTP at its own addresses, where servers of the test listen.
-func (c *checker) known(p probe) bool {
-	return c.w.servers.has(p.v.protocol, p.to) || !p.v.isSCTP() && slices.Contains(c.w.host().Addrs, p.to.Addr())
+func (c *checker) answersItself(p probe) bool {
+	return c.testbed.servers.listensOn(p.variant.protocol, p.to) || !p.variant.isSCTP() && slices.Contains(c.testbed.traceHost().Addrs, p.to.Addr())
 }
 
-// judge says what is wrong with an answer, or nothing.
-func (c *checker) judge(p probe, a answer) string {
+// mismatch says what is wrong with an answer, or nothing.
+func (c *checker) mismatch(p probe, a answer) string {
 	want := c.expect(p)
 	switch {
 	case want.Refused:
-		return judgeRefusal(a)
+		return refusalMismatch(a)
 	case want.Dropped:
 		if !a.silent {
 			return a.String()
 		}
 		return ""
 	case len(want.Endpoints) > 0:
-		return c.judgeAnswer(p, a, want.Endpoints, want.Masquerade)
-	case c.w.servers.has(p.v.protocol, p.to):
-		return c.judgeAnswer(p, a, []netip.AddrPort{p.to}, false) // it passes by
-	case c.known(p):
-		return judgeRefusal(a) // by the kernel, of what nobody listens to
+		return c.endpointMismatch(p, a, want.Endpoints, want.Masquerade)
+	case c.testbed.servers.listensOn(p.variant.protocol, p.to):
+		return c.endpointMismatch(p, a, []netip.AddrPort{p.to}, false) // it passes by
+	case c.answersItself(p):
+		return refusalMismatch(a) // by the kernel, of what nobody listens to
 	case a.err == nil:
 		return a.String()
 	}
 	return ""
 }
 
-func judgeRefusal(a answer) string {
-	if !a.refused || a.took > promptly {
+func refusalMismatch(a answer) string {
+	if !a.refused || a.duration > refusalTimeout {
 		return a.String()
 	}
 	return ""
 }
 
-func (c *checker) judgeAnswer(p probe, a answer, servers []netip.AddrPort, masquerade bool) string {
+func (c *checker) endpointMismatch(p probe, a answer, servers []netip.AddrPort, masquerade bool) string {
 	if a.err != nil || !slices.Contains(servers, a.server) {
 		return a.String()
 	}
-	nodes, hairpin := c.w.host().Addrs, a.server.Addr() == p.from() && !slices.Contains(c.w.host().Addrs, p.from())
+	nodes, hairpin := c.testbed.traceHost().Addrs, a.server.Addr() == p.from() && !slices.Contains(c.testbed.traceHost().Addrs, p.from())
 	switch {
 	case masquerade && slices.Contains(nodes, a.server.Addr()):
 		return "" // the answer comes back through this node anyway

@@ -53,8 +53,8 @@ func (e echo) request(v variant) []byte {
 	return b
 }
 
-// hearEchoes calls heard for each message of the kind, until c is closed.
-func hearEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
+// readEchoes calls heard for each message of the kind, until c is closed.
+func readEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
 	b := make([]byte, 1500)
 	for {
 		n, _, err := c.ReadFrom(b)
@@ -69,13 +69,13 @@ func hearEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
 
 // A pinger asks for echoes and knows which endpoints were asked.
 type pinger struct {
-	c *checker
-	v variant
+	checker *checker
+	variant variant
 
 	mu       sync.Mutex
 	arrived  map[echo]bool // at an endpoint
 	replied  map[echo]bool // at the client
-	news     chan struct{}
+	updated     chan struct{}
 	sockets  []net.PacketConn
 	running  sync.WaitGroup
 	sequence uint16
@@ -83,7 +83,7 @@ type pinger struct {
 
 // startPinger listens at the endpoints.
 func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
-	p := &pinger{c: c, v: v, arrived: map[echo]bool{}, replied: map[echo]bool{}, news: make(chan struct{}, 1)}
+	p := &pinger{checker: c, variant: v, arrived: map[echo]bool{}, replied: map[echo]bool{}, updated: make(chan struct{}, 1)}
 	request, _ := echoTypes(v)
 	for _, e := range endpoints {
 		if _, err := p.listen(e, request, p.arrived); err != nil {
@@ -95,18 +95,18 @@ func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
 }
 
 func (p *pinger) listen(cl client, kind byte, into map[echo]bool) (net.PacketConn, error) {
-	s, err := listenICMP(cl, p.v)
+	s, err := listenICMP(cl, p.variant)
 	if err != nil {
 		return nil, err
 	}
 	p.sockets = append(p.sockets, s)
 	p.running.Go(func() {
-		hearEchoes(s, kind, func(e echo) {
+		readEchoes(s, kind, func(e echo) {
 			p.mu.Lock()
 			into[e] = true
 			p.mu.Unlock()
 			select {
-			case p.news <- struct{}{}:
+			case p.updated <- struct{}{}:
 			default:
 			}
 		})
@@ -121,8 +121,8 @@ func (p *pinger) close() {
 	p.running.Wait()
 }
 
-// in tells whether something was heard.
-func (p *pinger) in(heard map[echo]bool, e echo) bool {
+// has tells whether something was heard.
+func (p *pinger) has(heard map[echo]bool, e echo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return heard[e]
@@ -131,7 +131,7 @@ func (p *pinger) in(heard map[echo]bool, e echo) bool {
 // ping asks the addresses of Services, and then the node and the endpoints themselves: those
 // must hear it, which shows that the endpoints would have heard what came before.
 func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, node netip.Addr) error {
-	_, reply := echoTypes(p.v)
+	_, reply := echoTypes(p.variant)
 	s, err := p.listen(cl, reply, p.replied)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, no
 		p.sequence++
 		e := echo{id, p.sequence}
 		// A process of the node may be told at once that nobody wants it.
-		_, _ = s.WriteTo(e.request(p.v), &net.IPAddr{IP: to.AsSlice()})
+		_, _ = s.WriteTo(e.request(p.variant), &net.IPAddr{IP: to.AsSlice()})
 		return e
 	}
 	asked := map[echo]netip.Addr{}
@@ -151,19 +151,19 @@ func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, no
 	for _, e := range endpoints {
 		direct = append(direct, send(e))
 	}
-	unheard := func(e echo) bool { return !p.in(p.arrived, e) }
-	deadline := time.NewTimer(patience)
+	unheard := func(e echo) bool { return !p.has(p.arrived, e) }
+	deadline := time.NewTimer(answerTimeout)
 	defer deadline.Stop()
-	for !p.in(p.replied, own) || slices.ContainsFunc(direct, unheard) {
+	for !p.has(p.replied, own) || slices.ContainsFunc(direct, unheard) {
 		select {
-		case <-p.news:
+		case <-p.updated:
 		case <-deadline.C:
 			return fmt.Errorf("the node (%s), or one of the endpoints %v, was not reached", node, endpoints)
 		}
 	}
 	for e, to := range asked {
-		if p.in(p.arrived, e) {
-			p.c.fail(p.v, "%s asks %s for an echo: an endpoint is asked", cl.name, to)
+		if p.has(p.arrived, e) {
+			p.checker.fail(p.variant, "%s asks %s for an echo: an endpoint is asked", cl.name, to)
 		}
 	}
 	return nil

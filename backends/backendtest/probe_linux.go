@@ -18,17 +18,17 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// How long clients wait. A refusal must come within promptly. Silence is not waited for
+// How long clients wait. A refusal must come within refusalTimeout. Silence is not waited for
 // longer than it takes to be sure that nobody answered at once.
 const (
-	patience = 3 * time.Second
-	promptly = time.Second
-	silence  = 300 * time.Millisecond
+	answerTimeout = 3 * time.Second
+	refusalTimeout = time.Second
+	silenceTimeout  = 300 * time.Millisecond
 )
 
 // A probe is one connection to be tried.
 type probe struct {
-	v      variant
+	variant      variant
 	client client
 	source netip.Addr // when not the client's address
 	port   uint16     // that the client uses; zero is any
@@ -39,7 +39,7 @@ func (p probe) from() netip.Addr {
 	if p.source.IsValid() {
 		return p.source
 	}
-	return p.client.addr(p.v)
+	return p.client.addr(p.variant)
 }
 
 func (p probe) String() string {
@@ -52,26 +52,26 @@ type answer struct {
 	refused      bool
 	silent       bool
 	err          error // anything else
-	took         time.Duration
+	duration         time.Duration
 }
 
 func (a answer) String() string {
 	switch {
 	case a.refused:
-		return fmt.Sprintf("refused after %v", a.took.Round(time.Millisecond))
+		return fmt.Sprintf("refused after %v", a.duration.Round(time.Millisecond))
 	case a.silent:
-		return fmt.Sprintf("no answer within %v", a.took.Round(time.Millisecond))
+		return fmt.Sprintf("no answer within %v", a.duration.Round(time.Millisecond))
 	case a.err != nil:
 		return a.err.Error()
 	}
 	return fmt.Sprintf("answered by %s, which saw %s", a.server, a.seen.Addr())
 }
 
-// ask connects, and waits for the greeting as long as given.
-func (p probe) ask(wait time.Duration) answer {
+// run connects, and waits for the greeting as long as given.
+func (p probe) run(wait time.Duration) answer {
 	began := time.Now()
 	f, err := p.open(wait)
-	a := answer{took: time.Since(began)}
+	a := answer{duration: time.Since(began)}
 	if err != nil {
 		a.refused = errors.Is(err, syscall.ECONNREFUSED)
 		a.silent = errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EPERM) || timedOut(err)
@@ -112,7 +112,7 @@ func (p *probe) dial(wait time.Duration) (net.Conn, error) {
 }
 
 func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
-	if p.v.isSCTP() {
+	if p.variant.isSCTP() {
 		err = p.client.ns.Run(func() (err error) {
 			c, err = p.dialSCTP()
 			return err
@@ -121,7 +121,7 @@ func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 	}
 	d := net.Dialer{Timeout: wait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port))}
 	network := "tcp"
-	if p.v.protocol == localsink.ProtocolUDP {
+	if p.variant.protocol == localsink.ProtocolUDP {
 		d.LocalAddr, network = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port)), "udp"
 	}
 	err = p.client.ns.Run(func() (err error) {
@@ -138,49 +138,49 @@ func (p probe) open(wait time.Duration) (*flow, error) {
 		return nil, err
 	}
 	f := &flow{probe: p, conn: c}
-	if err := f.hello(wait); err != nil {
+	if err := f.handshake(wait); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// resend is how long clients wait before they send a UDP packet again, as TCP does.
-const resend = time.Second
+// resendInterval is how long clients wait before they send a UDP packet again, as TCP does.
+const resendInterval = time.Second
 
-// hello hears the greeting: over UDP whenever it is asked for.
-func (f *flow) hello(wait time.Duration) error {
-	switch f.v.protocol {
+// handshake hears the greeting: over UDP whenever it is asked for.
+func (f *flow) handshake(wait time.Duration) error {
+	switch f.variant.protocol {
 	case localsink.ProtocolTCP:
-		return f.greeting(wait)
+		return f.readGreeting(wait)
 	case localsink.ProtocolSCTP:
-		return f.association(wait)
+		return f.sctpHandshake(wait)
 	}
 	for {
-		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resend)))
+		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
 		// A process of the node may be told at once that its packet went nowhere; what
 		// that means comes next.
 		if _, err := f.conn.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
 			return err
 		}
-		err := f.greeting(min(wait, resend))
-		if wait -= resend; wait <= 0 || !timedOut(err) {
+		err := f.readGreeting(min(wait, resendInterval))
+		if wait -= resendInterval; wait <= 0 || !timedOut(err) {
 			return err
 		}
 	}
 }
 
-func (f *flow) greeting(wait time.Duration) error {
+func (f *flow) readGreeting(wait time.Duration) error {
 	_ = f.conn.SetDeadline(time.Now().Add(wait))
 	buf := make([]byte, 2048)
 	n, err := f.conn.Read(buf)
 	if err != nil {
 		return err
 	}
-	return f.understand(buf[:n])
+	return f.parseGreeting(buf[:n])
 }
 
-func (f *flow) understand(greeting []byte) error {
+func (f *flow) parseGreeting(greeting []byte) error {
 	line, _, _ := strings.Cut(string(greeting), "\n")
 	seen, server, _ := strings.Cut(line, " ")
 	var err1, err2 error
@@ -191,9 +191,9 @@ func (f *flow) understand(greeting []byte) error {
 
 // exchange sends size bytes and gets them back, over the flow as it is.
 func (f *flow) exchange(size int) error {
-	_ = f.conn.SetDeadline(time.Now().Add(patience))
+	_ = f.conn.SetDeadline(time.Now().Add(answerTimeout))
 	sent := bytes.Repeat([]byte("kpng"), size/4)
-	switch f.v.protocol {
+	switch f.variant.protocol {
 	case localsink.ProtocolUDP:
 		return f.exchangePacket(sent)
 	case localsink.ProtocolSCTP:
@@ -226,14 +226,14 @@ func (f *flow) exchangePacket(sent []byte) error {
 		if !bytes.HasSuffix(buf[:n], sent) {
 			continue // an answer to an earlier packet that was sent again
 		}
-		return f.same(buf[:n], sent)
+		return f.verifyReply(buf[:n], sent)
 	}
 }
 
-// same checks that an answer is from the server that has always answered.
-func (f *flow) same(got, sent []byte) error {
+// verifyReply checks that an answer is from the server that has always answered.
+func (f *flow) verifyReply(got, sent []byte) error {
 	before := f.server
-	if err := f.understand(got); err != nil {
+	if err := f.parseGreeting(got); err != nil {
 		return err
 	}
 	if f.server != before {

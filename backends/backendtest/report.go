@@ -51,8 +51,8 @@ type Result struct {
 	Cells []Cell `json:"cells"`
 	// Notes are measurements.
 	Notes []string `json:"notes,omitempty"`
-	// Took includes the making of the world.
-	Took time.Duration `json:"tookNanoseconds"`
+	// Duration includes the making of the world.
+	Duration time.Duration `json:"tookNanoseconds"`
 }
 
 // Failed tells whether any variant failed.
@@ -132,7 +132,7 @@ func (r *Report) Text() string {
 			slowest = max(slowest, c.SlowestAnswer)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", res.ID, strings.Join(res.row(), "\t"),
-			res.Took.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
+			res.Duration.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
 	}
 	w.Flush()
 	for _, res := range r.Results {

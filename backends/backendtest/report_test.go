@@ -15,7 +15,7 @@ import (
 // example is a report with every outcome.
 func example() *Report {
 	return &Report{Backend: "toy", Unsupported: "SCTP", Results: []Result{
-		{ID: "A-1", Title: "it works", Took: time.Second, Notes: []string{"fast"}, Cells: []Cell{
+		{ID: "A-1", Title: "it works", Duration: time.Second, Notes: []string{"fast"}, Cells: []Cell{
 			{Variant: "IPv4 TCP", Outcome: OutcomePassed, Connections: 3, SlowestAnswer: 2 * time.Millisecond},
 			{Variant: "IPv6 TCP", Outcome: OutcomeFailed, Failures: []string{"one", "two"}},
 			{Variant: "IPv4 SCTP", Outcome: OutcomeUnsupported, Reason: "the backend lacks SCTP"},

@@ -142,9 +142,9 @@ func (p sctpPacket) answer(greeting []byte) (sctpPacket, bool) {
 	return a, true
 }
 
-// association is the client's side of a flow over SCTP.
-func (f *flow) association(wait time.Duration) error {
-	ack, err := f.converse(sctpPacket{chunk: sctpInit, value: initValue(f.tag())}, sctpInitAck, wait)
+// sctpHandshake is the client's side of a flow over SCTP.
+func (f *flow) sctpHandshake(wait time.Duration) error {
+	ack, err := f.sctpRequest(sctpPacket{chunk: sctpInit, value: initValue(f.sctpTag())}, sctpInitAck, wait)
 	if err != nil {
 		return err
 	}
@@ -155,37 +155,37 @@ func (f *flow) association(wait time.Duration) error {
 	if len(cookie) < 4 {
 		return errors.New("an INIT ACK has no cookie")
 	}
-	if err := f.understand(cookie[4:]); err != nil {
+	if err := f.parseGreeting(cookie[4:]); err != nil {
 		return err
 	}
-	_, err = f.converse(sctpPacket{tag: serverTag, chunk: sctpCookieEcho, value: cookie}, sctpCookieAck, wait)
+	_, err = f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpCookieEcho, value: cookie}, sctpCookieAck, wait)
 	return err
 }
 
-func (f *flow) tag() uint32 { return uint32(f.port)<<16 | 1 }
+func (f *flow) sctpTag() uint32 { return uint32(f.port)<<16 | 1 }
 
-// converse sends a packet, again after a while, and returns the answer.
-func (f *flow) converse(p sctpPacket, want byte, wait time.Duration) (sctpPacket, error) {
+// sctpRequest sends a packet, again after a while, and returns the answer.
+func (f *flow) sctpRequest(p sctpPacket, want byte, wait time.Duration) (sctpPacket, error) {
 	p.from, p.to = f.port, f.to.Port()
 	for {
-		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resend)))
-		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !f.othersError(err) {
+		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
+		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !f.isForeignError(err) {
 			return p, err
 		}
-		answer, err := f.await(want)
-		if wait -= resend; wait <= 0 || !timedOut(err) {
+		answer, err := f.awaitChunk(want)
+		if wait -= resendInterval; wait <= 0 || !timedOut(err) {
 			return answer, err
 		}
 	}
 }
 
-func (f *flow) await(want byte) (sctpPacket, error) {
+func (f *flow) awaitChunk(want byte) (sctpPacket, error) {
 	raw := f.conn.(*net.IPConn)
 	buf := make([]byte, 65536)
 	for {
 		n, _, err := raw.ReadFromIP(buf)
 		if err != nil {
-			if f.othersError(err) {
+			if f.isForeignError(err) {
 				continue
 			}
 			return sctpPacket{}, err
@@ -196,9 +196,9 @@ func (f *flow) await(want byte) (sctpPacket, error) {
 	}
 }
 
-// othersError tells whether an error is about a packet of another socket: raw sockets
+// isForeignError tells whether an error is about a packet of another socket: raw sockets
 // know addresses only, and hear the errors of all ports.
-func (f *flow) othersError(err error) bool {
+func (f *flow) isForeignError(err error) bool {
 	about := []syscall.Errno{syscall.ECONNREFUSED, syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
 	if !slices.ContainsFunc(about, func(e syscall.Errno) bool { return errors.Is(err, e) }) {
 		return false
@@ -223,18 +223,18 @@ func (f *flow) othersError(err error) bool {
 
 // exchangeHeartbeat sends bytes and gets them back.
 func (f *flow) exchangeHeartbeat(sent []byte) error {
-	tag := binary.BigEndian.AppendUint32(nil, f.tag())
-	ack, err := f.converse(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, patience)
+	tag := binary.BigEndian.AppendUint32(nil, f.sctpTag())
+	ack, err := f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, answerTimeout)
 	if err != nil {
 		return err
 	}
-	return f.same(paramData(ack.value), sent)
+	return f.verifyReply(paramData(ack.value), sent)
 }
 
 // dialSCTP opens a raw socket that hears of refusals.
 func (p probe) dialSCTP() (net.Conn, error) {
 	network, level, option := "ip4:132", unix.IPPROTO_IP, unix.IP_RECVERR
-	if p.v.v6 {
+	if p.variant.v6 {
 		network, level, option = "ip6:132", unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
 	c, err := net.DialIP(network, &net.IPAddr{IP: p.from().AsSlice()}, &net.IPAddr{IP: p.to.Addr().AsSlice()})

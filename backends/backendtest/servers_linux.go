@@ -20,11 +20,11 @@ type servers struct {
 	mu      sync.Mutex
 	closed  bool
 	closers map[io.Closer]struct{}
-	listen  map[listening]bool
+	listening  map[listenAddr]bool
 	wg      sync.WaitGroup
 }
 
-type listening struct {
+type listenAddr struct {
 	protocol localsink.Protocol
 	addr     netip.AddrPort
 }
@@ -36,34 +36,34 @@ func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, ad
 	}
 	return ns.Run(func() error {
 		for _, addr := range addrs {
-			if err := s.one(protocol, addr); err != nil {
+			if err := s.listenOne(protocol, addr); err != nil {
 				return err
 			}
 			s.mu.Lock()
-			if s.listen == nil {
-				s.listen = map[listening]bool{}
+			if s.listening == nil {
+				s.listening = map[listenAddr]bool{}
 			}
-			s.listen[listening{protocol, addr}] = true
+			s.listening[listenAddr{protocol, addr}] = true
 			s.mu.Unlock()
 		}
 		return nil
 	})
 }
 
-// has tells whether somebody listens there.
-func (s *servers) has(protocol localsink.Protocol, addr netip.AddrPort) bool {
+// listensOn tells whether somebody listens there.
+func (s *servers) listensOn(protocol localsink.Protocol, addr netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.listen[listening{protocol, addr}]
+	return s.listening[listenAddr{protocol, addr}]
 }
 
-func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
+func (s *servers) listenOne(protocol localsink.Protocol, addr netip.AddrPort) error {
 	if protocol == localsink.ProtocolSCTP {
 		c, err := listenSCTP(addr)
 		if err != nil {
 			return err
 		}
-		s.keep(c)
+		s.track(c)
 		s.wg.Go(func() { answerSCTP(c, addr) })
 		return nil
 	}
@@ -72,7 +72,7 @@ func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
-		s.keep(p)
+		s.track(p)
 		s.wg.Go(func() { answerUDP(p, addr) })
 		return nil
 	}
@@ -80,7 +80,7 @@ func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	s.keep(l)
+	s.track(l)
 	s.wg.Go(func() { s.accept(l, addr) })
 	return nil
 }
@@ -109,9 +109,9 @@ func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 		if err != nil {
 			continue
 		}
-		s.keep(c)
+		s.track(c)
 		s.wg.Go(func() {
-			defer s.drop(c)
+			defer s.untrack(c)
 			if _, err := c.Write(greet(c.RemoteAddr().(*net.TCPAddr).AddrPort(), addr)); err == nil {
 				_, _ = io.Copy(c, c)
 			}
@@ -123,7 +123,7 @@ func greet(seen, self netip.AddrPort) []byte {
 	return fmt.Appendf(nil, "%v %v\n", netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port()), self)
 }
 
-func (s *servers) keep(c io.Closer) {
+func (s *servers) track(c io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -136,7 +136,7 @@ func (s *servers) keep(c io.Closer) {
 	s.closers[c] = struct{}{}
 }
 
-func (s *servers) drop(c io.Closer) {
+func (s *servers) untrack(c io.Closer) {
 	c.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

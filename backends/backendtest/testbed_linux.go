@@ -15,15 +15,15 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// A world is a node with its pods, a remote node with pods, and clients outside: each
+// A testbed is a node with its pods, a remote node with pods, and clients outside: each
 // in a network namespace of its own. Everybody reaches everybody else through the node.
-type world struct {
+type testbed struct {
 	node    *netnstest.Namespace
 	pods    *netnstest.Namespace // endpoints
-	calls   *netnstest.Namespace // a pod that is none
+	caller   *netnstest.Namespace // a pod that is none
 	remote  *netnstest.Namespace // a remote node, with endpoints
-	far     *netnstest.Namespace // another, with a pod that is none
-	outside *netnstest.Namespace
+	otherNode     *netnstest.Namespace // another, with a pod that is none
+	clients *netnstest.Namespace
 	servers *servers
 	ports   *clientPorts
 }
@@ -33,9 +33,9 @@ type clientPorts struct{ used atomic.Uint32 }
 
 func (c *clientPorts) next() uint16 { return uint16(33000 + c.used.Add(1)%32000) }
 
-func newWorld(t testing.TB) (*world, error) {
-	w := &world{ports: &clientPorts{}}
-	for _, ns := range []**netnstest.Namespace{&w.node, &w.pods, &w.calls, &w.remote, &w.far, &w.outside} {
+func newTestbed(t testing.TB) (*testbed, error) {
+	w := &testbed{ports: &clientPorts{}}
+	for _, ns := range []**netnstest.Namespace{&w.node, &w.pods, &w.caller, &w.remote, &w.otherNode, &w.clients} {
 		*ns = netnstest.New(t)
 		// The kernel would refuse one connection a second to each client, and then be silent.
 		(*ns).Sysctl("net/ipv4/icmp_ratelimit", "0")
@@ -46,26 +46,26 @@ func newWorld(t testing.TB) (*world, error) {
 	}
 	w.node.Sysctl("net/ipv4/ip_forward", "1")
 	w.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
-	netnstest.Link(w.node, "outside", w.outside, "eth0")
+	netnstest.Link(w.node, "outside", w.clients, "eth0")
 	netnstest.Link(w.node, "pods0", w.pods, "eth0")
-	netnstest.Link(w.node, "pods1", w.calls, "eth0")
+	netnstest.Link(w.node, "pods1", w.caller, "eth0")
 	netnstest.Link(w.node, "remote", w.remote, "eth0")
-	netnstest.Link(w.node, "far", w.far, "eth0")
+	netnstest.Link(w.node, "far", w.otherNode, "eth0")
 	for _, v := range []variant{{v6: false}, {v6: true}} {
-		w.address(v)
+		w.addAddresses(v)
 	}
 	w.servers = &servers{}
 	t.Cleanup(w.servers.close)
 	for _, v := range allVariants() {
-		if err := w.serve(v); err != nil {
+		if err := w.startServers(v); err != nil {
 			return nil, err
 		}
 	}
 	return w, nil
 }
 
-// address gives all their addresses and routes of one family.
-func (w *world) address(v variant) {
+// addAddresses gives all their addresses and routes of one family.
+func (w *testbed) addAddresses(v variant) {
 	in := func(addrs ...netip.Addr) []string {
 		var all []string
 		for _, a := range addrs {
@@ -84,37 +84,37 @@ func (w *world) address(v variant) {
 	if v.v6 {
 		everything = prefix(netip.IPv6Unspecified(), 0, 0).String()
 	}
-	w.node.Address("outside", in(v.nodeAddr(), v.secondAddr(), v.forbiddenAddr())...)
+	w.node.Address("outside", in(v.nodeAddr(), v.secondNodeAddr(), v.excludedNodeAddr())...)
 	w.node.Address("pods0", in(v.podGateway())...)
-	w.node.Address("pods1", in(v.callGateway())...)
+	w.node.Address("pods1", in(v.callerGateway())...)
 	w.node.Address("remote", in(v.remoteGateway())...)
-	w.node.Address("far", in(v.farGateway())...)
+	w.node.Address("far", in(v.otherNodeGateway())...)
 	w.pods.Address("eth0", in(each(podCount, v.podAddr)...)...)
-	w.calls.Address("eth0", in(v.callerAddr())...)
-	w.remote.Address("eth0", in(v.remoteNode())...)
+	w.caller.Address("eth0", in(v.callerAddr())...)
+	w.remote.Address("eth0", in(v.remoteNodeAddr())...)
 	w.remote.Address("lo", in(each(remoteCount, v.remoteAddr)...)...)
-	w.far.Address("eth0", in(v.farNode())...)
-	w.far.Address("lo", in(v.farPod())...)
-	w.outside.Address("eth0", in(each(clientCount, v.clientAddr)...)...)
+	w.otherNode.Address("eth0", in(v.otherNodeAddr())...)
+	w.otherNode.Address("lo", in(v.otherNodePod())...)
+	w.clients.Address("eth0", in(each(clientCount, v.clientAddr)...)...)
 
 	w.node.Route(everything, v.clientAddr(0).String())
-	w.node.Route(prefix(v.remoteAddr(0), 24, 64).String(), v.remoteNode().String())
-	w.node.Route(prefix(v.farPod(), 24, 64).String(), v.farNode().String())
+	w.node.Route(prefix(v.remoteAddr(0), 24, 64).String(), v.remoteNodeAddr().String())
+	w.node.Route(prefix(v.otherNodePod(), 24, 64).String(), v.otherNodeAddr().String())
 	w.pods.Route(everything, v.podGateway().String())
-	w.calls.Route(everything, v.callGateway().String())
+	w.caller.Route(everything, v.callerGateway().String())
 	w.remote.Route(everything, v.remoteGateway().String())
-	w.far.Route(everything, v.farGateway().String())
-	w.outside.Route(everything, v.nodeAddr().String())
+	w.otherNode.Route(everything, v.otherNodeGateway().String())
+	w.clients.Route(everything, v.nodeAddr().String())
 }
 
-// serve starts the servers of a variant.
-func (w *world) serve(v variant) error {
+// startServers starts the servers of a variant.
+func (w *testbed) startServers(v variant) error {
 	var pods, remotes []netip.AddrPort
 	for i := range podCount {
-		pods = append(pods, v.pod(i).Addr, netip.AddrPortFrom(v.podAddr(i), v.otherPort()))
+		pods = append(pods, v.podEndpoint(i).Addr, netip.AddrPortFrom(v.podAddr(i), v.otherPort()))
 	}
 	for i := range remoteCount {
-		remotes = append(remotes, v.remote(i).Addr)
+		remotes = append(remotes, v.remoteEndpoint(i).Addr)
 	}
 	for _, s := range []struct {
 		ns    *netnstest.Namespace
@@ -122,8 +122,8 @@ func (w *world) serve(v variant) error {
 	}{
 		{w.pods, pods},
 		{w.remote, remotes},
-		{w.node, []netip.AddrPort{v.host().Addr}},
-		{w.outside, []netip.AddrPort{netip.AddrPortFrom(v.clientAddr(0), v.targetPort())}},
+		{w.node, []netip.AddrPort{v.nodeEndpoint().Addr}},
+		{w.clients, []netip.AddrPort{netip.AddrPortFrom(v.clientAddr(0), v.targetPort())}},
 	} {
 		if err := w.servers.start(s.ns, v.protocol, s.addrs...); err != nil {
 			return fmt.Errorf("backendtest: servers of the test: %w", err)
@@ -132,23 +132,23 @@ func (w *world) serve(v variant) error {
 	return nil
 }
 
-// host is what the contract's reading must know of the node.
-func (w *world) host() sinktest.Host {
+// traceHost is what the contract's reading must know of the node.
+func (w *testbed) traceHost() sinktest.Host {
 	var h sinktest.Host
 	for _, v := range []variant{{v6: false}, {v6: true}} {
-		h.Addrs = append(h.Addrs, v.loopback(), v.nodeAddr(), v.secondAddr(), v.forbiddenAddr(),
-			v.podGateway(), v.callGateway(), v.remoteGateway(), v.farGateway())
+		h.Addrs = append(h.Addrs, v.loopback(), v.nodeAddr(), v.secondNodeAddr(), v.excludedNodeAddr(),
+			v.podGateway(), v.callerGateway(), v.remoteGateway(), v.otherNodeGateway())
 	}
 	return h
 }
 
-// worldNode is the node of the world as a backend is told.
-func worldNode() *localsink.Node {
+// testbedNode is the node of the world as a backend is told.
+func testbedNode() *localsink.Node {
 	n := &localsink.Node{Name: "node"}
 	for _, v := range []variant{{v6: false}, {v6: true}} {
 		n.IPs = append(n.IPs, v.nodeAddr())
 		n.LocalPods.Networks = append(n.LocalPods.Networks, v.podNetwork())
-		for _, a := range []netip.Addr{v.nodeAddr(), v.secondAddr()} {
+		for _, a := range []netip.Addr{v.nodeAddr(), v.secondNodeAddr()} {
 			n.NodePortAddresses = append(n.NodePortAddresses, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
@@ -164,42 +164,42 @@ type client struct {
 	ports *clientPorts
 }
 
-func (w *world) nodeItself() client {
+func (w *testbed) nodeClient() client {
 	return client{"the node", w.node, "", variant.nodeAddr, w.ports}
 }
 
-func (w *world) localPod() client {
-	return client{"a pod of the node", w.calls, "pods1", variant.callerAddr, w.ports}
+func (w *testbed) localPodClient() client {
+	return client{"a pod of the node", w.caller, "pods1", variant.callerAddr, w.ports}
 }
 
-// endpointPod is the pod of endpoint i.
-func (w *world) endpointPod(i int) client {
+// endpointClient is the pod of endpoint i.
+func (w *testbed) endpointClient(i int) client {
 	return client{fmt.Sprint("endpoint ", i), w.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, w.ports}
 }
 
-// remoteEndpoint is the pod of a remote endpoint.
-func (w *world) remoteEndpoint(i int) client {
+// remoteEndpointClient is the pod of a remote endpoint.
+func (w *testbed) remoteEndpointClient(i int) client {
 	return client{fmt.Sprint("remote endpoint ", i), w.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, w.ports}
 }
 
-func (w *world) remotePod() client {
-	return client{"a remote pod", w.far, "far", variant.farPod, w.ports}
+func (w *testbed) remotePodClient() client {
+	return client{"a remote pod", w.otherNode, "far", variant.otherNodePod, w.ports}
 }
 
-func (w *world) external(i int) client {
-	return client{fmt.Sprint("client ", i), w.outside, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, w.ports}
+func (w *testbed) externalClient(i int) client {
+	return client{fmt.Sprint("client ", i), w.clients, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, w.ports}
 }
 
-// everyone is one client of each kind.
-func (w *world) everyone() []client {
-	return []client{w.nodeItself(), w.localPod(), w.remotePod(), w.external(0)}
+// clientsOfEachKind is one client of each kind.
+func (w *testbed) clientsOfEachKind() []client {
+	return []client{w.nodeClient(), w.localPodClient(), w.remotePodClient(), w.externalClient(0)}
 }
 
-// externals are all clients outside.
-func (w *world) externals() []client {
+// externalClients are all clients outside.
+func (w *testbed) externalClients() []client {
 	var all []client
 	for i := range clientCount {
-		all = append(all, w.external(i))
+		all = append(all, w.externalClient(i))
 	}
 	return all
 }
