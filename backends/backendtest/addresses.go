@@ -11,44 +11,45 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// The addresses of the world are from the ranges for documentation, and those of pods
-// and Services are like those of many clusters.
+// External addresses of the testbed are from the ranges for documentation. Those of pods
+// and Services look like those of many clusters.
 
-func (v variant) addr(v4 string, v6 string, i int) netip.Addr {
+// addr returns address i of a range, given by its IPv4 and its IPv6 prefix.
+func (v variant) addr(v4, v6 string, i int) netip.Addr {
 	if v.v6 {
 		return netip.MustParseAddr(fmt.Sprintf("%s%x", v6, i))
 	}
 	return netip.MustParseAddr(fmt.Sprintf("%s%d", v4, i))
 }
 
-// What is outside: the node's addresses there, of which all but one are permitted for
-// node ports, and the clients'.
-func (v variant) nodeAddr() netip.Addr        { return v.addr("192.0.2.", "2001:db8:1::", 1) }
-func (v variant) secondNodeAddr() netip.Addr      { return v.addr("192.0.2.", "2001:db8:1::", 78) }
-func (v variant) excludedNodeAddr() netip.Addr   { return v.addr("192.0.2.", "2001:db8:1::", 77) }
-func (v variant) clientAddr(i int) netip.Addr { return v.addr("192.0.2.", "2001:db8:1::", 100+i) }
+// The external network: the node's addresses, of which NodePortAddresses holds all but
+// excludedNodeAddr, and those of the clients.
+func (v variant) nodeAddr() netip.Addr         { return v.addr("192.0.2.", "2001:db8:1::", 1) }
+func (v variant) secondNodeAddr() netip.Addr   { return v.addr("192.0.2.", "2001:db8:1::", 78) }
+func (v variant) excludedNodeAddr() netip.Addr { return v.addr("192.0.2.", "2001:db8:1::", 77) }
+func (v variant) clientAddr(i int) netip.Addr  { return v.addr("192.0.2.", "2001:db8:1::", 100+i) }
 
 func (v variant) loopback() netip.Addr { return v.addr("127.0.0.", "::", 1) }
 
-// Pods of this node: endpoints, and one that only calls.
+// Pods of the node: endpoints, and one that is only a client.
 func (v variant) podGateway() netip.Addr      { return v.addr("10.244.0.", "fd00:244::", 1) }
 func (v variant) podAddr(i int) netip.Addr    { return v.addr("10.244.0.", "fd00:244::", 10+i) }
-func (v variant) callerGateway() netip.Addr     { return v.addr("10.244.1.", "fd00:244:1::", 1) }
+func (v variant) callerGateway() netip.Addr   { return v.addr("10.244.1.", "fd00:244:1::", 1) }
 func (v variant) callerAddr() netip.Addr      { return v.addr("10.244.1.", "fd00:244:1::", 2) }
 func (v variant) podNetwork() netip.Prefix    { return prefix(v.podGateway(), 16, 32) }
 func (v variant) remoteAddr(i int) netip.Addr { return v.addr("10.245.0.", "fd00:245::", 10+i) }
 
 // The remote node.
-func (v variant) remoteGateway() netip.Addr { return v.addr("192.0.3.", "2001:db8:3::", 1) }
-func (v variant) remoteNodeAddr() netip.Addr    { return v.addr("192.0.3.", "2001:db8:3::", 2) }
+func (v variant) remoteGateway() netip.Addr  { return v.addr("192.0.3.", "2001:db8:3::", 1) }
+func (v variant) remoteNodeAddr() netip.Addr { return v.addr("192.0.3.", "2001:db8:3::", 2) }
 
-// A pod of yet another node, that only calls.
+// Another remote node, with a pod that is only a client.
 func (v variant) otherNodeGateway() netip.Addr { return v.addr("192.0.4.", "2001:db8:4::", 1) }
 func (v variant) otherNodeAddr() netip.Addr    { return v.addr("192.0.4.", "2001:db8:4::", 2) }
 func (v variant) otherNodePod() netip.Addr     { return v.addr("10.246.0.", "fd00:246::", 2) }
 
-func (v variant) clusterIP(i int) netip.Addr  { return v.addr("10.96.0.", "fd00:96::", i) }
-func (v variant) externalIP(i int) netip.Addr { return v.addr("198.51.100.", "2001:db8:51::", i) }
+func (v variant) clusterIP(i int) netip.Addr      { return v.addr("10.96.0.", "fd00:96::", i) }
+func (v variant) externalIP(i int) netip.Addr     { return v.addr("198.51.100.", "2001:db8:51::", i) }
 func (v variant) loadBalancerIP(i int) netip.Addr { return v.addr("203.0.113.", "2001:db8:113::", i) }
 
 func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
@@ -58,8 +59,8 @@ func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
 	return netip.PrefixFrom(a, bits6).Masked()
 }
 
-// targetPort is where endpoints listen: another port for each protocol, so that no
-// mistake about protocols goes unseen.
+// targetPort returns the port on which endpoints listen. It differs by protocol, so that a
+// backend that confuses protocols fails.
 func (v variant) targetPort() uint16 {
 	switch v.protocol {
 	case localsink.ProtocolUDP:
@@ -70,10 +71,11 @@ func (v variant) targetPort() uint16 {
 	return 8080
 }
 
-// otherPort is a second port at which the pods of this node listen.
+// otherPort returns a second port on which the pods of the node listen.
 func (v variant) otherPort() uint16 { return v.targetPort() + 1000 }
 
-// podEndpoint, remote and host are endpoints.
+// podEndpoint, remoteEndpoint and nodeEndpoint return endpoints on a pod of the node, on a
+// remote pod, and on the node itself.
 func (v variant) podEndpoint(i int) localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.podAddr(i), v.targetPort()), Local: true}
 }
@@ -86,7 +88,7 @@ func (v variant) nodeEndpoint() localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.nodeAddr(), v.targetPort()), Local: true}
 }
 
-// How many of each there are.
+// The numbers of addresses of each kind.
 const (
 	podCount    = 8
 	remoteCount = 4
@@ -95,8 +97,7 @@ const (
 
 func nodePort(i int) uint16 { return uint16(30000 + i) }
 
-// frontend returns frontend i of a kind: at most one of each kind and number. Without
-// routes, everybody goes to the first pool.
+// frontend returns frontend i of a kind. Without routes, all clients use the first pool.
 func (v variant) frontend(kind localsink.FrontendKind, i int, routes ...localsink.Route) localsink.Frontend {
 	if routes == nil {
 		routes = []localsink.Route{{}}
@@ -118,7 +119,7 @@ func (v variant) frontend(kind localsink.FrontendKind, i int, routes ...localsin
 	return fe
 }
 
-// destinations returns what clients dial to reach a frontend.
+// destinations returns the addresses at which clients reach a frontend.
 func (v variant) destinations(fe localsink.Frontend) []netip.AddrPort {
 	if fe.Kind != localsink.KindNodePort {
 		return []netip.AddrPort{fe.Addr}
@@ -129,20 +130,21 @@ func (v variant) destinations(fe localsink.Frontend) []netip.AddrPort {
 	}
 }
 
-// destinationsOf returns what clients dial to reach some frontends.
-func (v variant) destinationsOf(fronts ...localsink.Frontend) []netip.AddrPort {
+// destinationsOf returns the addresses at which clients reach the frontends.
+func (v variant) destinationsOf(frontends ...localsink.Frontend) []netip.AddrPort {
 	var all []netip.AddrPort
-	for _, fe := range fronts {
+	for _, fe := range frontends {
 		all = append(all, v.destinations(fe)...)
 	}
 	return all
 }
 
-// kinds are the kinds of frontends with the features that they take.
+// kinds returns all kinds of frontends.
 func kinds() []localsink.FrontendKind {
 	return []localsink.FrontendKind{localsink.KindClusterIP, localsink.KindNodePort, localsink.KindExternalIP, localsink.KindLoadBalancer}
 }
 
+// kindFeature returns the feature that a kind of frontend needs.
 func kindFeature(k localsink.FrontendKind) localsink.Features {
 	switch k {
 	case localsink.KindClusterIP:
@@ -155,7 +157,7 @@ func kindFeature(k localsink.FrontendKind) localsink.Features {
 	return localsink.FeatureLoadBalancer
 }
 
-// newPool returns a pool in the order of the contract.
+// newPool returns a pool with its endpoints in the order of the contract.
 func newPool(endpoints ...localsink.Endpoint) localsink.Pool {
 	return localsink.Pool{Endpoints: sorted(endpoints)}
 }

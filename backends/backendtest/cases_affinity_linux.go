@@ -13,12 +13,12 @@ import (
 
 func affinityCases() []behaviour {
 	all := []behaviour{
-		{id: "DP-40", title: "a client address keeps its endpoint, over all frontends of the port", check: affinityKeepsEndpoint},
-		{id: "DP-41", title: "the memory ends when a client made no new connection for the time given", check: affinityExpires},
-		{id: "DP-42", title: "a client whose endpoint is removed gets another and keeps that; others keep theirs", check: affinityEndpointRemoved},
-		{id: "DP-43", title: "the memory outlives other changes of the Service and a restart of the program", check: affinitySurvivesChanges},
-		{id: "DP-44", title: "another duration takes effect", check: affinityDurationChanges},
-		{id: "DP-45", title: "affinity is turned on and off", check: affinitySwitched},
+		{id: "DP-40", title: "a client address keeps its endpoint on all frontends of the port", check: affinityKeepsEndpoint},
+		{id: "DP-41", title: "affinity expires when a client makes no new connection for its duration", check: affinityExpires},
+		{id: "DP-42", title: "a client whose endpoint is removed gets and keeps another; other clients keep theirs", check: affinityEndpointRemoved},
+		{id: "DP-43", title: "affinity survives other changes of the Service and a restart", check: affinitySurvivesChanges},
+		{id: "DP-44", title: "a changed affinity duration takes effect", check: affinityDurationChanges},
+		{id: "DP-45", title: "affinity can be turned on and off", check: affinitySwitched},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureAffinity | localsink.FeatureClusterIP
@@ -26,27 +26,27 @@ func affinityCases() []behaviour {
 	return all
 }
 
-// longAffinity is longer than any behaviour takes.
+// longAffinity does not expire during a behaviour.
 const longAffinity = time.Hour
 
-// endpoints are as many as clients will not pick all alike by chance.
+// endpoints returns enough endpoints that random choices of all clients differ.
 func (v variant) endpoints() []localsink.Endpoint {
 	return []localsink.Endpoint{v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1), v.podEndpoint(3)}
 }
 
-// addAffinityService has frontends of every kind that the backend has.
+// addAffinityService adds a Service with a frontend of each kind that the backend supports.
 func (c *checker) addAffinityService(s *step, v variant, affinity time.Duration, endpoints ...localsink.Endpoint) []localsink.Frontend {
-	var fronts []localsink.Frontend
+	var frontends []localsink.Frontend
 	for _, kind := range kinds() {
 		if c.unsupported()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.frontend(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
+			frontends = append(frontends, v.frontend(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
 		}
 	}
-	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: poolList(newPool(endpoints...)), Frontends: fronts})
-	return fronts
+	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: poolList(newPool(endpoints...)), Frontends: frontends})
+	return frontends
 }
 
-// A assignment is which endpoint each client of each variant has.
+// An assignment holds the endpoint that each client reached.
 type assignment map[variantClient]netip.AddrPort
 
 type variantClient struct {
@@ -54,36 +54,36 @@ type variantClient struct {
 	client netip.Addr
 }
 
-// connectAll lets all clients outside, and a pod, connect once to the first of the
-// frontends.
-func (c *checker) connectAll(fronts func(v variant) netip.AddrPort) assignment {
+// connectAll connects once from each external client and a pod to the destination of each
+// variant, and returns the endpoints that they reached.
+func (c *checker) connectAll(destination func(v variant) netip.AddrPort) assignment {
 	s := c.build(func(s *step, v variant) {
-		s.addProbes(v, append(c.testbed.externalClients(), c.testbed.localPodClient()), fronts(v))
+		s.addProbes(v, append(c.testbed.externalClients(), c.testbed.localPodClient()), destination(v))
 	})
 	got := assignment{}
 	for i, a := range c.run(s.probes) {
 		p := s.probes[i]
-		if wrong := c.mismatch(p, a); wrong != "" {
-			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
+		if mismatch := c.mismatch(p, a); mismatch != "" {
+			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expect(p), mismatch)
 		}
 		got[variantClient{p.variant, p.from()}] = a.server
 	}
 	return got
 }
 
-// clusterAddr is the frontend at which clients choose.
+// clusterAddr returns the cluster IP and port of the Service.
 func clusterAddr(v variant) netip.AddrPort { return v.frontend(localsink.KindClusterIP, 1).Addr }
 
-// checkSame checks that a second choice is the first one.
+// checkSame checks that all clients reached the same endpoint as before.
 func (c *checker) checkSame(when string, first, second assignment) {
 	for k, server := range second {
 		if first[k] != server {
-			c.fail(k.v, "%s: %s had %s and got %s", when, k.client, first[k], server)
+			c.fail(k.v, "%s: %s reached %[4]s, expected %[3]s", when, k.client, first[k], server)
 		}
 	}
 }
 
-// changedVariants returns the variants in which some client got another endpoint.
+// changedVariants returns the variants in which some client reached another endpoint.
 func changedVariants(first, second assignment) []variant {
 	var all []variant
 	for k, server := range second {
@@ -94,7 +94,7 @@ func changedVariants(first, second assignment) []variant {
 	return all
 }
 
-// syncAffinity syncs a sticky Service.
+// syncAffinity syncs a Service with session affinity.
 func (c *checker) syncAffinity(affinity time.Duration, endpoints func(v variant) []localsink.Endpoint) bool {
 	return c.syncAndCheck(func(s *step, v variant) { c.addAffinityService(s, v, affinity, endpoints(v)...) })
 }
@@ -112,7 +112,7 @@ func affinityKeepsEndpoint(c *checker) {
 			}
 		}
 		if len(servers) < 2 {
-			c.fail(v, "%d clients all have the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
+			c.fail(v, "%d clients all reached the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
 		}
 	}
 	scratch := c.build(func(*step, variant) {})
@@ -131,10 +131,10 @@ func affinityKeepsEndpoint(c *checker) {
 	}
 }
 
-// shortAffinity is a duration that a test can wait for.
+// shortAffinity expires while a behaviour waits.
 const shortAffinity = 2 * time.Second
 
-// pause waits, since it is the kernel's clock that counts.
+// pause waits in real time: affinity expires by the clock of the kernel.
 func (c *checker) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -147,21 +147,21 @@ func affinityExpires(c *checker) {
 		return
 	}
 	first := c.connectAll(clusterAddr)
-	for range 4 { // each connection begins the time anew
+	for range 4 { // each connection extends the affinity
 		c.pause(shortAffinity / 2)
-		c.checkSame("within the time", first, c.connectAll(clusterAddr))
+		c.checkSame("before expiry", first, c.connectAll(clusterAddr))
 	}
-	c.checkExpired("after the time", first, shortAffinity)
+	c.checkExpired("after expiry", first, shortAffinity)
 }
 
-// checkExpired checks that after d some client chooses anew; that all choose the same
-// again by chance does not happen in a thousand years.
+// checkExpired checks that after d some client reaches another endpoint. The chance that
+// all clients reach the same endpoint again is negligible.
 func (c *checker) checkExpired(when string, first assignment, d time.Duration) {
 	c.pause(d + d/2)
 	changed := changedVariants(first, c.connectAll(clusterAddr))
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s: %d clients all keep their endpoints", when, clientCount+1)
+			c.fail(v, "%s: all %d clients reached the same endpoints, expected new choices", when, clientCount+1)
 		}
 	}
 }
@@ -175,16 +175,16 @@ func affinityEndpointRemoved(c *checker) {
 	if !c.syncAffinity(longAffinity, fewer) {
 		return
 	}
-	second := c.connectAll(clusterAddr) // judges that nobody gets what is removed
+	second := c.connectAll(clusterAddr) // also checks that no client reaches a removed endpoint
 	for k, server := range second {
 		stays := slices.ContainsFunc(fewer(k.v), func(e localsink.Endpoint) bool { return e.Addr == first[k] })
 		if stays && server != first[k] {
-			c.fail(k.v, "%s had %s, which stays, and got %s", k.client, first[k], server)
+			c.fail(k.v, "%s reached %[3]s, expected %[2]s, which was not removed", k.client, first[k], server)
 		}
 	}
-	c.checkSame("after choosing anew", second, c.connectAll(clusterAddr))
+	c.checkSame("after the new choice", second, c.connectAll(clusterAddr))
 	if c.syncAffinity(longAffinity, variant.endpoints) {
-		c.checkSame("after the removed ones came back", second, c.connectAll(clusterAddr))
+		c.checkSame("after removed endpoints were added again", second, c.connectAll(clusterAddr))
 	}
 }
 
@@ -193,7 +193,9 @@ func affinitySurvivesChanges(c *checker) {
 		return
 	}
 	first := c.connectAll(clusterAddr)
-	more := func(v variant) []localsink.Endpoint { return append(v.endpoints(), v.podEndpoint(5), v.remoteEndpoint(2)) }
+	more := func(v variant) []localsink.Endpoint {
+		return append(v.endpoints(), v.podEndpoint(5), v.remoteEndpoint(2))
+	}
 	if !c.syncAffinity(longAffinity, more) {
 		return
 	}
@@ -220,16 +222,16 @@ func affinityDurationChanges(c *checker) {
 	if !c.syncAffinity(shortAffinity, variant.endpoints) {
 		return
 	}
-	first := c.connectAll(clusterAddr) // begins the new time, if the old one is not over at once
-	c.checkSame("within the new time", first, c.connectAll(clusterAddr))
-	c.checkExpired("after the new, shorter time", first, shortAffinity)
+	first := c.connectAll(clusterAddr) // starts the new duration, unless the old entry was removed
+	c.checkSame("before the new expiry", first, c.connectAll(clusterAddr))
+	c.checkExpired("after the new, shorter expiry", first, shortAffinity)
 	second := c.connectAll(clusterAddr)
 	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	c.checkSame("when it is longer again", second, c.connectAll(clusterAddr))
+	c.checkSame("after the duration was extended", second, c.connectAll(clusterAddr))
 	c.pause(shortAffinity + shortAffinity/2)
-	c.checkSame("within the new, longer time", second, c.connectAll(clusterAddr))
+	c.checkSame("before the new, longer expiry", second, c.connectAll(clusterAddr))
 }
 
 func affinitySwitched(c *checker) {
@@ -242,19 +244,19 @@ func affinitySwitched(c *checker) {
 		return
 	}
 	second := c.connectAll(clusterAddr)
-	c.checkSame("after it was turned on", second, c.connectAll(clusterAddr))
+	c.checkSame("after affinity was turned on", second, c.connectAll(clusterAddr))
 	if !c.syncAffinity(0, variant.endpoints) {
 		return
 	}
 	c.checkDiffers("after affinity was turned off", second, c.connectAll(clusterAddr))
 }
 
-// checkDiffers checks that some clients reach another endpoint than before.
+// checkDiffers checks that some clients of each variant reached another endpoint.
 func (c *checker) checkDiffers(when string, before, after assignment) {
 	changed := changedVariants(before, after)
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s, all clients kept their endpoints", when)
+			c.fail(v, "%s: all clients reached the same endpoints, expected new choices", when)
 		}
 	}
 }

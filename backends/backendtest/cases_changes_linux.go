@@ -12,14 +12,14 @@ import (
 
 func changeCases() []behaviour {
 	all := []behaviour{
-		{id: "endpoints-change", title: "endpoints that are added get connections, and those that are removed or replaced get no more", check: endpointsChange},
-		{id: "pool-sizes", title: "pools of every size work, also when they grow, shrink and empty", check: poolSizes},
-		{id: "service-removed", title: "of a Service that is removed nothing is left; others are not touched", check: serviceRemoved},
-		{id: "service-recreated", title: "a Service that comes back under its name has its new address only", check: serviceRecreated},
-		{id: "ports-renumbered", title: "a Service's ports and its endpoints' ports change their numbers", check: portsRenumbered},
-		{id: "kinds-change", title: "a Service gets and loses kinds of frontends", check: kindsChange},
-		{id: "address-moves", title: "an address moves from one Service to another in one update", check: addressMoves},
-		{id: "many-ports", title: "the ports of one Service lead to different endpoints", check: manyPorts},
+		{id: "endpoints-change", title: "added endpoints get connections; removed and replaced endpoints get none", check: endpointsChange},
+		{id: "pool-sizes", title: "pools of all sizes work, and may grow, shrink and become empty", check: poolSizes},
+		{id: "service-removed", title: "a removed Service does not answer; other Services are not affected", check: serviceRemoved},
+		{id: "service-recreated", title: "a Service recreated under its name answers on its new addresses only", check: serviceRecreated},
+		{id: "ports-renumbered", title: "port numbers of a Service and of its endpoints may change", check: portsRenumbered},
+		{id: "kinds-change", title: "a Service may gain and lose kinds of frontends", check: kindsChange},
+		{id: "address-moves", title: "an address moves between Services in one update", check: addressMoves},
+		{id: "many-ports", title: "the ports of one Service may have different endpoints", check: manyPorts},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureClusterIP
@@ -27,7 +27,7 @@ func changeCases() []behaviour {
 	return all
 }
 
-// addClusterIP serves cluster IP i from endpoints.
+// addClusterIP adds a Service with cluster IP i.
 func (s *step) addClusterIP(v variant, i int, endpoints ...localsink.Endpoint) netip.AddrPort {
 	fe := v.frontend(localsink.KindClusterIP, i)
 	s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
@@ -35,10 +35,10 @@ func (s *step) addClusterIP(v variant, i int, endpoints ...localsink.Endpoint) n
 }
 
 func endpointsChange(c *checker) {
-	for _, pick := range [][]int{{0}, {0, 1}, {1}, {2}, {2, 3, 4}, {3, 5}, {}, {5, 0, 1}} {
+	for _, indexes := range [][]int{{0}, {0, 1}, {1}, {2}, {2, 3, 4}, {3, 5}, {}, {5, 0, 1}} {
 		if !c.syncAndCheck(func(s *step, v variant) {
 			var endpoints []localsink.Endpoint
-			for _, i := range pick {
+			for _, i := range indexes {
 				endpoints = append(endpoints, v.endpoints()[i])
 			}
 			to := s.addClusterIP(v, 1, endpoints...)
@@ -51,7 +51,7 @@ func endpointsChange(c *checker) {
 	}
 }
 
-// poolSizes uses the endpoints that are there over and over: by both of their ports.
+// poolSizes uses both ports of the pods, to have more endpoints.
 func poolSizes(c *checker) {
 	for _, size := range []int{1, 2, 3, 7, 8, 9, 16, 4, 1, 0, 17, 20} {
 		if !c.syncAndCheck(func(s *step, v variant) {
@@ -74,28 +74,28 @@ func poolSizes(c *checker) {
 	}
 }
 
-// addAllKinds serves frontends of all kinds.
+// addAllKinds adds a port with a frontend of each kind that the backend supports.
 func (c *checker) addAllKinds(s *step, v variant, name string, i int, endpoints ...localsink.Endpoint) []netip.AddrPort {
-	var fronts []localsink.Frontend
+	var frontends []localsink.Frontend
 	for _, kind := range kinds() {
 		if c.unsupported()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.frontend(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
+			frontends = append(frontends, v.frontend(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
 		}
 	}
-	s.addPort(v, name, localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: fronts})
-	return v.destinationsOf(fronts...)
+	s.addPort(v, name, localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: frontends})
+	return v.destinationsOf(frontends...)
 }
 
 func serviceRemoved(c *checker) {
-	for _, there := range [][]bool{{true, true}, {false, true}, {true, true}, {true, false}, {false, false}} {
+	for _, states := range [][]bool{{true, true}, {false, true}, {true, true}, {true, false}, {false, false}} {
 		if !c.syncAndCheck(func(s *step, v variant) {
-			scratch := c.build(func(*step, variant) {})
-			for i, present := range there {
-				on := s
+			unused := c.build(func(*step, variant) {})
+			for i, present := range states {
+				target := s
 				if !present {
-					on = scratch
+					target = unused
 				}
-				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(on, v, fmt.Sprint("a", i), i+1, v.podEndpoint(i), v.remoteEndpoint(i))...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(target, v, fmt.Sprint("a", i), i+1, v.podEndpoint(i), v.remoteEndpoint(i))...)
 			}
 		}) {
 			return
@@ -106,13 +106,13 @@ func serviceRemoved(c *checker) {
 func serviceRecreated(c *checker) {
 	for _, i := range []int{1, 0, 2, 3, 1} {
 		if !c.syncAndCheck(func(s *step, v variant) {
-			scratch := c.build(func(*step, variant) {})
+			unused := c.build(func(*step, variant) {})
 			for j := 1; j <= 3; j++ {
-				on := scratch
+				target := unused
 				if j == i {
-					on = s
+					target = s
 				}
-				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(on, v, "same-name", j, v.podEndpoint(j))...)
+				s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(target, v, "same-name", j, v.podEndpoint(j))...)
 			}
 		}) {
 			return
@@ -122,7 +122,7 @@ func serviceRecreated(c *checker) {
 
 func portsRenumbered(c *checker) {
 	for _, round := range []struct {
-		front uint16
+		port  uint16
 		other bool
 	}{{80, false}, {81, false}, {81, true}, {80, true}, {80, false}} {
 		if !c.syncAndCheck(func(s *step, v variant) {
@@ -131,7 +131,7 @@ func portsRenumbered(c *checker) {
 				e.Addr = netip.AddrPortFrom(e.Addr.Addr(), v.otherPort())
 			}
 			fe := v.frontend(localsink.KindClusterIP, 1)
-			fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), round.front)
+			fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), round.port)
 			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(e)), Frontends: []localsink.Frontend{fe}})
 			for _, port := range []uint16{80, 81} {
 				s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(fe.Addr.Addr(), port))
@@ -145,18 +145,18 @@ func portsRenumbered(c *checker) {
 func kindsChange(c *checker) {
 	for _, bits := range []int{1, 3, 15, 9, 5, 1, 11, 15} {
 		if !c.syncAndCheck(func(s *step, v variant) {
-			var fronts []localsink.Frontend
+			var frontends []localsink.Frontend
 			for i, kind := range kinds() {
 				if c.unsupported()&kindFeature(kind) != 0 {
 					continue
 				}
 				fe := v.frontend(kind, 1, localsink.Route{Masquerade: i > 0})
 				if bits>>i&1 == 1 {
-					fronts = append(fronts, fe)
+					frontends = append(frontends, fe)
 				}
 				s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
 			}
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: fronts})
+			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: frontends})
 		}) {
 			return
 		}
@@ -167,7 +167,7 @@ func addressMoves(c *checker) {
 	for _, owner := range []int{0, 1, 0, 2} {
 		if !c.syncAndCheck(func(s *step, v variant) {
 			for i := range 3 {
-				if i != owner { // the others are there, at addresses of their own
+				if i != owner { // the other Services have their own addresses
 					s.addProbes(v, c.testbed.clientsOfEachKind(), c.addAllKinds(s, v, fmt.Sprint("a", i), 10+i, v.podEndpoint(3+i))...)
 				}
 			}

@@ -12,25 +12,25 @@ import (
 
 func clientCases() []behaviour {
 	return []behaviour{
-		{id: "DP-20", title: "the endpoint sees the node's address where the route masquerades, and the client's elsewhere",
+		{id: "DP-20", title: "endpoints see a node address if the route masquerades, otherwise the client address",
 			needs: localsink.FeatureExternalIP, check: masquerading},
-		{id: "DP-22", title: "a connection that ends where it began is masqueraded, whatever the route says",
+		{id: "DP-22", title: "hairpin connections are masqueraded regardless of the route",
 			needs: localsink.FeatureClusterIP, check: hairpin},
-		{id: "DP-23", title: "masqueraded clients with one and the same port do not disturb each other",
+		{id: "DP-23", title: "masqueraded clients with the same source port do not interfere",
 			needs: localsink.FeatureNodePort, check: samePort},
-		{id: "DP-30", title: "source ranges let in whom they list, at their frontend only",
+		{id: "DP-30", title: "source ranges admit listed clients, at their frontend only",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureExternalIP | localsink.FeatureSourceRanges, check: sourceRanges},
-		{id: "DP-31", title: "whom source ranges do not list gets no answer; an empty list lets in nobody",
+		{id: "DP-31", title: "unlisted clients get no answer; an empty list admits no client",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourcesNotListed},
-		{id: "SEL-11", title: "each kind of client goes where the first matching route leads",
+		{id: "SEL-11", title: "each kind of client follows the first matching route",
 			needs: localsink.FeatureExternalIP | localsink.FeatureNodePort, check: routesByClient},
 		{id: "SEL-11-order", title: "the order of routes decides, not the kind of client",
 			needs: localsink.FeatureExternalIP, check: routeOrder},
-		{id: "SEL-11-pods", title: "pods are recognised by network, by interface, and by the interface's prefix",
+		{id: "SEL-11-pods", title: "pods are recognised by network, interface and interface prefix",
 			needs: localsink.FeatureClusterIP, check: podSources},
-		{id: "SEL-22", title: "source ranges come before the answer of an empty pool",
+		{id: "SEL-22", title: "source ranges apply before the verdict of an empty pool",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourceRangesFirst},
-		{id: "node-changed", title: "a change of the node's addresses for node ports takes effect",
+		{id: "node-changed", title: "a change of NodePortAddresses takes effect",
 			needs: localsink.FeatureNodePort, check: nodeChanged},
 	}
 }
@@ -63,7 +63,7 @@ func hairpin(c *checker) {
 				shared := v.frontend(kind, number+10, localsink.Route{Masquerade: masquerade})
 				s.addPort(v, fmt.Sprint("shared", number), localsink.Port{Pools: poolList(newPool(v.podEndpoint(1), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{shared}})
 				s.addProbes(v, []client{c.testbed.endpointClient(0)}, v.destinations(alone)...)
-				for range 4 { // by chance, to itself or to another
+				for range 4 { // the endpoint is random: the client itself or the other one
 					s.addProbes(v, []client{c.testbed.endpointClient(1)}, v.destinations(shared)...)
 				}
 			}
@@ -71,8 +71,8 @@ func hairpin(c *checker) {
 	})
 }
 
-// samePort holds connections of several clients open that differ in nothing but the
-// address that is replaced.
+// samePort holds connections of several clients open that differ in the source address
+// only, which masquerading replaces.
 func samePort(c *checker) {
 	s := c.build(func(s *step, v variant) {
 		s.addProbes(v, c.testbed.externalClients(), v.destinations(nodePortService(s, v, 1))[0])
@@ -86,37 +86,37 @@ func samePort(c *checker) {
 		f, err := p.open(answerTimeout)
 		c.count(p.variant, answer{})
 		if err != nil {
-			c.fail(p.variant, "%s from port %d, as connection %d from there: %v", p, p.port, i+1, err)
+			c.fail(p.variant, "%s from source port %d, connection %d with that port: %v", p, p.port, i+1, err)
 			continue
 		}
 		flows = append(flows, f)
 	}
 	for _, f := range flows {
 		if err := f.exchange(64); err != nil {
-			c.fail(f.variant, "%s from port %d, beside others: %v", f.probe, f.port, err)
+			c.fail(f.variant, "%s from source port %d, with other connections open: %v", f.probe, f.port, err)
 		}
 		f.close()
 	}
 }
 
-// pairPrefix returns a network that holds a and not the client after the next.
+// pairPrefix returns a network of two addresses, one of which is a.
 func pairPrefix(a netip.Addr) netip.Prefix { return prefix(a, 31, 127) }
 
 func sourceRanges(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
-		open, some, several := v.frontend(localsink.KindLoadBalancer, 1), v.frontend(localsink.KindLoadBalancer, 2), v.frontend(localsink.KindLoadBalancer, 3)
-		some.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
+		unrestricted, pair, several := v.frontend(localsink.KindLoadBalancer, 1), v.frontend(localsink.KindLoadBalancer, 2), v.frontend(localsink.KindLoadBalancer, 3)
+		pair.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
 		several.SourceRanges = []netip.Prefix{v.podNetwork(), prefix(v.clientAddr(5), 32, 128), prefix(v.nodeAddr(), 32, 128)}
-		beside := v.frontend(localsink.KindExternalIP, 1)
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{beside, open, some, several}})
+		external := v.frontend(localsink.KindExternalIP, 1)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{external, unrestricted, pair, several}})
 		clients := append(c.testbed.clientsOfEachKind(), c.testbed.externalClients()...)
-		s.addProbes(v, clients, open.Addr, some.Addr, several.Addr, beside.Addr)
+		s.addProbes(v, clients, unrestricted.Addr, pair.Addr, several.Addr, external.Addr)
 	})
 }
 
 func sourcesNotListed(c *checker) {
-	nobody := []netip.Prefix{}
-	for _, sources := range [][]netip.Prefix{nobody, nil, nobody} {
+	none := []netip.Prefix{}
+	for _, sources := range [][]netip.Prefix{none, nil, none} {
 		if !c.syncAndCheck(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindLoadBalancer, 1)
 			fe.SourceRanges = sources
@@ -137,7 +137,7 @@ func sourceRangesFirst(c *checker) {
 	})
 }
 
-// routesByKind are routes that lead each kind of client elsewhere.
+// routesByKind returns routes that lead each kind of client to another pool.
 func routesByKind() []localsink.Route {
 	return []localsink.Route{
 		{From: localsink.FromLocalPods, Pool: 0},
@@ -154,12 +154,12 @@ func routesByClient(c *checker) {
 		local.Routes[2] = localsink.Route{Pool: 3, EmptyVerdict: localsink.VerdictDrop}
 		refusing := v.frontend(localsink.KindExternalIP, 2, routesByKind()...)
 		refusing.Routes[0] = localsink.Route{From: localsink.FromLocalPods, Pool: 3, EmptyVerdict: localsink.VerdictReject}
-		fronts := []localsink.Frontend{all, port, local, refusing}
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1)), newPool()), Frontends: fronts})
-		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(fronts...)...)
-		// A process of the node may use any address of the node.
+		frontends := []localsink.Frontend{all, port, local, refusing}
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1)), newPool()), Frontends: frontends})
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(frontends...)...)
+		// A process on the node may use any address of the node.
 		for _, a := range []netip.Addr{v.secondNodeAddr(), v.excludedNodeAddr(), v.callerGateway()} {
-			for _, to := range v.destinationsOf(fronts...) {
+			for _, to := range v.destinationsOf(frontends...) {
 				s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: a, to: to})
 			}
 		}
@@ -168,18 +168,18 @@ func routesByClient(c *checker) {
 
 func routeOrder(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
-		ways := routesByKind()
+		routes3 := routesByKind()
 		for i, routes := range [][]localsink.Route{
-			{ways[1], ways[0], ways[2]},
-			{ways[0], ways[2]},
-			{ways[1], ways[2]},
-			{ways[2]},
-			{ways[2], ways[0], ways[2]},
+			{routes3[1], routes3[0], routes3[2]},
+			{routes3[0], routes3[2]},
+			{routes3[1], routes3[2]},
+			{routes3[2]},
+			{routes3[2], routes3[0], routes3[2]},
 		} {
 			fe := v.frontend(localsink.KindExternalIP, i+1, routes...)
 			s.addPort(v, fmt.Sprint("a", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1)), newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
 			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
-			// The node's address on the pods' network is of both kinds.
+			// The node's address on the pod network matches the routes of pods and of the node.
 			s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.podGateway(), to: fe.Addr})
 		}
 	})

@@ -17,16 +17,16 @@ import (
 func flowCases() []behaviour {
 	tcp, udp := []localsink.Protocol{localsink.ProtocolTCP}, []localsink.Protocol{localsink.ProtocolUDP}
 	all := []behaviour{
-		{id: "DP-14", title: "established connections go on when their endpoint leaves the pool", protocols: tcp, check: flowsSurviveEndpoints},
-		{id: "DP-14-update", title: "established connections go on while their Service and others change", check: flowsSurviveChanges},
-		{id: "DP-34", title: "established connections go on when their client is shut out later, and new ones get no answer",
+		{id: "DP-14", title: "established connections survive the removal of their endpoint", protocols: tcp, check: flowsSurviveEndpoints},
+		{id: "DP-14-update", title: "established connections survive changes of their Service and of others", check: flowsSurviveChanges},
+		{id: "DP-34", title: "established connections survive source ranges that exclude their client; new ones get no answer",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourceRangesLater},
-		{id: "CT-02", title: "UDP flows to an endpoint that is retained go on", protocols: udp, check: flowsToDrainingEndpoint},
-		{id: "CT-03", title: "a UDP client that goes on sending reaches another endpoint when its own is gone", protocols: udp, check: udpEndpointReplaced},
-		{id: "CT-03-first", title: "a UDP client that began before there was an endpoint reaches the first one", protocols: udp, check: udpBeforeFirstEndpoint},
-		{id: "CT-08", title: "UDP flows end with their Service", protocols: udp, check: udpServiceRemoved},
-		{id: "churn", title: "no new connection fails while endpoints come and go", check: churn},
-		{id: "OP-05", title: "a restart of the program fails no new connection and ends no established one", check: restartWithTraffic},
+		{id: "CT-02", title: "UDP flows to a draining endpoint continue", protocols: udp, check: flowsToDrainingEndpoint},
+		{id: "CT-03", title: "a UDP client reaches another endpoint after its endpoint is removed", protocols: udp, check: udpEndpointReplaced},
+		{id: "CT-03-first", title: "a UDP client that sent before the first endpoint existed reaches that endpoint", protocols: udp, check: udpBeforeFirstEndpoint},
+		{id: "CT-08", title: "UDP flows end when their Service is removed", protocols: udp, check: udpServiceRemoved},
+		{id: "churn", title: "no new connection fails while endpoints change", check: churn},
+		{id: "OP-05", title: "a restart fails no new connection and ends no established one", check: restartWithTraffic},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureClusterIP | localsink.FeatureNodePort
@@ -34,11 +34,12 @@ func flowCases() []behaviour {
 	return all
 }
 
-// addBusyService has a cluster IP and a node port, and clients everywhere.
-func (c *checker) addBusyService(s *step, v variant, retained []localsink.Endpoint, endpoints ...localsink.Endpoint) {
+// addBusyService adds a Service with a cluster IP and a node port, and probes from each
+// kind of client.
+func (c *checker) addBusyService(s *step, v variant, draining []localsink.Endpoint, endpoints ...localsink.Endpoint) {
 	ip, port := v.frontend(localsink.KindClusterIP, 1), v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 	p := localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{ip, port}}
-	for _, e := range sorted(retained) {
+	for _, e := range sorted(draining) {
 		p.Draining = append(p.Draining, e.Addr)
 	}
 	s.addPort(v, "busy", p)
@@ -60,13 +61,13 @@ func (c *checker) openFlows(probes []probe) []*flow {
 	return flows
 }
 
-// checkFlows checks that flows go on, to where they went before.
+// checkFlows checks that flows still reach the same endpoint.
 func (c *checker) checkFlows(when string, flows []*flow) {
 	var wg sync.WaitGroup
 	for _, f := range flows {
 		wg.Go(func() {
 			if err := f.exchange(64); err != nil {
-				c.fail(f.variant, "%s: %s, which had reached %s: %v", when, f.probe, f.server, err)
+				c.fail(f.variant, "%s: flow of %s to endpoint %s: %v", when, f.probe, f.server, err)
 			}
 		})
 	}
@@ -79,7 +80,7 @@ func closeAll(flows []*flow) {
 	}
 }
 
-// syncAndOpen syncs a state and opens the flows that its probes ask for.
+// syncAndOpen syncs a state and opens a flow for each probe.
 func (c *checker) syncAndOpen(f func(s *step, v variant)) ([]*flow, bool) {
 	s := c.build(f)
 	if !c.sync(s.state()) {
@@ -96,19 +97,21 @@ func flowsSurviveEndpoints(c *checker) {
 	}
 	for _, then := range []struct {
 		when            string
-		retained, stays []int
+		draining, ready []int
 	}{
-		{"after all endpoints became retained", []int{0, 3}, []int{1, 4}},
+		{"after all endpoints started draining", []int{0, 3}, []int{1, 4}},
 		{"after all endpoints were replaced", nil, []int{1, 4}},
 		{"after the last endpoint left", nil, nil},
 	} {
-		pick := func(v variant, list []int) (all []localsink.Endpoint) {
+		endpoints := func(v variant, list []int) (all []localsink.Endpoint) {
 			for _, i := range list {
 				all = append(all, v.endpoints()[i])
 			}
 			return all
 		}
-		if !c.syncAndCheck(func(s *step, v variant) { c.addBusyService(s, v, pick(v, then.retained), pick(v, then.stays)...) }) {
+		if !c.syncAndCheck(func(s *step, v variant) {
+			c.addBusyService(s, v, endpoints(v, then.draining), endpoints(v, then.ready)...)
+		}) {
 			return
 		}
 		c.checkFlows(then.when, flows)
@@ -143,26 +146,29 @@ func sourceRangesLater(c *checker) {
 	flows, ok := c.syncAndOpen(serve(func(variant) []netip.Prefix { return nil }))
 	defer closeAll(flows)
 	if ok && c.syncAndCheck(serve(func(v variant) []netip.Prefix { return []netip.Prefix{prefix(v.clientAddr(1), 32, 128)} })) {
-		c.checkFlows("after all but one client were shut out", flows)
+		c.checkFlows("after source ranges excluded all clients but one", flows)
 	}
 	if ok && c.syncAndCheck(serve(func(variant) []netip.Prefix { return []netip.Prefix{} })) {
-		c.checkFlows("after all clients were shut out", flows)
+		c.checkFlows("after source ranges excluded all clients", flows)
 	}
 }
 
 func flowsToDrainingEndpoint(c *checker) {
 	flows, ok := c.syncAndOpen(func(s *step, v variant) { c.addBusyService(s, v, nil, v.podEndpoint(0), v.remoteEndpoint(0)) })
 	defer closeAll(flows)
-	if ok && c.syncAndCheck(func(s *step, v variant) { c.addBusyService(s, v, []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)}, v.podEndpoint(1)) }) {
-		c.checkFlows("after the endpoint became retained", flows)
+	if ok && c.syncAndCheck(func(s *step, v variant) {
+		c.addBusyService(s, v, []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)}, v.podEndpoint(1))
+	}) {
+		c.checkFlows("after the endpoint started draining", flows)
 	}
-	if ok && c.syncAndCheck(func(s *step, v variant) { c.addBusyService(s, v, []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)}) }) {
-		c.checkFlows("after the last endpoint became retained", flows)
+	if ok && c.syncAndCheck(func(s *step, v variant) {
+		c.addBusyService(s, v, []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)})
+	}) {
+		c.checkFlows("after the last endpoint started draining", flows)
 	}
 }
 
-// checkMoved checks that flows reach one of the endpoints from now on. One packet that is
-// lost on the way over is no fault.
+// checkMoved checks that flows now reach the endpoint to. It allows for lost packets.
 func (c *checker) checkMoved(flows []*flow, to func(v variant) localsink.Endpoint) {
 	var wg sync.WaitGroup
 	for _, f := range flows {
@@ -173,7 +179,7 @@ func (c *checker) checkMoved(flows []*flow, to func(v variant) localsink.Endpoin
 					return
 				}
 			}
-			c.fail(f.variant, "%s from the same port goes on to reach %s: %v", f.probe, f.server, err)
+			c.fail(f.variant, "%[1]s with the same source port reaches %[2]s, expected %[4]s: %[3]v", f.probe, f.server, err, to(f.variant).Addr)
 		})
 	}
 	wg.Wait()
@@ -203,7 +209,7 @@ func udpBeforeFirstEndpoint(c *checker) {
 			continue
 		}
 		f := &flow{probe: p, conn: conn}
-		_ = f.handshake(10 * time.Millisecond) // of no avail
+		_ = f.handshake(10 * time.Millisecond) // creates a flow without an answer
 		flows = append(flows, f)
 	}
 	defer closeAll(flows)
@@ -222,42 +228,42 @@ func udpServiceRemoved(c *checker) {
 	for _, f := range flows {
 		wg.Go(func() {
 			if f.handshake(silenceTimeout) == nil {
-				c.fail(f.variant, "%s goes on to reach %s", f.probe, f.server)
+				c.fail(f.variant, "%s still reaches %s, expected no answer", f.probe, f.server)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// A traffic makes new connections without end.
+// A traffic creates new connections until stop.
 type traffic struct {
-	cancel context.CancelFunc
-	wg   sync.WaitGroup
+	cancel      context.CancelFunc
+	wg          sync.WaitGroup
 	connections atomic.Int64
 }
 
-// traffic connects for each probe over and over, and notes what fails.
+// traffic connects for each probe repeatedly, and records failures.
 func (c *checker) traffic(probes []probe) *traffic {
 	ctx, stop := context.WithCancel(c.ctx)
 	t := &traffic{cancel: stop}
 	for _, p := range probes {
-		p.port = 0 // another each time
+		p.port = 0 // a new source port for each connection
 		t.wg.Go(func() {
 			for ctx.Err() == nil {
 				a := p.run(answerTimeout)
 				c.count(p.variant, a)
 				if a.err != nil {
-					c.fail(p.variant, "new connection of %s: %s", p, a)
+					c.fail(p.variant, "new connection of %s: expected an endpoint, observed: %s", p, a)
 				}
 				t.connections.Add(1)
-				c.pause(2 * time.Millisecond) // so as not to starve the backend
+				c.pause(2 * time.Millisecond) // leaves CPU time for the backend
 			}
 		})
 	}
 	return t
 }
 
-// waitForMore waits until each of the clients has connected a few times more.
+// waitForMore waits for five more connections per probe.
 func (t *traffic) waitForMore(probes []probe) {
 	for goal := t.connections.Load() + int64(5*len(probes)); t.connections.Load() < goal; {
 		time.Sleep(time.Millisecond)
@@ -278,7 +284,7 @@ func churn(c *checker) {
 	defer t.stop()
 	for i := range 60 {
 		if !c.syncAndCheck(func(s *step, v variant) {
-			// Of what was there, something stays: a packet may be on its way.
+			// Some endpoints stay from step to step, for packets that are in flight.
 			window := append(v.endpoints(), v.endpoints()...)[i%6:]
 			c.addBusyService(s, v, nil, window[:2+i*7%5]...)
 			s.probes = nil
@@ -293,7 +299,7 @@ func churn(c *checker) {
 func restartWithTraffic(c *checker) {
 	flows, ok := c.syncAndOpen(func(s *step, v variant) {
 		c.addBusyService(s, v, nil, v.podEndpoint(0), v.remoteEndpoint(0))
-		for i := range 100 { // so that it is not over at once
+		for i := range 100 { // so that a restart takes time
 			s.addPort(v, fmt.Sprint("more", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%3), v.podEndpoint(4))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 100+i)}})
 		}
 	})

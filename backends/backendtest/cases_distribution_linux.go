@@ -13,20 +13,20 @@ import (
 
 func choiceCases() []behaviour {
 	return []behaviour{
-		{id: "DP-15", title: "each endpoint of a pool is as likely as any other",
+		{id: "DP-15", title: "each endpoint of a pool is equally likely",
 			needs: localsink.FeatureClusterIP, check: uniform},
-		{id: "DP-01-flow", title: "all packets of a flow go to one endpoint",
+		{id: "DP-01-flow", title: "all packets of a flow reach the same endpoint",
 			needs: localsink.FeatureClusterIP, check: oneFlowOneEndpoint},
-		{id: "protocols-apart", title: "TCP and UDP on one address and port are different frontends",
+		{id: "protocols-apart", title: "frontends of different protocols on one address and port are independent",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: protocolsApart},
 	}
 }
 
-// connectionsPerEndpoint is how many connections there are for each endpoint.
+// connectionsPerEndpoint is the expected number of connections of each endpoint.
 const connectionsPerEndpoint = 40
 
 func uniform(c *checker) {
-	for _, size := range []int{6, 5, 2} { // the second and the third come about by removal
+	for _, size := range []int{6, 5, 2} { // the second and third size result from removal
 		var all []probe
 		s := c.build(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindClusterIP, 1)
@@ -43,8 +43,8 @@ func uniform(c *checker) {
 		counts := map[variant]map[netip.AddrPort]int{}
 		for i, a := range c.run(all) {
 			v := all[i].variant
-			if wrong := c.mismatch(all[i], a); wrong != "" {
-				c.fail(v, "%s: %s", all[i], wrong)
+			if mismatch := c.mismatch(all[i], a); mismatch != "" {
+				c.fail(v, "%s: expected %s, observed: %s", all[i], c.expect(all[i]), mismatch)
 			}
 			if counts[v] == nil {
 				counts[v] = map[netip.AddrPort]int{}
@@ -56,9 +56,10 @@ func uniform(c *checker) {
 			for _, n := range count {
 				chi += float64((n-connectionsPerEndpoint)*(n-connectionsPerEndpoint)) / connectionsPerEndpoint
 			}
-			// A chance of less than one in a hundred thousand, for five degrees of freedom.
+			// A uniform choice exceeds 31 less than once in 100,000 runs (chi-square, five degrees
+			// of freedom).
 			if len(count) != size || chi > 31 {
-				c.fail(v, "%d connections to %d endpoints were spread %v", connectionsPerEndpoint*size, size, count)
+				c.fail(v, "%d connections to %d endpoints were distributed unevenly: %v", connectionsPerEndpoint*size, size, count)
 			}
 		}
 	}
@@ -92,8 +93,8 @@ func oneFlowOneEndpoint(c *checker) {
 	wg.Wait()
 }
 
-// protocolsApart gives and takes one protocol at a time. Endpoints of different
-// protocols have different ports.
+// protocolsApart adds and removes one protocol at a time. Endpoints of different protocols
+// have different ports.
 func protocolsApart(c *checker) {
 	for round, only := range []localsink.Protocol{0, localsink.ProtocolTCP, localsink.ProtocolUDP, 0} {
 		if !c.syncAndCheck(func(s *step, v variant) {

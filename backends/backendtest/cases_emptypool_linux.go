@@ -11,16 +11,16 @@ import (
 
 func refusalCases() []behaviour {
 	return []behaviour{
-		{id: "SEL-20", title: "an empty pool that rejects is refused within a second, everywhere", check: emptyPool(localsink.VerdictReject)},
-		{id: "SEL-20-drop", title: "an empty pool that drops gives no answer, anywhere", check: emptyPool(localsink.VerdictDrop)},
-		{id: "SEL-20-both", title: "reject and drop change into each other, and end with the first endpoint",
+		{id: "SEL-20", title: "an empty pool with verdict reject is refused within a second at every frontend", check: emptyPool(localsink.VerdictReject)},
+		{id: "SEL-20-drop", title: "an empty pool with verdict drop gives no answer at any frontend", check: emptyPool(localsink.VerdictDrop)},
+		{id: "SEL-20-both", title: "a changed verdict takes effect, and ends with the first endpoint",
 			needs: localsink.FeatureExternalIP, check: verdictChanges},
-		{id: "DP-10", title: "echo requests to Services' addresses reach no endpoint, and those to the node reach it",
+		{id: "DP-10", title: "echo requests to Service addresses reach no endpoint; those to the node reach the node",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP}, check: echoes},
 	}
 }
 
-// emptyPool asks for the answer at every kind of frontend that the backend has.
+// emptyPool checks the verdict at each kind of frontend that the backend supports.
 func emptyPool(verdict localsink.Verdict) func(c *checker) {
 	return func(c *checker) {
 		c.syncAndCheck(func(s *step, v variant) {
@@ -65,7 +65,7 @@ func echoes(c *checker) {
 			}
 			fe := v.frontend(kind, 1)
 			s.addPort(v, kind.String(), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{fe}})
-			if kind != localsink.KindNodePort { // whose addresses are the node's
+			if kind != localsink.KindNodePort { // node ports use the addresses of the node
 				addrs[v] = append(addrs[v], fe.Addr.Addr())
 			}
 		}
@@ -76,7 +76,7 @@ func echoes(c *checker) {
 	c.eachVariant(func(v variant) {
 		p, err := startPinger(c, v, c.testbed.endpointClient(0), c.testbed.remoteEndpointClient(0))
 		if err != nil {
-			c.fail(v, "listening for echo requests: %v", err)
+			c.fail(v, "listen for echo requests: %v", err)
 			return
 		}
 		defer p.close()

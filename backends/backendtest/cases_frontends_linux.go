@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// frontendLeadsToEndpoints leads a frontend of a kind to endpoints of the node and elsewhere, from
-// everywhere, masqueraded or not.
+// frontendLeadsToEndpoints checks a kind of frontend with local and remote endpoints, with
+// and without masquerading, from each kind of client.
 func frontendLeadsToEndpoints(kind localsink.FrontendKind) func(c *checker) {
 	return func(c *checker) {
 		c.syncAndCheck(func(s *step, v variant) {
@@ -28,27 +28,27 @@ func frontendLeadsToEndpoints(kind localsink.FrontendKind) func(c *checker) {
 
 func addressCases() []behaviour {
 	return []behaviour{
-		{id: "DP-01", title: "a cluster IP leads to its endpoints from everywhere",
+		{id: "DP-01", title: "a cluster IP leads to its endpoints from every kind of client",
 			needs: localsink.FeatureClusterIP, check: frontendLeadsToEndpoints(localsink.KindClusterIP)},
-		{id: "DP-02", title: "ports of a cluster IP that no Service has are refused",
+		{id: "DP-02", title: "undefined ports of a cluster IP are refused",
 			needs: localsink.FeatureClusterIP, check: undefinedPortsRefused},
-		{id: "DP-04", title: "a node port leads to its endpoints on every permitted address of the node",
+		{id: "DP-04", title: "a node port leads to its endpoints on every address in NodePortAddresses",
 			needs: localsink.FeatureNodePort, check: frontendLeadsToEndpoints(localsink.KindNodePort)},
 		{id: "DP-05", title: "a node port does not answer on other addresses of the node",
 			needs: localsink.FeatureNodePort, check: excludedNodeAddresses},
-		{id: "DP-06", title: "an external IP leads to its endpoints from everywhere",
+		{id: "DP-06", title: "an external IP leads to its endpoints from every kind of client",
 			needs: localsink.FeatureExternalIP, check: frontendLeadsToEndpoints(localsink.KindExternalIP)},
-		{id: "DP-07", title: "a load balancer's address leads to its endpoints from everywhere",
+		{id: "DP-07", title: "a load balancer IP leads to its endpoints from every kind of client",
 			needs: localsink.FeatureLoadBalancer, check: frontendLeadsToEndpoints(localsink.KindLoadBalancer)},
-		{id: "DP-11", title: "an endpoint may be a process of the node itself",
+		{id: "DP-11", title: "a process on the node may be an endpoint",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: nodeIsEndpoint},
-		{id: "DP-13", title: "a process that listens on a node port does not hide it",
+		{id: "DP-13", title: "a process that listens on a node port does not hide the node port",
 			needs: localsink.FeatureNodePort, check: listeningProcess},
-		{id: "DP-24", title: "what is no Service's passes by, unaltered",
+		{id: "DP-24", title: "traffic outside of Services is not changed",
 			needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, check: otherTraffic},
-		{id: "DP-61", title: "a node port does not answer on loopback addresses unless the node asks for it",
+		{id: "DP-61", title: "a node port does not answer on loopback addresses without LoopbackNodePorts",
 			needs: localsink.FeatureNodePort, check: loopbackNodePorts},
-		{id: "large-messages", title: "messages larger than a packet arrive whole, in both directions",
+		{id: "large-messages", title: "messages larger than a packet arrive complete in both directions",
 			needs: localsink.FeatureNodePort, check: largeMessages},
 	}
 }
@@ -57,7 +57,7 @@ func undefinedPortsRefused(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindClusterIP, 1)
 		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
-		// A port that only the other protocols have.
+		// This port is defined for one protocol only.
 		other := v.frontend(localsink.KindClusterIP, 1)
 		other.Addr = netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(v.protocol))
 		s.addPort(v, "a", localsink.Port{Name: "other" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{other}})
@@ -68,7 +68,7 @@ func undefinedPortsRefused(c *checker) {
 	})
 }
 
-// nodePortService serves node port i from endpoint 0.
+// nodePortService adds a Service with node port i.
 func nodePortService(s *step, v variant, i int) localsink.Frontend {
 	fe := v.frontend(localsink.KindNodePort, i, localsink.Route{Masquerade: true})
 	s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
@@ -113,7 +113,7 @@ func listeningProcess(c *checker) {
 	for _, v := range c.variants {
 		for _, to := range v.destinations(v.frontend(localsink.KindNodePort, 1)) {
 			if err := c.testbed.servers.start(c.testbed.node, v.protocol, to); err != nil {
-				c.fail(v, "server of the test: %v", err)
+				c.fail(v, "start server on the node: %v", err)
 				return
 			}
 		}
@@ -123,8 +123,8 @@ func listeningProcess(c *checker) {
 	})
 }
 
-// otherTraffic: node ports have the number of the endpoints' own port, which is theirs to
-// answer all the same.
+// otherTraffic uses a node port with the number of the target port, to catch backends that
+// capture traffic to endpoints.
 func otherTraffic(c *checker) {
 	direct := func(s *step, v variant) {
 		s.addProbes(v, c.testbed.clientsOfEachKind(), v.remoteEndpoint(0).Addr, netip.AddrPortFrom(v.podAddr(2), v.targetPort()))
@@ -144,7 +144,7 @@ func otherTraffic(c *checker) {
 	})
 }
 
-// largeMessages crosses the node with fragments, where the protocol has them.
+// largeMessages needs fragments for UDP and SCTP.
 func largeMessages(c *checker) {
 	s := c.build(func(s *step, v variant) {
 		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v, 1))...)

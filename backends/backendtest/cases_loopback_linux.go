@@ -15,11 +15,11 @@ func loopbackCases() []behaviour {
 	tcp := []localsink.Protocol{localsink.ProtocolTCP}
 	others := []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolSCTP}
 	all := []behaviour{
-		{id: "DP-62", title: "a TCP node port answers on loopback addresses that the node asks for", protocols: tcp, check: loopbackAnswers},
-		{id: "DP-62-changes", title: "on loopback addresses, endpoints come and go, and connections go on", protocols: tcp, check: loopbackChanges},
-		{id: "DP-62-affinity", title: "on a loopback address, a port with affinity keeps to one endpoint", protocols: tcp,
+		{id: "DP-62", title: "a TCP node port answers on the addresses in LoopbackNodePorts", protocols: tcp, check: loopbackAnswers},
+		{id: "DP-62-changes", title: "on loopback addresses, changes take effect and established connections continue", protocols: tcp, check: loopbackChanges},
+		{id: "DP-62-affinity", title: "on a loopback address, a port with affinity keeps one endpoint", protocols: tcp,
 			needs: localsink.FeatureAffinity, check: loopbackAffinity},
-		{id: "DP-63", title: "node ports of other protocols do not answer there", protocols: others, check: loopbackAnswers},
+		{id: "DP-63", title: "UDP and SCTP node ports do not answer on loopback addresses", protocols: others, check: loopbackAnswers},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureNodePort
@@ -28,7 +28,7 @@ func loopbackCases() []behaviour {
 	return all
 }
 
-// loopbackNode is the node of the world when it asks for loopback addresses.
+// loopbackNode returns the node of the testbed with LoopbackNodePorts in the families of vs.
 func loopbackNode(vs ...variant) *localsink.Node {
 	n := testbedNode()
 	for _, v := range vs {
@@ -37,15 +37,15 @@ func loopbackNode(vs ...variant) *localsink.Node {
 	return n
 }
 
-// syncLoopbackNode tells the sink of a node that asks for both families, and no Services.
+// syncLoopbackNode syncs a node with LoopbackNodePorts of both families and no Services.
 func (c *checker) syncLoopbackNode() bool {
 	c.state = sinktest.NewState()
 	return c.changeNode(loopbackNode(variant{v6: false}, variant{v6: true}))
 }
 
-// addLoopbackProbes adds probes of node ports from and to the loopback address.
-func (s *step) addLoopbackProbes(c *checker, v variant, fronts ...localsink.Frontend) {
-	for _, fe := range fronts {
+// addLoopbackProbes adds probes from the loopback address to node ports on it.
+func (s *step) addLoopbackProbes(c *checker, v variant, frontends ...localsink.Frontend) {
+	for _, fe := range frontends {
 		to := netip.AddrPortFrom(v.loopback(), fe.Addr.Port())
 		s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.loopback(), to: to})
 	}
@@ -53,23 +53,23 @@ func (s *step) addLoopbackProbes(c *checker, v variant, fronts ...localsink.Fron
 
 func loopbackAnswers(c *checker) {
 	probes := func(s *step, v variant) {
-		var fronts []localsink.Frontend
-		ways := routesByKind()
+		var frontends []localsink.Frontend
+		byKind := routesByKind()
 		for i, routes := range [][]localsink.Route{
 			{{}},
 			{{Masquerade: true}},
 			{{Pool: 1, Masquerade: true}},
 			{{Pool: 2, Masquerade: true}},
-			{ways[0], ways[1], {Pool: 3, EmptyVerdict: localsink.VerdictDrop}},
-			{ways[0], {Pool: 2}},
+			{byKind[0], byKind[1], {Pool: 3, EmptyVerdict: localsink.VerdictDrop}},
+			{byKind[0], {Pool: 2}},
 			{{Pool: 3}},
 			{{Pool: 3, EmptyVerdict: localsink.VerdictDrop}},
 		} {
-			fronts = append(fronts, v.frontend(localsink.KindNodePort, i+1, routes...))
+			frontends = append(frontends, v.frontend(localsink.KindNodePort, i+1, routes...))
 		}
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.nodeEndpoint()), newPool()), Frontends: fronts})
-		s.addLoopbackProbes(c, v, fronts...)
-		s.addProbes(v, []client{c.testbed.nodeClient(), c.testbed.externalClient(0)}, v.destinations(fronts[1])...)
+		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.nodeEndpoint()), newPool()), Frontends: frontends})
+		s.addLoopbackProbes(c, v, frontends...)
+		s.addProbes(v, []client{c.testbed.nodeClient(), c.testbed.externalClient(0)}, v.destinations(frontends[1])...)
 		s.addLoopbackProbes(c, v, v.frontend(localsink.KindNodePort, 99))
 	}
 	if !c.syncAndCheck(probes) {
@@ -110,7 +110,7 @@ func loopbackChanges(c *checker) {
 		c.checkFlows("after the endpoints changed", flows)
 	}
 	if c.sync(c.build(func(*step, variant) {}).state()) {
-		c.checkFlows("after the Service is gone", flows)
+		c.checkFlows("after the Service was removed", flows)
 		c.check(c.build(serve(2)).probes)
 	}
 }
@@ -131,7 +131,7 @@ func loopbackAffinity(c *checker) {
 		first := p.run(answerTimeout)
 		for range 10 {
 			if again := p.run(answerTimeout); first.err != nil || again.err != nil || again.server != first.server {
-				c.fail(p.variant, "%s: first %s, then %s", p, first, again)
+				c.fail(p.variant, "%s: first connection %s, later connection %s", p, first, again)
 				break
 			}
 		}

@@ -15,18 +15,19 @@ import (
 
 func resetCases() []behaviour {
 	return []behaviour{{
-		id: "zero-resets", title: "1,000 busy connections outlive endpoint removal, restarts and rebuilds, and not one is reset",
+		id: "zero-resets", title: "1,000 busy connections survive endpoint removal, restarts and rebuilds without a reset",
 		needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP}, check: zeroResets,
 	}}
 }
 
-// minConnections is how many there are at least, in all variants together.
+// minConnections is the minimum number of connections of all variants together.
 const minConnections = 1000
 
-// zeroResets keeps bytes flowing in both directions of each connection while things
-// happen. An error of any connection is one too many.
+// zeroResets exchanges bytes on all connections during each event. Any error is a failure.
 func zeroResets(c *checker) {
-	s := c.build(func(s *step, v variant) { c.addBusyServiceAmongMany(s, v, v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1)) })
+	s := c.build(func(s *step, v variant) {
+		c.addBusyServiceAmongMany(s, v, v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1))
+	})
 	if !c.sync(s.state()) {
 		return
 	}
@@ -36,7 +37,7 @@ func zeroResets(c *checker) {
 		more := c.openFlows(s.probes)
 		flows = append(flows, more...)
 		if len(more) < len(s.probes) {
-			return // there is no sense in waiting for more to fail
+			return // a flow failed
 		}
 	}
 	endpoints := func(of func(v variant) []localsink.Endpoint) func() bool {
@@ -54,22 +55,25 @@ func zeroResets(c *checker) {
 		name   string
 		happen func() bool
 	}{
-		{"one endpoint is removed", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)} })},
-		{"the program restarts", c.restart},
+		{"one endpoint is removed", endpoints(func(v variant) []localsink.Endpoint {
+			return []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0)}
+		})},
+		{"the proxy restarts", c.restart},
 		{"all endpoints are replaced", endpoints(func(v variant) []localsink.Endpoint { return []localsink.Endpoint{v.podEndpoint(2)} })},
-		{"the node changes, and all rules with it", otherNode},
+		{"the node and all rules change", otherNode},
 		{"the last endpoint is removed", endpoints(func(variant) []localsink.Endpoint { return nil })},
-		{"the program restarts without endpoints", c.restart},
+		{"the proxy restarts without endpoints", c.restart},
 		{"the node changes back", func() bool { return c.changeNode(testbedNode()) }},
 	} {
 		if !c.exchangeDuring(event.name, flows, &exchanged, event.happen) {
 			return
 		}
 	}
-	c.note("%d connections exchanged %d messages meanwhile", len(flows), exchanged.Load())
+	c.note("%d connections exchanged %d messages", len(flows), exchanged.Load())
 }
 
-// addBusyServiceAmongMany is busy with many other Services beside, so that rules take their time.
+// addBusyServiceAmongMany adds the busy Service and 300 others, so that programming takes
+// time.
 func (c *checker) addBusyServiceAmongMany(s *step, v variant, endpoints ...localsink.Endpoint) {
 	c.addBusyService(s, v, nil, endpoints...)
 	for i := range 300 {
@@ -78,34 +82,34 @@ func (c *checker) addBusyServiceAmongMany(s *step, v variant, endpoints ...local
 	}
 }
 
-// exchangeDuring has all flows exchange bytes while something happens, and once more after it. It
-// is false when there is no sense in going on.
+// exchangeDuring exchanges bytes on all flows while happen runs, and once more after it. It
+// reports whether happen and all flows succeeded.
 func (c *checker) exchangeDuring(name string, flows []*flow, exchanged *atomic.Int64, happen func() bool) bool {
-	over := make(chan struct{})
+	done := make(chan struct{})
 	var failed atomic.Int64
 	var all sync.WaitGroup
 	for _, f := range flows {
 		all.Go(func() {
-			for after := false; ; {
+			for last := false; ; {
 				if err := f.exchange(512); err != nil {
 					failed.Add(1)
-					c.fail(f.variant, "while %s: %s, which had reached %s: %v", name, f.probe, f.server, err)
+					c.fail(f.variant, "while %s: flow of %s to endpoint %s: %v", name, f.probe, f.server, err)
 					return
 				}
 				exchanged.Add(1)
-				if after {
+				if last {
 					return
 				}
 				select {
-				case <-over:
-					after = true
-				case <-time.After(20 * time.Millisecond): // so as not to starve the backend
+				case <-done:
+					last = true
+				case <-time.After(20 * time.Millisecond): // leaves CPU time for the backend
 				}
 			}
 		})
 	}
 	ok := happen()
-	close(over)
+	close(done)
 	all.Wait()
 	return ok && failed.Load() == 0
 }

@@ -16,12 +16,12 @@ import (
 
 func operationCases() []behaviour {
 	all := []behaviour{
-		{id: "told-twice", title: "the same update again changes nothing", check: repeatedUpdate},
-		{id: "OP-14", title: "after an error everything is told again, and takes effect", check: retryAfterError},
-		{id: "OP-14-cut-off", title: "a Sync that is cut off loses nothing", check: canceledSync},
-		{id: "first-update", title: "the first update of a new program removes what the last one left behind", check: firstUpdate},
-		{id: "OP-16", title: "what a stranger destroys is noticed and healed", check: driftRepaired},
-		{id: "10000-services", title: "10,000 Services are in place, and one change among them takes effect", check: manyServices},
+		{id: "told-twice", title: "a repeated update changes nothing", check: repeatedUpdate},
+		{id: "OP-14", title: "after a failed Sync, the next Sync applies everything", check: retryAfterError},
+		{id: "OP-14-cut-off", title: "a canceled Sync loses no change", check: canceledSync},
+		{id: "first-update", title: "the first update after a restart removes obsolete state", check: firstUpdate},
+		{id: "OP-16", title: "the backend requests a resync after external changes and repairs them", check: driftRepaired},
+		{id: "10000-services", title: "10,000 Services are programmed, and one change among them takes effect", check: manyServices},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureClusterIP
@@ -50,11 +50,11 @@ func repeatedUpdate(c *checker) {
 	}
 }
 
-// retryAfterError has a sink behind the one under test fail, so that what that one did
-// is not accepted, and goes back, or on, from there.
+// retryAfterError fails in a sink behind the one under test, so that the update is not
+// acknowledged although the backend programmed it. The next state differs from both.
 func retryAfterError(c *checker) {
 	failing := false
-	injected := errors.New("injected by the test")
+	injected := errors.New("injected")
 	c.driver.Sink = localsink.Chain(c.driver.Sink, localsink.Func(func(context.Context, *localsink.Update) error {
 		if failing {
 			return injected
@@ -63,13 +63,13 @@ func retryAfterError(c *checker) {
 	}))
 	form := func(i int) func(s *step, v variant) {
 		return func(s *step, v variant) {
-			scratch := c.build(func(*step, variant) {})
+			unused := c.build(func(*step, variant) {})
 			for j := range 4 {
-				on := s
+				target := s
 				if i&(1<<j) == 0 {
-					on = scratch
+					target = unused
 				}
-				s.addProbes(v, c.testbed.clientsOfEachKind(), on.addClusterIP(v, 1+j, v.endpoints()[(i+j)%6]))
+				s.addProbes(v, c.testbed.clientsOfEachKind(), target.addClusterIP(v, 1+j, v.endpoints()[(i+j)%6]))
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func retryAfterError(c *checker) {
 		failing = true
 		c.state = c.build(form(round.failed)).state()
 		if err := c.driver.Sync(c.ctx, c.state); !errors.Is(err, injected) {
-			c.failAll("round %d: Sync: %v", i, err)
+			c.failAll("round %d: Sync: %v, expected the injected error", i, err)
 			return
 		}
 		failing = false
@@ -126,7 +126,7 @@ func firstUpdate(c *checker) {
 	c.check(c.build(before).probes)
 }
 
-// resyncRequesters are those in the sink that notice damage.
+// resyncRequesters returns the parts of the sink that can request a resync.
 func (c *checker) resyncRequesters() []localsink.ResyncRequester {
 	var all []localsink.ResyncRequester
 	for s := range localsink.Walk(c.sink) {
@@ -137,22 +137,22 @@ func (c *checker) resyncRequesters() []localsink.ResyncRequester {
 	return all
 }
 
-// awaitResyncRequest waits until a repairer speaks up.
+// awaitResyncRequest reports whether a part of the sink requests a resync in time.
 func (c *checker) awaitResyncRequest() bool {
 	ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
 	defer cancel()
-	heard := make(chan struct{}, 10)
+	requested := make(chan struct{}, 10)
 	for _, r := range c.resyncRequesters() {
 		go func() {
 			select {
 			case <-r.ResyncRequested():
-				heard <- struct{}{}
+				requested <- struct{}{}
 			case <-ctx.Done():
 			}
 		}()
 	}
 	select {
-	case <-heard:
+	case <-requested:
 		return true
 	case <-ctx.Done():
 		return false
@@ -162,7 +162,7 @@ func (c *checker) awaitResyncRequest() bool {
 func driftRepaired(c *checker) {
 	if c.backend.Drift == nil || len(c.resyncRequesters()) == 0 {
 		for _, v := range c.variants {
-			c.cells[v].Outcome, c.cells[v].Reason = OutcomeUntested, "the backend is no Repairer, or its author gave no Damage"
+			c.cells[v].Outcome, c.cells[v].Reason = OutcomeUntested, "the sink is no ResyncRequester, or Backend.Drift is nil"
 		}
 		return
 	}
@@ -174,63 +174,63 @@ func driftRepaired(c *checker) {
 		return
 	}
 	for range 2 {
-		began := time.Now()
+		start := time.Now()
 		if err := c.testbed.node.Run(c.backend.Drift); err != nil {
-			c.failAll("Damage: %v", err)
+			c.failAll("Drift: %v", err)
 			return
 		}
 		if !c.awaitResyncRequest() {
-			c.failAll("the damage was not noticed within %v", answerTimeout)
+			c.failAll("no resync requested within %v after Drift", answerTimeout)
 			return
 		}
 		if !c.sync(c.state) {
 			return
 		}
-		c.note("damage was noticed and healed after %v", time.Since(began).Round(time.Millisecond))
+		c.note("drift was detected and repaired in %v", time.Since(start).Round(time.Millisecond))
 		c.checkAgain(probes)
 	}
 }
 
-// serviceCount is how many Services there are in all, of both families.
+// serviceCount is the number of Services of both families together.
 const serviceCount = 10000
 
 func manyServices(c *checker) {
-	big := func(change int) func(s *step, v variant) {
+	form := func(change int) func(s *step, v variant) {
 		return func(s *step, v variant) {
 			for i := range serviceCount / 2 {
 				fe := v.frontend(localsink.KindClusterIP, 1)
 				fe.Addr = netip.AddrPortFrom(manyClusterIP(v, i), 80)
 				e := v.endpoints()
-				two := []localsink.Endpoint{e[i%6], e[(i+1)%6]}
+				endpoints := []localsink.Endpoint{e[i%6], e[(i+1)%6]}
 				if i == 2345 {
-					two = []localsink.Endpoint{e[change%6]}
+					endpoints = []localsink.Endpoint{e[change%6]}
 				}
-				s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(two...)), Frontends: []localsink.Frontend{fe}})
+				s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
 				if i%1000 == 345 {
 					s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81))
 				}
 			}
 		}
 	}
-	s := c.build(big(0))
-	began := time.Now()
+	s := c.build(form(0))
+	start := time.Now()
 	if !c.sync(s.state()) {
 		return
 	}
-	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), countPorts(c.state), time.Since(began).Round(time.Millisecond))
+	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), countPorts(c.state), time.Since(start).Round(time.Millisecond))
 	c.check(s.probes)
 	for i := range 3 {
-		s = c.build(big(i + 1))
+		s = c.build(form(i + 1))
 		next := s.state()
 		u := sinktest.NewUpdate(c.node, c.state, next)
-		began = time.Now()
+		start = time.Now()
 		c.state = next
 		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {
 			c.failAll("Sync: %v", err)
 			return
 		}
 		if i == 2 {
-			c.note("one endpoint of them was replaced in %v", time.Since(began).Round(10*time.Microsecond))
+			c.note("one endpoint among them was replaced in %v", time.Since(start).Round(10*time.Microsecond))
 		}
 		c.check(s.probes)
 	}
@@ -244,7 +244,7 @@ func countPorts(state localsink.State) int {
 	return n
 }
 
-// manyClusterIP returns cluster IP i of many.
+// manyClusterIP returns cluster IP i of a range for thousands of Services.
 func manyClusterIP(v variant, i int) netip.Addr {
 	if v.v6 {
 		return netip.MustParseAddr(fmt.Sprintf("fd00:97::%x", i+1))

@@ -16,44 +16,45 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// A behaviour is one thing that a right backend does.
+// A behaviour is one rule of the contract.
 type behaviour struct {
 	id, title string
-	needs     localsink.Features   // beside those of the variant
-	loopback  bool                 // it also needs Backend.LoopbackNodePorts
+	needs     localsink.Features   // in addition to those of the variant
+	loopback  bool                 // also needs Backend.LoopbackNodePorts
 	protocols []localsink.Protocol // nil is all
 	check     func(c *checker)
 }
 
-// maxFailures is how many are told for each cell.
+// maxFailures limits the failures that a Cell lists.
 const maxFailures = 5
 
-// A checker tries one behaviour, in all variants at a time.
+// A checker checks one behaviour in all variants at the same time.
 type checker struct {
-	ctx      context.Context
-	backend  Backend
-	behaviour     behaviour
-	testbed        *testbed
-	variants []variant // that are tried
+	ctx       context.Context
+	backend   Backend
+	behaviour behaviour
+	testbed   *testbed
+	variants  []variant // supported and testable
 
 	sink   localsink.Sink
 	cancel context.CancelFunc // of the sink
 	driver *sinktest.Driver
 	node   *localsink.Node
-	state  localsink.State // that was synced last
+	state  localsink.State // of the last Sync, successful or not
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards cells and notes
 	cells map[variant]*Cell
 	notes []string
 }
 
-// setUp makes the first sink, and sorts out the variants.
+// setUp creates the first sink and determines the variants to check. It reports whether the
+// sink could be created.
 func (c *checker) setUp() bool {
 	c.node = testbedNode()
 	err := c.createSink()
-	lacks := c.backend.Unsupported
+	unsupported := c.backend.Unsupported
 	if err == nil {
-		lacks |= unsupportedOf(c.sink)
+		unsupported |= unsupportedOf(c.sink)
 	}
 	for _, v := range allVariants() {
 		if c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol) {
@@ -61,11 +62,11 @@ func (c *checker) setUp() bool {
 		}
 		cell := &Cell{Outcome: OutcomePassed}
 		c.cells[v] = cell
-		switch missing := (v.needs() | c.behaviour.needs) & lacks; {
+		switch missing := (v.needs() | c.behaviour.needs) & unsupported; {
 		case missing != 0:
-			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend lacks "+missing.String()
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not support "+missing.String()
 		case c.behaviour.loopback && !c.backend.LoopbackNodePorts:
-			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not say that node ports answer on loopback addresses"
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.LoopbackNodePorts is false"
 		case v.isSCTP() && untestedSCTP() != "":
 			cell.Outcome, cell.Reason = OutcomeUntested, untestedSCTP()
 		default:
@@ -79,7 +80,7 @@ func (c *checker) setUp() bool {
 	return true
 }
 
-// createSink makes a sink.
+// createSink creates a sink without state.
 func (c *checker) createSink() error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	err := c.testbed.node.Run(func() (err error) {
@@ -91,10 +92,10 @@ func (c *checker) createSink() error {
 		return err
 	}
 	c.cancel = cancel
-	inside := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+	inNamespace := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
 		return c.testbed.node.Run(func() error { return c.sink.Sync(ctx, u) })
 	})
-	c.driver = &sinktest.Driver{Sink: inside, Node: c.node}
+	c.driver = &sinktest.Driver{Sink: inNamespace, Node: c.node}
 	return nil
 }
 
@@ -107,7 +108,7 @@ func (c *checker) tearDown() {
 	}
 }
 
-// restart is what happens when the program ends and starts again.
+// restart simulates a restart of the proxy: it closes the sink and syncs a new one.
 func (c *checker) restart() bool {
 	c.tearDown()
 	if err := c.createSink(); err != nil {
@@ -117,10 +118,10 @@ func (c *checker) restart() bool {
 	return c.sync(c.state)
 }
 
-// syncTimeout is how long one Sync may take.
+// syncTimeout limits the duration of one Sync.
 const syncTimeout = time.Minute
 
-// sync brings the sink to a state.
+// sync syncs a state and reports whether that succeeded.
 func (c *checker) sync(state localsink.State) bool {
 	ctx, cancel := context.WithTimeout(c.ctx, syncTimeout)
 	defer cancel()
@@ -132,25 +133,25 @@ func (c *checker) sync(state localsink.State) bool {
 	return true
 }
 
-// changeNode tells the sink of another node, with the state as it is.
+// changeNode syncs another node with the same state.
 func (c *checker) changeNode(node *localsink.Node) bool {
 	c.node = node
 	c.driver = &sinktest.Driver{Sink: c.driver.Sink, Node: node}
 	return c.sync(c.state)
 }
 
-// unsupportedOf returns what a sink and all in it say they lack.
+// unsupportedOf returns the features that a sink and those inside report as unsupported.
 func unsupportedOf(sink localsink.Sink) localsink.Features {
-	var lacks localsink.Features
+	var unsupported localsink.Features
 	for s := range localsink.Walk(sink) {
-		if l, ok := s.(localsink.FeatureReporter); ok {
-			lacks |= l.Unsupported()
+		if r, ok := s.(localsink.FeatureReporter); ok {
+			unsupported |= r.Unsupported()
 		}
 	}
-	return lacks
+	return unsupported
 }
 
-// closeSink closes a sink: itself if it can be, or else what is in it.
+// closeSink calls Close of a sink, or of the sinks inside if it has none.
 func closeSink(sink localsink.Sink) error {
 	switch s := sink.(type) {
 	case interface{ Close() error }:
@@ -167,10 +168,12 @@ func closeSink(sink localsink.Sink) error {
 	return nil
 }
 
-// unsupported is what the backend says it lacks.
-func (c *checker) unsupported() localsink.Features { return c.backend.Unsupported | unsupportedOf(c.sink) }
+// unsupported returns the features that the backend does not support.
+func (c *checker) unsupported() localsink.Features {
+	return c.backend.Unsupported | unsupportedOf(c.sink)
+}
 
-// fail notes that something was wrong in a variant.
+// fail records a failure in a variant.
 func (c *checker) fail(v variant, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,20 +184,21 @@ func (c *checker) fail(v variant, format string, args ...any) {
 	}
 }
 
+// failAll records a failure in all variants.
 func (c *checker) failAll(format string, args ...any) {
 	for _, v := range c.variants {
 		c.fail(v, format, args...)
 	}
 }
 
-// note keeps a measurement.
+// note records a measurement for the report.
 func (c *checker) note(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// eachVariant runs f for all variants, at a time.
+// eachVariant runs f for all variants concurrently.
 func (c *checker) eachVariant(f func(v variant)) {
 	var wg sync.WaitGroup
 	for _, v := range c.variants {
@@ -203,13 +207,13 @@ func (c *checker) eachVariant(f func(v variant)) {
 	wg.Wait()
 }
 
-// A step is a state, and the probes that tell whether it is in effect.
+// A step is a desired state and the probes that check it.
 type step struct {
 	services map[string]*localsink.Service
 	probes   []probe
 }
 
-// addPort adds a port to the Service of that name and the variant's family.
+// addPort adds a port to the Service with a name and the family of the variant.
 func (s *step) addPort(v variant, name string, p localsink.Port) {
 	name += "-" + map[bool]string{false: "ipv4", true: "ipv6"}[v.v6]
 	svc := s.services[name]
@@ -224,7 +228,7 @@ func (s *step) addPort(v variant, name string, p localsink.Port) {
 	svc.Ports = append(svc.Ports, p)
 }
 
-// addProbes adds probes from all of some clients to all of some addresses.
+// addProbes adds a probe from each client to each address.
 func (s *step) addProbes(v variant, clients []client, addrs ...netip.AddrPort) {
 	for _, cl := range clients {
 		for _, to := range addrs {
@@ -233,7 +237,7 @@ func (s *step) addProbes(v variant, clients []client, addrs ...netip.AddrPort) {
 	}
 }
 
-// build asks f for the state and the probes of all variants.
+// build calls f for each variant and returns the resulting step.
 func (c *checker) build(f func(s *step, v variant)) *step {
 	s := &step{services: map[string]*localsink.Service{}}
 	for _, v := range c.variants {
@@ -250,8 +254,8 @@ func (s *step) state() localsink.State {
 	return sinktest.NewState(all...)
 }
 
-// syncAndCheck syncs the state of a step and tries its probes. It is false when there is no
-// sense in another step: the sink could not be synced, or all variants have failed.
+// syncAndCheck syncs the state of a step and checks its probes. It reports whether another
+// step makes sense: the sync succeeded, and some variant has not failed.
 func (c *checker) syncAndCheck(f func(s *step, v variant)) bool {
 	s := c.build(f)
 	if !c.sync(s.state()) {
@@ -263,40 +267,41 @@ func (c *checker) syncAndCheck(f func(s *step, v variant)) bool {
 	return slices.ContainsFunc(c.variants, func(v variant) bool { return c.cells[v].Outcome == OutcomePassed })
 }
 
-// checkAgain is step that leaves the state as it is.
+// checkAgain checks the probes of a step without a sync.
 func (c *checker) checkAgain(f func(s *step, v variant)) {
 	c.check(c.build(f).probes)
 }
 
-// maxParallel is how many connect at a time.
+// maxParallel limits concurrent probes.
 const maxParallel = 64
 
-// A small crowd is asked again where the limit of ICMP messages may have struck.
+// maxParallelRetries limits concurrent retries of probes to which the ICMP rate limit of the
+// kernel may have applied.
 const maxParallelRetries = 16
 
-// check compares what comes of probes with what must come of them.
+// check runs probes and compares their answers with the contract.
 func (c *checker) check(probes []probe) {
 	answers := c.run(probes)
-	var again []probe
+	var retries []probe
 	for i, p := range probes {
-		switch wrong := c.mismatch(p, answers[i]); {
-		case wrong == "":
+		switch mismatch := c.mismatch(p, answers[i]); {
+		case mismatch == "":
 		case c.expect(p).Refused:
-			// Kernels limit the ICMP messages of a second, which is no fault of the backend.
-			again = append(again, p)
+			// The kernel limits ICMP messages per second, which is not a failure of the backend.
+			retries = append(retries, p)
 		default:
-			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
+			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expect(p), mismatch)
 		}
 	}
-	answers = c.runLimited(again, maxParallelRetries, func(probe) time.Duration { return refusalTimeout })
-	for i, p := range again {
-		if wrong := c.mismatch(p, answers[i]); wrong != "" {
-			c.fail(p.variant, "%s: wanted %s: %s", p, c.expect(p), wrong)
+	answers = c.runLimited(retries, maxParallelRetries, func(probe) time.Duration { return refusalTimeout })
+	for i, p := range retries {
+		if mismatch := c.mismatch(p, answers[i]); mismatch != "" {
+			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expect(p), mismatch)
 		}
 	}
 }
 
-// run tries probes, many at a time.
+// run runs probes concurrently and returns their answers.
 func (c *checker) run(probes []probe) []answer {
 	return c.runLimited(probes, maxParallel, func(p probe) time.Duration {
 		want := c.expect(p)
@@ -310,15 +315,16 @@ func (c *checker) run(probes []probe) []answer {
 	})
 }
 
-func (c *checker) runLimited(probes []probe, atATime int, wait func(probe) time.Duration) []answer {
+// runLimited runs at most parallel probes at a time. wait returns the timeout of a probe.
+func (c *checker) runLimited(probes []probe, parallel int, wait func(probe) time.Duration) []answer {
 	answers := make([]answer, len(probes))
-	free := make(chan struct{}, atATime)
+	free := make(chan struct{}, parallel)
 	var wg sync.WaitGroup
 	for i, p := range probes {
-		patience := wait(p)
+		timeout := wait(p)
 		free <- struct{}{}
 		wg.Go(func() {
-			answers[i] = p.run(patience)
+			answers[i] = p.run(timeout)
 			<-free
 			c.count(p.variant, answers[i])
 		})
@@ -327,6 +333,7 @@ func (c *checker) runLimited(probes []probe, atATime int, wait func(probe) time.
 	return answers
 }
 
+// count adds an answer to the statistics of a variant.
 func (c *checker) count(v variant, a answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -337,20 +344,20 @@ func (c *checker) count(v variant, a answer) {
 	}
 }
 
-// expect reads in the contract what must come of a probe.
+// expect returns the answer that the contract requires.
 func (c *checker) expect(p probe) sinktest.Answer {
 	return sinktest.Trace(c.node, c.state, c.testbed.traceHost(), sinktest.Packet{
 		From: p.from(), Interface: p.client.iface, To: p.to, Protocol: p.variant.protocol,
 	})
 }
 
-// answersItself tells whether an address that is no Service's is known to answer or refuse. The
-// kernel does not refuse SCTP at its own addresses, where servers of the test listen.
+// answersItself reports whether the destination answers or refuses without a Service. The
+// kernel does not refuse SCTP on the node, because SCTP servers use raw sockets.
 func (c *checker) answersItself(p probe) bool {
 	return c.testbed.servers.listensOn(p.variant.protocol, p.to) || !p.variant.isSCTP() && slices.Contains(c.testbed.traceHost().Addrs, p.to.Addr())
 }
 
-// mismatch says what is wrong with an answer, or nothing.
+// mismatch describes an answer that violates the contract. It returns "" for a valid one.
 func (c *checker) mismatch(p probe, a answer) string {
 	want := c.expect(p)
 	switch {
@@ -364,9 +371,9 @@ func (c *checker) mismatch(p probe, a answer) string {
 	case len(want.Endpoints) > 0:
 		return c.endpointMismatch(p, a, want.Endpoints, want.Masquerade)
 	case c.testbed.servers.listensOn(p.variant.protocol, p.to):
-		return c.endpointMismatch(p, a, []netip.AddrPort{p.to}, false) // it passes by
+		return c.endpointMismatch(p, a, []netip.AddrPort{p.to}, false) // not a Service: unchanged
 	case c.answersItself(p):
-		return refusalMismatch(a) // by the kernel, of what nobody listens to
+		return refusalMismatch(a) // no process listens
 	case a.err == nil:
 		return a.String()
 	}
@@ -387,11 +394,11 @@ func (c *checker) endpointMismatch(p probe, a answer, servers []netip.AddrPort, 
 	nodes, hairpin := c.testbed.traceHost().Addrs, a.server.Addr() == p.from() && !slices.Contains(c.testbed.traceHost().Addrs, p.from())
 	switch {
 	case masquerade && slices.Contains(nodes, a.server.Addr()):
-		return "" // the answer comes back through this node anyway
+		return "" // replies pass through this node without masquerading
 	case (masquerade || hairpin) && !slices.Contains(nodes, a.seen.Addr()):
-		return a.String() + ", and not an address of the node"
+		return a.String() + ", expected the endpoint to see an address of the node"
 	case !masquerade && !hairpin && a.seen.Addr() != p.from():
-		return a.String() + ", and not the client"
+		return a.String() + ", expected the endpoint to see the client address"
 	}
 	return ""
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The types of ICMP messages that ask for an echo, and that are one.
+// echoTypes returns the ICMP message types of echo requests and replies.
 func echoTypes(v variant) (request, reply byte) {
 	if v.v6 {
 		return 128, 129
@@ -21,7 +21,7 @@ func echoTypes(v variant) (request, reply byte) {
 	return 8, 0
 }
 
-// listenICMP opens a socket that sees the ICMP messages that come to an address.
+// listenICMP opens a raw socket that receives the ICMP messages to the address of a client.
 func listenICMP(cl client, v variant) (c net.PacketConn, err error) {
 	network := "ip4:icmp"
 	if v.v6 {
@@ -34,10 +34,10 @@ func listenICMP(cl client, v variant) (c net.PacketConn, err error) {
 	return c, err
 }
 
-// An echo is what names one request: who asks, and for what.
+// An echo identifies one echo request: id is the client, sequence the destination.
 type echo struct{ id, sequence uint16 }
 
-// request returns the message. The kernel fills in the checksum of ICMPv6 only.
+// request returns the ICMP message. The kernel computes the checksum for ICMPv6 only.
 func (e echo) request(v variant) []byte {
 	kind, _ := echoTypes(v)
 	b := []byte{kind, 0, 0, 0}
@@ -53,8 +53,8 @@ func (e echo) request(v variant) []byte {
 	return b
 }
 
-// readEchoes calls heard for each message of the kind, until c is closed.
-func readEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
+// readEchoes calls received for each message of the type, until c is closed.
+func readEchoes(c net.PacketConn, kind byte, received func(e echo)) {
 	b := make([]byte, 1500)
 	for {
 		n, _, err := c.ReadFrom(b)
@@ -62,26 +62,26 @@ func readEchoes(c net.PacketConn, kind byte, heard func(e echo)) {
 			return
 		}
 		if n >= 8 && b[0] == kind {
-			heard(echo{binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])})
+			received(echo{binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])})
 		}
 	}
 }
 
-// A pinger asks for echoes and knows which endpoints were asked.
+// A pinger sends echo requests and records which requests and replies arrive.
 type pinger struct {
 	checker *checker
 	variant variant
 
-	mu       sync.Mutex
-	arrived  map[echo]bool // at an endpoint
-	replied  map[echo]bool // at the client
-	updated     chan struct{}
+	mu       sync.Mutex    // guards arrived and replied
+	arrived  map[echo]bool // requests that arrived at an endpoint
+	replied  map[echo]bool // replies that arrived at the client
+	updated  chan struct{}
 	sockets  []net.PacketConn
 	running  sync.WaitGroup
 	sequence uint16
 }
 
-// startPinger listens at the endpoints.
+// startPinger starts to record echo requests at the endpoints.
 func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
 	p := &pinger{checker: c, variant: v, arrived: map[echo]bool{}, replied: map[echo]bool{}, updated: make(chan struct{}, 1)}
 	request, _ := echoTypes(v)
@@ -121,15 +121,15 @@ func (p *pinger) close() {
 	p.running.Wait()
 }
 
-// has tells whether something was heard.
-func (p *pinger) has(heard map[echo]bool, e echo) bool {
+// has reports whether e was received.
+func (p *pinger) has(received map[echo]bool, e echo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return heard[e]
+	return received[e]
 }
 
-// ping asks the addresses of Services, and then the node and the endpoints themselves: those
-// must hear it, which shows that the endpoints would have heard what came before.
+// ping sends echo requests to Service addresses, and then to the node and the endpoints.
+// When the last ones have arrived, requests to Services would have arrived as well.
 func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, node netip.Addr) error {
 	_, reply := echoTypes(p.variant)
 	s, err := p.listen(cl, reply, p.replied)
@@ -139,31 +139,31 @@ func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, no
 	send := func(to netip.Addr) echo {
 		p.sequence++
 		e := echo{id, p.sequence}
-		// A process of the node may be told at once that nobody wants it.
+		// For a process on the node, a rejected request is an error of WriteTo.
 		_, _ = s.WriteTo(e.request(p.variant), &net.IPAddr{IP: to.AsSlice()})
 		return e
 	}
-	asked := map[echo]netip.Addr{}
+	sent := map[echo]netip.Addr{}
 	for _, to := range services {
-		asked[send(to)] = to
+		sent[send(to)] = to
 	}
 	own, direct := send(node), []echo{}
 	for _, e := range endpoints {
 		direct = append(direct, send(e))
 	}
-	unheard := func(e echo) bool { return !p.has(p.arrived, e) }
+	missing := func(e echo) bool { return !p.has(p.arrived, e) }
 	deadline := time.NewTimer(answerTimeout)
 	defer deadline.Stop()
-	for !p.has(p.replied, own) || slices.ContainsFunc(direct, unheard) {
+	for !p.has(p.replied, own) || slices.ContainsFunc(direct, missing) {
 		select {
 		case <-p.updated:
 		case <-deadline.C:
-			return fmt.Errorf("the node (%s), or one of the endpoints %v, was not reached", node, endpoints)
+			return fmt.Errorf("echo requests to the node %s and to endpoints %v: some did not arrive", node, endpoints)
 		}
 	}
-	for e, to := range asked {
+	for e, to := range sent {
 		if p.has(p.arrived, e) {
-			p.checker.fail(p.variant, "%s asks %s for an echo: an endpoint is asked", cl.name, to)
+			p.checker.fail(p.variant, "echo request of %s to %s: expected no endpoint, observed that it arrived at one", cl.name, to)
 		}
 	}
 	return nil

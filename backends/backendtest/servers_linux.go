@@ -15,21 +15,23 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// servers answer everybody with the address that they see and their own.
+// servers are the endpoints of a testbed. They greet each client with the client address
+// that they see and their own address, then echo.
 type servers struct {
-	mu      sync.Mutex
-	closed  bool
-	closers map[io.Closer]struct{}
-	listening  map[listenAddr]bool
-	wg      sync.WaitGroup
+	mu        sync.Mutex
+	closed    bool
+	closers   map[io.Closer]struct{}
+	listening map[listenAddr]bool
+	wg        sync.WaitGroup
 }
 
+// A listenAddr is the key of one server.
 type listenAddr struct {
 	protocol localsink.Protocol
 	addr     netip.AddrPort
 }
 
-// start listens at addresses in a namespace.
+// start starts servers in a namespace. It does nothing for SCTP if that is untested.
 func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, addrs ...netip.AddrPort) error {
 	if protocol == localsink.ProtocolSCTP && untestedSCTP() != "" {
 		return nil
@@ -50,7 +52,7 @@ func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, ad
 	})
 }
 
-// listensOn tells whether somebody listens there.
+// listensOn reports whether there is a server at an address.
 func (s *servers) listensOn(protocol localsink.Protocol, addr netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +87,7 @@ func (s *servers) listenOne(protocol localsink.Protocol, addr netip.AddrPort) er
 	return nil
 }
 
-// answerUDP answers each packet with the greeting followed by what came.
+// answerUDP answers each packet with the greeting followed by the payload of the packet.
 func answerUDP(p *net.UDPConn, addr netip.AddrPort) {
 	buf := make([]byte, 65536)
 	for {
@@ -99,7 +101,7 @@ func answerUDP(p *net.UDPConn, addr netip.AddrPort) {
 	}
 }
 
-// accept greets each connection, and then echoes.
+// accept serves TCP connections until l is closed.
 func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 	for {
 		c, err := l.AcceptTCP()
@@ -119,10 +121,12 @@ func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 	}
 }
 
+// greet returns a greeting: client address, server address, newline.
 func greet(seen, self netip.AddrPort) []byte {
 	return fmt.Appendf(nil, "%v %v\n", netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port()), self)
 }
 
+// track adds c to the sockets that close closes.
 func (s *servers) track(c io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

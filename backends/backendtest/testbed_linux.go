@@ -15,57 +15,57 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// A testbed is a node with its pods, a remote node with pods, and clients outside: each
-// in a network namespace of its own. Everybody reaches everybody else through the node.
+// A testbed is a node, its pods, two remote nodes with pods, and external clients, each in a
+// network namespace. The node routes between all of them.
 type testbed struct {
-	node    *netnstest.Namespace
-	pods    *netnstest.Namespace // endpoints
-	caller   *netnstest.Namespace // a pod that is none
-	remote  *netnstest.Namespace // a remote node, with endpoints
-	otherNode     *netnstest.Namespace // another, with a pod that is none
-	clients *netnstest.Namespace
-	servers *servers
-	ports   *clientPorts
+	node      *netnstest.Namespace
+	pods      *netnstest.Namespace // endpoints on the node
+	caller    *netnstest.Namespace // a pod on the node that is only a client
+	remote    *netnstest.Namespace // a remote node with endpoints
+	otherNode *netnstest.Namespace // a remote node with a pod that is only a client
+	clients   *netnstest.Namespace
+	servers   *servers
+	ports     *clientPorts
 }
 
-// clientPorts are the ports that clients use, each once.
+// clientPorts allocates source ports. They repeat after 32,000 connections.
 type clientPorts struct{ used atomic.Uint32 }
 
 func (c *clientPorts) next() uint16 { return uint16(33000 + c.used.Add(1)%32000) }
 
 func newTestbed(t testing.TB) (*testbed, error) {
-	w := &testbed{ports: &clientPorts{}}
-	for _, ns := range []**netnstest.Namespace{&w.node, &w.pods, &w.caller, &w.remote, &w.otherNode, &w.clients} {
+	b := &testbed{ports: &clientPorts{}}
+	for _, ns := range []**netnstest.Namespace{&b.node, &b.pods, &b.caller, &b.remote, &b.otherNode, &b.clients} {
 		*ns = netnstest.New(t)
-		// The kernel would refuse one connection a second to each client, and then be silent.
+		// By default the kernel sends one ICMP error per second and client only.
 		(*ns).Sysctl("net/ipv4/icmp_ratelimit", "0")
 		(*ns).Sysctl("net/ipv6/icmp/ratelimit", "0")
-		_ = (*ns).Run(func() error { // where namespaces have a limit of their own
+		_ = (*ns).Run(func() error { // exists in kernels with a limit per namespace
 			return os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("10000"), 0)
 		})
 	}
-	w.node.Sysctl("net/ipv4/ip_forward", "1")
-	w.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
-	netnstest.Link(w.node, "outside", w.clients, "eth0")
-	netnstest.Link(w.node, "pods0", w.pods, "eth0")
-	netnstest.Link(w.node, "pods1", w.caller, "eth0")
-	netnstest.Link(w.node, "remote", w.remote, "eth0")
-	netnstest.Link(w.node, "far", w.otherNode, "eth0")
+	b.node.Sysctl("net/ipv4/ip_forward", "1")
+	b.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	netnstest.Link(b.node, "outside", b.clients, "eth0")
+	netnstest.Link(b.node, "pods0", b.pods, "eth0")
+	netnstest.Link(b.node, "pods1", b.caller, "eth0")
+	netnstest.Link(b.node, "remote", b.remote, "eth0")
+	netnstest.Link(b.node, "far", b.otherNode, "eth0")
 	for _, v := range []variant{{v6: false}, {v6: true}} {
-		w.addAddresses(v)
+		b.addAddresses(v)
 	}
-	w.servers = &servers{}
-	t.Cleanup(w.servers.close)
+	b.servers = &servers{}
+	t.Cleanup(b.servers.close)
 	for _, v := range allVariants() {
-		if err := w.startServers(v); err != nil {
+		if err := b.startServers(v); err != nil {
 			return nil, err
 		}
 	}
-	return w, nil
+	return b, nil
 }
 
-// addAddresses gives all their addresses and routes of one family.
-func (w *testbed) addAddresses(v variant) {
+// addAddresses configures the addresses and routes of one family.
+func (b *testbed) addAddresses(v variant) {
 	in := func(addrs ...netip.Addr) []string {
 		var all []string
 		for _, a := range addrs {
@@ -80,35 +80,35 @@ func (w *testbed) addAddresses(v variant) {
 		}
 		return all
 	}
-	everything := prefix(netip.IPv4Unspecified(), 0, 0).String()
+	all := prefix(netip.IPv4Unspecified(), 0, 0).String()
 	if v.v6 {
-		everything = prefix(netip.IPv6Unspecified(), 0, 0).String()
+		all = prefix(netip.IPv6Unspecified(), 0, 0).String()
 	}
-	w.node.Address("outside", in(v.nodeAddr(), v.secondNodeAddr(), v.excludedNodeAddr())...)
-	w.node.Address("pods0", in(v.podGateway())...)
-	w.node.Address("pods1", in(v.callerGateway())...)
-	w.node.Address("remote", in(v.remoteGateway())...)
-	w.node.Address("far", in(v.otherNodeGateway())...)
-	w.pods.Address("eth0", in(each(podCount, v.podAddr)...)...)
-	w.caller.Address("eth0", in(v.callerAddr())...)
-	w.remote.Address("eth0", in(v.remoteNodeAddr())...)
-	w.remote.Address("lo", in(each(remoteCount, v.remoteAddr)...)...)
-	w.otherNode.Address("eth0", in(v.otherNodeAddr())...)
-	w.otherNode.Address("lo", in(v.otherNodePod())...)
-	w.clients.Address("eth0", in(each(clientCount, v.clientAddr)...)...)
+	b.node.Address("outside", in(v.nodeAddr(), v.secondNodeAddr(), v.excludedNodeAddr())...)
+	b.node.Address("pods0", in(v.podGateway())...)
+	b.node.Address("pods1", in(v.callerGateway())...)
+	b.node.Address("remote", in(v.remoteGateway())...)
+	b.node.Address("far", in(v.otherNodeGateway())...)
+	b.pods.Address("eth0", in(each(podCount, v.podAddr)...)...)
+	b.caller.Address("eth0", in(v.callerAddr())...)
+	b.remote.Address("eth0", in(v.remoteNodeAddr())...)
+	b.remote.Address("lo", in(each(remoteCount, v.remoteAddr)...)...)
+	b.otherNode.Address("eth0", in(v.otherNodeAddr())...)
+	b.otherNode.Address("lo", in(v.otherNodePod())...)
+	b.clients.Address("eth0", in(each(clientCount, v.clientAddr)...)...)
 
-	w.node.Route(everything, v.clientAddr(0).String())
-	w.node.Route(prefix(v.remoteAddr(0), 24, 64).String(), v.remoteNodeAddr().String())
-	w.node.Route(prefix(v.otherNodePod(), 24, 64).String(), v.otherNodeAddr().String())
-	w.pods.Route(everything, v.podGateway().String())
-	w.caller.Route(everything, v.callerGateway().String())
-	w.remote.Route(everything, v.remoteGateway().String())
-	w.otherNode.Route(everything, v.otherNodeGateway().String())
-	w.clients.Route(everything, v.nodeAddr().String())
+	b.node.Route(all, v.clientAddr(0).String())
+	b.node.Route(prefix(v.remoteAddr(0), 24, 64).String(), v.remoteNodeAddr().String())
+	b.node.Route(prefix(v.otherNodePod(), 24, 64).String(), v.otherNodeAddr().String())
+	b.pods.Route(all, v.podGateway().String())
+	b.caller.Route(all, v.callerGateway().String())
+	b.remote.Route(all, v.remoteGateway().String())
+	b.otherNode.Route(all, v.otherNodeGateway().String())
+	b.clients.Route(all, v.nodeAddr().String())
 }
 
 // startServers starts the servers of a variant.
-func (w *testbed) startServers(v variant) error {
+func (b *testbed) startServers(v variant) error {
 	var pods, remotes []netip.AddrPort
 	for i := range podCount {
 		pods = append(pods, v.podEndpoint(i).Addr, netip.AddrPortFrom(v.podAddr(i), v.otherPort()))
@@ -120,20 +120,20 @@ func (w *testbed) startServers(v variant) error {
 		ns    *netnstest.Namespace
 		addrs []netip.AddrPort
 	}{
-		{w.pods, pods},
-		{w.remote, remotes},
-		{w.node, []netip.AddrPort{v.nodeEndpoint().Addr}},
-		{w.clients, []netip.AddrPort{netip.AddrPortFrom(v.clientAddr(0), v.targetPort())}},
+		{b.pods, pods},
+		{b.remote, remotes},
+		{b.node, []netip.AddrPort{v.nodeEndpoint().Addr}},
+		{b.clients, []netip.AddrPort{netip.AddrPortFrom(v.clientAddr(0), v.targetPort())}},
 	} {
-		if err := w.servers.start(s.ns, v.protocol, s.addrs...); err != nil {
-			return fmt.Errorf("backendtest: servers of the test: %w", err)
+		if err := b.servers.start(s.ns, v.protocol, s.addrs...); err != nil {
+			return fmt.Errorf("backendtest: start servers: %w", err)
 		}
 	}
 	return nil
 }
 
-// traceHost is what the contract's reading must know of the node.
-func (w *testbed) traceHost() sinktest.Host {
+// traceHost returns the addresses of the node for sinktest.Trace.
+func (b *testbed) traceHost() sinktest.Host {
 	var h sinktest.Host
 	for _, v := range []variant{{v6: false}, {v6: true}} {
 		h.Addrs = append(h.Addrs, v.loopback(), v.nodeAddr(), v.secondNodeAddr(), v.excludedNodeAddr(),
@@ -142,7 +142,7 @@ func (w *testbed) traceHost() sinktest.Host {
 	return h
 }
 
-// testbedNode is the node of the world as a backend is told.
+// testbedNode returns the node of the testbed as in an Update.
 func testbedNode() *localsink.Node {
 	n := &localsink.Node{Name: "node"}
 	for _, v := range []variant{{v6: false}, {v6: true}} {
@@ -155,51 +155,51 @@ func testbedNode() *localsink.Node {
 	return n
 }
 
-// A client is who connects.
+// A client is a source of connections.
 type client struct {
 	name  string
 	ns    *netnstest.Namespace
-	iface string // by which its packets reach the node
+	iface string // of the node, through which its packets arrive; empty for the node
 	addr  func(v variant) netip.Addr
 	ports *clientPorts
 }
 
-func (w *testbed) nodeClient() client {
-	return client{"the node", w.node, "", variant.nodeAddr, w.ports}
+func (b *testbed) nodeClient() client {
+	return client{"the node", b.node, "", variant.nodeAddr, b.ports}
 }
 
-func (w *testbed) localPodClient() client {
-	return client{"a pod of the node", w.caller, "pods1", variant.callerAddr, w.ports}
+func (b *testbed) localPodClient() client {
+	return client{"a local pod", b.caller, "pods1", variant.callerAddr, b.ports}
 }
 
-// endpointClient is the pod of endpoint i.
-func (w *testbed) endpointClient(i int) client {
-	return client{fmt.Sprint("endpoint ", i), w.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, w.ports}
+// endpointClient returns the pod of endpoint i as a client.
+func (b *testbed) endpointClient(i int) client {
+	return client{fmt.Sprint("endpoint ", i), b.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, b.ports}
 }
 
-// remoteEndpointClient is the pod of a remote endpoint.
-func (w *testbed) remoteEndpointClient(i int) client {
-	return client{fmt.Sprint("remote endpoint ", i), w.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, w.ports}
+// remoteEndpointClient returns the pod of remote endpoint i as a client.
+func (b *testbed) remoteEndpointClient(i int) client {
+	return client{fmt.Sprint("remote endpoint ", i), b.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, b.ports}
 }
 
-func (w *testbed) remotePodClient() client {
-	return client{"a remote pod", w.otherNode, "far", variant.otherNodePod, w.ports}
+func (b *testbed) remotePodClient() client {
+	return client{"a remote pod", b.otherNode, "far", variant.otherNodePod, b.ports}
 }
 
-func (w *testbed) externalClient(i int) client {
-	return client{fmt.Sprint("client ", i), w.clients, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, w.ports}
+func (b *testbed) externalClient(i int) client {
+	return client{fmt.Sprint("external client ", i), b.clients, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, b.ports}
 }
 
-// clientsOfEachKind is one client of each kind.
-func (w *testbed) clientsOfEachKind() []client {
-	return []client{w.nodeClient(), w.localPodClient(), w.remotePodClient(), w.externalClient(0)}
+// clientsOfEachKind returns one client of each kind.
+func (b *testbed) clientsOfEachKind() []client {
+	return []client{b.nodeClient(), b.localPodClient(), b.remotePodClient(), b.externalClient(0)}
 }
 
-// externalClients are all clients outside.
-func (w *testbed) externalClients() []client {
+// externalClients returns all external clients.
+func (b *testbed) externalClients() []client {
 	var all []client
 	for i := range clientCount {
-		all = append(all, w.externalClient(i))
+		all = append(all, b.externalClient(i))
 	}
 	return all
 }

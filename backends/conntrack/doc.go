@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package conntrack removes stale UDP flows from the kernel's connection tracking, so that
-// the next packet of each is load-balanced again. It programs no rules and knows no
-// traffic policy.
+// the next packet of each is load-balanced again. It programs no rules and contains
+// no traffic policy.
 //
 // A flow is stale when the kernel sends it to an endpoint that its Service no longer has,
 // or when it began before the Service had rules or endpoints and is therefore not

@@ -78,8 +78,8 @@ func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 			}
 		}
 	}
-	// Desired frontends come last: an address may have moved from another Service, whose
-	// loop iteration above marked it as removed.
+	// Desired frontends are added last: if an address moves between two Services, the loops
+	// above have marked it as removed.
 	for _, svc := range u.Changed {
 		for _, fe := range udpFrontends(svc) {
 			old := applied.find(svc.Name, fe.addr)

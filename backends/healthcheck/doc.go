@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package healthcheck answers HTTP health checks of load balancers and supervisors. It
-// programs no packets and knows no traffic policy. Response bodies and status codes are
+// programs no packets and contains no traffic policy. Response bodies and status codes are
 // those of kube-proxy.
 //
 //   - [Proxy] serves /healthz and /livez: status 200 while updates are applied in time,

@@ -3,7 +3,7 @@
 
 // Package localhost serves TCP node ports on loopback addresses with a userspace proxy: it
 // listens on the addresses in Node.LoopbackNodePorts and forwards each connection to an
-// endpoint. It programs no kernel rules and knows no traffic policy.
+// endpoint. It programs no kernel rules and contains no traffic policy.
 //
 // Kernel rules are not an alternative. For IPv4 they need the sysctl route_localnet, which
 // exposes processes that listen on loopback addresses to neighbouring hosts; for IPv6 there

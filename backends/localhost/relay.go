@@ -14,8 +14,8 @@ import (
 // dialTimeout is how long an endpoint may take to accept a connection.
 const dialTimeout = 5 * time.Second
 
-// acceptRetryInterval is the pause after a failed accept. The usual cause is a lack of file
-// descriptors, which other connections free soon.
+// acceptRetryInterval is the pause after a failed accept. The usual cause is the limit on
+// file descriptors, and other connections free some soon.
 const acceptRetryInterval = 200 * time.Millisecond
 
 // acceptLoop relays all connections of a port until its listener is closed.
