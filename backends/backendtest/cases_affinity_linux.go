@@ -64,7 +64,7 @@ func (c *checker) connectAll(destination func(v variant) netip.AddrPort) assignm
 	for i, a := range c.run(s.probes) {
 		p := s.probes[i]
 		if mismatch := c.mismatch(p, a); mismatch != "" {
-			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expect(p), mismatch)
+			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 		got[variantClient{p.variant, p.from()}] = a.server
 	}

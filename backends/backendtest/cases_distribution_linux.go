@@ -44,7 +44,7 @@ func uniform(c *checker) {
 		for i, a := range c.run(all) {
 			v := all[i].variant
 			if mismatch := c.mismatch(all[i], a); mismatch != "" {
-				c.fail(v, "%s: expected %s, observed: %s", all[i], c.expect(all[i]), mismatch)
+				c.fail(v, "%s: expected %s, observed: %s", all[i], c.expectation(all[i]), mismatch)
 			}
 			if counts[v] == nil {
 				counts[v] = map[netip.AddrPort]int{}

@@ -24,10 +24,11 @@
 //   - A behaviour is one rule of the contract with an ID, such as DP-01.
 //   - A variant is an address family and a protocol. Each behaviour runs in all variants.
 //   - The testbed is the network (testbed_linux.go, addresses.go, servers_linux.go).
-//   - A step is a desired state with the probes that check it.
+//   - A step is a desired state with the probes that check it (step_linux.go).
 //   - A probe is one connection attempt (probe_linux.go); its answer is what came of it.
 //   - A flow is a connection that stays open after its probe.
-//   - The checker drives the sink and runs the probes of one behaviour (checker_linux.go).
+//   - The checker drives the sink through the steps of one behaviour (checker_linux.go) and
+//     compares answers with the contract (verify_linux.go).
 //
 // The behaviours are in cases_*_linux.go, by subject. SCTP is implemented over raw sockets
 // (sctp_linux.go), because many kernels translate SCTP without having SCTP sockets.
