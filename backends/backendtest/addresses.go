@@ -52,6 +52,7 @@ func (v variant) clusterIP(i int) netip.Addr      { return v.addr("10.96.0.", "f
 func (v variant) externalIP(i int) netip.Addr     { return v.addr("198.51.100.", "2001:db8:51::", i) }
 func (v variant) loadBalancerIP(i int) netip.Addr { return v.addr("203.0.113.", "2001:db8:113::", i) }
 
+// prefix returns the network of a, with bits4 or bits6 bits.
 func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
 	if a.Is4() {
 		return netip.PrefixFrom(a, bits4).Masked()
@@ -95,6 +96,7 @@ const (
 	clientCount = 8
 )
 
+// nodePort returns the number of node port i.
 func nodePort(i int) uint16 { return uint16(30000 + i) }
 
 // frontend returns frontend i of a kind. Without routes, all clients use the first pool.

@@ -115,17 +115,17 @@ func affinityKeepsEndpoint(c *checker) {
 			c.fail(v, "%d clients all reached the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
 		}
 	}
-	scratch := c.build(func(*step, variant) {})
+	unused := c.build(func(*step, variant) {})
 	for _, v := range c.variants {
-		for _, to := range v.destinationsOf(c.addAffinityService(scratch, v, longAffinity)...) {
-			one := func(w variant) netip.AddrPort {
+		for _, to := range v.destinationsOf(c.addAffinityService(unused, v, longAffinity)...) {
+			destination := func(w variant) netip.AddrPort {
 				if w == v {
 					return to
 				}
 				return clusterAddr(w)
 			}
 			for range 2 {
-				c.checkSame(to.String(), first, c.connectAll(one))
+				c.checkSame(to.String(), first, c.connectAll(destination))
 			}
 		}
 	}

@@ -75,7 +75,7 @@ type pinger struct {
 	mu       sync.Mutex    // guards arrived and replied
 	arrived  map[echo]bool // requests that arrived at an endpoint
 	replied  map[echo]bool // replies that arrived at the client
-	updated  chan struct{}
+	updated  chan struct{} // receives after a change of arrived or replied
 	sockets  []net.PacketConn
 	running  sync.WaitGroup
 	sequence uint16
@@ -94,6 +94,7 @@ func startPinger(c *checker, v variant, endpoints ...client) (*pinger, error) {
 	return p, nil
 }
 
+// listen records in into the echo messages of one type that arrive at a client.
 func (p *pinger) listen(cl client, kind byte, into map[echo]bool) (net.PacketConn, error) {
 	s, err := listenICMP(cl, p.variant)
 	if err != nil {
