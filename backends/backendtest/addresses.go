@@ -68,6 +68,7 @@ func (v variant) targetPort() uint16 {
 		return 8081
 	case localsink.ProtocolSCTP:
 		return 8082
+	case localsink.ProtocolTCP:
 	}
 	return 8080
 }
@@ -155,6 +156,7 @@ func kindFeature(k localsink.FrontendKind) localsink.Features {
 		return localsink.FeatureNodePort
 	case localsink.KindExternalIP:
 		return localsink.FeatureExternalIP
+	case localsink.KindLoadBalancer:
 	}
 	return localsink.FeatureLoadBalancer
 }
@@ -162,6 +164,11 @@ func kindFeature(k localsink.FrontendKind) localsink.Features {
 // newPool returns a pool with its endpoints in the order of the contract.
 func newPool(endpoints ...localsink.Endpoint) localsink.Pool {
 	return localsink.Pool{Endpoints: sorted(endpoints)}
+}
+
+// onePool returns the pools of a port with one pool.
+func onePool(endpoints ...localsink.Endpoint) []localsink.Pool {
+	return []localsink.Pool{newPool(endpoints...)}
 }
 
 func poolList(all ...localsink.Pool) []localsink.Pool { return all }

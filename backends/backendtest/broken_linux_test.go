@@ -298,7 +298,7 @@ func mistakes() []mistake {
 			}
 			return errSkip
 		}}, newRulesAndFlows, []string{"OP-16"}},
-		{"takes Changed for the whole state", brokenBackend{onlyChanged: true}, newRulesAndFlows, []string{"told-twice", "service-removed"}},
+		{"takes Changed for the whole state", brokenBackend{onlyChanged: true}, newRulesAndFlows, []string{"repeated-update", "service-removed"}},
 		{"uses another table after each restart", brokenBackend{}, func() (localsink.Sink, error) {
 			tables++
 			return nftables.New(nftables.Config{Table: fmt.Sprint("kpng", tables)})
@@ -314,6 +314,7 @@ func mistakes() []mistake {
 
 // TestBrokenBackendsFail: each broken backend fails exactly the listed behaviours.
 func TestBrokenBackendsFail(t *testing.T) {
+	t.Parallel()
 	require.NotEmpty(t, backendtest.IDs())
 	for _, m := range mistakes() {
 		t.Run(m.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func (c *checker) addAffinityService(s *step, v variant, affinity time.Duration,
 			frontends = append(frontends, v.frontend(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
 		}
 	}
-	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: poolList(newPool(endpoints...)), Frontends: frontends})
+	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: onePool(endpoints...), Frontends: frontends})
 	return frontends
 }
 
@@ -64,7 +64,7 @@ func (c *checker) connectAll(destination func(v variant) netip.AddrPort) assignm
 	for i, a := range c.run(s.probes) {
 		p := s.probes[i]
 		if mismatch := c.mismatch(p, a); mismatch != "" {
-			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
+			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 		got[variantClient{p.variant, p.from()}] = a.server
 	}
@@ -78,7 +78,7 @@ func clusterAddr(v variant) netip.AddrPort { return v.frontend(localsink.KindClu
 func (c *checker) checkSame(when string, first, second assignment) {
 	for k, server := range second {
 		if first[k] != server {
-			c.fail(k.v, "%s: %s reached %[4]s, expected %[3]s", when, k.client, first[k], server)
+			c.failf(k.v, "%s: %s reached %[4]s, expected %[3]s", when, k.client, first[k], server)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func affinityKeepsEndpoint(c *checker) {
 			}
 		}
 		if len(servers) < 2 {
-			c.fail(v, "%d clients all reached the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
+			c.failf(v, "%d clients all reached the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
 		}
 	}
 	unused := c.build(func(*step, variant) {})
@@ -161,7 +161,7 @@ func (c *checker) checkExpired(when string, first assignment, d time.Duration) {
 	changed := changedVariants(first, c.connectAll(clusterAddr))
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s: all %d clients reached the same endpoints, expected new choices", when, clientCount+1)
+			c.failf(v, "%s: all %d clients reached the same endpoints, expected new choices", when, clientCount+1)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func affinityEndpointRemoved(c *checker) {
 	for k, server := range second {
 		stays := slices.ContainsFunc(fewer(k.v), func(e localsink.Endpoint) bool { return e.Addr == first[k] })
 		if stays && server != first[k] {
-			c.fail(k.v, "%s reached %[3]s, expected %[2]s, which was not removed", k.client, first[k], server)
+			c.failf(k.v, "%s reached %[3]s, expected %[2]s, which was not removed", k.client, first[k], server)
 		}
 	}
 	c.checkSame("after the new choice", second, c.connectAll(clusterAddr))
@@ -202,9 +202,12 @@ func affinitySurvivesChanges(c *checker) {
 	c.checkSame("after endpoints were added", first, c.connectAll(clusterAddr))
 	if !c.syncAndCheck(func(s *step, v variant) {
 		c.addAffinityService(s, v, longAffinity, more(v)...)
-		s.addPort(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(0))),
+		s.addPort(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: onePool(v.podEndpoint(0)),
 			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(v.clusterIP(1), 81), Routes: []localsink.Route{{}}}}})
-		s.addPort(v, "b", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 2)}})
+		s.addPort(v, "b", localsink.Port{
+			Pools:     onePool(v.podEndpoint(0)),
+			Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 2)},
+		})
 	}) {
 		return
 	}
@@ -256,7 +259,7 @@ func (c *checker) checkDiffers(when string, before, after assignment) {
 	changed := changedVariants(before, after)
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s: all clients reached the same endpoints, expected new choices", when)
+			c.failf(v, "%s: all clients reached the same endpoints, expected new choices", when)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func changeCases() []behaviour {
 // addClusterIP adds a Service with cluster IP i.
 func (s *step) addClusterIP(v variant, i int, endpoints ...localsink.Endpoint) netip.AddrPort {
 	fe := v.frontend(localsink.KindClusterIP, i)
-	s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+	s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: onePool(endpoints...), Frontends: []localsink.Frontend{fe}})
 	return fe.Addr
 }
 
@@ -82,7 +82,7 @@ func (c *checker) addAllKinds(s *step, v variant, name string, i int, endpoints 
 			frontends = append(frontends, v.frontend(kind, i, localsink.Route{Masquerade: kind != localsink.KindClusterIP}))
 		}
 	}
-	s.addPort(v, name, localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: frontends})
+	s.addPort(v, name, localsink.Port{Pools: onePool(endpoints...), Frontends: frontends})
 	return v.destinationsOf(frontends...)
 }
 
@@ -132,7 +132,7 @@ func portsRenumbered(c *checker) {
 			}
 			fe := v.frontend(localsink.KindClusterIP, 1)
 			fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), round.port)
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(e)), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(e), Frontends: []localsink.Frontend{fe}})
 			for _, port := range []uint16{80, 81} {
 				s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(fe.Addr.Addr(), port))
 			}
@@ -156,7 +156,7 @@ func kindsChange(c *checker) {
 				}
 				s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
 			}
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: frontends})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0), v.remoteEndpoint(0)), Frontends: frontends})
 		}) {
 			return
 		}
@@ -184,7 +184,11 @@ func manyPorts(c *checker) {
 			for i := range 5 {
 				fe := v.frontend(localsink.KindClusterIP, 1)
 				fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), uint16(80+i))
-				s.addPort(v, "a", localsink.Port{Name: fmt.Sprint(v.protocol, i), Pools: poolList(newPool(v.podEndpoint((i + shift) % 5))), Frontends: []localsink.Frontend{fe}})
+				s.addPort(v, "a", localsink.Port{
+					Name:      fmt.Sprint(v.protocol, i),
+					Pools:     onePool(v.podEndpoint((i + shift) % 5)),
+					Frontends: []localsink.Frontend{fe},
+				})
 				s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 			}
 		}) {

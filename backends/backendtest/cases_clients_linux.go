@@ -44,7 +44,10 @@ func masquerading(c *checker) {
 				routes[j].Masquerade = bits>>j&1 == 1
 			}
 			fe := v.frontend(localsink.KindExternalIP, i+1, routes...)
-			s.addPort(v, fmt.Sprint("a", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%2), v.remoteEndpoint(i%2))), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, fmt.Sprint("a", i), localsink.Port{
+				Pools:     onePool(v.podEndpoint(i%2), v.remoteEndpoint(i%2)),
+				Frontends: []localsink.Frontend{fe},
+			})
 			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 		}
 	})
@@ -59,9 +62,12 @@ func hairpin(c *checker) {
 			for j, masquerade := range []bool{false, true} {
 				number := 2*i + j + 1
 				alone := v.frontend(kind, number, localsink.Route{Masquerade: masquerade})
-				s.addPort(v, fmt.Sprint("alone", number), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{alone}})
+				s.addPort(v, fmt.Sprint("alone", number), localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{alone}})
 				shared := v.frontend(kind, number+10, localsink.Route{Masquerade: masquerade})
-				s.addPort(v, fmt.Sprint("shared", number), localsink.Port{Pools: poolList(newPool(v.podEndpoint(1), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{shared}})
+				s.addPort(v, fmt.Sprint("shared", number), localsink.Port{
+					Pools:     onePool(v.podEndpoint(1), v.remoteEndpoint(0)),
+					Frontends: []localsink.Frontend{shared},
+				})
 				s.addProbes(v, []client{c.testbed.endpointClient(0)}, v.destinations(alone)...)
 				for range 4 { // the endpoint is random: the client itself or the other one
 					s.addProbes(v, []client{c.testbed.endpointClient(1)}, v.destinations(shared)...)
@@ -75,7 +81,7 @@ func hairpin(c *checker) {
 // only, which masquerading replaces.
 func samePort(c *checker) {
 	s := c.build(func(s *step, v variant) {
-		s.addProbes(v, c.testbed.externalClients(), v.destinations(nodePortService(s, v, 1))[0])
+		s.addProbes(v, c.testbed.externalClients(), v.destinations(nodePortService(s, v))[0])
 	})
 	if !c.sync(s.state()) {
 		return
@@ -86,14 +92,14 @@ func samePort(c *checker) {
 		f, err := p.open(answerTimeout)
 		c.count(p.variant, answer{})
 		if err != nil {
-			c.fail(p.variant, "%s from source port %d, connection %d with that port: %v", p, p.port, i+1, err)
+			c.failf(p.variant, "%s from source port %d, connection %d with that port: %v", p, p.port, i+1, err)
 			continue
 		}
 		flows = append(flows, f)
 	}
 	for _, f := range flows {
 		if err := f.exchange(64); err != nil {
-			c.fail(f.variant, "%s from source port %d, with other connections open: %v", f.probe, f.port, err)
+			c.failf(f.variant, "%s from source port %d, with other connections open: %v", f.probe, f.port, err)
 		}
 		f.close()
 	}
@@ -108,7 +114,10 @@ func sourceRanges(c *checker) {
 		pair.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
 		several.SourceRanges = []netip.Prefix{v.podNetwork(), prefix(v.clientAddr(5), 32, 128), prefix(v.nodeAddr(), 32, 128)}
 		external := v.frontend(localsink.KindExternalIP, 1)
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{external, unrestricted, pair, several}})
+		s.addPort(v, "a", localsink.Port{
+			Pools:     onePool(v.podEndpoint(0), v.remoteEndpoint(0)),
+			Frontends: []localsink.Frontend{external, unrestricted, pair, several},
+		})
 		clients := append(c.testbed.clientsOfEachKind(), c.testbed.externalClients()...)
 		s.addProbes(v, clients, unrestricted.Addr, pair.Addr, several.Addr, external.Addr)
 	})
@@ -120,7 +129,7 @@ func sourcesNotListed(c *checker) {
 		if !c.syncAndCheck(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindLoadBalancer, 1)
 			fe.SourceRanges = sources
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{fe}})
 			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 		}) {
 			return
@@ -132,7 +141,7 @@ func sourceRangesFirst(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindLoadBalancer, 1, localsink.Route{EmptyVerdict: localsink.VerdictReject})
 		fe.SourceRanges = []netip.Prefix{pairPrefix(v.clientAddr(0))}
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool()), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "a", localsink.Port{Pools: onePool(), Frontends: []localsink.Frontend{fe}})
 		s.addProbes(v, append(c.testbed.clientsOfEachKind(), c.testbed.externalClient(4)), fe.Addr)
 	})
 }
@@ -155,7 +164,10 @@ func routesByClient(c *checker) {
 		refusing := v.frontend(localsink.KindExternalIP, 2, routesByKind()...)
 		refusing.Routes[0] = localsink.Route{From: localsink.FromLocalPods, Pool: 3, EmptyVerdict: localsink.VerdictReject}
 		frontends := []localsink.Frontend{all, port, local, refusing}
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1)), newPool()), Frontends: frontends})
+		s.addPort(v, "a", localsink.Port{
+			Pools:     poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1)), newPool()),
+			Frontends: frontends,
+		})
 		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(frontends...)...)
 		// A process on the node may use any address of the node.
 		for _, a := range []netip.Addr{v.secondNodeAddr(), v.excludedNodeAddr(), v.callerGateway()} {
@@ -177,7 +189,10 @@ func routeOrder(c *checker) {
 			{routes3[2], routes3[0], routes3[2]},
 		} {
 			fe := v.frontend(localsink.KindExternalIP, i+1, routes...)
-			s.addPort(v, fmt.Sprint("a", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1)), newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, fmt.Sprint("a", i), localsink.Port{
+				Pools:     poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1)), newPool(v.remoteEndpoint(1))),
+				Frontends: []localsink.Frontend{fe},
+			})
 			s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 			// The node's address on the pod network matches the routes of pods and of the node.
 			s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.podGateway(), to: fe.Addr})
@@ -188,7 +203,10 @@ func routeOrder(c *checker) {
 func podSources(c *checker) {
 	probes := func(s *step, v variant) {
 		fe := v.frontend(localsink.KindClusterIP, 1, localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 1, Masquerade: true})
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "a", localsink.Port{
+			Pools:     poolList(newPool(v.remoteEndpoint(0)), newPool(v.remoteEndpoint(1))),
+			Frontends: []localsink.Frontend{fe},
+		})
 		s.addProbes(v, append(c.testbed.clientsOfEachKind(), c.testbed.endpointClient(3)), fe.Addr)
 	}
 	if !c.syncAndCheck(probes) {
@@ -213,7 +231,7 @@ func podSources(c *checker) {
 
 func nodeChanged(c *checker) {
 	probes := func(s *step, v variant) {
-		fe := nodePortService(s, v, 1)
+		fe := nodePortService(s, v)
 		to := append(v.destinations(fe), netip.AddrPortFrom(v.excludedNodeAddr(), fe.Addr.Port()))
 		s.addProbes(v, c.testbed.clientsOfEachKind(), to...)
 	}

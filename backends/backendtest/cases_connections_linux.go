@@ -38,7 +38,7 @@ func flowCases() []behaviour {
 // kind of client.
 func (c *checker) addBusyService(s *step, v variant, draining []localsink.Endpoint, endpoints ...localsink.Endpoint) {
 	ip, port := v.frontend(localsink.KindClusterIP, 1), v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
-	p := localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{ip, port}}
+	p := localsink.Port{Pools: onePool(endpoints...), Frontends: []localsink.Frontend{ip, port}}
 	for _, e := range sorted(draining) {
 		p.Draining = append(p.Draining, e.Addr)
 	}
@@ -53,7 +53,7 @@ func (c *checker) openFlows(probes []probe) []*flow {
 		f, err := p.open(answerTimeout)
 		c.count(p.variant, answer{})
 		if err != nil {
-			c.fail(p.variant, "%s: %v", p, err)
+			c.failf(p.variant, "%s: %v", p, err)
 			continue
 		}
 		flows = append(flows, f)
@@ -67,7 +67,7 @@ func (c *checker) checkFlows(when string, flows []*flow) {
 	for _, f := range flows {
 		wg.Go(func() {
 			if err := f.exchange(64); err != nil {
-				c.fail(f.variant, "%s: flow of %s to endpoint %s: %v", when, f.probe, f.server, err)
+				c.failf(f.variant, "%s: flow of %s to endpoint %s: %v", when, f.probe, f.server, err)
 			}
 		})
 	}
@@ -128,7 +128,11 @@ func flowsSurviveChanges(c *checker) {
 			s.addClusterIP(v, 10+i, v.podEndpoint(i))
 			more := v.frontend(localsink.KindClusterIP, 1)
 			more.Addr = netip.AddrPortFrom(more.Addr.Addr(), uint16(100+i))
-			s.addPort(v, "busy", localsink.Port{Name: "more" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(1))), Frontends: []localsink.Frontend{more}})
+			s.addPort(v, "busy", localsink.Port{
+				Name:      "more" + v.protocol.String(),
+				Pools:     onePool(v.podEndpoint(1)),
+				Frontends: []localsink.Frontend{more},
+			})
 		})
 		c.checkFlows("after a change of the Service", flows)
 	}
@@ -139,7 +143,7 @@ func sourceRangesLater(c *checker) {
 		return func(s *step, v variant) {
 			fe := v.frontend(localsink.KindLoadBalancer, 1)
 			fe.SourceRanges = sources(v)
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0), v.remoteEndpoint(0)), Frontends: []localsink.Frontend{fe}})
 			s.addProbes(v, []client{c.testbed.localPodClient(), c.testbed.remotePodClient(), c.testbed.externalClient(0), c.testbed.externalClient(1)}, fe.Addr)
 		}
 	}
@@ -179,7 +183,7 @@ func (c *checker) checkMoved(flows []*flow, to func(v variant) localsink.Endpoin
 					return
 				}
 			}
-			c.fail(f.variant, "%[1]s with the same source port reaches %[2]s, expected %[4]s: %[3]v", f.probe, f.server, err, to(f.variant).Addr)
+			c.failf(f.variant, "%[1]s with the same source port reaches %[2]s, expected %[4]s: %[3]v", f.probe, f.server, err, to(f.variant).Addr)
 		})
 	}
 	wg.Wait()
@@ -203,9 +207,9 @@ func udpBeforeFirstEndpoint(c *checker) {
 	}
 	var flows []*flow
 	for _, p := range s.probes {
-		conn, err := p.dial(answerTimeout)
+		conn, p, err := p.dial(answerTimeout)
 		if err != nil {
-			c.fail(p.variant, "%s: %v", p, err)
+			c.failf(p.variant, "%s: %v", p, err)
 			continue
 		}
 		f := &flow{probe: p, conn: conn}
@@ -228,7 +232,7 @@ func udpServiceRemoved(c *checker) {
 	for _, f := range flows {
 		wg.Go(func() {
 			if f.handshake(silenceTimeout) == nil {
-				c.fail(f.variant, "%s still reaches %s, expected no answer", f.probe, f.server)
+				c.failf(f.variant, "%s still reaches %s, expected no answer", f.probe, f.server)
 			}
 		})
 	}
@@ -253,7 +257,7 @@ func (c *checker) traffic(probes []probe) *traffic {
 				a := p.run(answerTimeout)
 				c.count(p.variant, a)
 				if a.err != nil {
-					c.fail(p.variant, "new connection of %s: expected an endpoint, observed: %s", p, a)
+					c.failf(p.variant, "new connection of %s: expected an endpoint, observed: %s", p, a)
 				}
 				t.connections.Add(1)
 				c.pause(2 * time.Millisecond) // leaves CPU time for the backend
@@ -300,7 +304,9 @@ func restartWithTraffic(c *checker) {
 	flows, ok := c.syncAndOpen(func(s *step, v variant) {
 		c.addBusyService(s, v, nil, v.podEndpoint(0), v.remoteEndpoint(0))
 		for i := range 100 { // so that a restart takes time
-			s.addPort(v, fmt.Sprint("more", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%3), v.podEndpoint(4))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 100+i)}})
+			s.addPort(v, fmt.Sprint("more", i), localsink.Port{
+				Pools: onePool(v.podEndpoint(i%3), v.podEndpoint(4)), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 100+i)},
+			})
 		}
 	})
 	defer closeAll(flows)

@@ -31,7 +31,7 @@ func uniform(c *checker) {
 		s := c.build(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindClusterIP, 1)
 			endpoints := []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1), v.remoteEndpoint(1), v.podEndpoint(2), v.podEndpoint(3)}[6-size:]
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(endpoints...), Frontends: []localsink.Frontend{fe}})
 			for range connectionsPerEndpoint * size {
 				s.addProbes(v, []client{c.testbed.externalClient(0)}, fe.Addr)
 			}
@@ -44,7 +44,7 @@ func uniform(c *checker) {
 		for i, a := range c.run(all) {
 			v := all[i].variant
 			if mismatch := c.mismatch(all[i], a); mismatch != "" {
-				c.fail(v, "%s: expected %s, observed: %s", all[i], c.expectation(all[i]), mismatch)
+				c.failf(v, "%s: expected %s, observed: %s", all[i], c.expectation(all[i]), mismatch)
 			}
 			if counts[v] == nil {
 				counts[v] = map[netip.AddrPort]int{}
@@ -59,7 +59,7 @@ func uniform(c *checker) {
 			// A uniform choice exceeds 31 less than once in 100,000 runs (chi-square, five degrees
 			// of freedom).
 			if len(count) != size || chi > 31 {
-				c.fail(v, "%d connections to %d endpoints were distributed unevenly: %v", connectionsPerEndpoint*size, size, count)
+				c.failf(v, "%d connections to %d endpoints were distributed unevenly: %v", connectionsPerEndpoint*size, size, count)
 			}
 		}
 	}
@@ -68,7 +68,10 @@ func uniform(c *checker) {
 func oneFlowOneEndpoint(c *checker) {
 	s := c.build(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindClusterIP, 1)
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1))), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "a", localsink.Port{
+			Pools:     onePool(v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1)),
+			Frontends: []localsink.Frontend{fe},
+		})
 		s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr)
 	})
 	if !c.sync(s.state()) {
@@ -86,7 +89,7 @@ func oneFlowOneEndpoint(c *checker) {
 				f.close()
 			}
 			if err != nil {
-				c.fail(p.variant, "%s: %v", p, err)
+				c.failf(p.variant, "%s: %v", p, err)
 			}
 		})
 	}

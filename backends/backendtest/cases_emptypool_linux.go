@@ -41,7 +41,10 @@ func verdictChanges(c *checker) {
 	for _, round := range []struct {
 		verdict localsink.Verdict
 		full    bool
-	}{{localsink.VerdictReject, false}, {localsink.VerdictDrop, false}, {localsink.VerdictDrop, true}, {localsink.VerdictDrop, false}, {localsink.VerdictReject, false}, {localsink.VerdictReject, true}} {
+	}{
+		{localsink.VerdictReject, false}, {localsink.VerdictDrop, false}, {localsink.VerdictDrop, true},
+		{localsink.VerdictDrop, false}, {localsink.VerdictReject, false}, {localsink.VerdictReject, true},
+	} {
 		if !c.syncAndCheck(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindExternalIP, 1, localsink.Route{EmptyVerdict: round.verdict})
 			p := newPool()
@@ -64,7 +67,7 @@ func echoes(c *checker) {
 				continue
 			}
 			fe := v.frontend(kind, 1)
-			s.addPort(v, kind.String(), localsink.Port{Pools: poolList(newPool(v.podEndpoint(0), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, kind.String(), localsink.Port{Pools: onePool(v.podEndpoint(0), v.remoteEndpoint(0)), Frontends: []localsink.Frontend{fe}})
 			if kind != localsink.KindNodePort { // node ports use the addresses of the node
 				addrs[v] = append(addrs[v], fe.Addr.Addr())
 			}
@@ -76,13 +79,13 @@ func echoes(c *checker) {
 	c.eachVariant(func(v variant) {
 		p, err := startPinger(c, v, c.testbed.endpointClient(0), c.testbed.remoteEndpointClient(0))
 		if err != nil {
-			c.fail(v, "listen for echo requests: %v", err)
+			c.failf(v, "listen for echo requests: %v", err)
 			return
 		}
 		defer p.close()
 		for i, cl := range c.testbed.clientsOfEachKind() {
 			if err := p.ping(cl, uint16(1000+i), addrs[v], []netip.Addr{v.podAddr(0), v.remoteAddr(0)}, v.nodeAddr()); err != nil {
-				c.fail(v, "%s: %v", cl.name, err)
+				c.failf(v, "%s: %v", cl.name, err)
 			}
 		}
 	})

@@ -16,9 +16,9 @@ func frontendLeadsToEndpoints(kind localsink.FrontendKind) func(c *checker) {
 		c.syncAndCheck(func(s *step, v variant) {
 			plain, masked := v.frontend(kind, 1), v.frontend(kind, 2, localsink.Route{Masquerade: true})
 			far := v.frontend(kind, 3, localsink.Route{Masquerade: true})
-			s.addPort(v, "plain", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{plain}})
-			s.addPort(v, "masked", localsink.Port{Pools: poolList(newPool(v.podEndpoint(1), v.remoteEndpoint(0))), Frontends: []localsink.Frontend{masked}})
-			s.addPort(v, "far", localsink.Port{Pools: poolList(newPool(v.remoteEndpoint(1))), Frontends: []localsink.Frontend{far}})
+			s.addPort(v, "plain", localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{plain}})
+			s.addPort(v, "masked", localsink.Port{Pools: onePool(v.podEndpoint(1), v.remoteEndpoint(0)), Frontends: []localsink.Frontend{masked}})
+			s.addPort(v, "far", localsink.Port{Pools: onePool(v.remoteEndpoint(1)), Frontends: []localsink.Frontend{far}})
 			for range 3 {
 				s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(plain, masked, far)...)
 			}
@@ -56,11 +56,15 @@ func addressCases() []behaviour {
 func undefinedPortsRefused(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindClusterIP, 1)
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{fe}})
 		// This port is defined for one protocol only.
 		other := v.frontend(localsink.KindClusterIP, 1)
 		other.Addr = netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(v.protocol))
-		s.addPort(v, "a", localsink.Port{Name: "other" + v.protocol.String(), Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{other}})
+		s.addPort(v, "a", localsink.Port{
+			Name:      "other" + v.protocol.String(),
+			Pools:     onePool(v.podEndpoint(0)),
+			Frontends: []localsink.Frontend{other},
+		})
 		for _, p := range []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP} {
 			s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(fe.Addr.Addr(), 1000+uint16(p)))
 		}
@@ -68,16 +72,16 @@ func undefinedPortsRefused(c *checker) {
 	})
 }
 
-// nodePortService adds a Service with node port i.
-func nodePortService(s *step, v variant, i int) localsink.Frontend {
-	fe := v.frontend(localsink.KindNodePort, i, localsink.Route{Masquerade: true})
-	s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
+// nodePortService adds a Service with node port 1.
+func nodePortService(s *step, v variant) localsink.Frontend {
+	fe := v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
+	s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{fe}})
 	return fe
 }
 
 func excludedNodeAddresses(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
-		fe := nodePortService(s, v, 1)
+		fe := nodePortService(s, v)
 		for _, a := range []netip.Addr{v.excludedNodeAddr(), v.podGateway(), v.callerGateway()} {
 			s.addProbes(v, c.testbed.clientsOfEachKind(), netip.AddrPortFrom(a, fe.Addr.Port()))
 		}
@@ -88,7 +92,7 @@ func excludedNodeAddresses(c *checker) {
 
 func loopbackNodePorts(c *checker) {
 	probes := func(s *step, v variant) {
-		to := netip.AddrPortFrom(v.loopback(), nodePortService(s, v, 1).Addr.Port())
+		to := netip.AddrPortFrom(v.loopback(), nodePortService(s, v).Addr.Port())
 		s.probes = append(s.probes, probe{variant: v, client: c.testbed.nodeClient(), source: v.loopback(), to: to})
 	}
 	if !c.syncAndCheck(probes) {
@@ -104,7 +108,7 @@ func loopbackNodePorts(c *checker) {
 func nodeIsEndpoint(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
 		ip, port := v.frontend(localsink.KindClusterIP, 1), v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.nodeEndpoint())), Frontends: []localsink.Frontend{ip, port}})
+		s.addPort(v, "a", localsink.Port{Pools: onePool(v.nodeEndpoint()), Frontends: []localsink.Frontend{ip, port}})
 		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinationsOf(ip, port)...)
 	})
 }
@@ -113,13 +117,13 @@ func listeningProcess(c *checker) {
 	for _, v := range c.variants {
 		for _, to := range v.destinations(v.frontend(localsink.KindNodePort, 1)) {
 			if err := c.testbed.servers.start(c.testbed.node, v.protocol, to); err != nil {
-				c.fail(v, "start server on the node: %v", err)
+				c.failf(v, "start server on the node: %v", err)
 				return
 			}
 		}
 	}
 	c.syncAndCheck(func(s *step, v variant) {
-		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v, 1))...)
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v))...)
 	})
 }
 
@@ -137,8 +141,11 @@ func otherTraffic(c *checker) {
 	c.syncAndCheck(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
 		fe.Addr = netip.AddrPortFrom(fe.Addr.Addr(), v.targetPort())
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{fe}})
-		s.addPort(v, "b", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0))), Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 1)}})
+		s.addPort(v, "a", localsink.Port{Pools: onePool(v.podEndpoint(0)), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "b", localsink.Port{
+			Pools:     onePool(v.podEndpoint(0)),
+			Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 1)},
+		})
 		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(fe)...)
 		direct(s, v)
 	})
@@ -147,7 +154,7 @@ func otherTraffic(c *checker) {
 // largeMessages needs fragments for UDP and SCTP.
 func largeMessages(c *checker) {
 	s := c.build(func(s *step, v variant) {
-		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v, 1))...)
+		s.addProbes(v, c.testbed.clientsOfEachKind(), v.destinations(nodePortService(s, v))...)
 	})
 	if !c.sync(s.state()) {
 		return
@@ -163,7 +170,7 @@ func largeMessages(c *checker) {
 			f.close()
 		}
 		if err != nil {
-			c.fail(p.variant, "%s: %v", p, err)
+			c.failf(p.variant, "%s: %v", p, err)
 		}
 		c.count(p.variant, answer{})
 	}

@@ -67,7 +67,10 @@ func loopbackAnswers(c *checker) {
 		} {
 			frontends = append(frontends, v.frontend(localsink.KindNodePort, i+1, routes...))
 		}
-		s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.nodeEndpoint()), newPool()), Frontends: frontends})
+		s.addPort(v, "a", localsink.Port{
+			Pools:     poolList(newPool(v.podEndpoint(0)), newPool(v.podEndpoint(1), v.remoteEndpoint(0)), newPool(v.nodeEndpoint()), newPool()),
+			Frontends: frontends,
+		})
 		s.addLoopbackProbes(c, v, frontends...)
 		s.addProbes(v, []client{c.testbed.nodeClient(), c.testbed.externalClient(0)}, v.destinations(frontends[1])...)
 		s.addLoopbackProbes(c, v, v.frontend(localsink.KindNodePort, 99))
@@ -95,7 +98,7 @@ func loopbackChanges(c *checker) {
 			for _, i := range endpoints {
 				all = append(all, v.endpoints()[i])
 			}
-			s.addPort(v, "a", localsink.Port{Pools: poolList(newPool(all...)), Frontends: []localsink.Frontend{fe}})
+			s.addPort(v, "a", localsink.Port{Pools: onePool(all...), Frontends: []localsink.Frontend{fe}})
 			for range 4 {
 				s.addLoopbackProbes(c, v, fe)
 			}
@@ -121,7 +124,7 @@ func loopbackAffinity(c *checker) {
 	}
 	s := c.build(func(s *step, v variant) {
 		fe := v.frontend(localsink.KindNodePort, 1, localsink.Route{Masquerade: true})
-		s.addPort(v, "a", localsink.Port{Affinity: time.Hour, Pools: poolList(newPool(v.endpoints()...)), Frontends: []localsink.Frontend{fe}})
+		s.addPort(v, "a", localsink.Port{Affinity: time.Hour, Pools: onePool(v.endpoints()...), Frontends: []localsink.Frontend{fe}})
 		s.addLoopbackProbes(c, v, fe)
 	})
 	if !c.sync(s.state()) {
@@ -131,7 +134,7 @@ func loopbackAffinity(c *checker) {
 		first := p.run(answerTimeout)
 		for range 10 {
 			if again := p.run(answerTimeout); first.err != nil || again.err != nil || again.server != first.server {
-				c.fail(p.variant, "%s: first connection %s, later connection %s", p, first, again)
+				c.failf(p.variant, "%s: first connection %s, later connection %s", p, first, again)
 				break
 			}
 		}

@@ -69,7 +69,7 @@ func zeroResets(c *checker) {
 			return
 		}
 	}
-	c.note("%d connections exchanged %d messages", len(flows), exchanged.Load())
+	c.notef("%d connections exchanged %d messages", len(flows), exchanged.Load())
 }
 
 // addBusyServiceAmongMany adds the busy Service and 300 others, so that programming takes
@@ -77,7 +77,7 @@ func zeroResets(c *checker) {
 func (c *checker) addBusyServiceAmongMany(s *step, v variant, endpoints ...localsink.Endpoint) {
 	c.addBusyService(s, v, nil, endpoints...)
 	for i := range 300 {
-		s.addPort(v, fmt.Sprint("more", i), localsink.Port{Pools: poolList(newPool(v.podEndpoint(i%3), v.podEndpoint(4))),
+		s.addPort(v, fmt.Sprint("more", i), localsink.Port{Pools: onePool(v.podEndpoint(i%3), v.podEndpoint(4)),
 			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(manyClusterIP(v, i), 80), Routes: []localsink.Route{{}}}}})
 	}
 }
@@ -93,7 +93,7 @@ func (c *checker) exchangeDuring(name string, flows []*flow, exchanged *atomic.I
 			for last := false; ; {
 				if err := f.exchange(512); err != nil {
 					failed.Add(1)
-					c.fail(f.variant, "while %s: flow of %s to endpoint %s: %v", name, f.probe, f.server, err)
+					c.failf(f.variant, "while %s: flow of %s to endpoint %s: %v", name, f.probe, f.server, err)
 					return
 				}
 				exchanged.Add(1)

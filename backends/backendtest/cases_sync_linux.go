@@ -16,7 +16,7 @@ import (
 
 func operationCases() []behaviour {
 	all := []behaviour{
-		{id: "told-twice", title: "a repeated update changes nothing", check: repeatedUpdate},
+		{id: "repeated-update", title: "a repeated update changes nothing", check: repeatedUpdate},
 		{id: "OP-14", title: "after a failed Sync, the next Sync applies everything", check: retryAfterError},
 		{id: "OP-14-cut-off", title: "a canceled Sync loses no change", check: canceledSync},
 		{id: "first-update", title: "the first update after a restart removes obsolete state", check: firstUpdate},
@@ -43,7 +43,7 @@ func repeatedUpdate(c *checker) {
 	} {
 		c.state = s.state()
 		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {
-			c.failAll("Sync: %v", err)
+			c.failAllf("Sync: %v", err)
 			return
 		}
 		c.check(s.probes)
@@ -77,7 +77,7 @@ func retryAfterError(c *checker) {
 		failing = true
 		c.state = c.build(form(round.failed)).state()
 		if err := c.driver.Sync(c.ctx, c.state); !errors.Is(err, injected) {
-			c.failAll("round %d: Sync: %v, expected the injected error", i, err)
+			c.failAllf("round %d: Sync: %v, expected the injected error", i, err)
 			return
 		}
 		failing = false
@@ -119,7 +119,7 @@ func firstUpdate(c *checker) {
 	}
 	c.tearDown()
 	if err := c.createSink(); err != nil {
-		c.failAll("New: %v", err)
+		c.failAllf("New: %v", err)
 		return
 	}
 	c.syncAndCheck(func(s *step, v variant) { c.addAllKinds(s, v, "a1", 2, v.podEndpoint(3)) })
@@ -176,17 +176,17 @@ func driftRepaired(c *checker) {
 	for range 2 {
 		start := time.Now()
 		if err := c.testbed.node.Run(c.backend.Drift); err != nil {
-			c.failAll("Drift: %v", err)
+			c.failAllf("Drift: %v", err)
 			return
 		}
 		if !c.awaitResyncRequest() {
-			c.failAll("no resync requested within %v after Drift", answerTimeout)
+			c.failAllf("no resync requested within %v after Drift", answerTimeout)
 			return
 		}
 		if !c.sync(c.state) {
 			return
 		}
-		c.note("drift was detected and repaired in %v", time.Since(start).Round(time.Millisecond))
+		c.notef("drift was detected and repaired in %v", time.Since(start).Round(time.Millisecond))
 		c.checkAgain(probes)
 	}
 }
@@ -205,7 +205,7 @@ func manyServices(c *checker) {
 				if i == 2345 {
 					endpoints = []localsink.Endpoint{e[change%6]}
 				}
-				s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: poolList(newPool(endpoints...)), Frontends: []localsink.Frontend{fe}})
+				s.addPort(v, fmt.Sprint("s", i), localsink.Port{Pools: onePool(endpoints...), Frontends: []localsink.Frontend{fe}})
 				if i%1000 == 345 {
 					s.addProbes(v, c.testbed.clientsOfEachKind(), fe.Addr, netip.AddrPortFrom(fe.Addr.Addr(), 81))
 				}
@@ -217,7 +217,7 @@ func manyServices(c *checker) {
 	if !c.sync(s.state()) {
 		return
 	}
-	c.note("%d Services with %d ports were programmed in %v", c.state.Len(), countPorts(c.state), time.Since(start).Round(time.Millisecond))
+	c.notef("%d Services with %d ports were programmed in %v", c.state.Len(), countPorts(c.state), time.Since(start).Round(time.Millisecond))
 	c.check(s.probes)
 	for i := range 3 {
 		s = c.build(form(i + 1))
@@ -226,11 +226,11 @@ func manyServices(c *checker) {
 		start = time.Now()
 		c.state = next
 		if err := c.driver.Sink.Sync(c.ctx, u); err != nil {
-			c.failAll("Sync: %v", err)
+			c.failAllf("Sync: %v", err)
 			return
 		}
 		if i == 2 {
-			c.note("one endpoint among them was replaced in %v", time.Since(start).Round(10*time.Microsecond))
+			c.notef("one endpoint among them was replaced in %v", time.Since(start).Round(10*time.Microsecond))
 		}
 		c.check(s.probes)
 	}

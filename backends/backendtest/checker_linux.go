@@ -73,7 +73,7 @@ func (c *checker) setUp() bool {
 		}
 	}
 	if err != nil {
-		c.failAll("New: %v", err)
+		c.failAllf("New: %v", err)
 		return false
 	}
 	return true
@@ -103,7 +103,7 @@ func (c *checker) tearDown() {
 	err := c.testbed.node.Run(func() error { return closeSink(c.sink) })
 	c.cancel()
 	if err != nil {
-		c.failAll("Close: %v", err)
+		c.failAllf("Close: %v", err)
 	}
 }
 
@@ -111,7 +111,7 @@ func (c *checker) tearDown() {
 func (c *checker) restart() bool {
 	c.tearDown()
 	if err := c.createSink(); err != nil {
-		c.failAll("New after Close: %v", err)
+		c.failAllf("New after Close: %v", err)
 		return false
 	}
 	return c.sync(c.state)
@@ -126,7 +126,7 @@ func (c *checker) sync(state localsink.State) bool {
 	defer cancel()
 	c.state = state
 	if err := c.driver.Sync(ctx, state); err != nil {
-		c.failAll("Sync: %v", err)
+		c.failAllf("Sync: %v", err)
 		return false
 	}
 	return true
@@ -172,8 +172,8 @@ func (c *checker) unsupported() localsink.Features {
 	return c.backend.Unsupported | unsupportedOf(c.sink)
 }
 
-// fail records a failure in a variant.
-func (c *checker) fail(v variant, format string, args ...any) {
+// failf records a failure in a variant.
+func (c *checker) failf(v variant, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cell := c.cells[v]
@@ -183,15 +183,15 @@ func (c *checker) fail(v variant, format string, args ...any) {
 	}
 }
 
-// failAll records a failure in all variants.
-func (c *checker) failAll(format string, args ...any) {
+// failAllf records a failure in all variants.
+func (c *checker) failAllf(format string, args ...any) {
 	for _, v := range c.variants {
-		c.fail(v, format, args...)
+		c.failf(v, format, args...)
 	}
 }
 
-// note records a measurement for the report.
-func (c *checker) note(format string, args ...any) {
+// notef records a measurement for the report.
+func (c *checker) notef(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))

@@ -4,6 +4,7 @@
 package backendtest
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -28,7 +29,7 @@ func listenICMP(cl client, v variant) (c net.PacketConn, err error) {
 		network = "ip6:ipv6-icmp"
 	}
 	err = cl.ns.Run(func() (err error) {
-		c, err = net.ListenPacket(network, cl.addr(v).String())
+		c, err = new(net.ListenConfig).ListenPacket(context.Background(), network, cl.addr(v).String())
 		return err
 	})
 	return c, err
@@ -117,7 +118,7 @@ func (p *pinger) listen(cl client, kind byte, into map[echo]bool) (net.PacketCon
 
 func (p *pinger) close() {
 	for _, s := range p.sockets {
-		s.Close()
+		_ = s.Close()
 	}
 	p.running.Wait()
 }
@@ -164,7 +165,7 @@ func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, no
 	}
 	for e, to := range sent {
 		if p.has(p.arrived, e) {
-			p.checker.fail(p.variant, "echo request of %s to %s: expected no endpoint, observed that it arrived at one", cl.name, to)
+			p.checker.failf(p.variant, "echo request of %s to %s: expected no endpoint, observed that it arrived at one", cl.name, to)
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 
 // The test function of a backend. Package testing calls it in a real test, with a TestMain
 // that returns backendtest.Main.
-func ExampleRun() {
+func ExampleRun() { //nolint:testableexamples // the report needs root and depends on the machine
 	testConformance := func(t *testing.T) {
 		report := backendtest.Run(t, backendtest.Backend{
 			Name: "my backend",

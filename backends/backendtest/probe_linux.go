@@ -97,21 +97,22 @@ type flow struct {
 
 // dial opens a socket in the namespace of the client. Source ports are unique in a testbed,
 // so that the kernel's connection tracking cannot take a connection for an older one. It
-// keeps unanswered ones for two minutes.
-func (p *probe) dial(wait time.Duration) (net.Conn, error) {
+// keeps unanswered ones for two minutes. dial also returns p with its source port.
+func (p probe) dial(wait time.Duration) (net.Conn, probe, error) {
 	if p.port != 0 {
-		return p.dialFrom(wait)
+		c, err := p.dialFrom(wait)
+		return c, p, err
 	}
 	for {
 		p.port = p.client.ports.next()
 		c, err := p.dialFrom(wait)
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return c, err
+			return c, p, err
 		}
 	}
 }
 
-func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
+func (p probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 	if p.variant.isSCTP() {
 		err = p.client.ns.Run(func() (err error) {
 			c, err = p.dialSCTP()
@@ -133,11 +134,11 @@ func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 
 // open connects and receives the greeting.
 func (p probe) open(wait time.Duration) (*flow, error) {
-	c, err := p.dial(wait)
+	c, withPort, err := p.dial(wait)
 	if err != nil {
 		return nil, err
 	}
-	f := &flow{probe: p, conn: c}
+	f := &flow{probe: withPort, conn: c}
 	if err := f.handshake(wait); err != nil {
 		f.close()
 		return nil, err
@@ -155,6 +156,7 @@ func (f *flow) handshake(wait time.Duration) error {
 		return f.readGreeting(wait)
 	case localsink.ProtocolSCTP:
 		return f.sctpHandshake(wait)
+	case localsink.ProtocolUDP:
 	}
 	for {
 		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
@@ -199,6 +201,7 @@ func (f *flow) exchange(size int) error {
 		return f.exchangePacket(sent)
 	case localsink.ProtocolSCTP:
 		return f.exchangeHeartbeat(sent)
+	case localsink.ProtocolTCP:
 	}
 	failed := make(chan error, 1)
 	go func() {

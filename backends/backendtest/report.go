@@ -134,7 +134,7 @@ func (r *Report) Text() string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", res.ID, strings.Join(res.row(), "\t"),
 			res.Duration.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
 	}
-	w.Flush()
+	_ = w.Flush() // a strings.Builder does not fail
 	for _, res := range r.Results {
 		for _, note := range res.Notes {
 			fmt.Fprintf(&b, "%s: %s\n", res.ID, note)

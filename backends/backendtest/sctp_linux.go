@@ -180,7 +180,10 @@ func (f *flow) sctpRequest(p sctpPacket, want byte, wait time.Duration) (sctpPac
 }
 
 func (f *flow) awaitChunk(want byte) (sctpPacket, error) {
-	raw := f.conn.(*net.IPConn)
+	raw, ok := f.conn.(*net.IPConn)
+	if !ok {
+		return sctpPacket{}, fmt.Errorf("SCTP flow over %T", f.conn)
+	}
 	buf := make([]byte, 65536)
 	for {
 		n, _, err := raw.ReadFromIP(buf)
@@ -203,7 +206,11 @@ func (f *flow) isForeignError(err error) bool {
 	if !slices.ContainsFunc(about, func(e syscall.Errno) bool { return errors.Is(err, e) }) {
 		return false
 	}
-	raw, rawErr := f.conn.(*net.IPConn).SyscallConn()
+	conn, ok := f.conn.(*net.IPConn)
+	if !ok {
+		return false
+	}
+	raw, rawErr := conn.SyscallConn()
 	if rawErr != nil {
 		return false
 	}
@@ -248,7 +255,7 @@ func (p probe) dialSCTP() (net.Conn, error) {
 		err = errors.Join(err, set)
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("enable ICMP errors on SCTP socket: %w", err)
 	}
 	return c, nil

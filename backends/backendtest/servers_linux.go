@@ -114,7 +114,11 @@ func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 		s.track(c)
 		s.wg.Go(func() {
 			defer s.untrack(c)
-			if _, err := c.Write(greet(c.RemoteAddr().(*net.TCPAddr).AddrPort(), addr)); err == nil {
+			client, ok := c.RemoteAddr().(*net.TCPAddr)
+			if !ok {
+				return
+			}
+			if _, err := c.Write(greet(client.AddrPort(), addr)); err == nil {
 				_, _ = io.Copy(c, c)
 			}
 		})

@@ -30,13 +30,13 @@ func (c *checker) check(probes []probe) {
 			// The kernel limits ICMP messages per second, which is not a failure of the backend.
 			retries = append(retries, p)
 		default:
-			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
+			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 	}
 	answers = c.runLimited(retries, maxParallelRetries, func(probe) time.Duration { return refusalTimeout })
 	for i, p := range retries {
 		if mismatch := c.mismatch(p, answers[i]); mismatch != "" {
-			c.fail(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
+			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // The sink follows the one that programs the rules. The example needs the privilege to
 // access the kernel's connection tracking, so it is compiled and not run.
-func ExampleNew() {
+func ExampleNew() { //nolint:testableexamples // needs root
 	rules := localsink.Func(func(context.Context, *localsink.Update) error {
 		return nil // program the rules
 	})

@@ -44,7 +44,7 @@ const (
 // TestStaleFlows moves from one applied state to a desired one and expects which flows
 // become stale. A nil from is a restart.
 func TestStaleFlows(t *testing.T) {
-	s := func(services ...*localsink.Service) localsink.State { return sinktest.NewState(services...) }
+	s := sinktest.NewState
 	frontends := []string{vip, nodePort}
 	both := s(udp("dns", frontends, []string{one, two}))
 	for _, row := range []struct {

@@ -107,5 +107,5 @@ func writeJSON(w http.ResponseWriter, ok bool, body any) {
 	} else {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(body)
+	_ = json.NewEncoder(w).Encode(body) //nolint:errchkjson // the bodies are structs; the client may have disconnected
 }

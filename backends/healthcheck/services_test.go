@@ -66,7 +66,7 @@ func TestResyncTimers(t *testing.T) {
 	})
 }
 
-// TestSyncExaminesChangedServicesOnly closes a listener behind the back of Sync: an update
+// TestSyncExaminesChangedServicesOnly closes a listener outside of Sync: an update
 // of another Service does not open it again.
 func TestSyncExaminesChangedServicesOnly(t *testing.T) {
 	s := newServices(t)

@@ -37,7 +37,7 @@ func (s *Sink) openPorts(ctx context.Context) {
 		p.listener, p.err = ln, nil
 		s.open++
 		s.mu.Unlock()
-		s.running.Go(func() { s.acceptLoop(p, ln) })
+		s.running.Go(func() { s.acceptLoop(p, ln) }) //nolint:contextcheck // connections end with s.ctx, not with Sync
 	}
 	if len(s.unopened) > 0 {
 		s.retryTimer.Reset(retryInterval)

@@ -25,7 +25,7 @@ type port struct {
 
 	mu        sync.Mutex // guards the fields below
 	endpoints []netip.AddrPort
-	affinity  time.Duration // 0 is none
+	affinity  time.Duration // 0 disables it
 	// All clients have the same address, so one affinity entry serves them all. It expires
 	// when no connection has used it for the duration of the affinity.
 	affinityEndpoint netip.AddrPort // invalid if there is no entry

@@ -4,6 +4,7 @@
 package netnstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +35,7 @@ func Main(m *testing.M) int {
 	if os.Geteuid() == 0 || os.Getenv(insideEnv) != "" {
 		return m.Run()
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...) //nolint:gosec // this binary with its own arguments
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -75,7 +76,7 @@ func New(t testing.TB) *Namespace {
 		}
 		t.Skipf("needs network namespaces (root, or user namespaces): %v", err)
 	}
-	t.Cleanup(func() { n.handle.Close() })
+	t.Cleanup(func() { _ = n.handle.Close() })
 	// Duplicate address detection would delay the use of IPv6 addresses by a second.
 	_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
 	n.Do(func() error {
@@ -119,7 +120,7 @@ func (n *Namespace) Do(f func() error) {
 func (n *Namespace) Command(name string, args ...string) (string, error) {
 	var out []byte
 	err := n.Run(func() (err error) {
-		out, err = exec.Command(name, args...).CombinedOutput()
+		out, err = exec.CommandContext(context.Background(), name, args...).CombinedOutput() //nolint:gosec // tests choose the program
 		return err
 	})
 	if err != nil {
