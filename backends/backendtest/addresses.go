@@ -11,46 +11,48 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// The addresses of the world are from the ranges for documentation, and those of pods
-// and Services are like those of many clusters.
+// External addresses of the testbed are from the ranges for documentation. Those of pods
+// and Services look like those of many clusters.
 
-func (v variant) addr(v4 string, v6 string, i int) netip.Addr {
+// addr returns address i of a range, given by its IPv4 and its IPv6 prefix.
+func (v variant) addr(v4, v6 string, i int) netip.Addr {
 	if v.v6 {
 		return netip.MustParseAddr(fmt.Sprintf("%s%x", v6, i))
 	}
 	return netip.MustParseAddr(fmt.Sprintf("%s%d", v4, i))
 }
 
-// What is outside: the node's addresses there, of which all but one are permitted for
-// node ports, and the clients'.
-func (v variant) nodeAddr() netip.Addr        { return v.addr("192.0.2.", "2001:db8:1::", 1) }
-func (v variant) secondAddr() netip.Addr      { return v.addr("192.0.2.", "2001:db8:1::", 78) }
-func (v variant) forbiddenAddr() netip.Addr   { return v.addr("192.0.2.", "2001:db8:1::", 77) }
-func (v variant) clientAddr(i int) netip.Addr { return v.addr("192.0.2.", "2001:db8:1::", 100+i) }
+// The external network: the node's addresses, of which NodePortAddresses holds all but
+// excludedNodeAddr, and those of the clients.
+func (v variant) nodeAddr() netip.Addr         { return v.addr("192.0.2.", "2001:db8:1::", 1) }
+func (v variant) secondNodeAddr() netip.Addr   { return v.addr("192.0.2.", "2001:db8:1::", 78) }
+func (v variant) excludedNodeAddr() netip.Addr { return v.addr("192.0.2.", "2001:db8:1::", 77) }
+func (v variant) clientAddr(i int) netip.Addr  { return v.addr("192.0.2.", "2001:db8:1::", 100+i) }
 
 func (v variant) loopback() netip.Addr { return v.addr("127.0.0.", "::", 1) }
 
-// Pods of this node: endpoints, and one that only calls.
+// Pods of the node: endpoints, and one that is only a client.
 func (v variant) podGateway() netip.Addr      { return v.addr("10.244.0.", "fd00:244::", 1) }
 func (v variant) podAddr(i int) netip.Addr    { return v.addr("10.244.0.", "fd00:244::", 10+i) }
-func (v variant) callGateway() netip.Addr     { return v.addr("10.244.1.", "fd00:244:1::", 1) }
+func (v variant) callerGateway() netip.Addr   { return v.addr("10.244.1.", "fd00:244:1::", 1) }
 func (v variant) callerAddr() netip.Addr      { return v.addr("10.244.1.", "fd00:244:1::", 2) }
 func (v variant) podNetwork() netip.Prefix    { return prefix(v.podGateway(), 16, 32) }
 func (v variant) remoteAddr(i int) netip.Addr { return v.addr("10.245.0.", "fd00:245::", 10+i) }
 
 // The remote node.
-func (v variant) remoteGateway() netip.Addr { return v.addr("192.0.3.", "2001:db8:3::", 1) }
-func (v variant) remoteNode() netip.Addr    { return v.addr("192.0.3.", "2001:db8:3::", 2) }
+func (v variant) remoteGateway() netip.Addr  { return v.addr("192.0.3.", "2001:db8:3::", 1) }
+func (v variant) remoteNodeAddr() netip.Addr { return v.addr("192.0.3.", "2001:db8:3::", 2) }
 
-// A pod of yet another node, that only calls.
-func (v variant) farGateway() netip.Addr { return v.addr("192.0.4.", "2001:db8:4::", 1) }
-func (v variant) farNode() netip.Addr    { return v.addr("192.0.4.", "2001:db8:4::", 2) }
-func (v variant) farPod() netip.Addr     { return v.addr("10.246.0.", "fd00:246::", 2) }
+// Another remote node, with a pod that is only a client.
+func (v variant) otherNodeGateway() netip.Addr { return v.addr("192.0.4.", "2001:db8:4::", 1) }
+func (v variant) otherNodeAddr() netip.Addr    { return v.addr("192.0.4.", "2001:db8:4::", 2) }
+func (v variant) otherNodePod() netip.Addr     { return v.addr("10.246.0.", "fd00:246::", 2) }
 
-func (v variant) clusterIP(i int) netip.Addr  { return v.addr("10.96.0.", "fd00:96::", i) }
-func (v variant) externalIP(i int) netip.Addr { return v.addr("198.51.100.", "2001:db8:51::", i) }
-func (v variant) balancerIP(i int) netip.Addr { return v.addr("203.0.113.", "2001:db8:113::", i) }
+func (v variant) clusterIP(i int) netip.Addr      { return v.addr("10.96.0.", "fd00:96::", i) }
+func (v variant) externalIP(i int) netip.Addr     { return v.addr("198.51.100.", "2001:db8:51::", i) }
+func (v variant) loadBalancerIP(i int) netip.Addr { return v.addr("203.0.113.", "2001:db8:113::", i) }
 
+// prefix returns the network of a, with bits4 or bits6 bits.
 func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
 	if a.Is4() {
 		return netip.PrefixFrom(a, bits4).Masked()
@@ -58,46 +60,48 @@ func prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
 	return netip.PrefixFrom(a, bits6).Masked()
 }
 
-// targetPort is where endpoints listen: another port for each protocol, so that no
-// mistake about protocols goes unseen.
+// targetPort returns the port on which endpoints listen. It differs by protocol, so that a
+// backend that confuses protocols fails.
 func (v variant) targetPort() uint16 {
 	switch v.protocol {
 	case localsink.ProtocolUDP:
 		return 8081
 	case localsink.ProtocolSCTP:
 		return 8082
+	case localsink.ProtocolTCP:
 	}
 	return 8080
 }
 
-// otherPort is a second port at which the pods of this node listen.
+// otherPort returns a second port on which the pods of the node listen.
 func (v variant) otherPort() uint16 { return v.targetPort() + 1000 }
 
-// pod, remote and host are endpoints.
-func (v variant) pod(i int) localsink.Endpoint {
+// podEndpoint, remoteEndpoint and nodeEndpoint return endpoints on a pod of the node, on a
+// remote pod, and on the node itself.
+func (v variant) podEndpoint(i int) localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.podAddr(i), v.targetPort()), Local: true}
 }
 
-func (v variant) remote(i int) localsink.Endpoint {
+func (v variant) remoteEndpoint(i int) localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.remoteAddr(i), v.targetPort())}
 }
 
-func (v variant) host() localsink.Endpoint {
+func (v variant) nodeEndpoint() localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.nodeAddr(), v.targetPort()), Local: true}
 }
 
-// How many of each there are.
+// The numbers of addresses of each kind.
 const (
 	podCount    = 8
 	remoteCount = 4
 	clientCount = 8
 )
 
+// nodePort returns the number of node port i.
 func nodePort(i int) uint16 { return uint16(30000 + i) }
 
-// front returns frontend i of a kind: at most one of each kind and number. Without
-// routes, everybody goes to the first pool.
-func (v variant) front(kind localsink.FrontendKind, i int, routes ...localsink.Route) localsink.Frontend {
+// frontend returns frontend i of a kind. Without routes, all clients use the first pool.
+func (v variant) frontend(kind localsink.FrontendKind, i int, routes ...localsink.Route) localsink.Frontend {
 	if routes == nil {
 		routes = []localsink.Route{{}}
 	}
@@ -108,7 +112,7 @@ func (v variant) front(kind localsink.FrontendKind, i int, routes ...localsink.R
 	case localsink.KindExternalIP:
 		fe.Addr = netip.AddrPortFrom(v.externalIP(i), 80)
 	case localsink.KindLoadBalancer:
-		fe.Addr = netip.AddrPortFrom(v.balancerIP(i), 80)
+		fe.Addr = netip.AddrPortFrom(v.loadBalancerIP(i), 80)
 	case localsink.KindNodePort:
 		fe.Addr = netip.AddrPortFrom(netip.IPv4Unspecified(), nodePort(i))
 		if v.v6 {
@@ -118,31 +122,32 @@ func (v variant) front(kind localsink.FrontendKind, i int, routes ...localsink.R
 	return fe
 }
 
-// dials returns what clients dial to reach a frontend.
-func (v variant) dials(fe localsink.Frontend) []netip.AddrPort {
+// destinations returns the addresses at which clients reach a frontend.
+func (v variant) destinations(fe localsink.Frontend) []netip.AddrPort {
 	if fe.Kind != localsink.KindNodePort {
 		return []netip.AddrPort{fe.Addr}
 	}
 	return []netip.AddrPort{
 		netip.AddrPortFrom(v.nodeAddr(), fe.Addr.Port()),
-		netip.AddrPortFrom(v.secondAddr(), fe.Addr.Port()),
+		netip.AddrPortFrom(v.secondNodeAddr(), fe.Addr.Port()),
 	}
 }
 
-// dialsAll returns what clients dial to reach some frontends.
-func (v variant) dialsAll(fronts ...localsink.Frontend) []netip.AddrPort {
+// destinationsOf returns the addresses at which clients reach the frontends.
+func (v variant) destinationsOf(frontends ...localsink.Frontend) []netip.AddrPort {
 	var all []netip.AddrPort
-	for _, fe := range fronts {
-		all = append(all, v.dials(fe)...)
+	for _, fe := range frontends {
+		all = append(all, v.destinations(fe)...)
 	}
 	return all
 }
 
-// kinds are the kinds of frontends with the features that they take.
+// kinds returns all kinds of frontends.
 func kinds() []localsink.FrontendKind {
 	return []localsink.FrontendKind{localsink.KindClusterIP, localsink.KindNodePort, localsink.KindExternalIP, localsink.KindLoadBalancer}
 }
 
+// kindFeature returns the feature that a kind of frontend needs.
 func kindFeature(k localsink.FrontendKind) localsink.Features {
 	switch k {
 	case localsink.KindClusterIP:
@@ -151,16 +156,22 @@ func kindFeature(k localsink.FrontendKind) localsink.Features {
 		return localsink.FeatureNodePort
 	case localsink.KindExternalIP:
 		return localsink.FeatureExternalIP
+	case localsink.KindLoadBalancer:
 	}
 	return localsink.FeatureLoadBalancer
 }
 
-// pool returns a pool in the order of the contract.
-func pool(endpoints ...localsink.Endpoint) localsink.Pool {
+// newPool returns a pool with its endpoints in the order of the contract.
+func newPool(endpoints ...localsink.Endpoint) localsink.Pool {
 	return localsink.Pool{Endpoints: sorted(endpoints)}
 }
 
-func pools(all ...localsink.Pool) []localsink.Pool { return all }
+// onePool returns the pools of a port with one pool.
+func onePool(endpoints ...localsink.Endpoint) []localsink.Pool {
+	return []localsink.Pool{newPool(endpoints...)}
+}
+
+func poolList(all ...localsink.Pool) []localsink.Pool { return all }
 
 func sorted(endpoints []localsink.Endpoint) []localsink.Endpoint {
 	return slices.SortedFunc(slices.Values(endpoints), func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })

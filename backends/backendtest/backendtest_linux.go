@@ -15,45 +15,46 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Namespace is a network namespace of the test.
+// A Namespace is a network namespace of a test.
 type Namespace interface {
-	// Run runs f on a thread of its own in the namespace and returns its error.
-	// Sockets that f opens and programs that it starts stay in the namespace;
-	// goroutines do not.
+	// Run runs f on a new thread in the namespace and returns its error. Sockets that f
+	// opens and processes that it starts stay in the namespace; goroutines that it starts
+	// do not run there.
 	Run(f func() error) error
 }
 
-// A Backend is what a vendor tells about a sink. Sync, Close and all functions here are
-// called on a thread in the node's namespace.
+// A Backend describes the sink under test. The kit calls Sync, Close and all functions of
+// Backend on a thread in the namespace of the node.
 type Backend struct {
-	// Name is for the report.
+	// Name appears in the report.
 	Name string
-	// New returns a sink for the node's namespace, which is that of the calling thread.
-	// It is called anew for each behaviour, in a new namespace, and several sinks live
-	// at a time. The context ends with the sink. If the sink, or what localsink.Walk
-	// finds in it, has a method Close, with or without an error, that is called at the
-	// end, and where a behaviour is about a new start of the program: what serves
-	// Services must then stay in place until the next sink takes over.
+	// New returns a sink for the namespace of the node, which is that of the calling
+	// thread. It is called for each behaviour in a new namespace; several sinks exist at a
+	// time. ctx is canceled after the sink is closed. If the sink has a method Close, with
+	// or without an error result, the kit calls it at the end and to simulate a restart;
+	// otherwise it calls Close of the sinks inside, see localsink.Walk. After Close,
+	// programmed Services must keep working until the next sink takes over.
 	New func(ctx context.Context, node Namespace) (localsink.Sink, error)
-	// Unsupported is what the sink lacks beyond what it says itself, see localsink.Limited.
+	// Unsupported lists features that the sink does not support, in addition to those that
+	// it reports as a localsink.FeatureReporter.
 	Unsupported localsink.Features
-	// LoopbackNodePorts says that TCP node ports answer on loopback addresses where
-	// Node.LoopbackNodePorts asks for it. Backends that do not say so are not asked.
+	// LoopbackNodePorts reports whether TCP node ports answer on the addresses in
+	// Node.LoopbackNodePorts. If false, the behaviours about it are unsupported.
 	LoopbackNodePorts bool
-	// Drift does what a stranger might do to the sink's target, such as flushing all
-	// rules. nil leaves out the behaviour that is about it. It also needs the sink to
-	// be a localsink.Repairer.
+	// Drift makes an external change to what the sink programs, such as flushing all
+	// rules. If it is nil, or the sink is no localsink.ResyncRequester, behaviour OP-16 is
+	// untested.
 	Drift func() error
 }
 
-// Main runs the tests of a package as root: of a new user namespace, if they are run
-// by somebody else. Call it from TestMain and exit with its result.
+// Main runs the tests of a package as root. Without root privileges it runs them in a new
+// user namespace. Call it from TestMain and exit with its result.
 func Main(m *testing.M) int { return netnstest.Main(m) }
 
 // Run checks all behaviours of a backend, each as a subtest of t, and returns the report.
-// Without the privilege to make network namespaces it skips the subtests; the
-// environment variable KPNG_REQUIRE_NETNS=1 makes that a failure. It takes a minute or
-// two, and less with a higher -parallel.
+// Without the privilege to create network namespaces it skips the subtests, or fails them if
+// the environment variable KPNG_REQUIRE_NETNS is 1. It takes a minute or two, less with a
+// higher -parallel.
 func Run(t *testing.T, b Backend) *Report {
 	t.Helper()
 	if err := b.validate(nil); err != nil {
@@ -62,13 +63,13 @@ func Run(t *testing.T, b Backend) *Report {
 	all := behaviours()
 	results := make([]Result, len(all))
 	t.Run(b.Name, func(t *testing.T) {
-		for i, what := range all {
-			t.Run(what.id, func(t *testing.T) {
+		for i, bh := range all {
+			t.Run(bh.id, func(t *testing.T) {
 				t.Parallel()
-				results[i] = check(t, b, what)
+				results[i] = check(t, b, bh)
 				for _, c := range results[i].Cells {
 					for _, f := range c.Failures {
-						t.Errorf("%s: %s: %s", what.title, c.Variant, f)
+						t.Errorf("%s: %s: %s", bh.title, c.Variant, f)
 					}
 				}
 			})
@@ -77,90 +78,92 @@ func Run(t *testing.T, b Backend) *Report {
 	return report(t, b, results)
 }
 
-// Try is Run for some behaviours, by ID, or for all when none is named. Failures are
-// only in the report, and do not fail t.
+// Try checks the behaviours with the given IDs, or all without IDs, and returns the report.
+// Failed behaviours do not fail t; a Backend without New and an unknown ID do.
 func Try(t testing.TB, b Backend, ids ...string) *Report {
 	t.Helper()
 	if err := b.validate(ids); err != nil {
 		t.Fatal(err)
 	}
 	var results []Result
-	for _, what := range behaviours() {
-		if len(ids) == 0 || slices.Contains(ids, what.id) {
-			results = append(results, check(t, b, what))
+	for _, bh := range behaviours() {
+		if len(ids) == 0 || slices.Contains(ids, bh.id) {
+			results = append(results, check(t, b, bh))
 		}
 	}
 	return report(t, b, results)
 }
 
-// validate says what is wrong with a backend, or with the behaviours that it is asked for.
+// validate returns an error for an incomplete Backend or an unknown behaviour ID.
 func (b Backend) validate(ids []string) error {
 	if b.New == nil {
 		return errors.New("backendtest: Backend.New: required")
 	}
 	for _, id := range ids {
 		if !slices.Contains(IDs(), id) {
-			return fmt.Errorf("backendtest: there is no behaviour %q, see IDs", id)
+			return fmt.Errorf("backendtest: unknown behaviour ID %q, see IDs", id)
 		}
 	}
 	return nil
 }
 
-// IDs returns the IDs of all behaviours, in the order of reports.
+// IDs returns the IDs of all behaviours in the order of reports.
 func IDs() []string {
 	var ids []string
-	for _, what := range behaviours() {
-		ids = append(ids, what.id)
+	for _, bh := range behaviours() {
+		ids = append(ids, bh.id)
 	}
 	return ids
 }
 
+// report returns the report of results. It leaves out the empty results of skipped subtests.
 func report(t testing.TB, b Backend, results []Result) *Report {
 	r := &Report{Backend: b.Name}
-	if lacks, err := lacking(t, b); err == nil {
-		r.Unsupported = lacks.String()
+	if unsupported, err := unsupportedFeatures(t, b); err == nil {
+		r.Unsupported = unsupported.String()
 	}
 	for _, res := range results {
-		if res.ID != "" { // skipped
+		if res.ID != "" {
 			r.Results = append(r.Results, res)
 		}
 	}
 	return r
 }
 
-// lacking asks a sink in an empty namespace.
-func lacking(t testing.TB, b Backend) (localsink.Features, error) {
+// unsupportedFeatures creates a sink in an empty namespace and returns the features that
+// the backend does not support.
+func unsupportedFeatures(t testing.TB, b Backend) (localsink.Features, error) {
 	ns := netnstest.New(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	lacks := b.Unsupported
-	return lacks, ns.Run(func() error {
+	unsupported := b.Unsupported
+	return unsupported, ns.Run(func() error {
 		sink, err := b.New(ctx, ns)
 		if err != nil {
 			return err
 		}
-		lacks |= lacksOf(sink)
+		unsupported |= unsupportedOf(sink)
 		return closeSink(sink)
 	})
 }
 
-// check tries one behaviour in a world of its own.
-func check(t testing.TB, b Backend, what behaviour) Result {
-	began := time.Now()
+// check checks one behaviour in a new testbed.
+func check(t testing.TB, b Backend, bh behaviour) Result {
+	start := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := &checker{ctx: ctx, backend: b, what: what, cells: map[variant]*Cell{}}
-	res := Result{ID: what.id, Title: what.title}
-	w, err := newWorld(t)
+	c := &checker{ctx: ctx, backend: b, behaviour: bh, cells: map[variant]*Cell{}}
+	res := Result{ID: bh.id, Title: bh.title}
+	w, err := newTestbed(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.w = w
-	if c.begin() {
-		if len(c.variants) > 0 { // otherwise it lacks all
-			what.check(c)
+	c.testbed = w
+	if c.setUp() {
+		if len(c.variants) > 0 { // otherwise no variant is supported
+			bh.check(c)
 		}
-		c.end()
+		c.tearDown()
 	}
 	for _, v := range allVariants() {
 		if cell := c.cells[v]; cell != nil {
@@ -168,6 +171,6 @@ func check(t testing.TB, b Backend, what behaviour) Result {
 			res.Cells = append(res.Cells, *cell)
 		}
 	}
-	res.Notes, res.Took = c.notes, time.Since(began)
+	res.Notes, res.Duration = c.notes, time.Since(start)
 	return res
 }

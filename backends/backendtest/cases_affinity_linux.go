@@ -13,12 +13,12 @@ import (
 
 func affinityCases() []behaviour {
 	all := []behaviour{
-		{id: "DP-40", title: "a client address keeps its endpoint, over all frontends of the port", check: sticky},
-		{id: "DP-41", title: "the memory ends when a client made no new connection for the time given", check: forgetful},
-		{id: "DP-42", title: "a client whose endpoint is removed gets another and keeps that; others keep theirs", check: repicked},
-		{id: "DP-43", title: "the memory outlives other changes of the Service and a restart of the program", check: remembered},
-		{id: "DP-44", title: "another duration takes effect", check: otherDuration},
-		{id: "DP-45", title: "affinity is turned on and off", check: switched},
+		{id: "DP-40", title: "a client address keeps its endpoint on all frontends of the port", check: affinityKeepsEndpoint},
+		{id: "DP-41", title: "affinity expires when a client makes no new connection for its duration", check: affinityExpires},
+		{id: "DP-42", title: "a client whose endpoint is removed gets and keeps another; other clients keep theirs", check: affinityEndpointRemoved},
+		{id: "DP-43", title: "affinity survives other changes of the Service and a restart", check: affinitySurvivesChanges},
+		{id: "DP-44", title: "a changed affinity duration takes effect", check: affinityDurationChanges},
+		{id: "DP-45", title: "affinity can be turned on and off", check: affinitySwitched},
 	}
 	for i := range all {
 		all[i].needs |= localsink.FeatureAffinity | localsink.FeatureClusterIP
@@ -26,65 +26,65 @@ func affinityCases() []behaviour {
 	return all
 }
 
-// long is longer than any behaviour takes.
-const long = time.Hour
+// longAffinity does not expire during a behaviour.
+const longAffinity = time.Hour
 
-// endpoints are as many as clients will not pick all alike by chance.
+// endpoints returns enough endpoints that random choices of all clients differ.
 func (v variant) endpoints() []localsink.Endpoint {
-	return []localsink.Endpoint{v.pod(0), v.pod(1), v.pod(2), v.remote(0), v.remote(1), v.pod(3)}
+	return []localsink.Endpoint{v.podEndpoint(0), v.podEndpoint(1), v.podEndpoint(2), v.remoteEndpoint(0), v.remoteEndpoint(1), v.podEndpoint(3)}
 }
 
-// stickyService has frontends of every kind that the backend has.
-func (c *checker) stickyService(s *step, v variant, affinity time.Duration, endpoints ...localsink.Endpoint) []localsink.Frontend {
-	var fronts []localsink.Frontend
+// addAffinityService adds a Service with a frontend of each kind that the backend supports.
+func (c *checker) addAffinityService(s *step, v variant, affinity time.Duration, endpoints ...localsink.Endpoint) []localsink.Frontend {
+	var frontends []localsink.Frontend
 	for _, kind := range kinds() {
-		if c.lacks()&kindFeature(kind) == 0 {
-			fronts = append(fronts, v.front(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
+		if c.unsupported()&kindFeature(kind) == 0 {
+			frontends = append(frontends, v.frontend(kind, 1, localsink.Route{Masquerade: kind == localsink.KindNodePort}))
 		}
 	}
-	s.serve(v, "a", localsink.Port{Affinity: affinity, Pools: pools(pool(endpoints...)), Frontends: fronts})
-	return fronts
+	s.addPort(v, "a", localsink.Port{Affinity: affinity, Pools: onePool(endpoints...), Frontends: frontends})
+	return frontends
 }
 
-// A choice is which endpoint each client of each variant has.
-type choice map[pair]netip.AddrPort
+// An assignment holds the endpoint that each client reached.
+type assignment map[variantClient]netip.AddrPort
 
-type pair struct {
+type variantClient struct {
 	v      variant
 	client netip.Addr
 }
 
-// choose lets all clients outside, and a pod, connect once to the first of the
-// frontends.
-func (c *checker) choose(fronts func(v variant) netip.AddrPort) choice {
-	s := c.plan(func(s *step, v variant) {
-		s.ask(v, append(c.w.externals(), c.w.localPod()), fronts(v))
+// connectAll connects once from each external client and a pod to the destination of each
+// variant, and returns the endpoints that they reached.
+func (c *checker) connectAll(destination func(v variant) netip.AddrPort) assignment {
+	s := c.build(func(s *step, v variant) {
+		s.addProbes(v, append(c.testbed.externalClients(), c.testbed.localPodClient()), destination(v))
 	})
-	got := choice{}
-	for i, a := range c.ask(s.probes) {
+	got := assignment{}
+	for i, a := range c.run(s.probes) {
 		p := s.probes[i]
-		if wrong := c.judge(p, a); wrong != "" {
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
+		if mismatch := c.mismatch(p, a); mismatch != "" {
+			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
-		got[pair{p.v, p.from()}] = a.server
+		got[variantClient{p.variant, p.from()}] = a.server
 	}
 	return got
 }
 
-// clusterFront is the frontend at which clients choose.
-func clusterFront(v variant) netip.AddrPort { return v.front(localsink.KindClusterIP, 1).Addr }
+// clusterAddr returns the cluster IP and port of the Service.
+func clusterAddr(v variant) netip.AddrPort { return v.frontend(localsink.KindClusterIP, 1).Addr }
 
-// kept checks that a second choice is the first one.
-func (c *checker) kept(when string, first, second choice) {
+// checkSame checks that all clients reached the same endpoint as before.
+func (c *checker) checkSame(when string, first, second assignment) {
 	for k, server := range second {
 		if first[k] != server {
-			c.fail(k.v, "%s: %s had %s and got %s", when, k.client, first[k], server)
+			c.failf(k.v, "%s: %s reached %[4]s, expected %[3]s", when, k.client, first[k], server)
 		}
 	}
 }
 
-// differ returns the variants in which some client got another endpoint.
-func differ(first, second choice) []variant {
+// changedVariants returns the variants in which some client reached another endpoint.
+func changedVariants(first, second assignment) []variant {
 	var all []variant
 	for k, server := range second {
 		if first[k] != server && !slices.Contains(all, k.v) {
@@ -94,16 +94,16 @@ func differ(first, second choice) []variant {
 	return all
 }
 
-// stick syncs a sticky Service.
-func (c *checker) stick(affinity time.Duration, endpoints func(v variant) []localsink.Endpoint) bool {
-	return c.step(func(s *step, v variant) { c.stickyService(s, v, affinity, endpoints(v)...) })
+// syncAffinity syncs a Service with session affinity.
+func (c *checker) syncAffinity(affinity time.Duration, endpoints func(v variant) []localsink.Endpoint) bool {
+	return c.syncAndCheck(func(s *step, v variant) { c.addAffinityService(s, v, affinity, endpoints(v)...) })
 }
 
-func sticky(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityKeepsEndpoint(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
+	first := c.connectAll(clusterAddr)
 	for _, v := range c.variants {
 		servers := map[netip.AddrPort]bool{}
 		for k, server := range first {
@@ -112,29 +112,29 @@ func sticky(c *checker) {
 			}
 		}
 		if len(servers) < 2 {
-			c.fail(v, "%d clients all have the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
+			c.failf(v, "%d clients all reached the same of %d endpoints: %v", clientCount+1, len(v.endpoints()), servers)
 		}
 	}
-	scratch := c.plan(func(*step, variant) {})
+	unused := c.build(func(*step, variant) {})
 	for _, v := range c.variants {
-		for _, to := range v.dialsAll(c.stickyService(scratch, v, long)...) {
-			one := func(w variant) netip.AddrPort {
+		for _, to := range v.destinationsOf(c.addAffinityService(unused, v, longAffinity)...) {
+			destination := func(w variant) netip.AddrPort {
 				if w == v {
 					return to
 				}
-				return clusterFront(w)
+				return clusterAddr(w)
 			}
 			for range 2 {
-				c.kept(to.String(), first, c.choose(one))
+				c.checkSame(to.String(), first, c.connectAll(destination))
 			}
 		}
 	}
 }
 
-// brief is a duration that a test can wait for.
-const brief = 2 * time.Second
+// shortAffinity expires while a behaviour waits.
+const shortAffinity = 2 * time.Second
 
-// pause waits, since it is the kernel's clock that counts.
+// pause waits in real time: affinity expires by the clock of the kernel.
 func (c *checker) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -142,119 +142,124 @@ func (c *checker) pause(d time.Duration) {
 	}
 }
 
-func forgetful(c *checker) {
-	if !c.stick(brief, variant.endpoints) {
+func affinityExpires(c *checker) {
+	if !c.syncAffinity(shortAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
-	for range 4 { // each connection begins the time anew
-		c.pause(brief / 2)
-		c.kept("within the time", first, c.choose(clusterFront))
+	first := c.connectAll(clusterAddr)
+	for range 4 { // each connection extends the affinity
+		c.pause(shortAffinity / 2)
+		c.checkSame("before expiry", first, c.connectAll(clusterAddr))
 	}
-	c.forgotten("after the time", first, brief)
+	c.checkExpired("after expiry", first, shortAffinity)
 }
 
-// forgotten checks that after d some client chooses anew; that all choose the same
-// again by chance does not happen in a thousand years.
-func (c *checker) forgotten(when string, first choice, d time.Duration) {
+// checkExpired checks that after d some client reaches another endpoint. The chance that
+// all clients reach the same endpoint again is negligible.
+func (c *checker) checkExpired(when string, first assignment, d time.Duration) {
 	c.pause(d + d/2)
-	changed := differ(first, c.choose(clusterFront))
+	changed := changedVariants(first, c.connectAll(clusterAddr))
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s: %d clients all keep their endpoints", when, clientCount+1)
+			c.failf(v, "%s: all %d clients reached the same endpoints, expected new choices", when, clientCount+1)
 		}
 	}
 }
 
-func repicked(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityEndpointRemoved(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
+	first := c.connectAll(clusterAddr)
 	fewer := func(v variant) []localsink.Endpoint { return v.endpoints()[3:] }
-	if !c.stick(long, fewer) {
+	if !c.syncAffinity(longAffinity, fewer) {
 		return
 	}
-	second := c.choose(clusterFront) // judges that nobody gets what is removed
+	second := c.connectAll(clusterAddr) // also checks that no client reaches a removed endpoint
 	for k, server := range second {
 		stays := slices.ContainsFunc(fewer(k.v), func(e localsink.Endpoint) bool { return e.Addr == first[k] })
 		if stays && server != first[k] {
-			c.fail(k.v, "%s had %s, which stays, and got %s", k.client, first[k], server)
+			c.failf(k.v, "%s reached %[3]s, expected %[2]s, which was not removed", k.client, first[k], server)
 		}
 	}
-	c.kept("after choosing anew", second, c.choose(clusterFront))
-	if c.stick(long, variant.endpoints) {
-		c.kept("after the removed ones came back", second, c.choose(clusterFront))
+	c.checkSame("after the new choice", second, c.connectAll(clusterAddr))
+	if c.syncAffinity(longAffinity, variant.endpoints) {
+		c.checkSame("after removed endpoints were added again", second, c.connectAll(clusterAddr))
 	}
 }
 
-func remembered(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinitySurvivesChanges(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
-	more := func(v variant) []localsink.Endpoint { return append(v.endpoints(), v.pod(5), v.remote(2)) }
-	if !c.stick(long, more) {
+	first := c.connectAll(clusterAddr)
+	more := func(v variant) []localsink.Endpoint {
+		return append(v.endpoints(), v.podEndpoint(5), v.remoteEndpoint(2))
+	}
+	if !c.syncAffinity(longAffinity, more) {
 		return
 	}
-	c.kept("after endpoints were added", first, c.choose(clusterFront))
-	if !c.step(func(s *step, v variant) {
-		c.stickyService(s, v, long, more(v)...)
-		s.serve(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: pools(pool(v.pod(0))),
+	c.checkSame("after endpoints were added", first, c.connectAll(clusterAddr))
+	if !c.syncAndCheck(func(s *step, v variant) {
+		c.addAffinityService(s, v, longAffinity, more(v)...)
+		s.addPort(v, "a", localsink.Port{Name: "another" + v.protocol.String(), Pools: onePool(v.podEndpoint(0)),
 			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(v.clusterIP(1), 81), Routes: []localsink.Route{{}}}}})
-		s.serve(v, "b", localsink.Port{Pools: pools(pool(v.pod(0))), Frontends: []localsink.Frontend{v.front(localsink.KindClusterIP, 2)}})
+		s.addPort(v, "b", localsink.Port{
+			Pools:     onePool(v.podEndpoint(0)),
+			Frontends: []localsink.Frontend{v.frontend(localsink.KindClusterIP, 2)},
+		})
 	}) {
 		return
 	}
-	c.kept("after a port and a Service were added", first, c.choose(clusterFront))
+	c.checkSame("after a port and a Service were added", first, c.connectAll(clusterAddr))
 	if c.restart() {
-		c.kept("after a restart", first, c.choose(clusterFront))
+		c.checkSame("after a restart", first, c.connectAll(clusterAddr))
 	}
 }
 
-func otherDuration(c *checker) {
-	if !c.stick(long, variant.endpoints) {
+func affinityDurationChanges(c *checker) {
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	c.choose(clusterFront)
-	if !c.stick(brief, variant.endpoints) {
+	c.connectAll(clusterAddr)
+	if !c.syncAffinity(shortAffinity, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront) // begins the new time, if the old one is not over at once
-	c.kept("within the new time", first, c.choose(clusterFront))
-	c.forgotten("after the new, shorter time", first, brief)
-	second := c.choose(clusterFront)
-	if !c.stick(long, variant.endpoints) {
+	first := c.connectAll(clusterAddr) // starts the new duration, unless the old entry was removed
+	c.checkSame("before the new expiry", first, c.connectAll(clusterAddr))
+	c.checkExpired("after the new, shorter expiry", first, shortAffinity)
+	second := c.connectAll(clusterAddr)
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	c.kept("when it is longer again", second, c.choose(clusterFront))
-	c.pause(brief + brief/2)
-	c.kept("within the new, longer time", second, c.choose(clusterFront))
+	c.checkSame("after the duration was extended", second, c.connectAll(clusterAddr))
+	c.pause(shortAffinity + shortAffinity/2)
+	c.checkSame("before the new, longer expiry", second, c.connectAll(clusterAddr))
 }
 
-func switched(c *checker) {
-	if !c.stick(0, variant.endpoints) {
+func affinitySwitched(c *checker) {
+	if !c.syncAffinity(0, variant.endpoints) {
 		return
 	}
-	first := c.choose(clusterFront)
-	c.changing("before affinity was turned on", first, c.choose(clusterFront))
-	if !c.stick(long, variant.endpoints) {
+	first := c.connectAll(clusterAddr)
+	c.checkDiffers("before affinity was turned on", first, c.connectAll(clusterAddr))
+	if !c.syncAffinity(longAffinity, variant.endpoints) {
 		return
 	}
-	second := c.choose(clusterFront)
-	c.kept("after it was turned on", second, c.choose(clusterFront))
-	if !c.stick(0, variant.endpoints) {
+	second := c.connectAll(clusterAddr)
+	c.checkSame("after affinity was turned on", second, c.connectAll(clusterAddr))
+	if !c.syncAffinity(0, variant.endpoints) {
 		return
 	}
-	c.changing("after affinity was turned off", second, c.choose(clusterFront))
+	c.checkDiffers("after affinity was turned off", second, c.connectAll(clusterAddr))
 }
 
-// changing checks that some clients reach another endpoint than before.
-func (c *checker) changing(when string, before, after choice) {
-	changed := differ(before, after)
+// checkDiffers checks that some clients of each variant reached another endpoint.
+func (c *checker) checkDiffers(when string, before, after assignment) {
+	changed := changedVariants(before, after)
 	for _, v := range c.variants {
 		if !slices.Contains(changed, v) {
-			c.fail(v, "%s, all clients kept their endpoints", when)
+			c.failf(v, "%s: all clients reached the same endpoints, expected new choices", when)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -16,56 +15,57 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// A behaviour is one thing that a right backend does.
+// A behaviour is one rule of the contract.
 type behaviour struct {
 	id, title string
-	needs     localsink.Features   // beside those of the variant
-	loopback  bool                 // it also needs Backend.LoopbackNodePorts
+	needs     localsink.Features   // in addition to those of the variant
+	loopback  bool                 // also needs Backend.LoopbackNodePorts
 	protocols []localsink.Protocol // nil is all
 	check     func(c *checker)
 }
 
-// maxFailures is how many are told for each cell.
+// maxFailures limits the failures that a Cell lists.
 const maxFailures = 5
 
-// A checker tries one behaviour, in all variants at a time.
+// A checker checks one behaviour in all variants at the same time.
 type checker struct {
-	ctx      context.Context
-	backend  Backend
-	what     behaviour
-	w        *world
-	variants []variant // that are tried
+	ctx       context.Context
+	backend   Backend
+	behaviour behaviour
+	testbed   *testbed
+	variants  []variant // supported and testable
 
 	sink   localsink.Sink
 	cancel context.CancelFunc // of the sink
 	driver *sinktest.Driver
 	node   *localsink.Node
-	state  localsink.State // that was synced last
+	state  localsink.State // of the last Sync, successful or not
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards cells and notes
 	cells map[variant]*Cell
 	notes []string
 }
 
-// begin makes the first sink, and sorts out the variants.
-func (c *checker) begin() bool {
-	c.node = worldNode()
-	err := c.start()
-	lacks := c.backend.Unsupported
+// setUp creates the first sink and determines the variants to check. It reports whether the
+// sink could be created.
+func (c *checker) setUp() bool {
+	c.node = testbedNode()
+	err := c.createSink()
+	unsupported := c.backend.Unsupported
 	if err == nil {
-		lacks |= lacksOf(c.sink)
+		unsupported |= unsupportedOf(c.sink)
 	}
 	for _, v := range allVariants() {
-		if c.what.protocols != nil && !slices.Contains(c.what.protocols, v.protocol) {
+		if c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol) {
 			continue
 		}
 		cell := &Cell{Outcome: OutcomePassed}
 		c.cells[v] = cell
-		switch missing := (v.needs() | c.what.needs) & lacks; {
+		switch missing := (v.needs() | c.behaviour.needs) & unsupported; {
 		case missing != 0:
-			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend lacks "+missing.String()
-		case c.what.loopback && !c.backend.LoopbackNodePorts:
-			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not say that node ports answer on loopback addresses"
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not support "+missing.String()
+		case c.behaviour.loopback && !c.backend.LoopbackNodePorts:
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.LoopbackNodePorts is false"
 		case v.isSCTP() && untestedSCTP() != "":
 			cell.Outcome, cell.Reason = OutcomeUntested, untestedSCTP()
 		default:
@@ -73,17 +73,17 @@ func (c *checker) begin() bool {
 		}
 	}
 	if err != nil {
-		c.failAll("New: %v", err)
+		c.failAllf("New: %v", err)
 		return false
 	}
 	return true
 }
 
-// start makes a sink.
-func (c *checker) start() error {
+// createSink creates a sink without state.
+func (c *checker) createSink() error {
 	ctx, cancel := context.WithCancel(c.ctx)
-	err := c.w.node.Run(func() (err error) {
-		c.sink, err = c.backend.New(ctx, c.w.node)
+	err := c.testbed.node.Run(func() (err error) {
+		c.sink, err = c.backend.New(ctx, c.testbed.node)
 		return err
 	})
 	if err != nil {
@@ -91,66 +91,66 @@ func (c *checker) start() error {
 		return err
 	}
 	c.cancel = cancel
-	inside := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
-		return c.w.node.Run(func() error { return c.sink.Sync(ctx, u) })
+	inNamespace := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+		return c.testbed.node.Run(func() error { return c.sink.Sync(ctx, u) })
 	})
-	c.driver = &sinktest.Driver{Sink: inside, Node: c.node}
+	c.driver = &sinktest.Driver{Sink: inNamespace, Node: c.node}
 	return nil
 }
 
-// end closes the sink.
-func (c *checker) end() {
-	err := c.w.node.Run(func() error { return closeSink(c.sink) })
+// tearDown closes the sink.
+func (c *checker) tearDown() {
+	err := c.testbed.node.Run(func() error { return closeSink(c.sink) })
 	c.cancel()
 	if err != nil {
-		c.failAll("Close: %v", err)
+		c.failAllf("Close: %v", err)
 	}
 }
 
-// restart is what happens when the program ends and starts again.
+// restart simulates a restart of the proxy: it closes the sink and syncs a new one.
 func (c *checker) restart() bool {
-	c.end()
-	if err := c.start(); err != nil {
-		c.failAll("New after Close: %v", err)
+	c.tearDown()
+	if err := c.createSink(); err != nil {
+		c.failAllf("New after Close: %v", err)
 		return false
 	}
 	return c.sync(c.state)
 }
 
-// limit is how long one Sync may take.
-const limit = time.Minute
+// syncTimeout limits the duration of one Sync.
+const syncTimeout = time.Minute
 
-// sync brings the sink to a state.
+// sync syncs a state and reports whether that succeeded.
 func (c *checker) sync(state localsink.State) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, limit)
+	ctx, cancel := context.WithTimeout(c.ctx, syncTimeout)
 	defer cancel()
 	c.state = state
 	if err := c.driver.Sync(ctx, state); err != nil {
-		c.failAll("Sync: %v", err)
+		c.failAllf("Sync: %v", err)
 		return false
 	}
 	return true
 }
 
-// change tells the sink of another node, with the state as it is.
-func (c *checker) change(node *localsink.Node) bool {
+// changeNode syncs another node with the same state.
+func (c *checker) changeNode(node *localsink.Node) bool {
 	c.node = node
 	c.driver = &sinktest.Driver{Sink: c.driver.Sink, Node: node}
 	return c.sync(c.state)
 }
 
-// lacksOf returns what a sink and all in it say they lack.
-func lacksOf(sink localsink.Sink) localsink.Features {
-	var lacks localsink.Features
+// unsupportedOf returns the features that a sink and those inside report as unsupported.
+func unsupportedOf(sink localsink.Sink) localsink.Features {
+	var unsupported localsink.Features
 	for s := range localsink.Walk(sink) {
-		if l, ok := s.(localsink.FeatureReporter); ok {
-			lacks |= l.Unsupported()
+		if r, ok := s.(localsink.FeatureReporter); ok {
+			unsupported |= r.Unsupported()
 		}
 	}
-	return lacks
+	return unsupported
 }
 
-// closeSink closes a sink: itself if it can be, or else what is in it.
+// closeSink calls Close of a sink, or of the sinks inside if it has none.
 func closeSink(sink localsink.Sink) error {
 	switch s := sink.(type) {
 	case interface{ Close() error }:
@@ -167,11 +167,13 @@ func closeSink(sink localsink.Sink) error {
 	return nil
 }
 
-// lacks is what the backend says it lacks.
-func (c *checker) lacks() localsink.Features { return c.backend.Unsupported | lacksOf(c.sink) }
+// unsupported returns the features that the backend does not support.
+func (c *checker) unsupported() localsink.Features {
+	return c.backend.Unsupported | unsupportedOf(c.sink)
+}
 
-// fail notes that something was wrong in a variant.
-func (c *checker) fail(v variant, format string, args ...any) {
+// failf records a failure in a variant.
+func (c *checker) failf(v variant, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cell := c.cells[v]
@@ -181,217 +183,25 @@ func (c *checker) fail(v variant, format string, args ...any) {
 	}
 }
 
-func (c *checker) failAll(format string, args ...any) {
+// failAllf records a failure in all variants.
+func (c *checker) failAllf(format string, args ...any) {
 	for _, v := range c.variants {
-		c.fail(v, format, args...)
+		c.failf(v, format, args...)
 	}
 }
 
-// note keeps a measurement.
-func (c *checker) note(format string, args ...any) {
+// notef records a measurement for the report.
+func (c *checker) notef(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// each runs f for all variants, at a time.
-func (c *checker) each(f func(v variant)) {
+// eachVariant runs f for all variants concurrently.
+func (c *checker) eachVariant(f func(v variant)) {
 	var wg sync.WaitGroup
 	for _, v := range c.variants {
 		wg.Go(func() { f(v) })
 	}
 	wg.Wait()
-}
-
-// A step is a state, and the probes that tell whether it is in effect.
-type step struct {
-	services map[string]*localsink.Service
-	probes   []probe
-}
-
-// serve adds a port to the Service of that name and the variant's family.
-func (s *step) serve(v variant, name string, p localsink.Port) {
-	name += "-" + map[bool]string{false: "ipv4", true: "ipv6"}[v.v6]
-	svc := s.services[name]
-	if svc == nil {
-		svc = &localsink.Service{Name: localsink.ServiceName{Namespace: "backendtest", Name: name}}
-		s.services[name] = svc
-	}
-	p.Protocol = v.protocol
-	if p.Name == "" {
-		p.Name = v.protocol.String()
-	}
-	svc.Ports = append(svc.Ports, p)
-}
-
-// ask adds probes from all of some clients to all of some addresses.
-func (s *step) ask(v variant, clients []client, addrs ...netip.AddrPort) {
-	for _, cl := range clients {
-		for _, to := range addrs {
-			s.probes = append(s.probes, probe{v: v, client: cl, to: to})
-		}
-	}
-}
-
-// plan asks f for the state and the probes of all variants.
-func (c *checker) plan(f func(s *step, v variant)) *step {
-	s := &step{services: map[string]*localsink.Service{}}
-	for _, v := range c.variants {
-		f(s, v)
-	}
-	return s
-}
-
-func (s *step) state() localsink.State {
-	var all []*localsink.Service
-	for _, svc := range s.services {
-		all = append(all, svc)
-	}
-	return sinktest.NewState(all...)
-}
-
-// step syncs the state of a step and tries its probes. It is false when there is no
-// sense in another step: the sink could not be synced, or all variants have failed.
-func (c *checker) step(f func(s *step, v variant)) bool {
-	s := c.plan(f)
-	if !c.sync(s.state()) {
-		return false
-	}
-	c.try(s.probes)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.variants, func(v variant) bool { return c.cells[v].Outcome == OutcomePassed })
-}
-
-// unchanged is step that leaves the state as it is.
-func (c *checker) unchanged(f func(s *step, v variant)) {
-	c.try(c.plan(f).probes)
-}
-
-// crowd is how many connect at a time.
-const crowd = 64
-
-// A small crowd is asked again where the limit of ICMP messages may have struck.
-const smallCrowd = 16
-
-// try compares what comes of probes with what must come of them.
-func (c *checker) try(probes []probe) {
-	answers := c.ask(probes)
-	var again []probe
-	for i, p := range probes {
-		switch wrong := c.judge(p, answers[i]); {
-		case wrong == "":
-		case c.expect(p).Refused:
-			// Kernels limit the ICMP messages of a second, which is no fault of the backend.
-			again = append(again, p)
-		default:
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
-		}
-	}
-	answers = c.askSome(again, smallCrowd, func(probe) time.Duration { return promptly })
-	for i, p := range again {
-		if wrong := c.judge(p, answers[i]); wrong != "" {
-			c.fail(p.v, "%s: wanted %s: %s", p, c.expect(p), wrong)
-		}
-	}
-}
-
-// ask tries probes, many at a time.
-func (c *checker) ask(probes []probe) []answer {
-	return c.askSome(probes, crowd, func(p probe) time.Duration {
-		want := c.expect(p)
-		if want.Dropped || len(want.Endpoints) == 0 && !want.Refused && !c.known(p) {
-			return silence
-		}
-		if want.Refused {
-			return promptly
-		}
-		return patience
-	})
-}
-
-func (c *checker) askSome(probes []probe, atATime int, wait func(probe) time.Duration) []answer {
-	answers := make([]answer, len(probes))
-	free := make(chan struct{}, atATime)
-	var wg sync.WaitGroup
-	for i, p := range probes {
-		patience := wait(p)
-		free <- struct{}{}
-		wg.Go(func() {
-			answers[i] = p.ask(patience)
-			<-free
-			c.count(p.v, answers[i])
-		})
-	}
-	wg.Wait()
-	return answers
-}
-
-func (c *checker) count(v variant, a answer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	cell := c.cells[v]
-	cell.Connections++
-	if !a.silent {
-		cell.SlowestAnswer = max(cell.SlowestAnswer, a.took)
-	}
-}
-
-// expect reads in the contract what must come of a probe.
-func (c *checker) expect(p probe) sinktest.Answer {
-	return sinktest.Trace(c.node, c.state, c.w.host(), sinktest.Packet{
-		From: p.from(), Interface: p.client.iface, To: p.to, Protocol: p.v.protocol,
-	})
-}
-
-// known tells whether an address that is no Service's is known to answer or refuse. The
-// kernel does not refuse SCTP at its own addresses, where servers of the test listen.
-func (c *checker) known(p probe) bool {
-	return c.w.servers.has(p.v.protocol, p.to) || !p.v.isSCTP() && slices.Contains(c.w.host().Addrs, p.to.Addr())
-}
-
-// judge says what is wrong with an answer, or nothing.
-func (c *checker) judge(p probe, a answer) string {
-	want := c.expect(p)
-	switch {
-	case want.Refused:
-		return judgeRefusal(a)
-	case want.Dropped:
-		if !a.silent {
-			return a.String()
-		}
-		return ""
-	case len(want.Endpoints) > 0:
-		return c.judgeAnswer(p, a, want.Endpoints, want.Masquerade)
-	case c.w.servers.has(p.v.protocol, p.to):
-		return c.judgeAnswer(p, a, []netip.AddrPort{p.to}, false) // it passes by
-	case c.known(p):
-		return judgeRefusal(a) // by the kernel, of what nobody listens to
-	case a.err == nil:
-		return a.String()
-	}
-	return ""
-}
-
-func judgeRefusal(a answer) string {
-	if !a.refused || a.took > promptly {
-		return a.String()
-	}
-	return ""
-}
-
-func (c *checker) judgeAnswer(p probe, a answer, servers []netip.AddrPort, masquerade bool) string {
-	if a.err != nil || !slices.Contains(servers, a.server) {
-		return a.String()
-	}
-	nodes, hairpin := c.w.host().Addrs, a.server.Addr() == p.from() && !slices.Contains(c.w.host().Addrs, p.from())
-	switch {
-	case masquerade && slices.Contains(nodes, a.server.Addr()):
-		return "" // the answer comes back through this node anyway
-	case (masquerade || hairpin) && !slices.Contains(nodes, a.seen.Addr()):
-		return a.String() + ", and not an address of the node"
-	case !masquerade && !hairpin && a.seen.Addr() != p.from():
-		return a.String() + ", and not the client"
-	}
-	return ""
 }

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(backendtest.Main(m)) }
 
-// TestConformance holds nftables, with conntrack behind it, to the contract.
+// TestConformance checks nftables, conntrack and localhost together.
 func TestConformance(t *testing.T) {
 	report := backendtest.Run(t, backendtest.Backend{
 		Name: "nftables, conntrack and localhost",
@@ -32,17 +32,21 @@ func TestConformance(t *testing.T) {
 				return nil, err
 			}
 			flows, err := conntrack.New(conntrack.Config{})
-			return localsink.Chain(rules, flows, localhost.New(localhost.Config{Dial: within(node)})), err
+			if err != nil {
+				return nil, err
+			}
+			loopback, err := localhost.New(localhost.Config{Dial: dialIn(node)})
+			return localsink.Chain(rules, flows, loopback), err
 		},
 		LoopbackNodePorts: true,
 		Drift:             func() error { return exec.Command("nft", "flush", "ruleset").Run() },
 	})
 	t.Log(report.Text())
-	document(t, report)
+	checkTable(t, report)
 }
 
-// within dials from a namespace, wherever the goroutine that calls it is.
-func within(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
+// dialIn returns a dial function that connects from a network namespace.
+func dialIn(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = ns.Run(func() error {
 			c, err = new(net.Dialer).DialContext(ctx, network, address)
@@ -52,27 +56,27 @@ func within(ns backendtest.Namespace) func(context.Context, string, string) (net
 	}
 }
 
-// The part of the documentation that is written here.
+// The table of the documentation that the test checks and writes.
 const (
 	page  = "../../docs/conformance.md"
 	begin = "<!-- begin table -->\n"
 	end   = "<!-- end table -->\n"
 )
 
-// document checks that the documentation lists all behaviours, or writes the list when
-// UPDATE_CONFORMANCE=1. Outcomes are those of the machine that wrote it last.
-func document(t *testing.T, report *backendtest.Report) {
+// checkTable checks that the table lists the behaviours of the report. With
+// UPDATE_CONFORMANCE=1 it writes the table, with the outcomes of this machine.
+func checkTable(t *testing.T, report *backendtest.Report) {
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
 	before, rest, ok1 := strings.Cut(string(text), begin)
 	table, after, ok2 := strings.Cut(rest, end)
-	require.True(t, ok1 && ok2, "%s has no place for the table", page)
+	require.True(t, ok1 && ok2, "%s: no markers of the table", page)
 	if os.Getenv("UPDATE_CONFORMANCE") == "1" {
-		require.Len(t, report.Results, len(backendtest.IDs()), "all behaviours are needed for the table")
+		require.Len(t, report.Results, len(backendtest.IDs()), "the table needs a run of all behaviours")
 		require.NoError(t, os.WriteFile(page, []byte(before+begin+report.Markdown()+end+after), 0o644))
 		return
 	}
 	for _, res := range report.Results {
-		require.Contains(t, table, "| "+res.ID+" | "+res.Title+" |", "run this test with UPDATE_CONFORMANCE=1")
+		require.Contains(t, table, "| "+res.ID+" | "+res.Title+" |", "UPDATE_CONFORMANCE=1 writes the table")
 	}
 }

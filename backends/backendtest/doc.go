@@ -1,20 +1,35 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backendtest is packets in, endpoints out: it shows with real packets that a
-// [localsink.Sink] does what the contract says. It knows no Kubernetes API, no policy,
-// and nothing of how a backend works.
+// Package backendtest checks with real packets that a backend fulfils the contract of
+// [localsink.Sink]. It depends on no Kubernetes API, no traffic policy, and no details of
+// any backend.
 //
-// A vendor writes one function that makes a sink in a given network namespace. [Run]
-// then builds a node, its pods, a remote node with pods and clients outside, each in a
-// namespace of its own, drives the sink from state to state, and connects from
-// everywhere with every protocol over IPv4 and IPv6. What must come of each connection
-// is computed by sinktest.Trace, the reference reading of the contract: which endpoints
-// may answer, which client address they see, refused at once or silent.
+// A test calls [Main] from TestMain, and [Run] with a [Backend], whose main part is a
+// function that creates a sink in a given network namespace. Run builds a testbed for each
+// behaviour: a node, its pods, a remote node with pods, and external clients, each in a
+// network namespace. It applies one desired state after another, connects from every kind of
+// client with each protocol over IPv4 and IPv6, and compares the outcome with
+// sinktest.Trace, the reference implementation of the contract: which endpoints may answer,
+// which client address they see, or whether the connection is refused or dropped.
 //
-// Each behaviour is a subtest and a row of the [Report]. What a backend says that it
-// lacks is reported as lacking and never left out in silence.
+// Each behaviour is a subtest and a row of the [Report]. A behaviour that needs a feature
+// the backend declares unsupported is reported as unsupported, never left out.
 //
-// It needs Linux, and root or the right to make user namespaces. Everything disappears
-// with the test.
+// The package needs Linux, and root or the right to create user namespaces. It leaves
+// nothing behind.
+//
+// # Terms
+//
+//   - A behaviour is one rule of the contract with an ID, such as DP-01.
+//   - A variant is an address family and a protocol. Each behaviour runs in all variants.
+//   - The testbed is the network (testbed_linux.go, addresses.go, servers_linux.go).
+//   - A step is a desired state with the probes that check it (step_linux.go).
+//   - A probe is one connection attempt (probe_linux.go); its answer is what came of it.
+//   - A flow is a connection that stays open after its probe.
+//   - The checker drives the sink through the steps of one behaviour (checker_linux.go) and
+//     compares answers with the contract (verify_linux.go).
+//
+// The behaviours are in cases_*_linux.go, by subject. SCTP is implemented over raw sockets
+// (sctp_linux.go), because many kernels translate SCTP without having SCTP sockets.
 package backendtest

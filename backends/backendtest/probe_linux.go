@@ -18,60 +18,60 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// How long clients wait. A refusal must come within promptly. Silence is not waited for
-// longer than it takes to be sure that nobody answered at once.
+// Timeouts of clients: for an answer, for a refusal, and to conclude that there is no
+// answer.
 const (
-	patience = 3 * time.Second
-	promptly = time.Second
-	silence  = 300 * time.Millisecond
+	answerTimeout  = 3 * time.Second
+	refusalTimeout = time.Second
+	silenceTimeout = 300 * time.Millisecond
 )
 
-// A probe is one connection to be tried.
+// A probe is one connection attempt.
 type probe struct {
-	v      variant
-	client client
-	source netip.Addr // when not the client's address
-	port   uint16     // that the client uses; zero is any
-	to     netip.AddrPort
+	variant variant
+	client  client
+	source  netip.Addr // zero is the client's address
+	port    uint16     // source port; zero is any unused one
+	to      netip.AddrPort
 }
 
 func (p probe) from() netip.Addr {
 	if p.source.IsValid() {
 		return p.source
 	}
-	return p.client.addr(p.v)
+	return p.client.addr(p.variant)
 }
 
 func (p probe) String() string {
 	return fmt.Sprintf("%s (%s) to %s", p.client.name, p.from(), p.to)
 }
 
-// An answer is what came of a probe.
+// An answer is the outcome of a probe.
 type answer struct {
-	server, seen netip.AddrPort // who answered, and the client that it saw
+	server, seen netip.AddrPort // the endpoint, and the client address that it saw
 	refused      bool
 	silent       bool
-	err          error // anything else
-	took         time.Duration
+	err          error // nil if an endpoint answered
+	duration     time.Duration
 }
 
 func (a answer) String() string {
 	switch {
 	case a.refused:
-		return fmt.Sprintf("refused after %v", a.took.Round(time.Millisecond))
+		return fmt.Sprintf("refused after %v", a.duration.Round(time.Millisecond))
 	case a.silent:
-		return fmt.Sprintf("no answer within %v", a.took.Round(time.Millisecond))
+		return fmt.Sprintf("no answer within %v", a.duration.Round(time.Millisecond))
 	case a.err != nil:
 		return a.err.Error()
 	}
-	return fmt.Sprintf("answered by %s, which saw %s", a.server, a.seen.Addr())
+	return fmt.Sprintf("answer from %s, which saw client %s", a.server, a.seen.Addr())
 }
 
-// ask connects, and waits for the greeting as long as given.
-func (p probe) ask(wait time.Duration) answer {
-	began := time.Now()
+// run connects and waits for the greeting.
+func (p probe) run(wait time.Duration) answer {
+	start := time.Now()
 	f, err := p.open(wait)
-	a := answer{took: time.Since(began)}
+	a := answer{duration: time.Since(start)}
 	if err != nil {
 		a.refused = errors.Is(err, syscall.ECONNREFUSED)
 		a.silent = errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EPERM) || timedOut(err)
@@ -88,31 +88,32 @@ func timedOut(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// A flow is a connection that is open.
+// A flow is an open connection whose server has sent its greeting.
 type flow struct {
 	probe
 	conn         net.Conn
 	server, seen netip.AddrPort
 }
 
-// dial opens a socket in the client's namespace. No two of a world have one port: no flow
-// is taken for an older one, nor a connection for one to the same address that nobody
-// answered, which the kernel remembers for two minutes as going nowhere.
-func (p *probe) dial(wait time.Duration) (net.Conn, error) {
+// dial opens a socket in the namespace of the client. Source ports are unique in a testbed,
+// so that the kernel's connection tracking cannot take a connection for an older one. It
+// keeps unanswered ones for two minutes. dial also returns p with its source port.
+func (p probe) dial(wait time.Duration) (net.Conn, probe, error) {
 	if p.port != 0 {
-		return p.dialFrom(wait)
+		c, err := p.dialFrom(wait)
+		return c, p, err
 	}
 	for {
 		p.port = p.client.ports.next()
 		c, err := p.dialFrom(wait)
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return c, err
+			return c, p, err
 		}
 	}
 }
 
-func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
-	if p.v.isSCTP() {
+func (p probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
+	if p.variant.isSCTP() {
 		err = p.client.ns.Run(func() (err error) {
 			c, err = p.dialSCTP()
 			return err
@@ -121,7 +122,7 @@ func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 	}
 	d := net.Dialer{Timeout: wait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port))}
 	network := "tcp"
-	if p.v.protocol == localsink.ProtocolUDP {
+	if p.variant.protocol == localsink.ProtocolUDP {
 		d.LocalAddr, network = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.from(), p.port)), "udp"
 	}
 	err = p.client.ns.Run(func() (err error) {
@@ -131,56 +132,58 @@ func (p *probe) dialFrom(wait time.Duration) (c net.Conn, err error) {
 	return c, err
 }
 
-// open connects and hears the greeting.
+// open connects and receives the greeting.
 func (p probe) open(wait time.Duration) (*flow, error) {
-	c, err := p.dial(wait)
+	c, withPort, err := p.dial(wait)
 	if err != nil {
 		return nil, err
 	}
-	f := &flow{probe: p, conn: c}
-	if err := f.hello(wait); err != nil {
+	f := &flow{probe: withPort, conn: c}
+	if err := f.handshake(wait); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// resend is how long clients wait before they send a UDP packet again, as TCP does.
-const resend = time.Second
+// resendInterval is the retransmission interval for UDP and SCTP; TCP has the same.
+const resendInterval = time.Second
 
-// hello hears the greeting: over UDP whenever it is asked for.
-func (f *flow) hello(wait time.Duration) error {
-	switch f.v.protocol {
+// handshake receives the greeting. A UDP server sends it in each reply.
+func (f *flow) handshake(wait time.Duration) error {
+	switch f.variant.protocol {
 	case localsink.ProtocolTCP:
-		return f.greeting(wait)
+		return f.readGreeting(wait)
 	case localsink.ProtocolSCTP:
-		return f.association(wait)
+		return f.sctpHandshake(wait)
+	case localsink.ProtocolUDP:
 	}
 	for {
-		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resend)))
-		// A process of the node may be told at once that its packet went nowhere; what
-		// that means comes next.
+		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
+		// For a process on the node, a dropped packet is the error EPERM. The read that
+		// follows times out.
 		if _, err := f.conn.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
 			return err
 		}
-		err := f.greeting(min(wait, resend))
-		if wait -= resend; wait <= 0 || !timedOut(err) {
+		err := f.readGreeting(min(wait, resendInterval))
+		if wait -= resendInterval; wait <= 0 || !timedOut(err) {
 			return err
 		}
 	}
 }
 
-func (f *flow) greeting(wait time.Duration) error {
+func (f *flow) readGreeting(wait time.Duration) error {
 	_ = f.conn.SetDeadline(time.Now().Add(wait))
 	buf := make([]byte, 2048)
 	n, err := f.conn.Read(buf)
 	if err != nil {
 		return err
 	}
-	return f.understand(buf[:n])
+	return f.parseGreeting(buf[:n])
 }
 
-func (f *flow) understand(greeting []byte) error {
+// parseGreeting sets seen and server from a greeting, see greet.
+func (f *flow) parseGreeting(greeting []byte) error {
 	line, _, _ := strings.Cut(string(greeting), "\n")
 	seen, server, _ := strings.Cut(line, " ")
 	var err1, err2 error
@@ -189,15 +192,16 @@ func (f *flow) understand(greeting []byte) error {
 	return errors.Join(err1, err2)
 }
 
-// exchange sends size bytes and gets them back, over the flow as it is.
+// exchange sends size bytes over the flow and receives them back.
 func (f *flow) exchange(size int) error {
-	_ = f.conn.SetDeadline(time.Now().Add(patience))
+	_ = f.conn.SetDeadline(time.Now().Add(answerTimeout))
 	sent := bytes.Repeat([]byte("kpng"), size/4)
-	switch f.v.protocol {
+	switch f.variant.protocol {
 	case localsink.ProtocolUDP:
 		return f.exchangePacket(sent)
 	case localsink.ProtocolSCTP:
 		return f.exchangeHeartbeat(sent)
+	case localsink.ProtocolTCP:
 	}
 	failed := make(chan error, 1)
 	go func() {
@@ -208,7 +212,7 @@ func (f *flow) exchange(size int) error {
 	_, err := io.ReadFull(f.conn, got)
 	err = errors.Join(err, <-failed)
 	if err == nil && !bytes.Equal(got, sent) {
-		err = errors.New("other bytes came back")
+		err = errors.New("received other bytes than were sent")
 	}
 	return err
 }
@@ -224,23 +228,23 @@ func (f *flow) exchangePacket(sent []byte) error {
 			return err
 		}
 		if !bytes.HasSuffix(buf[:n], sent) {
-			continue // an answer to an earlier packet that was sent again
+			continue // a reply to an earlier packet that was retransmitted
 		}
-		return f.same(buf[:n], sent)
+		return f.verifyReply(buf[:n], sent)
 	}
 }
 
-// same checks that an answer is from the server that has always answered.
-func (f *flow) same(got, sent []byte) error {
+// verifyReply checks that a reply is from the server of the flow and ends with sent.
+func (f *flow) verifyReply(got, sent []byte) error {
 	before := f.server
-	if err := f.understand(got); err != nil {
+	if err := f.parseGreeting(got); err != nil {
 		return err
 	}
 	if f.server != before {
-		return fmt.Errorf("the flow moved from %s to %s", before, f.server)
+		return fmt.Errorf("the flow moved from endpoint %s to %s", before, f.server)
 	}
 	if !bytes.HasSuffix(got, sent) {
-		return errors.New("other bytes came back")
+		return errors.New("received other bytes than were sent")
 	}
 	return nil
 }

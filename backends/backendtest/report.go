@@ -14,57 +14,57 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// An Outcome is what came of a behaviour in one variant.
+// An Outcome is the outcome of a behaviour in one variant.
 type Outcome string
 
-// The outcomes. A variant for which a behaviour means nothing has no outcome.
+// The outcomes. A variant to which a behaviour does not apply has no Cell.
 const (
 	OutcomePassed Outcome = "pass"
 	OutcomeFailed Outcome = "FAIL"
-	// OutcomeUnsupported is what the backend says that it cannot do.
-	OutcomeUnsupported Outcome = "lacking"
-	// OutcomeUntested is what could not be tested here; Cell.Why tells the reason.
+	// OutcomeUnsupported: the backend declares a needed feature unsupported, see Cell.Reason.
+	OutcomeUnsupported Outcome = "unsupported"
+	// OutcomeUntested: the machine or the Backend does not allow the test, see Cell.Reason.
 	OutcomeUntested Outcome = "untested"
 )
 
-// A Cell is a behaviour in one variant.
+// A Cell is the outcome of a behaviour in one variant.
 type Cell struct {
-	// Variant is the address family and the protocol: "IPv4 TCP".
+	// Variant is the address family and the protocol, such as "IPv4 TCP".
 	Variant string  `json:"variant"`
 	Outcome Outcome `json:"outcome"`
-	// Reason tells what is lacking, or why it is untested.
-	Reason string `json:"why,omitempty"`
-	// Failures says what was wrong; it is cut off after a few.
+	// Reason is set for OutcomeUnsupported and OutcomeUntested.
+	Reason string `json:"reason,omitempty"`
+	// Failures describes the first failures.
 	Failures []string `json:"failures,omitempty"`
-	// Connections is how many were tried, and SlowestAnswer how long the slowest of
-	// those took that were answered or refused.
+	// Connections is the number of connection attempts. SlowestAnswer is the longest
+	// time until an answer or a refusal.
 	Connections   int           `json:"connections"`
 	SlowestAnswer time.Duration `json:"slowestAnswerNanoseconds"`
 }
 
-// A Result is what came of one behaviour.
+// A Result is the outcome of one behaviour.
 type Result struct {
-	// ID names the behaviour for ever. It is also the name of the subtest.
+	// ID identifies the behaviour; it never changes. It is also the name of the subtest.
 	ID string `json:"id"`
-	// Title says what must be so.
+	// Title states the behaviour.
 	Title string `json:"title"`
 	Cells []Cell `json:"cells"`
-	// Notes are measurements.
+	// Notes holds measurements.
 	Notes []string `json:"notes,omitempty"`
-	// Took includes the making of the world.
-	Took time.Duration `json:"tookNanoseconds"`
+	// Duration includes building the testbed.
+	Duration time.Duration `json:"durationNanoseconds"`
 }
 
-// Failed tells whether any variant failed.
+// Failed reports whether any variant failed.
 func (r *Result) Failed() bool {
 	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == OutcomeFailed })
 }
 
-// A Report is what came of all behaviours.
+// A Report is the outcome of all behaviours.
 type Report struct {
 	Backend string `json:"backend"`
-	// Unsupported names the features that the backend says it lacks.
-	Unsupported string   `json:"lacks,omitempty"`
+	// Unsupported names the features that the backend does not support.
+	Unsupported string   `json:"unsupported,omitempty"`
 	Results     []Result `json:"results"`
 }
 
@@ -79,7 +79,7 @@ func (r *Report) Failed() []string {
 	return ids
 }
 
-// Result returns the result of that ID, or nil.
+// Result returns the result with an ID, or nil.
 func (r *Report) Result(id string) *Result {
 	i := slices.IndexFunc(r.Results, func(res Result) bool { return res.ID == id })
 	if i < 0 {
@@ -88,10 +88,10 @@ func (r *Report) Result(id string) *Result {
 	return &r.Results[i]
 }
 
-// JSON returns the report for programs.
+// JSON returns the report as indented JSON.
 func (r *Report) JSON() ([]byte, error) { return json.MarshalIndent(r, "", "  ") }
 
-// columns are the variants in the order of the tables.
+// columns returns the variants in the order of the tables.
 func columns() []string {
 	var all []string
 	for _, v := range allVariants() {
@@ -115,16 +115,16 @@ func (r *Result) row() []string {
 	return row
 }
 
-// Text returns a table for people, with measurements, and all failures below it.
+// Text returns the report as a plain text table, followed by measurements and failures.
 func (r *Report) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "backend %s", r.Backend)
 	if r.Unsupported != "" {
-		fmt.Fprintf(&b, ", which says that it lacks: %s", r.Unsupported)
+		fmt.Fprintf(&b, ", unsupported features: %s", r.Unsupported)
 	}
 	fmt.Fprintln(&b)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\t%s\ttook\tslowest answer\t\n", strings.Join(columns(), "\t"))
+	fmt.Fprintf(w, "\t%s\tduration\tslowest answer\t\n", strings.Join(columns(), "\t"))
 	for i := range r.Results {
 		res := &r.Results[i]
 		var slowest time.Duration
@@ -132,9 +132,9 @@ func (r *Report) Text() string {
 			slowest = max(slowest, c.SlowestAnswer)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", res.ID, strings.Join(res.row(), "\t"),
-			res.Took.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
+			res.Duration.Round(time.Millisecond), slowest.Round(10*time.Microsecond), res.Title)
 	}
-	w.Flush()
+	_ = w.Flush() // a strings.Builder does not fail
 	for _, res := range r.Results {
 		for _, note := range res.Notes {
 			fmt.Fprintf(&b, "%s: %s\n", res.ID, note)
@@ -152,9 +152,9 @@ func (r *Report) Text() string {
 	return b.String()
 }
 
-// summary counts: it ends a report that may be longer than a screen.
+// summary returns the number of each outcome and the failed behaviours.
 func (r *Report) summary() string {
-	count, text := map[Outcome]int{}, fmt.Sprintf("%d behaviours, in their variants", len(r.Results))
+	count, text := map[Outcome]int{}, fmt.Sprintf("%d behaviours; variants", len(r.Results))
 	for _, res := range r.Results {
 		for _, c := range res.Cells {
 			count[c.Outcome]++
@@ -169,12 +169,11 @@ func (r *Report) summary() string {
 	return text
 }
 
-// reasons writes why some outcomes are neither pass nor failure, one line for each
-// reason.
+// reasons writes one line for each reason why variants are unsupported or untested.
 func (r *Report) reasons(b *strings.Builder, bullet string) {
 	type reason struct {
 		outcome Outcome
-		why     string
+		text    string
 	}
 	var order []reason
 	where := map[reason][]string{}
@@ -193,16 +192,16 @@ func (r *Report) reasons(b *strings.Builder, bullet string) {
 		}
 	}
 	for _, k := range order {
-		what := strings.Join(where[k], ", ")
+		ids := strings.Join(where[k], ", ")
 		if len(where[k]) > 8 {
-			what = fmt.Sprintf("%d behaviours", len(where[k]))
+			ids = fmt.Sprintf("%d behaviours", len(where[k]))
 		}
-		fmt.Fprintf(b, "%s%s: %s (%s)\n", bullet, k.outcome, k.why, what)
+		fmt.Fprintf(b, "%s%s: %s (%s)\n", bullet, k.outcome, k.text, ids)
 	}
 }
 
-// Markdown returns the table for documentation: without times, so that it changes
-// only with the outcomes.
+// Markdown returns the table for documentation. It has no durations, so that it changes
+// with the outcomes only.
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| ID | Behaviour | %s |\n", strings.Join(columns(), " | "))
@@ -216,7 +215,7 @@ func (r *Report) Markdown() string {
 	return b.String()
 }
 
-// A variant is the address family and protocol in which a behaviour is tried.
+// A variant is an address family and a protocol.
 type variant struct {
 	v6       bool
 	protocol localsink.Protocol
@@ -240,7 +239,7 @@ func (v variant) family() string {
 // String returns "IPv4 TCP".
 func (v variant) String() string { return v.family() + " " + v.protocol.String() }
 
-// needs returns the features that the variant takes.
+// needs returns the features that the variant needs.
 func (v variant) needs() localsink.Features {
 	f := localsink.FeatureIPv4
 	if v.v6 {

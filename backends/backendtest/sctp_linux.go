@@ -20,23 +20,23 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Many kernels have no SCTP sockets, and yet forward and translate SCTP. So the packets
-// of an association are made here, and sent through raw sockets: INIT, INIT ACK, COOKIE
-// ECHO, COOKIE ACK, and then HEARTBEATs, which carry data there and back. A server keeps
-// no state: what it must know of a client comes along in the cookie and in heartbeats.
+// Many kernels forward and translate SCTP without having SCTP sockets. This file therefore
+// builds the packets of an association (INIT, INIT ACK, COOKIE ECHO, COOKIE ACK) and sends
+// them through raw sockets. HEARTBEATs carry data in both directions. A server is stateless:
+// the cookie and each heartbeat hold the tag of the client.
 
-// untestedSCTP tells why SCTP cannot be tested here, or nothing.
+// untestedSCTP returns why SCTP cannot be tested on this machine, or "".
 func untestedSCTP() string {
 	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_closed"); err != nil {
-		return "the kernel does not track SCTP"
+		return "the kernel does not track SCTP connections"
 	}
 	if _, err := os.Stat("/proc/net/sctp"); err == nil {
-		return "the kernel's own SCTP would answer beside the test's (unload the module sctp)"
+		return "the SCTP stack of the kernel would answer as well (unload the kernel module sctp)"
 	}
 	return ""
 }
 
-// Chunk types, and the parameters that carry data.
+// Chunk types and parameter types of RFC 9260, and the tag of all servers.
 const (
 	sctpInit, sctpInitAck           = 1, 2
 	sctpHeartbeat, sctpHeartbeatAck = 4, 5
@@ -46,8 +46,8 @@ const (
 	serverTag                   = 0x6b706e67
 )
 
-// An sctpPacket is one with one chunk. The value of INIT and INIT ACK begins with the
-// tag of who sends it.
+// An sctpPacket is an SCTP packet with one chunk. The value of INIT and INIT ACK begins with
+// the tag of the sender.
 type sctpPacket struct {
 	from, to uint16
 	tag      uint32
@@ -78,10 +78,10 @@ func decodeSCTP(b []byte) (p sctpPacket, ok bool) {
 	return sctpPacket{binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), b[12], b[16 : 12+length]}, true
 }
 
-// initValue is what INIT and INIT ACK say before their parameters.
+// initValue returns the fixed part of INIT and INIT ACK chunks.
 func initValue(tag uint32) []byte {
 	b := binary.BigEndian.AppendUint32(nil, tag)
-	return append(b, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1) // window, streams, first number
+	return append(b, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1) // window, streams, initial sequence number
 }
 
 func param(kind uint16, data ...[]byte) []byte {
@@ -91,7 +91,7 @@ func param(kind uint16, data ...[]byte) []byte {
 	return append(b, all...)
 }
 
-// paramData returns the data of the one parameter that b begins with.
+// paramData returns the data of the first parameter in b, or nil.
 func paramData(b []byte) []byte {
 	if len(b) < 4 || int(binary.BigEndian.Uint16(b[2:])) > len(b) || binary.BigEndian.Uint16(b[2:]) < 4 {
 		return nil
@@ -99,7 +99,7 @@ func paramData(b []byte) []byte {
 	return b[4:binary.BigEndian.Uint16(b[2:])]
 }
 
-// answerSCTP is a server.
+// answerSCTP serves SCTP until c is closed.
 func answerSCTP(c *net.IPConn, self netip.AddrPort) {
 	buf := make([]byte, 65536)
 	for {
@@ -122,10 +122,10 @@ func answerSCTP(c *net.IPConn, self netip.AddrPort) {
 	}
 }
 
-// answer returns what a server says to p.
+// answer returns the reply of a server to p, if there is one.
 func (p sctpPacket) answer(greeting []byte) (sctpPacket, bool) {
 	a := sctpPacket{from: p.to, to: p.from}
-	var data []byte // begins with the client's tag
+	var data []byte // begins with the tag of the client
 	switch {
 	case p.chunk == sctpInit && len(p.value) >= 4:
 		data = p.value[:4]
@@ -142,50 +142,53 @@ func (p sctpPacket) answer(greeting []byte) (sctpPacket, bool) {
 	return a, true
 }
 
-// association is the client's side of a flow over SCTP.
-func (f *flow) association(wait time.Duration) error {
-	ack, err := f.converse(sctpPacket{chunk: sctpInit, value: initValue(f.tag())}, sctpInitAck, wait)
+// sctpHandshake sets up an association as its client.
+func (f *flow) sctpHandshake(wait time.Duration) error {
+	ack, err := f.sctpRequest(sctpPacket{chunk: sctpInit, value: initValue(f.sctpTag())}, sctpInitAck, wait)
 	if err != nil {
 		return err
 	}
 	if len(ack.value) < 20 {
-		return errors.New("an INIT ACK is too short")
+		return fmt.Errorf("SCTP INIT ACK has %d bytes, want 20 or more", len(ack.value))
 	}
 	cookie := paramData(ack.value[16:])
 	if len(cookie) < 4 {
-		return errors.New("an INIT ACK has no cookie")
+		return errors.New("SCTP INIT ACK has no cookie")
 	}
-	if err := f.understand(cookie[4:]); err != nil {
+	if err := f.parseGreeting(cookie[4:]); err != nil {
 		return err
 	}
-	_, err = f.converse(sctpPacket{tag: serverTag, chunk: sctpCookieEcho, value: cookie}, sctpCookieAck, wait)
+	_, err = f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpCookieEcho, value: cookie}, sctpCookieAck, wait)
 	return err
 }
 
-func (f *flow) tag() uint32 { return uint32(f.port)<<16 | 1 }
+func (f *flow) sctpTag() uint32 { return uint32(f.port)<<16 | 1 }
 
-// converse sends a packet, again after a while, and returns the answer.
-func (f *flow) converse(p sctpPacket, want byte, wait time.Duration) (sctpPacket, error) {
+// sctpRequest sends a packet, retransmits it, and returns the reply of type want.
+func (f *flow) sctpRequest(p sctpPacket, want byte, wait time.Duration) (sctpPacket, error) {
 	p.from, p.to = f.port, f.to.Port()
 	for {
-		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resend)))
-		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !f.othersError(err) {
+		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
+		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !f.isForeignError(err) {
 			return p, err
 		}
-		answer, err := f.await(want)
-		if wait -= resend; wait <= 0 || !timedOut(err) {
+		answer, err := f.awaitChunk(want)
+		if wait -= resendInterval; wait <= 0 || !timedOut(err) {
 			return answer, err
 		}
 	}
 }
 
-func (f *flow) await(want byte) (sctpPacket, error) {
-	raw := f.conn.(*net.IPConn)
+func (f *flow) awaitChunk(want byte) (sctpPacket, error) {
+	raw, ok := f.conn.(*net.IPConn)
+	if !ok {
+		return sctpPacket{}, fmt.Errorf("SCTP flow over %T", f.conn)
+	}
 	buf := make([]byte, 65536)
 	for {
 		n, _, err := raw.ReadFromIP(buf)
 		if err != nil {
-			if f.othersError(err) {
+			if f.isForeignError(err) {
 				continue
 			}
 			return sctpPacket{}, err
@@ -196,18 +199,22 @@ func (f *flow) await(want byte) (sctpPacket, error) {
 	}
 }
 
-// othersError tells whether an error is about a packet of another socket: raw sockets
-// know addresses only, and hear the errors of all ports.
-func (f *flow) othersError(err error) bool {
+// isForeignError reports whether an error is about a packet of another socket. A raw socket
+// is bound to addresses only and receives the ICMP errors of all ports.
+func (f *flow) isForeignError(err error) bool {
 	about := []syscall.Errno{syscall.ECONNREFUSED, syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
 	if !slices.ContainsFunc(about, func(e syscall.Errno) bool { return errors.Is(err, e) }) {
 		return false
 	}
-	raw, rawErr := f.conn.(*net.IPConn).SyscallConn()
+	conn, ok := f.conn.(*net.IPConn)
+	if !ok {
+		return false
+	}
+	raw, rawErr := conn.SyscallConn()
 	if rawErr != nil {
 		return false
 	}
-	mine := false
+	own := false
 	_ = raw.Control(func(fd uintptr) {
 		sent, oob := make([]byte, 2048), make([]byte, 512)
 		for {
@@ -215,26 +222,26 @@ func (f *flow) othersError(err error) bool {
 			if err != nil {
 				return
 			}
-			mine = mine || n >= 4 && binary.BigEndian.Uint16(sent) == f.port && binary.BigEndian.Uint16(sent[2:]) == f.to.Port()
+			own = own || n >= 4 && binary.BigEndian.Uint16(sent) == f.port && binary.BigEndian.Uint16(sent[2:]) == f.to.Port()
 		}
 	})
-	return !mine
+	return !own
 }
 
-// exchangeHeartbeat sends bytes and gets them back.
+// exchangeHeartbeat sends bytes in a HEARTBEAT and receives them in its acknowledgement.
 func (f *flow) exchangeHeartbeat(sent []byte) error {
-	tag := binary.BigEndian.AppendUint32(nil, f.tag())
-	ack, err := f.converse(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, patience)
+	tag := binary.BigEndian.AppendUint32(nil, f.sctpTag())
+	ack, err := f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, answerTimeout)
 	if err != nil {
 		return err
 	}
-	return f.same(paramData(ack.value), sent)
+	return f.verifyReply(paramData(ack.value), sent)
 }
 
-// dialSCTP opens a raw socket that hears of refusals.
+// dialSCTP opens a raw socket that receives ICMP errors.
 func (p probe) dialSCTP() (net.Conn, error) {
 	network, level, option := "ip4:132", unix.IPPROTO_IP, unix.IP_RECVERR
-	if p.v.v6 {
+	if p.variant.v6 {
 		network, level, option = "ip6:132", unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
 	c, err := net.DialIP(network, &net.IPAddr{IP: p.from().AsSlice()}, &net.IPAddr{IP: p.to.Addr().AsSlice()})
@@ -248,13 +255,13 @@ func (p probe) dialSCTP() (net.Conn, error) {
 		err = errors.Join(err, set)
 	}
 	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("SCTP socket: %w", err)
+		_ = c.Close()
+		return nil, fmt.Errorf("enable ICMP errors on SCTP socket: %w", err)
 	}
 	return c, nil
 }
 
-// listenSCTP opens a server's raw socket.
+// listenSCTP opens the raw socket of a server.
 func listenSCTP(addr netip.AddrPort) (*net.IPConn, error) {
 	network := "ip4:132"
 	if addr.Addr().Is6() {
@@ -263,5 +270,5 @@ func listenSCTP(addr netip.AddrPort) (*net.IPConn, error) {
 	return net.ListenIP(network, &net.IPAddr{IP: addr.Addr().AsSlice()})
 }
 
-// isSCTP tells whether a variant is one of SCTP.
+// isSCTP reports whether the protocol of v is SCTP.
 func (v variant) isSCTP() bool { return v.protocol == localsink.ProtocolSCTP }

@@ -15,55 +15,57 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// servers answer everybody with the address that they see and their own.
+// servers are the endpoints of a testbed. They greet each client with the client address
+// that they see and their own address, then echo.
 type servers struct {
-	mu      sync.Mutex
-	closed  bool
-	closers map[io.Closer]struct{}
-	listen  map[listening]bool
-	wg      sync.WaitGroup
+	mu        sync.Mutex
+	closed    bool
+	closers   map[io.Closer]struct{}
+	listening map[listenAddr]bool
+	wg        sync.WaitGroup
 }
 
-type listening struct {
+// A listenAddr is the key of one server.
+type listenAddr struct {
 	protocol localsink.Protocol
 	addr     netip.AddrPort
 }
 
-// start listens at addresses in a namespace.
+// start starts servers in a namespace. It does nothing for SCTP if that is untested.
 func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, addrs ...netip.AddrPort) error {
 	if protocol == localsink.ProtocolSCTP && untestedSCTP() != "" {
 		return nil
 	}
 	return ns.Run(func() error {
 		for _, addr := range addrs {
-			if err := s.one(protocol, addr); err != nil {
+			if err := s.listenOne(protocol, addr); err != nil {
 				return err
 			}
 			s.mu.Lock()
-			if s.listen == nil {
-				s.listen = map[listening]bool{}
+			if s.listening == nil {
+				s.listening = map[listenAddr]bool{}
 			}
-			s.listen[listening{protocol, addr}] = true
+			s.listening[listenAddr{protocol, addr}] = true
 			s.mu.Unlock()
 		}
 		return nil
 	})
 }
 
-// has tells whether somebody listens there.
-func (s *servers) has(protocol localsink.Protocol, addr netip.AddrPort) bool {
+// listensOn reports whether there is a server at an address.
+func (s *servers) listensOn(protocol localsink.Protocol, addr netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.listen[listening{protocol, addr}]
+	return s.listening[listenAddr{protocol, addr}]
 }
 
-func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
+func (s *servers) listenOne(protocol localsink.Protocol, addr netip.AddrPort) error {
 	if protocol == localsink.ProtocolSCTP {
 		c, err := listenSCTP(addr)
 		if err != nil {
 			return err
 		}
-		s.keep(c)
+		s.track(c)
 		s.wg.Go(func() { answerSCTP(c, addr) })
 		return nil
 	}
@@ -72,7 +74,7 @@ func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
-		s.keep(p)
+		s.track(p)
 		s.wg.Go(func() { answerUDP(p, addr) })
 		return nil
 	}
@@ -80,12 +82,12 @@ func (s *servers) one(protocol localsink.Protocol, addr netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	s.keep(l)
+	s.track(l)
 	s.wg.Go(func() { s.accept(l, addr) })
 	return nil
 }
 
-// answerUDP answers each packet with the greeting followed by what came.
+// answerUDP answers each packet with the greeting followed by the payload of the packet.
 func answerUDP(p *net.UDPConn, addr netip.AddrPort) {
 	buf := make([]byte, 65536)
 	for {
@@ -99,7 +101,7 @@ func answerUDP(p *net.UDPConn, addr netip.AddrPort) {
 	}
 }
 
-// accept greets each connection, and then echoes.
+// accept serves TCP connections until l is closed.
 func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 	for {
 		c, err := l.AcceptTCP()
@@ -109,21 +111,27 @@ func (s *servers) accept(l *net.TCPListener, addr netip.AddrPort) {
 		if err != nil {
 			continue
 		}
-		s.keep(c)
+		s.track(c)
 		s.wg.Go(func() {
-			defer s.drop(c)
-			if _, err := c.Write(greet(c.RemoteAddr().(*net.TCPAddr).AddrPort(), addr)); err == nil {
+			defer s.untrack(c)
+			client, ok := c.RemoteAddr().(*net.TCPAddr)
+			if !ok {
+				return
+			}
+			if _, err := c.Write(greet(client.AddrPort(), addr)); err == nil {
 				_, _ = io.Copy(c, c)
 			}
 		})
 	}
 }
 
+// greet returns a greeting: client address, server address, newline.
 func greet(seen, self netip.AddrPort) []byte {
 	return fmt.Appendf(nil, "%v %v\n", netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port()), self)
 }
 
-func (s *servers) keep(c io.Closer) {
+// track adds c to the sockets that close closes.
+func (s *servers) track(c io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -136,7 +144,7 @@ func (s *servers) keep(c io.Closer) {
 	s.closers[c] = struct{}{}
 }
 
-func (s *servers) drop(c io.Closer) {
+func (s *servers) untrack(c io.Closer) {
 	c.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,92 +14,97 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// attempts bounds how often a dump is repeated that the kernel could not give in one
-// piece.
-const attempts = 5
+// maxAttempts limits how often Sync repeats a dump of the flow table that the kernel
+// interrupted.
+const maxAttempts = 5
 
-// A Config is how to track. The zero value is ready for use.
+// A Config configures a Backend. The zero value is ready for use.
 type Config struct {
-	// Logger tells how many flows were removed; nil is silent.
+	// Logger receives the number of removed flows; nil discards it.
 	Logger *slog.Logger
 }
 
-// A Backend is a localsink.Sink; make it with New.
+// A Backend is a localsink.Sink that removes stale UDP flows. Create it with New.
 type Backend struct {
 	log     *slog.Logger
-	kernel  kernel
-	ledger  ledger
+	table   flowTable
+	applied appliedFrontends // owned by Sync
 	dumps   atomic.Uint64
 	removed atomic.Uint64
 }
 
-// A kernel is the part of an operating system that tracks connections.
-type kernel interface {
-	// remove removes the UDP flows of a family that are wrong, in one reading of the
-	// table, and returns how many. The error is errInterrupted when the table changed
-	// too fast to be read in one piece.
-	remove(v4 bool, wrong func(flow) bool) (uint, error)
-	// addresses returns the addresses of the node's interfaces in a family.
+// A flowTable gives access to the flows and addresses of a network namespace.
+type flowTable interface {
+	// remove dumps the flows of one address family once, deletes those UDP flows for which
+	// stale returns true, and returns their number. The error is errInterrupted if the
+	// table changed during the dump, which may then be incomplete.
+	remove(v4 bool, stale func(flow) bool) (uint, error)
+	// addresses returns the addresses of the node's interfaces in one family.
 	addresses(v4 bool) ([]netip.Addr, error)
 	close()
 }
 
-var errInterrupted = errors.New("the table changed while it was read")
+var errInterrupted = errors.New("dump of the flow table was interrupted")
 
-// New returns a backend for the network namespace of the calling thread. It must be
-// closed. It fails where there is no connection tracking to talk to.
+// New returns a Backend for the network namespace of the calling thread. It fails on
+// systems other than Linux, and without the privilege to open netlink sockets. The caller
+// must call Close.
 func New(cfg Config) (*Backend, error) {
-	k, err := openKernel()
+	table, err := openFlowTable()
 	if err != nil {
 		return nil, fmt.Errorf("conntrack: %w", err)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Backend{log: cfg.Logger, kernel: k, ledger: ledger{}}, nil
+	return &Backend{log: cfg.Logger, table: table, applied: appliedFrontends{}}, nil
 }
 
-// Close lets go of the kernel. Flows stay as they are.
-func (b *Backend) Close() { b.kernel.close() }
-
-// Stats are counts since New.
-type Stats struct {
-	// Dumps is how often the kernel's table was read; it is not when no UDP Service
-	// has lost anything.
-	Dumps uint64
-	// Removed is how many flows were removed.
-	Removed uint64
-}
-
-// Stats may be called at any time, from any goroutine.
-func (b *Backend) Stats() Stats { return Stats{b.dumps.Load(), b.removed.Load()} }
-
-// Sync implements localsink.Sink. The table is read once for each family, and only
-// when an update may leave wrong flows behind.
-func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
-	suspects := b.ledger.suspect(u)
-	for _, v4 := range []bool{true, false} {
-		if !suspects.concern(v4) {
-			continue
-		}
-		local, err := b.nodePortAddresses(v4, u.Node)
-		if err != nil {
-			return fmt.Errorf("conntrack: addresses of the node: %w", err)
-		}
-		if err := b.remove(ctx, v4, func(f flow) bool { return suspects.wrong(f, local) }); err != nil {
-			return fmt.Errorf("conntrack: %w", err)
-		}
-	}
-	b.ledger.accept(u)
+// Close closes the netlink sockets and always returns nil. Flows stay as they are. Sync
+// must not run during or after Close.
+func (b *Backend) Close() error {
+	b.table.close()
 	return nil
 }
 
-func (b *Backend) remove(ctx context.Context, v4 bool, wrong func(flow) bool) error {
-	for range attempts {
+// Stats holds counters since New.
+type Stats struct {
+	// Dumps counts dumps of the kernel's flow table, including interrupted ones.
+	Dumps uint64
+	// Removed counts removed flows.
+	Removed uint64
+}
+
+// Stats returns the current counters. It may be called at any time from any goroutine.
+func (b *Backend) Stats() Stats { return Stats{b.dumps.Load(), b.removed.Load()} }
+
+// Sync implements localsink.Sink. It dumps the flow table once for each address family in
+// which the update may leave stale flows, and not at all if there are none. After an error
+// the next Sync examines the same frontends again.
+func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
+	frontends := b.applied.stale(u)
+	for _, v4 := range []bool{true, false} {
+		if !frontends.hasFamily(v4) {
+			continue
+		}
+		isLocal, err := b.nodePortAddresses(v4, u.Node)
+		if err != nil {
+			return fmt.Errorf("conntrack: list node addresses: %w", err)
+		}
+		if err := b.remove(ctx, v4, func(f flow) bool { return frontends.isStale(f, isLocal) }); err != nil {
+			return fmt.Errorf("conntrack: remove stale UDP flows: %w", err)
+		}
+	}
+	b.applied.update(u)
+	return nil
+}
+
+func (b *Backend) remove(ctx context.Context, v4 bool, stale func(flow) bool) error {
+	for range maxAttempts {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := b.kernel.remove(v4, wrong)
+		n, err := b.table.remove(v4, stale)
 		b.dumps.Add(1)
 		b.removed.Add(uint64(n))
 		if n > 0 {
@@ -109,13 +114,14 @@ func (b *Backend) remove(ctx context.Context, v4 bool, wrong func(flow) bool) er
 			return err
 		}
 	}
-	b.log.Warn("Some UDP flows may be left", "err", errInterrupted, "attempts", attempts)
+	b.log.Warn("Stale UDP flows may remain", "err", errInterrupted, "attempts", maxAttempts)
 	return nil
 }
 
-// nodePortAddresses tells the addresses of the node that answer on node ports.
+// nodePortAddresses returns a function that reports whether node ports answer on an
+// address of the node.
 func (b *Backend) nodePortAddresses(v4 bool, node *localsink.Node) (func(netip.Addr) bool, error) {
-	all, err := b.kernel.addresses(v4)
+	all, err := b.table.addresses(v4)
 	if err != nil {
 		return nil, err
 	}

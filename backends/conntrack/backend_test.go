@@ -18,12 +18,13 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
+// openNode returns a node whose node ports answer on every IPv4 address.
 func openNode() *localsink.Node {
 	return &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
 }
 
-// TestDumps: how often the kernel's table is read.
-func TestDumps(t *testing.T) {
+// TestDumpCount expects how often Sync dumps the flow table.
+func TestDumpCount(t *testing.T) {
 	full := sinktest.NewState(udp("dns", []string{vip}, []string{one, two}))
 	less := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
 	for _, row := range []struct {
@@ -33,91 +34,91 @@ func TestDumps(t *testing.T) {
 		dumps       int
 		left        int
 	}{
-		{"CT-06 one dump, whatever there is", 0, less, 1, 1000},
+		{"CT-06 one dump for any number of flows", 0, less, 1, 1000},
 		{"CT-06 an interrupted dump is repeated", 2, less, 3, 1000},
-		{"CT-06 the last attempt sees it all", attempts - 1, less, attempts, 1000},
-		{"CT-06 five attempts at most, and what was seen is done", attempts, less, attempts, 1000},
-		{"CT-06 five attempts at most, however long it goes on", 100, less, attempts, 1000},
-		{"CT-01 nothing is lost, nothing is read", 0, full, 0, 2000},
+		{"CT-06 the last attempt is complete", maxAttempts - 1, less, maxAttempts, 1000},
+		{"CT-06 five interrupted attempts remove the flows they saw", maxAttempts, less, maxAttempts, 1000},
+		{"CT-06 no more than five attempts", 100, less, maxAttempts, 1000},
+		{"CT-01 no dump for an unchanged Service", 0, full, 0, 2000},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			b, k := faked()
+			b, table := newFake()
 			d := &sinktest.Driver{Sink: b, Node: openNode()}
 			require.NoError(t, d.Sync(t.Context(), full))
 			for range 1000 {
-				k.flows = append(k.flows, flow{addr(vip), addr(two)})
+				table.flows = append(table.flows, flow{addr(vip), addr(two)})
 			}
 			for range 1000 {
-				k.flows = append(k.flows, flow{addr(vip), addr(one)})
+				table.flows = append(table.flows, flow{addr(vip), addr(one)})
 			}
-			k.dumps, k.interrupted = nil, row.interrupted
+			table.dumps, table.interrupted = nil, row.interrupted
 			require.NoError(t, d.Sync(t.Context(), row.to))
-			require.Len(t, k.dumps, row.dumps)
-			require.Len(t, k.flows, row.left)
-			require.Equal(t, row.interrupted >= attempts, strings.Contains(k.log.String(), "may be left"), k.log.String())
+			require.Len(t, table.dumps, row.dumps)
+			require.Len(t, table.flows, row.left)
+			require.Equal(t, row.interrupted >= maxAttempts, strings.Contains(table.log.String(), "Stale UDP flows may remain"), table.log.String())
 		})
 	}
-	t.Run("CT-05 TCP and SCTP are nobody's business", func(t *testing.T) {
-		b, k := faked()
+	t.Run("CT-05 TCP and SCTP flows stay", func(t *testing.T) {
+		b, table := newFake()
 		d := &sinktest.Driver{Sink: b, Node: openNode()}
-		others := func(endpoints ...string) localsink.State {
+		service := func(endpoints ...string) localsink.State {
 			svc := udp("web", []string{vip, nodePort}, endpoints)
 			svc.Ports[0].Protocol = localsink.ProtocolSCTP
 			return sinktest.NewState(svc)
 		}
-		require.NoError(t, d.Sync(t.Context(), others(one, two)))
-		require.NoError(t, d.Sync(t.Context(), others()))
+		require.NoError(t, d.Sync(t.Context(), service(one, two)))
+		require.NoError(t, d.Sync(t.Context(), service()))
 		require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
-		require.Empty(t, k.dumps)
+		require.Empty(t, table.dumps)
 	})
 }
 
-// TestStaleEntries has the entries by which kube-proxy's reconciliation is tested, as
-// far as they are UDP: a serving endpoint, one that is not, and one that is gone.
-func TestStaleEntries(t *testing.T) {
-	const serving, gone = "10.0.0.1:8080", "10.0.0.3:8080"
+// TestCleanStaleEntries repeats the UDP entries of kube-proxy's test of conntrack
+// reconciliation: a serving endpoint, one that does not serve, and a removed one.
+func TestCleanStaleEntries(t *testing.T) {
+	const serving, removed = "10.0.0.1:8080", "10.0.0.3:8080"
 	vips := []string{"10.96.0.1:80", "192.0.2.80:80", "198.51.100.80:80"}
-	b, k := faked()
+	b, table := newFake()
 	state := sinktest.NewState(udp("svc", append(vips, "0.0.0.0:30080"), []string{serving}))
-	kept := map[flow]bool{}
-	add := func(keep bool, dialled, answers string) {
-		f := flow{addr(dialled), addr(answers)}
-		k.flows = append(k.flows, f)
-		kept[f] = keep
+	want := map[flow]bool{} // reports whether the flow stays
+	add := func(stays bool, destination, replySource string) {
+		f := flow{addr(destination), addr(replySource)}
+		table.flows = append(table.flows, f)
+		want[f] = stays
 	}
-	for _, e := range []string{serving, "10.0.0.2:8080", gone} {
+	for _, e := range []string{serving, "10.0.0.2:8080", removed} {
 		for _, v := range vips {
 			add(e == serving, v, e)
-			add(true, strings.TrimSuffix(v, ":80")+":443", e) // not the Service's port
+			add(true, strings.TrimSuffix(v, ":80")+":443", e) // another port
 		}
 		add(e == serving, "192.0.2.1:30080", e)
-		add(true, "198.51.100.1:30080", e) // not the node's address
+		add(true, "198.51.100.1:30080", e) // not an address of the node
 	}
 	for _, v := range vips {
-		add(false, v, "10.0.0.1:99")                      // the target port of yesterday
-		add(false, v, v)                                  // from before the rules
-		add(true, v[:len(v)-2]+"443", v[:len(v)-2]+"443") // nobody's
+		add(false, v, "10.0.0.1:99")                      // a previous target port
+		add(false, v, v)                                  // began before the rules
+		add(true, v[:len(v)-2]+"443", v[:len(v)-2]+"443") // another port, not translated
 	}
 	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(openNode(), nil, state)))
-	for f, keep := range kept {
-		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s answered by %s", f.dialled, f.answers), func(t *testing.T) {
-			require.Equal(t, keep, slices.Contains(k.flows, f))
+	for f, stays := range want {
+		t.Run(fmt.Sprintf("6.8 TestCleanStaleEntries CT-02 CT-03 CT-04 %s translated to %s", f.destination, f.replySource), func(t *testing.T) {
+			require.Equal(t, stays, slices.Contains(table.flows, f))
 		})
 	}
 	t.Run("6.8 ServiceWithoutEndpoints CT-03", func(t *testing.T) {
-		b, k := faked()
+		b, table := newFake()
 		d := &sinktest.Driver{Sink: b, Node: openNode()}
 		require.NoError(t, d.Sync(t.Context(), state))
-		k.flows = []flow{{addr(vips[0]), addr(serving)}, {addr(vips[0]), addr(vips[0])}, {addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}
+		table.flows = []flow{{addr(vips[0]), addr(serving)}, {addr(vips[0]), addr(vips[0])}, {addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}
 		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("svc", append(vips, "0.0.0.0:30080"), nil))))
-		require.Equal(t, []flow{{addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}, k.flows, "a program of the node")
+		require.Equal(t, []flow{{addr("192.0.2.1:30080"), addr("192.0.2.1:30080")}}, table.flows, "the flow of a process on the node stays")
 	})
 }
 
-// TestUpdateEndpoints follows kube-proxy's test of changing endpoints through the whole
-// pipeline: which Services change, whether flows must be looked at, and what health
-// checks count.
-func TestUpdateEndpoints(t *testing.T) {
+// TestUpdateEndpointsMap repeats kube-proxy's test of changed endpoints from watchers to
+// sink: which Services change, whether the flow table is dumped, and how many local
+// endpoints health checks count.
+func TestUpdateEndpointsMap(t *testing.T) {
 	service := func(name, ip string) *watchers.Service {
 		return &watchers.Service{
 			Name: watchers.ServiceName{Namespace: "ns", Name: name}, ClusterIP: netip.MustParseAddr(ip),
@@ -127,14 +128,14 @@ func TestUpdateEndpoints(t *testing.T) {
 	}
 	for _, row := range []struct {
 		id       string
-		from, to []string // "SERVICE SLICE PORTNAME:NUMBER,... ADDR[!][@]...": @ is here, - not ready, + terminating
+		from, to []string // "SERVICE SLICE PORTNAME:NUMBER,... ADDR[!][@]...": @ is on the node "here", + is terminating
 		changed  string
 		dumps    bool
 		ready    string
 	}{
-		{"6.6 TestUpdateEndpointsMap empty", nil, nil, "", false, "a=0 b=0"},
-		{"6.6 TestUpdateEndpointsMap no change, no name", []string{"a s :11 1"}, []string{"a s :11 1"}, "", false, "a=0 b=0"},
-		{"6.6 TestUpdateEndpointsMap no change, named, here", []string{"a s p11:11 1@"}, []string{"a s p11:11 1@"}, "", false, "a=1 b=0"},
+		{"6.6 TestUpdateEndpointsMap no slices", nil, nil, "", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, unnamed port", []string{"a s :11 1"}, []string{"a s :11 1"}, "", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap no change, named port, local", []string{"a s p11:11 1@"}, []string{"a s p11:11 1@"}, "", false, "a=1 b=0"},
 		{"6.6 TestUpdateEndpointsMap no change, several slices", []string{"a s p11:11 1", "a t p12:12 2"}, []string{"a s p11:11 1", "a t p12:12 2"}, "", false, "a=0 b=0"},
 		{"6.6 TestUpdateEndpointsMap no change, several slices and addresses", []string{"a s p11:11,p12:12 1@", "a t p11:11 2@"}, []string{"a s p11:11,p12:12 1@", "a t p11:11 2@"}, "", false, "a=2 b=0"},
 		{"6.6 TestUpdateEndpointsMap add", nil, []string{"a s :11 1@"}, "a", true, "a=1 b=0"},
@@ -146,44 +147,44 @@ func TestUpdateEndpoints(t *testing.T) {
 		{"6.6 TestUpdateEndpointsMap rename a port", []string{"a s p11:11 1"}, []string{"a s p12:11 1"}, "a", true, "a=0 b=0"},
 		{"6.6 TestUpdateEndpointsMap renumber a port", []string{"a s p11:11 1"}, []string{"a s p11:22 1"}, "a", true, "a=0 b=0"},
 		{"6.6 TestUpdateEndpointsMap complex", []string{"a s p11:11 1 2@", "b t :22 4@ 5@"}, []string{"a s p11:11 1", "a u p12:12 6@", "b t :22 5@"}, "a b", true, "a=1 b=1"},
-		{"6.6 TestUpdateEndpointsMap from nothing to one", []string{"a s p11:11"}, []string{"a s p11:11 1"}, "a", true, "a=0 b=0"},
-		{"6.6 TestUpdateEndpointsMap one more is no reason to look", []string{"a s p11:11 1"}, []string{"a s p11:11 1 2"}, "a", false, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap first endpoint", []string{"a s p11:11"}, []string{"a s p11:11 1"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap an added endpoint causes no dump", []string{"a s p11:11 1"}, []string{"a s p11:11 1 2"}, "a", false, "a=0 b=0"},
 		{"6.6 TestUpdateEndpointsMap ready to terminating", []string{"a s p11:11 1@ 2@"}, []string{"a s p11:11 1@+ 2@"}, "a", false, "a=1 b=0"},
-		{"6.6 TestUpdateEndpointsMap terminating to nothing", []string{"a s p11:11 1@+"}, []string{"a s p11:11"}, "a", true, "a=0 b=0"},
+		{"6.6 TestUpdateEndpointsMap terminating to removed", []string{"a s p11:11 1@+"}, []string{"a s p11:11"}, "a", true, "a=0 b=0"},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			store := watchers.NewStore()
-			table, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "here"})
+			resolver, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "here"})
 			require.NoError(t, err)
-			defer table.Close()
-			b, k := faked()
-			move := func(lines []string) (changed []string) {
+			defer resolver.Close()
+			b, table := newFake()
+			update := func(lines []string) (changed []string) {
 				store.Update(func(tx *watchers.Tx) {
 					tx.Retain(watchers.KindEndpointSlice, func(watchers.Key) bool { return false })
 					tx.SetService(service("a", "10.96.0.1"))
 					tx.SetService(service("b", "10.96.0.2"))
 					for _, line := range lines {
-						tx.SetEndpointSlice(readSlice(t, line))
+						tx.SetEndpointSlice(parseSlice(t, line))
 					}
 				})
-				table.Refresh()
-				u := table.Pending()
+				resolver.Refresh()
+				u := resolver.Pending()
 				if u == nil {
 					return nil
 				}
 				require.NoError(t, b.Sync(t.Context(), u))
-				table.Acknowledge(u)
+				resolver.Acknowledge(u)
 				for _, svc := range u.Changed {
 					changed = append(changed, svc.Name.Name)
 				}
 				return changed
 			}
-			move(row.from)
-			k.dumps = nil
-			require.Equal(t, row.changed, strings.Join(move(row.to), " "))
-			require.Equal(t, row.dumps, len(k.dumps) > 0)
+			update(row.from)
+			table.dumps = nil
+			require.Equal(t, row.changed, strings.Join(update(row.to), " "))
+			require.Equal(t, row.dumps, len(table.dumps) > 0)
 			var ready []string
-			for svc := range table.FullUpdate().All.All() {
+			for svc := range resolver.FullUpdate().All.All() {
 				ready = append(ready, fmt.Sprintf("%s=%d", svc.Name.Name, svc.HealthCheck.LocalEndpoints))
 			}
 			require.Equal(t, row.ready, strings.Join(ready, " "))
@@ -191,24 +192,24 @@ func TestUpdateEndpoints(t *testing.T) {
 	}
 }
 
-func readSlice(t *testing.T, line string) *watchers.EndpointSlice {
-	w := strings.Fields(line)
-	s := &watchers.EndpointSlice{Namespace: "ns", Name: w[1], Service: watchers.ServiceName{Namespace: "ns", Name: w[0]}, Family: watchers.FamilyIPv4}
-	for p := range strings.SplitSeq(w[2], ",") {
+// parseSlice reads an EndpointSlice in the notation of TestUpdateEndpointsMap.
+func parseSlice(t *testing.T, line string) *watchers.EndpointSlice {
+	words := strings.Fields(line)
+	s := &watchers.EndpointSlice{Namespace: "ns", Name: words[1], Service: watchers.ServiceName{Namespace: "ns", Name: words[0]}, Family: watchers.FamilyIPv4}
+	for p := range strings.SplitSeq(words[2], ",") {
 		var number uint16
 		name, rest, _ := strings.Cut(p, ":")
 		_, err := fmt.Sscan(rest, &number)
 		require.NoError(t, err)
 		s.Ports = append(s.Ports, watchers.EndpointPort{Name: name, Protocol: localsink.ProtocolUDP, Port: number})
 	}
-	for _, e := range w[3:] {
+	for _, e := range words[3:] {
 		terminating := strings.HasSuffix(e, "+")
-		here := strings.Contains(e, "@")
-		end := watchers.Endpoint{Addr: netip.MustParseAddr("10.0.0." + strings.Trim(e, "@+")), Ready: !terminating, Serving: true, Terminating: terminating}
-		if here {
-			end.Node = "here"
+		endpoint := watchers.Endpoint{Addr: netip.MustParseAddr("10.0.0." + strings.Trim(e, "@+")), Ready: !terminating, Serving: true, Terminating: terminating}
+		if strings.Contains(e, "@") {
+			endpoint.Node = "here"
 		}
-		s.Endpoints = append(s.Endpoints, end)
+		s.Endpoints = append(s.Endpoints, endpoint)
 	}
 	return s
 }

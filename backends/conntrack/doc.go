@@ -1,15 +1,21 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conntrack is a sink that makes UDP flows follow their Services: flows to
-// endpoints that are gone, and flows that began before a Service could serve them,
-// are removed from the kernel's connection tracking, so that their next packet is
-// routed anew. It programs no routes and knows no policy.
+// Package conntrack removes stale UDP flows from the kernel's connection tracking, so that
+// the next packet of each is load-balanced again. It programs no rules and contains
+// no traffic policy.
 //
-// TCP and SCTP connections end by themselves and are never touched. A flow to an
-// endpoint that a Service still retains is left alone, even if new flows would not
-// go there.
+// A flow is stale when the kernel sends it to an endpoint that its Service no longer has,
+// or when it began before the Service had rules or endpoints and is therefore not
+// translated. Flows to a draining endpoint stay. TCP and SCTP connections end by
+// themselves; the package never removes them.
 //
-// The sink belongs behind the one that programs the rules, in a localsink.Chain:
-// a flow that is removed before the rules are in place comes back wrong.
+// Place the sink behind the sink that programs the rules, in a localsink.Chain: a client
+// that sends again before the rules are in place creates another stale flow.
+//
+// The pieces:
+//
+//   - backend.go: [Backend], the sink.
+//   - stale.go: which frontends of an update may have stale flows, and which flows are stale.
+//   - flowtable_linux.go: reads and deletes flows over netlink.
 package conntrack

@@ -9,53 +9,53 @@ import (
 	"strings"
 )
 
-// A fake is a table of UDP flows, which is all that a kernel shows.
-type fake struct {
+// A fakeTable is a flowTable in memory.
+type fakeTable struct {
 	flows       []flow
 	local       []netip.Addr
-	interrupted int // dumps to come that see half of the table
+	interrupted int // number of next dumps that see only half of the flows
 	removeErr   error
 	addressErr  error
-	dumps       []bool // of IPv4 or not
+	dumps       []bool // v4 of each dump
 	closed      bool
-	log         strings.Builder // what the backend says
+	log         strings.Builder // of the backend
 }
 
-// faked returns a backend of a node with one address, and its kernel.
-func faked() (*Backend, *fake) {
-	k := &fake{local: []netip.Addr{addr(onNode).Addr()}}
-	return &Backend{log: slog.New(slog.NewTextHandler(&k.log, nil)), kernel: k, ledger: ledger{}}, k
+// newFake returns a backend with a fake flow table, on a node with one address.
+func newFake() (*Backend, *fakeTable) {
+	f := &fakeTable{local: []netip.Addr{addr(onNode).Addr()}}
+	return &Backend{log: slog.New(slog.NewTextHandler(&f.log, nil)), table: f, applied: appliedFrontends{}}, f
 }
 
-func (k *fake) remove(v4 bool, wrong func(flow) bool) (n uint, err error) {
-	k.dumps = append(k.dumps, v4)
-	if k.removeErr != nil {
-		return 0, k.removeErr
+func (f *fakeTable) remove(v4 bool, stale func(flow) bool) (n uint, err error) {
+	f.dumps = append(f.dumps, v4)
+	if f.removeErr != nil {
+		return 0, f.removeErr
 	}
-	seen := len(k.flows)
-	if k.interrupted > 0 {
-		k.interrupted--
+	seen := len(f.flows)
+	if f.interrupted > 0 {
+		f.interrupted--
 		seen, err = seen/2, errInterrupted
 	}
 	var left []flow
-	for i, f := range k.flows {
-		if i < seen && f.dialled.Addr().Is4() == v4 && wrong(f) {
+	for i, entry := range f.flows {
+		if i < seen && entry.destination.Addr().Is4() == v4 && stale(entry) {
 			n++
 			continue
 		}
-		left = append(left, f)
+		left = append(left, entry)
 	}
-	k.flows = left
+	f.flows = left
 	return n, err
 }
 
-func (k *fake) addresses(v4 bool) (all []netip.Addr, err error) {
-	for _, a := range k.local {
+func (f *fakeTable) addresses(v4 bool) (all []netip.Addr, err error) {
+	for _, a := range f.local {
 		if a.Is4() == v4 {
 			all = append(all, a)
 		}
 	}
-	return all, k.addressErr
+	return all, f.addressErr
 }
 
-func (k *fake) close() { k.closed = true }
+func (f *fakeTable) close() { f.closed = true }

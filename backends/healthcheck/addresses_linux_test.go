@@ -22,13 +22,13 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// TestHC10Addresses: where a network is asked for, the addresses of it that the node has
-// are listed now and then, not at each update; where an address is, nothing is listed.
-func TestHC10Addresses(t *testing.T) {
+// TestHC10ListensOnNodePortAddresses: the addresses of a network are listed periodically,
+// not at each update. For a single address nothing is listed.
+func TestHC10ListensOnNodePortAddresses(t *testing.T) {
 	ns := netnstest.New(t)
 	ns.Address("lo", "192.0.2.1/32", "198.51.100.1/32", "2001:db8::1/128")
-	s := NewServices(Config{})
-	defer s.Close()
+	s := newServices(t)
+	defer func() { require.NoError(t, s.Close()) }()
 	on := func(networks ...string) *localsink.Node {
 		var n localsink.Node
 		for _, p := range networks {
@@ -38,7 +38,7 @@ func TestHC10Addresses(t *testing.T) {
 	}
 	services := func(n int) (all []*localsink.Service) {
 		for i := range n {
-			all = append(all, checked(fmt.Sprint(i), uint16(20000+i), 1))
+			all = append(all, newService(fmt.Sprint(i), uint16(20000+i), 1))
 		}
 		return all
 	}
@@ -64,42 +64,42 @@ func TestHC10Addresses(t *testing.T) {
 	sync(sinktest.NewUpdate(on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), three, four))
 	listens(0, "127.0.0.1", "192.0.2.1", "2001:db8::1")
 	listens(3, "127.0.0.1", "192.0.2.1", "2001:db8::1")
-	s.list.Reset(0)
+	s.listTimer.Reset(0)
 	<-s.ResyncRequested()
 	sync(&localsink.Update{Node: on("192.0.2.0/24", "2001:db8::/64", "127.0.0.1/32"), All: four})
 	for i := range 4 {
 		listens(i, "127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1")
 	}
-	kept := s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")]
+	opened := s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")]
 	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.0/24", "::/0"), NodeChanged: true, All: four})
 	for i := range 4 {
 		listens(i, "192.0.2.2", "198.51.100.1", "::")
 	}
-	require.Equal(t, kept, s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")],
-		"what is listened on already stays open")
-	require.True(t, s.list.Reset(listAfter), "it will look again")
+	require.Equal(t, opened, s.checks[localsink.ServiceName{Namespace: "ns", Name: "0"}].servers[netip.MustParseAddr("192.0.2.2")],
+		"the listener stays open")
+	require.True(t, s.listTimer.Reset(listInterval), "addresses are listed again later")
 	sync(&localsink.Update{Node: on("192.0.2.2/32"), NodeChanged: true, All: four})
-	require.False(t, s.list.Stop(), "there is nothing to list any more")
+	require.False(t, s.listTimer.Stop(), "a single address needs no list")
 	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), NodeChanged: true, All: four})
 	listens(0, "192.0.2.1", "192.0.2.2", "198.51.100.1")
-	require.Len(t, s.addresses, 3, "each once: %v", s.addresses)
+	require.Len(t, s.addresses, 3, "no duplicates: %v", s.addresses)
 
-	// While nobody asks for health checks, nothing is listed; who does gets what is there then.
+	// Without health checks nothing is listed; the first check uses a new list.
 	sync(sinktest.NewUpdate(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), four, sinktest.NewState()))
 	require.Empty(t, s.checks)
-	require.False(t, s.list.Stop())
+	require.False(t, s.listTimer.Stop())
 	ns.Address("lo", "192.0.2.3/32")
 	sync(sinktest.NewUpdate(on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), sinktest.NewState(), four))
 	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
 
-	// A list that cannot be had closes nothing.
-	s.interfaces = func() ([]net.Addr, error) { return nil, errors.New("injected") }
-	s.outdated.Store(true)
-	s.list.Stop()
+	// If listing fails, listeners stay open.
+	s.interfaceAddrs = func() ([]net.Addr, error) { return nil, errors.New("injected") }
+	s.addressesExpired.Store(true)
+	s.listTimer.Stop()
 	sync(&localsink.Update{Node: on("192.0.2.2/32", "198.51.100.1/32", "192.0.2.0/24"), All: four})
 	listens(0, "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.1")
-	require.True(t, s.list.Stop(), "it will try again")
-	s.interfaces = net.InterfaceAddrs
+	require.True(t, s.listTimer.Stop(), "the list is retried")
+	s.interfaceAddrs = net.InterfaceAddrs
 	require.Empty(t, s.NotProgrammed())
 	sync(&localsink.Update{Node: on(), NodeChanged: true, All: four})
 	listens(0)

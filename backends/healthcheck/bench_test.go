@@ -14,24 +14,24 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// BenchmarkOneChange is an update of one Service among many with health checks, and of
-// one among none with any.
+// BenchmarkOneChange changes the number of local endpoints of one Service among n Services
+// with health checks.
 func BenchmarkOneChange(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := NewServices(Config{})
-			defer s.Close()
+			s := newServices(b)
+			defer func() { require.NoError(b, s.Close()) }()
 			node := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/31")}}
 			var services []*localsink.Service
 			for i := range n {
-				services = append(services, checked(fmt.Sprint(i), uint16(20000+i), 0))
+				services = append(services, newService(fmt.Sprint(i), uint16(20000+i), 0))
 			}
 			state := sinktest.NewState(services...)
 			require.NoError(b, s.Sync(b.Context(), sinktest.NewUpdate(node, nil, state)))
 			local := 0
 			for b.Loop() {
 				local++
-				u := &localsink.Update{Node: node, All: state, Changed: []*localsink.Service{checked("0", 20000, local)}}
+				u := &localsink.Update{Node: node, All: state, Changed: []*localsink.Service{newService("0", 20000, local)}}
 				require.NoError(b, s.Sync(b.Context(), u))
 			}
 		})

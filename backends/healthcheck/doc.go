@@ -1,12 +1,18 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package healthcheck answers load balancers and supervisors over HTTP: whether this
-// node has endpoints of its own for a Service ([Services], one port per Service), and
-// whether the proxy keeps the node in line ([Proxy], /healthz and /livez). It programs
-// no packets and knows no policy.
+// Package healthcheck answers HTTP health checks of load balancers and supervisors. It
+// programs no packets and contains no traffic policy. Response bodies and status codes are
+// those of kube-proxy.
 //
-// Both are sinks. Services belongs behind the sink that programs the rules, in a
-// localsink.Chain, so that no load balancer is told of endpoints before packets reach
-// them; Proxy goes around the sinks whose work it judges.
+//   - [Proxy] serves /healthz and /livez: status 200 while updates are applied in time,
+//     otherwise 503 (proxy.go).
+//   - [Services] serves the health check node port of each Service that has one: status 200
+//     if the node has local endpoints of the Service and the proxy is healthy, otherwise 503
+//     (services.go; check.go has the listeners of one Service, addresses.go chooses the
+//     addresses to listen on).
+//
+// Both are sinks. Place Services behind the sink that programs the rules, in a
+// localsink.Chain: a load balancer must not send traffic before packets reach the
+// endpoints. Proxy wraps the sinks whose progress it observes.
 package healthcheck

@@ -5,6 +5,8 @@ package healthcheck
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -12,75 +14,89 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Proxy is a sink around a sink: it judges by the inner one's success whether the
-// node is kept in line. Its methods may be called from any goroutine.
+// A Proxy is a sink that wraps another sink and reports whether that sink applies updates
+// in time. Healthy and the handlers may be called from any goroutine, at any time.
 type Proxy struct {
 	inner   localsink.Sink
 	timeout time.Duration
 
-	mu        sync.Mutex
-	since     time.Time // when the oldest update that is not in place came; zero if none
-	succeeded time.Time
+	mu           sync.Mutex
+	pendingSince time.Time // first attempt of the oldest update that is not applied; zero if all are
+	lastApplied  time.Time // zero before the first applied update
 }
 
-// NewProxy returns a Proxy that is unhealthy when an update has not come into place
-// within timeout, or when none at all has within timeout from now: a proxy that never
-// gets anywhere must not look healthy.
-func NewProxy(inner localsink.Sink, timeout time.Duration) *Proxy {
-	return &Proxy{inner: inner, timeout: timeout, since: time.Now()}
+// NewProxy returns a Proxy around inner. It is unhealthy while an update has not been
+// applied within timeout of its first Sync, and while no update has been applied within
+// timeout of NewProxy. inner must not be nil, and timeout must be positive.
+func NewProxy(inner localsink.Sink, timeout time.Duration) (*Proxy, error) {
+	if inner == nil {
+		return nil, errors.New("healthcheck: NewProxy: inner: required")
+	}
+	if timeout <= 0 {
+		return nil, fmt.Errorf("healthcheck: NewProxy: timeout: %v is not positive", timeout)
+	}
+	return &Proxy{inner: inner, timeout: timeout, pendingSince: time.Now()}, nil
 }
 
-// Sinks lets localsink.Walk see inside.
+// Sinks returns the wrapped sink, for localsink.Walk.
 func (p *Proxy) Sinks() []localsink.Sink { return []localsink.Sink{p.inner} }
 
-// Sync implements localsink.Sink. What is outstanding counts from the first attempt,
-// however often it is asked for again.
+// Sync implements localsink.Sink: it calls Sync of the wrapped sink and returns its error.
+// A repeated Sync after an error does not extend the timeout.
 func (p *Proxy) Sync(ctx context.Context, u *localsink.Update) error {
-	p.note(func(now time.Time) {
-		if p.since.IsZero() {
-			p.since = now
-		}
-	})
+	p.setPending()
 	err := p.inner.Sync(ctx, u)
 	if err == nil {
-		p.note(func(now time.Time) { p.since, p.succeeded = time.Time{}, now })
+		p.setApplied()
 	}
 	return err
 }
 
-func (p *Proxy) note(change func(now time.Time)) {
+func (p *Proxy) setPending() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	change(time.Now())
+	if p.pendingSince.IsZero() {
+		p.pendingSince = time.Now()
+	}
 }
 
-// Healthy says whether the node is kept in line.
+func (p *Proxy) setApplied() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pendingSince, p.lastApplied = time.Time{}, time.Now()
+}
+
+// Healthy reports whether updates are applied in time.
 func (p *Proxy) Healthy() bool {
 	healthy, _ := p.state(time.Now())
 	return healthy
 }
 
-func (p *Proxy) state(now time.Time) (healthy bool, succeeded time.Time) {
+func (p *Proxy) state(now time.Time) (healthy bool, lastApplied time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.since.IsZero() || now.Sub(p.since) < p.timeout, p.succeeded
+	return p.pendingSince.IsZero() || now.Sub(p.pendingSince) < p.timeout, p.lastApplied
 }
 
-// Livez answers whether the proxy is healthy: for whoever restarts it if not.
+// Livez returns a handler for supervisors that restart an unhealthy proxy: status 200 if
+// the proxy is healthy, otherwise 503.
 func (p *Proxy) Livez() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.answer(w, nil) })
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.respond(w, nil) })
 }
 
-// Healthz answers whether load balancers should send traffic here: when the proxy is
-// healthy and the node is eligible, which it is not when it is about to vanish.
+// Healthz returns a handler for load balancers: status 200 if the proxy is healthy and the
+// node is eligible for load balancers, otherwise 503. The handler calls eligible for each
+// request, possibly from several goroutines; it returns false for a node that is being
+// deleted.
 func (p *Proxy) Healthz(eligible func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		ok := eligible()
-		p.answer(w, &ok)
+		p.respond(w, &ok)
 	})
 }
 
-// proxyBody is kube-proxy's; both families are brought in line as one.
+// proxyBody is the response body of kube-proxy. Both address families have the same status,
+// because one update covers both.
 type proxyBody struct {
 	LastUpdated  time.Time             `json:"lastUpdated"`
 	CurrentTime  time.Time             `json:"currentTime"`
@@ -94,17 +110,19 @@ type familyBody struct {
 	Healthy     bool      `json:"healthy"`
 }
 
-func (p *Proxy) answer(w http.ResponseWriter, eligible *bool) {
+// respond writes the state of the proxy. eligible is nil for a response without
+// nodeEligible.
+func (p *Proxy) respond(w http.ResponseWriter, eligible *bool) {
 	now := time.Now()
-	healthy, succeeded := p.state(now)
-	family := familyBody{succeeded, healthy}
+	healthy, lastApplied := p.state(now)
+	family := familyBody{lastApplied, healthy}
 	body := proxyBody{
-		LastUpdated: succeeded, CurrentTime: now, NodeEligible: eligible, Healthy: healthy,
+		LastUpdated: lastApplied, CurrentTime: now, NodeEligible: eligible, Healthy: healthy,
 		Status: map[string]familyBody{"IPv4": family, "IPv6": family},
 	}
 	ok := healthy && (eligible == nil || *eligible)
 	if ok {
 		body.LastUpdated = now
 	}
-	respond(w, ok, body)
+	writeJSON(w, ok, body)
 }

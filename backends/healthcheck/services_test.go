@@ -19,15 +19,15 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// TestTimers: nobody is woken for nothing, and whoever fails is tried again in time.
-func TestTimers(t *testing.T) {
+// TestResyncTimers: resyncs are requested in time for failures, and not otherwise.
+func TestResyncTimers(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
 	port := uint16(taken.Addr().(*net.TCPAddr).Port)
 	synctest.Test(t, func(t *testing.T) {
-		s := NewServices(Config{})
-		woken := func() bool {
+		s := newServices(t)
+		resyncRequested := func() bool {
 			synctest.Wait()
 			select {
 			case <-s.ResyncRequested():
@@ -37,71 +37,72 @@ func TestTimers(t *testing.T) {
 			}
 		}
 		time.Sleep(48 * time.Hour)
-		require.False(t, woken(), "there is nothing to do")
-		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), nil, sinktest.NewState(checked("a", port, 1)))))
+		require.False(t, resyncRequested(), "there is nothing to retry")
+		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), nil, sinktest.NewState(newService("a", port, 1)))))
 		require.Len(t, s.NotProgrammed(), 1)
-		time.Sleep(retryAfter - time.Nanosecond)
-		require.False(t, woken())
+		time.Sleep(retryInterval - time.Nanosecond)
+		require.False(t, resyncRequested())
 		time.Sleep(time.Nanosecond)
-		require.True(t, woken(), "HC-15 tried again")
+		require.True(t, resyncRequested(), "HC-15 a failed port is retried")
 
-		everywhere := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
-		s.interfaces = func() ([]net.Addr, error) { return nil, nil }
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.NewState(checked("a", port, 1))}))
+		withNetwork := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+		s.interfaceAddrs = func() ([]net.Addr, error) { return nil, nil }
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: withNetwork, All: sinktest.NewState(newService("a", port, 1))}))
 		require.Empty(t, s.NotProgrammed())
-		time.Sleep(listAfter - time.Nanosecond)
-		require.False(t, woken())
+		time.Sleep(listInterval - time.Nanosecond)
+		require.False(t, resyncRequested())
 		time.Sleep(time.Nanosecond)
-		require.True(t, woken(), "addresses may have come")
-		s.interfaces = func() ([]net.Addr, error) { return nil, errors.New("injected") }
-		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: everywhere, All: sinktest.NewState()}))
-		time.Sleep(retryAfter)
-		require.True(t, woken(), "they could not be listed")
+		require.True(t, resyncRequested(), "addresses are listed again")
+		s.interfaceAddrs = func() ([]net.Addr, error) { return nil, errors.New("injected") }
+		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: withNetwork, All: sinktest.NewState()}))
+		time.Sleep(retryInterval)
+		require.True(t, resyncRequested(), "a failed list is retried")
 
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: sinktest.NewState()}))
-		s.list.Reset(time.Hour)
-		s.Close()
+		s.listTimer.Reset(time.Hour)
+		require.NoError(t, s.Close())
 		time.Sleep(48 * time.Hour)
-		require.False(t, woken(), "it is closed")
+		require.False(t, resyncRequested(), "no resync after Close")
 	})
 }
 
-// TestOnlyWhatHasChanged: a Sync leaves alone what it was not told of.
-func TestOnlyWhatHasChanged(t *testing.T) {
-	s := NewServices(Config{})
-	defer s.Close()
-	a, b := checked("a", freePort(t), 1), checked("b", freePort(t), 1)
+// TestSyncExaminesChangedServicesOnly closes a listener outside of Sync: an update
+// of another Service does not open it again.
+func TestSyncExaminesChangedServicesOnly(t *testing.T) {
+	s := newServices(t)
+	defer func() { require.NoError(t, s.Close()) }()
+	a, b := newService("a", freePort(t), 1), newService("b", freePort(t), 1)
 	loopback := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/30")}}
 	listed := 0
-	s.interfaces = func() ([]net.Addr, error) {
+	s.interfaceAddrs = func() ([]net.Addr, error) {
 		listed++
 		return net.InterfaceAddrs()
 	}
 	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback, nil, sinktest.NewState(a, b))))
-	require.False(t, s.retry.Stop(), "nothing is to be tried again")
-	code, _, _ := ask(t, a.HealthCheck.Port)
-	require.Equal(t, 200, code, "without Healthy, the proxy is healthy")
-	s.checks[a.Name].close(nil)
+	require.False(t, s.retryTimer.Stop(), "no retry is scheduled")
+	code, _, _ := getCheck(t, a.HealthCheck.Port)
+	require.Equal(t, 200, code, "without Config.Healthy, the proxy is healthy")
+	s.checks[a.Name].closeAllExcept(nil)
 	for range 3 {
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback, All: sinktest.NewState(a, b), Changed: []*localsink.Service{b}}))
 	}
 	require.Equal(t, 1, listed)
-	code, _, _ = ask(t, a.HealthCheck.Port)
-	require.Zero(t, code, "nobody looked")
-	code, _, _ = ask(t, b.HealthCheck.Port)
+	code, _, _ = getCheck(t, a.HealthCheck.Port)
+	require.Zero(t, code, "Sync does not examine an unchanged Service")
+	code, _, _ = getCheck(t, b.HealthCheck.Port)
 	require.Equal(t, 200, code)
 }
 
-// TestClosed: what is closed is closed at once, and its connections with it.
-func TestClosed(t *testing.T) {
-	s := NewServices(Config{})
-	defer s.Close()
-	port, now := freePort(t), localsink.State(nil)
-	for i := range 200 { // a listener that is closed late would be in the way of the next
-		next := sinktest.NewState(checked(fmt.Sprint(i%2), port, 1))
-		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), now, next)))
+// TestPortsCloseImmediately: a removed port and its connections are closed when Sync returns.
+func TestPortsCloseImmediately(t *testing.T) {
+	s := newServices(t)
+	defer func() { require.NoError(t, s.Close()) }()
+	port, current := freePort(t), localsink.State(nil)
+	for i := range 200 { // a listener closed late would keep the next from opening
+		next := sinktest.NewState(newService(fmt.Sprint(i%2), port, 1))
+		require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), current, next)))
 		require.Empty(t, s.NotProgrammed())
-		now = next
+		current = next
 	}
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	require.NoError(t, err)
@@ -113,7 +114,7 @@ func TestClosed(t *testing.T) {
 	n, err := c.Read(buf)
 	require.NoError(t, err)
 	require.Contains(t, string(buf[:n]), "200 OK")
-	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), now, sinktest.NewState())))
+	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), current, sinktest.NewState())))
 	_, err = io.ReadAll(c)
-	require.NoError(t, err, "it ends, and not by the deadline")
+	require.NoError(t, err, "the server closes the connection before the deadline")
 }

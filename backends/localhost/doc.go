@@ -1,20 +1,28 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package localhost is a sink that lets TCP node ports answer on loopback addresses, where
-// the node asks for it: it listens there, and passes the bytes of each connection on to an
-// endpoint and back. It programs no kernel, knows no policy, and does nothing for other
-// addresses.
+// Package localhost serves TCP node ports on loopback addresses with a userspace proxy: it
+// listens on the addresses in Node.LoopbackNodePorts and forwards each connection to an
+// endpoint. It programs no kernel rules and contains no traffic policy.
 //
-// Packets to loopback addresses can hardly be sent elsewhere by rules: for IPv4 the kernel
-// must be told to let them leave at all, which exposes what listens there to neighbours, and
-// for IPv6 it cannot be told. A process that listens has neither problem. The price is that
-// an endpoint never sees its client, only the node, and that connections end with the
-// process.
+// Kernel rules are not an alternative. For IPv4 they need the sysctl route_localnet, which
+// exposes processes that listen on loopback addresses to neighbouring hosts; for IPv6 there
+// is no such sysctl. The price of a userspace proxy is that endpoints see the node's address
+// and not the client's, and that connections end with the process.
 //
-// Only TCP is served. What a client sends to a UDP or SCTP node port on a loopback address
-// finds nobody, or a program of the node that listens there itself: a reply could not be
-// told from one to another client without keeping flows, and nobody has asked for it.
+// UDP and SCTP node ports are not served on loopback addresses. A reply over UDP could be
+// assigned to its client only by tracking flows.
 //
-// The sink belongs behind the one that programs the rules, in a localsink.Chain.
+// Place the sink behind the sink that programs the rules, in a localsink.Chain.
+//
+// The pieces:
+//
+//   - sink.go: [Sink], which assigns ports to Services.
+//   - listener.go: opens and closes ports, and retries those that failed.
+//   - port.go: the endpoints and the affinity entry of one port.
+//   - relay.go: forwards one connection.
+//
+// A port is closed, open or failed. Sync creates it closed and opens it; a port that cannot
+// be opened is failed until a later Sync opens it. If another Service takes over the port,
+// it stays open.
 package localhost

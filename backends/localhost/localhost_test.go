@@ -14,256 +14,107 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-func loopback(v6 bool) netip.Addr {
-	if v6 {
-		return netip.IPv6Loopback()
-	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
-func asking(addrs ...netip.Addr) *localsink.Node { return &localsink.Node{LoopbackNodePorts: addrs} }
-
-// freePort returns a TCP port of loopback addresses that nobody has.
-func freePort(t *testing.T) uint16 {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return uint16(ln.Addr().(*net.TCPAddr).Port)
-}
-
-// An endpoint says its name, then sends back what it gets until that ends, and says
-// goodbye.
-type endpoint struct {
-	name string
-	addr netip.AddrPort
-	mu   sync.Mutex
-	open []*net.TCPConn
-}
-
-func newEndpoint(t *testing.T, name string, v6 bool) *endpoint {
-	ln, err := net.Listen("tcp", netip.AddrPortFrom(loopback(v6), 0).String())
-	require.NoError(t, err)
-	e := &endpoint{name: name, addr: ln.Addr().(*net.TCPAddr).AddrPort()}
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			e.mu.Lock()
-			e.open = append(e.open, c.(*net.TCPConn))
-			e.mu.Unlock()
-			all.Go(func() {
-				defer c.Close()
-				_, _ = io.WriteString(c, name+"\n")
-				if _, err := io.Copy(c, c); err == nil {
-					_, _ = io.WriteString(c, "goodbye")
-				}
-			})
-		}
-	})
-	t.Cleanup(func() { ln.Close(); e.reset(); all.Wait() })
-	return e
-}
-
-// reset ends all connections of the endpoint badly.
-func (e *endpoint) reset() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, c := range e.open {
-		abort(c)
-	}
-}
-
-// A world is a sink with a port that it is told about.
-type world struct {
-	t    *testing.T
-	sink *Sink
-	d    *sinktest.Driver
-	node *localsink.Node
-	port uint16
-}
-
-func newWorld(t *testing.T, cfg Config, node *localsink.Node) *world {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
-	w := &world{t: t, sink: New(cfg), node: node, port: freePort(t)}
-	w.d = &sinktest.Driver{Sink: w.sink, Node: node}
-	t.Cleanup(func() { w.sink.Close() })
-	return w
-}
-
-// service is a node port of both families that leads to endpoints.
-func (w *world) service(name string, affinity time.Duration, endpoints ...*endpoint) *localsink.Service {
-	port := localsink.Port{Protocol: localsink.ProtocolTCP, Affinity: affinity, Pools: []localsink.Pool{{}, {}}}
-	for _, e := range endpoints {
-		pool := &port.Pools[0]
-		if e.addr.Addr().Is6() {
-			pool = &port.Pools[1]
-		}
-		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e.addr})
-	}
-	for i, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		port.Frontends = append(port.Frontends, localsink.Frontend{
-			Kind: localsink.KindNodePort, Addr: netip.AddrPortFrom(any, w.port), Routes: []localsink.Route{{Pool: i, Masquerade: true}},
-		})
-	}
-	return &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: name}, Ports: []localsink.Port{port}}
-}
-
-func (w *world) sync(services ...*localsink.Service) {
-	w.t.Helper()
-	require.NoError(w.t, w.d.Sync(w.t.Context(), sinktest.NewState(services...)))
-}
-
-// connect returns a connection and who answered it.
-func (w *world) connect(v6 bool) (*net.TCPConn, string, error) {
-	c, err := net.DialTimeout("tcp", netip.AddrPortFrom(loopback(v6), w.port).String(), 5*time.Second)
-	if err != nil {
-		return nil, "", err
-	}
-	w.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	var name []byte
-	for one := make([]byte, 1); ; {
-		if _, err := io.ReadFull(c, one); err != nil {
-			return nil, "", err
-		}
-		if one[0] == '\n' {
-			return c.(*net.TCPConn), string(name), nil
-		}
-		name = append(name, one[0])
-	}
-}
-
-func (w *world) answers(v6 bool, want string) *net.TCPConn {
-	w.t.Helper()
-	c, name, err := w.connect(v6)
-	require.NoError(w.t, err)
-	require.Equal(w.t, want, name)
-	return c
-}
-
-func (w *world) refused(v6 bool) {
-	w.t.Helper()
-	_, _, err := w.connect(v6)
-	require.ErrorIs(w.t, err, syscall.ECONNREFUSED)
-}
-
-// goesOn checks that a connection still carries bytes both ways.
-func goesOn(t *testing.T, c net.Conn) {
-	t.Helper()
-	_, err := io.WriteString(c, "ping")
-	require.NoError(t, err)
-	got := make([]byte, 4)
-	_, err = io.ReadFull(c, got)
-	require.NoError(t, err)
-	require.Equal(t, "ping", string(got))
-}
-
-// TestDP62 follows the rows of kube-proxy's localhost proxy, with real connections.
+// TestDP62 uses connections over the loopback interface.
 func TestDP62(t *testing.T) {
-	v4, v6 := asking(loopback(false)), asking(loopback(false), loopback(true))
+	v4, v6 := loopbackNode(loopback(false)), loopbackNode(loopback(false), loopback(true))
 
-	t.Run("listeners come and go", func(t *testing.T) {
-		w, a := newWorld(t, Config{}, v4), newEndpoint(t, "a", false)
-		w.refused(false)
-		w.sync(w.service("web", 0, a))
-		w.answers(false, "a")
-		require.Equal(t, 1, w.sink.Stats().Listeners)
-		w.sync()
-		w.refused(false)
-		require.Zero(t, w.sink.Stats().Listeners)
+	t.Run("listener opens and closes with the Service", func(t *testing.T) {
+		f, a := newFixture(t, Config{}, v4), newEndpoint(t, "a", false)
+		f.expectRefused(false)
+		f.sync(f.service("web", 0, a))
+		f.expectEndpoint(false, "a")
+		require.Equal(t, 1, f.sink.Stats().Listeners)
+		f.sync()
+		f.expectRefused(false)
+		require.Zero(t, f.sink.Stats().Listeners)
 	})
 
-	t.Run("both families, each as asked", func(t *testing.T) {
-		w := newWorld(t, Config{}, v6)
+	t.Run("listens in the families of LoopbackNodePorts", func(t *testing.T) {
+		f := newFixture(t, Config{}, v6)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", true)
-		state := w.service("web", 0, a, b)
-		w.sync(state)
-		w.answers(false, "a")
-		w.answers(true, "b")
+		state := f.service("web", 0, a, b)
+		f.sync(state)
+		f.expectEndpoint(false, "a")
+		f.expectEndpoint(true, "b")
 		for _, change := range []struct {
 			node  *localsink.Node
-			four  bool
-			sixth bool
-		}{{v4, true, false}, {asking(), false, false}, {asking(loopback(true)), false, true}, {v6, true, true}} {
+			open4 bool
+			open6 bool
+		}{{v4, true, false}, {loopbackNode(), false, false}, {loopbackNode(loopback(true)), false, true}, {v6, true, true}} {
 			u := sinktest.NewUpdate(change.node, sinktest.NewState(state), sinktest.NewState(state))
 			u.NodeChanged = true
-			require.NoError(t, w.sink.Sync(t.Context(), u))
-			for v6, open := range map[bool]bool{false: change.four, true: change.sixth} {
+			require.NoError(t, f.sink.Sync(t.Context(), u))
+			for v6, open := range map[bool]bool{false: change.open4, true: change.open6} {
 				if open {
-					w.answers(v6, map[bool]string{false: "a", true: "b"}[v6])
+					f.expectEndpoint(v6, map[bool]string{false: "a", true: "b"}[v6])
 				} else {
-					w.refused(v6)
+					f.expectRefused(v6)
 				}
 			}
 		}
 	})
 
-	t.Run("endpoints change at once, connections go on", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
+	t.Run("established connections survive endpoint changes", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
-		w.sync(w.service("web", 0, a))
-		c := w.answers(false, "a")
-		w.sync(w.service("web", 0, b))
-		w.answers(false, "b")
-		goesOn(t, c)
-		w.sync(w.service("web", 0))
-		w.refused(false)
-		goesOn(t, c)
-		w.sync()
-		goesOn(t, c)
-		require.EqualValues(t, 2, w.sink.Stats().Connections)
+		f.sync(f.service("web", 0, a))
+		c := f.expectEndpoint(false, "a")
+		f.sync(f.service("web", 0, b))
+		f.expectEndpoint(false, "b")
+		expectEcho(t, c)
+		f.sync(f.service("web", 0))
+		f.expectRefused(false)
+		expectEcho(t, c)
+		f.sync()
+		expectEcho(t, c)
+		require.EqualValues(t, 2, f.sink.Stats().Connections)
 	})
 
-	t.Run("no endpoints, no listener", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
-		w.sync(w.service("web", 0))
-		w.refused(false)
-		dropping := w.service("web", 0)
+	t.Run("a port without endpoints is closed", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
+		f.sync(f.service("web", 0))
+		f.expectRefused(false)
+		dropping := f.service("web", 0)
 		dropping.Ports[0].Frontends[0].Routes[0].EmptyVerdict = localsink.VerdictDrop
-		w.sync(dropping)
-		w.refused(false)
+		f.sync(dropping)
+		f.expectRefused(false)
 	})
 
 	for _, protocol := range []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolSCTP} {
-		t.Run("DP-63 is left alone: "+protocol.String(), func(t *testing.T) {
-			w := newWorld(t, Config{}, v4)
-			svc := w.service("dns", 0, newEndpoint(t, "a", false))
+		t.Run("DP-63 not served: "+protocol.String(), func(t *testing.T) {
+			f := newFixture(t, Config{}, v4)
+			svc := f.service("dns", 0, newEndpoint(t, "a", false))
 			svc.Ports[0].Protocol = protocol
-			w.sync(svc)
-			require.Zero(t, w.sink.Stats())
-			w.refused(false)
+			f.sync(svc)
+			require.Zero(t, f.sink.Stats())
+			f.expectRefused(false)
 		})
 	}
 
-	t.Run("only node ports", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
-		svc := w.service("web", 0, newEndpoint(t, "a", false))
+	t.Run("other kinds of frontends are not served", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
+		svc := f.service("web", 0, newEndpoint(t, "a", false))
 		svc.Ports[0].Frontends[0].Kind = localsink.KindExternalIP
 		svc.Ports[0].Frontends[1].Kind = localsink.KindClusterIP
-		w.sync(svc)
-		require.Zero(t, w.sink.Stats())
+		f.sync(svc)
+		require.Zero(t, f.sink.Stats())
 	})
 
-	t.Run("the first route for this node counts", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
+	t.Run("the first route for this node applies", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
-		svc := w.service("web", 0, a)
+		svc := f.service("web", 0, a)
 		svc.Ports[0].Pools = append(svc.Ports[0].Pools, localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: b.addr}}})
 		routes := func(r ...localsink.Route) {
 			fe := svc.Ports[0].Frontends[0]
@@ -272,48 +123,48 @@ func TestDP62(t *testing.T) {
 			fe.Routes = r
 			next.Ports[0].Frontends = []localsink.Frontend{fe}
 			svc = &next
-			w.sync(svc)
+			f.sync(svc)
 		}
 		routes(localsink.Route{From: localsink.FromLocalPods}, localsink.Route{From: localsink.FromThisNode, Pool: 2}, localsink.Route{})
-		w.answers(false, "b")
+		f.expectEndpoint(false, "b")
 		routes(localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Pool: 2})
-		w.answers(false, "b")
+		f.expectEndpoint(false, "b")
 		routes(localsink.Route{From: localsink.FromThisNode}, localsink.Route{Pool: 2})
-		w.answers(false, "a")
+		f.expectEndpoint(false, "a")
 		routes(localsink.Route{From: localsink.FromThisNode, Pool: 1, EmptyVerdict: localsink.VerdictDrop}, localsink.Route{Pool: 2})
-		w.refused(false)
+		f.expectRefused(false)
 	})
 
-	t.Run("source ranges count", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
-		svc := w.service("web", 0, newEndpoint(t, "a", false))
+	t.Run("source ranges apply to the loopback address", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
+		svc := f.service("web", 0, newEndpoint(t, "a", false))
 		svc.Ports[0].Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-		w.sync(svc)
-		w.refused(false)
-		svc = w.service("web", 0, newEndpoint(t, "a", false))
+		f.sync(svc)
+		f.expectRefused(false)
+		svc = f.service("web", 0, newEndpoint(t, "a", false))
 		svc.Ports[0].Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-		w.sync(svc)
-		w.answers(false, "a")
+		f.sync(svc)
+		f.expectEndpoint(false, "a")
 	})
 
-	t.Run("a port moves to another Service without a gap", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
+	t.Run("a port that moves to another Service stays open", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
-		w.sync(w.service("old", 0, a))
-		ln := w.sink.ports[netip.AddrPortFrom(loopback(false), w.port)].listener
-		w.sync(w.service("new", 0, b))
-		w.answers(false, "b")
-		require.Same(t, ln, w.sink.ports[netip.AddrPortFrom(loopback(false), w.port)].listener)
-		w.sync(w.service("old", 0, a))
-		w.answers(false, "a")
-		w.sync()
-		w.refused(false)
+		f.sync(f.service("old", 0, a))
+		ln := f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener
+		f.sync(f.service("new", 0, b))
+		f.expectEndpoint(false, "b")
+		require.Same(t, ln, f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener)
+		f.sync(f.service("old", 0, a))
+		f.expectEndpoint(false, "a")
+		f.sync()
+		f.expectRefused(false)
 	})
 
-	t.Run("ends pass through, each way by itself", func(t *testing.T) {
-		w, a := newWorld(t, Config{}, v4), newEndpoint(t, "a", false)
-		w.sync(w.service("web", 0, a))
-		c := w.answers(false, "a")
+	t.Run("directions of a connection end independently", func(t *testing.T) {
+		f, a := newFixture(t, Config{}, v4), newEndpoint(t, "a", false)
+		f.sync(f.service("web", 0, a))
+		c := f.expectEndpoint(false, "a")
 		sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 		go func() {
 			_, _ = c.Write(sent)
@@ -324,74 +175,74 @@ func TestDP62(t *testing.T) {
 		require.True(t, bytes.Equal(append(sent, "goodbye"...), got), "%d bytes came back", len(got))
 	})
 
-	t.Run("a reset stays a reset", func(t *testing.T) {
-		w, a := newWorld(t, Config{}, v4), newEndpoint(t, "a", false)
-		w.sync(w.service("web", 0, a))
-		c := w.answers(false, "a")
+	t.Run("a reset is forwarded as a reset", func(t *testing.T) {
+		f, a := newFixture(t, Config{}, v4), newEndpoint(t, "a", false)
+		f.sync(f.service("web", 0, a))
+		c := f.expectEndpoint(false, "a")
 		a.reset()
 		_, err := io.ReadAll(c)
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 
-	t.Run("an endpoint that cannot be reached ends the connection", func(t *testing.T) {
-		w, a := newWorld(t, Config{}, v4), newEndpoint(t, "a", false)
-		w.sync(w.service("web", 0, &endpoint{addr: netip.AddrPortFrom(loopback(false), freePort(t))}))
-		_, _, err := w.connect(false)
+	t.Run("an unreachable endpoint resets the connection", func(t *testing.T) {
+		f, a := newFixture(t, Config{}, v4), newEndpoint(t, "a", false)
+		f.sync(f.service("web", 0, &endpoint{addr: netip.AddrPortFrom(loopback(false), freePort(t))}))
+		_, _, err := f.connect(false)
 		require.ErrorIs(t, err, syscall.ECONNRESET)
-		w.sync(w.service("web", 0, a))
-		w.answers(false, "a")
+		f.sync(f.service("web", 0, a))
+		f.expectEndpoint(false, "a")
 	})
 
-	t.Run("an endpoint has five seconds to accept", func(t *testing.T) {
+	t.Run("dialling an endpoint times out after five seconds", func(t *testing.T) {
 		limit := make(chan time.Duration, 1)
-		w := newWorld(t, Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		f := newFixture(t, Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			end, ok := ctx.Deadline()
 			require.True(t, ok)
 			limit <- time.Until(end)
 			return nil, errors.New("injected")
 		}}, v4)
-		w.sync(w.service("web", 0, newEndpoint(t, "a", false)))
-		_, _, err := w.connect(false)
+		f.sync(f.service("web", 0, newEndpoint(t, "a", false)))
+		_, _, err := f.connect(false)
 		require.Error(t, err)
 		got := <-limit
 		require.LessOrEqual(t, got, 5*time.Second)
 		require.Greater(t, got, 4*time.Second)
 	})
 
-	t.Run("Close ends listeners and connections", func(t *testing.T) {
-		w, a := newWorld(t, Config{}, v4), newEndpoint(t, "a", false)
-		w.sync(w.service("web", 0, a))
-		c := w.answers(false, "a")
-		w.sink.Close()
+	t.Run("Close closes listeners and connections", func(t *testing.T) {
+		f, a := newFixture(t, Config{}, v4), newEndpoint(t, "a", false)
+		f.sync(f.service("web", 0, a))
+		c := f.expectEndpoint(false, "a")
+		require.NoError(t, f.sink.Close())
 		_, err := io.ReadAll(c)
 		require.Error(t, err, "the connection has ended")
-		w.refused(false)
-		require.Zero(t, w.sink.Stats().Listeners)
-		require.Zero(t, w.sink.Stats().Connections)
+		f.expectRefused(false)
+		require.Zero(t, f.sink.Stats().Listeners)
+		require.Zero(t, f.sink.Stats().Connections)
 	})
 
-	t.Run("without affinity each connection is drawn anew", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
-		w.sync(w.service("web", 0, newEndpoint(t, "a", false), newEndpoint(t, "b", false)))
+	t.Run("without affinity each connection gets a random endpoint", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
+		f.sync(f.service("web", 0, newEndpoint(t, "a", false), newEndpoint(t, "b", false)))
 		seen := map[string]int{}
 		for range 100 {
-			c, name, err := w.connect(false)
+			c, name, err := f.connect(false)
 			require.NoError(t, err)
 			seen[name]++
 			c.Close()
 		}
 		require.Len(t, seen, 2)
-		require.Greater(t, min(seen["a"], seen["b"]), 20) // less: once in 10^9 runs
+		require.Greater(t, min(seen["a"], seen["b"]), 20) // fails once in 10^9 runs
 	})
 
-	t.Run("affinity is one pin", func(t *testing.T) {
-		w := newWorld(t, Config{}, v4)
+	t.Run("one affinity entry serves all connections", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
 		a, b, c := newEndpoint(t, "a", false), newEndpoint(t, "b", false), newEndpoint(t, "c", false)
-		w.sync(w.service("web", time.Hour, a, b, c))
-		_, first, err := w.connect(false)
+		f.sync(f.service("web", time.Hour, a, b, c))
+		_, first, err := f.connect(false)
 		require.NoError(t, err)
 		for range 30 {
-			w.answers(false, first)
+			f.expectEndpoint(false, first)
 		}
 		var others []*endpoint
 		for _, e := range []*endpoint{a, b, c} {
@@ -399,19 +250,19 @@ func TestDP62(t *testing.T) {
 				others = append(others, e)
 			}
 		}
-		w.sync(w.service("web", time.Hour, others...))
-		_, second, err := w.connect(false)
+		f.sync(f.service("web", time.Hour, others...))
+		_, second, err := f.connect(false)
 		require.NoError(t, err)
-		require.NotEqual(t, first, second, "its endpoint is gone")
-		w.sync(w.service("web", time.Hour, a, b, c))
+		require.NotEqual(t, first, second, "its endpoint was removed")
+		f.sync(f.service("web", time.Hour, a, b, c))
 		for range 30 {
-			w.answers(false, second)
+			f.expectEndpoint(false, second)
 		}
 	})
 }
 
-// TestDP62Affinity is about time.
-func TestDP62Affinity(t *testing.T) {
+// TestDP62AffinityExpires uses fake time.
+func TestDP62AffinityExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var many []netip.AddrPort
 		for i := range 1000 {
@@ -421,14 +272,14 @@ func TestDP62Affinity(t *testing.T) {
 		pick := func() netip.AddrPort { return p.pick(time.Now()) }
 		p.set(many, time.Minute)
 		first := pick()
-		for range 10 { // each connection renews it
+		for range 10 { // each connection renews the entry
 			time.Sleep(time.Minute - time.Nanosecond)
 			require.Equal(t, first, pick())
 		}
 		p.set(many, time.Minute)
 		require.Equal(t, first, pick(), "nothing has changed")
-		// Of 1,000 endpoints, several draws hit the same one never.
-		redraws := func(why string, f func(i int)) {
+		// Six random choices among 1,000 endpoints are never all the same.
+		expectNewChoice := func(why string, f func(i int)) {
 			seen := map[netip.AddrPort]bool{}
 			for i := range 6 {
 				f(i)
@@ -436,79 +287,77 @@ func TestDP62Affinity(t *testing.T) {
 			}
 			require.Greater(t, len(seen), 1, why)
 		}
-		redraws("it has expired", func(int) { time.Sleep(time.Minute) })
-		redraws("the time has changed", func(i int) { p.set(many, time.Hour+time.Duration(i)) })
-		redraws("it was turned off", func(int) { p.set(many, 0) })
+		expectNewChoice("the entry expired", func(int) { time.Sleep(time.Minute) })
+		expectNewChoice("the duration changed", func(i int) { p.set(many, time.Hour+time.Duration(i)) })
+		expectNewChoice("affinity was turned off", func(int) { p.set(many, 0) })
 	})
 }
 
-// TestDP62BindFailure: a port that somebody else has is reported and tried again, and
-// keeps nobody else from being served.
-func TestDP62BindFailure(t *testing.T) {
+// TestDP62PortInUse: a port in use is reported and retried; other Services are served.
+func TestDP62PortInUse(t *testing.T) {
 	var log bytes.Buffer
-	w := newWorld(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, asking(loopback(false)))
+	f := newFixture(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, loopbackNode(loopback(false)))
 	a := newEndpoint(t, "a", false)
-	taken, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", w.port))
+	taken, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", f.port))
 	require.NoError(t, err)
 	defer taken.Close()
-	other := w.service("other", 0, a)
+	other := f.service("other", 0, a)
 	other.Ports[0].Frontends = other.Ports[0].Frontends[:1]
 	other.Ports[0].Frontends[0].Addr = netip.AddrPortFrom(netip.IPv4Unspecified(), freePort(t))
-	web := w.service("web", 0, a)
-	w.sync(web, other)
-	require.Equal(t, Stats{Listeners: 1, Unopened: 1, OpenFailures: 1}, w.sink.Stats())
-	unserved := w.sink.NotProgrammed()
-	require.Len(t, unserved, 1)
-	require.ErrorIs(t, unserved[web.Name], syscall.EADDRINUSE)
-	require.ErrorContains(t, unserved[web.Name], fmt.Sprintf("localhost: Service ns/web: spec.ports[].nodePort %d: ", w.port))
-	w.sync(web, other)
-	require.EqualValues(t, 2, w.sink.Stats().OpenFailures)
-	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "told once: %s", log.String())
-	w.sync(other)
-	require.Empty(t, w.sink.NotProgrammed(), "nobody wants it any more")
-	require.Zero(t, w.sink.Stats().Unopened)
-	w.sync(web, other)
-	require.Len(t, w.sink.NotProgrammed(), 1)
+	web := f.service("web", 0, a)
+	f.sync(web, other)
+	require.Equal(t, Stats{Listeners: 1, Unopened: 1, OpenFailures: 1}, f.sink.Stats())
+	failed := f.sink.NotProgrammed()
+	require.Len(t, failed, 1)
+	require.ErrorIs(t, failed[web.Name], syscall.EADDRINUSE)
+	require.ErrorContains(t, failed[web.Name], fmt.Sprintf("localhost: Service ns/web: spec.ports[].nodePort %d: ", f.port))
+	f.sync(web, other)
+	require.EqualValues(t, 2, f.sink.Stats().OpenFailures)
+	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "logged once: %s", log.String())
+	f.sync(other)
+	require.Empty(t, f.sink.NotProgrammed(), "the Service was removed")
+	require.Zero(t, f.sink.Stats().Unopened)
+	f.sync(web, other)
+	require.Len(t, f.sink.NotProgrammed(), 1)
 	require.NoError(t, taken.Close())
-	w.sink.retry.Reset(0)
-	<-w.sink.ResyncRequested()
-	require.NoError(t, w.sink.Sync(t.Context(), &localsink.Update{Node: w.node, All: sinktest.NewState(web, other)}))
-	w.answers(false, "a")
-	require.Empty(t, w.sink.NotProgrammed())
-	require.Equal(t, 2, w.sink.Stats().Listeners)
+	f.sink.retryTimer.Reset(0)
+	<-f.sink.ResyncRequested()
+	require.NoError(t, f.sink.Sync(t.Context(), &localsink.Update{Node: f.node, All: sinktest.NewState(web, other)}))
+	f.expectEndpoint(false, "a")
+	require.Empty(t, f.sink.NotProgrammed())
+	require.Equal(t, 2, f.sink.Stats().Listeners)
 }
 
-// TestCutOff: what was not opened in time is not forgotten.
-func TestCutOff(t *testing.T) {
-	w, a := newWorld(t, Config{}, asking(loopback(false))), newEndpoint(t, "a", false)
+// TestCanceledSyncIsRetried: the next Sync opens the ports of a canceled one.
+func TestCanceledSyncIsRetried(t *testing.T) {
+	f, a := newFixture(t, Config{}, loopbackNode(loopback(false))), newEndpoint(t, "a", false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, w.d.Sync(ctx, sinktest.NewState(w.service("web", 0, a))), context.Canceled)
-	require.Empty(t, w.sink.NotProgrammed())
-	w.sync(w.service("web", 0, a))
-	w.answers(false, "a")
+	require.ErrorIs(t, f.driver.Sync(ctx, sinktest.NewState(f.service("web", 0, a))), context.Canceled)
+	require.Empty(t, f.sink.NotProgrammed())
+	f.sync(f.service("web", 0, a))
+	f.expectEndpoint(false, "a")
 }
 
-// TestOneChangeCostsOneChange: a Sync looks at what has changed, however many there are.
-func TestOneChangeCostsOneChange(t *testing.T) {
-	w, a := newWorld(t, Config{}, asking(loopback(false))), newEndpoint(t, "a", false)
-	web := w.service("web", 0, a)
-	w.sync(web)
-	u := &localsink.Update{Node: w.node, Changed: []*localsink.Service{web}, All: nil} // a look at all would panic
-	require.NoError(t, w.sink.Sync(t.Context(), u))
-	w.answers(false, "a")
+// TestSyncExaminesChangedServicesOnly: the cost of a Sync depends on the number of changes.
+func TestSyncExaminesChangedServicesOnly(t *testing.T) {
+	f, a := newFixture(t, Config{}, loopbackNode(loopback(false))), newEndpoint(t, "a", false)
+	web := f.service("web", 0, a)
+	f.sync(web)
+	u := &localsink.Update{Node: f.node, Changed: []*localsink.Service{web}, All: nil} // reading All would panic
+	require.NoError(t, f.sink.Sync(t.Context(), u))
+	f.expectEndpoint(false, "a")
 }
 
-// TestTimers: nobody is woken for nothing, and a port that cannot be opened is tried again
-// in time.
-func TestTimers(t *testing.T) {
+// TestResyncTimer: a resync is requested in time for a failed port, and not otherwise.
+func TestResyncTimer(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	web := (&world{port: uint16(taken.Addr().(*net.TCPAddr).Port)}).service("web", 0, &endpoint{addr: netip.MustParseAddrPort("192.0.2.1:80")})
+	web := (&fixture{port: uint16(taken.Addr().(*net.TCPAddr).Port)}).service("web", 0, &endpoint{addr: netip.MustParseAddrPort("192.0.2.1:80")})
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Config{})
-		woken := func() bool {
+		s := newSink(t, Config{})
+		resyncRequested := func() bool {
 			synctest.Wait()
 			select {
 			case <-s.ResyncRequested():
@@ -520,77 +369,78 @@ func TestTimers(t *testing.T) {
 		sync := func(n *localsink.Node) {
 			require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(n, nil, sinktest.NewState(web))))
 		}
-		sync(asking())
+		sync(loopbackNode())
 		time.Sleep(48 * time.Hour)
-		require.False(t, woken(), "there is nothing to do")
-		sync(asking(loopback(false)))
+		require.False(t, resyncRequested(), "there is nothing to retry")
+		sync(loopbackNode(loopback(false)))
 		require.Len(t, s.NotProgrammed(), 1)
-		time.Sleep(retryAfter - time.Nanosecond)
-		require.False(t, woken())
+		time.Sleep(retryInterval - time.Nanosecond)
+		require.False(t, resyncRequested())
 		time.Sleep(time.Nanosecond)
-		require.True(t, woken())
-		sync(asking(loopback(false)))
-		s.Close()
+		require.True(t, resyncRequested())
+		sync(loopbackNode(loopback(false)))
+		require.NoError(t, s.Close())
 		time.Sleep(48 * time.Hour)
-		require.False(t, woken(), "it is closed")
+		require.False(t, resyncRequested(), "no resync after Close")
 	})
 }
 
-// TestCloseWaits: what a connection still does is over when Close returns.
+// TestCloseWaits: the goroutines of connections have ended when Close returns.
 func TestCloseWaits(t *testing.T) {
-	dialling, over := make(chan struct{}), false
-	w := newWorld(t, Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dialling, ended := make(chan struct{}), false
+	f := newFixture(t, Config{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		close(dialling)
 		<-ctx.Done()
 		for range 1000 {
 			runtime.Gosched()
 		}
-		over = true
+		ended = true
 		return nil, ctx.Err()
-	}}, asking(loopback(false)))
-	w.sync(w.service("web", 0, newEndpoint(t, "a", false)))
-	c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", w.port))
+	}}, loopbackNode(loopback(false)))
+	f.sync(f.service("web", 0, newEndpoint(t, "a", false)))
+	c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", f.port))
 	require.NoError(t, err)
 	defer c.Close()
 	<-dialling
-	w.sink.Close()
-	require.True(t, over)
+	require.NoError(t, f.sink.Close())
+	require.True(t, ended)
 }
 
-// TestNothingStaysOpen: a connection that has ended costs nothing any more.
-func TestNothingStaysOpen(t *testing.T) {
+// TestConnectionsLeakNoFiles: a connection that has ended has no open files.
+func TestConnectionsLeakNoFiles(t *testing.T) {
 	files := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip("this system does not tell which files are open")
+			t.Skip("needs /proc/self/fd")
 		}
 		return len(list)
 	}
-	w, a := newWorld(t, Config{}, asking(loopback(false))), newEndpoint(t, "a", false)
-	w.sync(w.service("web", 0, a))
+	f, a := newFixture(t, Config{}, loopbackNode(loopback(false))), newEndpoint(t, "a", false)
+	f.sync(f.service("web", 0, a))
 	before := files()
 	for range 50 {
-		c := w.answers(false, "a")
+		c := f.expectEndpoint(false, "a")
 		require.NoError(t, c.CloseWrite())
 		_, err := io.ReadAll(c)
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
 	}
-	for w.sink.Stats().Connections > 0 {
+	for f.sink.Stats().Connections > 0 {
 		runtime.Gosched()
 	}
-	require.Less(t, files(), before+25) // some are the endpoint's, about to go
+	require.Less(t, files(), before+25) // the endpoint may still close some
 }
 
-// TestWithoutHalves: where only both directions can be ended, both are.
-func TestWithoutHalves(t *testing.T) {
-	w := newWorld(t, Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+// TestConnWithoutCloseWrite: if Dial returns a connection without CloseWrite, the end of one
+// direction ends both.
+func TestConnWithoutCloseWrite(t *testing.T) {
+	f := newFixture(t, Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, address)
 		return struct{ net.Conn }{c}, err
-	}}, asking(loopback(false)))
-	w.sync(w.service("web", 0, newEndpoint(t, "a", false)))
-	c := w.answers(false, "a")
-	goesOn(t, c)
+	}}, loopbackNode(loopback(false)))
+	f.sync(f.service("web", 0, newEndpoint(t, "a", false)))
+	c := f.expectEndpoint(false, "a")
+	expectEcho(t, c)
 	require.NoError(t, c.CloseWrite())
 	_, err := io.ReadAll(c)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)

@@ -14,41 +14,44 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A port is one address that clients dial.
+// A port is one loopback address and node port.
 type port struct {
-	addr     netip.AddrPort
-	service  localsink.ServiceName
-	listener net.Listener // nil when it is not open
-	err      error        // why
+	addr netip.AddrPort
 
-	mu        sync.Mutex
+	// Written by Sync while it holds Sink.mu.
+	service  localsink.ServiceName
+	listener net.Listener // nil unless the port is open
+	err      error        // why the port could not be opened
+
+	mu        sync.Mutex // guards the fields below
 	endpoints []netip.AddrPort
-	affinity  time.Duration
-	// All clients are one, so there is one pin; it ends when no connection has used it
-	// for the time of the affinity.
-	pin  netip.AddrPort
-	used time.Time
+	affinity  time.Duration // 0 disables it
+	// All clients have the same address, so one affinity entry serves them all. It expires
+	// when no connection has used it for the duration of the affinity.
+	affinityEndpoint netip.AddrPort // invalid if there is no entry
+	lastUsed         time.Time
 }
 
-// set replaces where new connections go. A pin that is no longer right is gone.
+// set replaces the endpoints of new connections. The affinity entry is removed if its
+// endpoint is, or if the affinity changes.
 func (p *port) set(endpoints []netip.AddrPort, affinity time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if affinity != p.affinity || !slices.Contains(endpoints, p.pin) {
-		p.pin = netip.AddrPort{}
+	if affinity != p.affinity || !slices.Contains(endpoints, p.affinityEndpoint) {
+		p.affinityEndpoint = netip.AddrPort{}
 	}
 	p.endpoints, p.affinity = endpoints, affinity
 }
 
-// pick returns the endpoint of a new connection. There is always one: without endpoints
-// there is no port.
+// pick returns the endpoint of a new connection. There is always one, because a Service
+// has no port without endpoints.
 func (p *port) pick(now time.Time) netip.AddrPort {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	to := p.pin
-	if p.affinity <= 0 || !to.IsValid() || now.Sub(p.used) >= p.affinity {
-		to = p.endpoints[rand.IntN(len(p.endpoints))]
+	endpoint := p.affinityEndpoint
+	if p.affinity <= 0 || !endpoint.IsValid() || now.Sub(p.lastUsed) >= p.affinity {
+		endpoint = p.endpoints[rand.IntN(len(p.endpoints))]
 	}
-	p.pin, p.used = to, now
-	return to
+	p.affinityEndpoint, p.lastUsed = endpoint, now
+	return endpoint
 }

@@ -11,27 +11,30 @@ import (
 	"time"
 )
 
-// pauseAfter is how long no connection is accepted after one could not be: it is usually a
-// lack of something that others give back soon.
-const pauseAfter = 200 * time.Millisecond
+// dialTimeout is how long an endpoint may take to accept a connection.
+const dialTimeout = 5 * time.Second
 
-// accept passes on all connections of a port until that is closed.
-func (s *Sink) accept(p *port, ln net.Listener) {
+// acceptRetryInterval is the pause after a failed accept. The usual cause is the limit on
+// file descriptors, and other connections free some soon.
+const acceptRetryInterval = 200 * time.Millisecond
+
+// acceptLoop relays all connections of a port until its listener is closed.
+func (s *Sink) acceptLoop(p *port, ln net.Listener) {
 	for {
 		client, err := ln.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			s.cfg.Logger.Warn("Cannot accept a connection", "address", p.addr, "err", err)
-			pause(s.ctx, pauseAfter)
+			s.cfg.Logger.Warn("Cannot accept connection", "address", p.addr, "err", err)
+			sleep(s.ctx, acceptRetryInterval)
 		default:
-			s.running.Go(func() { s.pass(p, client) })
+			s.running.Go(func() { s.relay(p, client) })
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -40,34 +43,35 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// pass connects a client with an endpoint until both have ended, or the sink does.
-func (s *Sink) pass(p *port, client net.Conn) {
-	s.active.Add(1)
-	defer s.active.Add(-1)
-	to := p.pick(time.Now())
+// relay connects client to an endpoint and copies bytes until both directions have ended,
+// or the sink is closed.
+func (s *Sink) relay(p *port, client net.Conn) {
+	s.connections.Add(1)
+	defer s.connections.Add(-1)
+	endpoint := p.pick(time.Now())
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
-	server, err := s.cfg.Dial(ctx, "tcp", to.String())
+	server, err := s.cfg.Dial(ctx, "tcp", endpoint.String())
 	cancel()
 	if err != nil {
-		s.cfg.Logger.Debug("An endpoint cannot be reached", "address", p.addr, "endpoint", to, "err", err)
-		abort(client)
+		s.cfg.Logger.Debug("Cannot connect to endpoint", "address", p.addr, "endpoint", endpoint, "err", err)
+		reset(client)
 		return
 	}
-	defer context.AfterFunc(s.ctx, func() { abort(client); abort(server) })()
+	defer context.AfterFunc(s.ctx, func() { reset(client); reset(server) })()
 	failed := make(chan error, 1)
-	go func() { failed <- half(server, client) }()
-	err = half(client, server)
+	go func() { failed <- copyHalf(server, client) }()
+	err = copyHalf(client, server)
 	if err := errors.Join(err, <-failed); err != nil {
-		abort(client)
-		abort(server)
+		reset(client)
+		reset(server)
 	}
 	_ = client.Close()
 	_ = server.Close()
 }
 
-// half copies one direction, and passes its end on. What ends in an error ends both
-// directions: nobody must take what came so far for the whole.
-func half(to, from net.Conn) error {
+// copyHalf copies one direction of a connection and forwards its end. After an error it
+// resets both sides, so that neither takes truncated data for complete.
+func copyHalf(to, from net.Conn) error {
 	_, err := io.Copy(to, from)
 	if c, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		err = c.CloseWrite()
@@ -75,14 +79,14 @@ func half(to, from net.Conn) error {
 		err = to.Close()
 	}
 	if err != nil {
-		abort(to)
-		abort(from)
+		reset(to)
+		reset(from)
 	}
 	return err
 }
 
-// abort closes a connection by a reset.
-func abort(c net.Conn) {
+// reset closes a TCP connection with RST.
+func reset(c net.Conn) {
 	if c, ok := c.(interface{ SetLinger(int) error }); ok {
 		_ = c.SetLinger(0)
 	}

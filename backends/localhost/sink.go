@@ -6,9 +6,7 @@ package localhost
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,47 +17,42 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-const (
-	// retryAfter is how long after a port could not be opened it is tried again.
-	retryAfter = 5 * time.Second
-	// dialTimeout is how long an endpoint may take to accept a connection.
-	dialTimeout = 5 * time.Second
-)
-
-// A Config is how to pass connections on. The zero value is ready for use.
+// A Config configures a Sink. The zero value is ready for use.
 type Config struct {
-	// Dial connects to an endpoint; nil dials from wherever the process is. It is called
-	// by goroutines of the sink: where these are not in the network namespace in which
-	// Sync opens ports, Dial must enter it.
+	// Dial connects to an endpoint; nil uses a net.Dialer. The sink calls it from its own
+	// goroutines, possibly several at a time: if Sync runs in another network namespace
+	// than the process, Dial must enter that namespace.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger is told of ports that cannot be opened, and of connections that fail; nil is
-	// silent.
+	// Logger receives ports that cannot be opened and connections that fail; nil discards
+	// them.
 	Logger *slog.Logger
 }
 
-// A Sink is a localsink.Sink; make it with New. A port that cannot be opened fails no
-// Sync: it is reported, and tried again.
+// A Sink is a localsink.Sink that forwards connections to node ports on loopback
+// addresses. If a port cannot be opened, Sync succeeds all the same: NotProgrammed returns
+// its Service, and ResyncRequested asks for another attempt. Create it with New.
 type Sink struct {
-	cfg     Config
-	damaged chan struct{}
-	retry   *time.Timer
+	cfg        Config
+	resync     chan struct{}
+	retryTimer *time.Timer // requests a resync
 
-	// What connections need: they end with ctx, and are waited for.
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	active  atomic.Int64
-	failed  atomic.Uint64
+	// Shared with the goroutines of connections, which end when ctx does.
+	ctx         context.Context
+	cancel      context.CancelFunc
+	running     sync.WaitGroup
+	connections atomic.Int64  // relayed now
+	failures    atomic.Uint64 // attempts to open a port
 
-	// The following belong to Sync.
-	addresses []netip.Addr
-	held      map[localsink.ServiceName][]netip.AddrPort
+	// Owned by Sync and Close.
+	addresses []netip.Addr // Node.LoopbackNodePorts
+	owned     map[localsink.ServiceName][]netip.AddrPort
 	ports     map[netip.AddrPort]*port
 
-	// shut are ports that could not be opened. mu is for readers beside Sync.
-	mu   sync.Mutex
-	shut map[netip.AddrPort]*port
-	open int
+	// Only Sync and Close write the fields below; mu guards them against NotProgrammed and
+	// Stats.
+	mu       sync.Mutex
+	unopened map[netip.AddrPort]*port // closed and failed ports
+	open     int
 }
 
 var (
@@ -68,8 +61,9 @@ var (
 	_ localsink.FailureReporter = (*Sink)(nil)
 )
 
-// New returns a sink that has no ports open yet. It must be closed.
-func New(cfg Config) *Sink {
+// New returns a Sink without open ports. The caller must call Close. The error is nil for
+// every cfg of this version.
+func New(cfg Config) (*Sink, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -77,35 +71,36 @@ func New(cfg Config) *Sink {
 		cfg.Dial = new(net.Dialer).DialContext
 	}
 	s := &Sink{
-		cfg:     cfg,
-		damaged: make(chan struct{}, 1),
-		held:    map[localsink.ServiceName][]netip.AddrPort{},
-		ports:   map[netip.AddrPort]*port{},
-		shut:    map[netip.AddrPort]*port{},
+		cfg:      cfg,
+		resync:   make(chan struct{}, 1),
+		owned:    map[localsink.ServiceName][]netip.AddrPort{},
+		ports:    map[netip.AddrPort]*port{},
+		unopened: map[netip.AddrPort]*port{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.retry = time.AfterFunc(time.Hour, s.tryAgain)
-	s.retry.Stop()
-	return s
+	s.retryTimer = time.AfterFunc(time.Hour, s.requestResync)
+	s.retryTimer.Stop()
+	return s, nil
 }
 
-// ResyncRequested implements localsink.Repairer: it asks for another attempt at ports that could
-// not be opened.
-func (s *Sink) ResyncRequested() <-chan struct{} { return s.damaged }
+// ResyncRequested implements localsink.ResyncRequester. The channel receives when it is
+// time to retry failed ports.
+func (s *Sink) ResyncRequested() <-chan struct{} { return s.resync }
 
-func (s *Sink) tryAgain() {
+func (s *Sink) requestResync() {
 	select {
-	case s.damaged <- struct{}{}:
+	case s.resync <- struct{}{}:
 	default:
 	}
 }
 
-// NotProgrammed implements localsink.Partial.
+// NotProgrammed implements localsink.FailureReporter: it returns the Services with failed
+// ports.
 func (s *Sink) NotProgrammed() map[localsink.ServiceName]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make(map[localsink.ServiceName]error, len(s.shut))
-	for _, p := range s.shut {
+	all := make(map[localsink.ServiceName]error, len(s.unopened))
+	for _, p := range s.unopened {
 		if p.err != nil {
 			all[p.service] = errors.Join(all[p.service], p.err)
 		}
@@ -113,63 +108,65 @@ func (s *Sink) NotProgrammed() map[localsink.ServiceName]error {
 	return all
 }
 
-// Stats are about what a sink does now, and since New.
+// Stats holds the current state and counters since New.
 type Stats struct {
-	// Listeners is how many ports are open, Unopened how many cannot be opened.
+	// Listeners is the number of open ports, Unopened of ports that could not be opened.
 	Listeners, Unopened int
-	// Connections is how many are passed on now.
+	// Connections is the number of connections that are being relayed.
 	Connections int64
-	// OpenFailures is how often a port could not be opened.
+	// OpenFailures counts failed attempts to open a port.
 	OpenFailures uint64
 }
 
-// Stats may be called at any time, from any goroutine.
+// Stats returns the current values. It may be called at any time from any goroutine.
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{Listeners: s.open, Unopened: len(s.shut), Connections: s.active.Load(), OpenFailures: s.failed.Load()}
+	return Stats{Listeners: s.open, Unopened: len(s.unopened), Connections: s.connections.Load(), OpenFailures: s.failures.Load()}
 }
 
-// Sync implements localsink.Sink; it fails only when ctx is done. It looks at the Services that have
-// changed, and at all of them only when the node's loopback addresses have.
+// Sync implements localsink.Sink; it fails only if ctx is done. It examines changed
+// Services, and all Services if Node.LoopbackNodePorts changed. Established connections
+// continue when their endpoint or port is removed.
 func (s *Sink) Sync(ctx context.Context, u *localsink.Update) error {
 	changed := slices.Values(u.Changed)
 	if !slices.Equal(s.addresses, u.Node.LoopbackNodePorts) {
 		s.addresses = u.Node.LoopbackNodePorts
 		changed = u.All.All()
 	}
-	free := map[netip.AddrPort]*port{} // given up by one Service, perhaps for another
+	// A port that moves between Services is first released, then acquired, and stays open.
+	released := map[netip.AddrPort]*port{}
 	for _, svc := range u.Removed {
-		s.release(svc.Name, nil, free)
+		s.release(svc.Name, nil, released)
 	}
-	wanted := map[localsink.ServiceName][]target{}
+	desired := map[localsink.ServiceName][]desiredPort{}
 	for svc := range changed {
-		if w := s.targets(svc); len(w) > 0 || len(s.held[svc.Name]) > 0 {
-			wanted[svc.Name] = w
-			s.release(svc.Name, w, free)
+		if d := s.desiredPorts(svc); len(d) > 0 || len(s.owned[svc.Name]) > 0 {
+			desired[svc.Name] = d
+			s.release(svc.Name, d, released)
 		}
 	}
-	for name, w := range wanted {
-		s.claim(name, w, free)
+	for name, d := range desired {
+		s.acquire(name, d, released)
 	}
-	for _, p := range free {
+	for _, p := range released {
 		s.close(p)
 	}
 	s.openPorts(ctx)
 	return ctx.Err()
 }
 
-// A target is what is wanted of one port.
-type target struct {
+// A desiredPort is the desired state of one port.
+type desiredPort struct {
 	addr      netip.AddrPort
-	endpoints []netip.AddrPort
+	endpoints []netip.AddrPort // not empty
 	affinity  time.Duration
 }
 
-// targets returns what a Service wants: nothing where it has no endpoints, so that clients
-// are refused.
-func (s *Sink) targets(svc *localsink.Service) []target {
-	var all []target
+// desiredPorts returns the desired ports of a Service. A node port without endpoints is not
+// among them, so that the kernel refuses connections.
+func (s *Sink) desiredPorts(svc *localsink.Service) []desiredPort {
+	var all []desiredPort
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
 		if p.Protocol != localsink.ProtocolTCP {
@@ -180,8 +177,8 @@ func (s *Sink) targets(svc *localsink.Service) []target {
 				if fe.Kind != localsink.KindNodePort || fe.Addr.Addr().Is4() != a.Is4() {
 					continue
 				}
-				if to := endpoints(p, &fe, a); len(to) > 0 {
-					all = append(all, target{netip.AddrPortFrom(a, fe.Addr.Port()), to, p.Affinity})
+				if endpoints := endpointsFor(p, &fe, a); len(endpoints) > 0 {
+					all = append(all, desiredPort{netip.AddrPortFrom(a, fe.Addr.Port()), endpoints, p.Affinity})
 				}
 			}
 		}
@@ -189,8 +186,8 @@ func (s *Sink) targets(svc *localsink.Service) []target {
 	return all
 }
 
-// endpoints returns where a client that is this node, and has the address, is sent.
-func endpoints(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []netip.AddrPort {
+// endpointsFor returns the endpoints of a client on this node that has the address client.
+func endpointsFor(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []netip.AddrPort {
 	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, func(n netip.Prefix) bool { return n.Contains(client) }) {
 		return nil
 	}
@@ -205,36 +202,37 @@ func endpoints(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []n
 	return all
 }
 
-// release takes from a Service the ports that it no longer wants.
-func (s *Sink) release(name localsink.ServiceName, want []target, free map[netip.AddrPort]*port) {
-	s.held[name] = slices.DeleteFunc(s.held[name], func(a netip.AddrPort) bool {
-		if slices.ContainsFunc(want, func(t target) bool { return t.addr == a }) {
+// release moves the ports of a Service that are not desired to released.
+func (s *Sink) release(name localsink.ServiceName, desired []desiredPort, released map[netip.AddrPort]*port) {
+	s.owned[name] = slices.DeleteFunc(s.owned[name], func(a netip.AddrPort) bool {
+		if slices.ContainsFunc(desired, func(d desiredPort) bool { return d.addr == a }) {
 			return false
 		}
-		free[a] = s.ports[a]
+		released[a] = s.ports[a]
 		delete(s.ports, a)
 		return true
 	})
-	if len(s.held[name]) == 0 {
-		delete(s.held, name)
+	if len(s.owned[name]) == 0 {
+		delete(s.owned, name)
 	}
 }
 
-// claim gives a Service the ports that it wants, open or not.
-func (s *Sink) claim(name localsink.ServiceName, want []target, free map[netip.AddrPort]*port) {
-	for _, t := range want {
-		p := s.ports[t.addr]
+// acquire makes a Service the owner of its desired ports. It takes them from released, or
+// creates them closed.
+func (s *Sink) acquire(name localsink.ServiceName, desired []desiredPort, released map[netip.AddrPort]*port) {
+	for _, d := range desired {
+		p := s.ports[d.addr]
 		if p == nil {
-			if p = free[t.addr]; p == nil {
-				p = &port{addr: t.addr}
-				s.setShut(p, nil)
+			if p = released[d.addr]; p == nil {
+				p = &port{addr: d.addr}
+				s.setUnopened(p, nil)
 			}
-			delete(free, t.addr)
-			s.ports[t.addr] = p
-			s.held[name] = append(s.held[name], t.addr)
+			delete(released, d.addr)
+			s.ports[d.addr] = p
+			s.owned[name] = append(s.owned[name], d.addr)
 		}
 		s.setOwner(p, name)
-		p.set(t.endpoints, t.affinity)
+		p.set(d.endpoints, d.affinity)
 	}
 }
 
@@ -244,72 +242,16 @@ func (s *Sink) setOwner(p *port, name localsink.ServiceName) {
 	p.service = name
 }
 
-// setShut notes that a port is not open, and why; a nil error says that it is yet to be
-// tried.
-func (s *Sink) setShut(p *port, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.err = err
-	s.shut[p.addr] = p
-}
-
-// close ends a port. Its connections go on.
-func (s *Sink) close(p *port) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p.listener != nil {
-		_ = p.listener.Close()
-		s.open--
-	}
-	if s.shut[p.addr] == p {
-		delete(s.shut, p.addr)
-	}
-}
-
-// openPorts opens the ports that are shut.
-func (s *Sink) openPorts(ctx context.Context) {
-	for _, p := range slices.Collect(maps.Values(s.shut)) { // only Sync writes
-		if ctx.Err() != nil {
-			return
-		}
-		network := "tcp6"
-		if p.addr.Addr().Is4() {
-			network = "tcp4"
-		}
-		ln, err := new(net.ListenConfig).Listen(ctx, network, p.addr.String())
-		if err != nil {
-			s.failed.Add(1)
-			s.report(p, fmt.Errorf("localhost: Service %s: spec.ports[].nodePort %d: %w", p.service, p.addr.Port(), err))
-			continue
-		}
-		s.mu.Lock()
-		delete(s.shut, p.addr)
-		p.listener, p.err = ln, nil
-		s.open++
-		s.mu.Unlock()
-		s.running.Go(func() { s.accept(p, ln) })
-	}
-	if len(s.shut) > 0 {
-		s.retry.Reset(retryAfter)
-	}
-}
-
-func (s *Sink) report(p *port, err error) {
-	if p.err == nil || p.err.Error() != err.Error() {
-		s.cfg.Logger.Error("A node port does not answer on a loopback address, will try again", "service", p.service, "err", err)
-	}
-	s.setShut(p, err)
-}
-
-// Close closes all ports and all connections, and returns when nothing runs any more. Sync
-// must not be called again.
-func (s *Sink) Close() {
-	s.retry.Stop()
+// Close closes all ports, resets all connections, waits until their goroutines have ended,
+// and returns nil. Sync must not run during or after Close.
+func (s *Sink) Close() error {
+	s.retryTimer.Stop()
 	s.cancel()
 	for a, p := range s.ports {
 		s.close(p)
 		delete(s.ports, a)
 	}
-	clear(s.held)
+	clear(s.owned)
 	s.running.Wait()
+	return nil
 }

@@ -102,9 +102,15 @@ func program(ctx context.Context, followFiles func(context.Context) error, clien
 		return err
 	}
 	defer flows.Close()
-	proxy := healthcheck.NewProxy(rules, time.Minute)
+	proxy, err := healthcheck.NewProxy(rules, time.Minute)
+	if err != nil {
+		return err
+	}
 	eligibility := health.NewEligibilitySink(proxy)
-	checks := healthcheck.NewServices(healthcheck.Config{Healthy: proxy.Healthy, Logger: logger})
+	checks, err := healthcheck.NewServices(healthcheck.Config{Healthy: proxy.Healthy, Logger: logger})
+	if err != nil {
+		return err
+	}
 	defer checks.Close()
 	handler := health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible})
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}

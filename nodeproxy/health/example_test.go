@@ -16,7 +16,11 @@ import (
 
 func ExampleHandler() {
 	rules := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
-	proxy := healthcheck.NewProxy(rules, time.Minute)
+	proxy, err := healthcheck.NewProxy(rules, time.Minute)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	sink := health.NewEligibilitySink(proxy)
 	handler := health.Handler(health.Config{Proxy: proxy, Eligible: sink.Eligible})
 

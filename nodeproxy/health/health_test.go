@@ -29,7 +29,7 @@ import (
 func TestHC03HC04Health(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error
-		proxy := healthcheck.NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return fail }), time.Minute)
+		proxy := newProxy(t, localsink.Func(func(context.Context, *localsink.Update) error { return fail }), time.Minute)
 		sink := NewEligibilitySink(proxy)
 		handler := Handler(Config{Proxy: proxy, Eligible: sink.Eligible})
 		expect := func(healthz, livez int) {
@@ -73,7 +73,7 @@ func TestNodeObjectDecidesEligibility(t *testing.T) {
 		t.Run(row.id, func(t *testing.T) {
 			counters := metrics.NewHealthRequests()
 			h := Handler(Config{
-				Proxy:             healthcheck.NewProxy(&sinktest.Recorder{}, time.Minute),
+				Proxy:             newProxy(t, &sinktest.Recorder{}, time.Minute),
 				Eligible:          func() bool { return NodeEligible(row.node) },
 				InstrumentHealthz: counters.InstrumentHealthz, InstrumentLivez: counters.InstrumentLivez,
 			})
@@ -87,7 +87,7 @@ func TestNodeObjectDecidesEligibility(t *testing.T) {
 }
 
 func TestNodeIsEligibleByDefault(t *testing.T) {
-	require.Equal(t, 200, get(Handler(Config{Proxy: healthcheck.NewProxy(&sinktest.Recorder{}, time.Minute)}), "/healthz"))
+	require.Equal(t, 200, get(Handler(Config{Proxy: newProxy(t, &sinktest.Recorder{}, time.Minute)}), "/healthz"))
 }
 
 func TestWalkFindsTheInnerSink(t *testing.T) {
@@ -103,4 +103,10 @@ func get(h http.Handler, path string) (code int) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code
+}
+
+func newProxy(t *testing.T, inner localsink.Sink, timeout time.Duration) *healthcheck.Proxy {
+	proxy, err := healthcheck.NewProxy(inner, timeout)
+	require.NoError(t, err)
+	return proxy
 }

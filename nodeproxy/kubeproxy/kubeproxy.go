@@ -93,8 +93,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	return p.run(ctx)
+	return errors.Join(p.run(ctx), p.close())
 }
 
 func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
@@ -108,9 +107,16 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	}
 	applied := status.NewAppliedSink(cfg.Rules)
 	measured := metrics.NewSink(applied)
-	healthy := healthcheck.NewProxy(measured, cfg.Settings.HealthTimeout())
-	p.checks = healthcheck.NewServices(healthcheck.Config{Healthy: healthy.Healthy, Logger: p.logger})
-	p.loopback = localhost.New(localhost.Config{Logger: p.logger})
+	healthy, err := healthcheck.NewProxy(measured, cfg.Settings.HealthTimeout())
+	if err != nil {
+		return nil, err
+	}
+	if p.checks, err = healthcheck.NewServices(healthcheck.Config{Healthy: healthy.Healthy, Logger: p.logger}); err != nil {
+		return nil, err
+	}
+	if p.loopback, err = localhost.New(localhost.Config{Logger: p.logger}); err != nil {
+		return nil, errors.Join(err, p.checks.Close())
+	}
 	p.sink = problems.NewTracker(nodeproxy.Sinks{
 		Problems:       problems.NewReporter(p.logger, recorder.ServiceWarning),
 		Rules:          healthy,
@@ -128,18 +134,14 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	})
 	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(p.sink.Count), metrics.NewLoopback(p.loopback.Stats))
 	if err != nil {
-		p.close()
-		return nil, err
+		return nil, errors.Join(err, p.close())
 	}
 	p.operatorHandler = operatorHandler(cfg.Settings, metricsHandler,
 		status.Handler(status.Config{Applied: applied, Problems: p.sink, Explain: p.explain}))
 	return p, nil
 }
 
-func (p *proxy) close() {
-	p.loopback.Close()
-	p.checks.Close()
-}
+func (p *proxy) close() error { return errors.Join(p.loopback.Close(), p.checks.Close()) }
 
 func (p *proxy) run(ctx context.Context) error {
 	settings := p.cfg.Settings

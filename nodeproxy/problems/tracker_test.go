@@ -136,6 +136,8 @@ func TestFailedUpdateIsAFailureOfItsServices(t *testing.T) {
 
 // TestReasonOfHealthChecks checks that kube-proxy's reason for events is in use.
 func TestReasonOfHealthChecks(t *testing.T) {
-	require.Equal(t, "FailedToStartServiceHealthcheck", reason(healthcheck.NewServices(healthcheck.Config{})))
+	checks, err := healthcheck.NewServices(healthcheck.Config{})
+	require.NoError(t, err)
+	require.Equal(t, "FailedToStartServiceHealthcheck", reason(checks))
 	require.Equal(t, "ServiceNotProgrammed", reason(&failingSink{}))
 }

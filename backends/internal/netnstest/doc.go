@@ -1,7 +1,7 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package netnstest gives tests network namespaces of their own, with real
-// interfaces between them; it knows nothing of Services. Everything disappears
-// with the test.
+// Package netnstest creates network namespaces for tests and connects them with virtual
+// Ethernet interfaces. It has no notion of Services. The namespaces disappear with their
+// test.
 package netnstest

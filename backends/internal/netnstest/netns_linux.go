@@ -4,6 +4,7 @@
 package netnstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -20,21 +21,21 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// RequireEnv is the environment variable that, when set to 1, turns tests that
-// would be skipped for lack of privileges into failures.
+// RequireEnv names an environment variable. If it is 1, tests without the privilege to
+// create network namespaces fail instead of being skipped.
 const RequireEnv = "KPNG_REQUIRE_NETNS"
 
-// insideEnv marks a test binary that runs in a user namespace already.
+// insideEnv is set in the environment of a test binary that runs in a user namespace.
 const insideEnv = "KPNG_INSIDE_USER_NAMESPACE"
 
-// Main runs the tests of a package. Without root privileges it runs the test
-// binary again as root of a new user namespace, if the system allows. Call it from
-// TestMain and exit with its result.
+// Main runs the tests of a package. Without root privileges it runs the test binary again
+// as root of a new user namespace, if the system allows that. Call it from TestMain and exit
+// with its result.
 func Main(m *testing.M) int {
 	if os.Geteuid() == 0 || os.Getenv(insideEnv) != "" {
 		return m.Run()
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...) //nolint:gosec // this binary with its own arguments
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -43,7 +44,7 @@ func Main(m *testing.M) int {
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
 	if err := cmd.Start(); err != nil {
-		return m.Run() // the tests that need more skip themselves
+		return m.Run() // tests that need privileges are skipped
 	}
 	if err := cmd.Wait(); err != nil {
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -54,14 +55,14 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// A Namespace is a network namespace that lives as long as its test.
+// A Namespace is a network namespace that exists until its test ends.
 type Namespace struct {
 	t      testing.TB
 	handle netns.NsHandle
 }
 
-// New returns a new namespace whose loopback is up. Without the privilege to make
-// one it skips the test.
+// New creates a namespace with its loopback interface up. Without the privilege it skips or
+// fails the test, see RequireEnv.
 func New(t testing.TB) *Namespace {
 	t.Helper()
 	n := &Namespace{t: t}
@@ -71,13 +72,12 @@ func New(t testing.TB) *Namespace {
 	})
 	if err != nil {
 		if os.Getenv(RequireEnv) == "1" {
-			t.Fatalf("no network namespace, and %s is set: %v", RequireEnv, err)
+			t.Fatalf("create network namespace (%s is set): %v", RequireEnv, err)
 		}
 		t.Skipf("needs network namespaces (root, or user namespaces): %v", err)
 	}
-	t.Cleanup(func() { n.handle.Close() })
-	// Without this, IPv6 is not usable for the second that the detection of
-	// duplicate addresses takes.
+	t.Cleanup(func() { _ = n.handle.Close() })
+	// Duplicate address detection would delay the use of IPv6 addresses by a second.
 	_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
 	n.Do(func() error {
 		lo, err := netlink.LinkByName("lo")
@@ -89,18 +89,18 @@ func New(t testing.TB) *Namespace {
 	return n
 }
 
-// onThread runs f on a thread that ends with it.
+// onThread runs f on a new operating system thread, which then ends.
 func onThread(f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		runtime.LockOSThread() // not unlocked, so that the thread ends with the goroutine
 		done <- f()
 	}()
 	return <-done
 }
 
-// Run runs f on a thread in the namespace and returns its error. Sockets that f
-// opens stay in the namespace; goroutines that it starts do not.
+// Run runs f on a new thread in the namespace and returns its error. Sockets that f opens
+// stay in the namespace; goroutines that it starts do not run there.
 func (n *Namespace) Run(f func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -110,17 +110,17 @@ func (n *Namespace) Run(f func() error) error {
 	})
 }
 
-// Do is Run that fails the test on error.
+// Do calls Run and fails the test on an error.
 func (n *Namespace) Do(f func() error) {
 	n.t.Helper()
 	require.NoError(n.t, n.Run(f))
 }
 
-// Command runs a program in the namespace and returns what it prints.
+// Command runs a program in the namespace and returns its standard output and error output.
 func (n *Namespace) Command(name string, args ...string) (string, error) {
 	var out []byte
 	err := n.Run(func() (err error) {
-		out, err = exec.Command(name, args...).CombinedOutput()
+		out, err = exec.CommandContext(context.Background(), name, args...).CombinedOutput() //nolint:gosec // tests choose the program
 		return err
 	})
 	if err != nil {
@@ -129,13 +129,13 @@ func (n *Namespace) Command(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Sysctl sets a kernel parameter, given as a path below /proc/sys.
+// Sysctl sets a kernel parameter. path is relative to /proc/sys.
 func (n *Namespace) Sysctl(path, value string) {
 	n.t.Helper()
 	n.Do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0) })
 }
 
-// Link connects two namespaces with a pair of interfaces.
+// Link connects two namespaces with a veth pair.
 func Link(a *Namespace, aName string, b *Namespace, bName string) {
 	a.t.Helper()
 	a.Do(func() error {
@@ -158,7 +158,7 @@ func (n *Namespace) up(name string) {
 	})
 }
 
-// Address gives addresses with their networks to an interface.
+// Address adds addresses, each with its prefix length, to an interface.
 func (n *Namespace) Address(link string, prefixes ...string) {
 	n.t.Helper()
 	n.Do(func() error {
@@ -180,7 +180,7 @@ func (n *Namespace) Address(link string, prefixes ...string) {
 	})
 }
 
-// Route adds a route to a network through a gateway.
+// Route adds a route to network, a prefix, through a gateway.
 func (n *Namespace) Route(network, gateway string) {
 	n.t.Helper()
 	n.Do(func() error {

@@ -7,6 +7,6 @@ package conntrack
 
 import "errors"
 
-func openKernel() (kernel, error) {
-	return nil, errors.New("only Linux tracks connections the way this package knows")
+func openFlowTable() (flowTable, error) {
+	return nil, errors.New("connection tracking is supported on Linux only")
 }

@@ -5,7 +5,7 @@ package backendtest
 
 import "slices"
 
-// behaviours are all that a backend is asked to show.
+// behaviours returns all behaviours in the order of reports.
 func behaviours() []behaviour {
 	return slices.Concat(addressCases(), loopbackCases(), clientCases(), refusalCases(), choiceCases(), affinityCases(),
 		changeCases(), flowCases(), resetCases(), operationCases())

@@ -26,31 +26,31 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
-// backendIn returns a backend for a namespace.
-func backendIn(t testing.TB, ns *netnstest.Namespace) *Backend {
+// newBackend returns a backend for a namespace.
+func newBackend(t testing.TB, ns *netnstest.Namespace) *Backend {
 	var b *Backend
 	ns.Do(func() (err error) {
 		b, err = New(Config{})
 		return err
 	})
-	t.Cleanup(b.Close)
+	t.Cleanup(func() { _ = b.Close() })
 	return b
 }
 
-// An entry is one of the kernel's table: what a client dialled, and who answers it.
+// An entry is one entry of the kernel's flow table.
 type entry struct {
-	protocol         uint8
-	client           netip.AddrPort
-	dialled, answers netip.AddrPort
+	protocol                 uint8
+	client                   netip.AddrPort
+	destination, replySource netip.AddrPort
 }
 
 func (e entry) String() string {
-	return fmt.Sprintf("%d %s to %s answered by %s", e.protocol, e.client, e.dialled, e.answers)
+	return fmt.Sprintf("protocol %d, %s to %s, replies from %s", e.protocol, e.client, e.destination, e.replySource)
 }
 
 func familyOfAddr(a netip.Addr) netlink.InetFamily { return netlink.InetFamily(familyOf(a.Is4())) }
 
-// create puts entries into the kernel's table.
+// create adds entries to the kernel's flow table.
 func create(t testing.TB, ns *netnstest.Namespace, entries ...entry) {
 	t.Helper()
 	ns.Do(func() error {
@@ -61,16 +61,16 @@ func create(t testing.TB, ns *netnstest.Namespace, entries ...entry) {
 		defer h.Close()
 		for _, e := range entries {
 			flow := &netlink.ConntrackFlow{
-				FamilyType: uint8(familyOfAddr(e.dialled.Addr())), TimeOut: 600,
+				FamilyType: uint8(familyOfAddr(e.destination.Addr())), TimeOut: 600,
 				Forward: netlink.IPTuple{Protocol: e.protocol,
-					SrcIP: e.client.Addr().AsSlice(), SrcPort: e.client.Port(), DstIP: e.dialled.Addr().AsSlice(), DstPort: e.dialled.Port()},
+					SrcIP: e.client.Addr().AsSlice(), SrcPort: e.client.Port(), DstIP: e.destination.Addr().AsSlice(), DstPort: e.destination.Port()},
 				Reverse: netlink.IPTuple{Protocol: e.protocol,
-					SrcIP: e.answers.Addr().AsSlice(), SrcPort: e.answers.Port(), DstIP: e.client.Addr().AsSlice(), DstPort: e.client.Port()},
+					SrcIP: e.replySource.Addr().AsSlice(), SrcPort: e.replySource.Port(), DstIP: e.client.Addr().AsSlice(), DstPort: e.client.Port()},
 			}
 			if e.protocol == unix.IPPROTO_TCP {
 				flow.ProtoInfo = &netlink.ProtoInfoTCP{State: 3}
 			}
-			if err := h.ConntrackCreate(netlink.ConntrackTable, familyOfAddr(e.dialled.Addr()), flow); err != nil {
+			if err := h.ConntrackCreate(netlink.ConntrackTable, familyOfAddr(e.destination.Addr()), flow); err != nil {
 				return fmt.Errorf("%s: %w", e, err)
 			}
 		}
@@ -78,8 +78,8 @@ func create(t testing.TB, ns *netnstest.Namespace, entries ...entry) {
 	})
 }
 
-// table returns what the kernel's table holds, sorted.
-func table(t testing.TB, ns *netnstest.Namespace) []string {
+// list returns the sorted entries of the kernel's flow table.
+func list(t testing.TB, ns *netnstest.Namespace) []string {
 	t.Helper()
 	all := []string{}
 	ns.Do(func() error {
@@ -103,7 +103,7 @@ func table(t testing.TB, ns *netnstest.Namespace) []string {
 	return all
 }
 
-func texts(entries []entry) []string {
+func sortedStrings(entries []entry) []string {
 	all := []string{}
 	for _, e := range entries {
 		all = append(all, e.String())
@@ -112,10 +112,10 @@ func texts(entries []entry) []string {
 	return all
 }
 
-// family is what the tests of one address family use.
+// A family holds the addresses of one address family.
 type family struct {
 	client, vip, local, foreign netip.Addr
-	one, two, gone              netip.AddrPort
+	one, two, removed           netip.AddrPort
 	unspecified                 netip.Addr
 }
 
@@ -129,7 +129,7 @@ func families() []family {
 
 const servicePort, nodePortNumber = 53, 30053
 
-// dns is the Service of the tests, for both families and for TCP too.
+// dns returns a Service with a cluster IP and a node port in both families, for UDP and TCP.
 func dns(endpoints func(f family) []netip.AddrPort) *localsink.Service {
 	svc := &localsink.Service{Name: localsink.ServiceName{Namespace: "test", Name: "dns"}}
 	for _, protocol := range []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolTCP} {
@@ -157,8 +157,8 @@ func kernelNode() *localsink.Node {
 	return &localsink.Node{Name: "node", NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 }
 
-// nodeIn gives a namespace the addresses of the node.
-func nodeIn(t testing.TB) *netnstest.Namespace {
+// newNode returns a namespace with the addresses of the node.
+func newNode(t testing.TB) *netnstest.Namespace {
 	ns := netnstest.New(t)
 	for _, f := range families() {
 		ns.Address("lo", netip.PrefixFrom(f.local, f.local.BitLen()).String())
@@ -166,92 +166,92 @@ func nodeIn(t testing.TB) *netnstest.Namespace {
 	return ns
 }
 
-// entriesOf returns what a busy node has, and which of that is wrong once endpoint two
-// is gone.
-func entriesOf() (right, wrong []entry) {
+// sampleEntries returns entries that are valid and entries that are stale after endpoint
+// two was removed.
+func sampleEntries() (valid, stale []entry) {
 	for _, f := range families() {
 		n := uint16(40000)
-		add := func(list *[]entry, protocol uint8, dialled netip.Addr, port uint16, answers netip.AddrPort) {
+		add := func(list *[]entry, protocol uint8, destination netip.Addr, port uint16, replySource netip.AddrPort) {
 			n++
-			*list = append(*list, entry{protocol, netip.AddrPortFrom(f.client, n), netip.AddrPortFrom(dialled, port), answers})
+			*list = append(*list, entry{protocol, netip.AddrPortFrom(f.client, n), netip.AddrPortFrom(destination, port), replySource})
 		}
 		const udp, tcp = unix.IPPROTO_UDP, unix.IPPROTO_TCP
-		add(&right, udp, f.vip, servicePort, f.one)
-		add(&wrong, udp, f.vip, servicePort, f.two)
-		add(&wrong, udp, f.vip, servicePort, f.gone)
-		add(&wrong, udp, f.vip, servicePort, netip.AddrPortFrom(f.vip, servicePort)) // from before the rules
-		add(&right, udp, f.local, nodePortNumber, f.one)
-		add(&wrong, udp, f.local, nodePortNumber, f.two)
-		add(&right, udp, f.foreign, nodePortNumber, f.two) // another's port of the same number
-		add(&right, udp, f.foreign, nodePortNumber, netip.AddrPortFrom(f.foreign, nodePortNumber))
-		add(&right, udp, f.vip, 54, f.two) // another port
-		add(&right, udp, f.foreign, servicePort, f.two)
-		add(&right, udp, f.two.Addr(), f.two.Port(), f.two) // without any Service
-		add(&right, tcp, f.vip, servicePort, f.one)
-		add(&right, tcp, f.vip, servicePort, f.two)
-		add(&right, tcp, f.local, nodePortNumber, f.two)
+		add(&valid, udp, f.vip, servicePort, f.one)
+		add(&stale, udp, f.vip, servicePort, f.two)
+		add(&stale, udp, f.vip, servicePort, f.removed)
+		add(&stale, udp, f.vip, servicePort, netip.AddrPortFrom(f.vip, servicePort)) // began before the rules
+		add(&valid, udp, f.local, nodePortNumber, f.one)
+		add(&stale, udp, f.local, nodePortNumber, f.two)
+		add(&valid, udp, f.foreign, nodePortNumber, f.two) // the same port number on a foreign address
+		add(&valid, udp, f.foreign, nodePortNumber, netip.AddrPortFrom(f.foreign, nodePortNumber))
+		add(&valid, udp, f.vip, 54, f.two) // another port
+		add(&valid, udp, f.foreign, servicePort, f.two)
+		add(&valid, udp, f.two.Addr(), f.two.Port(), f.two) // directly to the endpoint
+		add(&valid, tcp, f.vip, servicePort, f.one)
+		add(&valid, tcp, f.vip, servicePort, f.two)
+		add(&valid, tcp, f.local, nodePortNumber, f.two)
 	}
-	return right, wrong
+	return valid, stale
 }
 
-// TestCT03CT05ExactlyTheWrongEntries: in the real table, what is wrong goes and all else stays.
-func TestCT03CT05ExactlyTheWrongEntries(t *testing.T) {
-	ns := nodeIn(t)
-	b := backendIn(t, ns)
+// TestCT03CT05RemovesStaleEntriesOnly uses the flow table of the kernel.
+func TestCT03CT05RemovesStaleEntriesOnly(t *testing.T) {
+	ns := newNode(t)
+	b := newBackend(t, ns)
 	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(bothEndpoints))))
-	right, wrong := entriesOf()
-	create(t, ns, append(slices.Clone(right), wrong...)...)
-	require.Equal(t, texts(append(slices.Clone(right), wrong...)), table(t, ns))
+	valid, stale := sampleEntries()
+	create(t, ns, append(slices.Clone(valid), stale...)...)
+	require.Equal(t, sortedStrings(append(slices.Clone(valid), stale...)), list(t, ns))
 
 	before := b.Stats()
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(oneEndpoint))))
-	require.Equal(t, texts(right), table(t, ns))
-	require.Equal(t, Stats{Dumps: before.Dumps + 2, Removed: uint64(len(wrong))}, b.Stats(), "one dump for each family")
+	require.Equal(t, sortedStrings(valid), list(t, ns))
+	require.Equal(t, Stats{Dumps: before.Dumps + 2, Removed: uint64(len(stale))}, b.Stats(), "one dump for each family")
 
-	// A restart finds nothing more, and a Service that is removed takes its flows along.
-	again := backendIn(t, ns)
-	d = &sinktest.Driver{Sink: again, Node: kernelNode()}
+	// A restarted backend removes nothing more. Removing the Service removes its UDP flows.
+	restarted := newBackend(t, ns)
+	d = &sinktest.Driver{Sink: restarted, Node: kernelNode()}
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns(oneEndpoint))))
-	require.Equal(t, texts(right), table(t, ns), "CT-09")
+	require.Equal(t, sortedStrings(valid), list(t, ns), "CT-09")
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
-	left := slices.DeleteFunc(right, func(e entry) bool {
+	left := slices.DeleteFunc(valid, func(e entry) bool {
 		return e.protocol == unix.IPPROTO_UDP && slices.ContainsFunc(families(), func(f family) bool {
-			return e.dialled == netip.AddrPortFrom(f.vip, servicePort) || e.dialled == netip.AddrPortFrom(f.local, nodePortNumber)
+			return e.destination == netip.AddrPortFrom(f.vip, servicePort) || e.destination == netip.AddrPortFrom(f.local, nodePortNumber)
 		})
 	})
-	require.Equal(t, texts(left), table(t, ns), "CT-08")
+	require.Equal(t, sortedStrings(left), list(t, ns), "CT-08")
 }
 
-// TestCT09RestartRemovesTheRest: what became wrong while no program ran is found by the next.
-func TestCT09RestartRemovesTheRest(t *testing.T) {
-	ns := nodeIn(t)
-	right, wrong := entriesOf()
-	create(t, ns, append(slices.Clone(right), wrong...)...)
-	b := backendIn(t, ns)
+// TestCT09RestartRemovesStaleEntries: flows may become stale while no proxy runs.
+func TestCT09RestartRemovesStaleEntries(t *testing.T) {
+	ns := newNode(t)
+	valid, stale := sampleEntries()
+	create(t, ns, append(slices.Clone(valid), stale...)...)
+	b := newBackend(t, ns)
 	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(kernelNode(), nil, sinktest.NewState(dns(oneEndpoint)))))
-	require.Equal(t, texts(right), table(t, ns))
+	require.Equal(t, sortedStrings(valid), list(t, ns))
 }
 
-// TestCT04NodePortNetworks: the networks of the node say which of its addresses count.
-func TestCT04NodePortNetworks(t *testing.T) {
-	ns := nodeIn(t)
-	b := backendIn(t, ns)
-	right, wrong := entriesOf()
-	create(t, ns, append(slices.Clone(right), wrong...)...)
+// TestCT04NodePortAddresses: only flows to addresses in Node.NodePortAddresses become stale.
+func TestCT04NodePortAddresses(t *testing.T) {
+	ns := newNode(t)
+	b := newBackend(t, ns)
+	valid, stale := sampleEntries()
+	create(t, ns, append(slices.Clone(valid), stale...)...)
 	n := kernelNode()
 	n.NodePortAddresses = n.NodePortAddresses[1:] // IPv6 only
 	require.NoError(t, b.Sync(t.Context(), sinktest.NewUpdate(n, nil, sinktest.NewState(dns(oneEndpoint)))))
-	for _, e := range wrong {
-		if e.dialled == netip.AddrPortFrom(families()[0].local, nodePortNumber) {
-			right = append(right, e)
+	for _, e := range stale {
+		if e.destination == netip.AddrPortFrom(families()[0].local, nodePortNumber) {
+			valid = append(valid, e)
 		}
 	}
-	require.Equal(t, texts(right), table(t, ns))
+	require.Equal(t, sortedStrings(valid), list(t, ns))
 }
 
-// crowdOf returns n right entries.
-func crowdOf(f family, n int) []entry {
+// manyEntries returns n valid entries.
+func manyEntries(f family, n int) []entry {
 	all := make([]entry, 0, n)
 	for i := range n {
 		client := netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})
@@ -260,10 +260,10 @@ func crowdOf(f family, n int) []entry {
 	return all
 }
 
-// TestCT06OneDump: one wrong entry among twenty thousand costs one reading of the table.
+// TestCT06OneDump: one stale entry among 20,000 is removed with one dump.
 func TestCT06OneDump(t *testing.T) {
-	ns := nodeIn(t)
-	b := backendIn(t, ns)
+	ns := newNode(t)
+	b := newBackend(t, ns)
 	f := families()[0]
 	state := func(endpoints ...netip.AddrPort) localsink.State {
 		svc := dns(func(family) []netip.AddrPort { return endpoints })
@@ -273,26 +273,26 @@ func TestCT06OneDump(t *testing.T) {
 	d := &sinktest.Driver{Sink: b, Node: kernelNode()}
 	require.NoError(t, d.Sync(t.Context(), state(f.one, f.two)))
 	const n = 20000
-	create(t, ns, crowdOf(f, n)...)
+	create(t, ns, manyEntries(f, n)...)
 	create(t, ns, entry{unix.IPPROTO_UDP, netip.AddrPortFrom(f.client, 40000), netip.AddrPortFrom(f.vip, servicePort), f.two})
 	before, began := b.Stats(), time.Now()
 	require.NoError(t, d.Sync(t.Context(), state(f.one)))
 	took := time.Since(began)
 	require.Equal(t, Stats{Dumps: before.Dumps + 1, Removed: before.Removed + 1}, b.Stats())
-	require.Len(t, table(t, ns), n)
-	t.Logf("%v for one wrong entry among %d", took, n)
+	require.Len(t, list(t, ns), n)
+	t.Logf("removed one stale entry among %d in %v", n, took)
 }
 
-// A story is two namespaces: a node, and its pods and clients. Rules and connection
-// tracking are the node's.
-type story struct {
+// A cluster is a node with its pods and clients, each in a network namespace. The
+// backends program the node.
+type cluster struct {
 	node, pods, clients *netnstest.Namespace
 	driver              *sinktest.Driver
 	backend             *Backend
 }
 
-func newStory(t *testing.T) *story {
-	s := &story{node: netnstest.New(t), pods: netnstest.New(t), clients: netnstest.New(t)}
+func newCluster(t *testing.T) *cluster {
+	s := &cluster{node: netnstest.New(t), pods: netnstest.New(t), clients: netnstest.New(t)}
 	netnstest.Link(s.node, "pods", s.pods, "eth0")
 	netnstest.Link(s.node, "clients", s.clients, "eth0")
 	s.node.Sysctl("net/ipv4/ip_forward", "1")
@@ -303,11 +303,11 @@ func newStory(t *testing.T) *story {
 	s.pods.Address("eth0", "10.0.0.1/24", "10.0.0.2/24", "fd00::1/64", "fd00::2/64")
 	s.clients.Route("0.0.0.0/0", "192.0.2.1")
 	s.clients.Route("::/0", "2001:db8::1")
-	s.node.Route("0.0.0.0/0", "192.0.2.2") // so that what nobody serves is sent out, as on real nodes
+	s.node.Route("0.0.0.0/0", "192.0.2.2") // as on real nodes, packets to unknown addresses leave the node
 	s.node.Route("::/0", "2001:db8::2")
 	s.pods.Route("0.0.0.0/0", "10.0.0.254")
 	s.pods.Route("::/0", "fd00::fe")
-	s.backend = backendIn(t, s.node)
+	s.backend = newBackend(t, s.node)
 	var rules *nftables.Backend
 	s.node.Do(func() (err error) {
 		rules, err = nftables.New(nftables.Config{})
@@ -323,8 +323,8 @@ func newStory(t *testing.T) *story {
 	return s
 }
 
-// serve answers each packet with the server's own address.
-func (s *story) serve(t *testing.T, addr netip.AddrPort) {
+// serve starts an endpoint that answers each packet with its own address.
+func (s *cluster) serve(t *testing.T, addr netip.AddrPort) {
 	var p *net.UDPConn
 	s.pods.Do(func() (err error) {
 		p, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
@@ -350,8 +350,8 @@ func (s *story) serve(t *testing.T, addr netip.AddrPort) {
 	})
 }
 
-// dial opens one socket, with one port, for a whole story.
-func (s *story) dial(t *testing.T, f family, to netip.AddrPort) *net.UDPConn {
+// dial opens a UDP socket with a fixed source port.
+func (s *cluster) dial(t *testing.T, f family, to netip.AddrPort) *net.UDPConn {
 	var c *net.UDPConn
 	s.clients.Do(func() (err error) {
 		c, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.client, 44444)), net.UDPAddrFromAddrPort(to))
@@ -361,8 +361,8 @@ func (s *story) dial(t *testing.T, f family, to netip.AddrPort) *net.UDPConn {
 	return c
 }
 
-// ask sends one packet and returns who answers it, or "".
-func ask(c *net.UDPConn) string {
+// exchange sends one packet and returns the address of the endpoint that answers, or "".
+func exchange(c *net.UDPConn) string {
 	_ = c.SetDeadline(time.Now().Add(500 * time.Millisecond))
 	if _, err := c.Write([]byte("hello")); err != nil {
 		return ""
@@ -375,13 +375,13 @@ func ask(c *net.UDPConn) string {
 	return string(buf[:n])
 }
 
-// TestClientFollowsItsService: a client that never stops sending from one port reaches
-// an endpoint that is in the Service, whatever happens; by cluster IP and by node port.
-func TestClientFollowsItsService(t *testing.T) {
+// TestClientReachesCurrentEndpoint: a client that keeps sending from one port reaches an
+// endpoint that the Service has, by cluster IP and by node port.
+func TestClientReachesCurrentEndpoint(t *testing.T) {
 	for _, f := range families() {
 		for _, to := range []netip.AddrPort{netip.AddrPortFrom(f.vip, servicePort), netip.AddrPortFrom(f.local, nodePortNumber)} {
 			t.Run(to.String(), func(t *testing.T) {
-				s := newStory(t)
+				s := newCluster(t)
 				set := func(endpoints ...func(f family) netip.AddrPort) {
 					t.Helper()
 					svc := dns(func(f family) (all []netip.AddrPort) {
@@ -395,22 +395,22 @@ func TestClientFollowsItsService(t *testing.T) {
 				one := func(f family) netip.AddrPort { return f.one }
 				two := func(f family) netip.AddrPort { return f.two }
 				c := s.dial(t, f, to)
-				require.Empty(t, ask(c), "nobody serves yet")
+				require.Empty(t, exchange(c), "there is no Service")
 				set()
-				require.Empty(t, ask(c), "there is no endpoint")
+				require.Empty(t, exchange(c), "there is no endpoint")
 				set(one)
-				require.Equal(t, f.one.String(), ask(c), "the first endpoint")
+				require.Equal(t, f.one.String(), exchange(c), "the first endpoint")
 				set(one, two)
 				for range 5 {
-					require.Equal(t, f.one.String(), ask(c), "a flow stays with its endpoint")
+					require.Equal(t, f.one.String(), exchange(c), "a flow stays with its endpoint")
 				}
 				set(two)
-				require.Equal(t, f.two.String(), ask(c), "its endpoint is gone")
+				require.Equal(t, f.two.String(), exchange(c), "endpoint one was removed")
 				set(one)
-				require.Equal(t, f.one.String(), ask(c), "and the other")
+				require.Equal(t, f.one.String(), exchange(c), "endpoint two was removed")
 				require.NotZero(t, s.backend.Stats().Removed)
 				require.NoError(t, s.driver.Sync(context.Background(), sinktest.NewState()))
-				require.Empty(t, ask(c), "the Service is gone")
+				require.Empty(t, exchange(c), "the Service was removed")
 			})
 		}
 	}

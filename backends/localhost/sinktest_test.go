@@ -15,34 +15,35 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// TestLaws: what the ports lead to depends on the last state only. Sinks of one test
-// would take each other's ports away, so none is opened.
-func TestLaws(t *testing.T) {
+// TestSinkContract: the ports depend on the last state only. The sinks of one test would
+// compete for the same ports, so Sync runs with a canceled context and opens none.
+func TestSinkContract(t *testing.T) {
 	sinktest.TestSink(t, sinktest.Harness{New: func(t *testing.T) (localsink.Sink, func() string) {
-		s := New(Config{})
-		t.Cleanup(s.Close)
-		closed := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+		s := newSink(t, Config{})
+		t.Cleanup(func() { _ = s.Close() })
+		withoutListeners := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
 			node := *u.Node
 			node.LoopbackNodePorts = []netip.Addr{loopback(false), loopback(true)}
-			told := *u
-			told.Node = &node
+			update := *u
+			update.Node = &node
 			ctx, cancel := context.WithCancel(ctx)
 			cancel()
-			_ = s.Sync(ctx, &told)
+			_ = s.Sync(ctx, &update)
 			return nil
 		})
-		return closed, func() string { return describe(s) }
+		return withoutListeners, func() string { return describe(s) }
 	}})
 }
 
+// describe returns the ports and their owners as text.
 func describe(s *Sink) string {
 	var lines []string
 	for a, p := range s.ports {
 		lines = append(lines, fmt.Sprintln(a, p.service, p.endpoints, p.affinity))
 	}
-	for name, held := range s.held {
-		slices.SortFunc(held, netip.AddrPort.Compare)
-		lines = append(lines, fmt.Sprintln(name, held))
+	for name, owned := range s.owned {
+		slices.SortFunc(owned, netip.AddrPort.Compare)
+		lines = append(lines, fmt.Sprintln(name, owned))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")

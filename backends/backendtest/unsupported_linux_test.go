@@ -13,13 +13,13 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// TestWhoLacksAllIsAskedNothing: every behaviour ends, though no variant of it is left.
-func TestWhoLacksAllIsAskedNothing(t *testing.T) {
-	netnstest.New(t) // skips where there are none
-	nothing := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
+// TestUnsupportedVariantsAreSkipped: a behaviour without a supported variant ends.
+func TestUnsupportedVariantsAreSkipped(t *testing.T) {
+	netnstest.New(t) // skips the test without the privilege
+	empty := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
 	report := Try(t, Backend{
 		Name: "nothing", Unsupported: localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP,
-		New: func(context.Context, Namespace) (localsink.Sink, error) { return nothing, nil },
+		New: func(context.Context, Namespace) (localsink.Sink, error) { return empty, nil },
 	}, "zero-resets", "churn", "many-ports")
 	require.Len(t, report.Results, 3)
 	require.Empty(t, report.Failed())
@@ -30,9 +30,8 @@ func TestWhoLacksAllIsAskedNothing(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBeTried: a name that nobody knows tests nothing, which must not look like a
-// success.
-func TestWhatCannotBeTried(t *testing.T) {
+// TestBackendValidate: an unknown ID must not look like a success.
+func TestBackendValidate(t *testing.T) {
 	b := Backend{New: func(context.Context, Namespace) (localsink.Sink, error) { return nil, nil }}
 	require.NoError(t, b.validate([]string{"churn"}))
 	require.NoError(t, b.validate(nil))

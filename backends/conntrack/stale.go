@@ -1,0 +1,161 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A flow is one UDP entry of the kernel's connection tracking.
+type flow struct {
+	destination netip.AddrPort // of the client's packets
+	replySource netip.AddrPort // the endpoint, or destination if the flow is not translated
+}
+
+// A udpFrontend is a frontend with the endpoints to which its flows may lead. It is
+// immutable.
+type udpFrontend struct {
+	addr      netip.AddrPort // has the unspecified address for a node port
+	endpoints map[netip.AddrPort]struct{}
+}
+
+func (fe *udpFrontend) allows(endpoint netip.AddrPort) bool {
+	_, ok := fe.endpoints[endpoint]
+	return ok
+}
+
+// udpFrontends returns the UDP frontends of a Service. Draining endpoints are allowed.
+func udpFrontends(svc *localsink.Service) []*udpFrontend {
+	var all []*udpFrontend
+	for i := range svc.Ports {
+		p := &svc.Ports[i]
+		if p.Protocol != localsink.ProtocolUDP {
+			continue
+		}
+		allowed := map[netip.AddrPort]struct{}{}
+		for _, pool := range p.Pools {
+			for _, e := range pool.Endpoints {
+				allowed[e.Addr] = struct{}{}
+			}
+		}
+		for _, e := range p.Draining {
+			allowed[e] = struct{}{}
+		}
+		for _, fe := range p.Frontends {
+			all = append(all, &udpFrontend{fe.Addr, allowed})
+		}
+	}
+	return all
+}
+
+// appliedFrontends holds the UDP frontends of the last applied update. It has no entry for
+// a Service without UDP ports.
+type appliedFrontends map[localsink.ServiceName][]*udpFrontend
+
+// staleFrontends holds the frontends that may have stale flows, by address. The value is
+// the desired frontend, or nil if the frontend was removed.
+type staleFrontends map[netip.AddrPort]*udpFrontend
+
+// stale returns the frontends at which u may leave stale flows: those that are new or
+// removed, those that lost an endpoint, and those that got their first endpoint. Further
+// endpoints make no flow stale.
+func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
+	stale := staleFrontends{}
+	for _, svc := range u.Removed {
+		for _, old := range applied[svc.Name] {
+			stale[old.addr] = nil
+		}
+	}
+	for _, svc := range u.Changed {
+		desired := udpFrontends(svc)
+		for _, old := range applied[svc.Name] {
+			if !slices.ContainsFunc(desired, func(fe *udpFrontend) bool { return fe.addr == old.addr }) {
+				stale[old.addr] = nil
+			}
+		}
+	}
+	// Desired frontends are added last: if an address moves between two Services, the loops
+	// above have marked it as removed.
+	for _, svc := range u.Changed {
+		for _, fe := range udpFrontends(svc) {
+			old := applied.find(svc.Name, fe.addr)
+			_, removedElsewhere := stale[fe.addr]
+			if removedElsewhere || old == nil || old.gainsFirstEndpoint(fe) || old.losesEndpoint(fe) {
+				stale[fe.addr] = fe
+			}
+		}
+	}
+	return stale
+}
+
+func (applied appliedFrontends) find(name localsink.ServiceName, addr netip.AddrPort) *udpFrontend {
+	for _, fe := range applied[name] {
+		if fe.addr == addr {
+			return fe
+		}
+	}
+	return nil
+}
+
+func (fe *udpFrontend) gainsFirstEndpoint(next *udpFrontend) bool {
+	return len(fe.endpoints) == 0 && len(next.endpoints) > 0
+}
+
+func (fe *udpFrontend) losesEndpoint(next *udpFrontend) bool {
+	for e := range fe.endpoints {
+		if !next.allows(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// update records u as applied.
+func (applied appliedFrontends) update(u *localsink.Update) {
+	for _, svc := range u.Changed {
+		if applied[svc.Name] = udpFrontends(svc); applied[svc.Name] == nil {
+			delete(applied, svc.Name)
+		}
+	}
+	for _, svc := range u.Removed {
+		delete(applied, svc.Name)
+	}
+}
+
+// hasFamily reports whether any frontend is of the address family.
+func (stale staleFrontends) hasFamily(v4 bool) bool {
+	for addr := range stale {
+		if addr.Addr().Is4() == v4 {
+			return true
+		}
+	}
+	return false
+}
+
+// isStale reports whether f must be removed. isLocal reports whether node ports answer on
+// an address.
+func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool {
+	translated := f.replySource != f.destination
+	if fe, ok := stale[f.destination]; ok {
+		if fe == nil {
+			return translated // the frontend was removed, and the translation with it
+		}
+		return !fe.allows(f.replySource)
+	}
+	unspecified := netip.IPv6Unspecified()
+	if f.destination.Addr().Is4() {
+		unspecified = netip.IPv4Unspecified()
+	}
+	fe, ok := stale[netip.AddrPortFrom(unspecified, f.destination.Port())]
+	switch {
+	case !ok || !isLocal(f.destination.Addr()):
+		return false
+	case fe == nil || len(fe.endpoints) == 0:
+		return translated // untranslated flows belong to a process on the node
+	}
+	return !fe.allows(f.replySource)
+}

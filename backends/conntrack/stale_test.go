@@ -1,0 +1,102 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
+)
+
+func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// udp returns a Service whose frontends and endpoints serve UDP and TCP.
+func udp(name string, frontends []string, endpoints []string, draining ...string) *localsink.Service {
+	p := localsink.Port{Protocol: localsink.ProtocolUDP}
+	for _, f := range frontends {
+		p.Frontends = append(p.Frontends, localsink.Frontend{Addr: addr(f)})
+	}
+	var pool localsink.Pool
+	for _, e := range endpoints {
+		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: addr(e)})
+	}
+	p.Pools = []localsink.Pool{pool}
+	for _, e := range draining {
+		p.Draining = append(p.Draining, addr(e))
+	}
+	tcp := p
+	tcp.Protocol = localsink.ProtocolTCP
+	return &localsink.Service{Name: localsink.ServiceName{Name: name}, Ports: []localsink.Port{p, tcp}}
+}
+
+const (
+	vip, nodePort = "10.96.0.1:53", "0.0.0.0:30053"
+	one, two, old = "10.0.0.1:5353", "10.0.0.2:5353", "10.0.0.9:5353"
+	onNode        = "192.0.2.1:30053"
+	elsewhere     = "198.51.100.1:30053"
+)
+
+// TestStaleFlows moves from one applied state to a desired one and expects which flows
+// become stale. A nil from is a restart.
+func TestStaleFlows(t *testing.T) {
+	s := sinktest.NewState
+	frontends := []string{vip, nodePort}
+	both := s(udp("dns", frontends, []string{one, two}))
+	for _, row := range []struct {
+		id          string
+		from, to    localsink.State
+		destination string
+		replySource string
+		stale       bool
+	}{
+		{"CT-01 unchanged Service", both, both, vip, old, false},
+		{"CT-09 restart keeps allowed flows", nil, both, vip, one, false},
+		{"CT-09 restart removes other flows", nil, both, vip, old, true},
+		{"CT-03 endpoint removed", both, s(udp("dns", frontends, []string{one})), vip, two, true},
+		{"CT-03 other endpoint removed", both, s(udp("dns", frontends, []string{one})), vip, one, false},
+		{"CT-02 endpoint drains", both, s(udp("dns", frontends, []string{one}, two)), vip, two, false},
+		{"CT-03 endpoint changes its port", both, s(udp("dns", frontends, []string{one, "10.0.0.2:99"})), vip, two, true},
+		{"CT-03 flow began before the rules", s(), both, vip, vip, true},
+		{"CT-03 flow began before the first endpoint", s(udp("dns", frontends, nil)), both, vip, vip, true},
+		{"CT-03 no endpoints left", both, s(udp("dns", frontends, nil)), vip, one, true},
+		{"CT-04 node port, endpoint removed", both, s(udp("dns", frontends, []string{one})), onNode, two, true},
+		{"CT-04 node port number on a foreign address", both, s(udp("dns", frontends, []string{one})), elsewhere, elsewhere, false},
+		{"CT-04 node port, flow began before the rules", s(), both, onNode, onNode, true},
+		{"CT-04 node port without endpoints, translated", both, s(udp("dns", frontends, nil)), onNode, one, true},
+		{"CT-04 node port without endpoints, process of the node", both, s(udp("dns", frontends, nil)), onNode, onNode, false},
+		{"CT-08 Service removed", both, s(), vip, one, true},
+		{"CT-08 Service removed, not translated", both, s(), vip, vip, false},
+		{"CT-08 node port removed", both, s(udp("dns", []string{vip}, []string{one, two})), onNode, one, true},
+		{"address moves to another Service", both, s(udp("new", frontends, []string{two})), vip, one, true},
+		{"address moves, same endpoint", both, s(udp("new", frontends, []string{two})), vip, two, false},
+		{"one of two Services with the same address loses it", s(udp("dns", frontends, []string{one}), udp("new", frontends, []string{one})),
+			s(udp("dns", frontends, []string{one, two}), udp("new", []string{"10.96.0.9:53"}, []string{one})), vip, one, false},
+		{"unrelated address", both, s(), "10.96.0.2:53", one, false},
+	} {
+		t.Run(row.id, func(t *testing.T) {
+			applied, node := appliedFrontends{}, &localsink.Node{}
+			if row.from != nil {
+				applied.update(sinktest.NewUpdate(node, nil, row.from))
+			}
+			frontends := applied.stale(sinktest.NewUpdate(node, row.from, row.to))
+			isLocal := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
+			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal))
+		})
+	}
+}
+
+// TestAddedEndpointMakesNoFrontendStale: the most frequent change must not cost a dump.
+func TestAddedEndpointMakesNoFrontendStale(t *testing.T) {
+	applied, node := appliedFrontends{}, &localsink.Node{}
+	from := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
+	applied.update(sinktest.NewUpdate(node, nil, from))
+	require.Empty(t, applied.stale(sinktest.NewUpdate(node, from, sinktest.NewState(udp("dns", []string{vip}, []string{one, two})))))
+	tcpOnly := udp("web", []string{vip}, []string{one})
+	tcpOnly.Ports = tcpOnly.Ports[1:]
+	require.Empty(t, appliedFrontends{}.stale(sinktest.NewUpdate(node, nil, sinktest.NewState(tcpOnly))))
+}
