@@ -26,11 +26,13 @@ test: ## all tests, with the race detector; as root also with real packets; on D
 	@./test/tools.sh test
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v /backends/)
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -parallel 6 $(TESTFLAGS) ./backends/...
+	cd test && $(GO) test -count=1 -vet=off -timeout 10m $(TESTFLAGS) ./examples
 
 test-unit: ## tests that need only Go: no root, no C compiler, no other program; on any system
 	@echo "Tests that need network namespaces or other programs are skipped; make test runs them."
 	$(GO) test -short $(TESTFLAGS) ./...
 	cd test && $(GO) test $(TESTFLAGS) ./sourcecheck
+	cd test && $(GO) test -count=1 $(TESTFLAGS) ./examples
 
 bench: ## benchmarks; as root also those that use the kernel
 	@./test/tools.sh test
@@ -81,7 +83,7 @@ cross: ## the module builds for other systems, and passes with newer Kubernetes 
 # -count=1: these tests build programs, which the cache of test results does not see.
 e2e: ## a real API server, examples/kube-proxy and real packets; root only; the first build takes minutes
 	@./test/tools.sh e2e
-	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) ./...
+	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/examples)
 
 scale: ## 10,000 Services x 10 endpoints through a real API server, and the same with the real kube-proxy
 	@./test/tools.sh e2e

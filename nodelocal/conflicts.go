@@ -104,8 +104,13 @@ func newAddressTable() *addressTable {
 	}
 }
 
-// owner returns the Service that owns an address that some Service requests.
-func (t *addressTable) owner(a address) localsink.ServiceName { return t.requesters[a][0].service }
+// owner returns the Service that owns an address, or the zero name if no Service requests it.
+func (t *addressTable) owner(a address) localsink.ServiceName {
+	if requesters := t.requesters[a]; len(requesters) > 0 {
+		return requesters[0].service
+	}
+	return localsink.ServiceName{}
+}
 
 // update replaces the requests of one Service, created at the given time, and returns the
 // other Services that gain or lose an address, or whose problem names another owner,

@@ -31,6 +31,7 @@ const (
 // fields.
 type worker[K, X any] struct {
 	claimed  []*stream[K, X] // streams that it sends to next
+	claims   int             // how often it has claimed streams
 	ended    bool
 	replaced bool // it exceeded maxWorkerTime: it ends after the present stream
 }
@@ -57,21 +58,21 @@ func (h *Hub[K, X]) work() {
 	w := &worker[K, X]{}
 	timer := time.AfterFunc(maxWorkerTime, func() { h.replace(w) })
 	defer timer.Stop()
-	s, last := h.nextStream(w, nil, outcome[K, X]{})
-	for s != nil {
-		out := s.sendByWorker()
-		if last {
+	claims := 1
+	for s := h.nextStream(w, nil, outcome[K, X]{}); s != nil; {
+		if w.claims != claims { // the time is that of the streams claimed together
+			claims = w.claims
 			timer.Reset(maxWorkerTime)
 			runtime.Gosched()
 		}
-		s, last = h.nextStream(w, s, out)
+		out := s.sendByWorker()
+		s = h.nextStream(w, s, out)
 	}
 }
 
-// nextStream releases the stream that w was to send to, if any, and returns the next one. It
-// returns nil when w must end, and otherwise whether the stream is the last that w has
-// claimed.
-func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[K, X]) (next *stream[K, X], last bool) {
+// nextStream releases the stream that w was to send to, if any, and returns the next one, or
+// nil when w must end.
+func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[K, X]) *stream[K, X] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if sent != nil {
@@ -80,19 +81,20 @@ func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[
 	for !w.replaced && !h.closed {
 		if len(w.claimed) == 0 {
 			h.claim(w)
+			w.claims++
 		}
 		if len(w.claimed) == 0 {
 			break
 		}
 		if s := h.startNext(w); s != nil {
-			return s, len(w.claimed) == 0
+			return s
 		}
 	}
 	if !w.replaced {
 		h.workers--
 	}
 	w.ended = true
-	return nil, false
+	return nil
 }
 
 // replace starts another worker in place of one that exceeded maxWorkerTime.
