@@ -11,6 +11,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -107,7 +108,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 3 {
-		return fmt.Errorf("usage: custom-backend KUBECONFIG NODE FILE")
+		return errors.New("usage: custom-backend KUBECONFIG NODE FILE")
 	}
 	client, err := kubeclient.New(kubeclient.Config{Kubeconfig: args[0]})
 	if err != nil {

@@ -18,7 +18,7 @@ func ExampleReady() {
 	mux.Handle("/readyz", httpserver.Ready("cluster state incomplete", synced))
 	ask := func(path string) {
 		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		fmt.Print(path, " ", w.Code, " ", w.Body)
 	}
 	ask("/livez")

@@ -107,7 +107,7 @@ func (o *Options) define(fs *flag.FlagSet) {
 	fs.BoolVar(&o.Version, "version", false, "print the version and exit")
 	fs.IntVar(&o.Verbosity, "v", 0, "log `level`; 2 and more logs debug messages")
 	defineConntrack(fs, &c.Conntrack)
-	for _, name := range strings.Fields(ignoredFlags) {
+	for name := range strings.FieldsSeq(ignoredFlags) {
 		name, isBool := strings.CutSuffix(name, "?")
 		fs.Var(&ignoredFlag{isBool}, name, "accepted for compatibility with kube-proxy; has no effect")
 	}

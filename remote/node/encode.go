@@ -184,7 +184,7 @@ func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 		for i := range own.Endpoints {
 			e := &own.Endpoints[i]
 			o := &kpng.OverlayEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
-			setEndpoint(o.Endpoint, &e.Endpoint)
+			setEndpoint(o.GetEndpoint(), &e.Endpoint)
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}

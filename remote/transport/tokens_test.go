@@ -259,7 +259,7 @@ func TestTokenCachesAreBounded(t *testing.T) {
 	for n := range 100 {
 		ask(fmt.Sprintf("junk%d", n))
 	}
-	require.Equal(t, 3, len(tokens.rejected.byKey))
+	require.Len(t, tokens.rejected.byKey, 3)
 	i.count()
 	ask("a") // so that b is the least recently used
 	require.Zero(t, i.count(), "rejections displace no acceptance")

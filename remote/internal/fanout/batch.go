@@ -3,6 +3,8 @@
 
 package fanout
 
+import "slices"
+
 import "sync"
 
 // maxBatches bounds how many batches a hub caches. All streams that keep up need the same
@@ -88,7 +90,7 @@ func (b *Batch[K]) setMessages(pieces splitter, commit []byte) {
 	for _, p := range pieces.full {
 		b.full = append(b.full, newMessage(p))
 	}
-	b.tail = pieces.last[:len(pieces.last):len(pieces.last)]
+	b.tail = slices.Clip(pieces.last)
 	b.last = newMessage(append(pieces.last, commit...))
 }
 
@@ -96,9 +98,9 @@ func (b *Batch[K]) setMessages(pieces splitter, commit []byte) {
 func (h *Hub[K, X]) cachedBatch(key batchKey) *Batch[K] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := len(h.batches) - 1; i >= 0; i-- {
-		if h.batches[i].key == key {
-			return h.batches[i]
+	for _, b := range slices.Backward(h.batches) {
+		if b.key == key {
+			return b
 		}
 	}
 	b := &Batch[K]{key: key}
