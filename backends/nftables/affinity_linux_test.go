@@ -177,7 +177,7 @@ func TestAffinityHairpinIsMasqueraded(t *testing.T) {
 }
 
 func TestAffinityIsPerPort(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	ip := ipFamilies()[0]
 	for i := range 4 {
 		w.startServers(w.pods, ip.pod(i))
@@ -248,7 +248,7 @@ func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
 }
 
 func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	list := w.addClients()
 	var all serviceList
 	for _, ip := range ipFamilies() {
@@ -265,7 +265,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	w.sync(all...)
 	endpoints := func() (held []map[string]string) {
 		for _, ip := range ipFamilies() {
-			for _, network := range networks {
+			for _, network := range networks() {
 				held = append(held, w.endpointsByClient(network, list(ip), ip.vip(1, 80)))
 			}
 		}
@@ -415,7 +415,7 @@ func TestAffinityIsSharedByPools(t *testing.T) {
 }
 
 func TestAffinityPreservesPacketMarks(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	for _, ip := range ipFamilies() {
 		for i := range 4 {
 			w.startServers(w.pods, ip.pod(i))
@@ -440,7 +440,7 @@ func TestAffinityPreservesPacketMarks(t *testing.T) {
 }
 
 func TestFullAffinityMapStillBalances(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	ip := ipFamilies()[0]
 	for i := range 4 {
 		w.startServers(w.pods, ip.pod(i))

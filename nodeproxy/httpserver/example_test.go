@@ -26,6 +26,7 @@ func ExampleReady() {
 	close(synced)
 	ask("/readyz")
 	// A program runs httpserver.Run(ctx, ":10271", mux, logger).
+
 	// Output:
 	// /livez 200 ok
 	// /readyz 503 cluster state incomplete

@@ -6,6 +6,7 @@ package status_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 
 	"sigs.k8s.io/kpng/localsink"

@@ -27,7 +27,7 @@ import (
 
 // sampleBase returns a shared base in which no field is zero.
 func sampleBase() *overlay.Base {
-	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	port := netip.MustParseAddrPort
 	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
 	routes := []overlay.Route{
 		{From: localsink.FromLocalPods, Pools: []overlay.Pool{0, 1}, Condition: overlay.ConditionPodsKnown},

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		os.Exit(0)
+		os.Exit(0) //nolint:revive // ends the process of the clients at once
 	}
 	os.Exit(m.Run())
 }
@@ -343,7 +343,7 @@ func runClients(spec string) error {
 		select {
 		case r := <-received:
 			if counts[r]++; counts[r] == nodes {
-				fmt.Println(r, time.Now().UnixNano(), down.Load(), up.Load())
+				fmt.Fprintln(os.Stdout, r, time.Now().UnixNano(), down.Load(), up.Load())
 				delete(counts, r)
 			}
 		case err := <-failed:

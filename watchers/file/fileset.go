@@ -66,7 +66,8 @@ func (s *fileSet) scan(force bool) (changed bool, err error) {
 		return changed, err
 	}
 	keepMovedObjects(s.files, found)
-	changed = s.err != nil || !maps.Equal(s.files, found)
+	recovered := s.err != nil
+	changed = recovered || !maps.Equal(s.files, found)
 	s.err, s.files = nil, found
 	return changed, nil
 }

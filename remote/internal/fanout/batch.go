@@ -3,9 +3,10 @@
 
 package fanout
 
-import "slices"
-
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // maxBatches bounds how many batches a hub caches. All streams that keep up need the same
 // batch; each further one serves streams that are late.

@@ -254,7 +254,7 @@ func (m *model) read(p *modelPeer) bool {
 
 // sendHeld sends the digests that the peer holds, if they were requested.
 func (m *model) sendHeld(p *modelPeer) bool {
-	if !p.requested || !p.fakePeer.sendHeld(p.conn.fakeConn) {
+	if !p.requested || !p.sendHeld(p.conn.fakeConn) {
 		return false
 	}
 	p.requested = false
@@ -302,7 +302,7 @@ func (m *model) check() {
 		if p.conn == nil {
 			continue
 		}
-		require.Empty(m.t, p.fakePeer.faults)
+		require.Empty(m.t, p.faults)
 		require.Empty(m.t, p.conn.faults, p.name)
 		select {
 		case <-p.conn.ended:

@@ -195,7 +195,7 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	require.NoError(t, other.Commit(&b))
 	require.NoError(t, next())
 	for len(results) > 0 {
-		<-results // the deletion of a table is several messages, perhaps in several datagrams
+		require.NoError(t, <-results) // the deletion of a table is several messages, perhaps in several datagrams
 	}
 	require.NoError(t, l.Close())
 	for {
