@@ -282,13 +282,13 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 		require.Equal(t, held, endpoints())
 		require.NoError(t, w.backend.Close())
 		require.Equal(t, held, endpoints())
-		w.backend = w.newBackend(Config{})
+		w.backend = w.newBackend()
 		w.sync(all...)
 		require.Equal(t, held, endpoints())
 	}
 	// An endpoint that was removed during the restart is not used, and lifetimes go on.
 	require.NoError(t, w.backend.Close())
-	w.backend = w.newBackend(Config{})
+	w.backend = w.newBackend()
 	gone := map[string]bool{}
 	for i, ip := range ipFamilies() {
 		all[i] = &localsink.Service{Name: all[i].Name, Ports: slices.Clone(all[i].Ports)}

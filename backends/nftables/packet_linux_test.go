@@ -418,7 +418,7 @@ func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 			for range 5 { // restarts
 				require.NoError(t, w.backend.Close())
 				tr.requireUndisturbed()
-				w.backend = w.newBackend(Config{})
+				w.backend = w.newBackend()
 				w.sync(last...)
 			}
 			tr.requireUndisturbed()

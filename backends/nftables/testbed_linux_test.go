@@ -85,13 +85,14 @@ func newTestbed(t testing.TB) *testbed {
 	}
 	w.pods.Route("0.0.0.0/0", podGatewayV4)
 	w.pods.Route("::/0", podGatewayV6)
-	w.backend = w.newBackend(Config{})
+	w.backend = w.newBackend()
 	return w
 }
 
-func (w *testbed) newBackend(cfg Config) *Backend {
+func (w *testbed) newBackend() *Backend {
 	w.t.Helper()
-	if cfg.Logger == nil && testing.Verbose() {
+	var cfg Config
+	if testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	var b *Backend

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		os.Exit(0) //nolint:revive // ends the process of the clients at once
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -330,7 +330,7 @@ func runClients(spec string) error {
 	defer cancel()
 	go func() { // the parent process has ended or closed the pipe
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
+		os.Exit(0) //nolint:revive // ends the process of the clients at once
 	}()
 	var down, up atomic.Int64
 	received := make(chan uint64, nodes)

@@ -455,7 +455,7 @@ func (m *model) finish() {
 
 // TestStreamsFollowModel runs random updates, reads, acknowledgements, failures, pauses,
 // violations and reconnects, and compares the state of each stream with a model after each.
-func TestStreamsFollowModel(t *testing.T) {
+func TestStreamsFollowModel(t *testing.T) { //nolint:tparallel // the subtests share seen
 	t.Parallel()
 	seen := map[[2]streamState]int{}
 	for seed := range uint64(25) {
