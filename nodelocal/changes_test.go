@@ -58,14 +58,14 @@ func TestOnlyEffectiveChangesCauseUpdates(t *testing.T) {
 		{"IN-55 another trigger time", func(s *watchers.EndpointSlice) { s.TriggerTime = time.Now().Add(time.Hour) }, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			make := func(change func(*watchers.EndpointSlice)) *watchers.EndpointSlice {
+			newSlice := func(change func(*watchers.EndpointSlice)) *watchers.EndpointSlice {
 				s := slice(t, "a", "10.0.0.1 R", "10.0.0.2 R")
 				twoPorts(8081, 8082)(s)
 				change(s)
 				return s
 			}
-			n := newNode(t, nodelocal.Config{}, svc, make(func(*watchers.EndpointSlice) {}))
-			n.set(make(row.change))
+			n := newNode(t, nodelocal.Config{}, svc, newSlice(func(*watchers.EndpointSlice) {}))
+			n.set(newSlice(row.change))
 			u := n.update()
 			require.Equal(t, row.changed, u != nil)
 			if row.changed {

@@ -181,13 +181,13 @@ func (svc *ResolvedService) removeConflicts(owner func(address) localsink.Servic
 			if holder == svc.name {
 				return false
 			}
-			svc.addProblem(fieldOf(&fe, &p.Port), "%s %s %s belongs to Service %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder)
+			svc.addProblemf(fieldOf(&fe, &p.Port), "%s %s %s belongs to Service %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder)
 			return true
 		})
 	}
 	if problem := svc.healthCheckConflict(owner); problem != "" {
 		svc.healthCheckPort = 0
-		svc.addProblem(healthCheckField, "%s", problem)
+		svc.addProblemf(healthCheckField, "%s", problem)
 	}
 	svc.ports = slices.DeleteFunc(svc.ports, func(p resolvedPort) bool { return len(p.Frontends) == 0 })
 	if len(svc.ports) == 0 {

@@ -106,7 +106,9 @@ func (x *Explanation) addUnmatched(slice *watchers.EndpointSlice, port *watchers
 }
 
 // addEndpoints adds the endpoints that one port has in a family.
-func (x *Explanation) addEndpoints(node *nodeState, svc *watchers.Service, endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) {
+func (x *Explanation) addEndpoints(
+	node *nodeState, svc *watchers.Service, endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort,
+) {
 	set := newEndpointSet(endpointsOf(endpointSlices, family, port))
 	cluster, local := node.clusterFilter(&set), localFilter(node.node.Name, set.endpoints)
 	for i := range set.endpoints {

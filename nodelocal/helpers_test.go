@@ -141,7 +141,7 @@ func (n *testNode) node() *localsink.Node {
 func last(endpoints []localsink.Endpoint) string {
 	var b strings.Builder
 	for _, e := range endpoints {
-		b.WriteString(fmt.Sprintf(".%d", e.Addr.Addr().As16()[15]))
+		fmt.Fprintf(&b, ".%d", e.Addr.Addr().As16()[15])
 	}
 	return b.String()
 }

@@ -52,7 +52,7 @@ func TestCachedResultsEqualSingleResults(t *testing.T) {
 				}
 			}
 			all := svc.Overlays()
-			require.Equal(t, len(want), len(all), "seed %d", seed)
+			require.Len(t, all, len(want), "seed %d", seed)
 			for node, o := range want {
 				require.True(t, o.Equal(all[node]), "seed %d: %s: want\n%+v, got\n%+v", seed, node, o, all[node])
 				require.Same(t, all[node], svc.Overlay(node))

@@ -20,14 +20,14 @@ import (
 )
 
 func addrs(list string) (out []netip.Addr) {
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParseAddr(s))
 	}
 	return out
 }
 
 func networks(list string) (out []netip.Prefix) {
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out

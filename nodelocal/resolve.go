@@ -73,7 +73,7 @@ func (svc *ResolvedService) removeDuplicates(port *overlay.Port, portNames map[a
 	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe overlay.Frontend) bool {
 		a := address{fe.Addr, port.Protocol}
 		if first, used := portNames[a]; used {
-			svc.addProblem(fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
+			svc.addProblemf(fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
 			return true
 		}
 		portNames[a] = port.Name
@@ -88,12 +88,12 @@ func (svc *ResolvedService) resolveHealthCheck(object *watchers.Service) {
 		return
 	}
 	if object.HealthCheckNodePort == 0 {
-		svc.addProblem(healthCheckField, "is not set although externalTrafficPolicy is Local; load balancers cannot check this node")
+		svc.addProblemf(healthCheckField, "is not set although externalTrafficPolicy is Local; load balancers cannot check this node")
 	}
 	svc.healthCheckPort = object.HealthCheckNodePort
 }
 
-func (svc *ResolvedService) addProblem(field, format string, args ...any) {
+func (svc *ResolvedService) addProblemf(field, format string, args ...any) {
 	svc.problems = append(svc.problems, problem(svc.name, field, format, args...))
 }
 

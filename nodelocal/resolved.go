@@ -226,7 +226,7 @@ func (b *overlayBuilder) add(port, set int, endpoints []portEndpoint) {
 	hinted, local := p.endpointSets[set].nodeHintFilter(b.node), localFilter(b.node, endpoints)
 	for i := range endpoints {
 		e := &endpoints[i]
-		o := overlay.OverlayEndpoint{
+		o := overlay.NodeEndpoint{
 			Port: port, Local: e.isOn(b.node), Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving},
 		}
 		if hinted(e) {

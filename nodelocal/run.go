@@ -48,7 +48,7 @@ func Run(ctx context.Context, w watchers.Watcher, sink localsink.Sink, cfg Confi
 
 // Follow is [Run] for a store that the caller fills. Several calls, for several nodes or
 // sinks, may follow one store at the same time.
-func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg Config) error {
+func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg Config) (err error) {
 	if sink == nil {
 		return errors.New("nodelocal: sink: must not be nil")
 	}
@@ -57,7 +57,7 @@ func Follow(ctx context.Context, store *watchers.Store, sink localsink.Sink, cfg
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	for snapshot := store.Snapshot(); !snapshot.Synced(); snapshot = store.Snapshot() {
 		select {
 		case <-ctx.Done():

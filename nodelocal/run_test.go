@@ -222,7 +222,7 @@ func TestRunner(t *testing.T) {
 			attempts := len(l.record().begun)
 			l.change()
 			l.pass(2 * time.Second)
-			require.Equal(t, attempts+1, len(l.record().begun))
+			require.Len(t, l.record().begun, attempts+1)
 			l.pass(3 * time.Hour)
 			require.Zero(t, l.record().failures)
 			require.Equal(t, 1, l.record().total[len(l.record().total)-1])

@@ -53,6 +53,7 @@ func newChangeSet(snapshot watchers.Snapshot, changes iter.Seq[diffstore.Change[
 			c.nodes = append(c.nodes, change.Key.Name)
 		case watchers.KindServiceCIDR:
 			c.serviceCIDRs = true
+		case watchers.KindSynced: // not an object
 		}
 	}
 	return c

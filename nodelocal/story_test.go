@@ -148,7 +148,7 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 
 func (s *story) apply(t *testing.T, where string, data []byte) {
 	s.store.Update(func(tx *watchers.Tx) {
-		for _, doc := range bytes.Split(data, []byte("\n---\n")) {
+		for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 			applyDocument(t, where, tx, doc)
 		}
 	})

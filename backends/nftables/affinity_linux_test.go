@@ -177,7 +177,7 @@ func TestAffinityHairpinIsMasqueraded(t *testing.T) {
 }
 
 func TestAffinityIsPerPort(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	ip := ipFamilies()[0]
 	for i := range 4 {
 		w.startServers(w.pods, ip.pod(i))
@@ -248,7 +248,7 @@ func TestAffinityMovesOnlyClientsOfRemovedEndpoints(t *testing.T) {
 }
 
 func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	list := w.addClients()
 	var all serviceList
 	for _, ip := range ipFamilies() {
@@ -265,7 +265,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	w.sync(all...)
 	endpoints := func() (held []map[string]string) {
 		for _, ip := range ipFamilies() {
-			for _, network := range networks {
+			for _, network := range networks() {
 				held = append(held, w.endpointsByClient(network, list(ip), ip.vip(1, 80)))
 			}
 		}
@@ -282,13 +282,13 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 		require.Equal(t, held, endpoints())
 		require.NoError(t, w.backend.Close())
 		require.Equal(t, held, endpoints())
-		w.backend = w.newBackend(Config{})
+		w.backend = w.newBackend()
 		w.sync(all...)
 		require.Equal(t, held, endpoints())
 	}
 	// An endpoint that was removed during the restart is not used, and lifetimes go on.
 	require.NoError(t, w.backend.Close())
-	w.backend = w.newBackend(Config{})
+	w.backend = w.newBackend()
 	gone := map[string]bool{}
 	for i, ip := range ipFamilies() {
 		all[i] = &localsink.Service{Name: all[i].Name, Ports: slices.Clone(all[i].Ports)}
@@ -415,7 +415,7 @@ func TestAffinityIsSharedByPools(t *testing.T) {
 }
 
 func TestAffinityPreservesPacketMarks(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	for _, ip := range ipFamilies() {
 		for i := range 4 {
 			w.startServers(w.pods, ip.pod(i))
@@ -440,7 +440,7 @@ func TestAffinityPreservesPacketMarks(t *testing.T) {
 }
 
 func TestFullAffinityMapStillBalances(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	ip := ipFamilies()[0]
 	for i := range 4 {
 		w.startServers(w.pods, ip.pod(i))

@@ -141,7 +141,9 @@ func (st *tableState) addProblem(name localsink.ServiceName, field, message stri
 // newFrontend returns the programmed form of a desired frontend: endpoints keep the slots
 // that they have in old, which may be nil. earlier and frontends are the preceding frontends
 // of the Service, desired and programmed.
-func (st *tableState) newFrontend(desired *desiredFrontend, old *programmedFrontend, earlier []desiredFrontend, frontends []programmedFrontend) programmedFrontend {
+func (st *tableState) newFrontend(
+	desired *desiredFrontend, old *programmedFrontend, earlier []desiredFrontend, frontends []programmedFrontend,
+) programmedFrontend {
 	f := programmedFrontend{key: desired.key, clusterIP: desired.clusterIP}
 	if desired.restricted {
 		f.firewall = st.ensureFirewallChain(desired.sources)

@@ -62,7 +62,7 @@ func (a attrs) has(kind uint16) bool         { return a.get(kind) != nil }
 func (a attrs) nest(kind uint16) attrs       { return attrsOf(a.get(kind)) }
 func (a attrs) text(kind uint16) string      { return strings.TrimSuffix(string(a.get(kind)), "\x00") }
 func (a attrs) number(kind uint16) (n int64) { return number(a.get(kind)) }
-func (a attrs) hex(kind uint16) string       { return words(a.get(kind)) }
+func (a attrs) hex() string                  { return words(a.get(nfnl.DataValue)) }
 func (a attrs) reg(kind uint16) string       { return register(a.number(kind)) }
 
 // missing is the value of an absent number.
@@ -173,7 +173,7 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 }
 
 func decodeElement(e attrs) string {
-	text := e.nest(nfnl.ElemKey).hex(nfnl.DataValue)
+	text := e.nest(nfnl.ElemKey).hex()
 	if e.has(nfnl.ElemData) {
 		text += " : " + decodeData(e.nest(nfnl.ElemData))
 	}
@@ -185,7 +185,7 @@ func decodeElement(e attrs) string {
 
 func decodeData(d attrs) string {
 	if d.has(nfnl.DataValue) {
-		return d.hex(nfnl.DataValue)
+		return d.hex()
 	}
 	v := d.nest(nfnl.DataVerdict)
 	code := map[uint32]string{nfnl.VerdictDrop: "drop", nfnl.VerdictJump: "jump", nfnl.VerdictGoto: "goto", nfnl.VerdictReturn: "return"}[uint32(v.number(nfnl.VerdictCode))]
@@ -207,10 +207,10 @@ func decodeExpr(name string, x attrs) string {
 		return fmt.Sprintf("%s = ct %d", x.reg(nfnl.CtDreg), x.number(nfnl.CtKey))
 	case "cmp":
 		op := map[int64]string{nfnl.CmpEq: "==", nfnl.CmpNeq: "!="}[x.number(nfnl.CmpOp)]
-		return fmt.Sprintf("%s %s %s", x.reg(nfnl.CmpSreg), op, x.nest(nfnl.CmpData).hex(nfnl.DataValue))
+		return fmt.Sprintf("%s %s %s", x.reg(nfnl.CmpSreg), op, x.nest(nfnl.CmpData).hex())
 	case "bitwise":
 		return fmt.Sprintf("%s = %s+%d & %s ^ %s", x.reg(nfnl.BitwiseDreg), x.reg(nfnl.BitwiseSreg), x.number(nfnl.BitwiseLen),
-			x.nest(nfnl.BitwiseMask).hex(nfnl.DataValue), x.nest(nfnl.BitwiseXor).hex(nfnl.DataValue))
+			x.nest(nfnl.BitwiseMask).hex(), x.nest(nfnl.BitwiseXor).hex())
 	case "lookup":
 		text := fmt.Sprintf("%s[%s]", x.text(nfnl.LookupSet), x.reg(nfnl.LookupSreg))
 		if x.has(nfnl.LookupDreg) {

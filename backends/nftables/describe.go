@@ -65,6 +65,7 @@ func (d *describer) add(s *set, e element) {
 		text += fmt.Sprintf("slot %d : %v", e.slot, e.value)
 	case slotsByIndex:
 		text += fmt.Sprintf("%d : slot %d", e.slot, e.target)
+	case addresses, addressPairs, affinityEntries: // the key is all, or packets add the elements
 	}
 	d.elements[s.name] = append(d.elements[s.name], text)
 }

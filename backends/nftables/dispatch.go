@@ -68,13 +68,14 @@ func newDispatch(k matchKind, routes []localsink.Route, pools []localsink.Pool) 
 
 // withAffinity returns the dispatch for a port with affinity: its branches lead to the
 // affinity chains of that port.
-func (d dispatch) withAffinity(id string, used [maxPools]int) dispatch {
-	for i := range d.branches[:d.count] {
-		if b := &d.branches[i]; b.pool > 0 {
-			b.pool, b.size, d.affinityID = used[b.pool-1]+1, 0, id
+func (d *dispatch) withAffinity(id string, used [maxPools]int) dispatch {
+	out := *d
+	for i := range out.branches[:out.count] {
+		if b := &out.branches[i]; b.pool > 0 {
+			b.pool, b.size, out.affinityID = used[b.pool-1]+1, 0, id
 		}
 	}
-	return d
+	return out
 }
 
 // covers reports whether a branch matches all clients of the kind already.

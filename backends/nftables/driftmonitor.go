@@ -172,6 +172,6 @@ func (m *driftMonitor) stop() {
 		}
 	}
 	m.mu.Unlock()
-	m.listener.Close()
+	_ = m.listener.Close() // only ends the Wait of run
 	<-m.done
 }

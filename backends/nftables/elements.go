@@ -84,6 +84,7 @@ func appendKey(buf []byte, kind setKind, e *element) []byte {
 		return appendAddr(appendAddr(buf, addr), addr)
 	case verdictsByAddress, endpointsByAddress:
 		buf = appendAddr(buf, addr)
+	case verdictsByNodePort, endpointsByNodePort: // the key begins with the protocol
 	}
 	buf = append(buf, byte(e.key.proto), 0, 0, 0)
 	buf = appendPort(buf, e.key.addr.Port())
@@ -108,6 +109,7 @@ func dataSize(f *family, s *set, e *element) int {
 		return expirationSize + 2*attrSize + 4
 	case verdictsByAddress, verdictsByNodePort:
 		return 2*attrSize + attrSize + 4 + nfnl.StringSize(e.chain)
+	case addresses, addressPairs: // these sets have no data
 	}
 	return 0
 }
@@ -131,6 +133,7 @@ func appendData(buf []byte, f *family, s *set, e *element) []byte {
 		buf = nfnl.AppendAttr(buf, nfnl.DataValue, size-2*attrSize)
 		buf = appendAddr(buf, e.value.Addr())
 		return appendPort(buf, e.value.Port())
+	case verdictsByAddress, verdictsByNodePort, addresses, addressPairs: // a verdict: addresses have no data
 	}
 	code := uint32(nfnl.VerdictGoto)
 	if s.jump {

@@ -6,6 +6,7 @@ package nftables
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
@@ -18,7 +19,7 @@ type expr func(*nfnl.Batch)
 type rule []expr
 
 // then returns a copy of the rule with more expressions.
-func (r rule) then(more ...expr) rule { return append(r[:len(r):len(r)], more...) }
+func (r rule) then(more ...expr) rule { return append(slices.Clip(r), more...) }
 
 // word returns the number of the i-th 32-bit register.
 func word(i int) uint32 { return nfnl.Reg32 + uint32(i) }

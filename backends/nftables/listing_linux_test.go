@@ -162,7 +162,7 @@ func TestNftListsTable(t *testing.T) {
 		"ct status dnat ip saddr . ip daddr @hairpin-connections masquerade fully-random",
 		"meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random",
 	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
+		require.Contains(t, text, part, "%s\nis not in\n%s", part, text)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestNftListsAffinity(t *testing.T) {
 			if family == "ip6" {
 				part = strings.NewReplacer("ipv4", "ipv6", "ip saddr", "ip6 saddr", "dnat ip", "dnat ip6", "10.244.0.10 .", "fd00:244::10 .").Replace(part)
 			}
-			require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
+			require.Contains(t, text, part, "%s\nis not in\n%s", part, text)
 		}
 		listTable(t, ns, family, "kpng")
 	}
@@ -208,7 +208,7 @@ func TestNftListsAffinity(t *testing.T) {
 			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a " +
 			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a }",
 	} {
-		require.True(t, strings.Contains(text, part), "%s\nis not in\n%s", part, text)
+		require.Contains(t, text, part, "%s\nis not in\n%s", part, text)
 	}
 	listTable(t, ns, "ip", "kpng")
 }

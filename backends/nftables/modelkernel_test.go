@@ -179,15 +179,16 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 			d, ok := dispatches[e.chain]
 			require.True(k.t, ok, e.chain)
 			seen := map[uint8]bool{}
-			for _, from := range everyFrom {
+			for _, from := range everyFrom() {
 				b := firstBranch(d, from)
 				a := connectionResult{masquerade: b.masquerade, firewall: k.sets[pair[1]][mk].chain}
-				if b.pool == 0 {
+				switch {
+				case b.pool == 0:
 					a.verdict = b.empty.String()
-				} else if d.affinityID != "" {
+				case d.affinityID != "":
 					affinityIDs[d.affinityID] = true
 					a.endpoints = k.poolEndpoints(st.affinityPorts[d.affinityID], b.pool)
-				} else {
+				default:
 					s := k.sets[d.lbChain(b).endpointMap().name()]
 					for i := range b.size {
 						slot, ok := s[modelKey{mk.key, uint32(i)}]
@@ -215,7 +216,9 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 	return got
 }
 
-var everyFrom = []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny}
+func everyFrom() []localsink.From {
+	return []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny}
+}
 
 func countFirewalls(got map[string]connectionResult) int {
 	n := 0
@@ -224,7 +227,7 @@ func countFirewalls(got map[string]connectionResult) int {
 			n++
 		}
 	}
-	return n / len(everyFrom)
+	return n / len(everyFrom())
 }
 
 func firstBranch(d dispatch, from localsink.From) branch {
@@ -249,7 +252,7 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 					clusterIPs[fe.Addr.Addr()] = true
 				}
 				k := frontendKey{fe.Addr, p.Protocol}
-				for _, from := range everyFrom {
+				for _, from := range everyFrom() {
 					r := fe.Routes[slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From == from || r.From == localsink.FromAny })]
 					a := connectionResult{}
 					if fe.SourceRanges != nil {

@@ -69,6 +69,7 @@ func (v *nodeMatches) clientMatches(f *family, from localsink.From) []rule {
 			matches = append(matches, rule{loadMeta(nfnl.MetaIifname, word(0)), equal(word(0), []byte(v.podInterfacePrefix))})
 		}
 		return matches
+	case localsink.FromAny: // no step
 	}
 	return []rule{nil}
 }

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-var networks = []string{"tcp", "udp"}
+func networks() []string { return []string{"tcp", "udp"} }
 
 // An ipFamily holds the addresses of the packet tests for one address family.
 type ipFamily struct {
@@ -58,12 +58,12 @@ func newTCPAndUDPService(name string, pools []localsink.Pool, frontends ...local
 
 // forEachFamily runs f for both families and both protocols, with one testbed.
 func forEachFamily(t *testing.T, f func(w *testbed, ip ipFamily, network string)) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	for _, ip := range ipFamilies() {
 		for i := range podCount {
 			w.startServers(w.pods, ip.pod(i))
 		}
-		for _, network := range networks {
+		for _, network := range networks() {
 			t.Run(ip.name+" "+network, func(t *testing.T) {
 				inner := *w
 				inner.t = t
@@ -127,7 +127,7 @@ func TestUnallocatedClusterIPsAreDropped(t *testing.T) {
 		for _, ns := range []*netnstest.Namespace{w.client, w.otherPod, w.node} {
 			_, err := w.request(ns, network, "", ip.vip(1, 80))
 			require.NoError(t, err)
-			w.requireSilent(ns, network, "", ip.vip(9, 80))
+			w.requireSilent(ns, network, ip.vip(9, 80))
 			w.requireRefused(ns, network, "", ip.vip(1, 81))
 		}
 	})
@@ -167,9 +167,9 @@ func TestExternalAddressesHonourSourceRanges(t *testing.T) {
 		w.requireResponse(w.client, network, "", external, response{ip.client, endpoint})
 		w.requireResponse(w.otherPod, network, "", external, response{ip.otherPod, endpoint})
 		w.requireResponse(w.client, network, "", balanced, response{ip.gateway, endpoint})
-		w.requireSilent(w.otherPod, network, "", balanced)
-		w.requireSilent(w.node, network, "", balanced)
-		w.requireSilent(w.client, network, "", closed)
+		w.requireSilent(w.otherPod, network, balanced)
+		w.requireSilent(w.node, network, balanced)
+		w.requireSilent(w.client, network, closed)
 	})
 }
 
@@ -181,7 +181,7 @@ func TestEmptyPoolsRejectOrDrop(t *testing.T) {
 			newFrontend(localsink.KindNodePort, net.JoinHostPort(ip.unspecified, "30080"))))
 		for _, ns := range []*netnstest.Namespace{w.client, w.otherPod, w.node} {
 			w.requireRefused(ns, network, "", ip.vip(1, 80))
-			w.requireSilent(ns, network, "", ip.vip(2, 80))
+			w.requireSilent(ns, network, ip.vip(2, 80))
 			w.requireRefused(ns, network, "", net.JoinHostPort(ip.node, "30080"))
 		}
 	})
@@ -190,8 +190,8 @@ func TestEmptyPoolsRejectOrDrop(t *testing.T) {
 func TestRoutesFollowClientKind(t *testing.T) {
 	forEachFamily(t, func(w *testbed, ip ipFamily, network string) {
 		pools := []localsink.Pool{newLocalPool(ip.pod(0)), newLocalPool(ip.pod(1)), newLocalPool(ip.pod(2)), {}}
-		routes := func(any localsink.Route) []localsink.Route {
-			return []localsink.Route{{From: localsink.FromLocalPods, Pool: 0}, {From: localsink.FromThisNode, Pool: 1, Masquerade: true}, any}
+		routes := func(last localsink.Route) []localsink.Route {
+			return []localsink.Route{{From: localsink.FromLocalPods, Pool: 0}, {From: localsink.FromThisNode, Pool: 1, Masquerade: true}, last}
 		}
 		all := newFrontend(localsink.KindExternalIP, ip.vip(1, 80), routes(localsink.Route{Pool: 2})...)
 		port := newFrontend(localsink.KindNodePort, net.JoinHostPort(ip.unspecified, "30080"), routes(localsink.Route{Pool: 3, EmptyVerdict: localsink.VerdictDrop})...)
@@ -201,7 +201,7 @@ func TestRoutesFollowClientKind(t *testing.T) {
 			w.requireResponse(w.node, network, ip.node, addr, response{ip.gateway, ip.pod(1)})
 		}
 		w.requireResponse(w.client, network, "", ip.vip(1, 80), response{ip.client, ip.pod(2)})
-		w.requireSilent(w.client, network, "", net.JoinHostPort(ip.node, "30080"))
+		w.requireSilent(w.client, network, net.JoinHostPort(ip.node, "30080"))
 	})
 }
 
@@ -229,7 +229,7 @@ func TestPodsAreMatchedByInterface(t *testing.T) {
 }
 
 func TestProtocolsAreSeparateFrontends(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	ip := ipFamilies()[0]
 	w.startServers(w.pods, ip.pod(0), ip.pod(1))
 	s := newTCPAndUDPService("a", []localsink.Pool{newLocalPool(ip.pod(0))}, newFrontend(localsink.KindClusterIP, ip.vip(1, 53)))
@@ -245,7 +245,7 @@ func TestProtocolsAreSeparateFrontends(t *testing.T) {
 
 // The distribution does not depend on how endpoints were assigned to slots.
 func TestConnectionsSpreadUniformly(t *testing.T) {
-	w := newTestbed(t, Config{})
+	w := newTestbed(t)
 	for _, ip := range ipFamilies() {
 		var last serviceList
 		for _, pods := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7, 8}, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 2, 4, 6, 8, 9, 10}, {3, 10}} {
@@ -358,7 +358,7 @@ func (tr *traffic) requireUndisturbed() {
 func TestPacketDuringChangeIsNotRejected(t *testing.T) {
 	for _, ip := range ipFamilies() {
 		t.Run(ip.name, func(t *testing.T) {
-			w := newTestbed(t, Config{})
+			w := newTestbed(t)
 			w.startServers(w.pods, ip.pod(0))
 			vip, port := ip.vip(1, 80), net.JoinHostPort(ip.node, "30080")
 			w.sync(newService("a", localsink.Port{Pools: []localsink.Pool{newLocalPool(ip.pod(0))}, Frontends: []localsink.Frontend{
@@ -384,7 +384,7 @@ func TestPacketDuringChangeIsNotRejected(t *testing.T) {
 func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 	undisturbed := func(ip ipFamily, affinity time.Duration) {
 		t.Run(fmt.Sprint(ip.name, " affinity ", affinity), func(t *testing.T) {
-			w := newTestbed(t, Config{})
+			w := newTestbed(t)
 			for i := range podCount {
 				w.startServers(w.pods, ip.pod(i))
 			}
@@ -418,7 +418,7 @@ func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 			for range 5 { // restarts
 				require.NoError(t, w.backend.Close())
 				tr.requireUndisturbed()
-				w.backend = w.newBackend(Config{})
+				w.backend = w.newBackend()
 				w.sync(last...)
 			}
 			tr.requireUndisturbed()

@@ -65,7 +65,7 @@ func newTable(f *family, cfg Config, kernel transport) *table {
 // sync applies u; names are the Services that may differ from the last update.
 func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
 	accepted := t.recheckRefused(u)
-	err := t.reconcile(u, append(names[:len(names):len(names)], accepted...))
+	err := t.reconcile(u, append(slices.Clip(names), accepted...))
 	if err != nil {
 		t.state = nil
 		t.stats.LastError = err.Error()

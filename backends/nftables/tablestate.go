@@ -13,13 +13,13 @@ import (
 // together and in this order: new sets and chains, rules, removed elements, added elements,
 // deleted chains, deleted sets.
 type txWriter interface {
-	newSet(*set)
-	newChain(chainSpec)
-	setRules(chainSpec) // replaces all rules of an existing chain
+	newSet(s *set)
+	newChain(c chainSpec)
+	setRules(c chainSpec) // replaces all rules of an existing chain
 	dropChain(name string)
-	dropSet(*set)
-	remove(*set, element)
-	add(*set, element)
+	dropSet(s *set)
+	remove(s *set, e element)
+	add(s *set, e element)
 }
 
 // A tableState is what the kernel holds of one table, as far as needed to compute the next

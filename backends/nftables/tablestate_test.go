@@ -140,11 +140,11 @@ func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k := newModelKernel(t)
 	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
-	make := func(name, endpoint string) *localsink.Service {
+	newNamed := func(name, endpoint string) *localsink.Service {
 		return newService(name, localsink.Port{Pools: []localsink.Pool{newLocalPool(endpoint)},
 			Frontends: []localsink.Frontend{newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}})
 	}
-	a, b := make("a", "10.0.0.1:80"), make("b", "10.0.0.2:80")
+	a, b := newNamed("a", "10.0.0.1:80"), newNamed("b", "10.0.0.2:80")
 	st.load(a)
 	st.load(b)
 	k.commit(st)
@@ -154,7 +154,7 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	require.Len(t, st.records, 1, "only one is programmed")
 
 	// The second Service may change meanwhile.
-	moved := make("b", "10.0.0.3:80")
+	moved := newNamed("b", "10.0.0.3:80")
 	st.apply([]serviceChange{{name: b.Name, desired: moved}}, serviceList{a, moved}.Get)
 	k.commit(st)
 	k.verify(st, slices.Values([]*localsink.Service{a}))
@@ -173,7 +173,7 @@ func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	// A frontend can pass from one Service to another in one change, in any order.
 	for _, names := range [][]string{{"a", "b"}, {"b", "a"}} {
 		var changes []serviceChange
-		all := map[string]*localsink.Service{names[0]: make(names[0], "10.0.0.1:80"), names[1]: nil}
+		all := map[string]*localsink.Service{names[0]: newNamed(names[0], "10.0.0.1:80"), names[1]: nil}
 		for _, n := range []string{"a", "b"} {
 			changes = append(changes, serviceChange{name: localsink.ServiceName{Namespace: "test", Name: n}, desired: all[n]})
 		}

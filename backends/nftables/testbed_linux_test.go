@@ -60,17 +60,9 @@ const (
 func pod4(i int) string { return fmt.Sprintf("10.244.0.%d", 10+i) }
 func pod6(i int) string { return fmt.Sprintf("fd00:244::%x", 0x10+i) }
 
-// pod returns the address of endpoint i in the family of like.
-func pod(i int, like netip.Addr) string {
-	if like.Is4() {
-		return pod4(i)
-	}
-	return pod6(i)
-}
-
 const podCount = 12
 
-func newTestbed(t testing.TB, cfg Config) *testbed {
+func newTestbed(t testing.TB) *testbed {
 	w := &testbed{t: t, client: netnstest.New(t), node: netnstest.New(t), pods: netnstest.New(t), otherPod: netnstest.New(t)}
 	netnstest.Link(w.node, "outside", w.client, "eth0")
 	netnstest.Link(w.node, "pods0", w.pods, "eth0")
@@ -93,13 +85,14 @@ func newTestbed(t testing.TB, cfg Config) *testbed {
 	}
 	w.pods.Route("0.0.0.0/0", podGatewayV4)
 	w.pods.Route("::/0", podGatewayV6)
-	w.backend = w.newBackend(cfg)
+	w.backend = w.newBackend()
 	return w
 }
 
-func (w *testbed) newBackend(cfg Config) *Backend {
+func (w *testbed) newBackend() *Backend {
 	w.t.Helper()
-	if cfg.Logger == nil && testing.Verbose() {
+	var cfg Config
+	if testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	var b *Backend
@@ -243,11 +236,11 @@ func (w *testbed) requireRefused(ns *netnstest.Namespace, network, source, addr 
 }
 
 // requireSilent checks that there is no response.
-func (w *testbed) requireSilent(ns *netnstest.Namespace, network, source, addr string) {
+func (w *testbed) requireSilent(ns *netnstest.Namespace, network, addr string) {
 	w.t.Helper()
 	short := *w
 	short.expectSilence = true
-	g, err := short.request(ns, network, source, addr)
+	g, err := short.request(ns, network, "", addr)
 	var netErr net.Error
 	require.Truef(w.t, errors.As(err, &netErr) && netErr.Timeout() || errors.Is(err, syscall.EPERM), "%s %s: %v %v", network, addr, g, err)
 }

@@ -185,6 +185,7 @@ func (t *transaction) setMessage(s *set) {
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
 		b.Uint32(nfnl.SetDataType, t.family.addrType<<typeBits|typePort)
 		b.Uint32(nfnl.SetDataLen, uint32(t.family.addrLen+4))
+	case addresses, addressPairs: // a set without data
 	}
 	var buf [maxUserData]byte
 	b.Bytes(nfnl.SetUserData, appendSetUserData(buf[:0], s))
@@ -259,6 +260,7 @@ func appendSetUserData(buf []byte, s *set) []byte {
 		buf = appendByteOrders(buf, byteOrderHost, byteOrderHost)
 	case affinityEntries:
 		buf = appendByteOrders(buf, byteOrderNetwork, byteOrderHost)
+	default: // neither key nor data is a number by itself
 	}
 	return appendComment(buf, userDataSetComment, s.comment)
 }

@@ -11,16 +11,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
+	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
 	"sigs.k8s.io/kpng/watchers/kube"
 )
@@ -89,7 +90,7 @@ func (f *configFile) replace() error {
 	for line, service := range f.lines.Desired().All() {
 		fmt.Fprintf(&b, "%s # %s\n", line, service)
 	}
-	next := filepath.Join(filepath.Dir(f.path), "."+filepath.Base(f.path)+".next")
+	next := f.path + ".next"
 	if err := os.WriteFile(next, b.Bytes(), 0o644); err != nil {
 		return err
 	}
@@ -98,25 +99,22 @@ func (f *configFile) replace() error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "custom-backend:", err)
-		os.Exit(1)
-	}
+	err := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(command.ExitCode("custom-backend", err, os.Stderr))
 }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 3 {
-		return fmt.Errorf("usage: custom-backend KUBECONFIG NODE FILE")
+		return errors.New("usage: custom-backend KUBECONFIG NODE FILE")
 	}
 	client, err := kubeclient.New(kubeclient.Config{Kubeconfig: args[0]})
 	if err != nil {
 		return err
 	}
-	node := args[1]
-	watcher, err := kube.New(client, kube.Config{NodeName: node})
+	watcher, err := kube.New(client, kube.Config{NodeName: args[1]})
 	if err != nil {
 		return err
 	}
-	return nodelocal.Run(ctx, watcher, newConfigFile(args[2]), nodelocal.Config{NodeName: node})
+	return nodelocal.Run(ctx, watcher, newConfigFile(args[2]), nodelocal.Config{NodeName: args[1]})
 }

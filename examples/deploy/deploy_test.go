@@ -160,7 +160,7 @@ func TestReferencesExist(t *testing.T) {
 			}
 		}
 		for _, arg := range c.Args {
-			for _, user := range strings.Split(strings.SplitN(arg+"=", "=", 3)[1], ",") {
+			for user := range strings.SplitSeq(strings.SplitN(arg+"=", "=", 3)[1], ",") {
 				if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
 					require.True(t, accounts[account], account)
 				}

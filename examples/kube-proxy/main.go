@@ -36,7 +36,7 @@ func main() {
 	os.Exit(command.ExitCode("kube-proxy", err, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	// 1. Flags and configuration file.
 	fs := flag.NewFlagSet("kube-proxy", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer rules.Close()
+	defer func() { err = errors.Join(err, rules.Close()) }()
 	flows, err := conntrack.New(conntrack.Config{Logger: logger})
 	if err != nil {
 		return err

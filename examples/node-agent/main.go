@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,7 +46,7 @@ func main() {
 	os.Exit(command.ExitCode("node-agent", err, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("node-agent", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -77,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer conns.Close()
+	defer func() { err = errors.Join(err, conns.Close()) }()
 	client, err := node.NewClient(node.ClientConfig{
 		NodeName: *nodeName, ClientName: "node-agent " + command.Version(), Logger: logger,
 	}, conns.Interfaces()...)
@@ -91,12 +92,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // program programs the node with the state that client receives.
-func program(ctx context.Context, followFiles func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) error {
+func program(ctx context.Context, followFiles func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) (err error) {
 	rules, err := nftables.New(nftables.Config{Logger: logger})
 	if err != nil {
 		return err
 	}
-	defer rules.Close()
+	defer func() { err = errors.Join(err, rules.Close()) }()
 	flows, err := conntrack.New(conntrack.Config{Logger: logger})
 	if err != nil {
 		return err

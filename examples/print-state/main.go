@@ -26,13 +26,18 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	manifests, err := file.New(os.Args[1], file.Config{Logger: slog.Default()})
-	if err == nil {
-		err = nodelocal.Run(ctx, manifests, printer.New(os.Stdout), nodelocal.Config{NodeName: os.Args[2]})
-	}
+	err := run(ctx, os.Args[1], os.Args[2])
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "print-state:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, directory, node string) error {
+	manifests, err := file.New(directory, file.Config{Logger: slog.Default()})
+	if err != nil {
+		return err
+	}
+	return nodelocal.Run(ctx, manifests, printer.New(os.Stdout), nodelocal.Config{NodeName: node})
 }

@@ -39,8 +39,16 @@ var errNotPermitted = errors.New("no real connections on this machine")
 
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	inside, err := runInNamespace()
+	err := run(ctx)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	inside, err := runInNamespace(ctx)
 	if inside {
 		err = demonstrate(ctx)
 	}
@@ -48,14 +56,11 @@ func main() {
 		fmt.Printf("%v.\nThis is the desired state of the node:\n\n", err)
 		err = explain(ctx)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
-	}
+	return err
 }
 
 // demonstrate runs the pipeline: manifests, cluster state, desired state, rules, packets.
-func demonstrate(ctx context.Context) error {
+func demonstrate(ctx context.Context) (err error) {
 	if err := configureNamespace(append(pods(), nodeIP)...); err != nil {
 		return fmt.Errorf("%w: network namespace: %w", errNotPermitted, err)
 	}
@@ -68,7 +73,7 @@ func demonstrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotPermitted, err)
 	}
-	defer backend.Close()
+	defer func() { err = errors.Join(err, backend.Close()) }()
 	p, err := startPipeline(ctx, backend)
 	if err != nil {
 		return err

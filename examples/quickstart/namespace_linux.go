@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,11 +19,11 @@ const inNamespace = "KPNG_QUICKSTART_INSIDE"
 
 // runInNamespace runs this program again in a new network namespace. inside reports
 // whether this process is that second run; otherwise err is the result of it.
-func runInNamespace() (inside bool, err error) {
+func runInNamespace(ctx context.Context) (inside bool, err error) {
 	if os.Getenv(inNamespace) != "" {
 		return true, nil
 	}
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

@@ -5,9 +5,12 @@
 
 package main
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
-func runInNamespace() (inside bool, err error) {
+func runInNamespace(context.Context) (inside bool, err error) {
 	return false, fmt.Errorf("%w: network namespaces require Linux", errNotPermitted)
 }
 

@@ -20,7 +20,8 @@ import (
 type pipeline struct {
 	dir     string
 	cancel  context.CancelFunc
-	done    chan error
+	done    chan struct{} // closed at the end
+	err     error         // why it ended; set before done is closed
 	applied chan applied
 	last    applied
 }
@@ -36,7 +37,7 @@ func startPipeline(ctx context.Context, sink localsink.Sink) (*pipeline, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline{dir: dir, done: make(chan error, 1), applied: make(chan applied, 16)}
+	p := &pipeline{dir: dir, done: make(chan struct{}), applied: make(chan applied, 16)}
 	if err := p.writeManifests(manifests); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -46,7 +47,8 @@ func startPipeline(ctx context.Context, sink localsink.Sink) (*pipeline, error) 
 	}
 	ctx, p.cancel = context.WithCancel(ctx)
 	go func() {
-		p.done <- nodelocal.Run(ctx, watcher, p.observe(sink), nodelocal.Config{NodeName: nodeName})
+		defer close(p.done)
+		p.err = nodelocal.Run(ctx, watcher, p.observe(sink), nodelocal.Config{NodeName: nodeName})
 	}()
 	return p, nil
 }
@@ -83,9 +85,8 @@ func (p *pipeline) await(ctx context.Context, endpoints int) error {
 			if p.last.endpoints == endpoints {
 				return nil
 			}
-		case err := <-p.done:
-			p.done <- err // for stop
-			return fmt.Errorf("proxy ended: %w", err)
+		case <-p.done:
+			return fmt.Errorf("proxy ended: %w", p.err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

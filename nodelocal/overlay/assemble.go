@@ -36,7 +36,7 @@ type portAssembler struct {
 	out     localsink.Port
 	node    *localsink.Node
 	merged  []Endpoint // of the base and the overlay
-	overlay []OverlayEndpoint
+	overlay []NodeEndpoint
 	used    [2]PoolSet // by address family: the pools that routes use
 	// poolIndex is, by address family and pool, the index in out.Pools plus one; 0 is unset.
 	poolIndex [2][MaxPool + 1]int
@@ -50,7 +50,7 @@ type sharedRoutes struct {
 	routes []localsink.Route
 }
 
-func assemblePort(p *Port, overlay []OverlayEndpoint, node *localsink.Node) localsink.Port {
+func assemblePort(p *Port, overlay []NodeEndpoint, node *localsink.Node) localsink.Port {
 	a := &portAssembler{node: node, merged: merge(p.Endpoints, overlay), overlay: overlay}
 	a.out = localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity}
 	a.out.Frontends = make([]localsink.Frontend, 0, len(p.Frontends))
@@ -70,7 +70,7 @@ func assemblePort(p *Port, overlay []OverlayEndpoint, node *localsink.Node) loca
 }
 
 // merge returns base with the endpoints of overlay added; both are ordered by address.
-func merge(base []Endpoint, overlay []OverlayEndpoint) []Endpoint {
+func merge(base []Endpoint, overlay []NodeEndpoint) []Endpoint {
 	if len(overlay) == 0 {
 		return base
 	}

@@ -28,7 +28,7 @@ func ExampleAssemble() {
 			Endpoints: []overlay.Endpoint{endpoint("10.244.1.4:8080"), endpoint("10.244.2.7:8080")},
 		}},
 	}
-	node1 := &overlay.Overlay{Endpoints: []overlay.OverlayEndpoint{{Endpoint: endpoint("10.244.1.4:8080"), Local: true}}}
+	node1 := &overlay.Overlay{Endpoints: []overlay.NodeEndpoint{{Endpoint: endpoint("10.244.1.4:8080"), Local: true}}}
 	fmt.Print(overlay.Assemble(base, node1, &localsink.Node{Name: "node-1"}).Text())
 	fmt.Print(overlay.Assemble(base, nil, &localsink.Node{Name: "node-3"}).Text())
 	// Output:

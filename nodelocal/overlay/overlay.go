@@ -8,14 +8,14 @@ import "slices"
 // An Overlay is what one node adds to the [Base] of a Service.
 type Overlay struct {
 	// Endpoints are ordered by port, then by address.
-	Endpoints []OverlayEndpoint
+	Endpoints []NodeEndpoint
 	// LocalEndpoints is the number of ready endpoints on the node, which the health check
 	// reports; see [localsink.HealthCheck].
 	LocalEndpoints int
 }
 
-// An OverlayEndpoint adds to an endpoint of the base. The base need not have the endpoint.
-type OverlayEndpoint struct {
+// An NodeEndpoint adds to an endpoint of the base. The base need not have the endpoint.
+type NodeEndpoint struct {
 	// Port is an index into [Base.Ports].
 	Port int
 	// Endpoint holds the pools to add, and Drain if it is to be set.
@@ -35,11 +35,11 @@ func (o *Overlay) Equal(other *Overlay) bool {
 func (o *Overlay) empty() bool { return o == nil || o.LocalEndpoints == 0 && len(o.Endpoints) == 0 }
 
 // endpointsOf returns the endpoints of the port with the given index.
-func (o *Overlay) endpointsOf(port int) []OverlayEndpoint {
+func (o *Overlay) endpointsOf(port int) []NodeEndpoint {
 	if o == nil {
 		return nil
 	}
-	begin := slices.IndexFunc(o.Endpoints, func(e OverlayEndpoint) bool { return e.Port == port })
+	begin := slices.IndexFunc(o.Endpoints, func(e NodeEndpoint) bool { return e.Port == port })
 	if begin < 0 {
 		return nil
 	}

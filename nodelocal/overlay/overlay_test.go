@@ -43,7 +43,7 @@ func (g generator) overlay(ports int) *Overlay {
 	o := &Overlay{LocalEndpoints: g.IntN(3)}
 	for i := range ports {
 		for _, e := range g.endpoints() {
-			o.Endpoints = append(o.Endpoints, OverlayEndpoint{Port: i, Endpoint: e, Local: g.IntN(2) == 0})
+			o.Endpoints = append(o.Endpoints, NodeEndpoint{Port: i, Endpoint: e, Local: g.IntN(2) == 0})
 		}
 	}
 	return o
@@ -337,13 +337,13 @@ func TestEqualComparesEveryField(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, n, 20)
 	for i := 0; ; i++ {
-		changed := &Overlay{Endpoints: make([]OverlayEndpoint, 1)}
+		changed := &Overlay{Endpoints: make([]NodeEndpoint, 1)}
 		name := mutate(reflect.ValueOf(changed).Elem(), "Overlay", &[]int{i}[0])
 		if name == "" {
 			require.GreaterOrEqual(t, i, 6)
 			break
 		}
-		require.False(t, changed.Equal(&Overlay{Endpoints: make([]OverlayEndpoint, 1)}), "%s is not compared", name)
+		require.False(t, changed.Equal(&Overlay{Endpoints: make([]NodeEndpoint, 1)}), "%s is not compared", name)
 	}
 	require.True(t, (*Overlay)(nil).Equal(&Overlay{}))
 	require.False(t, (*Overlay)(nil).Equal(&Overlay{LocalEndpoints: 1}))

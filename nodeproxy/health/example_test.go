@@ -6,6 +6,7 @@ package health_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"time"
 
@@ -26,7 +27,7 @@ func ExampleHandler() {
 
 	ask := func() {
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 		fmt.Println(w.Code)
 	}
 	ask()

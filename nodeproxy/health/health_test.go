@@ -77,7 +77,7 @@ func TestNodeObjectDecidesEligibility(t *testing.T) {
 				Eligible:          func() bool { return NodeEligible(row.node) },
 				InstrumentHealthz: counters.InstrumentHealthz, InstrumentLivez: counters.InstrumentLivez,
 			})
-			require.Equal(t, row.codes, [2]int{get(h, "/healthz"), get(h, "/livez")})
+			require.Equal(t, [2]int{get(h, "/healthz"), get(h, "/livez")}, row.codes)
 			t.Run("HC-05 answers are counted by their code", func(t *testing.T) {
 				require.EqualValues(t, 1, testutil.ToFloat64(counters.Healthz.WithLabelValues(fmt.Sprint(row.codes[0]))))
 				require.EqualValues(t, 1, testutil.ToFloat64(counters.Livez.WithLabelValues("200")))

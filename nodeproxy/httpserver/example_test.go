@@ -18,7 +18,7 @@ func ExampleReady() {
 	mux.Handle("/readyz", httpserver.Ready("cluster state incomplete", synced))
 	ask := func(path string) {
 		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		fmt.Print(path, " ", w.Code, " ", w.Body)
 	}
 	ask("/livez")
@@ -26,6 +26,7 @@ func ExampleReady() {
 	close(synced)
 	ask("/readyz")
 	// A program runs httpserver.Run(ctx, ":10271", mux, logger).
+
 	// Output:
 	// /livez 200 ok
 	// /readyz 503 cluster state incomplete

@@ -49,12 +49,12 @@ func Run(ctx context.Context, address string, h http.Handler, logger *slog.Logge
 // RunRetrying is [Run] that logs an error and tries again after 5 s, until ctx is done:
 // a port that another process still holds must not end a proxy.
 func RunRetrying(ctx context.Context, address string, h http.Handler, logger *slog.Logger) error {
-	for {
+	for ctx.Err() == nil {
 		err := Run(ctx, address, h, logger)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return nil
 		}
-		if logger != nil {
+		if logger != nil && ctx.Err() == nil {
 			logger.ErrorContext(ctx, "Cannot serve HTTP, will retry", "address", address, "err", err)
 		}
 		select {
@@ -62,6 +62,7 @@ func RunRetrying(ctx context.Context, address string, h http.Handler, logger *sl
 		case <-time.After(retryAfter):
 		}
 	}
+	return nil
 }
 
 // Text returns a handler that answers with body.

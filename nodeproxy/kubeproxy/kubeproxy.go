@@ -76,7 +76,7 @@ type proxy struct {
 // returns an error if cfg is invalid or the cluster cannot be watched; HTTP addresses that
 // are in use are retried. Everything that it started has ended when it returns. It may be
 // called again. The sinks of cfg remain the caller's.
-func Run(ctx context.Context, cfg Config) error {
+func Run(ctx context.Context, cfg Config) (err error) {
 	switch {
 	case cfg.Settings == nil:
 		return errors.New("kubeproxy: Settings: required")
@@ -88,7 +88,7 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	recorder := events.Start(ctx, cfg.Client, "kube-proxy")
-	defer recorder.Close()
+	defer func() { err = errors.Join(err, recorder.Close()) }()
 	p, err := newProxy(cfg, recorder)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func settings(t *testing.T, change func(c *kubeproxyconfig.Configuration)) *kube
 
 func get(h http.Handler, path string) (int, string) {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -152,7 +152,7 @@ func TestRunFollowsTheAPIServer(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, answer.Body)
 			_ = answer.Body.Close()
-			return answer.StatusCode == 200
+			return answer.StatusCode == http.StatusOK
 		}, 20*time.Second, 10*time.Millisecond)
 	}
 	cancel()

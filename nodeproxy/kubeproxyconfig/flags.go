@@ -77,19 +77,23 @@ func (o *Options) Load(logger *slog.Logger) (*Config, error) {
 
 func (o *Options) define(fs *flag.FlagSet) {
 	c := &o.flags
-	fs.StringVar(&o.ConfigFile, "config", "", "KubeProxyConfiguration `file`; the flags for its fields have no effect then, except --hostname-override")
+	fs.StringVar(&o.ConfigFile, "config", "",
+		"KubeProxyConfiguration `file`; the flags for its fields have no effect then, except --hostname-override")
 	fs.StringVar(&c.ClientConnection.Kubeconfig, "kubeconfig", "", "kubeconfig `file` (default: the service account of the pod)")
 	fs.StringVar(&o.master, "master", "", "`URL` of the API server; overrides that of the kubeconfig file")
 	fs.StringVar(&c.HostnameOverride, "hostname-override", "", "`name` of the node (default: the host name)")
 	fs.StringVar(&c.Mode, "proxy-mode", "", "packet filter: "+strings.Join(modes(), ", "))
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", "", "`networks` of all pods (comma-separated), at most one of each address family")
-	fs.StringVar(&c.DetectLocalMode, "detect-local-mode", "", "how to detect packets from pods of this node: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default ClusterCIDR)")
+	fs.StringVar(&c.DetectLocalMode, "detect-local-mode", "",
+		"how to detect packets from pods of this node: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default ClusterCIDR)")
 	fs.StringVar(&c.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "name of the bridge interface of pods, for BridgeInterface")
 	fs.StringVar(&c.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "", "prefix of the interface names of pods, for InterfaceNamePrefix")
-	fs.Func("nodeport-addresses", "`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)", func(s string) error {
-		c.NodePortAddresses = append(c.NodePortAddresses, strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...)
-		return nil
-	})
+	fs.Func("nodeport-addresses",
+		"`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)",
+		func(s string) error {
+			c.NodePortAddresses = append(c.NodePortAddresses, strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...)
+			return nil
+		})
 	fs.StringVar(&c.BindAddress, "bind-address", "", "primary IP `address` of the node; an unspecified address means that of the Node object (default 0.0.0.0)")
 	bindAddress := func(name string, to *string, usage string) {
 		fs.Func(name, usage, func(s string) error {
@@ -100,14 +104,15 @@ func (o *Options) define(fs *flag.FlagSet) {
 		})
 	}
 	bindAddress("healthz-bind-address", &c.HealthzBindAddress, "`host:port` of /healthz and /livez; empty disables them (default 0.0.0.0:10256)")
-	bindAddress("metrics-bind-address", &c.MetricsBindAddress, "`host:port` of /metrics, /state, /configz and /proxyMode; empty disables them (default 127.0.0.1:10249)")
+	bindAddress("metrics-bind-address", &c.MetricsBindAddress,
+		"`host:port` of /metrics, /state, /configz and /proxyMode; empty disables them (default 127.0.0.1:10249)")
 	fs.BoolVar(&c.EnableProfiling, "profiling", false, "serve /debug/pprof on the metrics address")
 	fs.BoolVar(&c.NFTables.MasqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
 	fs.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules and exit")
 	fs.BoolVar(&o.Version, "version", false, "print the version and exit")
 	fs.IntVar(&o.Verbosity, "v", 0, "log `level`; 2 and more logs debug messages")
 	defineConntrack(fs, &c.Conntrack)
-	for _, name := range strings.Fields(ignoredFlags) {
+	for name := range strings.FieldsSeq(ignoredFlags) {
 		name, isBool := strings.CutSuffix(name, "?")
 		fs.Var(&ignoredFlag{isBool}, name, "accepted for compatibility with kube-proxy; has no effect")
 	}
@@ -129,13 +134,18 @@ func defineConntrack(fs *flag.FlagSet, c *Conntrack) {
 			return err
 		})
 	}
-	number("conntrack-max-per-core", &c.MaxPerCore, "maximum `number` of tracked connections per CPU; 0 keeps the limit of the kernel (default 32768)")
+	number("conntrack-max-per-core", &c.MaxPerCore,
+		"maximum `number` of tracked connections per CPU; 0 keeps the limit of the kernel (default 32768)")
 	number("conntrack-min", &c.Min, "minimum of the limit of tracked connections, a `number` (default 131072)")
-	duration("conntrack-tcp-timeout-established", &c.TCPEstablishedTimeout, "`duration` for which idle TCP connections are tracked; 0 keeps that of the kernel (default 24h)")
-	duration("conntrack-tcp-timeout-close-wait", &c.TCPCloseWaitTimeout, "`duration` for which TCP connections in CLOSE_WAIT are tracked; 0 keeps that of the kernel (default 1h)")
+	duration("conntrack-tcp-timeout-established", &c.TCPEstablishedTimeout,
+		"`duration` for which idle TCP connections are tracked; 0 keeps that of the kernel (default 24h)")
+	duration("conntrack-tcp-timeout-close-wait", &c.TCPCloseWaitTimeout,
+		"`duration` for which TCP connections in CLOSE_WAIT are tracked; 0 keeps that of the kernel (default 1h)")
 	fs.BoolVar(&c.TCPBeLiberal, "conntrack-tcp-be-liberal", false, "track TCP packets outside of the window")
-	fs.DurationVar(&c.UDPTimeout.Duration, "conntrack-udp-timeout", 0, "`duration` for which UDP flows without replies are tracked; 0 keeps that of the kernel")
-	fs.DurationVar(&c.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0, "`duration` for which UDP flows with replies are tracked; 0 keeps that of the kernel")
+	fs.DurationVar(&c.UDPTimeout.Duration, "conntrack-udp-timeout", 0,
+		"`duration` for which UDP flows without replies are tracked; 0 keeps that of the kernel")
+	fs.DurationVar(&c.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0,
+		"`duration` for which UDP flows with replies are tracked; 0 keeps that of the kernel")
 }
 
 // ignoredFlags are flags of kube-proxy that have no effect here. Those with a question

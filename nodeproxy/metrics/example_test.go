@@ -6,6 +6,7 @@ package metrics_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 
@@ -27,7 +28,7 @@ func ExampleNewSink() {
 		Node: &localsink.Node{Name: "node-1"}, NodeChanged: true, All: sinktest.NewState(web), Changed: []*localsink.Service{web},
 	})
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for line := range strings.Lines(w.Body.String()) {
 		if strings.HasPrefix(line, "kpng_services ") || strings.HasPrefix(line, "kubeproxy_sync_proxy_rules_service_changes_total") {
 			fmt.Print(line)

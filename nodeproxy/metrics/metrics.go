@@ -54,7 +54,7 @@ func NewNotProgrammed(count func() int) prometheus.Collector {
 // NewLoopback returns the collectors of node ports on loopback addresses. Calls of stats
 // may overlap.
 func NewLoopback(stats func() localhost.Stats) prometheus.Collector {
-	var g group
+	g := &group{}
 	g.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: kubeProxy, Name: "nftables_localhost_nodeport_listeners",
 		Help: "Open listeners for node ports on loopback addresses.",
@@ -102,14 +102,14 @@ type group struct{ members []prometheus.Collector }
 func (g *group) add(c prometheus.Collector) { g.members = append(g.members, c) }
 
 // Describe implements [prometheus.Collector].
-func (g group) Describe(ch chan<- *prometheus.Desc) {
+func (g *group) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range g.members {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements [prometheus.Collector].
-func (g group) Collect(ch chan<- prometheus.Metric) {
+func (g *group) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range g.members {
 		c.Collect(ch)
 	}

@@ -20,12 +20,12 @@ func TestHandlerServesAllCollectors(t *testing.T) {
 		NewNotProgrammed(func() int { return 3 }),
 		NewLoopback(func() localhost.Stats { return localhost.Stats{Listeners: 2, OpenFailures: 5} }))
 	require.NoError(t, err)
-	unavailable := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
-	requests.InstrumentHealthz(unavailable).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/healthz", nil))
-	requests.InstrumentLivez(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/livez", nil))
+	unavailable := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	requests.InstrumentHealthz(unavailable).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/healthz", nil))
+	requests.InstrumentLivez(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/livez", nil))
 
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{
 		"kpng_services 0", "kpng_services_not_programmed 3",
 		"kubeproxy_nftables_localhost_nodeport_listeners 2", "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total 5",

@@ -36,13 +36,15 @@ type Client struct {
 // names begin with prefix.
 func DefineClient(fs *flag.FlagSet, name, prefix, defaultAddress string) *Client {
 	c := &Client{name: name, prefix: prefix}
-	fs.StringVar(&c.servers, name, defaultAddress, "`addresses` of servers (comma-separated): host:port or unix:///path; if one fails, the client uses the next")
+	fs.StringVar(&c.servers, name, defaultAddress,
+		"`addresses` of servers (comma-separated): host:port or unix:///path; if one fails, the client uses the next")
 	fs.StringVar(&c.ca, prefix+"ca", "", "`file` with the CA of the server certificates (default: the CAs of the system)")
 	fs.StringVar(&c.cert, prefix+"cert", "", "`file` with the client certificate")
 	fs.StringVar(&c.key, prefix+"key", "", "`file` with the key of the client certificate")
 	fs.StringVar(&c.tokenFile, prefix+"token-file", "", "`file` with a bearer token, read for each call")
 	fs.StringVar(&c.serverName, prefix+"server-name", "", "`name` in the server certificate (default: the host of the address)")
-	fs.BoolVar(&c.insecure, prefix+"insecure", false, "connect without TLS (default: without TLS only on loopback and unix sockets, if no other flag requires TLS)")
+	fs.BoolVar(&c.insecure, prefix+"insecure", false,
+		"connect without TLS (default: without TLS only on loopback and unix sockets, if no other flag requires TLS)")
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/kubernetes"
 
 	"sigs.k8s.io/kpng/nodeproxy/command"
@@ -29,13 +30,15 @@ func (f *listenerFlags) define(fs *flag.FlagSet) {
 	fs.StringVar(&f.address, "listen", "127.0.0.1:10270", "`address` that serves gRPC: host:port or unix:///path")
 	fs.StringVar(&f.cert, "cert", "", "`file` with the server certificate")
 	fs.StringVar(&f.key, "key", "", "`file` with the key of the server certificate")
-	fs.StringVar(&f.clientCA, "client-ca", "", "`file` with the CA of client certificates; a client with CN=system:node:NAME and O=system:nodes is a node and may watch itself")
+	fs.StringVar(&f.clientCA, "client-ca", "",
+		"`file` with the CA of client certificates; a client with CN=system:node:NAME and O=system:nodes is a node and may watch itself")
 	fs.BoolVar(&f.tokenReview, "token-review", false, "authenticate clients by bearer tokens, which the API server reviews")
 	fs.StringVar(&f.audiences, "audiences", "kpng", "`audiences` (comma-separated), one of which a token must have")
 	fs.StringVar(&f.agents, "agents", "", "`users` or group:NAME (comma-separated) allowed to watch the node their token is bound to")
 	fs.StringVar(&f.relays, "relays", "", "`users` or group:NAME (comma-separated) allowed to watch any node and the cluster state")
 	fs.StringVar(&f.inspectors, "inspectors", "", "`users` or group:NAME (comma-separated) allowed to use the inspection service")
-	fs.BoolVar(&f.insecure, "insecure", false, "serve without TLS and allow all clients everything, on any address (default: only on loopback and unix sockets, if there is no certificate)")
+	fs.BoolVar(&f.insecure, "insecure", false,
+		"serve without TLS and allow all clients everything, on any address (default: only on loopback and unix sockets, if there is no certificate)")
 }
 
 // validate returns an error for flags that contradict each other or would have no effect.
@@ -66,33 +69,40 @@ type listener struct {
 func (f *listenerFlags) listen(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) (*listener, error) {
 	l := &listener{guard: transport.Guard{Logger: logger}, followFiles: func(context.Context) error { return nil }}
 	cfg := transport.ListenConfig{Logger: logger}
-	if f.cert == "" {
+	var err error
+	if f.cert != "" {
+		cfg.Credentials, err = f.secure(l, client)
+		if err != nil {
+			return nil, err
+		}
+	} else {
 		l.guard.Authenticate, l.guard.Authorize = f.anonymousAuthenticator(), transport.Rules{Allow: allowEverything(anonymous)}.Authorize
 		if f.insecure {
 			cfg.Plaintext = transport.PlaintextEverywhere
 		}
-	} else {
-		var err error
-		if l.guard.Authenticate, err = f.authenticator(client, logger); err != nil {
-			return nil, err
-		}
-		l.guard.Authorize = f.rules().Authorize
-		certificates, err := transport.NewCertificates(transport.Files{Cert: f.cert, Key: f.key, CA: f.clientCA},
-			transport.CertificatesConfig{Logger: logger})
-		if err != nil {
-			return nil, command.ReplaceInError(err, "transport: ", "", "Files.CA", "-client-ca", "Files.Cert", "-cert", "Files.Key", "-key")
-		}
-		l.followFiles = certificates.Run
-		if cfg.Credentials, err = certificates.Server(f.clientCertificate()); err != nil {
-			return nil, err
-		}
 	}
-	var err error
 	if l.socket, err = transport.Listen(ctx, f.address, cfg); err != nil {
 		return nil, fmt.Errorf("-listen: %w", command.ReplaceInError(err,
 			"set ListenConfig.Credentials", "give -cert and -key", "set ListenConfig.Plaintext to PlaintextEverywhere", "give -insecure"))
 	}
 	return l, nil
+}
+
+// secure makes l authenticate clients by certificates and tokens, and returns the
+// credentials of the server.
+func (f *listenerFlags) secure(l *listener, client kubernetes.Interface) (credentials.TransportCredentials, error) {
+	var err error
+	if l.guard.Authenticate, err = f.authenticator(client, l.guard.Logger); err != nil {
+		return nil, err
+	}
+	l.guard.Authorize = f.rules().Authorize
+	certificates, err := transport.NewCertificates(transport.Files{Cert: f.cert, Key: f.key, CA: f.clientCA},
+		transport.CertificatesConfig{Logger: l.guard.Logger})
+	if err != nil {
+		return nil, command.ReplaceInError(err, "transport: ", "", "Files.CA", "-client-ca", "Files.Cert", "-cert", "Files.Key", "-key")
+	}
+	l.followFiles = certificates.Run
+	return certificates.Server(f.clientCertificate())
 }
 
 // anonymous is the name of each client of a server without a certificate.

@@ -21,7 +21,8 @@ type resolverFlags struct {
 func (f *resolverFlags) define(fs *flag.FlagSet) {
 	fs.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`networks` of all pods (comma-separated), at most one of each address family")
 	fs.BoolVar(&f.nodeCIDR, "node-cidr", false, "detect pods of a node by the networks of its Node object (spec.podCIDRs)")
-	fs.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)")
+	fs.StringVar(&f.nodePortAddresses, "nodeport-addresses", "",
+		"`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)")
 	fs.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
 }
 

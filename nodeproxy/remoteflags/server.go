@@ -5,6 +5,7 @@ package remoteflags
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 
@@ -68,7 +69,7 @@ type ServerConfig struct {
 
 // Run serves as the flags describe, until ctx is done; then it returns nil. It may be
 // called again.
-func (s *Server) Run(ctx context.Context, cfg ServerConfig) error {
+func (s *Server) Run(ctx context.Context, cfg ServerConfig) (err error) {
 	resolver, err := s.resolver.config()
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (s *Server) Run(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
-	defer tier.Close()
+	defer func() { err = errors.Join(err, tier.Close()) }()
 	handler, err := tier.Handler(cfg.Collectors...)
 	if err != nil {
 		return err

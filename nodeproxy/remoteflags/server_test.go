@@ -97,6 +97,6 @@ func TestServerRunsAsTheFlagsDescribe(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), "-listen 0.0.0.0:0"), "give -insecure")
 	require.ErrorContains(t, run(t.Context(), "-listen "+socket+" -metrics nowhere:x"), "-metrics: ")
 	require.ErrorContains(t, run(t.Context(), "-listen "+socket+" -cert nope -key nope -client-ca nope"), "-cert: open nope")
-	twice := prometheus.NewCounter(prometheus.CounterOpts{Name: "x", Help: "x"})
+	twice := prometheus.NewCounter(prometheus.CounterOpts{Name: "x_total", Help: "x"})
 	require.ErrorContains(t, run(t.Context(), "-listen "+socket, twice, twice), "metrics: ")
 }

@@ -12,6 +12,7 @@ package servertier
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -60,17 +61,14 @@ func New(cfg Config) (*Tier, error) {
 	if t.clusters, err = cluster.NewServer(t.store, cluster.ServerConfig{
 		Authorize: transport.AllowCluster, ServerName: cfg.Name, Logger: cfg.Logger,
 	}); err != nil {
-		t.nodes.Close()
-		return nil, err
+		return nil, errors.Join(err, t.nodes.Close())
 	}
 	return t, nil
 }
 
 // Close releases the store.
 func (t *Tier) Close() error {
-	t.nodes.Close()
-	t.clusters.Close()
-	return nil
+	return errors.Join(t.nodes.Close(), t.clusters.Close())
 }
 
 // Handler returns a handler of /metrics, /livez and /readyz. /metrics has the given

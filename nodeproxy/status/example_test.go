@@ -6,6 +6,7 @@ package status_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -31,7 +32,7 @@ func ExampleHandler() {
 		Node: &localsink.Node{Name: "node-1"}, All: sinktest.NewState(web), Changed: []*localsink.Service{web},
 	})
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/state", nil))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/state", nil))
 	fmt.Print(w.Body)
 	// Output:
 	// # node node-1 []

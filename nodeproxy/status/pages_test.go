@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
@@ -56,7 +57,7 @@ func TestOP14StatePages(t *testing.T) {
 	h := Handler(Config{Applied: applied, Problems: tracker, Explain: explain})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		return w.Code, w.Body.String()
 	}
 	_, body := get("/state")

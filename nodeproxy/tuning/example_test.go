@@ -16,7 +16,7 @@ import (
 
 func ExampleAfterFirstSync() {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
-	os.Unsetenv("GOMAXPROCS") // set by an operator, it would win
+	_ = os.Unsetenv("GOMAXPROCS") // set by an operator, it would win
 	sink := nodeproxy.Sinks{AfterFirstSync: tuning.AfterFirstSync}.Chain()
 	fmt.Println(runtime.GOMAXPROCS(0))
 	_ = sink.Sync(context.Background(), &localsink.Update{})

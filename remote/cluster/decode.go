@@ -173,9 +173,10 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 	switch p {
 	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
 		return localsink.Protocol(p), true
+	default:
+		d.unsupported(fmt.Sprintf("protocol %d", p), "the port is ignored", "ports[%d].protocol", index)
+		return 0, false
 	}
-	d.unsupported(fmt.Sprintf("protocol %d", p), "the port is ignored", "ports[%d].protocol", index)
-	return 0, false
 }
 
 func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {

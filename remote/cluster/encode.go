@@ -106,10 +106,10 @@ func toService(s *watchers.Service) *kpng.ServiceObject {
 		Problems:                   protoconv.Problems(s.Problems),
 	}
 	if !s.Created.IsZero() {
-		out.CreatedUnixNs = proto.Int64(s.Created.UnixNano())
+		out.CreatedUnixNs = new(s.Created.UnixNano())
 	}
 	if s.ProxyName != nil {
-		out.ProxyName = proto.String(protoconv.Text(*s.ProxyName))
+		out.ProxyName = new(protoconv.Text(*s.ProxyName))
 	}
 	for _, a := range s.ClusterIPs {
 		out.ClusterIps = append(out.ClusterIps, addr(a))

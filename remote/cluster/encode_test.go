@@ -33,7 +33,7 @@ func TestEncodingKeepsEveryField(t *testing.T) {
 // requireFull checks that no field of v is zero.
 func requireFull(t *testing.T, path string, v reflect.Value) {
 	require.False(t, v.IsZero(), "%s is not set by fullObjects", path)
-	if _, ok := v.Interface().(fmt.Stringer); ok {
+	if _, ok := reflect.TypeAssert[fmt.Stringer](v); ok {
 		return
 	}
 	switch v.Kind() {

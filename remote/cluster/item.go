@@ -51,6 +51,7 @@ func objectKeyOf(k watchers.Key) (objectKey, bool) {
 		return objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
 	case watchers.KindServiceCIDR:
 		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, "", k.Name}, true
+	case watchers.KindSynced: // not an object
 	}
 	return objectKey{}, false
 }

@@ -165,5 +165,6 @@ func deleteObject(tx *watchers.Tx, key objectKey) {
 		tx.DeleteNode(key.name)
 	case kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR:
 		tx.DeleteServiceCIDR(key.name)
+	case kpng.ObjectKind_OBJECT_KIND_UNSPECIFIED: // no object has it
 	}
 }

@@ -161,9 +161,9 @@ func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unsupported string,
 // endsWithAnyone reports whether the last route on nodes that meet a condition applies to
 // all clients. Backends rely on it.
 func endsWithAnyone(routes []overlay.Route, node overlay.Condition) bool {
-	for i := len(routes) - 1; i >= 0; i-- {
-		if routes[i].Condition == overlay.ConditionAlways || routes[i].Condition == node {
-			return routes[i].From == localsink.FromAny
+	for _, route := range slices.Backward(routes) {
+		if route.Condition == overlay.ConditionAlways || route.Condition == node {
+			return route.From == localsink.FromAny
 		}
 	}
 	return false
@@ -214,7 +214,7 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 func fromOverlay(in *kpng.OverlayChange) (*overlay.Overlay, error) {
 	out := &overlay.Overlay{LocalEndpoints: int(in.GetLocalEndpoints())}
 	for i, e := range in.GetEndpoints() {
-		own := overlay.OverlayEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
+		own := overlay.NodeEndpoint{Port: int(e.GetServicePort()), Local: e.GetLocal()}
 		if err := fromEndpoint(&own.Endpoint, e.GetEndpoint()); err != nil {
 			return nil, fmt.Errorf("endpoints[%d].%w", i, err)
 		}

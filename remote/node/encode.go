@@ -135,6 +135,7 @@ func toFrom(f localsink.From) kpng.From {
 		return kpng.From_FROM_LOCAL_PODS
 	case localsink.FromThisNode:
 		return kpng.From_FROM_THIS_NODE
+	case localsink.FromAny: // has no value of its own
 	}
 	return kpng.From_FROM_UNSPECIFIED
 }
@@ -184,7 +185,7 @@ func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 		for i := range own.Endpoints {
 			e := &own.Endpoints[i]
 			o := &kpng.OverlayEndpoint{ServicePort: uint32(e.Port), Endpoint: &kpng.Endpoint{}, Local: e.Local}
-			setEndpoint(o.Endpoint, &e.Endpoint)
+			setEndpoint(o.GetEndpoint(), &e.Endpoint)
 			out.Endpoints = append(out.Endpoints, o)
 		}
 	}
@@ -195,7 +196,8 @@ func toNode(n *localsink.Node) *kpng.Node {
 	return &kpng.Node{
 		Name: protoconv.Text(n.Name),
 		LocalPods: &kpng.PodSources{
-			Networks: protoconv.Networks(n.LocalPods.Networks), Interface: protoconv.Text(n.LocalPods.Interface), InterfacePrefix: protoconv.Text(n.LocalPods.InterfacePrefix),
+			Networks:  protoconv.Networks(n.LocalPods.Networks),
+			Interface: protoconv.Text(n.LocalPods.Interface), InterfacePrefix: protoconv.Text(n.LocalPods.InterfacePrefix),
 		},
 		Ips:               addrs(n.IPs),
 		NodePortAddresses: protoconv.Networks(n.NodePortAddresses),

@@ -41,7 +41,7 @@ type fakeClient struct {
 // share a pool of buffers, so that only the server produces garbage.
 type partial struct{ b *[]byte }
 
-var partialPool = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }}
+var partialPool = sync.Pool{New: func() any { b := make([]byte, 0, 128<<10); return &b }} //nolint:gochecknoglobals // shared by all connections
 
 // with returns the held bytes followed by more.
 func (p *partial) with(more []byte) []byte {

@@ -27,7 +27,7 @@ import (
 
 // sampleBase returns a shared base in which no field is zero.
 func sampleBase() *overlay.Base {
-	port := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	port := netip.MustParseAddrPort
 	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
 	routes := []overlay.Route{
 		{From: localsink.FromLocalPods, Pools: []overlay.Pool{0, 1}, Condition: overlay.ConditionPodsKnown},
@@ -51,7 +51,7 @@ func sampleBase() *overlay.Base {
 }
 
 func sampleOverlay() *overlay.Overlay {
-	return &overlay.Overlay{LocalEndpoints: 1, Endpoints: []overlay.OverlayEndpoint{
+	return &overlay.Overlay{LocalEndpoints: 1, Endpoints: []overlay.NodeEndpoint{
 		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.NewPoolSet(0)}, Local: true},
 		{Port: 1, Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
 	}}
@@ -320,7 +320,7 @@ func TestEncodingKeepsEveryField(t *testing.T) {
 	require.Equal(t, sampleNode(), node)
 	all := localsink.Features(1<<11 - 1)
 	require.Equal(t, all, fromFeatures(toFeatures(all)))
-	require.Equal(t, len(features()), len(toFeatures(all)))
+	require.Len(t, toFeatures(all), len(features()))
 	var in kpng.WatchNodeResponse
 	require.NoError(t, proto.Unmarshal(encodeOverlay(sampleBase().Name, sampleOverlay()), &in))
 	o, err := fromOverlay(in.GetOverlays()[0])

@@ -6,6 +6,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -123,7 +124,7 @@ func (c *rawClient) waitSendDigests() {
 func (c *rawClient) waitEnd() codes.Code {
 	for {
 		if _, err := c.stream.Recv(); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return codes.OK
 			}
 			return status.Code(err)
@@ -189,7 +190,8 @@ func TestHostileClientsAreDisconnected(t *testing.T) {
 		}, codes.ResourceExhausted},
 		{"sends hello twice", func(c *rawClient) { _, _ = c.stream.Send(hello("n")), c.stream.Send(hello("n")) }, codes.InvalidArgument},
 		{"sends hello without end", func(c *rawClient) {
-			for c.stream.Send(hello("n")) == nil {
+			for err := error(nil); err == nil; {
+				err = c.stream.Send(hello("n"))
 			}
 		}, codes.InvalidArgument},
 		{"closes after hello", func(c *rawClient) { _ = c.stream.Send(hello("n", ack)); _ = c.stream.CloseSend() }, codes.OK},

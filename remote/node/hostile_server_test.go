@@ -126,7 +126,7 @@ func (p *tamperingProxy) observe(stream int, client bool, m proto.Message) {
 
 func (p *tamperingProxy) WatchNode(client kpng.NodeService_WatchNodeServer) error {
 	p.gate.Lock()
-	p.gate.Unlock()
+	p.gate.Unlock() //nolint:staticcheck // waits for the end of withoutClients
 	ctx, cancel := context.WithCancel(client.Context())
 	server, err := kpng.NewNodeServiceClient(p.real).WatchNode(ctx)
 	if err != nil {

@@ -49,7 +49,7 @@ func (s inspectService) ListNodes(ctx context.Context, in *kpng.ListNodesRequest
 	}
 	out := &kpng.ListNodesResponse{Revision: st.Revision}
 	for _, n := range s.server.nodes(st, time.Now()) {
-		if in.GetLimit() > 0 && uint32(len(out.Nodes)) == in.GetLimit() {
+		if in.GetLimit() > 0 && uint32(len(out.GetNodes())) == in.GetLimit() {
 			break
 		}
 		if strings.HasPrefix(n.GetName(), in.GetPrefix()) {
@@ -162,7 +162,7 @@ func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
 	for _, i := range st.Items.All() {
-		if len(out.Changed) == statesPerMessage {
+		if len(out.GetChanged()) == statesPerMessage {
 			if err := stream.Send(out); err != nil {
 				return err
 			}
@@ -201,7 +201,7 @@ func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNode
 	if !before.node.Equal(n.node) || before.unknown != n.unknown {
 		out.Node, out.NodeUnknown = toNode(n.node), n.unknown
 	}
-	all := out.Node != nil || before.zone != n.zone || before.unsupported != n.unsupported
+	all := out.GetNode() != nil || before.zone != n.zone || before.unsupported != n.unsupported
 	compare := func(name localsink.ServiceName, a, b *serviceItem) {
 		switch {
 		case b == nil:
@@ -225,7 +225,7 @@ func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNode
 		}
 		compare(c.Key, serviceItemOf(old, c.Key), serviceItemOf(new, c.Key))
 	}
-	if out.Node == nil && len(out.Changed) == 0 && len(out.Removed) == 0 {
+	if out.GetNode() == nil && len(out.GetChanged()) == 0 && len(out.GetRemoved()) == 0 {
 		return nil
 	}
 	return out

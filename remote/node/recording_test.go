@@ -30,7 +30,7 @@ const recordingFile = "testdata/compat/v1alpha1-first.txt"
 
 // record rewrites the recording, which is only allowed for a version that is deliberately
 // incompatible with released clients.
-var record = flag.Bool("record", false, "write "+recordingFile)
+var record = flag.Bool("record", false, "write "+recordingFile) //nolint:gochecknoglobals // defined before flags are parsed
 
 // A recording holds the messages of both sides by stream, in order.
 type recording struct {

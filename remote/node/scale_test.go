@@ -330,7 +330,7 @@ func runClients(spec string) error {
 	defer cancel()
 	go func() { // the parent process has ended or closed the pipe
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
+		os.Exit(0) //nolint:revive // ends the process of the clients at once
 	}()
 	var down, up atomic.Int64
 	received := make(chan uint64, nodes)
@@ -343,7 +343,7 @@ func runClients(spec string) error {
 		select {
 		case r := <-received:
 			if counts[r]++; counts[r] == nodes {
-				fmt.Println(r, time.Now().UnixNano(), down.Load(), up.Load())
+				fmt.Fprintln(os.Stdout, r, time.Now().UnixNano(), down.Load(), up.Load())
 				delete(counts, r)
 			}
 		case err := <-failed:

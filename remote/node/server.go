@@ -152,8 +152,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 
 // Close releases the store. It must not be called before Run has returned.
 func (s *Server) Close() error {
-	s.resolver.Close()
-	return nil
+	return s.resolver.Close()
 }
 
 // ServerOption returns an option that a gRPC server needs if a [Server] is registered with

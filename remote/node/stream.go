@@ -193,9 +193,10 @@ func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 		pieces = append(pieces, codec.MessageField(fieldNode, toNode(n.node)))
 	}
 	if old == nil {
-		return append(pieces, b.Memo(newInitialOverlays).(*initialOverlays).encode(new, n.name)...)
+		initial := b.Memo(newInitialOverlays).(*initialOverlays) //nolint:forcetypeassert // the result of newInitialOverlays
+		return append(pieces, initial.encode(new, n.name)...)
 	}
-	changes := b.Memo(func() any { return newOverlayChanges(b) }).(*overlayChanges)
+	changes := b.Memo(func() any { return newOverlayChanges(b) }).(*overlayChanges) //nolint:forcetypeassert // the result of newOverlayChanges
 	if changes.nameBits&n.nameBit != 0 {
 		pieces = append(pieces, changes.byNode[n.name]...)
 	}

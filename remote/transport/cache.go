@@ -34,7 +34,7 @@ func (m *cache[V]) get(key tokenKey, now time.Time) (value V, ok bool) {
 	if e == nil {
 		return value, false
 	}
-	r := e.Value.(*cacheEntry[V])
+	r := e.Value.(*cacheEntry[V]) //nolint:forcetypeassert // put adds no other type
 	if !now.Before(r.until) {
 		m.remove(e)
 		return value, false
@@ -54,7 +54,8 @@ func (m *cache[V]) put(key tokenKey, value V, until time.Time) {
 }
 
 func (m *cache[V]) remove(e *list.Element) {
-	delete(m.byKey, m.recency.Remove(e).(*cacheEntry[V]).key)
+	r := m.recency.Remove(e).(*cacheEntry[V]) //nolint:forcetypeassert // put adds no other type
+	delete(m.byKey, r.key)
 }
 
 // reviewSlots limit concurrent token reviews, in total and per address, so that an address

@@ -126,10 +126,10 @@ func load(t testing.TB, files Files) *Certificates {
 type guardedHealth struct{ *health.Server }
 
 func (w guardedHealth) allow(ctx context.Context, r *healthpb.HealthCheckRequest) error {
-	if r.Service == "" {
+	if r.GetService() == "" {
 		return Allow(ctx, Access{Verb: VerbWatchCluster})
 	}
-	return Allow(ctx, Access{Verb: VerbWatchNode, Node: r.Service})
+	return Allow(ctx, Access{Verb: VerbWatchNode, Node: r.GetService()})
 }
 
 func (w guardedHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {

@@ -23,7 +23,7 @@ import (
 type exampleHealth struct{ *health.Server }
 
 func (e exampleHealth) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if err := transport.Allow(ctx, transport.Access{Verb: transport.VerbWatchNode, Node: r.Service}); err != nil {
+	if err := transport.Allow(ctx, transport.Access{Verb: transport.VerbWatchNode, Node: r.GetService()}); err != nil {
 		return nil, err
 	}
 	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil

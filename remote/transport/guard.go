@@ -39,8 +39,9 @@ type Guard struct {
 
 // ServerOptions returns the interceptors of the guard.
 func (g Guard) ServerOptions() []grpc.ServerOption {
-	g.Logger, g.rejections = silentIfNil(g.Logger), newRejectionLog(g.Logger)
-	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream)}
+	serving := g
+	serving.Logger, serving.rejections = silentIfNil(g.Logger), newRejectionLog(g.Logger)
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(serving.unary), grpc.ChainStreamInterceptor(serving.stream)}
 }
 
 // Allow returns nil when the peer of a call is permitted to do access, and otherwise the
@@ -116,7 +117,7 @@ func (g Guard) authenticate(ctx context.Context) (Identity, error) {
 
 // result returns the error that a call ends with.
 func (c *call) result(ctx context.Context, err error) error {
-	if context.Cause(ctx) == c.expired {
+	if errors.Is(context.Cause(ctx), c.expired) {
 		return c.expired
 	}
 	if err == nil || c.blocked.Load() { // a handler may replace the error of SendMsg by its own
@@ -179,7 +180,7 @@ func (g Guard) finish(ctx context.Context, c *call, method string, err error) er
 	}
 	identity := ""
 	if c != nil {
-		if context.Cause(ctx) == c.expired {
+		if errors.Is(context.Cause(ctx), c.expired) {
 			return err // not an attack: the peer reconnects with a new credential
 		}
 		identity = c.identity.Name
@@ -201,7 +202,7 @@ type guarded struct {
 func (s *guarded) Context() context.Context { return s.ctx }
 
 func (s *guarded) SendMsg(m any) error {
-	if context.Cause(s.ctx) == s.call.expired {
+	if errors.Is(context.Cause(s.ctx), s.call.expired) {
 		return s.call.expired
 	}
 	if err := s.call.checkAllowed(); err != nil {

@@ -86,7 +86,8 @@ func (c ListenConfig) credentialsFor(bound net.Addr) (credentials.TransportCrede
 		return SocketCredentials(), nil
 	}
 	if !isLocal(bound) && c.Plaintext != PlaintextEverywhere {
-		return nil, fmt.Errorf("%s is reachable from the network and TLS is not configured: set ListenConfig.Credentials, listen on a loopback address or a Unix socket, or set ListenConfig.Plaintext to PlaintextEverywhere", bound)
+		return nil, fmt.Errorf("%s is reachable from the network and TLS is not configured: "+
+			"set ListenConfig.Credentials, listen on a loopback address or a Unix socket, or set ListenConfig.Plaintext to PlaintextEverywhere", bound)
 	}
 	return insecure.NewCredentials(), nil
 }

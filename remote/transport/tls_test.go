@@ -306,9 +306,9 @@ func TestClientCredentialsCannotServe(t *testing.T) {
 	_, _, err := creds.ServerHandshake(nil)
 	require.Error(t, err)
 	copied := creds.Clone()
-	require.NoError(t, copied.OverrideServerName("x"))
-	require.Equal(t, "x", copied.Info().ServerName)
-	require.Empty(t, creds.Info().ServerName)
+	require.NoError(t, copied.OverrideServerName("x")) //nolint:staticcheck // credentials.TransportCredentials requires it
+	require.Equal(t, "x", copied.Info().ServerName)    //nolint:staticcheck // credentials.TransportCredentials requires it
+	require.Empty(t, creds.Info().ServerName)          //nolint:staticcheck // credentials.TransportCredentials requires it
 }
 
 // TestSessionsAreNotResumed checks that a client that would resume makes a full handshake.

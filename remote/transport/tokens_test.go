@@ -65,9 +65,9 @@ func nodeReview(node string) TokenReview {
 	return TokenReview{Authenticated: true, Name: "system:node:" + node, Groups: []string{"system:nodes"}, Audiences: []string{"kpng"}}
 }
 
-func agentReview(node string) TokenReview {
+func agentReview() TokenReview {
 	return TokenReview{Authenticated: true, Name: "system:serviceaccount:kube-system:kpng", Groups: []string{"system:serviceaccounts"},
-		Audiences: []string{"kpng"}, Extra: map[string][]string{nodeNameKey: {node}}}
+		Audiences: []string{"kpng"}, Extra: map[string][]string{nodeNameKey: {"n1"}}}
 }
 
 func newTokens(t *testing.T, i *issuer, change func(*TokensConfig)) *Tokens {
@@ -87,13 +87,13 @@ func calling(t *testing.T, ip string, authorization ...string) context.Context {
 }
 
 func TestTokenIdentity(t *testing.T) {
-	other, wrong, unnamed := nodeReview("n1"), agentReview("n1"), agentReview("n1")
+	other, wrong, unnamed := nodeReview("n1"), agentReview(), agentReview()
 	other.Audiences = []string{"https://kubernetes.default.svc"}
 	wrong.Extra = map[string][]string{nodeNameKey: {"n1", "n2"}}
 	unnamed.Name = ""
-	human := agentReview("n1")
+	human := agentReview()
 	human.Name = "jane"
-	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview("n1"), "other": other, "two": wrong, "human": human, "unnamed": unnamed}}
+	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview(), "other": other, "two": wrong, "human": human, "unnamed": unnamed}}
 	tokens := newTokens(t, i, nil)
 	for _, c := range []struct {
 		header     []string
@@ -140,7 +140,7 @@ func TestReviewsAreCached(t *testing.T) {
 		time.Sleep(2*time.Minute - 1)
 		require.NoError(t, ask("good"))
 		require.Equal(t, 1, i.count())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.NoError(t, ask("good"))
 		require.Equal(t, 1, i.count())
 
@@ -148,7 +148,7 @@ func TestReviewsAreCached(t *testing.T) {
 		time.Sleep(10*time.Second - 1)
 		require.Error(t, ask("bad"))
 		require.Equal(t, 1, i.count())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		i.set(func() { i.good["bad"] = nodeReview("n2") })
 		require.NoError(t, ask("bad"), "a rejection is cached for a short time")
 		require.Equal(t, 1, i.count())
@@ -259,7 +259,7 @@ func TestTokenCachesAreBounded(t *testing.T) {
 	for n := range 100 {
 		ask(fmt.Sprintf("junk%d", n))
 	}
-	require.Equal(t, 3, len(tokens.rejected.byKey))
+	require.Len(t, tokens.rejected.byKey, 3)
 	i.count()
 	ask("a") // so that b is the least recently used
 	require.Zero(t, i.count(), "rejections displace no acceptance")
@@ -309,7 +309,7 @@ func TestTokensOverTLS(t *testing.T) {
 	creds, err := serverSide.Server(ClientCertificateOptional)
 	require.NoError(t, err)
 	expiring := jwt(fmt.Sprintf(`{"exp":%d}`, time.Now().Add(2*time.Second).Unix()))
-	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview("n1"), "fresh": nodeReview("n2"), expiring: nodeReview("n1")}}
+	i := &issuer{good: map[string]TokenReview{"node": nodeReview("n1"), "agent": agentReview(), "fresh": nodeReview("n2"), expiring: nodeReview("n1")}}
 	guard := Guard{
 		Authenticate: FirstAuthenticator(AuthenticateCertificate, newTokens(t, i, nil).Authenticate),
 		Authorize:    Rules{OwnNode: Subjects{Names: []string{"system:serviceaccount:kube-system:kpng"}}}.Authorize,

@@ -194,7 +194,7 @@ func decodeStrict(doc *document, raw []byte, into any) ([]fieldError, error) {
 	var out []fieldError
 	for _, err := range strict {
 		e := fieldError{line: doc.line, err: err}
-		if f, ok := err.(kjson.FieldError); ok {
+		if f, ok := errors.AsType[kjson.FieldError](err); ok {
 			e.field = f.FieldPath()
 			e.line = max(e.line, doc.lineOf(e.field[strings.LastIndexByte(e.field, '.')+1:]))
 		}

@@ -59,7 +59,7 @@ func splitYAML(data []byte) []document {
 		if end == pos {
 			end = len(data)
 		}
-		if after, ok := bytes.CutPrefix(data[pos:end], []byte("---")); ok && (len(after) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(after[0]))) {
+		if after, ok := bytes.CutPrefix(data[pos:end], []byte("---")); ok && (len(after) == 0 || strings.ContainsRune(" \t\r\n", rune(after[0]))) {
 			flush(pos)
 			start, startLine = pos, line
 		}
@@ -142,7 +142,7 @@ func (d *document) lineOf(field string) int {
 		if i := bytes.Index(line, []byte(field)); i >= 0 {
 			after := bytes.TrimLeft(line[i+len(field):], `"' `)
 			before := bytes.TrimRight(line[:i], `"'`)
-			if bytes.HasPrefix(after, []byte(":")) && (len(before) == 0 || bytes.ContainsRune([]byte(" \t{,-"), rune(before[len(before)-1]))) {
+			if bytes.HasPrefix(after, []byte(":")) && (len(before) == 0 || strings.ContainsRune(" \t{,-", rune(before[len(before)-1]))) {
 				return n
 			}
 		}

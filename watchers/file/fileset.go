@@ -66,7 +66,10 @@ func (s *fileSet) scan(force bool) (changed bool, err error) {
 		return changed, err
 	}
 	keepMovedObjects(s.files, found)
-	changed = s.err != nil || !maps.Equal(s.files, found)
+	changed = s.err != nil
+	if !maps.Equal(s.files, found) {
+		changed = true
+	}
 	s.err, s.files = nil, found
 	return changed, nil
 }

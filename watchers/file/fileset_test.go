@@ -104,7 +104,7 @@ func TestMovedObjectKeepsLastValidVersion(t *testing.T) {
 			put(t, b, service("web", "10.0.0.9"))
 			require.Equal(t, "web 10.0.0.9", addresses(), "corrected")
 			require.NoError(t, os.Remove(b))
-			require.Equal(t, "", addresses(), "deleted")
+			require.Empty(t, addresses(), "deleted")
 		})
 	}
 	t.Run("at once", func(t *testing.T) {

@@ -77,7 +77,8 @@ func run(t testing.TB, path string, cfg Config) *runner {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- mustNew(t, path, cfg).Run(ctx, r.store) }()
+	watcher := mustNew(t, path, cfg)
+	go func() { done <- watcher.Run(ctx, r.store) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-done)

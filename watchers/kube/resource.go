@@ -32,8 +32,8 @@ type resource struct {
 
 // A listWatchClient is the part of a typed client that a resource needs.
 type listWatchClient[L runtime.Object] interface {
-	List(context.Context, metav1.ListOptions) (L, error)
-	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+	List(ctx context.Context, options metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
 func newResource[L runtime.Object](kind watchers.Kind, name string, example runtime.Object, client listWatchClient[L]) *resource {

@@ -105,6 +105,7 @@ func (s *storeWriter) delete(tx *watchers.Tx, namespace, name string) {
 		tx.DeleteNode(name)
 	case watchers.KindServiceCIDR:
 		tx.DeleteServiceCIDR(name)
+	case watchers.KindSynced: // not a resource
 	}
 }
 

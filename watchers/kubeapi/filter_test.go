@@ -105,7 +105,7 @@ func TestFilterObject(t *testing.T) {
 		}
 	})
 	t.Run("IN-07 unsupported types", func(t *testing.T) {
-		for _, in := range []any{&corev1.Pod{}, &corev1.Endpoints{}, 7, nil} {
+		for _, in := range []any{&corev1.Pod{}, &corev1.Endpoints{}, 7, nil} { //nolint:staticcheck // Endpoints are deprecated and must be rejected
 			object, err := f.Object(in)
 			require.ErrorContains(t, err, "want a Service, EndpointSlice, Node or ServiceCIDR")
 			require.Nil(t, object)

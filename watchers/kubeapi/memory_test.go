@@ -61,9 +61,9 @@ func overwrite(v reflect.Value) {
 			overwrite(v.Elem())
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				overwrite(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				overwrite(field)
 			}
 		}
 	case reflect.Slice:

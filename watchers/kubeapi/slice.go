@@ -23,9 +23,11 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 	p := &fieldParser{object: "EndpointSlice " + s.Namespace + "/" + s.Name}
 	switch {
 	case s.Namespace == "" || s.Name == "":
-		return nil, &InvalidObjectError{watchers.Problem{Object: p.object, Field: "metadata", Message: "namespace or name is missing; the slice is ignored"}}
+		return nil, &InvalidObjectError{watchers.Problem{Object: p.object, Field: "metadata",
+			Message: "namespace or name is missing; the slice is ignored"}}
 	case service == "":
-		return nil, &InvalidObjectError{watchers.Problem{Object: p.object, Field: "metadata.labels", Message: discoveryv1.LabelServiceName + " is missing; the slice is ignored"}}
+		return nil, &InvalidObjectError{watchers.Problem{Object: p.object, Field: "metadata.labels",
+			Message: discoveryv1.LabelServiceName + " is missing; the slice is ignored"}}
 	}
 	out := &watchers.EndpointSlice{
 		Namespace:   intern(s.Namespace),

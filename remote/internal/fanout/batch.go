@@ -3,7 +3,10 @@
 
 package fanout
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // maxBatches bounds how many batches a hub caches. All streams that keep up need the same
 // batch; each further one serves streams that are late.
@@ -88,7 +91,7 @@ func (b *Batch[K]) setMessages(pieces splitter, commit []byte) {
 	for _, p := range pieces.full {
 		b.full = append(b.full, newMessage(p))
 	}
-	b.tail = pieces.last[:len(pieces.last):len(pieces.last)]
+	b.tail = slices.Clip(pieces.last)
 	b.last = newMessage(append(pieces.last, commit...))
 }
 
@@ -96,9 +99,9 @@ func (b *Batch[K]) setMessages(pieces splitter, commit []byte) {
 func (h *Hub[K, X]) cachedBatch(key batchKey) *Batch[K] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := len(h.batches) - 1; i >= 0; i-- {
-		if h.batches[i].key == key {
-			return h.batches[i]
+	for _, b := range slices.Backward(h.batches) {
+		if b.key == key {
+			return b
 		}
 	}
 	b := &Batch[K]{key: key}

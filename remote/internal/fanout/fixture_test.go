@@ -279,7 +279,7 @@ func (p *fakePeer) content() string {
 	return fmt.Sprint(p.held, p.overlay)
 }
 
-func (p *fakePeer) fault(format string, args ...any) {
+func (p *fakePeer) faultf(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(p.name+": "+format, args...))
 }
 
@@ -296,7 +296,7 @@ func (p *fakePeer) run(ctx context.Context, f *fixture) {
 		<-c.ended
 		for _, never := range []error{ErrUnexpectedMessage, ErrTooManyHeld, ErrHeldTimeout, ErrSendTimeout, errTransition} {
 			if errors.Is(c.err, never) {
-				p.fault("the stream ended with %w", c.err)
+				p.faultf("the stream ended with %w", c.err)
 			}
 		}
 		select {
@@ -373,7 +373,7 @@ func (r *reader) message(pieces [][]byte) (sendHeld bool, revision uint64) {
 		case "commit":
 			var err error
 			if revision, err = strconv.ParseUint(rest, 10, 64); err != nil || revision <= r.last {
-				r.fault("commit %s after %d", rest, r.last)
+				r.faultf("commit %s after %d", rest, r.last)
 			}
 			r.last = revision
 			r.commit(r.next, r.overlay)
@@ -403,11 +403,11 @@ func (p *fakePeer) apply(next map[string]string, word string) {
 	} else if key, change, delta := strings.Cut(word, ":"); delta {
 		from, to, _ := strings.Cut(change, ">")
 		if next[key] != from || !p.hello.Deltas {
-			p.fault("received %q while holding %q; supports deltas: %v", word, next[key], p.hello.Deltas)
+			p.faultf("received %q while holding %q; supports deltas: %v", word, next[key], p.hello.Deltas)
 		}
 		next[key] = to
 	} else {
-		p.fault("unknown message %q", word)
+		p.faultf("unknown message %q", word)
 	}
 }
 

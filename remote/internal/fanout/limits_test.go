@@ -93,6 +93,7 @@ func TestMisbehavingPeersAreDisconnected(t *testing.T) {
 	limits := Limits{AckTimeout: 40 * time.Second, SendTimeout: 20 * time.Second, HelloTimeout: 10 * time.Second, HeldItems: 20}
 	for _, m := range misbehaviours(limits) {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(limits)
 				f.set("key", map[string]string{"": "0"})

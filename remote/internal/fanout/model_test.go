@@ -254,7 +254,7 @@ func (m *model) read(p *modelPeer) bool {
 
 // sendHeld sends the digests that the peer holds, if they were requested.
 func (m *model) sendHeld(p *modelPeer) bool {
-	if !p.requested || !p.fakePeer.sendHeld(p.conn.fakeConn) {
+	if !p.requested || !p.sendHeld(p.conn.fakeConn) {
 		return false
 	}
 	p.requested = false
@@ -302,7 +302,7 @@ func (m *model) check() {
 		if p.conn == nil {
 			continue
 		}
-		require.Empty(m.t, p.fakePeer.faults)
+		require.Empty(m.t, p.faults)
 		require.Empty(m.t, p.conn.faults, p.name)
 		select {
 		case <-p.conn.ended:
@@ -455,7 +455,7 @@ func (m *model) finish() {
 
 // TestStreamsFollowModel runs random updates, reads, acknowledgements, failures, pauses,
 // violations and reconnects, and compares the state of each stream with a model after each.
-func TestStreamsFollowModel(t *testing.T) {
+func TestStreamsFollowModel(t *testing.T) { //nolint:tparallel // the subtests share seen
 	t.Parallel()
 	seen := map[[2]streamState]int{}
 	for seed := range uint64(25) {

@@ -115,8 +115,8 @@ func TestInvalidTransitionEndsStream(t *testing.T) {
 	s := &testStream{hub: h, state: stateIdle, done: make(chan struct{})}
 	require.False(t, h.transition(s, stateSending))
 	require.Equal(t, stateIdle, s.state)
-	require.ErrorIs(t, s.end(nil), errTransition)
-	require.ErrorContains(t, s.end(nil), "idle to sending")
+	require.ErrorIs(t, s.cause, errTransition)
+	require.ErrorContains(t, s.cause, "idle to sending")
 }
 
 func TestTransitionOfClosedStreamIsIgnored(t *testing.T) {
@@ -126,5 +126,5 @@ func TestTransitionOfClosedStreamIsIgnored(t *testing.T) {
 	for to := range lastState + 1 {
 		require.False(t, h.transition(s, to))
 	}
-	require.NoError(t, s.end(nil))
+	require.NoError(t, s.cause)
 }

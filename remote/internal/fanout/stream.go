@@ -74,7 +74,7 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, conn Conn[K, X], repor
 	}
 	defer context.AfterFunc(ctx, func() { s.end(ctx.Err()) })()
 	<-s.done
-	return s.end(nil)
+	return s.cause // constant after the end
 }
 
 // add adds a stream to the hub and starts its goroutines. It returns false when the hub has
@@ -97,15 +97,14 @@ func (h *Hub[K, X]) add(s *stream[K, X]) bool {
 	return true
 }
 
-// end ends the stream, if it has not ended, and returns the first cause.
-func (s *stream[K, X]) end(cause error) error {
+// end ends the stream, if it has not ended. The first cause counts.
+func (s *stream[K, X]) end(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
 		s.ended, s.cause = true, cause
 		close(s.done)
 	}
-	return s.cause
 }
 
 // checkTimeouts ends the stream if its peer exceeds a timeout.

@@ -33,7 +33,7 @@ func (o *outage) lost(ctx context.Context, server string, err error) {
 		o.logged = map[string]string{}
 	}
 	o.logged[server] = reason
-	o.logger.Log(ctx, level, o.message, "server", server, "err", err)
+	o.logger.Log(ctx, level, o.message, "server", server, "err", err) //nolint:sloglint // constant per kind of client
 }
 
 func (o *outage) restored(ctx context.Context, server string) {

@@ -167,7 +167,7 @@ func TestFieldNumbersMatchProtocols(t *testing.T) {
 func TestServerStreamReleasesMessages(t *testing.T) {
 	long := &kpng.Ack{Revision: 2, Error: strings.Repeat("x", MaxErrorText)}
 	for range maxAcksPerMessage {
-		long.PreviousAcks = append(long.PreviousAcks, &kpng.Ack{Error: long.Error})
+		long.PreviousAcks = append(long.PreviousAcks, &kpng.Ack{Error: long.GetError()})
 	}
 	s := ServerStream{Stream: newFakeStream(t,
 		&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Ack{Ack: long}},
@@ -176,7 +176,7 @@ func TestServerStreamReleasesMessages(t *testing.T) {
 	for range maxAcksPerMessage + 1 {
 		m, err := s.Receive()
 		require.NoError(t, err)
-		require.Equal(t, long.Error, m.Ack.Error)
+		require.Equal(t, long.GetError(), m.Ack.Error)
 	}
 	m, err := s.Receive()
 	require.NoError(t, err)

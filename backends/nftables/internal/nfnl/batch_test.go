@@ -54,8 +54,8 @@ func TestBatchEncoding(t *testing.T) {
 	data, _ := b.finish(1, false)
 	headers, _ := messages(t, data)
 	require.Len(t, headers, 2, "without an end message the kernel changes nothing")
-	require.Equal(t, StringSize("abcd"), len(AppendString(nil, 1, "abcd")))
-	require.Equal(t, StringSize("abc"), len(AppendString(nil, 1, "abc")))
+	require.Len(t, AppendString(nil, 1, "abcd"), StringSize("abcd"))
+	require.Len(t, AppendString(nil, 1, "abc"), StringSize("abc"))
 }
 
 // reply returns an error message of the kernel.

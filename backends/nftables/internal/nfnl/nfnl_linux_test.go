@@ -195,7 +195,7 @@ func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
 	require.NoError(t, other.Commit(&b))
 	require.NoError(t, next())
 	for len(results) > 0 {
-		<-results // the deletion of a table is several messages, perhaps in several datagrams
+		require.NoError(t, <-results) // the deletion of a table is several messages, perhaps in several datagrams
 	}
 	require.NoError(t, l.Close())
 	for {
@@ -253,8 +253,8 @@ func TestElementsReturnsAll(t *testing.T) {
 		require.LessOrEqual(t, e.Expires, 50*time.Second)
 		seen[string(e.Key)] = true
 	}
-	require.Equal(t, n, len(seen))
-	require.Equal(t, n, len(all))
+	require.Len(t, seen, n)
+	require.Len(t, all, n)
 	_, err = own.ExternalCommits() // must ignore replies to earlier requests
 	require.NoError(t, err)
 	_, err = own.Elements(FamilyIPv6, "own", "s")

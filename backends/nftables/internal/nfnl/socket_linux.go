@@ -56,7 +56,12 @@ func open() (int, uint32, error) {
 		unix.Close(fd)
 		return -1, 0, os.NewSyscallError("getsockname", err)
 	}
-	return fd, name.(*unix.SockaddrNetlink).Pid, nil
+	local, ok := name.(*unix.SockaddrNetlink)
+	if !ok {
+		unix.Close(fd)
+		return -1, 0, fmt.Errorf("getsockname: %T is not the address of a netlink socket", name)
+	}
+	return fd, local.Pid, nil
 }
 
 // growBuffer sets a socket buffer to size bytes, or to the limit of the system without the
