@@ -104,6 +104,6 @@ func TestDocumentedSettings(t *testing.T) {
 	for _, m := range regexp.MustCompile(`case "([a-z.-]+)"`).FindAllStringSubmatch(string(source), -1) {
 		known = append(known, m[1])
 	}
-	known = append(known, "refused", "dropped", "none") // outcomes of sinktest.Trace
+	known = append(known, "rejected", "dropped", "none") // outcomes of sinktest.Trace
 	require.ElementsMatch(t, known, documented)
 }

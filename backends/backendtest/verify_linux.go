@@ -26,7 +26,7 @@ func (c *checker) check(probes []probe) {
 	for i, p := range probes {
 		switch mismatch := c.mismatch(p, answers[i]); {
 		case mismatch == "":
-		case c.expect(p).Refused:
+		case c.expect(p).Rejected:
 			// The kernel limits ICMP messages per second, which is not a failure of the backend.
 			retries = append(retries, p)
 		default:
@@ -45,10 +45,10 @@ func (c *checker) check(probes []probe) {
 func (c *checker) run(probes []probe) []answer {
 	return c.runLimited(probes, maxParallel, func(p probe) time.Duration {
 		want := c.expect(p)
-		if want.Dropped || len(want.Endpoints) == 0 && !want.Refused && !c.answersItself(p) {
+		if want.Dropped || len(want.Endpoints) == 0 && !want.Rejected && !c.answersItself(p) {
 			return silenceTimeout
 		}
-		if want.Refused {
+		if want.Rejected {
 			return refusalTimeout
 		}
 		return answerTimeout
@@ -85,7 +85,7 @@ func (c *checker) count(v variant, a answer) {
 }
 
 // expect returns the answer that the contract requires.
-func (c *checker) expect(p probe) sinktest.Answer {
+func (c *checker) expect(p probe) sinktest.Outcome {
 	return sinktest.Trace(c.node, c.state, c.testbed.traceHost(), sinktest.Packet{
 		From: p.from(), Interface: p.client.iface, To: p.to, Protocol: p.variant.protocol,
 	})
@@ -94,7 +94,7 @@ func (c *checker) expect(p probe) sinktest.Answer {
 // expectation returns the required answer as text for failure messages.
 func (c *checker) expectation(p probe) string {
 	switch want := c.expect(p); {
-	case want.Refused || want.Dropped || len(want.Endpoints) > 0:
+	case want.Rejected || want.Dropped || len(want.Endpoints) > 0:
 		return want.String()
 	case c.testbed.servers.listensOn(p.variant.protocol, p.to):
 		return p.to.String() + ", which belongs to no Service"
@@ -114,7 +114,7 @@ func (c *checker) answersItself(p probe) bool {
 func (c *checker) mismatch(p probe, a answer) string {
 	want := c.expect(p)
 	switch {
-	case want.Refused:
+	case want.Rejected:
 		return refusalMismatch(a)
 	case want.Dropped:
 		if !a.silent {

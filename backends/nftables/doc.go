@@ -168,8 +168,8 @@
 //   - table.go: Sync, rebuild and commit for one family. refused.go: Services that the kernel
 //     refuses. driftmonitor.go: external changes.
 //   - desired.go: frontends of an update, validated. tablestate.go, objects.go: the table
-//     state. change.go: its difference to the desired frontends. cleanup.go: what the second
-//     transaction of a change removes.
+//     state. change.go: its difference to the desired frontends.
+//     deferredremovals.go: what the second transaction of a change removes.
 //   - names.go: names and comments of kernel objects. chains.go: static chains. dispatch.go,
 //     loadbalancing.go, firewall.go: the other chains and endpoint maps. nodematches.go:
 //     properties of the node in rules.

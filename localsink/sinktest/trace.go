@@ -20,26 +20,26 @@ type Packet struct {
 	Protocol  localsink.Protocol
 }
 
-// An Answer is what a dataplane must do with a connection. The zero value means that no
+// An Outcome is what a dataplane must do with a connection. The zero value means that no
 // Service is concerned.
-type Answer struct {
+type Outcome struct {
 	// Endpoints lists the possible destinations, each with the same probability. It is
 	// empty unless the connection is forwarded.
 	Endpoints []netip.AddrPort
 	// Masquerade reports whether endpoints see an address of the node as the source. Hairpin
 	// connections are masqueraded in any case.
 	Masquerade bool
-	// Refused reports whether the connection is rejected, with a response to the client.
-	Refused bool
+	// Rejected reports whether the connection is rejected, with a response to the client.
+	Rejected bool
 	// Dropped reports whether the connection is dropped without a response.
 	Dropped bool
 }
 
-// String returns "ENDPOINT... [masqueraded]", "refused", "dropped" or "none".
-func (a Answer) String() string {
+// String returns "ENDPOINT... [masqueraded]", "rejected", "dropped" or "none".
+func (a Outcome) String() string {
 	switch {
-	case a.Refused:
-		return "refused"
+	case a.Rejected:
+		return "rejected"
 	case a.Dropped:
 		return "dropped"
 	case len(a.Endpoints) == 0:
@@ -65,10 +65,10 @@ type Host struct {
 // proportional to the size of state.
 //
 // Trace panics if state violates the contract, because a frontend has no route for p.
-func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Answer {
+func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Outcome {
 	t := tracer{node, host, p}
 	isClusterIP := false
-	var nodePort *Answer // a frontend with the exact address takes precedence
+	var nodePort *Outcome // a frontend with the exact address takes precedence
 	for svc := range state.All() {
 		for i := range svc.Ports {
 			port := &svc.Ports[i]
@@ -95,11 +95,11 @@ func Trace(node *localsink.Node, state localsink.State, host Host, p Packet) Ans
 	case nodePort != nil:
 		return *nodePort
 	case isClusterIP:
-		return Answer{Refused: true}
+		return Outcome{Rejected: true}
 	case t.isUnassignedServiceAddress():
-		return Answer{Dropped: true}
+		return Outcome{Dropped: true}
 	}
-	return Answer{}
+	return Outcome{}
 }
 
 type tracer struct {
@@ -129,20 +129,20 @@ func (t *tracer) matchesLoopbackNodePort(port *localsink.Port, fe *localsink.Fro
 
 // connectLoopback is connect for node ports on loopback addresses: without endpoints, the
 // connection is rejected, otherwise it is masqueraded.
-func (t *tracer) connectLoopback(port *localsink.Port, fe *localsink.Frontend) Answer {
+func (t *tracer) connectLoopback(port *localsink.Port, fe *localsink.Frontend) Outcome {
 	a := t.connect(port, fe)
 	if len(a.Endpoints) == 0 {
-		return Answer{Refused: true}
+		return Outcome{Rejected: true}
 	}
 	a.Masquerade = true
 	return a
 }
 
 // connect applies the source ranges and routes of a frontend.
-func (t *tracer) connect(port *localsink.Port, fe *localsink.Frontend) Answer {
+func (t *tracer) connect(port *localsink.Port, fe *localsink.Frontend) Outcome {
 	contains := func(n netip.Prefix) bool { return n.Contains(t.p.From) }
 	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, contains) {
-		return Answer{Dropped: true}
+		return Outcome{Dropped: true}
 	}
 	for _, r := range fe.Routes {
 		if !t.matches(r.From) {
@@ -150,9 +150,9 @@ func (t *tracer) connect(port *localsink.Port, fe *localsink.Frontend) Answer {
 		}
 		pool := port.Pools[r.Pool]
 		if len(pool.Endpoints) == 0 {
-			return Answer{Refused: r.EmptyVerdict == localsink.VerdictReject, Dropped: r.EmptyVerdict == localsink.VerdictDrop}
+			return Outcome{Rejected: r.EmptyVerdict == localsink.VerdictReject, Dropped: r.EmptyVerdict == localsink.VerdictDrop}
 		}
-		a := Answer{Masquerade: r.Masquerade}
+		a := Outcome{Masquerade: r.Masquerade}
 		for _, e := range pool.Endpoints {
 			a.Endpoints = append(a.Endpoints, e.Addr)
 		}

@@ -113,8 +113,8 @@ func TestChainExpiresWithItsFirstCertificate(t *testing.T) {
 		}
 		return chain
 	}
-	require.Equal(t, at(3)[0].NotAfter, chainsEnd([][]*x509.Certificate{at(5, 2, 9), at(5, 3, 4), at(1, 9)}))
-	require.Zero(t, chainsEnd(nil))
+	require.Equal(t, at(3)[0].NotAfter, latestChainExpiry([][]*x509.Certificate{at(5, 2, 9), at(5, 3, 4), at(1, 9)}))
+	require.Zero(t, latestChainExpiry(nil))
 }
 
 // An unguardedHealth service does not call Allow.

@@ -99,12 +99,12 @@ func AuthenticateCertificate(ctx context.Context) (Identity, error) {
 		Name:    subject.CommonName,
 		Groups:  subject.Organization,
 		Node:    nodeOf(subject.CommonName, subject.Organization),
-		Expires: chainsEnd(info.State.VerifiedChains),
+		Expires: latestChainExpiry(info.State.VerifiedChains),
 	}, nil
 }
 
-// chainsEnd returns when the last valid chain expires, or the zero time if there is none.
-func chainsEnd(chains [][]*x509.Certificate) (end time.Time) {
+// latestChainExpiry returns when the last valid chain expires, or the zero time if there is none.
+func latestChainExpiry(chains [][]*x509.Certificate) (end time.Time) {
 	for _, chain := range chains {
 		first := chain[0].NotAfter
 		for _, cert := range chain[1:] {

@@ -125,7 +125,7 @@ func (e expiringCredentials) ServerHandshake(raw net.Conn) (net.Conn, credential
 		return nil, nil, err
 	}
 	tlsInfo, ok := info.(credentials.TLSInfo)
-	if end := chainsEnd(tlsInfo.State.VerifiedChains); ok && !end.IsZero() {
+	if end := latestChainExpiry(tlsInfo.State.VerifiedChains); ok && !end.IsZero() {
 		conn = closeAt(conn, raw, end.Add(e.grace))
 	}
 	return conn, info, nil

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Values of [Answer.Server] without an answer.
+// Values of [Outcome.Server] without an answer.
 const (
 	Refused = "refused"
 	Timeout = "timeout"

@@ -27,7 +27,7 @@
 //	batch.go       delta between two snapshots, encoded once per class
 //	initial.go     the snapshot that streams of a class begin with
 //	stream.go      one stream: its fields, begin, end and status
-//	state.go       states of a stream and all transitions between them
+//	streamstate.go states of a stream and all transitions between them
 //	handshake.go   initial sync: from the hello of a peer to its first commit
 //	send.go        sending an update to one stream
 //	ack.go         receiving: acknowledgements and the window

@@ -294,7 +294,7 @@ func (p *fakePeer) run(ctx context.Context, f *fixture) {
 		p.read(ctx, c)
 		c.stop()
 		<-c.ended
-		for _, never := range []error{ErrUnexpectedMessage, ErrTooManyHeld, ErrHeldTimeout, ErrSendTimeout, errTransition} {
+		for _, never := range []error{ErrUnexpectedMessage, ErrTooManyDigests, ErrDigestsTimeout, ErrSendTimeout, errTransition} {
 			if errors.Is(c.err, never) {
 				p.faultf("the stream ended with %w", c.err)
 			}

@@ -22,7 +22,7 @@ const (
 // commit, at the end: a peer that resumes never goes back to an older snapshot.
 func (s *stream[K, X]) handshake() error {
 	if s.peer.Resumes && s.peer.HeldCount > s.hub.limits.HeldItems {
-		return ErrTooManyHeld
+		return ErrTooManyDigests
 	}
 	class := s.conn.Class(s.hub.Snapshot())
 	resumes := s.peer.Resumes && s.peer.HeldCount > 0
@@ -60,7 +60,7 @@ func (s *stream[K, X]) receiveHeld() (map[uint64]struct{}, error) {
 		select {
 		case m := <-s.held:
 			if count += len(m.Held); count > s.peer.HeldCount {
-				return nil, ErrTooManyHeld
+				return nil, ErrTooManyDigests
 			}
 			for _, d := range m.Held {
 				held[d] = struct{}{}

@@ -45,12 +45,12 @@ var (
 	ErrSendTimeout = errors.New("fanout: peer does not read sent data in time")
 	// ErrAckTimeout means that a commit was not acknowledged within Limits.AckTimeout.
 	ErrAckTimeout = errors.New("fanout: peer does not acknowledge a revision in time")
-	// ErrHeldTimeout means that the list of held digests was not complete within
+	// ErrDigestsTimeout means that the list of held digests was not complete within
 	// Limits.HelloTimeout.
-	ErrHeldTimeout = errors.New("fanout: peer does not send the digests of its held items in time")
-	// ErrTooManyHeld means that a peer reports more held items than Limits.HeldItems, or
+	ErrDigestsTimeout = errors.New("fanout: peer does not send the digests of its held items in time")
+	// ErrTooManyDigests means that a peer reports more held items than Limits.HeldItems, or
 	// sends more digests than its hello announced.
-	ErrTooManyHeld = errors.New("fanout: peer reports too many held items")
+	ErrTooManyDigests = errors.New("fanout: peer reports too many held items")
 	// ErrUnexpectedMessage means that a peer sent digests without request, or acknowledged
 	// a revision that was not sent to it.
 	ErrUnexpectedMessage = errors.New("fanout: unexpected message from peer")

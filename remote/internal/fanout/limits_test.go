@@ -51,23 +51,23 @@ func misbehaviours(limits Limits) []misbehaviour {
 				time.Sleep(time.Second)
 			}
 		}, ErrAckTimeout, limits.AckTimeout},
-		{"sends no digests", resumes, readAll, ErrHeldTimeout, limits.HelloTimeout},
+		{"sends no digests", resumes, readAll, ErrDigestsTimeout, limits.HelloTimeout},
 		{"never completes the digests", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)
 			for c.deliver(Received{}) {
 				time.Sleep(time.Second)
 			}
-		}, ErrHeldTimeout, limits.HelloTimeout},
-		{"closes its side instead of sending digests", resumes, func(c *fakeConn) { close(c.eof); readAll(c) }, ErrHeldTimeout, limits.HelloTimeout},
+		}, ErrDigestsTimeout, limits.HelloTimeout},
+		{"closes its side instead of sending digests", resumes, func(c *fakeConn) { close(c.eof); readAll(c) }, ErrDigestsTimeout, limits.HelloTimeout},
 		{"sends more digests than announced", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)
 			for range 11 {
 				c.deliver(Received{Held: []uint64{7}})
 			}
-		}, ErrTooManyHeld, 0},
-		{"announces too many held items", Peer{Resumes: true, HeldCount: 21}, func(*fakeConn) {}, ErrTooManyHeld, 0},
+		}, ErrTooManyDigests, 0},
+		{"announces too many held items", Peer{Resumes: true, HeldCount: 21}, func(*fakeConn) {}, ErrTooManyDigests, 0},
 		{"sends the digests twice", resumes, func(c *fakeConn) {
 			<-c.sent // the welcome requests the digests
 			go readAll(c)

@@ -343,7 +343,7 @@ func (m *model) checkEnd(p *modelPeer) {
 func (c *modelConn) exceeds(limits Limits) map[error]time.Duration {
 	out := map[error]time.Duration{ErrSendTimeout: time.Since(c.lastSend) - limits.SendTimeout}
 	if !c.heldSince.IsZero() {
-		out[ErrHeldTimeout] = time.Since(c.heldSince) - limits.HelloTimeout
+		out[ErrDigestsTimeout] = time.Since(c.heldSince) - limits.HelloTimeout
 	}
 	if len(c.window) > 0 {
 		out[ErrAckTimeout] = time.Since(c.window[0].sent) - limits.AckTimeout

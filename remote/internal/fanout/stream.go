@@ -117,7 +117,7 @@ func (s *stream[K, X]) checkTimeouts(now time.Time) {
 		case expired(s.sendingSince, limits.SendTimeout):
 			cause = ErrSendTimeout
 		case expired(s.heldSince, limits.HelloTimeout):
-			cause = ErrHeldTimeout
+			cause = ErrDigestsTimeout
 		case s.peer.Acknowledges && len(s.window) > 0 && expired(s.window[0].sent, limits.AckTimeout):
 			cause = ErrAckTimeout
 		}

@@ -36,8 +36,8 @@ type worker[K, X any] struct {
 	replaced bool // it exceeded maxWorkerTime: it ends after the present stream
 }
 
-// An outcome is what became of a stream that a worker was to send to.
-type outcome[K, X any] struct {
+// An sendResult is what became of a stream that a worker was to send to.
+type sendResult[K, X any] struct {
 	failed         bool // the stream has ended
 	needsGoroutine bool // the stream needs a goroutine of its own
 	// unsent is an update that is computed and must be sent after needsGoroutine; without a batch,
@@ -59,7 +59,7 @@ func (h *Hub[K, X]) work() {
 	timer := time.AfterFunc(maxWorkerTime, func() { h.replace(w) })
 	defer timer.Stop()
 	claims := 1
-	for s := h.nextStream(w, nil, outcome[K, X]{}); s != nil; {
+	for s := h.nextStream(w, nil, sendResult[K, X]{}); s != nil; {
 		if w.claims != claims { // the time is that of the streams claimed together
 			claims = w.claims
 			timer.Reset(maxWorkerTime)
@@ -72,7 +72,7 @@ func (h *Hub[K, X]) work() {
 
 // nextStream releases the stream that w was to send to, if any, and returns the next one, or
 // nil when w must end.
-func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out outcome[K, X]) *stream[K, X] {
+func (h *Hub[K, X]) nextStream(w *worker[K, X], sent *stream[K, X], out sendResult[K, X]) *stream[K, X] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if sent != nil {
@@ -112,17 +112,17 @@ func (h *Hub[K, X]) replace(w *worker[K, X]) {
 
 // sendByWorker sends an update to a queued stream, if that cannot block for long: the class of
 // the peer is the same, the update is one message, and the peer has acknowledged enough.
-func (s *stream[K, X]) sendByWorker() outcome[K, X] {
+func (s *stream[K, X]) sendByWorker() sendResult[K, X] {
 	if s.conn.Class(s.hub.Snapshot()) != s.class || !s.permissions(0).idle {
-		return outcome[K, X]{needsGoroutine: true}
+		return sendResult[K, X]{needsGoroutine: true}
 	}
 	u := s.nextUpdate()
 	if len(u.batch.full) > 0 || u.class != s.class || !s.permissions(u.commitSize()).idle {
-		return outcome[K, X]{needsGoroutine: true, unsent: u}
+		return sendResult[K, X]{needsGoroutine: true, unsent: u}
 	}
 	if err := s.sendUpdate(u); err != nil {
 		s.end(err)
-		return outcome[K, X]{failed: true}
+		return sendResult[K, X]{failed: true}
 	}
-	return outcome[K, X]{needsGoroutine: !s.permissions(0).idle}
+	return sendResult[K, X]{needsGoroutine: !s.permissions(0).idle}
 }

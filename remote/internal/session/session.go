@@ -88,9 +88,9 @@ func StatusError(err error) error {
 		code = codes.Unauthenticated
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
-	case errors.Is(err, fanout.ErrSendTimeout), errors.Is(err, fanout.ErrAckTimeout), errors.Is(err, fanout.ErrTooManyHeld):
+	case errors.Is(err, fanout.ErrSendTimeout), errors.Is(err, fanout.ErrAckTimeout), errors.Is(err, fanout.ErrTooManyDigests):
 		code = codes.ResourceExhausted
-	case errors.Is(err, fanout.ErrHeldTimeout):
+	case errors.Is(err, fanout.ErrDigestsTimeout):
 		code = codes.DeadlineExceeded
 	case errors.Is(err, fanout.ErrUnexpectedMessage):
 		code = codes.InvalidArgument

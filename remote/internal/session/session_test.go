@@ -78,7 +78,7 @@ func TestStatusErrorHasCodeOfCause(t *testing.T) {
 	for err, want := range map[error]codes.Code{
 		nil: codes.OK, io.EOF: codes.OK, context.Canceled: codes.Unavailable, context.DeadlineExceeded: codes.DeadlineExceeded,
 		ErrExpired: codes.Unauthenticated, fanout.ErrSendTimeout: codes.ResourceExhausted, fanout.ErrAckTimeout: codes.ResourceExhausted,
-		fanout.ErrTooManyHeld: codes.ResourceExhausted, fanout.ErrHeldTimeout: codes.DeadlineExceeded, fanout.ErrUnexpectedMessage: codes.InvalidArgument,
+		fanout.ErrTooManyDigests: codes.ResourceExhausted, fanout.ErrDigestsTimeout: codes.DeadlineExceeded, fanout.ErrUnexpectedMessage: codes.InvalidArgument,
 		status.Error(codes.PermissionDenied, "no"): codes.PermissionDenied, errors.New("else"): codes.Unknown,
 	} {
 		require.Equal(t, want, status.Code(StatusError(err)), "%v", err)

@@ -165,7 +165,7 @@ func (h *Hub[K, X]) startNext(w *worker[K, X]) *stream[K, X] {
 
 // release moves a stream from workerSending to idle, queued or sending, after worker w has
 // sent to it or has found that it must not. h.mu must be held.
-func (h *Hub[K, X]) release(w *worker[K, X], s *stream[K, X], out outcome[K, X]) {
+func (h *Hub[K, X]) release(w *worker[K, X], s *stream[K, X], out sendResult[K, X]) {
 	switch {
 	case out.failed: // the stream has ended
 	case out.needsGoroutine:
