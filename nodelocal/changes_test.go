@@ -73,6 +73,11 @@ func TestOnlyEffectiveChangesCauseUpdates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUpdatesContainOnlyEffectiveChanges makes writes that revert or repeat others, or change
+// one of several Services.
+func TestUpdatesContainOnlyEffectiveChanges(t *testing.T) {
 	t.Run("6.6 TestEndpointSliceUpdate new, the same, removed, removed again", func(t *testing.T) {
 		n := newNode(t, nodelocal.Config{}, service())
 		n.set(slice(t, "a", "10.0.0.1 R"))

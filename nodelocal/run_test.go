@@ -132,7 +132,8 @@ func (l *loop) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// TestRunner has the rows of the tests of kube-proxy's BoundedFrequencyRunner.
+// TestRunner and TestRunnerRepeatsFailedCalls have the rows of the tests of kube-proxy's
+// BoundedFrequencyRunner.
 func TestRunner(t *testing.T) {
 	t.Run("OP-01 the first call follows the initial sync and has everything", func(t *testing.T) {
 		follow(t, nodelocal.Config{MinInterval: time.Minute}, &recordingSink{}, func(l *loop) {
@@ -196,6 +197,9 @@ func TestRunner(t *testing.T) {
 			require.Equal(t, requested, l.record().begun[1])
 		})
 	})
+}
+
+func TestRunnerRepeatsFailedCalls(t *testing.T) {
 	t.Run("6.8 BoundedFrequencyRunner OP-10 OP-14 a failed call is repeated until it succeeds", func(t *testing.T) {
 		follow(t, nodelocal.Config{MaxBackoff: 5 * time.Second}, &recordingSink{record: record{failures: 12}}, func(l *loop) {
 			l.synced()

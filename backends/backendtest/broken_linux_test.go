@@ -194,27 +194,20 @@ type mistake struct {
 	fails      []string
 }
 
+// alter returns a mistake that changes the desired state.
+func alter(name string, f func(*localsink.Node, *localsink.Service), fails ...string) mistake {
+	return mistake{name, brokenBackend{alter: f}, newRulesAndFlows, fails}
+}
+
 func mistakes() []mistake {
-	alter := func(name string, f func(*localsink.Node, *localsink.Service), fails ...string) mistake {
-		return mistake{name, brokenBackend{alter: f}, newRulesAndFlows, fails}
-	}
-	syncs, tables := 0, 0
+	return slices.Concat(endpointMistakes(), clientMistakes(), frontendMistakes(), affinityMistakes(),
+		loopbackMistakes(), connectionMistakes(), syncMistakes())
+}
+
+// endpointMistakes choose other endpoints, or another verdict for an empty pool.
+func endpointMistakes() []mistake {
 	return []mistake{
 		alter("confuses the protocols of one port", eachPort(func(svc *localsink.Service, p *localsink.Port) { p.Pools = svc.Ports[0].Pools }), "protocols-apart", "DP-01"),
-		{"never removes a Service", brokenBackend{neverRemoves: true}, newRulesAndFlows, []string{"service-removed", "service-recreated"}},
-		alter("never masquerades", eachRoute(func(r *localsink.Route) { r.Masquerade = false }), "DP-04", "DP-20"),
-		alter("always masquerades", eachRoute(func(r *localsink.Route) { r.Masquerade = true }), "DP-01", "DP-20"),
-		alter("ignores source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.SourceRanges = nil }), "DP-30", "DP-31"),
-		alter("treats empty source ranges as no source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
-			if len(fe.SourceRanges) == 0 {
-				fe.SourceRanges = nil
-			}
-		}), "DP-31"),
-		alter("ignores source ranges of empty pools", eachFrontend(func(p *localsink.Port, fe *localsink.Frontend) {
-			if len(p.Pools[fe.Routes[0].Pool].Endpoints) == 0 {
-				fe.SourceRanges = nil
-			}
-		}), "SEL-22"),
 		alter("uses the first endpoint only", eachPort(func(_ *localsink.Service, p *localsink.Port) {
 			for i := range p.Pools {
 				p.Pools[i].Endpoints = p.Pools[i].Endpoints[:min(1, len(p.Pools[i].Endpoints))]
@@ -229,6 +222,28 @@ func mistakes() []mistake {
 		}), "DP-15"),
 		alter("rejects instead of dropping", eachRoute(func(r *localsink.Route) { r.EmptyVerdict = localsink.VerdictReject }), "SEL-20-drop", "SEL-20-both"),
 		alter("drops instead of rejecting", eachRoute(func(r *localsink.Route) { r.EmptyVerdict = localsink.VerdictDrop }), "SEL-20", "SEL-20-both"),
+	}
+}
+
+// clientMistakes have wrong masquerading, source ranges or routes.
+func clientMistakes() []mistake {
+	return []mistake{
+		alter("never masquerades", eachRoute(func(r *localsink.Route) { r.Masquerade = false }), "DP-04", "DP-20"),
+		alter("always masquerades", eachRoute(func(r *localsink.Route) { r.Masquerade = true }), "DP-01", "DP-20"),
+		{"does not masquerade hairpin connections", brokenBackend{after: func(*localsink.Update) error {
+			return errors.Join(nft("flush set ip kpng hairpin"), nft("flush set ip6 kpng hairpin"))
+		}}, newRulesAndFlows, []string{"DP-22"}},
+		alter("treats empty source ranges as no source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
+			if len(fe.SourceRanges) == 0 {
+				fe.SourceRanges = nil
+			}
+		}), "DP-31"),
+		alter("ignores source ranges of empty pools", eachFrontend(func(p *localsink.Port, fe *localsink.Frontend) {
+			if len(p.Pools[fe.Routes[0].Pool].Endpoints) == 0 {
+				fe.SourceRanges = nil
+			}
+		}), "SEL-22"),
+		alter("ignores source ranges", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.SourceRanges = nil }), "DP-30", "DP-31"),
 		alter("ignores Route.From", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) { fe.Routes = fe.Routes[len(fe.Routes)-1:] }), "SEL-11", "SEL-11-pods"),
 		alter("sorts routes by kind of client", eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
 			slices.SortStableFunc(fe.Routes[:len(fe.Routes)-1], func(a, b localsink.Route) int { return int(a.From) - int(b.From) })
@@ -236,6 +251,11 @@ func mistakes() []mistake {
 		alter("recognises pods by network only", func(n *localsink.Node, _ *localsink.Service) {
 			n.LocalPods.Interface, n.LocalPods.InterfacePrefix = "", ""
 		}, "SEL-11-pods"),
+	}
+}
+
+func frontendMistakes() []mistake {
+	return []mistake{
 		alter("serves node ports on the first address only", func(n *localsink.Node, _ *localsink.Service) {
 			n.NodePortAddresses = slices.DeleteFunc(slices.Clone(n.NodePortAddresses), func(p netip.Prefix) bool { return p.Addr().String() == "192.0.2.78" })
 		}, "DP-04"),
@@ -249,21 +269,47 @@ func mistakes() []mistake {
 				fe.Kind = localsink.KindExternalIP
 			}
 		}), "DP-02"),
-		alter("ignores affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity = 0 }), "DP-40", "DP-43"),
-		alter("never expires affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity *= 100 }), "DP-41", "DP-44"),
-		alter("always uses affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity = time.Hour }), "DP-45"),
-		{"does not masquerade hairpin connections", brokenBackend{after: func(*localsink.Update) error {
-			return errors.Join(nft("flush set ip kpng hairpin"), nft("flush set ip6 kpng hairpin"))
-		}}, newRulesAndFlows, []string{"DP-22"}},
-		{"resets established connections after each Sync", brokenBackend{after: func(*localsink.Update) error {
-			// Reset packets of established connections.
-			return errors.Join(nft("add table inet cut; add chain inet cut c { type filter hook prerouting priority -150; }; add rule inet cut c ct state established tcp flags & (syn|ack) == ack reject with tcp reset"))
-		}}, newRulesAndFlows, []string{"DP-14", "OP-05", "zero-resets"}},
 		{"sends echo requests to endpoints", brokenBackend{after: func(*localsink.Update) error {
 			return errors.Join(
 				nft("add table ip echo; add chain ip echo c { type nat hook prerouting priority -101; }; flush chain ip echo c; add rule ip echo c ip daddr 10.96.0.0/16 icmp type echo-request dnat to 10.244.0.10"),
 				nft("add table ip6 echo; add chain ip6 echo c { type nat hook output priority -101; }; flush chain ip6 echo c; add rule ip6 echo c ip6 daddr fd00:96::/64 icmpv6 type echo-request dnat to fd00:245::a"))
 		}}, newRulesAndFlows, []string{"DP-10"}},
+	}
+}
+
+func affinityMistakes() []mistake {
+	return []mistake{
+		{"ignores affinity on loopback addresses", brokenBackend{loopback: true, alter: eachPort(func(_ *localsink.Service, p *localsink.Port) {
+			p.Affinity = 0
+		})}, newRulesAndFlows, []string{"DP-62-affinity"}},
+		alter("ignores affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity = 0 }), "DP-40", "DP-43"),
+		alter("never expires affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity *= 100 }), "DP-41", "DP-44"),
+		alter("always uses affinity", eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Affinity = time.Hour }), "DP-45"),
+	}
+}
+
+func loopbackMistakes() []mistake {
+	return []mistake{
+		{"always answers on loopback addresses", brokenBackend{loopback: true, alter: func(n *localsink.Node, _ *localsink.Service) {
+			n.LoopbackNodePorts = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+		}}, newRulesAndFlows, []string{"DP-61", "DP-62"}},
+		{"never answers on loopback addresses", brokenBackend{loopback: true, alter: func(n *localsink.Node, _ *localsink.Service) {
+			n.LoopbackNodePorts = nil
+		}}, newRulesAndFlows, []string{"DP-62", "DP-62-changes", "DP-62-affinity"}},
+		{"uses the route of pods for loopback clients", brokenBackend{loopback: true, alter: eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
+			if fe.Routes[0].From == localsink.FromLocalPods {
+				fe.Routes[0].From = localsink.FromAny
+			}
+		})}, newRulesAndFlows, []string{"DP-62"}},
+	}
+}
+
+func connectionMistakes() []mistake {
+	return []mistake{
+		{"resets established connections after each Sync", brokenBackend{after: func(*localsink.Update) error {
+			// Reset packets of established connections.
+			return errors.Join(nft("add table inet cut; add chain inet cut c { type filter hook prerouting priority -150; }; add rule inet cut c ct state established tcp flags & (syn|ack) == ack reject with tcp reset"))
+		}}, newRulesAndFlows, []string{"DP-14", "OP-05", "zero-resets"}},
 		{"applies source ranges to established connections", brokenBackend{after: func(u *localsink.Update) error {
 			for _, svc := range u.Changed {
 				for _, p := range svc.Ports {
@@ -274,31 +320,24 @@ func mistakes() []mistake {
 			}
 			return nil
 		}}, newRulesAndFlows, []string{"DP-34"}},
-		{"always answers on loopback addresses", brokenBackend{loopback: true, alter: func(n *localsink.Node, _ *localsink.Service) {
-			n.LoopbackNodePorts = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
-		}}, newRulesAndFlows, []string{"DP-61", "DP-62"}},
-		{"never answers on loopback addresses", brokenBackend{loopback: true, alter: func(n *localsink.Node, _ *localsink.Service) {
-			n.LoopbackNodePorts = nil
-		}}, newRulesAndFlows, []string{"DP-62", "DP-62-changes", "DP-62-affinity"}},
-		{"ignores affinity on loopback addresses", brokenBackend{loopback: true, alter: eachPort(func(_ *localsink.Service, p *localsink.Port) {
-			p.Affinity = 0
-		})}, newRulesAndFlows, []string{"DP-62-affinity"}},
-		{"uses the route of pods for loopback clients", brokenBackend{loopback: true, alter: eachFrontend(func(_ *localsink.Port, fe *localsink.Frontend) {
-			if fe.Routes[0].From == localsink.FromLocalPods {
-				fe.Routes[0].From = localsink.FromAny
-			}
-		})}, newRulesAndFlows, []string{"DP-62"}},
-		{"removes its rules when it is closed", brokenBackend{close: func() error { return nftables.Cleanup("") }}, newRulesAndFlows, []string{"OP-05"}},
 		{"removes all flows when it is closed", brokenBackend{close: func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }}, newRulesAndFlows, []string{"OP-05"}},
 		{"removes no stale UDP flows", brokenBackend{}, newRules, []string{"CT-03", "CT-08"}},
 		{"removes UDP flows to draining endpoints", brokenBackend{alter: eachPort(func(_ *localsink.Service, p *localsink.Port) { p.Draining = nil })}, newRulesAndFlows, []string{"CT-02"}},
+	}
+}
+
+func syncMistakes() []mistake {
+	syncs, tables := 0, 0
+	return []mistake{
+		{"never removes a Service", brokenBackend{neverRemoves: true}, newRulesAndFlows, []string{"service-removed", "service-recreated"}},
+		{"takes Changed for the whole state", brokenBackend{onlyChanged: true}, newRulesAndFlows, []string{"repeated-update", "service-removed"}},
+		{"removes its rules when it is closed", brokenBackend{close: func() error { return nftables.Cleanup("") }}, newRulesAndFlows, []string{"OP-05"}},
 		{"does not repair drift", brokenBackend{before: func(u *localsink.Update) error {
 			if len(u.Changed)+len(u.Removed) > 0 || u.NodeChanged {
 				return nil
 			}
 			return errSkip
 		}}, newRulesAndFlows, []string{"OP-16"}},
-		{"takes Changed for the whole state", brokenBackend{onlyChanged: true}, newRulesAndFlows, []string{"repeated-update", "service-removed"}},
 		{"uses another table after each restart", brokenBackend{}, func() (localsink.Sink, error) {
 			tables++
 			return nftables.New(nftables.Config{Table: fmt.Sprint("kpng", tables)})

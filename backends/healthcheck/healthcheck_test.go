@@ -70,12 +70,28 @@ func (p *proxyFixture) expect(wantHealthz, wantLivez int) {
 	require.NotContains(p.t, body, "nodeEligible")
 }
 
-// TestProxyHealth starts each row with a new Proxy whose timeout is a minute.
-func TestProxyHealth(t *testing.T) {
-	for _, row := range []struct {
-		id  string
-		run func(p *proxyFixture)
-	}{
+type proxyRow struct {
+	id  string
+	run func(p *proxyFixture)
+}
+
+// runProxyRows runs each row with a new Proxy whose timeout is a minute.
+func runProxyRows(t *testing.T, rows []proxyRow) {
+	for _, row := range rows {
+		t.Run(row.id, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &proxyFixture{t: t, eligible: true}
+				var err error
+				p.proxy, err = NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return p.err }), time.Minute)
+				require.NoError(t, err)
+				row.run(p)
+			})
+		})
+	}
+}
+
+func TestProxyHealthDependsOnUpdates(t *testing.T) {
+	runProxyRows(t, []proxyRow{
 		{"6.8 healthz HC-02 healthy while starting", func(p *proxyFixture) { p.expect(200, 200) }},
 		{"HC-02b no update is ever applied", func(p *proxyFixture) {
 			time.Sleep(59 * time.Second)
@@ -125,6 +141,11 @@ func TestProxyHealth(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			p.expect(200, 200) // a new deadline
 		}},
+	})
+}
+
+func TestProxyHealthReportsNode(t *testing.T) {
+	runProxyRows(t, []proxyRow{
 		{"6.8 healthz HC-03 HC-04 node not eligible", func(p *proxyFixture) {
 			p.sync()
 			p.eligible = false
@@ -155,17 +176,7 @@ func TestProxyHealth(t *testing.T) {
 			_, body = get(p.t, p.proxy.Livez())
 			require.Len(p.t, body, 4)
 		}},
-	} {
-		t.Run(row.id, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := &proxyFixture{t: t, eligible: true}
-				var err error
-				p.proxy, err = NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return p.err }), time.Minute)
-				require.NoError(t, err)
-				row.run(p)
-			})
-		})
-	}
+	})
 }
 
 // TestNewProxyValidates expects an error for each invalid argument.
@@ -252,12 +263,27 @@ func (c *servicesFixture) code(port uint16) int {
 	return code
 }
 
-// TestServiceHealth includes the rows of kube-proxy's test of Service health checks.
-func TestServiceHealth(t *testing.T) {
-	for _, row := range []struct {
-		id  string
-		run func(c *servicesFixture, a, b uint16)
-	}{
+type serviceRow struct {
+	id  string
+	run func(c *servicesFixture, a, b uint16) // a and b are unused ports
+}
+
+// runServiceRows runs rows, some of which are those of kube-proxy's test of Service health
+// checks, each with new Services.
+func runServiceRows(t *testing.T, rows []serviceRow) {
+	for _, row := range rows {
+		t.Run(row.id, func(t *testing.T) {
+			a, b := freePort(t), freePort(t)
+			for a == b {
+				b = freePort(t)
+			}
+			row.run(newServicesFixture(t), a, b)
+		})
+	}
+}
+
+func TestServiceHealthResponses(t *testing.T) {
+	runServiceRows(t, []serviceRow{
 		{"6.8 service HC HC-11 no local endpoints", func(c *servicesFixture, a, _ uint16) {
 			c.sync(newService("a", a, 0))
 			require.Equal(c.t, 503, c.code(a))
@@ -289,6 +315,25 @@ func TestServiceHealth(t *testing.T) {
 			require.Equal(c.t, 200, c.code(a))
 			require.Equal(c.t, 503, c.code(b))
 		}},
+		{"HC-10 any path and method", func(c *servicesFixture, a, _ uint16) {
+			c.sync(newService("a", a, 2))
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+			for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
+				request, err := http.NewRequestWithContext(c.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/a/b?c", a), nil)
+				require.NoError(c.t, err)
+				response, err := client.Do(request)
+				require.NoError(c.t, err)
+				require.NoError(c.t, response.Body.Close())
+				require.Equal(c.t, 200, response.StatusCode, method)
+				require.Equal(c.t, "application/json", response.Header.Get("Content-Type"))
+				require.Equal(c.t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+			}
+		}},
+	})
+}
+
+func TestServiceHealthPorts(t *testing.T) {
+	runServiceRows(t, []serviceRow{
 		{"6.8 service HC HC-14 port changes", func(c *servicesFixture, a, b uint16) {
 			c.sync(newService("a", a, 2))
 			c.sync(newService("a", b, 2))
@@ -324,6 +369,13 @@ func TestServiceHealth(t *testing.T) {
 			c.sync(plain)
 			require.Zero(c.t, c.code(a))
 		}},
+		{"HC-14 a port moves to another Service", func(c *servicesFixture, a, b uint16) {
+			c.sync(newService("a", a, 2), newService("b", b, 1))
+			c.sync(newService("b", a, 1))
+			code, _, body := getCheck(c.t, a)
+			require.Equal(c.t, 200, code)
+			require.Equal(c.t, "b", body.Service.Name)
+		}},
 		{"6.8 service HC HC-10 node port addresses change", func(c *servicesFixture, a, _ uint16) {
 			c.sync(newService("a", a, 2))
 			require.Equal(c.t, 200, c.code(a))
@@ -337,20 +389,11 @@ func TestServiceHealth(t *testing.T) {
 			c.sync(newService("a", a, 2))
 			require.Equal(c.t, 200, c.code(a), "addresses in a network")
 		}},
-		{"HC-10 any path and method", func(c *servicesFixture, a, _ uint16) {
-			c.sync(newService("a", a, 2))
-			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
-			for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {
-				request, err := http.NewRequestWithContext(c.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/a/b?c", a), nil)
-				require.NoError(c.t, err)
-				response, err := client.Do(request)
-				require.NoError(c.t, err)
-				require.NoError(c.t, response.Body.Close())
-				require.Equal(c.t, 200, response.StatusCode, method)
-				require.Equal(c.t, "application/json", response.Header.Get("Content-Type"))
-				require.Equal(c.t, "nosniff", response.Header.Get("X-Content-Type-Options"))
-			}
-		}},
+	})
+}
+
+func TestServiceHealthPortInUse(t *testing.T) {
+	runServiceRows(t, []serviceRow{
 		{"HC-15 a port in use is logged once and retried", func(c *servicesFixture, a, b uint16) {
 			taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b))
 			require.NoError(c.t, err)
@@ -376,20 +419,5 @@ func TestServiceHealth(t *testing.T) {
 			c.sync()
 			require.Empty(c.t, c.sink.NotProgrammed())
 		}},
-		{"HC-14 a port moves to another Service", func(c *servicesFixture, a, b uint16) {
-			c.sync(newService("a", a, 2), newService("b", b, 1))
-			c.sync(newService("b", a, 1))
-			code, _, body := getCheck(c.t, a)
-			require.Equal(c.t, 200, code)
-			require.Equal(c.t, "b", body.Service.Name)
-		}},
-	} {
-		t.Run(row.id, func(t *testing.T) {
-			a, b := freePort(t), freePort(t)
-			for a == b {
-				b = freePort(t)
-			}
-			row.run(newServicesFixture(t), a, b)
-		})
-	}
+	})
 }

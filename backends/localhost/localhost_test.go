@@ -25,8 +25,9 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
-// TestDP62 uses connections over the loopback interface.
-func TestDP62(t *testing.T) {
+// The tests of DP-62 use connections over the loopback interface.
+
+func TestDP62Listeners(t *testing.T) {
 	v4, v6 := loopbackNode(loopback(false)), loopbackNode(loopback(false), loopback(true))
 
 	t.Run("listener opens and closes with the Service", func(t *testing.T) {
@@ -65,22 +66,6 @@ func TestDP62(t *testing.T) {
 		}
 	})
 
-	t.Run("established connections survive endpoint changes", func(t *testing.T) {
-		f := newFixture(t, Config{}, v4)
-		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
-		f.sync(f.service("web", 0, a))
-		c := f.expectEndpoint(false, "a")
-		f.sync(f.service("web", 0, b))
-		f.expectEndpoint(false, "b")
-		expectEcho(t, c)
-		f.sync(f.service("web", 0))
-		f.expectRefused(false)
-		expectEcho(t, c)
-		f.sync()
-		expectEcho(t, c)
-		require.EqualValues(t, 2, f.sink.Stats().Connections)
-	})
-
 	t.Run("a port without endpoints is closed", func(t *testing.T) {
 		f := newFixture(t, Config{}, v4)
 		f.sync(f.service("web", 0))
@@ -90,6 +75,24 @@ func TestDP62(t *testing.T) {
 		f.sync(dropping)
 		f.expectRefused(false)
 	})
+
+	t.Run("a port that moves to another Service stays open", func(t *testing.T) {
+		f := newFixture(t, Config{}, v4)
+		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
+		f.sync(f.service("old", 0, a))
+		ln := f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener
+		f.sync(f.service("new", 0, b))
+		f.expectEndpoint(false, "b")
+		require.Same(t, ln, f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener)
+		f.sync(f.service("old", 0, a))
+		f.expectEndpoint(false, "a")
+		f.sync()
+		f.expectRefused(false)
+	})
+}
+
+func TestDP62ServedFrontends(t *testing.T) {
+	v4 := loopbackNode(loopback(false))
 
 	for _, protocol := range []localsink.Protocol{localsink.ProtocolUDP, localsink.ProtocolSCTP} {
 		t.Run("DP-63 not served: "+protocol.String(), func(t *testing.T) {
@@ -146,19 +149,25 @@ func TestDP62(t *testing.T) {
 		f.sync(svc)
 		f.expectEndpoint(false, "a")
 	})
+}
 
-	t.Run("a port that moves to another Service stays open", func(t *testing.T) {
+func TestDP62Connections(t *testing.T) {
+	v4 := loopbackNode(loopback(false))
+
+	t.Run("established connections survive endpoint changes", func(t *testing.T) {
 		f := newFixture(t, Config{}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
-		f.sync(f.service("old", 0, a))
-		ln := f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener
-		f.sync(f.service("new", 0, b))
+		f.sync(f.service("web", 0, a))
+		c := f.expectEndpoint(false, "a")
+		f.sync(f.service("web", 0, b))
 		f.expectEndpoint(false, "b")
-		require.Same(t, ln, f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener)
-		f.sync(f.service("old", 0, a))
-		f.expectEndpoint(false, "a")
-		f.sync()
+		expectEcho(t, c)
+		f.sync(f.service("web", 0))
 		f.expectRefused(false)
+		expectEcho(t, c)
+		f.sync()
+		expectEcho(t, c)
+		require.EqualValues(t, 2, f.sink.Stats().Connections)
 	})
 
 	t.Run("directions of a connection end independently", func(t *testing.T) {
@@ -220,6 +229,10 @@ func TestDP62(t *testing.T) {
 		require.Zero(t, f.sink.Stats().Listeners)
 		require.Zero(t, f.sink.Stats().Connections)
 	})
+}
+
+func TestDP62ChoosesEndpoints(t *testing.T) {
+	v4 := loopbackNode(loopback(false))
 
 	t.Run("without affinity each connection gets a random endpoint", func(t *testing.T) {
 		f := newFixture(t, Config{}, v4)

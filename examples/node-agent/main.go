@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	fs.SetOutput(stderr)
 	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
 	nodeName := fs.String("node", strings.ToLower(host), "`name` of the node")
-	backend := fs.String("backend", "nftables", "packet `filter`: nftables, or print, which prints changes and programs nothing")
+	backend := fs.String("backend", "nftables", "`backend`: nftables, or print, which prints changes and programs nothing")
 	healthAddress := fs.String("health", "", "`address` (host:port) that serves /healthz and /livez over HTTP; empty disables them")
 	cleanup := fs.Bool("cleanup", false, "remove all rules and exit")
 	verbose := fs.Bool("v", false, "log debug messages")
@@ -60,13 +60,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := command.Parse(fs, args); err != nil {
 		return err
 	}
-	if *backend != "nftables" && *backend != "print" {
-		return fmt.Errorf("%w: -backend %q: want nftables or print", command.ErrUsage, *backend)
-	}
 	if err := command.Conflicts(map[string]bool{
 		"-node: required": *nodeName == "",
-		"-health requires -backend nftables: print has no health":             *backend == "print" && *healthAddress != "",
-		"-cleanup requires -backend nftables: print leaves nothing to remove": *backend == "print" && *cleanup,
+		fmt.Sprintf("-backend %q: want nftables or print", *backend):                *backend != "nftables" && *backend != "print",
+		"-health requires -backend nftables: the print backend has no health state": *backend == "print" && *healthAddress != "",
+		"-cleanup requires -backend nftables: print leaves nothing to remove":       *backend == "print" && *cleanup,
 	}); err != nil {
 		return err
 	}
@@ -92,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 }
 
 // program programs the node with the state that client receives.
-func program(ctx context.Context, followFiles func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) (err error) {
+func program(ctx context.Context, watchCredentials func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) (err error) {
 	rules, err := nftables.New(nftables.Config{Logger: logger})
 	if err != nil {
 		return err
@@ -107,15 +105,15 @@ func program(ctx context.Context, followFiles func(context.Context) error, clien
 	if err != nil {
 		return err
 	}
-	eligibility := health.NewEligibilitySink(proxy)
 	checks, err := healthcheck.NewServices(healthcheck.Config{Healthy: proxy.Healthy, Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer checks.Close()
+	eligibility := health.NewEligibilitySink(proxy)
 	handler := health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible})
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
-	return command.RunAll(ctx, followFiles,
+	return command.RunAll(ctx, watchCredentials,
 		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
 		func(ctx context.Context) error {
 			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger))

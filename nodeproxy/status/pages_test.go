@@ -41,7 +41,15 @@ func service(name, endpoint string) *localsink.Service {
 	}}}
 }
 
-func TestOP14StatePages(t *testing.T) {
+// A pagesFixture has the pages of a node whose rules may fail.
+type pagesFixture struct {
+	t       *testing.T
+	rules   *failingSink
+	driver  sinktest.Driver
+	handler http.Handler
+}
+
+func newPagesFixture(t *testing.T) *pagesFixture {
 	rules := &failingSink{}
 	applied := NewAppliedSink(rules)
 	tracker := problems.NewTracker(applied, nil)
@@ -54,63 +62,87 @@ func TestOP14StatePages(t *testing.T) {
 		}
 		return &nodelocal.Explanation{Service: "ns/web\n", Unmatched: []string{"slice x has no port"}}, nil
 	}
-	h := Handler(Config{Applied: applied, Problems: tracker, Explain: explain})
-	get := func(path string) (int, string) {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code, w.Body.String()
+	return &pagesFixture{
+		t: t, rules: rules,
+		driver:  sinktest.Driver{Sink: tracker, Node: &localsink.Node{Name: "node-1"}},
+		handler: Handler(Config{Applied: applied, Problems: tracker, Explain: explain}),
 	}
-	_, body := get("/state")
+}
+
+func (f *pagesFixture) sync(services ...*localsink.Service) error {
+	return f.driver.Sync(f.t.Context(), sinktest.NewState(services...))
+}
+
+func (f *pagesFixture) get(path string) (int, string) {
+	w := httptest.NewRecorder()
+	f.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w.Code, w.Body.String()
+}
+
+func TestStatePages(t *testing.T) {
+	f := newPagesFixture(t)
+	_, body := f.get("/state")
 	require.Contains(t, body, "no state is applied yet")
 
 	svc := service("web", "10.0.0.1:80")
-	d := sinktest.Driver{Sink: tracker, Node: &localsink.Node{Name: "node-1"}}
-	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc)))
-	_, body = get("/state")
+	require.NoError(t, f.sync(svc))
+	_, body = f.get("/state")
 	require.Contains(t, body, "# node node-1")
 	require.Contains(t, body, "Any -> 10.0.0.1:80")
 
-	code, body := get("/state/ns/web")
+	code, body := f.get("/state/ns/web")
 	require.Equal(t, 200, code)
 	require.Contains(t, body, "# desired\nns/web\n  slice x has no port\n# applied\nns/web\n")
-	_, body = get("/state/ns/web?output=json")
+	_, body = f.get("/state/ns/web?output=json")
 	var state serviceState
 	require.NoError(t, json.Unmarshal([]byte(body), &state))
 	require.Equal(t, svc.Text(), state.Applied)
 	require.Empty(t, state.Errors)
-	code, _ = get("/state/ns/none")
+	code, _ = f.get("/state/ns/none")
 	require.Equal(t, 404, code)
-	code, body = get("/state/ns/invalid")
+	code, body = f.get("/state/ns/invalid")
 	require.Equal(t, 500, code)
 	require.Equal(t, "injected\n", body)
+}
 
-	// OP-14: a Service that is not programmed is an error on its own page and on that of
-	// the node.
-	refused := service("refused", "10.0.0.2:80")
-	rules.notProgrammed = map[localsink.ServiceName]error{refused.Name: errors.New("no space")}
-	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc, refused)))
-	_, body = get("/state/ns/refused")
+// TestOP14StatePagesOfServiceNotProgrammed expects its error on its own page and on that of
+// the node.
+func TestOP14StatePagesOfServiceNotProgrammed(t *testing.T) {
+	f := newPagesFixture(t)
+	web, refused := service("web", "10.0.0.1:80"), service("refused", "10.0.0.2:80")
+	require.NoError(t, f.sync(web))
+	f.rules.notProgrammed = map[localsink.ServiceName]error{refused.Name: errors.New("no space")}
+	require.NoError(t, f.sync(web, refused))
+	_, body := f.get("/state/ns/refused")
 	require.Contains(t, body, "# errors\nerror (since ")
 	require.Contains(t, body, "): no space\n")
-	_, body = get("/state/ns/web")
+	_, body = f.get("/state/ns/web")
 	require.NotContains(t, body, "error")
-	_, body = get("/state")
+	_, body = f.get("/state")
 	require.Contains(t, body, "): no space\n")
 	require.NotContains(t, body, "is not applied")
-	rules.notProgrammed = nil
+}
 
-	// An update that fails is an error of each Service that it contains.
-	rules.err = errors.New("kernel busy")
-	fresh := service("fresh", "10.0.0.3:80")
-	require.Error(t, d.Sync(t.Context(), sinktest.NewState(svc, refused, fresh)))
-	_, body = get("/state")
+// TestOP14StatePagesOfFailedUpdate: an update that fails is an error of each Service that it
+// contains.
+func TestOP14StatePagesOfFailedUpdate(t *testing.T) {
+	f := newPagesFixture(t)
+	web, refused, fresh := service("web", "10.0.0.1:80"), service("refused", "10.0.0.2:80"), service("fresh", "10.0.0.3:80")
+	require.NoError(t, f.sync(web))
+	f.rules.notProgrammed = map[localsink.ServiceName]error{refused.Name: errors.New("no space")}
+	require.NoError(t, f.sync(web, refused))
+	f.rules.notProgrammed = nil
+
+	f.rules.err = errors.New("kernel busy")
+	require.Error(t, f.sync(web, refused, fresh))
+	_, body := f.get("/state")
 	require.Contains(t, body, "# the last attempt failed: kernel busy\n")
 	require.Contains(t, body, "ns/fresh\n  # is not applied\n  # error (since ")
-	_, body = get("/state/ns/fresh")
+	_, body = f.get("/state/ns/fresh")
 	require.Contains(t, body, "): kernel busy\n")
-	_, body = get("/state/ns/web")
+	_, body = f.get("/state/ns/web")
 	require.NotContains(t, body, "busy", "the update does not contain it")
-	_, body = get("/state?output=json")
+	_, body = f.get("/state?output=json")
 	var all nodeState
 	require.NoError(t, json.Unmarshal([]byte(body), &all))
 	require.Equal(t, "kernel busy", all.LastError)
@@ -119,13 +151,14 @@ func TestOP14StatePages(t *testing.T) {
 	require.Equal(t, "ns/fresh", all.Services[0].Service)
 	require.Empty(t, all.Services[0].Applied)
 	require.False(t, all.Services[0].Errors[0].Resolved)
-	rules.err = nil
-	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc, refused, fresh)))
-	_, body = get("/state/ns/fresh?output=json")
-	state = serviceState{}
+
+	f.rules.err = nil
+	require.NoError(t, f.sync(web, refused, fresh))
+	_, body = f.get("/state/ns/fresh?output=json")
+	var state serviceState
 	require.NoError(t, json.Unmarshal([]byte(body), &state))
 	require.Equal(t, fresh.Text(), state.Applied)
 	require.True(t, state.Errors[0].Resolved, "the failure is remembered")
-	_, body = get("/state/ns/fresh")
+	_, body = f.get("/state/ns/fresh")
 	require.Contains(t, body, ", resolved): kernel busy\n")
 }

@@ -17,24 +17,38 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-func TestService(t *testing.T) {
-	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	type spec = corev1.ServiceSpec
-	const ingress = "status.loadBalancer.ingress"
-	cases := []struct {
-		id       string
-		change   func(*corev1.Service)
-		want     func(*watchers.Service)
-		problems []string // "field: message"
-	}{
-		{id: "IN-20 empty spec", change: func(s *corev1.Service) { s.Spec = spec{} },
+type serviceCase struct {
+	id       string
+	change   func(*corev1.Service)
+	want     func(*watchers.Service)
+	problems []string // "field: message"
+}
+
+func testServices(t *testing.T, cases []serviceCase) {
+	for _, c := range cases {
+		t.Run(c.id, func(t *testing.T) {
+			in := service(c.change)
+			before := in.DeepCopy()
+			want := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "web"},
+				ClusterIP: netip.MustParseAddr("10.0.0.1"), ClusterIPs: addrs("10.0.0.1")}
+			if c.want != nil {
+				c.want(want)
+			}
+			got := kubeapi.Service(in)
+			require.Equal(t, c.problems, fieldMessages(t, "Service ns/"+in.Name, got.Problems))
+			got.Problems = nil
+			require.Equal(t, want, got)
+			require.Equal(t, before, in, "IN-08: the API object is not modified")
+		})
+	}
+}
+
+func TestServiceClusterIPs(t *testing.T) {
+	testServices(t, []serviceCase{
+		{id: "IN-20 empty spec", change: func(s *corev1.Service) { s.Spec = corev1.ServiceSpec{} },
 			want: func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, nil }},
-		{id: "creation time", change: func(s *corev1.Service) { s.CreationTimestamp = metav1.NewTime(created) },
-			want: func(s *watchers.Service) { s.Created = created }},
 		{id: "IN-20 headless converts", change: func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"} },
 			want: func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, addrs("") }},
-		{id: "IN-20 ExternalName converts", change: func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
-			want: func(s *watchers.Service) { s.Type = watchers.TypeExternalName }},
 		{id: "IN-21 families by index", change: func(s *corev1.Service) {
 			s.Spec.ClusterIPs = []string{"10.0.0.1", "bad", "2001:db8::1"}
 			s.Spec.IPFamilies = []corev1.IPFamily{"IPv4", "IPv5", "IPv6"}
@@ -61,6 +75,14 @@ func TestService(t *testing.T) {
 		}, want: func(s *watchers.Service) {
 			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, addrs(""), []watchers.IPFamily{4, 6}
 		}},
+		{id: "IN-33 cluster IP with leading zeros", change: func(s *corev1.Service) { s.Spec.ClusterIP = "010.0.0.001" }},
+	})
+}
+
+func TestServicePortsAndPolicies(t *testing.T) {
+	testServices(t, []serviceCase{
+		{id: "IN-20 ExternalName converts", change: func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
+			want: func(s *watchers.Service) { s.Type = watchers.TypeExternalName }},
 		{id: "IN-23 IN-26 ports", change: func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Name: "dns", Protocol: "UDP", Port: 53, NodePort: 30053}, {Name: "s", Protocol: "SCTP", Port: 53}}
 		}, want: func(s *watchers.Service) {
@@ -100,6 +122,16 @@ func TestService(t *testing.T) {
 		}},
 		{id: "IN-28 unknown type and policy", change: func(s *corev1.Service) { s.Spec.Type, s.Spec.ExternalTrafficPolicy = "Mesh", "Near" },
 			problems: []string{`spec.type: "Mesh" is not a Service type; treated as ClusterIP`, `spec.externalTrafficPolicy: "Near" is not Cluster or Local; treated as Cluster`}},
+		{id: "IN-32 health check port", change: func(s *corev1.Service) { s.Spec.Type, s.Spec.HealthCheckNodePort = "LoadBalancer", 31000 },
+			want: func(s *watchers.Service) { s.Type, s.HealthCheckNodePort = watchers.TypeLoadBalancer, 31000 }},
+		{id: "IN-32 invalid health check port", change: func(s *corev1.Service) { s.Spec.HealthCheckNodePort = -1 },
+			problems: []string{"spec.healthCheckNodePort: -1 is out of range 1-65535; ignored"}},
+	})
+}
+
+func TestServiceExternalAddresses(t *testing.T) {
+	const ingress = "status.loadBalancer.ingress"
+	testServices(t, []serviceCase{
 		{id: "IN-29 external IPs", change: func(s *corev1.Service) {
 			s.Spec.ExternalIPs = []string{"", "x", " 192.0.2.1 ", "   ", "2001:db8::9"}
 		}, want: func(s *watchers.Service) { s.ExternalIPs = addrs("192.0.2.1", "2001:db8::9") },
@@ -122,32 +154,19 @@ func TestService(t *testing.T) {
 			ips := addrs("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
 			s.Ingress = []watchers.Ingress{{IP: ips[0]}, {IP: ips[1]}, {IP: ips[2], Proxy: true}, {IP: ips[3], Proxy: true}}
 		}, problems: []string{ingress + `[4].ipMode: "Odd" is not VIP or Proxy; treated as Proxy`, ingress + `[5].ip: "y" is not an IP address; ignored`}},
-		{id: "IN-32 health check port", change: func(s *corev1.Service) { s.Spec.Type, s.Spec.HealthCheckNodePort = "LoadBalancer", 31000 },
-			want: func(s *watchers.Service) { s.Type, s.HealthCheckNodePort = watchers.TypeLoadBalancer, 31000 }},
-		{id: "IN-32 invalid health check port", change: func(s *corev1.Service) { s.Spec.HealthCheckNodePort = -1 },
-			problems: []string{"spec.healthCheckNodePort: -1 is out of range 1-65535; ignored"}},
-		{id: "IN-33 cluster IP with leading zeros", change: func(s *corev1.Service) { s.Spec.ClusterIP = "010.0.0.001" }},
+	})
+}
+
+func TestServiceMetadata(t *testing.T) {
+	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	testServices(t, []serviceCase{
+		{id: "creation time", change: func(s *corev1.Service) { s.CreationTimestamp = metav1.NewTime(created) },
+			want: func(s *watchers.Service) { s.Created = created }},
 		{id: "IN-34 name begins with a digit", change: func(s *corev1.Service) { s.Name = "1web" },
 			want: func(s *watchers.Service) { s.Name.Name = "1web" }},
 		{id: "IN-25 ignored fields", change: func(s *corev1.Service) {
 			s.Spec.LoadBalancerIP, s.Spec.PublishNotReadyAddresses, s.Spec.TrafficDistribution = "x", true, new("PreferClose")
 			s.Spec.LoadBalancerClass, s.ManagedFields = new("c"), []metav1.ManagedFieldsEntry{{}}
 		}},
-	}
-	for _, c := range cases {
-		t.Run(c.id, func(t *testing.T) {
-			in := service(c.change)
-			before := in.DeepCopy()
-			want := &watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "web"},
-				ClusterIP: netip.MustParseAddr("10.0.0.1"), ClusterIPs: addrs("10.0.0.1")}
-			if c.want != nil {
-				c.want(want)
-			}
-			got := kubeapi.Service(in)
-			require.Equal(t, c.problems, fieldMessages(t, "Service ns/"+in.Name, got.Problems))
-			got.Problems = nil
-			require.Equal(t, want, got)
-			require.Equal(t, before, in, "IN-08: the API object is not modified")
-		})
-	}
+	})
 }
