@@ -115,5 +115,7 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
 	return command.RunAll(ctx, watchCredentials,
 		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
-		func(ctx context.Context) error { return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger)) })
+		func(ctx context.Context) error {
+			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger))
+		})
 }
