@@ -73,6 +73,9 @@ func TestOnlyEffectiveChangesCauseUpdates(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRepeatedAndRevertedChangesCauseNoUpdate(t *testing.T) {
 	t.Run("6.6 TestEndpointSliceUpdate new, the same, removed, removed again", func(t *testing.T) {
 		n := newNode(t, nodelocal.Config{}, service())
 		n.set(slice(t, "a", "10.0.0.1 R"))

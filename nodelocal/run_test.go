@@ -132,8 +132,7 @@ func (l *loop) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// TestRunner has the rows of the tests of kube-proxy's BoundedFrequencyRunner.
-func TestRunner(t *testing.T) {
+func TestFirstCallFollowsInitialSync(t *testing.T) {
 	t.Run("OP-01 the first call follows the initial sync and has everything", func(t *testing.T) {
 		follow(t, nodelocal.Config{MinInterval: time.Minute}, &recordingSink{}, func(l *loop) {
 			for range 3 {
@@ -154,6 +153,10 @@ func TestRunner(t *testing.T) {
 			require.Equal(t, []int{0}, l.record().total)
 		})
 	})
+}
+
+// TestRunner has the rows of the tests of kube-proxy's BoundedFrequencyRunner.
+func TestRunner(t *testing.T) {
 	t.Run("6.8 BoundedFrequencyRunner OP-10 no call without a change", func(t *testing.T) {
 		follow(t, nodelocal.Config{}, &recordingSink{}, func(l *loop) {
 			l.synced()

@@ -41,19 +41,20 @@ func service(name, endpoint string) *localsink.Service {
 	}}}
 }
 
+func explain(name localsink.ServiceName) (*nodelocal.Explanation, error) {
+	if name.Name == "invalid" {
+		return nil, errors.New("injected")
+	}
+	if name.Name != "web" {
+		return nil, nil
+	}
+	return &nodelocal.Explanation{Service: "ns/web\n", Unmatched: []string{"slice x has no port"}}, nil
+}
+
 func TestOP14StatePages(t *testing.T) {
 	rules := &failingSink{}
 	applied := NewAppliedSink(rules)
 	tracker := problems.NewTracker(applied, nil)
-	explain := func(name localsink.ServiceName) (*nodelocal.Explanation, error) {
-		if name.Name == "invalid" {
-			return nil, errors.New("injected")
-		}
-		if name.Name != "web" {
-			return nil, nil
-		}
-		return &nodelocal.Explanation{Service: "ns/web\n", Unmatched: []string{"slice x has no port"}}, nil
-	}
 	h := Handler(Config{Applied: applied, Problems: tracker, Explain: explain})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()

@@ -202,14 +202,19 @@ func newClusterStore() *watchers.Store {
 	return store
 }
 
-// The client logs the error of an invalid message, keeps its state, and reconnects.
-func TestHostileServersDoNotChangeState(t *testing.T) {
-	store := newClusterStore()
-	f := newFixture(t, store, node.ServerConfig{})
-	p := newTamperingProxy(t, f)
-	sink := p.newClient()
-	desired := func() string { return resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
-	sink.wait(t, desired())
+// An invalidResponse is what a hostile server sends in place of its first message after
+// the welcome.
+type invalidResponse struct {
+	name  string
+	sends []any
+	error string // in the log of the client
+	keeps bool   // the client resumes with the state that it holds
+}
+
+// original stands for the message of the real server.
+const original = "original"
+
+func invalidResponses() []invalidResponse {
 	service := func(in *kpng.Service) *response {
 		return &response{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "svc-1", Digest: 1, Change: &kpng.ServiceChange_Service{Service: in}}}}
 	}
@@ -228,14 +233,8 @@ func TestHostileServersDoNotChangeState(t *testing.T) {
 	}
 	v4 := []byte{10, 0, 0, 1}
 	commit := func(revision uint64) *response { return &response{Commit: &kpng.Commit{Revision: revision}} }
-	var original any // stands for the message of the real server
 	last := &kpng.Route{Pools: []uint32{1}}
-	for _, test := range []struct {
-		name  string
-		sends []any
-		error string // in the log of the client
-		keeps bool   // the client resumes with the state that it holds
-	}{
+	return []invalidResponse{
 		{"invalid protobuf", []any{rawMessage("\xff\xff\xff\xff\xff")}, "unmarshal", true},
 		{"invalid UTF-8", []any{rawMessage("\x12\x04\x0a\x02\xff\xfe")}, "UTF-8", true},
 		{"a message that is too large", []any{rawMessage(make([]byte, 5<<20))}, "larger than max", true},
@@ -267,7 +266,18 @@ func TestHostileServersDoNotChangeState(t *testing.T) {
 		{"decreasing revisions", []any{original, commit(1000), commit(999)}, "commit: revision 999 is not greater than 1000", false},
 		{"a repeated revision", []any{original, commit(1000), commit(1000)}, "commit: revision 1000 is not greater than 1000", false},
 		{"more removed digests than Services", []any{&response{RemovedDigests: []uint64{1, 2, 3}}, &response{RemovedDigests: []uint64{1, 2, 3}}}, "removed_digests: 6 digests for 5 held Services", false},
-	} {
+	}
+}
+
+// The client logs the error of an invalid message, keeps its state, and reconnects.
+func TestHostileServersDoNotChangeState(t *testing.T) {
+	store := newClusterStore()
+	f := newFixture(t, store, node.ServerConfig{})
+	p := newTamperingProxy(t, f)
+	sink := p.newClient()
+	desired := func() string { return resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
+	sink.wait(t, desired())
+	for _, test := range invalidResponses() {
 		t.Run(test.name, func(t *testing.T) {
 			_, before := sink.count()
 			logged := len(p.log())

@@ -17,16 +17,18 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-func TestService(t *testing.T) {
+// A serviceCase is a change of a Service and what it converts to.
+type serviceCase struct {
+	id       string
+	change   func(*corev1.Service)
+	want     func(*watchers.Service)
+	problems []string // "field: message"
+}
+
+func TestServiceAddressesAndPorts(t *testing.T) {
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	type spec = corev1.ServiceSpec
-	const ingress = "status.loadBalancer.ingress"
-	cases := []struct {
-		id       string
-		change   func(*corev1.Service)
-		want     func(*watchers.Service)
-		problems []string // "field: message"
-	}{
+	checkServices(t, []serviceCase{
 		{id: "IN-20 empty spec", change: func(s *corev1.Service) { s.Spec = spec{} },
 			want: func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, nil }},
 		{id: "creation time", change: func(s *corev1.Service) { s.CreationTimestamp = metav1.NewTime(created) },
@@ -77,6 +79,12 @@ func TestService(t *testing.T) {
 			"spec.ports[2].port: -1 is out of range 1-65535; the port is ignored",
 			`spec.ports[3].protocol: "DCCP" is not TCP, UDP or SCTP; the port is ignored`,
 			"spec.ports[4].nodePort: 70000 is out of range 1-65535; ignored"}},
+	})
+}
+
+func TestServicePoliciesAndExternalAccess(t *testing.T) {
+	const ingress = "status.loadBalancer.ingress"
+	checkServices(t, []serviceCase{
 		{id: "IN-27 affinity without config", change: func(s *corev1.Service) { s.Spec.SessionAffinity = "ClientIP" },
 			want: func(s *watchers.Service) { s.Affinity = 10800 * time.Second }},
 		{id: "IN-27 affinity without timeout", change: func(s *corev1.Service) {
@@ -133,7 +141,12 @@ func TestService(t *testing.T) {
 			s.Spec.LoadBalancerIP, s.Spec.PublishNotReadyAddresses, s.Spec.TrafficDistribution = "x", true, new("PreferClose")
 			s.Spec.LoadBalancerClass, s.ManagedFields = new("c"), []metav1.ManagedFieldsEntry{{}}
 		}},
-	}
+	})
+}
+
+// checkServices checks that the changed API object converts to the changed Service.
+func checkServices(t *testing.T, cases []serviceCase) {
+	t.Helper()
 	for _, c := range cases {
 		t.Run(c.id, func(t *testing.T) {
 			in := service(c.change)

@@ -17,23 +17,28 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
-func TestEndpointSlice(t *testing.T) {
+// A sliceCase is a change of an EndpointSlice and what it converts to.
+type sliceCase struct {
+	id       string
+	change   func(*discoveryv1.EndpointSlice)
+	want     func(*watchers.EndpointSlice)
+	problems []string
+}
+
+// readyAt returns an endpoint that is ready.
+func readyAt(addr string) watchers.Endpoint {
+	return watchers.Endpoint{Addr: netip.MustParseAddr(addr), Ready: true, Serving: true}
+}
+
+func TestEndpointSlicePortsAndAddresses(t *testing.T) {
 	type endpoint = discoveryv1.Endpoint
 	at := func(addresses ...string) endpoint { return endpoint{Addresses: addresses} }
-	ready := func(addr string) watchers.Endpoint {
-		return watchers.Endpoint{Addr: netip.MustParseAddr(addr), Ready: true, Serving: true}
-	}
-	cases := []struct {
-		id       string
-		change   func(*discoveryv1.EndpointSlice)
-		want     func(*watchers.EndpointSlice)
-		problems []string
-	}{
+	checkSlices(t, []sliceCase{
 		{id: "IN-40 plain"},
 		{id: "IN-41 IPv6", change: func(s *discoveryv1.EndpointSlice) {
 			s.AddressType, s.Endpoints = "IPv6", []endpoint{at("2001:db8::1"), at("10.1.0.1"), at("::ffff:10.1.0.1")}
 		}, want: func(s *watchers.EndpointSlice) {
-			s.Family, s.Endpoints = 6, []watchers.Endpoint{ready("2001:db8::1")}
+			s.Family, s.Endpoints = 6, []watchers.Endpoint{readyAt("2001:db8::1")}
 		}, problems: []string{`endpoints[1].addresses[0]: "10.1.0.1" is not an IPv6 address; the endpoint is ignored`,
 			`endpoints[2].addresses[0]: "::ffff:10.1.0.1" is not an IPv6 address; the endpoint is ignored`}},
 		{id: "IN-41 FQDN", change: func(s *discoveryv1.EndpointSlice) { s.AddressType = "FQDN" },
@@ -70,15 +75,20 @@ func TestEndpointSlice(t *testing.T) {
 		{id: "IN-43 IPv6 addresses that identify no endpoint", change: func(s *discoveryv1.EndpointSlice) {
 			s.AddressType, s.Endpoints = "IPv6", []endpoint{at("::1"), at("::"), at("ff02::1"), at("2001:db8::1")}
 		}, want: func(s *watchers.EndpointSlice) {
-			s.Family, s.Endpoints = 6, []watchers.Endpoint{ready("2001:db8::1")}
+			s.Family, s.Endpoints = 6, []watchers.Endpoint{readyAt("2001:db8::1")}
 		}, problems: []string{`endpoints[0].addresses[0]: "::1" is an unspecified, loopback or multicast address; the endpoint is ignored`,
 			`endpoints[1].addresses[0]: "::" is an unspecified, loopback or multicast address; the endpoint is ignored`,
 			`endpoints[2].addresses[0]: "ff02::1" is an unspecified, loopback or multicast address; the endpoint is ignored`}},
 		{id: "IN-33 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []endpoint{at("010.001.0.1"), at("::ffff:10.1.0.2")}
 		}, want: func(s *watchers.EndpointSlice) {
-			s.Endpoints = []watchers.Endpoint{ready("10.1.0.1"), ready("10.1.0.2")}
+			s.Endpoints = []watchers.Endpoint{readyAt("10.1.0.1"), readyAt("10.1.0.2")}
 		}},
+	})
+}
+
+func TestEndpointSliceEndpointFields(t *testing.T) {
+	checkSlices(t, []sliceCase{
 		{id: "IN-44 node", change: func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].NodeName = new("n1") },
 			want: func(s *watchers.EndpointSlice) { s.Endpoints[0].Node = "n1" }},
 		{id: "IN-45 IN-46 conditions", change: func(s *discoveryv1.EndpointSlice) {
@@ -99,14 +109,19 @@ func TestEndpointSlice(t *testing.T) {
 		{id: "IN-55 invalid trigger time", change: func(s *discoveryv1.EndpointSlice) {
 			s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "yesterday"}
 		}},
-	}
+	})
+}
+
+// checkSlices checks that the changed API object converts to the changed EndpointSlice.
+func checkSlices(t *testing.T, cases []sliceCase) {
+	t.Helper()
 	for _, c := range cases {
 		t.Run(c.id, func(t *testing.T) {
 			in := slice(c.change)
 			before := in.DeepCopy()
 			want := &watchers.EndpointSlice{Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: 4,
 				Ports:     []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 80}},
-				Endpoints: []watchers.Endpoint{ready("10.1.0.1")}}
+				Endpoints: []watchers.Endpoint{readyAt("10.1.0.1")}}
 			if c.want != nil {
 				c.want(want)
 			}
