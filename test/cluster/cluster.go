@@ -26,11 +26,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
 	"sigs.k8s.io/kpng/test/netns"
 )
 
@@ -70,12 +72,7 @@ type Place struct {
 
 // Has reports whether addr is an address of the place.
 func (p *Place) Has(addr netip.Addr) bool {
-	for _, a := range append(p.Aliases, p.Addrs[:]...) {
-		if a == addr {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.Aliases, addr) || slices.Contains(p.Addrs[:], addr)
 }
 
 // A Cluster is a set of connected places.
@@ -273,7 +270,9 @@ func (c *Cluster) remotePods(remote *Place) error {
 		if err != nil {
 			return err
 		}
-		return h.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: network(ManyCIDR4), Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST})
+		return h.RouteAdd(&netlink.Route{
+			LinkIndex: lo.Attrs().Index, Dst: network(ManyCIDR4), Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
+		})
 	})
 }
 

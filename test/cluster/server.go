@@ -55,7 +55,7 @@ func (c *Cluster) serveTCP(ctx context.Context, p *Place, at string, name func(l
 				return
 			}
 			conns.Go(func() {
-				defer context.AfterFunc(ctx, func() { conn.Close() })()
+				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 				defer conn.Close()
 				lines := bufio.NewScanner(conn)
 				for lines.Scan() {
@@ -75,7 +75,7 @@ func (c *Cluster) serveUDP(ctx context.Context, p *Place, at, name string) error
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { conn.Close() })
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	c.servers.Go(func() {
 		buffer := make([]byte, messageLimit)
 		for {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
 	"sigs.k8s.io/kpng/test/netns"
 )
 
@@ -65,7 +66,7 @@ func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 		err = c.StartAPIServer(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(err, c.Close()) //nolint:contextcheck // ctx may have ended, and no process may be left
 	}
 	return c, nil
 }
@@ -123,7 +124,11 @@ func freePorts(ctx context.Context, ns *netns.Namespace, addrs ...netip.Addr) ([
 			return nil, err
 		}
 		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		bound, err := netip.ParseAddrPort(l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, int(bound.Port()))
 	}
 	return ports, nil
 }
@@ -234,7 +239,10 @@ func (c *ControlPlane) Client() (kubernetes.Interface, error) {
 	config.QPS = -1
 	config.Timeout = 30 * time.Second
 	config.WarningHandler = rest.NoWarnings{}
-	config.ContentConfig = rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"}
+	config.ContentConfig = rest.ContentConfig{
+		ContentType:        "application/vnd.kubernetes.protobuf",
+		AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
+	}
 	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return c.cfg.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
 	}

@@ -33,9 +33,10 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+
 	"sigs.k8s.io/kpng/test/controlplane"
 	"sigs.k8s.io/kpng/test/netns"
-	"sigs.k8s.io/yaml"
 )
 
 const (

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+
 	"sigs.k8s.io/kpng/test/cluster"
 )
 

@@ -77,7 +77,7 @@ func parseProbes(table, defaultService string) ([]probe, error) {
 		p.port = uint16(n)
 		p.kind = strings.TrimRight(kind, "46")
 		p.expect(strings.Fields(right))
-		for _, from := range strings.Split(words[0], ",") {
+		for from := range strings.SplitSeq(words[0], ",") {
 			for _, f := range oneOrAll(strings.TrimPrefix(kind, p.kind), "4", "6") {
 				for _, pr := range oneOrAll(map[bool]string{true: proto}[oneProto || p.kind == "health"], "tcp", "udp") {
 					single := p
@@ -104,6 +104,7 @@ func oneOrAll(chosen string, all ...string) []string {
 	return all
 }
 
+// expect sets the expected result.
 func (p *probe) expect(words []string) {
 	for _, word := range words {
 		if source, ok := strings.CutPrefix(word, "src="); ok {
@@ -126,9 +127,9 @@ func (p *probe) expect(words []string) {
 }
 
 // title identifies a probe among all cases.
-func (p probe) title() string { return p.caseName + ", step " + p.step + ": " + p.key() }
+func (p *probe) title() string { return p.caseName + ", step " + p.step + ": " + p.key() }
 
-func (p probe) key() string {
+func (p *probe) key() string {
 	flag := ""
 	switch {
 	case p.reuse:
@@ -140,7 +141,7 @@ func (p probe) key() string {
 }
 
 // size returns the size of the probe's message in bytes, besides the header line.
-func (p probe) size() int {
+func (p *probe) size() int {
 	if p.large {
 		return 8000
 	}
@@ -284,8 +285,8 @@ func (r *prober) health(ctx context.Context, p probe) (last result) {
 }
 
 // judge compares the servers and sources that a probe has seen with those it wants.
-func (p probe) judge(seen, sources []string) result {
-	r := result{probe: p, got: strings.Join(seen, " ")}
+func (p *probe) judge(seen, sources []string) result {
+	r := result{probe: *p, got: strings.Join(seen, " ")}
 	if p.one {
 		r.fail = len(seen) != 1 || !slices.Contains(p.want, seen[0])
 		if !r.fail {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
 	"sigs.k8s.io/kpng/test/cluster"
 )
 
@@ -163,7 +164,7 @@ func report(t *testing.T, results []result) {
 }
 
 // expected returns the expected result as text.
-func (p probe) expected() string {
+func (p *probe) expected() string {
 	text := strings.Join(p.want, " ")
 	if p.one {
 		text = "one of " + text

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
 	"sigs.k8s.io/kpng/test/cluster"
 	"sigs.k8s.io/kpng/test/controlplane"
 	"sigs.k8s.io/kpng/test/netns"

@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"sigs.k8s.io/kpng/test/cluster"
 	"sigs.k8s.io/kpng/test/controlplane"
 	"sigs.k8s.io/kpng/test/netns"
@@ -109,7 +110,7 @@ func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
 
 // load creates all objects, and one more Service with a single endpoint.
 func (s scale) load(t *testing.T, fx *fixture) {
-	s.write(t, fx, s.services+1, func(ctx context.Context, i int) error {
+	s.write(t, s.services+1, func(ctx context.Context, i int) error {
 		policy := corev1.IPFamilyPolicySingleStack
 		_, err := fx.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
@@ -131,7 +132,7 @@ func (s scale) load(t *testing.T, fx *fixture) {
 }
 
 // write calls one for the numbers below n, from many goroutines.
-func (s scale) write(t *testing.T, fx *fixture, n int, one func(ctx context.Context, i int) error) {
+func (s scale) write(t *testing.T, n int, one func(ctx context.Context, i int) error) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	next := make(chan int)
@@ -319,7 +320,7 @@ func (s scale) changeSequentially(t *testing.T, fx *fixture) {
 func (s scale) changeInParallel(t *testing.T, fx *fixture) {
 	chosen := rand.Perm(s.services)
 	for _, second := range []bool{true, false} {
-		s.write(t, fx, s.parallel/2, func(ctx context.Context, n int) error {
+		s.write(t, s.parallel/2, func(ctx context.Context, n int) error {
 			_, err := fx.client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, s.slice(chosen[n], s.endpoints, second), metav1.UpdateOptions{})
 			return err
 		})

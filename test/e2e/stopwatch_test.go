@@ -132,7 +132,7 @@ func receive(f *os.File, buffer []byte) (n int, at time.Time, err error) {
 	controlLen, readErr := 0, error(nil)
 	err = conn.Read(func(fd uintptr) bool {
 		n, controlLen, _, _, readErr = unix.Recvmsg(int(fd), buffer, control, 0)
-		return readErr != unix.EAGAIN
+		return !errors.Is(readErr, unix.EAGAIN)
 	})
 	at = time.Now()
 	if err = errors.Join(err, readErr); err != nil {

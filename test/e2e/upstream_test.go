@@ -168,7 +168,8 @@ func affinityCases() []testCase {
 
 // cycleCases replace the endpoint of a UDP flow that continues from the same source port.
 func cycleCases() []testCase {
-	cycle := func(name, probe string, s service, old, new string) testCase {
+	cycle := func(name, probe string, s service, new string) testCase {
+		const old = "pod1"
 		serving := func(list ...string) []service { s.slices = endpoints(list...); return []service{s} }
 		return testCase{name, []step{
 			{serving(old), probe + " = " + old}, {serving(old, new), probe + " = " + old},
@@ -181,13 +182,13 @@ func cycleCases() []testCase {
 			slices: []slice{{ports: []string{"udp80:" + number + "/udp"}, endpoints: []string{"pod1"}}}})}
 	}
 	return []testCase{
-		cycle(preserve+"NodePort service", "client,pod3 ~nodeport:80/udp", of(nodePort, plain("cycle-nodeport")), "pod1", "pod2"),
-		cycle(preserve+"ClusterIP service", "pod3 ~cluster:80/udp", plain("cycle-cluster"), "pod1", "rpod1"),
+		cycle(preserve+"NodePort service", "client,pod3 ~nodeport:80/udp", of(nodePort, plain("cycle-nodeport")), "pod2"),
+		cycle(preserve+"ClusterIP service", "pod3 ~cluster:80/udp", plain("cycle-cluster"), "rpod1"),
 		cycle(preserve+"ClusterIP service with InternalTrafficPolicy set to Local", "pod3 ~cluster:80/udp",
-			edited(plain("cycle-local"), internalLocal), "pod1", "pod2"),
-		cycle(preserve+"ClusterIP service and client is hostNetwork", "node ~cluster:80/udp", plain("cycle-host"), "pod1", "pod2"),
-		cycle(preserve+"LoadBalancer service on different nodes", "client,pod3 ~lb:80/udp", open("cycle-lb", "68", nil), "pod1", "rpod1"),
-		cycle(preserve+"LoadBalancer service on the same nodes", "client,pod3 ~lb:80/udp", open("cycle-lb-near", "69", nil), "pod1", "pod2"),
+			edited(plain("cycle-local"), internalLocal), "pod2"),
+		cycle(preserve+"ClusterIP service and client is hostNetwork", "node ~cluster:80/udp", plain("cycle-host"), "pod2"),
+		cycle(preserve+"LoadBalancer service on different nodes", "client,pod3 ~lb:80/udp", open("cycle-lb", "68", nil), "rpod1"),
+		cycle(preserve+"LoadBalancer service on the same nodes", "client,pod3 ~lb:80/udp", open("cycle-lb-near", "69", nil), "pod2"),
 		{"should be able to cleanup conntrack entries when UDP service target port changes for a NodePort service", []step{
 			{target("8080"), "client,pod3 ~nodeport:80/udp = pod1:8080"}, {target("8081"), "client,pod3 ~nodeport:80/udp = pod1:8081"},
 		}},

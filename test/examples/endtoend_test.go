@@ -21,7 +21,7 @@ import (
 func TestOutputOfKpngctl(t *testing.T) {
 	_, address, conn := serve(t, "testdata/manifests")
 	start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
-	current(t, conn, 1)
+	current(t, conn)
 	const path = "testdata/answers.txtar"
 	archive, err := txtar.ParseFile(path)
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	lines := start(t, "kpngctl", "watch", "node-2", "-server", address, "-o", "json")
 	watch.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	lines.stdout.wait(t, `"complete":true`)
-	current(t, conn, 1)
+	current(t, conn)
 
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
 	const want = `(?m)^\+ kube-system/dns\n  port "dns" UDP\n    draining: \[10\.244\.3\.3:53\]\n    ClusterIP 10\.96\.0\.2:53\n      LocalPods -> 10\.244\.1\.4:53\n`
@@ -78,7 +78,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	edit(t, dir, "name: dns, namespace", "name: dns2, namespace")
 	agent.stdout.wait(t, `(?m)^- kube-system/dns\n`)
 	watch.stdout.wait(t, `(?m)^- kube-system/dns\n`)
-	current(t, conn, 1)
+	current(t, conn)
 	out, _, code := kpngctl(t, "progress", "kube-system/dns2", "-server", address)
 	require.Zero(t, code, out)
 	require.Regexp(t, `^revision \d+ of \S+: applied by 1, behind 0, not connected 2\n`, out)

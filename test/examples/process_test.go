@@ -29,7 +29,7 @@ import (
 const timeout = time.Minute
 
 // bin is the folder of the built commands.
-var bin string
+var bin string //nolint:gochecknoglobals // set by TestMain
 
 func TestMain(m *testing.M) { os.Exit(build(m)) }
 
@@ -78,11 +78,12 @@ func start(t *testing.T, name string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
+		var err error
 		if p.done != nil {
-			<-p.done
+			err = <-p.done
 		}
 		if t.Failed() {
-			t.Logf("output of %s:\n%s%s", filepath.Base(name), p.stdout.text(), p.stderr.text())
+			t.Logf("output of %s (%v):\n%s%s", filepath.Base(name), err, p.stdout.text(), p.stderr.text())
 		}
 	})
 	return p
@@ -166,7 +167,8 @@ func kpngctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kpngctl"), args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		require.IsType(t, &exec.ExitError{}, err)
+		exit := &exec.ExitError{}
+		require.ErrorAs(t, err, &exit)
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
@@ -194,15 +196,15 @@ func ready(t *testing.T, conn *grpc.ClientConn) {
 	}
 }
 
-// current waits until a number of nodes have applied the newest revision of a server.
-func current(t *testing.T, conn *grpc.ClientConn, nodes int) {
+// current waits until one node has applied the newest revision of a server.
+func current(t *testing.T, conn *grpc.ClientConn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	for {
 		lag, err := kpng.NewInspectServiceClient(conn).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
 		require.NoError(t, err)
-		if int(lag.GetCurrent()) == nodes {
+		if lag.GetCurrent() == 1 {
 			return
 		}
 	}

@@ -19,7 +19,7 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 		address := p.address("Serving")
 		conn := dial(t, address)
 		ready(t, conn)
-		return address, func() { current(t, conn, 1) }
+		return address, func() { current(t, conn) }
 	}
 	first, _ := startRelay(address)
 	second, applied := startRelay(first)

@@ -52,8 +52,7 @@ func open(isHost bool, enter func() error) (*Namespace, error) {
 	ready := make(chan error)
 	go n.holdThread(enter, ready)
 	if err := <-ready; err != nil {
-		original.Close()
-		return nil, fmt.Errorf("new network namespace: %w", err)
+		return nil, errors.Join(fmt.Errorf("new network namespace: %w", err), original.Close())
 	}
 	return n, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
 	"sigs.k8s.io/kpng/test/netns"
 )
 

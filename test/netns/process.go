@@ -25,7 +25,6 @@ type Process struct {
 	Log  string
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // of the end of the process; valid after done is closed
 }
 
 // A Program describes a process to start.
@@ -47,7 +46,7 @@ func (n *Namespace) Run(p Program) (*Process, error) {
 		return nil, err
 	}
 	defer file.Close()
-	cmd := exec.Command(p.Path, p.Args...)
+	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // Stop and Kill end it
 	cmd.Stdout, cmd.Stderr = file, file
 	if err := n.Start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Name, err)
@@ -55,7 +54,7 @@ func (n *Namespace) Run(p Program) (*Process, error) {
 	process := &Process{Name: p.Name, Log: log, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		defer close(process.done)
-		process.err = cmd.Wait()
+		_ = cmd.Wait() // ProcessState has the result
 	}()
 	return process, nil
 }
@@ -73,7 +72,7 @@ func (p *Process) Kill() error { return p.signal(context.Background(), syscall.S
 // process and returns an error.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.signal(ctx, syscall.SIGTERM); err != nil {
-		return errors.Join(err, p.Kill())
+		return errors.Join(err, p.Kill()) //nolint:contextcheck // ctx has ended, and the process must end too
 	}
 	return nil
 }
@@ -95,7 +94,7 @@ func (p *Process) signal(ctx context.Context, s syscall.Signal) error {
 func (p *Process) Exited() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s ended (%v): %s", p.Name, p.err, p.Tail(20))
+		return fmt.Errorf("%s ended (%v): %s", p.Name, p.cmd.ProcessState, p.Tail(20))
 	default:
 		return nil
 	}

@@ -68,7 +68,7 @@ func isProgram(name string) bool {
 func longFunctions(f goFile) (findings []finding) {
 	for _, decl := range f.tree.Decls {
 		ast.Inspect(decl, func(n ast.Node) bool {
-			name := ""
+			var name string
 			switch n := n.(type) {
 			case *ast.FuncDecl:
 				name = n.Name.Name
