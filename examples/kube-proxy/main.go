@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	defer flows.Close()
+	defer func() { err = errors.Join(err, flows.Close()) }()
 	settings.Conntrack(runtime.NumCPU()).Apply(sysctl.ConntrackDirectory, logger)
 
 	// 3. The proxy around the backend. A backend of your own is another sink here.

@@ -100,7 +100,7 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	if err != nil {
 		return err
 	}
-	defer flows.Close()
+	defer func() { err = errors.Join(err, flows.Close()) }()
 	proxy, err := healthcheck.NewProxy(rules, time.Minute)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	if err != nil {
 		return err
 	}
-	defer checks.Close()
+	defer func() { err = errors.Join(err, checks.Close()) }()
 	eligibility := health.NewEligibilitySink(proxy)
 	handler := health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible})
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}

@@ -38,8 +38,9 @@ func Run(ctx context.Context, address string, h http.Handler, logger *slog.Logge
 		logger.InfoContext(ctx, "Serving HTTP", "address", listener.Addr().String())
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	defer server.Close() // connections end with the server, also after an error of the listener
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	closeServer := func() { _ = server.Close() } // connections end with it, also after an error of the listener
+	defer closeServer()
+	defer context.AfterFunc(ctx, closeServer)()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

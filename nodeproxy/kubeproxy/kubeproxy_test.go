@@ -71,7 +71,7 @@ func TestAssembly(t *testing.T) {
 		Settings: settings(t, nil), Client: fake.NewClientset(), Rules: rules, AfterFirstSync: func() { afterFirstSync++ },
 	}, events.New(written))
 	require.NoError(t, err)
-	defer p.close()
+	defer func() { require.NoError(t, p.close()) }()
 	web := &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: "web"}}
 	d := sinktest.Driver{Sink: p.sink, Node: &localsink.Node{Name: "node-1"}}
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(web)))
@@ -119,7 +119,7 @@ func TestProfilingIsOptional(t *testing.T) {
 		Client:   fake.NewClientset(), Rules: &failingSink{},
 	}, events.New(clientevents.NewFakeRecorder(1)))
 	require.NoError(t, err)
-	defer p.close()
+	defer func() { require.NoError(t, p.close()) }()
 	code, _ := get(p.operatorHandler, "/debug/pprof/")
 	require.Equal(t, 200, code)
 }

@@ -4,7 +4,6 @@
 package cluster
 
 import (
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,14 +15,6 @@ import (
 
 // Size of the benchmarks: 10,000 Services with 10 endpoints each.
 const benchServices, benchEndpoints = 10_000, 10
-
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // BenchmarkRelayOneEndpointChange measures one endpoint change from a root server through a
 // relay to a client. CPU time is that of all three; bytes are those that the client
@@ -37,7 +28,7 @@ func BenchmarkRelayOneEndpointChange(b *testing.B) {
 	leaf := runClient(b, ClientConfig{}, relay.dial(grpc.WithStatsHandler(bytes)))
 	snap := await(b, leaf, "all objects", watchers.Snapshot.Synced)
 	bytes.reset()
-	used := processorTime()
+	used := cpuTime()
 	i := 0
 	for b.Loop() {
 		s := slice(i%benchServices, benchEndpoints)
@@ -47,7 +38,7 @@ func BenchmarkRelayOneEndpointChange(b *testing.B) {
 		snap = leaf.Snapshot()
 		i++
 	}
-	b.ReportMetric(float64((processorTime()-used).Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64((cpuTime()-used).Microseconds())/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(bytes.in.Load())/float64(b.N), "B-in/op")
 }
 
@@ -66,11 +57,11 @@ func BenchmarkFirstSync(b *testing.B) {
 	}
 	sync()
 	bytes.reset()
-	used := processorTime()
+	used := cpuTime()
 	for b.Loop() {
 		sync()
 	}
-	b.ReportMetric(float64((processorTime()-used).Milliseconds())/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64((cpuTime()-used).Milliseconds())/float64(b.N), "cpu-ms/op")
 	b.ReportMetric(float64(bytes.in.Load())/float64(b.N), "B-in/op")
 }
 

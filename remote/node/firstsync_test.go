@@ -85,7 +85,7 @@ func syncAndChange(b *testing.B, target, compressor string, alter func()) (first
 	if compressor != encoding.Identity {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(compressor)))
 	}
-	start, startCPU := time.Now(), cpu()
+	start, startCPU := time.Now(), cpuTime()
 	conn, err := grpc.NewClient("passthrough:///"+target, options...)
 	require.NoError(b, err)
 	defer conn.Close()
@@ -105,7 +105,7 @@ func syncAndChange(b *testing.B, target, compressor string, alter func()) (first
 	})
 	defer func() { cancel(); running.Wait() }()
 	<-synced
-	first = cost{duration: time.Since(start), cpu: cpu() - startCPU}
+	first = cost{duration: time.Since(start), cpu: cpuTime() - startCPU}
 	bytes = down.Load()
 	start = time.Now()
 	alter()

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -212,12 +211,6 @@ func (s *benchServer) wait(revision uint64) allReceived {
 	return allReceived{}
 }
 
-func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 func mallocs() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -264,16 +257,16 @@ func BenchmarkFanout(b *testing.B) {
 		b.Run(fmt.Sprintf("%dx%d to %d nodes", services, endpoints, nodes), func(b *testing.B) {
 			st := newBenchServer(b, services, endpoints, nodes)
 			before, start := resident(), time.Now()
-			beforeCPU := cpu()
+			beforeCPU := cpuTime()
 			st.connect()
 			first := st.wait(1)
 			b.Logf("all connected after %v, server CPU %v; resident %d MiB, %d KiB per node; %d B down and %d B up per node",
-				time.Since(start).Round(time.Millisecond), cpu()-beforeCPU, resident()>>20, (resident()-before)>>10/int64(nodes),
+				time.Since(start).Round(time.Millisecond), cpuTime()-beforeCPU, resident()>>20, (resident()-before)>>10/int64(nodes),
 				first.down/int64(nodes), first.up/int64(nodes))
 			revision, last, n := uint64(1), first, 0
 			var worst, sum time.Duration
 			b.ResetTimer()
-			startCPU, allocs := cpu(), mallocs()
+			startCPU, allocs := cpuTime(), mallocs()
 			for b.Loop() {
 				n++
 				revision++
@@ -284,7 +277,7 @@ func BenchmarkFanout(b *testing.B) {
 				latency := last.last.Sub(at)
 				worst, sum = max(worst, latency), sum+latency
 			}
-			used := cpu() - startCPU
+			used := cpuTime() - startCPU
 			allocs = mallocs() - allocs
 			per := func(v float64) float64 { return v / float64(n) / float64(nodes) }
 			b.ReportMetric(per(float64(used.Nanoseconds()))/1000, "server-us/node")

@@ -128,7 +128,7 @@ func upstreamTests(t *testing.T, file string) []string {
 // from the iptables mode, and no other rows.
 func TestDifferencesAreDocumented(t *testing.T) {
 	var documented, listed []string
-	for _, cells := range rows(t, "semantics.md", "## Beside kube-proxy's iptables mode") {
+	for _, cells := range rows(t, "semantics.md", "## Differences from kube-proxy's iptables mode") {
 		id, _, _ := strings.Cut(cells[0], " ")
 		documented = append(documented, id)
 	}

@@ -35,7 +35,7 @@ func Main(m *testing.M) int {
 	if os.Geteuid() == 0 || os.Getenv(insideEnv) != "" {
 		return m.Run()
 	}
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...) //nolint:gosec // this binary with its own arguments
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -65,6 +65,9 @@ type Namespace struct {
 // fails the test, see RequireEnv.
 func New(t testing.TB) *Namespace {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a network namespace: skipped with -short")
+	}
 	n := &Namespace{t: t}
 	err := onThread(func() (err error) {
 		n.handle, err = netns.New()
@@ -120,7 +123,7 @@ func (n *Namespace) Do(f func() error) {
 func (n *Namespace) Command(name string, args ...string) (string, error) {
 	var out []byte
 	err := n.Run(func() (err error) {
-		out, err = exec.CommandContext(context.Background(), name, args...).CombinedOutput() //nolint:gosec // tests choose the program
+		out, err = exec.CommandContext(context.Background(), name, args...).CombinedOutput()
 		return err
 	})
 	if err != nil {
