@@ -77,9 +77,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	client, err := node.NewClient(node.ClientConfig{
-		NodeName: *nodeName, ClientName: "node-agent " + command.Version(), Logger: logger,
-	}, conns.Interfaces()...)
+	cfg := node.ClientConfig{NodeName: *nodeName, ClientName: "node-agent " + command.Version(), Logger: logger}
+	client, err := node.NewClient(cfg, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
