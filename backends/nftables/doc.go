@@ -83,7 +83,7 @@
 //	  3. the slot is of another pool: replace the entry, dnat to the new endpoint
 //	  4. no room for an entry: dnat to a random endpoint
 //
-// "<port>" is the Service's name and a hash of all that identifies the port, so it is the same
+// "<port>" is the Service's name and a hash of the identity of the port, so it is the same
 // after a restart. All frontends of the port lead here. The key of an entry is the client's
 // address before any masquerading. Affinity costs a connection two more lookups, and nothing
 // after its first packet.
@@ -97,7 +97,7 @@
 // endpoint; an entry that a packet adds while entries are copied may be lost. In the same way
 // entries are copied to the new table when a table is rebuilt, also after a restart.
 //
-// # Reasons
+// # Design rationale
 //
 // The kernel's time to create a chain, rule or set grows with their number. A chain for each
 // Service makes the first load quadratic: minutes for 10,000 Services, where elements take a
@@ -115,8 +115,8 @@
 //     32 endpoints are created while the maps are empty.
 //   - Maps of a fixed size are twice as fast as growing ones. So maps have twice the necessary
 //     size, and a full map leads to a rebuild.
-//   - Before Linux 6.2 a chain cannot be deleted together with its last reference. So unused
-//     dispatch chains remain for a while.
+//   - Before Linux 6.2 a chain cannot be deleted together with its last reference. So up to
+//     64 unused dispatch chains remain.
 //   - A listener for changes, in any network namespace of the machine, makes a load ten times
 //     slower. So the backend does not listen during a load, and checks afterwards whether
 //     another program committed a transaction.

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fanout sends one ordered set of items to thousands of streams and encodes each
-// change once per topology class. It does not know what the items are, nor gRPC, nor a wire
-// format.
+// change once per class of streams. It is independent of the meaning of items, of gRPC and of the
+// wire format.
 //
 // # Terms
 //
 //   - A snapshot is the content of a hub at one revision.
-//   - A class is a set of streams that see the same encoding of every item.
+//   - A class is the set of streams that receive the same encoding of every item.
 //   - A batch is the delta between two snapshots, encoded once for all streams of a class.
 //   - An overlay is the part of an update that only one stream receives.
 //   - An update is a batch and an overlay; its last message, the commit, carries the revision.
@@ -63,7 +63,7 @@
 //	waiting                        acknowledgement; may not be idle            waiting
 //	blocked                        acknowledgement; newer snapshot exists      sending
 //	blocked                        acknowledgement; newest, may not be idle    waiting
-//	blocked                        acknowledgement of nothing new              blocked
+//	blocked                        acknowledgement that frees no window space  blocked
 //	idle                           Hub.Update                                  queued
 //	queued                         a worker takes it                           claimed
 //	claimed                        the worker reaches it                       workerSending
@@ -73,11 +73,11 @@
 //	workerSending                  sending may block, or was slow              sending
 //	any                            see below                                   closed
 //
-// A stream ends when its context is done, its peer leaves or violates the protocol, sending
+// A stream ends when its context is done, its peer closes it or violates the protocol, sending
 // fails, a limit is exceeded or the hub ends. From then on nothing is sent to it, and it
 // keeps its state until Serve removes it from the hub.
 //
 // A stream may be idle if its peer acknowledges, its window has room, the commits in the
-// window take at most 32 KiB, and no worker had to be replaced because of it for a while.
-// So much can be sent without waiting for a peer that reads what it acknowledges.
+// window take at most 32 KiB, and no worker was replaced because of it within the last
+// [Limits.SendTimeout]. grpc-go buffers 32 KiB of a stream without blocking.
 package fanout

@@ -9,7 +9,7 @@ import (
 )
 
 // Most streams are at the newest snapshot. A goroutine for each of thousands costs memory,
-// and waking it costs more than what it then does. So these streams are idle and have no
+// and waking it costs more CPU than sending. So these streams are idle and have no
 // goroutine to send; a new snapshot queues them, and a few workers send to one after the
 // other.
 

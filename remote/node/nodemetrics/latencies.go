@@ -19,8 +19,8 @@ type Latencies struct {
 	acks   *prometheus.CounterVec
 
 	// Elements of stages and acks.
-	store, send, answer, apply prometheus.Observer
-	applied, failed            prometheus.Counter
+	store, send, acknowledge, apply prometheus.Observer
+	applied, failed                 prometheus.Counter
 }
 
 // NewLatencies returns a collector without observations.
@@ -34,15 +34,15 @@ func NewLatencies() *Latencies {
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kpng_network_programming_stage_duration_seconds", Buckets: buckets,
 			Help: "Stages of the network programming duration. store: from the change in the API until the server has published it; " +
-				"send: until the server has sent the update; answer: until the node has applied it; " +
-				"apply: part of answer during which the node applied the update, by its own clock.",
+				"send: until the server has sent the update; acknowledge: until the node has applied it; " +
+				"apply: part of acknowledge during which the node applied the update, by its own clock.",
 		}, []string{"stage"}),
 		acks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kpng_server_acknowledgements_total", Help: "Acknowledgements from nodes, by result.",
 		}, []string{"result"}),
 	}
 	l.store, l.send = l.stages.WithLabelValues("store"), l.stages.WithLabelValues("send")
-	l.answer, l.apply = l.stages.WithLabelValues("answer"), l.stages.WithLabelValues("apply")
+	l.acknowledge, l.apply = l.stages.WithLabelValues("acknowledge"), l.stages.WithLabelValues("apply")
 	l.applied, l.failed = l.acks.WithLabelValues("applied"), l.acks.WithLabelValues("failed")
 	return l
 }
@@ -55,7 +55,7 @@ func (l *Latencies) Observe(a node.Acknowledgement) {
 	}
 	l.applied.Inc()
 	l.apply.Observe(a.Duration.Seconds())
-	observe(l.answer, a.SentTime, a.AppliedTime)
+	observe(l.acknowledge, a.SentTime, a.AppliedTime)
 	observe(l.send, a.ObservedTime, a.SentTime)
 	for _, t := range a.TriggerTimes {
 		observe(l.store, t, a.ObservedTime)

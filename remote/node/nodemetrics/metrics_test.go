@@ -81,7 +81,7 @@ func TestLatenciesObserveEachStage(t *testing.T) {
 	l.Observe(node.Acknowledgement{SentTime: at(4), AppliedTime: at(3)}) // clocks differ
 	l.Observe(node.Acknowledgement{Error: "failed", SentTime: at(4), AppliedTime: at(8)})
 	require.Equal(t, map[string]string{
-		"total": "2 15", "store": "2 3", "send": "1 2", "answer": "2 4", "apply": "2 1", "applied": "2", "failed": "1",
+		"total": "2 15", "store": "2 3", "send": "1 2", "acknowledge": "2 4", "apply": "2 1", "applied": "2", "failed": "1",
 	}, sums(t, l))
 }
 
