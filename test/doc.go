@@ -9,6 +9,8 @@
 //	cluster       a node with pods, another node with pods, and an external client
 //	watchonly     a client that only watches, as a baseline of CPU time
 //	deploy        tests of the manifests of examples/deploy
+//	examples      tests of the programs of examples as processes; they need no root
+//	sourcecheck   the program of make check
 //	e2e           tests of the proxy of examples/kube-proxy and of the real kube-proxy
 //
 // The tests need root. Without it they are skipped, or fail if KPNG_REQUIRE_NETNS is 1.

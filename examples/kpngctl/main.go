@@ -25,27 +25,27 @@ const usage = `Usage: kpngctl [FLAGS] COMMAND
 
 Commands:
 ` + inspect.Syntax + `
-Columns: SENT and APPLIED are revisions; BEHIND is the time for which a node has not applied
-the newest revision. Of the nodes CONNECTED to this server, CURRENT have applied the newest
-revision and FAILING could not apply the last one that was sent; ABSENT nodes exist and are
-not connected.
+Columns: SENT and APPLIED are revisions; LAG is the time since the oldest revision that a
+node has not applied. Of the nodes CONNECTED to this server, CURRENT have applied the newest
+revision and FAILING could not apply the last one that was sent; DISCONNECTED nodes exist and
+are not connected.
 
 Exit codes: 0 done; 1 failed, or the node does not exist (the output is the state that a
 node of that name would have); 2 invalid command line; 3 (progress) nodes that are connected
-to the server are behind.
+to the server lag.
 
 Flags:
 `
 
-// exitBehind is the exit code if nodes are behind.
-const exitBehind = 3
+// exitLagging is the exit code if nodes lag.
+const exitLagging = 3
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if errors.Is(err, inspect.ErrNodesBehind) {
-		os.Exit(exitBehind) // the answer is on stdout
+	if errors.Is(err, inspect.ErrNodesLagging) {
+		os.Exit(exitLagging) // the answer is on stdout
 	}
 	os.Exit(command.ExitCode("kpngctl", err, os.Stderr))
 }

@@ -16,12 +16,12 @@ const Syntax = `  nodes [PREFIX]                 every node: connected, revision
   watch NODE                     the same, and then every change of it
   explain NODE NAMESPACE/NAME    what a node does for a Service, and why
   progress NAMESPACE/NAME        nodes that have not applied the last change of a Service
-  lag                            how far all nodes are behind
+  lag                            lag of all nodes
 `
 
-// ErrNodesBehind is returned by the command progress, after its output, if a node that is
+// ErrNodesLagging is returned by the command progress, after its output, if a node that is
 // connected to the server has not applied the last change of the Service.
-var ErrNodesBehind = errors.New("nodes have not applied the last change")
+var ErrNodesLagging = errors.New("nodes have not applied the last change")
 
 // A Command is a question to the inspection service of a server.
 type Command struct {

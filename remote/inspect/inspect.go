@@ -33,7 +33,7 @@ type Config struct {
 }
 
 // Run asks the first server that can be reached. The error is for operators; it is
-// [ErrNodesBehind] if only the answer is negative.
+// [ErrNodesLagging] if only the answer is negative.
 func (c *Command) Run(ctx context.Context, cfg Config, servers ...*grpc.ClientConn) error {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
@@ -166,7 +166,7 @@ func (q *query) progress(ctx context.Context) error {
 	}
 	// A node that is not connected here may be connected to another server.
 	if err == nil && len(answer.GetLagging()) > 0 {
-		err = ErrNodesBehind
+		err = ErrNodesLagging
 	}
 	return err
 }

@@ -113,17 +113,17 @@ func run(t *testing.T, line string, cfg Config, servers ...*grpc.ClientConn) err
 func TestAnswersAsText(t *testing.T) {
 	server := serve(t, insecure.NewCredentials())
 	for _, row := range []struct{ line, out, err string }{
-		{"nodes", "NAME    ZONE  CONNECTED  SENT  APPLIED  BEHIND  CLIENT  ERROR\n" +
-			"node-1  -     yes        7     0        12µs    -       -\n" +
-			"node-2  a     no         -     -        -       -       -\n", ""},
+		{"nodes", "NAME    ZONE  CONNECTED  SENT  APPLIED  LAG   CLIENT  ERROR\n" +
+			"node-1  -     yes        7     0        12µs  -       -\n" +
+			"node-2  a     no         -     -        -     -       -\n", ""},
 		{"nodes none", "", `no node has a name with prefix "none"`},
 		{"explain n ns/web", "explained\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"state n ns/web", "# node n [] deleting\nns/web\n", ""},
 		{"state n ns/none", "", "node n has no state for Service ns/none; is there such a Service?"},
 		{"state n", "# node node-1 [192.0.2.1]\nns/a\nns/b\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"watch n", "# node node-1 [192.0.2.1]\n+ ns/a\n+ ns/b\n- ns/c\n", "not allowed: expired"},
-		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied by 0, behind 1, not connected 0\n" +
-			"NAME    ZONE  CONNECTED  SENT  APPLIED  BEHIND  CLIENT  ERROR\nnode-1  -     yes        0     0        0       -       -\n", ErrNodesBehind.Error()},
+		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied 0, lagging 1, disconnected 0\n" +
+			"NAME    ZONE  CONNECTED  SENT  APPLIED  LAG  CLIENT  ERROR\nnode-1  -     yes        0     0        0    -       -\n", ErrNodesLagging.Error()},
 		{"lag", "", "the server has no inspection service, or an older one: method GetLag not implemented"},
 	} {
 		var out strings.Builder
@@ -135,7 +135,7 @@ func TestAnswersAsText(t *testing.T) {
 			require.EqualError(t, err, row.err, row.line)
 		}
 	}
-	require.ErrorIs(t, run(t, "progress ns/web", Config{Out: new(strings.Builder)}, server), ErrNodesBehind)
+	require.ErrorIs(t, run(t, "progress ns/web", Config{Out: new(strings.Builder)}, server), ErrNodesLagging)
 }
 
 // TestUnreachableServers checks that each server is tried, and named.

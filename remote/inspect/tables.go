@@ -37,11 +37,11 @@ func (q *query) printNodes(nodes []*kpng.NodeStatus) error {
 			duration(n.GetLagNs()), cmp.Or(n.GetClient(), "-"), cmp.Or(strings.ReplaceAll(n.GetLastError(), "\n", " "), "-"),
 		})
 	}
-	return q.printTable("NAME ZONE CONNECTED SENT APPLIED BEHIND CLIENT ERROR", rows)
+	return q.printTable("NAME ZONE CONNECTED SENT APPLIED LAG CLIENT ERROR", rows)
 }
 
 func (q *query) printProgress(p *kpng.GetServiceProgressResponse) error {
-	fmt.Fprintf(q.Out, "revision %d of %s: applied by %d, behind %d, not connected %d\n", p.GetRevision(),
+	fmt.Fprintf(q.Out, "revision %d of %s: applied %d, lagging %d, disconnected %d\n", p.GetRevision(),
 		time.Unix(0, p.GetChangedUnixNs()).UTC().Format(time.RFC3339Nano), p.GetApplied(), len(p.GetLagging()), len(p.GetDisconnected()))
 	nodes := p.GetLagging()
 	for _, name := range p.GetDisconnected() {
@@ -54,7 +54,7 @@ func (q *query) printProgress(p *kpng.GetServiceProgressResponse) error {
 }
 
 func (q *query) printLag(l *kpng.GetLagResponse) error {
-	err := q.printTable("REVISION CONNECTED CURRENT FAILING ABSENT P50 P99 MAX", [][]string{{
+	err := q.printTable("REVISION CONNECTED CURRENT FAILING DISCONNECTED P50 P99 MAX", [][]string{{
 		number(l.GetRevision()), number(uint64(l.GetConnected())), number(uint64(l.GetCurrent())),
 		number(uint64(l.GetFailing())), number(uint64(l.GetDisconnected())),
 		duration(l.GetP50LagNs()), duration(l.GetP99LagNs()), duration(l.GetMaxLagNs()),
@@ -62,7 +62,7 @@ func (q *query) printLag(l *kpng.GetLagResponse) error {
 	if err != nil || len(l.GetWorst()) == 0 {
 		return err
 	}
-	fmt.Fprintln(q.Out, "\nmost behind:")
+	fmt.Fprintln(q.Out, "\nlargest lag:")
 	return q.printNodes(l.GetWorst())
 }
 

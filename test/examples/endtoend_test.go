@@ -81,7 +81,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	current(t, conn)
 	out, _, code := kpngctl(t, "progress", "kube-system/dns2", "-server", address)
 	require.Zero(t, code, out)
-	require.Regexp(t, `^revision \d+ of \S+: applied by 1, behind 0, not connected 2\n`, out)
+	require.Regexp(t, `^revision \d+ of \S+: applied 1, lagging 0, disconnected 2\n`, out)
 
 	metrics := get(t, "http://"+server.address("Serving HTTP")+"/metrics")
 	require.Contains(t, metrics, `kpng_server_nodes{state="connected"} 1`)
