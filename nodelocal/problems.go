@@ -26,6 +26,6 @@ func logProblems(log *slog.Logger, snapshot watchers.Snapshot, object watchers.O
 		problems = object.Problems
 	}
 	for _, p := range problems {
-		log.Warn("Object has an invalid field", "object", p.Object, "field", p.Field, "problem", p.Message)
+		log.Warn("Object has an invalid field", "object", p.Object, "field", p.Field, "reason", p.Message)
 	}
 }

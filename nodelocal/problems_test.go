@@ -39,7 +39,7 @@ func TestProblemsAreReportedOnce(t *testing.T) {
 		&watchers.Node{Name: "node-2", Problems: problems("Node node-2")},
 		&watchers.ServiceCIDR{Name: "c", Problems: problems("ServiceCIDR c")})
 	require.ElementsMatch(t, []string{
-		`"Node node-1" field=f problem=m`, `"EndpointSlice ns/orphan" field=f problem=m`, `"ServiceCIDR c" field=f problem=m`,
+		`"Node node-1" field=f reason=m`, `"EndpointSlice ns/orphan" field=f reason=m`, `"ServiceCIDR c" field=f reason=m`,
 	}, logged())
 
 	n.set(orphan())

@@ -20,7 +20,7 @@ import (
 type testbed struct {
 	node      *netnstest.Namespace
 	pods      *netnstest.Namespace // endpoints on the node
-	caller    *netnstest.Namespace // a pod on the node that is only a client
+	clientPod *netnstest.Namespace // a pod on the node that is only a client
 	remote    *netnstest.Namespace // a remote node with endpoints
 	otherNode *netnstest.Namespace // a remote node with a pod that is only a client
 	clients   *netnstest.Namespace
@@ -35,7 +35,7 @@ func (c *clientPorts) next() uint16 { return uint16(33000 + c.used.Add(1)%32000)
 
 func newTestbed(t testing.TB) (*testbed, error) {
 	b := &testbed{ports: &clientPorts{}}
-	for _, ns := range []**netnstest.Namespace{&b.node, &b.pods, &b.caller, &b.remote, &b.otherNode, &b.clients} {
+	for _, ns := range []**netnstest.Namespace{&b.node, &b.pods, &b.clientPod, &b.remote, &b.otherNode, &b.clients} {
 		*ns = netnstest.New(t)
 		// By default the kernel sends one ICMP error per second and client only.
 		(*ns).Sysctl("net/ipv4/icmp_ratelimit", "0")
@@ -48,7 +48,7 @@ func newTestbed(t testing.TB) (*testbed, error) {
 	b.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	netnstest.Link(b.node, "outside", b.clients, "eth0")
 	netnstest.Link(b.node, "pods0", b.pods, "eth0")
-	netnstest.Link(b.node, "pods1", b.caller, "eth0")
+	netnstest.Link(b.node, "pods1", b.clientPod, "eth0")
 	netnstest.Link(b.node, "remote", b.remote, "eth0")
 	netnstest.Link(b.node, "far", b.otherNode, "eth0")
 	for _, v := range []variant{{v6: false}, {v6: true}} {
@@ -90,7 +90,7 @@ func (b *testbed) addAddresses(v variant) {
 	b.node.Address("remote", in(v.remoteGateway())...)
 	b.node.Address("far", in(v.otherNodeGateway())...)
 	b.pods.Address("eth0", in(each(podCount, v.podAddr)...)...)
-	b.caller.Address("eth0", in(v.callerAddr())...)
+	b.clientPod.Address("eth0", in(v.callerAddr())...)
 	b.remote.Address("eth0", in(v.remoteNodeAddr())...)
 	b.remote.Address("lo", in(each(remoteCount, v.remoteAddr)...)...)
 	b.otherNode.Address("eth0", in(v.otherNodeAddr())...)
@@ -101,7 +101,7 @@ func (b *testbed) addAddresses(v variant) {
 	b.node.Route(prefix(v.remoteAddr(0), 24, 64).String(), v.remoteNodeAddr().String())
 	b.node.Route(prefix(v.otherNodePod(), 24, 64).String(), v.otherNodeAddr().String())
 	b.pods.Route(all, v.podGateway().String())
-	b.caller.Route(all, v.callerGateway().String())
+	b.clientPod.Route(all, v.callerGateway().String())
 	b.remote.Route(all, v.remoteGateway().String())
 	b.otherNode.Route(all, v.otherNodeGateway().String())
 	b.clients.Route(all, v.nodeAddr().String())
@@ -169,7 +169,7 @@ func (b *testbed) nodeClient() client {
 }
 
 func (b *testbed) localPodClient() client {
-	return client{"a local pod", b.caller, "pods1", variant.callerAddr, b.ports}
+	return client{"a local pod", b.clientPod, "pods1", variant.callerAddr, b.ports}
 }
 
 // endpointClient returns the pod of endpoint i as a client.

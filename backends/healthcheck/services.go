@@ -103,7 +103,7 @@ func (s *Services) requestResync() {
 }
 
 // NotProgrammed implements localsink.FailureReporter: it returns the Services whose health
-// check port could not be opened on every address.
+// check port could not be opened on at least one address.
 func (s *Services) NotProgrammed() map[localsink.ServiceName]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

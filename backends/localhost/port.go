@@ -27,7 +27,7 @@ type port struct {
 	endpoints []netip.AddrPort
 	affinity  time.Duration // 0 disables it
 	// All clients have the same address, so one affinity entry serves them all. It expires
-	// when no connection has used it for the duration of the affinity.
+	// when no new connection has used it for the duration of the affinity.
 	affinityEndpoint netip.AddrPort // invalid if there is no entry
 	lastUsed         time.Time
 }
@@ -43,8 +43,8 @@ func (p *port) set(endpoints []netip.AddrPort, affinity time.Duration) {
 	p.endpoints, p.affinity = endpoints, affinity
 }
 
-// pick returns the endpoint of a new connection. There is always one, because a Service
-// has no port without endpoints.
+// pick returns the endpoint of a new connection. p.endpoints is never empty: desiredPorts
+// leaves out node ports without endpoints.
 func (p *port) pick(now time.Time) netip.AddrPort {
 	p.mu.Lock()
 	defer p.mu.Unlock()

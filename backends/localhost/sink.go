@@ -41,7 +41,7 @@ type Sink struct {
 	cancel      context.CancelFunc
 	running     sync.WaitGroup
 	connections atomic.Int64  // relayed now
-	failures    atomic.Uint64 // attempts to open a port
+	failures    atomic.Uint64 // failed attempts to open a port
 
 	// Owned by Sync and Close.
 	addresses []netip.Addr // Node.LoopbackNodePorts

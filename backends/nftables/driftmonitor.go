@@ -130,7 +130,7 @@ func (m *driftMonitor) requestResync() {
 	m.lastRequest = time.Now()
 	m.interval = min(max(2*m.interval, minInterval), maxInterval)
 	m.log.Warn("Another program changed the tables; requesting a resync. If this repeats, look for a second "+
-		"instance with the same table name", "nextRequestAfter", m.interval)
+		"instance with the same table name", "retryAfter", m.interval)
 	m.signal()
 }
 

@@ -372,7 +372,7 @@ func TestGoldenRefused(t *testing.T) {
 	log.WriteString(brief(func() { require.ErrorIs(t, a.step("everything is refused", all[1:]...), syscall.EINVAL) }))
 	require.Empty(t, a.table.refused)
 	require.Nil(t, a.table.state)
-	require.Contains(t, a.table.stats.LastError, "an empty table is refused as well")
+	require.Contains(t, a.table.stats.LastError, "kernel refuses a table without Services")
 	refuse("", errors.New("no reply"))
 	log.WriteString(brief(func() { require.ErrorContains(t, a.step("the outcome is unknown", all[1:]...), "no reply") }))
 	a.kernel.fault = nil

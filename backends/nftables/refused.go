@@ -48,7 +48,7 @@ func (t *table) check(node *nodeMatches, services []*localsink.Service) error {
 func (t *table) findRefused(all []*localsink.Service, node *nodeMatches) (map[localsink.ServiceName]error, error) {
 	found := map[localsink.ServiceName]error{}
 	if err := t.check(node, nil); err != nil {
-		return nil, fmt.Errorf("an empty table is refused as well: %w", err)
+		return nil, fmt.Errorf("kernel refuses a table without Services: %w", err)
 	}
 	var search func([]*localsink.Service) error
 	search = func(services []*localsink.Service) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -104,7 +105,7 @@ func (t *table) report() TableStats {
 	slices.SortFunc(s.Problems, compareProblems)
 	for _, p := range s.Problems {
 		if _, known := slices.BinarySearchFunc(t.stats.Problems, p, compareProblems); !known {
-			t.log.Warn("Service not programmed", "object", p.Object, "field", p.Field, "reason", p.Message)
+			t.log.Warn("Service not programmed", "service", strings.TrimPrefix(p.Object, "Service "), "field", p.Field, "reason", p.Message)
 		}
 	}
 	t.stats.Problems = s.Problems

@@ -150,7 +150,7 @@ func (t *table) rebuild(u *localsink.Update, node *nodeMatches) error {
 	}
 	for name, reason := range found {
 		t.refused[name] = reason
-		t.log.Error("Service not programmed", "service", name, "reason", "refused by the kernel", "err", reason)
+		t.log.Error("Service not programmed", "service", name, "reason", "kernel refuses the Service: "+reason.Error())
 	}
 	return t.load(u, node)
 }

@@ -25,8 +25,8 @@ const usage = `Usage: kpngctl [FLAGS] COMMAND
 
 Commands:
 ` + inspect.Syntax + `
-Columns: SENT and APPLIED are revisions; LAG is the time since the oldest revision that a
-node has not applied. Of the nodes CONNECTED to this server, CURRENT have applied the newest
+Columns: SENT and APPLIED are revisions; LAG is the time since the server sent the oldest
+update that the node has not applied. Of the nodes CONNECTED to this server, CURRENT have applied the newest
 revision and FAILING could not apply the last one that was sent; DISCONNECTED nodes exist and
 are not connected.
 

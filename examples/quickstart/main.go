@@ -35,7 +35,7 @@ func pods() []string { return []string{"10.244.0.1", "10.244.0.2", "10.244.0.3"}
 
 // errNotPermitted reports that this machine does not permit a network namespace or
 // nftables.
-var errNotPermitted = errors.New("no real connections on this machine")
+var errNotPermitted = errors.New("a network namespace with nftables cannot be created on this machine")
 
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

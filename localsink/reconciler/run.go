@@ -150,7 +150,7 @@ func (l *loop) logFailure(ctx context.Context, u *localsink.Update, err error, w
 	}
 	l.loggedError = text
 	l.logger.ErrorContext(ctx, "Sync failed, retrying", "err", err,
-		"retryIn", time.Until(l.schedule.retryAt).Round(time.Millisecond), "changed", len(u.Changed), "removed", len(u.Removed))
+		"retryAfter", time.Until(l.schedule.retryAt).Round(time.Millisecond), "changed", len(u.Changed), "removed", len(u.Removed))
 }
 
 // wait returns true when the next Sync is due, and false when ctx is done.

@@ -56,7 +56,7 @@ func RunRetrying(ctx context.Context, address string, h http.Handler, logger *sl
 			return nil
 		}
 		if logger != nil && ctx.Err() == nil {
-			logger.ErrorContext(ctx, "Cannot serve HTTP, will retry", "address", address, "err", err)
+			logger.ErrorContext(ctx, "Cannot serve HTTP, retrying", "address", address, "err", err, "retryAfter", retryAfter)
 		}
 		select {
 		case <-ctx.Done():

@@ -82,7 +82,7 @@ func TestOccupiedPort(t *testing.T) {
 	var log syncBuffer
 	done := make(chan error, 1)
 	go func() { done <- RunRetrying(ctx, address, nil, slog.New(slog.NewTextHandler(&log, nil))) }()
-	logged(t, &log, "will retry")
+	logged(t, &log, "retrying")
 	cancel()
 	require.NoError(t, <-done)
 }

@@ -145,7 +145,7 @@ func (p *proxy) close() error { return errors.Join(p.loopback.Close(), p.checks.
 
 func (p *proxy) run(ctx context.Context) error {
 	settings := p.cfg.Settings
-	p.logger.InfoContext(ctx, "Starting", "node", settings.NodeName(), "mode", settings.Mode(), "version", p.cfg.Version)
+	p.logger.InfoContext(ctx, "Starting proxy", "node", settings.NodeName(), "mode", settings.Mode(), "version", p.cfg.Version)
 	p.recorder.ProxyStarting(settings.NodeName())
 	return command.RunAll(ctx,
 		func(ctx context.Context) error {

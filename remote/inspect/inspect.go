@@ -77,7 +77,7 @@ func (q *query) state(ctx context.Context) error {
 		return err
 	case q.svc != "" && len(state.GetServices()) == 0:
 		return errors.Join(q.unknownNode(state.GetNodeUnknown()),
-			fmt.Errorf("node %s has no state for Service %s/%s; is there such a Service?", q.node, q.namespace, q.svc))
+			fmt.Errorf("node %s has no state for Service %s/%s: not found", q.node, q.namespace, q.svc))
 	case q.JSON:
 		err = q.printJSON(state)
 	default:

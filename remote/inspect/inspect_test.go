@@ -119,7 +119,7 @@ func TestAnswersAsText(t *testing.T) {
 		{"nodes none", "", `no node has a name with prefix "none"`},
 		{"explain n ns/web", "explained\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"state n ns/web", "# node n [] deleting\nns/web\n", ""},
-		{"state n ns/none", "", "node n has no state for Service ns/none; is there such a Service?"},
+		{"state n ns/none", "", "node n has no state for Service ns/none: not found"},
 		{"state n", "# node node-1 [192.0.2.1]\nns/a\nns/b\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"watch n", "# node node-1 [192.0.2.1]\n+ ns/a\n+ ns/b\n- ns/c\n", "not allowed: expired"},
 		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied 0, lagging 1, disconnected 0\n" +

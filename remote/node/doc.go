@@ -18,7 +18,7 @@
 //	node overlay    the part of a Service that differs per node: its local endpoints
 //	revision        number of a published state of one server
 //	trigger time    time at which a change was written to the Kubernetes API
-//	observed time   time at which the server published the change
+//	published time  time at which the server published the change
 //
 // # Files
 //
@@ -26,7 +26,7 @@
 //	stream.go       the stream of one node, as a fanout.Conn
 //	overlays.go     node overlays in the initial state and in updates
 //	item.go         one Service with its encodings
-//	revisions.go    observed and trigger times of recent revisions
+//	revisions.go    published and trigger times of recent revisions
 //	encode.go       messages of the server; decode.go parses them
 //	client.go       the client; clientstate.go is its copy of the server's state
 //	inspect.go      InspectService; stats.go the same for metrics

@@ -283,7 +283,7 @@ func (s inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServ
 	if item == nil {
 		return nil, status.Errorf(codes.NotFound, "Service %s: not found or not programmed on any node", name)
 	}
-	out := &kpng.GetServiceProgressResponse{Revision: item.revision, ChangedUnixNs: item.observed.UnixNano()}
+	out := &kpng.GetServiceProgressResponse{Revision: item.revision, ChangedUnixNs: item.published.UnixNano()}
 	for _, n := range s.server.nodes(st, time.Now()) {
 		switch {
 		case !n.GetConnected():

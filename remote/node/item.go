@@ -13,10 +13,10 @@ import (
 
 // A serviceItem is one version of a Service in the hub, with its encodings.
 type serviceItem struct {
-	service  *nodelocal.ResolvedService
-	sequence uint64    // unique per server
-	revision uint64    // of the first state that contains this version
-	observed time.Time // of that revision
+	service   *nodelocal.ResolvedService
+	sequence  uint64    // unique per server
+	revision  uint64    // of the first state that contains this version
+	published time.Time // of that revision
 
 	mu        sync.Mutex
 	encodings []*fanout.Encoding // one per distinct shared base

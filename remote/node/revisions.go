@@ -9,17 +9,18 @@ import (
 )
 
 const (
-	// maxRecentTimes is the minimum number of revisions whose times are kept.
-	maxRecentTimes = 4096
+	// minRecentTimes is the number of most recent revisions whose times are always kept; at
+	// most twice as many are.
+	minRecentTimes = 4096
 	// maxTriggersPerRevision bounds the trigger times of a revision and of an update.
 	maxTriggersPerRevision = 64
 )
 
-// revisionTimes are the observed time and the trigger times of a revision.
+// revisionTimes are the published time and the trigger times of a revision.
 type revisionTimes struct {
-	revision uint64
-	observed time.Time
-	triggers []time.Time
+	revision  uint64
+	published time.Time
+	triggers  []time.Time
 }
 
 // A revisionLog holds the times of the most recent revisions.
@@ -31,8 +32,8 @@ type revisionLog struct {
 func (l *revisionLog) add(t revisionTimes) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.log) >= 2*maxRecentTimes {
-		l.log = append(l.log[:0], l.log[maxRecentTimes:]...)
+	if len(l.log) >= 2*minRecentTimes {
+		l.log = append(l.log[:0], l.log[minRecentTimes:]...)
 	}
 	l.log = append(l.log, t)
 }

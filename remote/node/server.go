@@ -68,9 +68,9 @@ type Acknowledgement struct {
 	// TriggerTimes are the times at which the changes were written to the Kubernetes API, at
 	// most 64.
 	TriggerTimes []time.Time
-	// ObservedTime is when the server published the change, SentTime when it sent the
+	// PublishedTime is when the server published the change, SentTime when it sent the
 	// update, and AppliedTime when the node had applied it, by the clock of the server.
-	ObservedTime, SentTime, AppliedTime time.Time
+	PublishedTime, SentTime, AppliedTime time.Time
 	// Duration is how long the node took to apply the update, by its own clock.
 	Duration time.Duration
 }
@@ -225,7 +225,7 @@ func (s *Server) publish(now time.Time) watchers.Snapshot {
 				continue
 			}
 			s.sequence++
-			tx.Set(name, &serviceItem{service: service, sequence: s.sequence, revision: revision, observed: now})
+			tx.Set(name, &serviceItem{service: service, sequence: s.sequence, revision: revision, published: now})
 		}
 	})
 	return changes.Snapshot

@@ -210,7 +210,7 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 	}
 	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Duration}
 	if times := n.server.revisions.between(a.Revision-1, a.Revision); len(times) > 0 {
-		out.ObservedTime, out.TriggerTimes = times[0].observed, slices.Clone(times[0].triggers)
+		out.PublishedTime, out.TriggerTimes = times[0].published, slices.Clone(times[0].triggers)
 	}
 	n.server.cfg.OnAcknowledge(out)
 }

@@ -49,21 +49,21 @@ func newRejectionLog(logger *slog.Logger) *rejectionLog {
 // log logs that method or step what was rejected for a peer.
 func (r *rejectionLog) log(ctx context.Context, from net.Addr, identity, what string, err error) {
 	reason := err.Error()
-	attrs := []any{"peer", from, "identity", identity, "what", what, "err", reason[:min(len(reason), maxReason)]}
-	suppressed, first := r.shouldLog(rejection{ipOf(from), identity, what + " " + status.Code(err).String()})
+	attrs := []any{"peer", from, "identity", identity, "operation", what, "err", reason[:min(len(reason), maxReason)]}
+	suppressed, warn := r.shouldLog(rejection{ipOf(from), identity, what + " " + status.Code(err).String()})
 	switch {
-	case !first:
-		r.logger.DebugContext(ctx, "Rejected again", attrs...)
+	case !warn:
+		r.logger.DebugContext(ctx, "Peer rejected, repeated or above the log limit", attrs...)
 	case suppressed > 0:
-		r.logger.WarnContext(ctx, "Rejected", append(attrs, "suppressed", suppressed)...)
+		r.logger.WarnContext(ctx, "Peer rejected", append(attrs, "suppressed", suppressed)...)
 	default:
-		r.logger.WarnContext(ctx, "Rejected", attrs...)
+		r.logger.WarnContext(ctx, "Peer rejected", attrs...)
 	}
 }
 
-// shouldLog reports whether to log a rejection as a warning, and how many were suppressed
-// since the last one.
-func (r *rejectionLog) shouldLog(what rejection) (suppressed int, first bool) {
+// shouldLog reports whether to log a rejection at level warn, and the number suppressed since
+// the last warning.
+func (r *rejectionLog) shouldLog(what rejection) (suppressed int, warn bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.periodStart) >= rejectionPeriod {

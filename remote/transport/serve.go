@@ -79,7 +79,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 		}
 		return nil // stopped before it started
 	})
-	cfg.Logger.InfoContext(ctx, "Serving", "address", listener.Addr().String())
+	cfg.Logger.InfoContext(ctx, "Serving gRPC", "address", listener.Addr().String())
 	<-ctx.Done()
 	status.Shutdown()
 	stopServer(server, cmp.Or(cfg.Grace, 5*time.Second))

@@ -72,7 +72,7 @@ func TestManifests(t *testing.T) {
 	server := fx.start(fx.server, deployment.Spec.Template.Spec.Containers[0].Args,
 		"-listen=127.0.0.1:0", "-metrics=127.0.0.1:0", "-cert="+fx.file("apiserver.crt"), "-key="+fx.file("apiserver.key"),
 		"-kubeconfig="+fx.kubeconfig(fx.token("state-server", "", nil)))
-	address := server.wait("msg=Serving address=")
+	address := server.wait(`msg="Serving gRPC" address=`)
 
 	daemons, err := fx.client.AppsV1().DaemonSets(namespace).Get(t.Context(), "node-agent", metav1.GetOptions{})
 	require.NoError(t, err)

@@ -109,7 +109,7 @@ func TestAgentResumesAfterServerRestart(t *testing.T) {
 	socket := "unix://" + filepath.Join(t.TempDir(), "kpng.sock")
 	server := func() *process {
 		p := start(t, "state-server", "-manifests", dir, "-node-cidr", "-listen", socket)
-		p.address("Serving")
+		p.address("Serving gRPC")
 		return p
 	}
 	first := server()
@@ -144,7 +144,7 @@ func TestUnknownNodeIsReported(t *testing.T) {
 	_, stderr, code := kpngctl(t, "state", "nodd-1", "shop/wab", "-server", address)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, message)
-	require.Contains(t, stderr, "is there such a Service?")
+	require.Contains(t, stderr, "not found")
 
 	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
 	watch.stderr.wait(t, message)

@@ -232,7 +232,7 @@ func edit(t *testing.T, dir, old, new string) {
 func serve(t *testing.T, dir string, args ...string) (*process, string, *grpc.ClientConn) {
 	t.Helper()
 	p := start(t, "state-server", append([]string{"-manifests", dir, "-node-cidr", "-listen", "127.0.0.1:0"}, args...)...)
-	address := p.address("Serving")
+	address := p.address("Serving gRPC")
 	conn := dial(t, address)
 	ready(t, conn)
 	return p, address, conn

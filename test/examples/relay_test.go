@@ -16,7 +16,7 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 	server, address, _ := serve(t, dir)
 	startRelay := func(upstream string) (string, func()) {
 		p := start(t, "relay", "-upstream", upstream, "-node-cidr", "-listen", "127.0.0.1:0")
-		address := p.address("Serving")
+		address := p.address("Serving gRPC")
 		conn := dial(t, address)
 		ready(t, conn)
 		return address, func() { current(t, conn) }
@@ -42,7 +42,7 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 func TestRelayStaysReadyWithoutUpstream(t *testing.T) {
 	server, address, _ := serve(t, manifests(t))
 	relay := start(t, "relay", "-upstream", address, "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0")
-	ready(t, dial(t, relay.address("Serving")))
+	ready(t, dial(t, relay.address("Serving gRPC")))
 	url := "http://" + relay.address("Serving HTTP")
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, url+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, url+"/metrics"))

@@ -16,7 +16,7 @@ func TestCertificatesAuthorize(t *testing.T) {
 	server := start(t, "state-server", slices.Concat(
 		[]string{"-manifests", "testdata/manifests", "-listen", "127.0.0.1:0", "-client-ca", authority.ca(), "-inspectors", "group:admins"},
 		authority.issue("server", "state-server"))...)
-	to := []string{"-server", server.address("Serving"), "-ca", authority.ca()}
+	to := []string{"-server", server.address("Serving gRPC"), "-ca", authority.ca()}
 	node := authority.issue("node-1", "system:node:node-1", "system:nodes")
 	admin := authority.issue("admin", "alice", "admins")
 
@@ -25,7 +25,7 @@ func TestCertificatesAuthorize(t *testing.T) {
 	other := start(t, "node-agent", slices.Concat([]string{"-backend", "print", "-node", "node-2"}, to, node)...)
 	other.stderr.wait(t, "PermissionDenied")
 	require.Empty(t, other.stdout.text())
-	server.stderr.wait(t, `level=WARN msg=Rejected peer=\S+ identity=system:node:node-1 what=\S+WatchNode err=.*is not permitted to watch-node`)
+	server.stderr.wait(t, `level=WARN msg="Peer rejected" peer=\S+ identity=system:node:node-1 operation=\S+WatchNode err=.*is not permitted to watch-node`)
 
 	nodes := func(flags ...string) (string, string, int) {
 		return kpngctl(t, slices.Concat([]string{"nodes"}, to, flags)...)
@@ -38,7 +38,7 @@ func TestCertificatesAuthorize(t *testing.T) {
 	require.Contains(t, stderr, "kpngctl: not allowed: ")
 	_, stderr, code = nodes()
 	require.Equal(t, 1, code)
-	server.stderr.wait(t, `level=WARN msg=Rejected .* what=handshake err=.*certificate`)
+	server.stderr.wait(t, `level=WARN msg="Peer rejected" .* operation=handshake err=.*certificate`)
 	require.Contains(t, stderr, "kpngctl: the server cannot be reached or is not ready: ")
 	_, _, code = kpngctl(t, "nodes", "-server", to[1]) // in plaintext
 	require.Equal(t, 1, code)
@@ -52,6 +52,6 @@ func TestPlaintextRequiresFlag(t *testing.T) {
 	require.Contains(t, refused.stderr.text(), "is reachable from the network and TLS is not configured: give -cert and -key, listen on a loopback address or a Unix socket, or give -insecure")
 
 	open := start(t, "state-server", "-manifests", "testdata/manifests", "-listen", "0.0.0.0:0", "-insecure")
-	open.address("Serving")
+	open.address("Serving gRPC")
 	open.terminate()
 }

@@ -56,7 +56,7 @@ func TestInvalidDocumentAffectsNoOtherObject(t *testing.T) {
 		snap := r.await("the corrected object", hasClusterIP("two", "10.0.0.44"))
 		require.Equal(t, 2, snap.Len())
 		r.awaitErrors()
-		require.Equal(t, 2, r.logged("Manifests have no errors any more"), "once before, once now")
+		require.Equal(t, 2, r.logged("Manifests are valid again"), "once before, once now")
 	})
 	t.Run("other files", func(t *testing.T) {
 		put(t, a, "kind: [")

@@ -50,7 +50,7 @@ func (p *publisher) report(errs []*Error) {
 	}
 	p.reported = texts
 	if len(texts) == 0 {
-		p.logger.Info("Manifests have no errors any more", "path", p.path)
+		p.logger.Info("Manifests are valid again", "path", p.path)
 	}
 	if p.onErrors != nil {
 		p.onErrors(errs)

@@ -62,7 +62,7 @@ var _ watchers.Watcher = (*Watcher)(nil)
 // client configuration with a low cost for the API server.
 func New(client kubernetes.Interface, cfg Config) (*Watcher, error) {
 	if client == nil {
-		return nil, errors.New("watchers/kube: client is nil")
+		return nil, errors.New("watchers/kube: New: client: required")
 	}
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("watchers/kube: %w", err)

@@ -203,5 +203,5 @@ func TestNewValidatesConfig(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	_, err := New(nil, Config{Nodes: NodesNone})
-	require.ErrorContains(t, err, "client is nil")
+	require.ErrorContains(t, err, "client: required")
 }

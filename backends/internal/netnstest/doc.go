@@ -2,6 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package netnstest creates network namespaces for tests and connects them with virtual
-// Ethernet interfaces. It has no notion of Services. The namespaces disappear with their
+// Ethernet interfaces. It is independent of Services. Each namespace is removed with its
 // test.
 package netnstest

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// An outage logs the time between the loss of a server and the next synced stream. It logs
+// An outage logs the loss of servers and the next synced stream. It logs
 // each pair of server and reason once at level warn, and repetitions at level debug.
 type outage struct {
 	logger  *slog.Logger
@@ -43,11 +43,11 @@ func (o *outage) restored(ctx context.Context, server string) {
 	}
 }
 
-// serverName returns the target of a connection for the log, or its number if the
-// connection has no target.
+// serverName returns the target of a connection for the log, or its position in the list if
+// it has no target.
 func serverName(servers []grpc.ClientConnInterface, i int) string {
 	if conn, ok := servers[i].(interface{ Target() string }); ok {
 		return conn.Target()
 	}
-	return fmt.Sprint("number ", i+1)
+	return fmt.Sprint("server ", i+1)
 }

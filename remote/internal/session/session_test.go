@@ -142,7 +142,7 @@ func (namedConn) Target() string { return "there:1" }
 func TestServerNameIsTargetOrNumber(t *testing.T) {
 	servers := []grpc.ClientConnInterface{namedConn{}, struct{ grpc.ClientConnInterface }{}}
 	require.Equal(t, "there:1", serverName(servers, 0))
-	require.Equal(t, "number 2", serverName(servers, 1))
+	require.Equal(t, "server 2", serverName(servers, 1))
 }
 
 // DecodeFrame relies on the field numbers of the requests and of Ack.

@@ -56,9 +56,9 @@ func (l *Latencies) Observe(a node.Acknowledgement) {
 	l.applied.Inc()
 	l.apply.Observe(a.Duration.Seconds())
 	observe(l.acknowledge, a.SentTime, a.AppliedTime)
-	observe(l.send, a.ObservedTime, a.SentTime)
+	observe(l.send, a.PublishedTime, a.SentTime)
 	for _, t := range a.TriggerTimes {
-		observe(l.store, t, a.ObservedTime)
+		observe(l.store, t, a.PublishedTime)
 		observe(l.total, t, a.AppliedTime)
 	}
 }

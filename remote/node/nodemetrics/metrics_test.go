@@ -76,7 +76,7 @@ func TestLatenciesObserveEachStage(t *testing.T) {
 	start := time.Unix(1_000_000, 0)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	l.Observe(node.Acknowledgement{
-		TriggerTimes: []time.Time{at(0), at(1)}, ObservedTime: at(2), SentTime: at(4), AppliedTime: at(8), Duration: time.Second,
+		TriggerTimes: []time.Time{at(0), at(1)}, PublishedTime: at(2), SentTime: at(4), AppliedTime: at(8), Duration: time.Second,
 	})
 	l.Observe(node.Acknowledgement{SentTime: at(4), AppliedTime: at(3)}) // clocks differ
 	l.Observe(node.Acknowledgement{Error: "failed", SentTime: at(4), AppliedTime: at(8)})
