@@ -86,7 +86,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	metrics := get(t, "http://"+server.address("Serving HTTP")+"/metrics")
 	require.Contains(t, metrics, `kpng_server_nodes{state="connected"} 1`)
 	require.Contains(t, metrics, `kpng_server_nodes_current 1`)
-	require.Regexp(t, `kpng_network_programming_stage_duration_seconds_count\{stage="answer"\} [3-9]`, metrics)
+	require.Regexp(t, `kpng_network_programming_stage_duration_seconds_count\{stage="acknowledge"\} [3-9]`, metrics)
 	require.Equal(t, "ok\n", get(t, "http://"+server.address("Serving HTTP")+"/readyz"))
 	watch.stop(os.Interrupt)
 	agent.terminate()
