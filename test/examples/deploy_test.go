@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The flags in the manifests exist: the command reaches -h at the end only if it knows all
+// The flags in the manifests exist: the command reaches -h at the end only if it parses the
 // flags before it.
 func TestManifestsUseExistingFlags(t *testing.T) {
 	containers := 0
