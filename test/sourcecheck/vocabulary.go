@@ -3,8 +3,8 @@
 
 package main
 
-// A term is vocabulary that only this project uses, with the term that a reader from
-// Kubernetes networking knows. The pattern matches whole words, case-insensitively.
+// A term is vocabulary that only this project uses, with the standard term of Kubernetes
+// networking. The pattern matches whole words, case-insensitively.
 type term struct {
 	pattern  string
 	allow    string // phrases in which the pattern has its usual sense; may be empty

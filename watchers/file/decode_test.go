@@ -36,7 +36,8 @@ func TestErrorNamesFileLineAndObject(t *testing.T) {
 		{"no Service label", "a.yaml", slice, `a.yaml:1: EndpointSlice default/web-1: metadata.labels: kubernetes.io/service-name is missing; the slice is ignored`},
 		{"list with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitemz: []\n", `a.yaml:3: List: unknown field "itemz"`},
 		{"item with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata:\n    nane: n1\n    name: n1\n", `a.yaml:7: Node n1: unknown field "metadata.nane"`},
-		{"JSON syntax error", "a.json", "{}\n{\"a\": 1,\n]", `a.json:1: apiVersion or kind is missing`},
+		{"empty JSON object before a syntax error", "a.json", "{}\n{\"a\": 1,\n]", `a.json:1: apiVersion or kind is missing`},
+		{"JSON syntax error", "a.json", "{\"a\": 1,\n]", `a.json:2: invalid character`},
 		{"duplicate object in a file", "a.yaml", service("web", "10.0.0.1") + "---\n" + service("web", "10.0.0.2"), `a.yaml:8: Service default/web: already defined in this file; ignored`},
 	}
 	for _, c := range cases {
