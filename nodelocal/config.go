@@ -37,6 +37,9 @@ type Config struct {
 	NodePortAddresses []string
 	// MasqueradeAll masquerades all traffic to cluster IPs.
 	MasqueradeAll bool
+	// IgnoreExternalIPs ignores spec.externalIPs of all Services. A Service that has any
+	// gets a Problem. It is kube-proxy's feature gate AllowServiceExternalIPs=false.
+	IgnoreExternalIPs bool
 
 	// MinInterval is the minimum time between the end of one Sync and the start of the
 	// next; changes in between are combined. 0 means no delay.
@@ -58,6 +61,7 @@ type MultiNodeConfig struct {
 	LocalPods         PodDetection
 	NodePortAddresses []string
 	MasqueradeAll     bool
+	IgnoreExternalIPs bool
 	// Logger receives warnings about invalid objects; nil is silent.
 	Logger *slog.Logger
 }
@@ -70,6 +74,7 @@ func (cfg MultiNodeConfig) ForNode(name string) Config {
 		LocalPods:         cfg.LocalPods,
 		NodePortAddresses: cfg.NodePortAddresses,
 		MasqueradeAll:     cfg.MasqueradeAll,
+		IgnoreExternalIPs: cfg.IgnoreExternalIPs,
 		Logger:            cfg.Logger,
 	}
 }
@@ -99,6 +104,11 @@ func (cfg *Config) complete() error {
 		return fmt.Errorf("nodelocal: invalid Config: %w", err)
 	}
 	return nil
+}
+
+// options returns the part of cfg that the resolution of a Service depends on.
+func (cfg *Config) options() resolveOptions {
+	return resolveOptions{masqueradeAll: cfg.MasqueradeAll, ignoreExternalIPs: cfg.IgnoreExternalIPs}
 }
 
 // pace returns the part of cfg that the reconciler uses.

@@ -77,7 +77,7 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 		return nil, nil
 	}
 	node, endpointSlices := cfg.nodeState(snapshot), slices.Collect(snapshot.EndpointSlices(name))
-	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, cfg.MasqueradeAll)).Text()}
+	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, cfg.options())).Text()}
 	if len(endpointSlices) == 0 {
 		x.Unmatched = append(x.Unmatched, "there is no EndpointSlice for it")
 	}

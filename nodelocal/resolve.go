@@ -21,10 +21,13 @@ const (
 	healthCheckField = "spec.healthCheckNodePort"
 )
 
+// resolveOptions are the settings that the resolution of a Service depends on.
+type resolveOptions struct{ masqueradeAll, ignoreExternalIPs bool }
+
 // resolve resolves one Service as if it owned every address that it requests; conflicts are
 // removed later. It is a pure function: the result depends only on the arguments, and
 // shares no memory with them that is written to.
-func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice, masqueradeAll bool) *ResolvedService {
+func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice, options resolveOptions) *ResolvedService {
 	svc := &ResolvedService{name: object.Name, problems: slices.Clone(object.Problems)}
 	for _, slice := range endpointSlices {
 		svc.problems = append(svc.problems, slice.Problems...)
@@ -32,9 +35,14 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 	if object.Type == watchers.TypeExternalName || headless(object) {
 		return svc
 	}
+	if options.ignoreExternalIPs && len(object.ExternalIPs) > 0 {
+		svc.addProblemf(externalIPsField, "%v: external IPs are disabled (AllowServiceExternalIPs=false); ignored", object.ExternalIPs)
+		without := *object
+		without.ExternalIPs, object = nil, &without
+	}
 	families := [...]serviceFamily{
-		newServiceFamily(object, watchers.FamilyIPv4, masqueradeAll),
-		newServiceFamily(object, watchers.FamilyIPv6, masqueradeAll),
+		newServiceFamily(object, watchers.FamilyIPv4, options.masqueradeAll),
+		newServiceFamily(object, watchers.FamilyIPv6, options.masqueradeAll),
 	}
 	portNames := map[address]string{} // by address in use
 	for i := range object.Ports {

@@ -15,18 +15,18 @@ import (
 
 // A serviceResolver resolves the Services of a store that a change of objects affects.
 type serviceResolver struct {
-	reader        *diffstore.Reader[watchers.Key, watchers.Object]
-	addresses     *addressTable // of the Services in the acknowledged snapshot
-	proxyName     string
-	masqueradeAll bool
+	reader    *diffstore.Reader[watchers.Key, watchers.Object]
+	addresses *addressTable // of the Services in the acknowledged snapshot
+	proxyName string
+	options   resolveOptions
 }
 
 func newServiceResolver(store *watchers.Store, cfg *Config) *serviceResolver {
 	return &serviceResolver{
-		reader:        store.Reader(),
-		addresses:     newAddressTable(),
-		proxyName:     cfg.ProxyName,
-		masqueradeAll: cfg.MasqueradeAll,
+		reader:    store.Reader(),
+		addresses: newAddressTable(),
+		proxyName: cfg.ProxyName,
+		options:   cfg.options(),
 	}
 }
 
@@ -114,7 +114,7 @@ func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, name localsin
 	if object == nil || !object.IsFor(r.proxyName) {
 		return nil, time.Time{}
 	}
-	return resolve(object, slices.Collect(snapshot.EndpointSlices(name)), r.masqueradeAll), object.Created
+	return resolve(object, slices.Collect(snapshot.EndpointSlices(name)), r.options), object.Created
 }
 
 // close releases the store.

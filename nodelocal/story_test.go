@@ -123,6 +123,8 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			s.cfg.LocalPods.InterfacePrefix = w[1]
 		case "masquerade-all":
 			s.cfg.MasqueradeAll = true
+		case "ignore-external-ips":
+			s.cfg.IgnoreExternalIPs = true
 		case "nodeport-addresses":
 			s.cfg.NodePortAddresses = w[1:]
 		case "host":

@@ -30,7 +30,7 @@ const usage = `Usage: relay -upstream ADDRESSES [FLAGS]
 
 Serves nodes and further relays with the cluster state of the servers above it. The flags
 of how Services are resolved must be equal on all servers: -cluster-cidr, -node-cidr,
--nodeport-addresses and -masquerade-all.
+-nodeport-addresses, -masquerade-all and -ignore-external-ips.
 
 Flags:
 `

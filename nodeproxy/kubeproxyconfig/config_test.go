@@ -57,6 +57,37 @@ func TestFlagsOfKubeProxy(t *testing.T) {
 	require.EqualValues(t, 0x4000, c.NFTables(nil).MasqueradeMark)
 }
 
+func TestFeatureGateOfExternalIPs(t *testing.T) {
+	for _, row := range []struct {
+		args    string
+		file    string
+		ignore  bool
+		ignored []string
+	}{
+		{args: ""},
+		{args: "--feature-gates=AllowServiceExternalIPs=false", ignore: true},
+		{args: "--feature-gates=AllowServiceExternalIPs=true"},
+		{args: "--feature-gates=Other=true,AllowServiceExternalIPs=f", ignore: true, ignored: []string{"featureGates.Other"}},
+		{args: "--feature-gates=AllowServiceExternalIPs=false --feature-gates=AllowServiceExternalIPs=true"},
+		{file: "featureGates: {AllowServiceExternalIPs: false}", ignore: true},
+		{file: "featureGates: {AllowServiceExternalIPs: true, Other: false}", ignored: []string{"featureGates.Other"}},
+		{file: "featureGates: {}", args: "--feature-gates=AllowServiceExternalIPs=false"}, // the file is the configuration
+	} {
+		args := append(strings.Fields(row.args), "--hostname-override=n")
+		if row.file != "" {
+			path := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(path, []byte("apiVersion: "+apiVersion+"\nkind: "+kind+"\n"+row.file), 0o600))
+			args = append(args, "--config", path)
+		}
+		c, err := load(args, io.Discard)
+		require.NoError(t, err, row)
+		require.Equal(t, row.ignore, c.Nodelocal(nil).IgnoreExternalIPs, row)
+		require.Equal(t, row.ignored, c.Ignored(), row)
+	}
+	_, err := load([]string{"--feature-gates=AllowServiceExternalIPs"}, io.Discard)
+	require.ErrorContains(t, err, "want GATE=true or GATE=false")
+}
+
 const kubeadm = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 bindAddress: 0.0.0.0

@@ -111,6 +111,7 @@ func (o *Options) define(fs *flag.FlagSet) {
 	fs.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules and exit")
 	fs.BoolVar(&o.Version, "version", false, "print the version and exit")
 	fs.IntVar(&o.Verbosity, "v", 0, "log `level`; 2 and more logs debug messages")
+	fs.Var(gatesFlag{&c.FeatureGates}, "feature-gates", "`list` of GATE=true or GATE=false (comma-separated); "+gateExternalIPs+" has an effect")
 	defineConntrack(fs, &c.Conntrack)
 	for name := range strings.FieldsSeq(ignoredFlags) {
 		name, isBool := strings.CutSuffix(name, "?")
@@ -150,7 +151,7 @@ func defineConntrack(fs *flag.FlagSet, c *Conntrack) {
 
 // ignoredFlags are flags of kube-proxy that have no effect here. Those with a question
 // mark are boolean.
-const ignoredFlags = `bind-address-hard-fail? cleanup-ipvs? config-sync-period feature-gates init-only? iptables-localhost-nodeports?
+const ignoredFlags = `bind-address-hard-fail? cleanup-ipvs? config-sync-period init-only? iptables-localhost-nodeports?
 	iptables-masquerade-bit iptables-min-sync-period iptables-sync-period ipvs-exclude-cidrs ipvs-min-sync-period
 	ipvs-scheduler ipvs-strict-arp? ipvs-sync-period ipvs-tcp-timeout ipvs-tcpfin-timeout ipvs-udp-timeout
 	kube-api-burst kube-api-content-type kube-api-qps log-flush-frequency log-json-info-buffer-size

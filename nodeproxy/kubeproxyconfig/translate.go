@@ -96,6 +96,7 @@ func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
 		NodeIP:            c.bindIP,
 		NodePortAddresses: slices.Clone(c.file.NodePortAddresses),
 		MasqueradeAll:     c.file.NFTables.MasqueradeAll,
+		IgnoreExternalIPs: !c.featureEnabled(gateExternalIPs, true),
 		MinInterval:       c.file.NFTables.MinSyncPeriod.Duration,
 		MaxBackoff:        c.file.NFTables.SyncPeriod.Duration,
 		Logger:            logger,

@@ -159,7 +159,7 @@ func (c *Configuration) ignored() (fields []string) {
 		}
 	}
 	check(c.ConfigSyncPeriod.Duration != 0, "configSyncPeriod")
-	check(len(c.FeatureGates) > 0, "featureGates")
+	fields = append(fields, ignoredGates(c.FeatureGates)...)
 	check(c.OOMScoreAdj != nil, "oomScoreAdj")
 	check(c.PortRange != "", "portRange")
 	check(c.ShowHiddenMetricsForVersion != "", "showHiddenMetricsForVersion")

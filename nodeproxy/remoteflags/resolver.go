@@ -16,6 +16,7 @@ import (
 type resolverFlags struct {
 	clusterCIDR, nodePortAddresses string
 	nodeCIDR, masqueradeAll        bool
+	ignoreExternalIPs              bool
 }
 
 func (f *resolverFlags) define(fs *flag.FlagSet) {
@@ -24,11 +25,13 @@ func (f *resolverFlags) define(fs *flag.FlagSet) {
 	fs.StringVar(&f.nodePortAddresses, "nodeport-addresses", "",
 		"`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)")
 	fs.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
+	fs.BoolVar(&f.ignoreExternalIPs, "ignore-external-ips", false,
+		"ignore spec.externalIPs of all Services, as kube-proxy does with the feature gate AllowServiceExternalIPs=false")
 }
 
 // config returns the Config of a resolver. The error names each invalid flag.
 func (f *resolverFlags) config() (nodelocal.MultiNodeConfig, error) {
-	cfg := nodelocal.MultiNodeConfig{NodePortAddresses: command.SplitList(f.nodePortAddresses), MasqueradeAll: f.masqueradeAll}
+	cfg := nodelocal.MultiNodeConfig{NodePortAddresses: command.SplitList(f.nodePortAddresses), MasqueradeAll: f.masqueradeAll, IgnoreExternalIPs: f.ignoreExternalIPs}
 	cfg.LocalPods.NodeCIDR = f.nodeCIDR
 	ipv4, ipv6 := 0, 0
 	for _, text := range command.SplitList(f.clusterCIDR) {

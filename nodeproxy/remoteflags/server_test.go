@@ -53,7 +53,7 @@ func TestServerFlagsAreNeverIgnored(t *testing.T) {
 		require.NotContains(t, err.Error(), "Config", line)
 	}
 	for _, line := range []string{
-		"", "-insecure", "-node-cidr -nodeport-addresses localhost", "-cluster-cidr 10.0.0.0/8,fd00::/64",
+		"", "-insecure", "-ignore-external-ips", "-node-cidr -nodeport-addresses localhost", "-cluster-cidr 10.0.0.0/8,fd00::/64",
 		"-cert a -key b -client-ca c -relays r -inspectors i", "-cert a -key b -token-review -agents a",
 	} {
 		require.NoError(t, parse(line), line)
