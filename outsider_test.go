@@ -16,31 +16,83 @@ import (
 // TestOtherModulesCanBuildBackends builds examples/custom-backend as a separate module that
 // requires this one, as a vendor would.
 func TestOtherModulesCanBuildBackends(t *testing.T) {
-	root, err := os.Getwd()
-	require.NoError(t, err)
 	sources, err := filepath.Glob("examples/custom-backend/*.go")
 	require.NoError(t, err)
 	require.NotEmpty(t, sources)
-	dir := t.TempDir()
-	for _, file := range append(sources, "go.sum") {
+	files := map[string]string{}
+	for _, file := range sources {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
 		data, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), data, 0o600))
+		files[filepath.Base(file)] = string(data)
 	}
-	run := func(args ...string) {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "go %v: %s", args, out)
+	m := newOutsideModule(t, files)
+	m.run("build", "-o", os.DevNull, ".")
+	require.Contains(t, m.read("go.mod"), "\ngo 1.26.0\n", "the library must not raise the Go version of its users")
+}
+
+// TestOtherModulesGetNothingOfTheDropIn checks what a module that imports the library for
+// Services, the API server and nftables compiles and vendors: none of what only the packages for
+// the drop-in need.
+func TestOtherModulesGetNothingOfTheDropIn(t *testing.T) {
+	m := newOutsideModule(t, map[string]string{"main.go": `package main
+
+import (
+	_ "sigs.k8s.io/kpng/backends/nftables"
+	_ "sigs.k8s.io/kpng/nodelocal"
+	_ "sigs.k8s.io/kpng/watchers/kube"
+)
+
+func main() {}
+`})
+	m.run("build", "-o", os.DevNull, ".") // completes go.mod
+	m.run("mod", "vendor")
+	vendored := m.read("vendor/modules.txt")
+	require.Contains(t, vendored, "# k8s.io/client-go ")
+	for _, excluded := range []string{
+		"k8s.io/kube-proxy", "k8s.io/component-base", "github.com/spf13/pflag", "github.com/spf13/cobra", "github.com/fsnotify/fsnotify",
+		"go.opentelemetry.io/otel", "github.com/prometheus/client_golang", "github.com/blang/semver/v4",
+	} {
+		require.NotContains(t, vendored, "# "+excluded+" ")
 	}
-	run("mod", "init", "example.com/vendor")
-	run("mod", "edit", "-go=1.26.0", "-require="+module+"@v0.0.0", "-replace="+module+"="+root)
-	run("build", "-o", os.DevNull, ".")
-	data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+}
+
+// An outsideModule is a module that requires this one.
+type outsideModule struct {
+	t   *testing.T
+	dir string
+}
+
+func newOutsideModule(t *testing.T, files map[string]string) *outsideModule {
+	root, err := os.Getwd()
 	require.NoError(t, err)
-	require.Contains(t, string(data), "\ngo 1.26.0\n", "the library must not raise the Go version of its users")
+	m := &outsideModule{t: t, dir: t.TempDir()}
+	sums, err := os.ReadFile("go.sum")
+	require.NoError(t, err)
+	files["go.sum"] = string(sums)
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600))
+	}
+	m.run("mod", "init", "example.com/vendor")
+	m.run("mod", "edit", "-go=1.26.0", "-require="+module+"@v0.0.0", "-replace="+module+"="+root)
+	return m
+}
+
+// run runs the go command in the module.
+func (m *outsideModule) run(args ...string) {
+	m.t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = m.dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(m.t, err, "go %v: %s", args, out)
+}
+
+func (m *outsideModule) read(name string) string {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.dir, name))
+	require.NoError(m.t, err)
+	return string(data)
 }

@@ -9,7 +9,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cp go.mod "$dir/go.mod"
 cp go.sum "$dir/go.sum"
-for m in api apimachinery client-go; do
+for m in api apimachinery client-go component-base kube-proxy; do
 	go mod edit -require="k8s.io/$m@v0.37.2" "$dir/go.mod"
 done
 go mod tidy -modfile="$dir/go.mod"

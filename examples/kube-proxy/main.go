@@ -12,11 +12,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
-	"strings"
 	"syscall"
+
+	"github.com/spf13/pflag"
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/nftables"
@@ -36,31 +37,56 @@ func main() {
 	os.Exit(command.ExitCode("kube-proxy", err, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	// 1. Flags and configuration file.
-	fs := flag.NewFlagSet("kube-proxy", flag.ContinueOnError)
+	fs := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
 	fs.SetOutput(stderr)
 	options, err := kubeproxyconfig.Parse(fs, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, "Usage: kube-proxy [FLAGS]\n\nPrograms the Services of a cluster on this node.\n\n", fs.FlagUsages())
+	}
 	if err != nil {
 		return err
 	}
-	logger := command.NewLogger(stderr, options.Verbose())
-	settings, err := options.Load(logger)
+	if done, err := options.PrintVersion(stdout, command.Version()); done || err != nil {
+		return err
+	}
+	settings, err := options.Load()
 	if err != nil {
 		return err
 	}
-	if options.Version {
-		fmt.Fprintln(stdout, command.Version())
-		return nil
-	}
-	if options.Cleanup {
+	logger := command.NewLogger(stderr, settings.Verbose())
+	settings.Log(logger)
+
+	// 2. Other actions than running a proxy.
+	switch {
+	case options.WriteConfigTo != "":
+		return settings.WriteFile(options.WriteConfigTo)
+	case options.Cleanup:
 		return errors.Join(nftables.Cleanup(""), takeover.Cleanup())
 	}
-	if ignored := settings.Ignored(); len(ignored) > 0 {
-		logger.Info("Settings without effect", "settings", strings.Join(ignored, ", "))
+	if err := settings.Supported(); err != nil {
+		return err
+	}
+	kernelErr := settings.Conntrack(sysctl.OnlineCPUs(sysctl.Root)).Apply(sysctl.Root, logger)
+	if options.InitOnly {
+		return kernelErr
+	}
+	if err := tuning.OOMScore(settings.OOMScoreAdj()); err != nil {
+		logger.Info("OOM score not set", "oomScoreAdj", settings.OOMScoreAdj(), "err", err)
 	}
 
-	// 2. The API server, and the backend that programs the node.
+	// 3. The proxy, until SIGTERM or a change of the configuration file.
+	return command.RunAll(ctx,
+		func(ctx context.Context) error { return settings.WatchFile(ctx, logger) },
+		func(ctx context.Context) error {
+			return runProxy(ctx, settings, options.ReportedVersion(command.Version()), logger)
+		})
+}
+
+// runProxy runs the proxy around the nftables backend until ctx is done. A backend of your own is
+// another sink here.
+func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version string, logger *slog.Logger) (err error) {
 	client, err := kubeclient.New(settings.Client())
 	if err != nil {
 		return err
@@ -75,9 +101,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, flows.Close()) }()
-	settings.Conntrack(runtime.NumCPU()).Apply(sysctl.ConntrackDirectory, logger)
-
-	// 3. The proxy around the backend. A backend of your own is another sink here.
 	return kubeproxy.Run(ctx, kubeproxy.Config{
 		Settings:       settings,
 		Client:         client,
@@ -85,7 +108,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		Flows:          flows,
 		Takeover:       takeover.NewSink(),
 		AfterFirstSync: tuning.AfterFirstSync,
-		Version:        command.Version(),
+		Version:        version,
 		Logger:         logger,
 	})
 }

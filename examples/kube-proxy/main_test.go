@@ -28,6 +28,6 @@ func TestInvalidCommandLine(t *testing.T) {
 		require.Equal(t, 1, command.ExitCode("kube-proxy", err, &stderr), line)
 	}
 	var help strings.Builder
-	require.ErrorIs(t, run(t.Context(), []string{"--help"}, new(strings.Builder), &help), flag.ErrHelp)
-	require.Contains(t, help.String(), "-proxy-mode")
+	require.ErrorIs(t, run(t.Context(), []string{"--help"}, &help, new(strings.Builder)), flag.ErrHelp)
+	require.Contains(t, help.String(), "--proxy-mode")
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// [kube.Tuned].
 	QPS   float32
 	Burst int
+	// ContentType and AcceptContentTypes are the media types of requests and answers; ""
+	// means those of [kube.Tuned].
+	ContentType, AcceptContentTypes string
 }
 
 // New returns a client that is tuned for a [kube.Watcher]. It connects when it is used.
@@ -35,7 +38,14 @@ func New(cfg Config) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("API server configuration: %w", err)
 	}
 	restConfig.QPS, restConfig.Burst = cfg.QPS, cfg.Burst
-	return kubernetes.NewForConfig(kube.Tuned(restConfig))
+	restConfig = kube.Tuned(restConfig)
+	if cfg.ContentType != "" && cfg.ContentType != restConfig.ContentType {
+		restConfig.ContentType, restConfig.AcceptContentTypes = cfg.ContentType, cfg.ContentType
+	}
+	if cfg.AcceptContentTypes != "" {
+		restConfig.AcceptContentTypes = cfg.AcceptContentTypes
+	}
+	return kubernetes.NewForConfig(restConfig)
 }
 
 func (cfg Config) rest() (*rest.Config, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/kube-proxy/config/v1alpha1"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxy"
@@ -15,8 +16,8 @@ import (
 )
 
 func ExampleRun() {
-	settings, err := kubeproxyconfig.New(kubeproxyconfig.Configuration{
-		HostnameOverride: "node-1", HealthzBindAddress: "off", MetricsBindAddress: "off",
+	settings, err := kubeproxyconfig.New(v1alpha1.KubeProxyConfiguration{
+		HostnameOverride: "node-1", HealthzBindAddress: "127.0.0.1:20256", MetricsBindAddress: "127.0.0.1:20249",
 	}, nil)
 	if err != nil {
 		fmt.Println(err)

@@ -74,7 +74,7 @@ type proxy struct {
 
 // Run runs a proxy until ctx is done; then it returns nil, and the rules stay in place. It
 // returns an error if cfg is invalid or the cluster cannot be watched; HTTP addresses that
-// are in use are retried. Everything that it started has ended when it returns. It may be
+// are in use are retried, unless bindAddressHardFail is set. Everything that it started has ended when it returns. It may be
 // called again. The sinks of cfg remain the caller's.
 func Run(ctx context.Context, cfg Config) (err error) {
 	switch {
@@ -149,15 +149,23 @@ func (p *proxy) run(ctx context.Context) error {
 	p.recorder.ProxyStarting(settings.NodeName())
 	return command.RunAll(ctx,
 		func(ctx context.Context) error {
-			return httpserver.RunRetrying(ctx, settings.HealthzAddress(), p.healthHandler, p.logger)
+			return p.serve(ctx, settings.HealthzAddress(), p.healthHandler)
 		},
 		func(ctx context.Context) error {
-			return httpserver.RunRetrying(ctx, settings.MetricsAddress(), p.operatorHandler, p.logger)
+			return p.serve(ctx, settings.MetricsAddress(), p.operatorHandler)
 		},
 		func(ctx context.Context) error { return p.watcher.Run(ctx, p.store) },
 		func(ctx context.Context) error {
 			return nodelocal.Follow(ctx, p.store, p.sink, settings.Nodelocal(p.logger))
 		})
+}
+
+// serve serves HTTP until ctx is done. With bindAddressHardFail an error ends the proxy.
+func (p *proxy) serve(ctx context.Context, address string, h http.Handler) error {
+	if p.cfg.Settings.BindAddressHardFail() {
+		return httpserver.Run(ctx, address, h, p.logger)
+	}
+	return httpserver.RunRetrying(ctx, address, h, p.logger)
 }
 
 func (p *proxy) eligible() bool {

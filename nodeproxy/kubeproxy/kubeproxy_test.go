@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	clientevents "k8s.io/client-go/tools/events"
+	"k8s.io/kube-proxy/config/v1alpha1"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
@@ -46,8 +47,8 @@ func (s *failingSink) NotProgrammed() map[localsink.ServiceName]error {
 	return maps.Clone(s.notProgrammed)
 }
 
-func settings(t *testing.T, change func(c *kubeproxyconfig.Configuration)) *kubeproxyconfig.Config {
-	c := kubeproxyconfig.Configuration{HostnameOverride: "node-1"}
+func settings(t *testing.T, change func(c *v1alpha1.KubeProxyConfiguration)) *kubeproxyconfig.Config {
+	c := v1alpha1.KubeProxyConfiguration{HostnameOverride: "node-1"}
 	if change != nil {
 		change(&c)
 	}
@@ -115,7 +116,7 @@ func TestAssembly(t *testing.T) {
 
 func TestProfilingIsOptional(t *testing.T) {
 	p, err := newProxy(Config{
-		Settings: settings(t, func(c *kubeproxyconfig.Configuration) { c.EnableProfiling = true }),
+		Settings: settings(t, func(c *v1alpha1.KubeProxyConfiguration) { c.EnableProfiling = true }),
 		Client:   fake.NewClientset(), Rules: &failingSink{},
 	}, events.New(clientevents.NewFakeRecorder(1)))
 	require.NoError(t, err)
@@ -141,7 +142,9 @@ func TestRunFollowsTheAPIServer(t *testing.T) {
 	for range 2 {
 		address := freePort(t)
 		addresses = append(addresses, address)
-		cfg := settings(t, func(c *kubeproxyconfig.Configuration) { c.HealthzBindAddress, c.MetricsBindAddress = address, "off" })
+		cfg := settings(t, func(c *v1alpha1.KubeProxyConfiguration) {
+			c.HealthzBindAddress, c.MetricsBindAddress = address, freePort(t)
+		})
 		go func() { done <- Run(ctx, Config{Settings: cfg, Client: client, Rules: &failingSink{}}) }()
 	}
 	for _, address := range addresses {

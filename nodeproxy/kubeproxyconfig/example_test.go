@@ -4,20 +4,21 @@
 package kubeproxyconfig_test
 
 import (
-	"flag"
 	"fmt"
+
+	"github.com/spf13/pflag"
 
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
 )
 
 func ExampleParse() {
-	fs := flag.NewFlagSet("kube-proxy", flag.ContinueOnError)
+	fs := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
 	options, err := kubeproxyconfig.Parse(fs, []string{"--hostname-override=node-1", "--cluster-cidr=10.244.0.0/16", "--ipvs-strict-arp"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	cfg, err := options.Load(nil)
+	cfg, err := options.Load()
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -28,5 +29,5 @@ func ExampleParse() {
 	// Output:
 	// node-1 nftables 0.0.0.0:10256
 	// [10.244.0.0/16]
-	// no effect: [--ipvs-strict-arp]
+	// no effect: [ipvs.strictARP=true]
 }

@@ -4,65 +4,73 @@
 package kubeproxyconfig
 
 import (
+	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// gateExternalIPs is the feature gate that permits spec.externalIPs of Services.
-const gateExternalIPs = "AllowServiceExternalIPs"
+// Feature gates that this package uses.
+const (
+	gateIPVS         = "KubeProxyIPVS"
+	gateLoggingAlpha = "LoggingAlphaOptions"
+	gateLoggingBeta  = "LoggingBetaOptions"
+	gateExternalIPs  = "AllowServiceExternalIPs"
+)
 
-// featureEnabled returns the value of a feature gate, or byDefault if it is not set.
-func (c *Config) featureEnabled(gate string, byDefault bool) bool {
-	if enabled, ok := c.file.FeatureGates[gate]; ok {
-		return enabled
-	}
-	return byDefault
+// gateTable has a line for each feature gate that kube-proxy accepts. A test compares it
+// with kube-proxy's source.
+//
+//go:embed featuregates.txt
+var gateTable string
+
+// A featureGate is a line of gateTable.
+type featureGate struct {
+	stage             string // ALPHA, BETA, GA or DEPRECATED
+	enabled, isLocked bool   // the default, and whether it is the only value
 }
 
-// gatesFlag is the value of --feature-gates: "Gate=true,Other=false". A repeated flag adds
-// to the earlier ones.
-type gatesFlag struct{ gates *map[string]bool }
-
-// Set implements [flag.Value].
-func (f gatesFlag) Set(list string) error {
-	if *f.gates == nil {
-		*f.gates = map[string]bool{}
-	}
-	for entry := range strings.SplitSeq(list, ",") {
-		if entry = strings.TrimSpace(entry); entry == "" {
-			continue
+func knownGates() map[string]featureGate {
+	gates := map[string]featureGate{}
+	for line := range strings.Lines(gateTable) {
+		if f := strings.Fields(line); len(f) == 4 {
+			gates[f[0]] = featureGate{stage: f[1], enabled: f[2] == "true", isLocked: f[3] == "true"}
 		}
-		gate, text, _ := strings.Cut(entry, "=")
-		enabled, err := strconv.ParseBool(strings.TrimSpace(text))
-		if err != nil {
-			return fmt.Errorf("%q: want GATE=true or GATE=false", entry)
-		}
-		(*f.gates)[strings.TrimSpace(gate)] = enabled
 	}
-	return nil
+	return gates
 }
 
-// String implements [flag.Value].
-func (f gatesFlag) String() string {
-	if f.gates == nil {
-		return ""
+// featureEnabled reports whether a feature is enabled by values, which override the
+// default. AllAlpha and AllBeta are the values of the gates of a stage that are not in
+// values.
+func featureEnabled(values map[string]bool, name string) bool {
+	if v, ok := values[name]; ok {
+		return v
 	}
-	var entries []string
-	for _, gate := range slices.Sorted(maps.Keys(*f.gates)) {
-		entries = append(entries, fmt.Sprintf("%s=%t", gate, (*f.gates)[gate]))
+	gate := knownGates()[name]
+	switch v, ok := values[map[string]string{"ALPHA": "AllAlpha", "BETA": "AllBeta"}[gate.stage]]; {
+	case ok:
+		return v
+	default:
+		return gate.enabled
 	}
-	return strings.Join(entries, ",")
 }
 
-// ignoredGates returns the feature gates that are set and have no effect.
-func ignoredGates(gates map[string]bool) (fields []string) {
-	for _, gate := range slices.Sorted(maps.Keys(gates)) {
-		if gate != gateExternalIPs {
-			fields = append(fields, "featureGates."+gate)
+// checkGates returns an error that names each gate that does not exist or is locked to
+// the other value.
+func checkGates(values map[string]bool) error {
+	known := knownGates()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		gate, ok := known[name]
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("featureGates.%s: no such feature gate in Kubernetes 1.37", name))
+		case gate.isLocked && gate.enabled != values[name]:
+			errs = append(errs, fmt.Errorf("featureGates.%s: locked to %t", name, gate.enabled))
 		}
 	}
-	return fields
+	return errors.Join(errs...)
 }

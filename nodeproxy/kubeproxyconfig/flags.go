@@ -6,13 +6,12 @@ package kubeproxyconfig
 import (
 	"flag"
 	"fmt"
-	"log/slog"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/spf13/pflag"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
 // Options are the values of kube-proxy's command line.
@@ -20,146 +19,152 @@ type Options struct {
 	// ConfigFile is the path of a configuration file; "" means that the flags are the
 	// configuration.
 	ConfigFile string
-	// Cleanup and Version ask for another action than running a proxy.
-	Cleanup, Version bool
-	// Verbosity is kube-proxy's log level; [Options.Verbose] translates it.
-	Verbosity int
+	// WriteConfigTo, Cleanup and InitOnly ask for another action than running a proxy:
+	// to write the configuration to a file, to remove all rules, and to set what requires
+	// full privileges.
+	WriteConfigTo     string
+	Cleanup, InitOnly bool
 
-	flags   Configuration
-	master  string
-	ignored []string // flags that are set and have no effect, with dashes
+	set                      *pflag.FlagSet
+	config                   v1alpha1.KubeProxyConfiguration // of the flags
+	version                  versionValue
+	master, hostnameOverride string
+	healthzPort, metricsPort int32
+
+	// Values of flags that belong to no single field.
+	masqueradeAll                         bool
+	iptablesSyncPeriod, iptablesMinPeriod time.Duration
+	ipvsSyncPeriod, ipvsMinPeriod         time.Duration
 }
 
-// Verbose reports whether to log at level debug.
-func (o *Options) Verbose() bool { return o.Verbosity >= 2 }
-
-// Parse defines kube-proxy's flags in fs and parses args, without the program's name.
-func Parse(fs *flag.FlagSet, args []string) (*Options, error) {
-	o := &Options{}
+// Parse defines kube-proxy's flags in fs and parses args, without the program's name. It
+// returns [flag.ErrHelp] if args ask for help; [pflag.FlagSet.FlagUsages] has it. Like
+// kube-proxy it accepts underscores in names, and prints a warning about a deprecated flag to the
+// output of fs.
+func Parse(fs *pflag.FlagSet, args []string) (*Options, error) {
+	o := &Options{set: fs, healthzPort: healthzPort, metricsPort: metricsPort, version: "false"}
+	setDefaults(&o.config)
+	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	o.define(fs)
+	help := fs.BoolP("help", "h", false, "print the flags and exit")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	if *help {
+		return nil, flag.ErrHelp
 	}
-	fs.Visit(func(f *flag.Flag) {
-		if _, ok := f.Value.(*ignoredFlag); ok {
-			o.ignored = append(o.ignored, "--"+f.Name)
+	for _, arg := range fs.Args() {
+		if arg != "" {
+			return nil, fmt.Errorf("unexpected argument %q", arg)
 		}
-	})
+	}
 	return o, nil
 }
 
-// Load returns the configuration of the options. It reads the configuration file, if
-// there is one: then the flags for its fields have no effect, except --hostname-override.
-// The error names each invalid field. A nil logger is silent.
-func (o *Options) Load(logger *slog.Logger) (*Config, error) {
-	c := o.flags
-	if o.ConfigFile != "" {
-		file, err := ReadFile(o.ConfigFile, logger)
-		if err != nil {
-			return nil, err
-		}
-		c = *file
-		if o.flags.HostnameOverride != "" {
-			c.HostnameOverride = o.flags.HostnameOverride
-		}
-	}
-	cfg, err := newConfig(c, os.Hostname)
-	if err != nil {
-		return nil, err
-	}
-	cfg.master = o.master
-	cfg.ignored = append(append(cfg.ignored, o.ignored...), c.ignored()...)
-	return cfg, nil
+// Flags returns the value of every flag by its name.
+func (o *Options) Flags() map[string]string {
+	values := map[string]string{}
+	o.set.VisitAll(func(f *pflag.Flag) { values[f.Name] = f.Value.String() })
+	return values
 }
 
-func (o *Options) define(fs *flag.FlagSet) {
-	c := &o.flags
-	fs.StringVar(&o.ConfigFile, "config", "",
-		"KubeProxyConfiguration `file`; the flags for its fields have no effect then, except --hostname-override")
-	fs.StringVar(&c.ClientConnection.Kubeconfig, "kubeconfig", "", "kubeconfig `file` (default: the service account of the pod)")
-	fs.StringVar(&o.master, "master", "", "`URL` of the API server; overrides that of the kubeconfig file")
-	fs.StringVar(&c.HostnameOverride, "hostname-override", "", "`name` of the node (default: the host name)")
-	fs.StringVar(&c.Mode, "proxy-mode", "", "packet filter: "+strings.Join(modes(), ", "))
-	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", "", "`networks` of all pods (comma-separated), at most one of each address family")
-	fs.StringVar(&c.DetectLocalMode, "detect-local-mode", "",
-		"how to detect packets from pods of this node: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default ClusterCIDR)")
-	fs.StringVar(&c.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "name of the bridge interface of pods, for BridgeInterface")
-	fs.StringVar(&c.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "", "prefix of the interface names of pods, for InterfaceNamePrefix")
-	fs.Func("nodeport-addresses",
-		"`networks` and keywords (primary, localhost, all; comma-separated) of the addresses that serve node ports (default primary)",
-		func(s string) error {
-			c.NodePortAddresses = append(c.NodePortAddresses, strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })...)
-			return nil
-		})
-	fs.StringVar(&c.BindAddress, "bind-address", "", "primary IP `address` of the node; an unspecified address means that of the Node object (default 0.0.0.0)")
-	bindAddress := func(name string, to *string, usage string) {
-		fs.Func(name, usage, func(s string) error {
-			if *to = s; s == "" {
-				*to = disabled
-			}
-			return nil
-		})
+// changed reports whether the command line sets a flag.
+func (o *Options) changed(name string) bool { return o.set.Changed(name) }
+
+const fileWins = "; has no effect with --config"
+
+func (o *Options) define(fs *pflag.FlagSet) {
+	c := &o.config
+	fs.StringVar(&o.ConfigFile, "config", "", "path of a KubeProxyConfiguration file; most other flags have no effect then")
+	fs.StringVar(&o.WriteConfigTo, "write-config-to", "", "write the configuration to this file and exit")
+	fs.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules, those of kube-proxy too, and exit")
+	fs.BoolVar(&o.InitOnly, "init-only", false, "set the kernel parameters, which requires full privileges, and exit; the proxy then needs CAP_NET_ADMIN only")
+	fs.Var(&o.version, "version", "print the version and exit; raw prints more, and vX.Y.Z is the version to report")
+	fs.Lookup("version").NoOptDefVal = "true"
+	fs.Var(cliflag.NewMapStringBool(&c.FeatureGates), "feature-gates", "feature gates of Kubernetes, NAME=true|false (comma-separated)"+fileWins)
+
+	client := &c.ClientConnection
+	fs.StringVar(&client.Kubeconfig, "kubeconfig", client.Kubeconfig, "path of a kubeconfig file; empty means the service account of the pod"+fileWins)
+	fs.StringVar(&o.master, "master", "", "URL of the API server; overrides that of the kubeconfig file")
+	fs.StringVar(&client.ContentType, "kube-api-content-type", client.ContentType, "content type of requests to the API server"+fileWins)
+	fs.Int32Var(&client.Burst, "kube-api-burst", client.Burst, "requests to the API server that may exceed --kube-api-qps"+fileWins)
+	fs.Float32Var(&client.QPS, "kube-api-qps", client.QPS, "requests to the API server per second"+fileWins)
+	fs.DurationVar(&c.ConfigSyncPeriod.Duration, "config-sync-period", c.ConfigSyncPeriod.Duration,
+		"time between resynchronizations of the informers of kube-proxy; must be positive"+fileWins)
+
+	fs.StringVar(&o.hostnameOverride, "hostname-override", "", "name of the node; empty means the file's, or the host name")
+	ip := func(to *string, name, usage string) {
+		fs.Var(&stringValue{to: to, typ: "ip", check: checkIP, keepIfEmpty: true}, name, usage+fileWins)
 	}
-	bindAddress("healthz-bind-address", &c.HealthzBindAddress, "`host:port` of /healthz and /livez; empty disables them (default 0.0.0.0:10256)")
-	bindAddress("metrics-bind-address", &c.MetricsBindAddress,
-		"`host:port` of /metrics, /state, /configz and /proxyMode; empty disables them (default 127.0.0.1:10249)")
-	fs.BoolVar(&c.EnableProfiling, "profiling", false, "serve /debug/pprof on the metrics address")
-	fs.BoolVar(&c.NFTables.MasqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
-	fs.BoolVar(&o.Cleanup, "cleanup", false, "remove all rules and exit")
-	fs.BoolVar(&o.Version, "version", false, "print the version and exit")
-	fs.IntVar(&o.Verbosity, "v", 0, "log `level`; 2 and more logs debug messages")
-	fs.Var(gatesFlag{&c.FeatureGates}, "feature-gates", "`list` of GATE=true or GATE=false (comma-separated); "+gateExternalIPs+" has an effect")
-	defineConntrack(fs, &c.Conntrack)
-	for name := range strings.FieldsSeq(ignoredFlags) {
-		name, isBool := strings.CutSuffix(name, "?")
-		fs.Var(&ignoredFlag{isBool}, name, "accepted for compatibility with kube-proxy; has no effect")
+	ipPort := func(to *string, name, usage string) {
+		fs.Var(&stringValue{to: to, typ: "ipport", check: checkIPPort, keepIfEmpty: true}, name, usage+fileWins)
 	}
+	ip(&c.BindAddress, "bind-address", "primary IP address of the node; an unspecified address means that of the Node object")
+	ipPort(&c.HealthzBindAddress, "healthz-bind-address", "IP address and port of /healthz and /livez")
+	ipPort(&c.MetricsBindAddress, "metrics-bind-address", "IP address and port of /metrics, /state, /configz and /proxyMode")
+	fs.Int32Var(&o.healthzPort, "healthz-port", o.healthzPort, "port of /healthz if the address has none; 0 disables it"+fileWins)
+	fs.Int32Var(&o.metricsPort, "metrics-port", o.metricsPort, "port of /metrics if the address has none"+fileWins)
+	_ = fs.MarkDeprecated("healthz-port", "use --healthz-bind-address") // the flag exists
+	_ = fs.MarkDeprecated("metrics-port", "use --metrics-bind-address")
+	fs.BoolVar(&c.BindAddressHardFail, "bind-address-hard-fail", false, "exit if an address cannot be bound, instead of trying again"+fileWins)
+	fs.BoolVar(&c.EnableProfiling, "profiling", false, "serve /debug/pprof on the metrics address"+fileWins)
+	fs.StringVar(&c.ShowHiddenMetricsForVersion, "show-hidden-metrics-for-version", "",
+		"previous minor version of Kubernetes, whose hidden metrics to show"+fileWins)
+	o.defineProxy(fs)
+	o.defineIPVS(fs)
+	o.defineKernel(fs)
+	defineLogging(fs, &c.Logging)
 }
 
-func defineConntrack(fs *flag.FlagSet, c *Conntrack) {
-	number := func(name string, to **int32, usage string) {
-		fs.Func(name, usage, func(s string) error {
-			n, err := strconv.ParseInt(s, 10, 32)
-			v := int32(n)
-			*to = &v
-			return err
-		})
-	}
-	duration := func(name string, to **metav1.Duration, usage string) {
-		fs.Func(name, usage, func(s string) error {
-			d, err := time.ParseDuration(s)
-			*to = &metav1.Duration{Duration: d}
-			return err
-		})
-	}
-	number("conntrack-max-per-core", &c.MaxPerCore,
-		"maximum `number` of tracked connections per CPU; 0 keeps the limit of the kernel (default 32768)")
-	number("conntrack-min", &c.Min, "minimum of the limit of tracked connections, a `number` (default 131072)")
-	duration("conntrack-tcp-timeout-established", &c.TCPEstablishedTimeout,
-		"`duration` for which idle TCP connections are tracked; 0 keeps that of the kernel (default 24h)")
-	duration("conntrack-tcp-timeout-close-wait", &c.TCPCloseWaitTimeout,
-		"`duration` for which TCP connections in CLOSE_WAIT are tracked; 0 keeps that of the kernel (default 1h)")
-	fs.BoolVar(&c.TCPBeLiberal, "conntrack-tcp-be-liberal", false, "track TCP packets outside of the window")
-	fs.DurationVar(&c.UDPTimeout.Duration, "conntrack-udp-timeout", 0,
-		"`duration` for which UDP flows without replies are tracked; 0 keeps that of the kernel")
-	fs.DurationVar(&c.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0,
-		"`duration` for which UDP flows with replies are tracked; 0 keeps that of the kernel")
+// defineProxy defines the flags of the proxy itself, which choose its mode and its rules.
+func (o *Options) defineProxy(fs *pflag.FlagSet) {
+	c := &o.config
+	fs.Var(&stringValue{to: (*string)(&c.Mode), typ: "ProxyMode"}, "proxy-mode",
+		"packet filter: "+ModeNFTables+"; --cleanup and --write-config-to also accept "+modeIPTables+" and "+modeIPVS+fileWins)
+	fs.Var(&stringValue{to: (*string)(&c.DetectLocalMode), typ: "LocalMode"}, "detect-local-mode",
+		"how to detect packets from pods of this node: "+strings.Join(localModes(), ", ")+"; empty means "+detectClusterCIDR+fileWins)
+	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", "", "network of all pods, or one of each address family (comma-separated), for "+detectClusterCIDR+fileWins)
+	fs.StringVar(&c.DetectLocal.BridgeInterface, "pod-bridge-interface", "", "name of the bridge of the pods, for "+detectBridgeInterface+fileWins)
+	fs.StringVar(&c.DetectLocal.InterfaceNamePrefix, "pod-interface-name-prefix", "",
+		"prefix of the interface names of the pods, for "+detectInterfacePrefix+fileWins)
+	fs.StringSliceVar(&c.NodePortAddresses, "nodeport-addresses", nil,
+		"networks and keywords (primary, localhost, all) of the addresses that serve node ports; empty means primary"+fileWins)
+	fs.BoolVar(&o.masqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs"+fileWins)
+
+	fs.Int32Var(c.IPTables.MasqueradeBit, "iptables-masquerade-bit", *c.IPTables.MasqueradeBit, "bit of the packet mark for the modes iptables and ipvs"+fileWins)
+	fs.BoolVar(c.IPTables.LocalhostNodePorts, "iptables-localhost-nodeports", true, "serve node ports on 127.0.0.1 in the mode iptables"+fileWins)
+	fs.DurationVar(&o.iptablesSyncPeriod, "iptables-sync-period", defaultSyncPeriod,
+		"maximum time between attempts to apply rules, in every mode but ipvs; half of the time after which a proxy that cannot is unhealthy"+fileWins)
+	fs.DurationVar(&o.iptablesMinPeriod, "iptables-min-sync-period", c.NFTables.MinSyncPeriod.Duration,
+		"minimum time between updates of rules, in every mode but ipvs; 0 applies each change at once"+fileWins)
 }
 
-// ignoredFlags are flags of kube-proxy that have no effect here. Those with a question
-// mark are boolean.
-const ignoredFlags = `bind-address-hard-fail? cleanup-ipvs? config-sync-period init-only? iptables-localhost-nodeports?
-	iptables-masquerade-bit iptables-min-sync-period iptables-sync-period ipvs-exclude-cidrs ipvs-min-sync-period
-	ipvs-scheduler ipvs-strict-arp? ipvs-sync-period ipvs-tcp-timeout ipvs-tcpfin-timeout ipvs-udp-timeout
-	kube-api-burst kube-api-content-type kube-api-qps log-flush-frequency log-json-info-buffer-size
-	log-json-split-stream? log-text-info-buffer-size log-text-split-stream? logging-format oom-score-adj
-	show-hidden-metrics-for-version vmodule`
+// defineIPVS defines the flags of the mode ipvs, which have no effect.
+func (o *Options) defineIPVS(fs *pflag.FlagSet) {
+	c := &o.config.IPVS
+	const ipvsOnly = ", for the mode ipvs" + fileWins
+	fs.DurationVar(&o.ipvsSyncPeriod, "ipvs-sync-period", defaultSyncPeriod, "maximum time between attempts to apply rules"+ipvsOnly)
+	fs.DurationVar(&o.ipvsMinPeriod, "ipvs-min-sync-period", c.MinSyncPeriod.Duration, "minimum time between updates of rules"+ipvsOnly)
+	fs.StringVar(&c.Scheduler, "ipvs-scheduler", "", "scheduler"+ipvsOnly)
+	fs.StringSliceVar(&c.ExcludeCIDRs, "ipvs-exclude-cidrs", nil, "networks whose virtual servers are not removed"+ipvsOnly)
+	fs.BoolVar(&c.StrictARP, "ipvs-strict-arp", false, "set arp_ignore to 1 and arp_announce to 2"+ipvsOnly)
+	fs.DurationVar(&c.TCPTimeout.Duration, "ipvs-tcp-timeout", 0, "timeout of idle TCP connections; 0 keeps that of the kernel"+ipvsOnly)
+	fs.DurationVar(&c.TCPFinTimeout.Duration, "ipvs-tcpfin-timeout", 0, "timeout of TCP connections after FIN; 0 keeps that of the kernel"+ipvsOnly)
+	fs.DurationVar(&c.UDPTimeout.Duration, "ipvs-udp-timeout", 0, "timeout of UDP flows; 0 keeps that of the kernel"+ipvsOnly)
+}
 
-type ignoredFlag struct{ isBool bool }
-
-func (*ignoredFlag) Set(string) error   { return nil }
-func (*ignoredFlag) String() string     { return "" }
-func (f *ignoredFlag) IsBoolFlag() bool { return f.isBool }
+// defineKernel defines the flags of the process and of connection tracking.
+func (o *Options) defineKernel(fs *pflag.FlagSet) {
+	c := &o.config
+	fs.Int32Var(c.OOMScoreAdj, "oom-score-adj", *c.OOMScoreAdj, "oom_score_adj of the process, from -1000 to 1000"+fileWins)
+	ct := &c.Conntrack
+	fs.Int32Var(ct.MaxPerCore, "conntrack-max-per-core", *ct.MaxPerCore, "maximum number of tracked connections per CPU of the node; 0 keeps the limit of the kernel"+fileWins)
+	fs.Int32Var(ct.Min, "conntrack-min", *ct.Min, "minimum of the limit of tracked connections, unless --conntrack-max-per-core is 0"+fileWins)
+	fs.DurationVar(&ct.TCPEstablishedTimeout.Duration, "conntrack-tcp-timeout-established", ct.TCPEstablishedTimeout.Duration,
+		"timeout of idle TCP connections; 0 keeps that of the kernel"+fileWins)
+	fs.DurationVar(&ct.TCPCloseWaitTimeout.Duration, "conntrack-tcp-timeout-close-wait", ct.TCPCloseWaitTimeout.Duration,
+		"timeout of TCP connections in CLOSE_WAIT; 0 keeps that of the kernel"+fileWins)
+	fs.BoolVar(&ct.TCPBeLiberal, "conntrack-tcp-be-liberal", false, "track TCP packets outside of the window"+fileWins)
+	fs.DurationVar(&ct.UDPTimeout.Duration, "conntrack-udp-timeout", 0, "timeout of UDP flows without replies; 0 keeps that of the kernel"+fileWins)
+	fs.DurationVar(&ct.UDPStreamTimeout.Duration, "conntrack-udp-timeout-stream", 0, "timeout of UDP flows with replies; 0 keeps that of the kernel"+fileWins)
+}

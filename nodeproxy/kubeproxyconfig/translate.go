@@ -4,12 +4,14 @@
 package kubeproxyconfig
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/nodelocal"
@@ -20,63 +22,77 @@ import (
 
 // A Config is a valid configuration. It is immutable.
 type Config struct {
-	file     Configuration // with defaults
+	settings *settings // normalized
 	master   string
-	ignored  []string
+	nodeName string
 	bindIP   netip.Addr
 	networks []netip.Prefix // of clusterCIDR
+	flags    map[string]string
+
+	// What [Config.Log] and [Config.WatchFile] need. lenient is the error of strict
+	// decoding; content is the digest of the file.
+	file       string
+	content    [sha256.Size]byte
+	lenient    error
+	overridden []string
+	ignored    []string
 }
-
-// New validates a configuration that did not come from a command line. The error names
-// each invalid field.
-func New(c Configuration, hostname func() (string, error)) (*Config, error) {
-	cfg, err := newConfig(c, hostname)
-	if err != nil {
-		return nil, err
-	}
-	cfg.ignored = c.ignored()
-	return cfg, nil
-}
-
-func newConfig(c Configuration, hostname func() (string, error)) (*Config, error) {
-	if err := c.complete(hostname); err != nil {
-		return nil, err
-	}
-	cfg := &Config{file: c}
-	cfg.bindIP, _ = parseIP(c.BindAddress)         // valid
-	cfg.networks, _ = parseNetworks(c.ClusterCIDR) // valid
-	return cfg, nil
-}
-
-// Configuration returns the configuration with all defaults.
-func (c *Config) Configuration() Configuration { return c.file }
-
-// Ignored returns the flags and fields that are set and have no effect.
-func (c *Config) Ignored() []string { return slices.Clone(c.ignored) }
 
 // NodeName returns the name of the node.
-func (c *Config) NodeName() string { return c.file.HostnameOverride }
+func (c *Config) NodeName() string { return c.nodeName }
 
 // Mode returns the proxy mode.
-func (c *Config) Mode() string { return c.file.Mode }
+func (c *Config) Mode() string { return string(c.settings.Mode) }
+
+// Supported returns an error if the mode is one of kube-proxy that this library has no
+// backend for.
+func (c *Config) Supported() error {
+	if mode := c.Mode(); mode != ModeNFTables {
+		return fmt.Errorf("mode (--proxy-mode): %q is not supported, want %s", mode, ModeNFTables)
+	}
+	return nil
+}
 
 // HealthzAddress returns the host:port of /healthz; "" means that it is disabled.
-func (c *Config) HealthzAddress() string { return c.file.HealthzBindAddress }
+func (c *Config) HealthzAddress() string { return c.settings.HealthzBindAddress }
 
-// MetricsAddress returns the host:port of /metrics; "" means that it is disabled.
-func (c *Config) MetricsAddress() string { return c.file.MetricsBindAddress }
+// MetricsAddress returns the host:port of /metrics.
+func (c *Config) MetricsAddress() string { return c.settings.MetricsBindAddress }
+
+// BindAddressHardFail reports whether the proxy ends if it cannot listen on an address.
+func (c *Config) BindAddressHardFail() bool { return c.settings.BindAddressHardFail }
 
 // Profiling reports whether to serve /debug/pprof on the metrics address.
-func (c *Config) Profiling() bool { return c.file.EnableProfiling }
+func (c *Config) Profiling() bool { return c.settings.EnableProfiling }
+
+// Logging returns format and verbosity of log messages.
+func (c *Config) Logging() logsapi.LoggingConfiguration { return *c.settings.Logging.DeepCopy() }
+
+// Verbose reports whether to log at level debug.
+func (c *Config) Verbose() bool { return c.settings.Logging.Verbosity >= 2 }
+
+// Flags returns the value of every flag by its name, nil if the configuration came from no command line.
+func (c *Config) Flags() map[string]string { return maps.Clone(c.flags) }
+
+// FeatureEnabled reports whether a feature gate of Kubernetes is on.
+func (c *Config) FeatureEnabled(name string) bool {
+	return featureEnabled(c.settings.FeatureGates, name)
+}
+
+// OOMScoreAdj returns the oom_score_adj of the process.
+func (c *Config) OOMScoreAdj() int { return int(*c.settings.OOMScoreAdj) }
 
 // HealthTimeout returns the time within which an update must be applied; later the proxy
 // is unhealthy.
-func (c *Config) HealthTimeout() time.Duration { return 2 * c.file.NFTables.SyncPeriod.Duration }
+func (c *Config) HealthTimeout() time.Duration { return 2 * c.settings.syncPeriod }
 
 // Client returns the configuration of the client of the API server.
 func (c *Config) Client() kubeclient.Config {
-	client := c.file.ClientConnection
-	return kubeclient.Config{Kubeconfig: client.Kubeconfig, Master: c.master, QPS: client.QPS, Burst: int(client.Burst)}
+	client := c.settings.ClientConnection
+	return kubeclient.Config{
+		Kubeconfig: client.Kubeconfig, Master: c.master, QPS: client.QPS, Burst: int(client.Burst),
+		ContentType: client.ContentType, AcceptContentTypes: client.AcceptContentTypes,
+	}
 }
 
 // Kube returns the configuration of the watcher of the cluster state.
@@ -86,7 +102,7 @@ func (c *Config) Kube(logger *slog.Logger) kube.Config {
 
 // NFTables returns the configuration of the nftables backend.
 func (c *Config) NFTables(logger *slog.Logger) nftables.Config {
-	return nftables.Config{MasqueradeMark: 1 << value(c.file.NFTables.MasqueradeBit, 14), Logger: logger}
+	return nftables.Config{MasqueradeMark: 1 << *c.settings.NFTables.MasqueradeBit, Logger: logger}
 }
 
 // Nodelocal returns how Services are resolved for the node.
@@ -94,34 +110,47 @@ func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
 	cfg := nodelocal.Config{
 		NodeName:          c.NodeName(),
 		NodeIP:            c.bindIP,
-		NodePortAddresses: slices.Clone(c.file.NodePortAddresses),
-		MasqueradeAll:     c.file.NFTables.MasqueradeAll,
-		IgnoreExternalIPs: !c.featureEnabled(gateExternalIPs, true),
-		MinInterval:       c.file.NFTables.MinSyncPeriod.Duration,
-		MaxBackoff:        c.file.NFTables.SyncPeriod.Duration,
+		NodePortAddresses: canonicalNetworks(c.settings.NodePortAddresses),
+		MasqueradeAll:     c.settings.masqueradeAll,
+		IgnoreExternalIPs: !c.FeatureEnabled(gateExternalIPs),
+		MinInterval:       c.settings.minSyncPeriod,
+		MaxBackoff:        c.settings.syncPeriod,
 		Logger:            logger,
 	}
-	switch c.file.DetectLocalMode {
-	case "", "ClusterCIDR":
-		cfg.LocalPods.ClusterCIDRs = slices.Clone(c.networks)
-	case "NodeCIDR":
+	switch c.settings.DetectLocalMode {
+	case detectClusterCIDR:
+		cfg.LocalPods.ClusterCIDRs = append(cfg.LocalPods.ClusterCIDRs, c.networks...)
+	case detectNodeCIDR:
 		cfg.LocalPods.NodeCIDR = true
-	case "BridgeInterface":
-		cfg.LocalPods.Interface = c.file.DetectLocal.BridgeInterface
-	case "InterfaceNamePrefix":
-		cfg.LocalPods.InterfacePrefix = c.file.DetectLocal.InterfaceNamePrefix
+	case detectBridgeInterface:
+		cfg.LocalPods.Interface = c.settings.DetectLocal.BridgeInterface
+	case detectInterfacePrefix:
+		cfg.LocalPods.InterfacePrefix = c.settings.DetectLocal.InterfaceNamePrefix
 	}
 	return cfg
+}
+
+// canonicalNetworks returns entries with networks as net/netip accepts them: kube-proxy
+// also accepts leading zeros.
+func canonicalNetworks(entries []string) []string {
+	canonical := make([]string, len(entries))
+	for i, entry := range entries {
+		canonical[i] = entry
+		for _, network := range parseNetworks([]string{entry}) {
+			canonical[i] = network.String()
+		}
+	}
+	return canonical
 }
 
 // Conntrack returns the kernel parameters of connection tracking on a machine with the
 // given number of CPUs.
 func (c *Config) Conntrack(cpus int) sysctl.Conntrack {
-	conntrack := &c.file.Conntrack
+	conntrack := &c.settings.Conntrack
 	return sysctl.Conntrack{
-		Max:                   conntrack.max(cpus),
-		TCPEstablishedTimeout: value(conntrack.TCPEstablishedTimeout, metav1.Duration{Duration: 24 * time.Hour}).Duration,
-		TCPCloseWaitTimeout:   value(conntrack.TCPCloseWaitTimeout, metav1.Duration{Duration: time.Hour}).Duration,
+		Max:                   conntrackMax(*conntrack.MaxPerCore, *conntrack.Min, cpus),
+		TCPEstablishedTimeout: conntrack.TCPEstablishedTimeout.Duration,
+		TCPCloseWaitTimeout:   conntrack.TCPCloseWaitTimeout.Duration,
 		UDPTimeout:            conntrack.UDPTimeout.Duration,
 		UDPStreamTimeout:      conntrack.UDPStreamTimeout.Duration,
 		TCPBeLiberal:          conntrack.TCPBeLiberal,
@@ -131,22 +160,14 @@ func (c *Config) Conntrack(cpus int) sysctl.Conntrack {
 // maxScaledConntrack bounds the product of maxPerCore and the number of CPUs.
 const maxScaledConntrack = 1 << 20
 
-// max returns how many connections the kernel must be able to track; 0 keeps its limit.
-func (c *Conntrack) max(cpus int) int {
-	perCore, least := value(c.MaxPerCore, 32768), value(c.Min, 131072)
+// conntrackMax returns how many connections the kernel must be able to track; 0 keeps its limit.
+func conntrackMax(perCore, least int32, cpus int) int {
 	switch scaled := int(perCore) * cpus; {
-	case perCore <= 0:
+	case perCore == 0:
 		return 0
 	case scaled > maxScaledConntrack:
 		return maxScaledConntrack
 	default:
 		return max(scaled, int(least))
 	}
-}
-
-func value[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
 }

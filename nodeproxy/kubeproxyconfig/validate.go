@@ -4,178 +4,225 @@
 package kubeproxyconfig
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
-const (
-	defaultSyncPeriod = 30 * time.Second
-	// disabled is the value of an address flag that was set to "": an empty field means
-	// the default.
-	disabled = "off"
-)
+// modes lists the values of mode that kube-proxy has on Linux.
+func modes() []string { return []string{modeIPTables, modeIPVS, ModeNFTables} }
 
-// modes lists the supported values of mode.
-func modes() []string { return []string{"nftables"} }
+func localModes() []string {
+	return []string{detectClusterCIDR, detectNodeCIDR, detectBridgeInterface, detectInterfacePrefix}
+}
 
-// complete sets defaults, and returns an error that names each invalid field.
-func (c *Configuration) complete(hostname func() (string, error)) error {
-	name, nameErr := nodeName(c.HostnameOverride, hostname)
-	c.HostnameOverride = name
-	errs := []error{nameErr}
-	invalid := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+// A validator collects the errors of a configuration.
+type validator struct{ errs field.ErrorList }
+
+func (v *validator) invalid(path string, value any, format string, args ...any) {
+	v.errs = append(v.errs, field.Invalid(field.NewPath(path), value, fmt.Sprintf(format, args...)))
+}
+
+// validate returns an error that names each invalid field of a configuration with
+// defaults. It refuses what kube-proxy refuses.
+func (s *settings) validate() error {
+	v := &validator{}
+	c := &s.KubeProxyConfiguration
+	if mode := string(c.Mode); !slices.Contains(modes(), mode) || mode == modeIPVS && !featureEnabled(c.FeatureGates, gateIPVS) {
+		v.invalid("mode", mode, "must be one of %s", strings.Join(modes(), ", "))
 	}
-	if c.Mode == "" {
-		c.Mode = "nftables"
-	}
-	if !slices.Contains(modes(), c.Mode) {
-		invalid("mode", "%q is not supported, want one of: %s", c.Mode, strings.Join(modes(), ", "))
-	}
-	if c.BindAddress == "" {
-		c.BindAddress = "0.0.0.0"
-	}
-	if _, err := parseIP(c.BindAddress); err != nil {
-		invalid("bindAddress", "%q is not an IP address", c.BindAddress)
-	}
-	var err error
-	if c.HealthzBindAddress, err = hostPort(c.HealthzBindAddress, "0.0.0.0", "10256"); err != nil {
-		invalid("healthzBindAddress", "%v", err)
-	}
-	if c.MetricsBindAddress, err = hostPort(c.MetricsBindAddress, "127.0.0.1", "10249"); err != nil {
-		invalid("metricsBindAddress", "%v", err)
-	}
-	c.NFTables.complete(invalid)
-	if _, err := parseNetworks(c.ClusterCIDR); err != nil {
-		invalid("clusterCIDR", "%v", err)
-	}
-	switch c.DetectLocalMode {
-	case "", "ClusterCIDR", "NodeCIDR":
-	case "BridgeInterface":
-		if c.DetectLocal.BridgeInterface == "" {
-			invalid("detectLocal.bridgeInterface", "required for detectLocalMode BridgeInterface")
+	v.masqueradeBit("iptables.masqueradeBit", c.IPTables.MasqueradeBit)
+	switch string(c.Mode) {
+	case modeIPVS:
+		v.nonNegative("ipvs.tcpTimeout", c.IPVS.TCPTimeout)
+		v.nonNegative("ipvs.tcpFinTimeout", c.IPVS.TCPFinTimeout)
+		v.nonNegative("ipvs.udpTimeout", c.IPVS.UDPTimeout)
+		for i, network := range c.IPVS.ExcludeCIDRs {
+			v.network(fmt.Sprintf("ipvs.excludeCIDRs[%d]", i), network)
 		}
-	case "InterfaceNamePrefix":
-		if c.DetectLocal.InterfaceNamePrefix == "" {
-			invalid("detectLocal.interfaceNamePrefix", "required for detectLocalMode InterfaceNamePrefix")
-		}
-	default:
-		invalid("detectLocalMode", "%q is not one of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix", c.DetectLocalMode)
+	case ModeNFTables:
+		v.masqueradeBit("nftables.masqueradeBit", c.NFTables.MasqueradeBit)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("invalid configuration:\n%w", err)
+	v.periods(s)
+	s.validateKernel(v)
+	if n := c.ClientConnection.Burst; n < 0 {
+		v.invalid("clientConnection.burst", n, "must not be negative")
+	}
+	if err := checkIP(c.BindAddress); err != nil {
+		v.invalid("bindAddress", c.BindAddress, "must be an IP address")
+	}
+	if c.HealthzBindAddress != "" {
+		v.ipPort("healthzBindAddress", c.HealthzBindAddress)
+	}
+	v.ipPort("metricsBindAddress", c.MetricsBindAddress)
+	v.nodePortAddresses(c.NodePortAddresses)
+	if version := c.ShowHiddenMetricsForVersion; version != "" && !regexp.MustCompile(`^\d+\.\d+$`).MatchString(version) {
+		v.invalid("showHiddenMetricsForVersion", version, "must be MAJOR.MINOR")
+	}
+	s.validateLocalMode(v)
+	s.validateLogging(v)
+	if err := v.errs.ToAggregate(); err != nil {
+		return fmt.Errorf("invalid configuration: %w", err)
 	}
 	return nil
 }
 
-func (n *NFTables) complete(invalid func(field, format string, args ...any)) {
-	if bit := n.MasqueradeBit; bit != nil && (*bit < 0 || *bit > 31) {
-		invalid("nftables.masqueradeBit", "%d is out of range 0-31", *bit)
+func (v *validator) periods(s *settings) {
+	if d := s.ConfigSyncPeriod; d.Duration <= 0 {
+		v.invalid("configSyncPeriod", d.Duration.String(), "must be positive")
 	}
-	if n.SyncPeriod.Duration == 0 {
-		n.SyncPeriod.Duration = defaultSyncPeriod
+	section := string(s.Mode)
+	if s.syncPeriod <= 0 {
+		v.invalid(section+".syncPeriod", s.syncPeriod.String(), "must be positive")
 	}
-	if n.SyncPeriod.Duration < 0 {
-		invalid("nftables.syncPeriod", "%v is negative", n.SyncPeriod.Duration)
+	if s.minSyncPeriod < 0 {
+		v.invalid(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not be negative")
 	}
-	if n.MinSyncPeriod.Duration < 0 {
-		invalid("nftables.minSyncPeriod", "%v is negative", n.MinSyncPeriod.Duration)
+	if s.minSyncPeriod > s.syncPeriod {
+		v.invalid(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not exceed syncPeriod, %v", s.syncPeriod)
 	}
 }
 
-// nodeName returns the name of the node: override, or else the host name, in lower case.
-func nodeName(override string, hostname func() (string, error)) (string, error) {
-	name := override
-	if name == "" {
-		host, err := hostname()
-		if err != nil {
-			return "", fmt.Errorf("hostnameOverride (--hostname-override): required, no host name: %w", err)
-		}
-		name = host
+func (v *validator) masqueradeBit(path string, bit *int32) {
+	if *bit < 0 || *bit > 31 {
+		v.invalid(path, *bit, "must be in the range 0-31")
 	}
-	if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
-		return "", errors.New("hostnameOverride (--hostname-override): name of the node is empty")
-	}
-	return name, nil
 }
 
-// hostPort completes an address without host or port. "off" disables: the result is "".
-func hostPort(address, defaultHost, defaultPort string) (string, error) {
-	switch address {
-	case "":
-		return net.JoinHostPort(defaultHost, defaultPort), nil
-	case disabled:
-		return "", nil
+func (v *validator) nonNegative(path string, d metav1.Duration) {
+	if d.Duration < 0 {
+		v.invalid(path, d.Duration.String(), "must not be negative")
 	}
-	if ip, err := parseIP(address); err == nil {
-		return net.JoinHostPort(ip.String(), defaultPort), nil
+}
+
+func (v *validator) network(path, text string) {
+	if _, _, err := netutils.ParseCIDRSloppy(text); err != nil {
+		v.invalid(path, text, "must be a network, ADDRESS/LENGTH")
 	}
+}
+
+func (v *validator) ipPort(path, address string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("%q is not host:port", address)
+		v.invalid(path, address, "must be IP:port")
+		return
 	}
-	if host == "" {
-		host = defaultHost
+	if checkIP(host) != nil {
+		v.invalid(path, address, "%q is not an IP address", host)
 	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
-		return "", fmt.Errorf("host of %q is not an IP address", address)
+	if n, err := netutils.ParsePort(port, false); err != nil {
+		v.invalid(path, address, "port %q is not in the range 1-65535", port)
+	} else if n == 0 {
+		v.invalid(path, address, "port must not be 0")
 	}
-	return net.JoinHostPort(host, port), nil
 }
 
-// parseIP parses an IP address, which may be in brackets.
-func parseIP(address string) (netip.Addr, error) { return netip.ParseAddr(strings.Trim(address, "[]")) }
-
-// parseNetworks parses a comma-separated list with at most one network of each family.
-func parseNetworks(list string) (networks []netip.Prefix, err error) {
-	for text := range strings.SplitSeq(list, ",") {
-		if text = strings.TrimSpace(text); text == "" {
+func (v *validator) nodePortAddresses(entries []string) {
+	seen := map[string]bool{}
+	for i, entry := range entries {
+		path := fmt.Sprintf("nodePortAddresses[%d]", i)
+		if !isNodePortKeyword(entry) {
+			if _, _, err := netutils.ParseCIDRSloppy(entry); err != nil {
+				v.invalid(path, entry, "must be a network, or one of primary, localhost, all")
+			}
 			continue
 		}
-		network, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a network", text)
+		if seen[entry] {
+			v.errs = append(v.errs, field.Duplicate(field.NewPath(path), entry))
 		}
-		for _, other := range networks {
-			if other.Addr().Is4() == network.Addr().Is4() {
-				return nil, fmt.Errorf("%s and %s are of the same address family", other, network)
-			}
-		}
-		networks = append(networks, network)
+		seen[entry] = true
 	}
-	return networks, nil
 }
 
-// ignored returns the fields of c that are set and have no effect.
-func (c *Configuration) ignored() (fields []string) {
-	check := func(set bool, field string) {
+func isNodePortKeyword(entry string) bool {
+	return entry == "primary" || entry == "localhost" || entry == "all"
+}
+
+func (s *settings) validateKernel(v *validator) {
+	if n := *s.OOMScoreAdj; n < -1000 || n > 1000 {
+		v.invalid("oomScoreAdj", n, "must be in the range -1000 to 1000")
+	}
+	c := &s.Conntrack
+	for path, n := range map[string]int32{"conntrack.maxPerCore": *c.MaxPerCore, "conntrack.min": *c.Min} {
+		if n < 0 {
+			v.invalid(path, n, "must not be negative")
+		}
+	}
+	v.nonNegative("conntrack.tcpEstablishedTimeout", *c.TCPEstablishedTimeout)
+	v.nonNegative("conntrack.tcpCloseWaitTimeout", *c.TCPCloseWaitTimeout)
+	v.nonNegative("conntrack.udpTimeout", c.UDPTimeout)
+	v.nonNegative("conntrack.udpStreamTimeout", c.UDPStreamTimeout)
+}
+
+func (s *settings) validateLocalMode(v *validator) {
+	mode := string(s.DetectLocalMode)
+	switch mode {
+	case detectNodeCIDR:
+	case detectBridgeInterface:
+		if s.DetectLocal.BridgeInterface == "" {
+			v.invalid("detectLocal.bridgeInterface", "", "required for detectLocalMode %s", mode)
+		}
+	case detectInterfacePrefix:
+		if s.DetectLocal.InterfaceNamePrefix == "" {
+			v.invalid("detectLocal.interfaceNamePrefix", "", "required for detectLocalMode %s", mode)
+		}
+	case detectClusterCIDR:
+		if len(s.clusterCIDRs) == 0 {
+			return
+		}
+		for _, network := range s.clusterCIDRs {
+			v.network("clusterCIDR", network)
+		}
+		dual, err := netutils.IsDualStackCIDRStrings(s.clusterCIDRs)
+		if len(s.clusterCIDRs) > 2 || len(s.clusterCIDRs) == 2 && err == nil && !dual {
+			v.invalid("clusterCIDR", strings.Join(s.clusterCIDRs, ","), "must have one network, or one of each address family")
+		}
+	default:
+		v.errs = append(v.errs, field.NotSupported(field.NewPath("detectLocalMode"), mode, localModes()))
+	}
+}
+
+func (s *settings) validateLogging(v *validator) {
+	c := &s.Logging
+	if d := c.FlushFrequency.Duration.Duration; d <= 0 {
+		v.invalid("logging.flushFrequency", d.String(), "must be positive")
+	}
+	if c.Format != formatText && (c.Format != formatJSON || !featureEnabled(s.FeatureGates, gateLoggingBeta)) {
+		v.invalid("logging.format", c.Format, "must be %s or %s", formatText, formatJSON)
+	}
+	if c.Format != formatText && len(c.VModule) > 0 {
+		v.invalid("logging.vmodule", len(c.VModule), "requires logging.format %s", formatText)
+	}
+	const maxVerbosity = 1<<31 - 1
+	if c.Verbosity > maxVerbosity {
+		v.invalid("logging.verbosity", c.Verbosity, "must not exceed %d", maxVerbosity)
+	}
+	for i, item := range c.VModule {
+		path := fmt.Sprintf("logging.vmodule[%d]", i)
+		if item.FilePattern == "" || strings.ContainsAny(item.FilePattern, "=,") {
+			v.invalid(path+".filePattern", item.FilePattern, `must not be empty, or contain "=" or ","`)
+		}
+		if item.Verbosity > maxVerbosity {
+			v.invalid(path+".verbosity", item.Verbosity, "must not exceed %d", maxVerbosity)
+		}
+	}
+	if featureEnabled(s.FeatureGates, gateLoggingAlpha) {
+		return
+	}
+	for path, set := range map[string]bool{
+		"logging.options.text.splitStream":    c.Options.Text.SplitStream,
+		"logging.options.text.infoBufferSize": c.Options.Text.InfoBufferSize.Value() != 0,
+		"logging.options.json.splitStream":    c.Options.JSON.SplitStream,
+		"logging.options.json.infoBufferSize": c.Options.JSON.InfoBufferSize.Value() != 0,
+	} {
 		if set {
-			fields = append(fields, field)
+			v.errs = append(v.errs, field.Forbidden(field.NewPath(path), "requires the feature gate "+gateLoggingAlpha))
 		}
 	}
-	check(c.ConfigSyncPeriod.Duration != 0, "configSyncPeriod")
-	fields = append(fields, ignoredGates(c.FeatureGates)...)
-	check(c.OOMScoreAdj != nil, "oomScoreAdj")
-	check(c.PortRange != "", "portRange")
-	check(c.ShowHiddenMetricsForVersion != "", "showHiddenMetricsForVersion")
-	check(anySet(c.IPTables), "iptables")
-	check(anySet(c.IPVS), "ipvs")
-	check(anySet(c.Winkernel), "winkernel")
-	check(anySet(c.Logging), "logging")
-	check(c.WindowsRunAsService, "windowsRunAsService")
-	return fields
-}
-
-func anySet(section map[string]any) bool {
-	for _, v := range section {
-		if v != nil {
-			return true
-		}
-	}
-	return false
 }

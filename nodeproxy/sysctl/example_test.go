@@ -7,17 +7,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"sigs.k8s.io/kpng/nodeproxy/sysctl"
 )
 
 func ExampleConntrack_Apply() {
-	dir, _ := os.MkdirTemp("", "netfilter") // a program uses sysctl.ConntrackDirectory
-	defer os.RemoveAll(dir)
-	limit := filepath.Join(dir, "nf_conntrack_max")
-	_ = os.WriteFile(limit, []byte("65536\n"), 0o600)
-	sysctl.Conntrack{Max: 131072}.Apply(dir, nil)
-	value, _ := os.ReadFile(limit)
-	fmt.Println(string(value))
-	// Output: 131072
+	root, _ := os.MkdirTemp("", "root") // a program uses sysctl.Root
+	defer os.RemoveAll(root)
+	timeout := filepath.Join(root, "proc/sys/net/netfilter/nf_conntrack_udp_timeout")
+	_ = os.MkdirAll(filepath.Dir(timeout), 0o700)
+	_ = os.WriteFile(timeout, []byte("30\n"), 0o600)
+	err := sysctl.Conntrack{UDPTimeout: time.Minute}.Apply(root, nil)
+	value, _ := os.ReadFile(timeout)
+	fmt.Println(string(value), err)
+	// Output: 60 <nil>
 }

@@ -7,10 +7,12 @@
 package tuning
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 )
 
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
@@ -48,6 +50,18 @@ func relaxTimers(proc string) {
 			return
 		}
 	}
+}
+
+// OOMScore sets the oom_score_adj of the process: the kernel ends processes with a larger one
+// first when memory is short. Valid values are -1000 to 1000; a lower one than before
+// requires CAP_SYS_RESOURCE.
+func OOMScore(adj int) error {
+	file, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(strconv.Itoa(adj))
+	return errors.Join(err, file.Close())
 }
 
 // ServerGarbageCollection makes the garbage collector run a quarter as often: a server
