@@ -84,7 +84,7 @@ func allowedImports() map[string][]string {
 		"remote/transport":           slices.Concat(own("remote/internal/codec"), grpc, []string{"golang.org/x/sys/unix"}),
 		"remote/transport/kubetoken": slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
 		"watchers":                   own("diffstore", "localsink"),
-		"watchers/file":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
+		"watchers/file":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"go.yaml.in/yaml/v2", "go.yaml.in/yaml/v3", "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
 		"watchers/kube":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"}),
 		"watchers/kubeapi":           append(own("watchers", "localsink"), kubernetesAPI...),
 		"watchers/watchertest":       slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),

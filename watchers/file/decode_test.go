@@ -4,10 +4,8 @@
 package file
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,22 +21,22 @@ import (
 func TestErrorNamesFileLineAndObject(t *testing.T) {
 	const slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata:\n  name: web-1\n"
 	cases := []struct{ name, file, content, want string }{ // want is a prefix
-		{"unknown field", "a.yaml", "# hello\n\n---\n# web\n" + service("web", "10.0.0.1") + "  ports:\n  - prot: 80\n", `a.yaml:12: Service default/web: unknown field "spec.ports[0].prot"`},
-		{"unknown field at the top", "a.yaml", service("web", "10.0.0.1") + "statuz: {}\n", `a.yaml:7: Service default/web: unknown field "statuz"`},
-		{"unknown field in JSON", "a.json", "{\n\"apiVersion\": \"v1\", \"kind\": \"Node\",\n\"metadata\": {\"name\": \"n\"},\n\"spek\": {}}", `a.json:4: Node n: unknown field "spek"`},
-		{"duplicate field", "a.yaml", service("web", "10.0.0.1") + "  clusterIP: 10.0.0.2\n", `a.yaml:7: Service default/web: `},
-		{"duplicate field in JSON", "a.json", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"},"kind":"Node"}`, `a.json:1: Node n: duplicate field "kind"`},
-		{"wrong type", "a.yaml", service("web", "[1]"), `a.yaml:1: Service default/web: json: cannot unmarshal array`},
-		{"wrong case", "a.yaml", "Kind: Node\napiVersion: v1\n", `a.yaml:1: apiVersion or kind is missing`},
-		{"no kind", "a.yaml", "---\nmetadata: {name: x}\n", `a.yaml:2: apiVersion or kind is missing`},
-		{"no name", "a.yaml", "kind: Service\napiVersion: v1\n", `a.yaml:1: Service: metadata.name is missing`},
-		{"not an object", "a.yaml", "--- hello\n", `a.yaml:1: not a Kubernetes object: `},
-		{"no Service label", "a.yaml", slice, `a.yaml:1: EndpointSlice default/web-1: metadata.labels: kubernetes.io/service-name is missing; the slice is ignored`},
-		{"list with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitemz: []\n", `a.yaml:3: List: unknown field "itemz"`},
-		{"item with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata:\n    nane: n1\n    name: n1\n", `a.yaml:7: Node n1: unknown field "metadata.nane"`},
-		{"empty JSON object before a syntax error", "a.json", "{}\n{\"a\": 1,\n]", `a.json:1: apiVersion or kind is missing`},
-		{"JSON syntax error", "a.json", "{\"a\": 1,\n]", `a.json:2: invalid character`},
-		{"duplicate object in a file", "a.yaml", service("web", "10.0.0.1") + "---\n" + service("web", "10.0.0.2"), `a.yaml:8: Service default/web: already defined in this file; ignored`},
+		{"unknown field", "a.yaml", "# hello\n\n---\n# web\n" + service("web", "10.0.0.1") + "  ports:\n  - prot: 80\n", `a.yaml:12: document 1: Service default/web: unknown field "spec.ports[0].prot"`},
+		{"unknown field at the top", "a.yaml", service("web", "10.0.0.1") + "statuz: {}\n", `a.yaml:7: document 1: Service default/web: unknown field "statuz"`},
+		{"unknown field in JSON", "a.json", "{\n\"apiVersion\": \"v1\", \"kind\": \"Node\",\n\"metadata\": {\"name\": \"n\"},\n\"spek\": {}}", `a.json:4: document 1: Node n: unknown field "spek"`},
+		{"duplicate field", "a.yaml", service("web", "10.0.0.1") + "  clusterIP: 10.0.0.2\n", `a.yaml:7: document 1: Service default/web: duplicate field "spec.clusterIP"; the last one counts`},
+		{"duplicate field in JSON", "a.json", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"},"kind":"Node"}`, `a.json:1: document 1: Node n: duplicate field "kind"`},
+		{"wrong type", "a.yaml", service("web", "[1]"), `a.yaml:1: document 1: Service default/web: json: cannot unmarshal array`},
+		{"wrong case", "a.yaml", "Kind: Node\napiVersion: v1\n", `a.yaml:1: document 1: apiVersion or kind is missing`},
+		{"no kind", "a.yaml", "---\nmetadata: {name: x}\n", `a.yaml:2: document 1: apiVersion or kind is missing`},
+		{"no name", "a.yaml", "kind: Service\napiVersion: v1\n", `a.yaml:1: document 1: Service: metadata.name is missing`},
+		{"not an object", "a.yaml", "--- hello\n", `a.yaml:1: document 1: not a Kubernetes object: "hello"`},
+		{"no Service label", "a.yaml", slice, `a.yaml:1: document 1: EndpointSlice default/web-1: metadata.labels: kubernetes.io/service-name is missing; the slice is ignored`},
+		{"list with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitemz: []\n", `a.yaml:3: document 1: List: unknown field "itemz"`},
+		{"item with unknown field", "a.yaml", "kind: List\napiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata:\n    nane: n1\n    name: n1\n", `a.yaml:7: document 1: items[0]: Node n1: unknown field "metadata.nane"`},
+		{"empty JSON object before a syntax error", "a.json", "{}\n{\"a\": 1,\n]", `a.json:1: document 1: apiVersion or kind is missing`},
+		{"JSON syntax error", "a.json", "{\"a\": 1,\n]", `a.json:2: document 1: invalid character`},
+		{"duplicate object in a file", "a.yaml", service("web", "10.0.0.1") + "---\n" + service("web", "10.0.0.2"), `a.yaml:8: document 2: Service default/web: already defined in this file; ignored`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -125,15 +123,17 @@ func FuzzDecode(f *testing.F) {
 	f.Add("a.yaml", []byte("--- {a\n...\n---\nkind: List\napiVersion: v1\nitems: [{}, 1]"))
 	f.Add("a.json", []byte(`{"kind":"List","apiVersion":"v1","items":[null]} {`))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		d := decoder{logger: slog.New(slog.DiscardHandler), loggedKinds: map[string]bool{}}
+		d := newDecoder()
 		c := d.decode(name, data)
-		lines := 1 + bytes.Count(data, []byte{'\n'})
-		for _, o := range c.objects {
-			if o.err != nil {
-				c.documentErrors = append(c.documentErrors, o.err)
+		text, _ := normalize(data)
+		lines := 1 + countLines(text)
+		errs := c.notes
+		for _, e := range c.entries {
+			if e.err != nil {
+				errs = append(errs, e.err)
 			}
 		}
-		for _, e := range append(c.documentErrors, c.fieldErrors...) {
+		for _, e := range errs {
 			require.Equal(t, name, e.File)
 			require.GreaterOrEqual(t, e.Line, 1)
 			require.LessOrEqual(t, e.Line, lines+1)

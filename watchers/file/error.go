@@ -15,18 +15,31 @@ type Error struct {
 	// Line is the line of the problem if it is known, or else the line at which the
 	// document begins; 0 for a problem with the whole file.
 	Line int
+	// Document is the number of the document within the file, from 1; 0 for a problem with
+	// the whole file. Documents without content are not counted.
+	Document int
+	// Item is the path of the object within a List or an array, as in "items[3]". It is
+	// empty if the document is the object.
+	Item string
 	// Object names the invalid object, as in "Service default/web". It is empty if the
 	// document does not contain kind and name.
 	Object string
 	Err    error
 }
 
-// Error returns "file:line: object: err".
+// Error returns "file:line: document 2: items[3]: object: err", without the parts that are
+// unknown.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if e.Line > 0 {
 		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	if e.Document > 0 {
+		fmt.Fprintf(&b, ": document %d", e.Document)
+	}
+	if e.Item != "" {
+		b.WriteString(": " + e.Item)
 	}
 	if e.Object != "" {
 		b.WriteString(": " + e.Object)

@@ -62,7 +62,7 @@ func Example() {
 		fmt.Println(svc.Name, svc.ClusterIP)
 	}
 	// Output:
-	// services.yaml:17: Service default/mail: unknown field "spec.prots"
+	// services.yaml:17: Service default/mail: unknown field "spec.prots"; ignored
 	// default/mail 10.96.0.11
 	// default/web 10.96.0.10
 }

@@ -4,6 +4,7 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -21,137 +22,146 @@ import (
 type fileSet struct {
 	path    string
 	decoder *decoder
-	seed    maphash.Seed
 	files   map[string]*fileState // by name
+	dir     fs.FileInfo           // the directory that files were read from; nil without one
 	err     *Error                // the path cannot be read; nil otherwise
 }
 
-// A fileState holds the last valid objects of one file. It is immutable once it is in a
-// fileSet; a change of the file gives a new one.
-type fileState struct {
-	info    fs.FileInfo               // nil before the file has been read
-	sum     uint64                    // hash of the content that was read last
-	objects map[objectID]validVersion // includes last valid versions of objects that are invalid now
-	invalid map[string]bool           // names of objects of which the content has no valid version
-	errs    []*Error                  // about documents
-	readErr *Error                    // the file cannot be read; nil otherwise
-}
-
-// A validVersion is the last valid version of an object.
-type validVersion struct {
-	object watchers.Object // nil if the filter excludes it
-	line   int
-}
+// errDirectoryEmpty is the error of a directory that has lost all its files.
+var errDirectoryEmpty = errors.New("the directory has no manifests any more; an empty manifest file in it deletes the objects")
 
 // scan reads the files that have changed and reports whether the set has changed. Without
-// force, a file with unchanged metadata is not read. The error is that the path cannot be
-// read; the set keeps its objects then.
-func (s *fileSet) scan(force bool) (changed bool, err error) {
-	found := map[string]*fileState{}
-	names, err := s.names()
+// force, a file with unchanged metadata is not read, and nothing is computed per object.
+// The error is that the path cannot be read, or that ctx is done; the set keeps its
+// objects then.
+func (s *fileSet) scan(ctx context.Context, force bool) (changed bool, err error) {
+	names, dir, err := s.names()
+	found := make(map[string]*fileState, len(names))
+	same := len(names) == len(s.files)
 	for _, name := range names {
-		old := s.files[name]
-		if old == nil {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		old, known := s.files[name]
+		if !known {
 			old = &fileState{}
 		}
 		if f := s.read(name, old, force); f != nil {
 			found[name] = f
+			same = same && known && f == old
 		} else if name == s.path {
 			err = fs.ErrNotExist // the file was deleted after names listed it
+		} else {
+			same = false
 		}
 	}
+	if err == nil && s.lost(found, dir) {
+		err = errDirectoryEmpty
+	}
 	if err != nil {
-		changed = s.err == nil
+		before := s.err
 		s.err = &Error{File: s.path, Err: fmt.Errorf("cannot read path, keeping the last known objects: %w", err)}
-		return changed, err
+		return before == nil || before.Error() != s.err.Error(), err
+	}
+	changed = s.err != nil || !same
+	s.err = nil
+	if len(found) > 0 || s.dir == nil {
+		s.dir = dir
+	}
+	if same {
+		return changed, nil
 	}
 	keepMovedObjects(s.files, found)
-	changed = s.err != nil
-	if !maps.Equal(s.files, found) {
-		changed = true
-	}
-	s.err, s.files = nil, found
+	s.files = found
 	return changed, nil
 }
 
-// keepMovedObjects adds to found the last valid version of each object that no file has
-// any more, except a file with an invalid version: the object has moved and became
-// invalid at once.
-func keepMovedObjects(before, found map[string]*fileState) {
-	valid := map[objectID]bool{}
-	for _, f := range found {
-		for id := range f.objects {
-			valid[id] = true
-		}
+// lost reports whether the directory has lost all its files at once, or is another
+// directory without files. This is what a file system that was unmounted looks like. The
+// deletion of the last file alone deletes its objects.
+func (s *fileSet) lost(found map[string]*fileState, dir fs.FileInfo) bool {
+	if len(found) > 0 || len(s.files) == 0 || dir == nil {
+		return false
 	}
-	names := slices.Sorted(maps.Keys(found))
-	for _, old := range slices.Sorted(maps.Keys(before)) {
-		for id, version := range before[old].objects {
-			i := slices.IndexFunc(names, func(name string) bool { return found[name].invalid[id.String()] })
-			if valid[id] || i < 0 {
-				continue
-			}
-			f := *found[names[i]] // a copy, because before may hold the same fileState
-			f.objects = maps.Clone(f.objects)
-			f.objects[id] = version
-			found[names[i]], valid[id] = &f, true
-		}
-	}
+	return len(s.files) > 1 || s.err != nil || s.dir == nil || !os.SameFile(s.dir, dir)
 }
 
-// names lists the files of the set. A file may be deleted before it is read.
-func (s *fileSet) names() ([]string, error) {
+// names lists the files of the set, and returns the directory if the path is one. A file
+// may be deleted before it is read.
+func (s *fileSet) names() ([]string, fs.FileInfo, error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !info.IsDir() {
-		return []string{s.path}, nil
+		return []string{s.path}, nil, nil
 	}
 	entries, err := os.ReadDir(s.path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []string
+	out := make([]string, 0, len(entries))
 	for _, e := range entries {
-		switch strings.ToLower(filepath.Ext(e.Name())) {
-		case ".yaml", ".yml", ".json":
-			if !strings.HasPrefix(e.Name(), ".") {
-				out = append(out, filepath.Join(s.path, e.Name()))
-			}
+		if isManifest(e.Name()) {
+			out = append(out, filepath.Join(s.path, e.Name()))
 		}
 	}
-	return out, nil
+	return out, info, nil
 }
 
-// read returns the new state of a file, or nil if there is no such file. If the file
-// cannot be read, its objects are those of old.
+// isManifest reports whether a file in a directory is read. Hidden files are temporary
+// files of editors and of ConfigMap volumes. The other names belong to Helm and Kustomize:
+// those files have no objects.
+func isManifest(name string) bool {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+	default:
+		return false
+	}
+	switch name {
+	case "Chart.yaml", "values.yaml", "values.yml", "values.schema.json", "kustomization.yaml", "kustomization.yml":
+		return false
+	}
+	return !strings.HasPrefix(name, ".")
+}
+
+// read returns the new state of a file, old if it has not changed, or nil if there is no
+// such file. If the file cannot be read, its objects are those of old.
 func (s *fileSet) read(name string, old *fileState, force bool) *fileState {
 	info, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir():
 		return nil
-	}
-	if err == nil && !force && old.info != nil && old.readErr == nil && sameMetadata(old.info, info) {
+	case err == nil && !info.Mode().IsRegular():
+		err = errNotRegular(info) // opening it could have effects
+	case err == nil && !force && old.info != nil && old.readErr == nil && sameMetadata(old.info, info):
 		return old
 	}
 	var data []byte
 	if err == nil {
-		data, err = os.ReadFile(name)
+		info, data, err = readRegular(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	f := *old
-	f.readErr = nil
 	if err != nil {
-		f.readErr = &Error{File: name, Err: fmt.Errorf("cannot read file, keeping its last known objects: %w", err)}
+		failure := &Error{File: name, Err: fmt.Errorf("cannot read file, keeping its last known objects: %w", err)}
+		if old.readErr != nil && old.readErr.Error() == failure.Error() {
+			return old
+		}
+		f := *old
+		f.readErr = failure
 		return &f
 	}
-	sum := maphash.Bytes(s.seed, data)
-	if old.info == nil || old.sum != sum {
-		f = newFileState(name, s.decoder.decode(name, data), old.objects)
+	sum := maphash.Bytes(s.decoder.seed, data)
+	if old.info != nil && old.readErr == nil && old.sum == sum && sameMetadata(old.info, info) {
+		return old
 	}
-	f.info, f.sum = info, sum
+	f := *old
+	if old.info == nil || old.sum != sum {
+		f = newFileState(s.decoder.decode(name, data), old)
+	}
+	f.info, f.sum, f.readErr = info, sum, nil
 	return &f
 }
 
@@ -159,70 +169,43 @@ func sameMetadata(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// newFileState returns the state of a file with the given contents. An invalid object
-// keeps its last valid version. While the file has documents with an unknown object, so
-// does every object that is missing, because it may be in one of these documents.
-func newFileState(name string, c contents, last map[objectID]validVersion) fileState {
-	f := fileState{
-		objects: map[objectID]validVersion{},
-		invalid: map[string]bool{},
-		errs:    slices.Concat(c.fieldErrors, c.documentErrors),
-	}
-	for _, e := range c.documentErrors {
-		f.invalid[e.Object] = true
-	}
-	seen := map[objectID]bool{}
-	for _, o := range c.objects {
-		switch {
-		case seen[o.id]:
-			f.errs = append(f.errs, &Error{File: name, Line: o.line, Object: o.id.String(),
-				Err: errors.New("already defined in this file; ignored")})
-		case o.err != nil:
-			f.errs = append(f.errs, o.err)
-			f.invalid[o.id.String()] = true
-			if version, ok := last[o.id]; ok {
-				f.objects[o.id] = version
-			}
-		default:
-			f.objects[o.id] = validVersion{o.object, o.line}
-		}
-		seen[o.id] = true
-	}
-	if len(c.documentErrors) > 0 {
-		for id, version := range last {
-			if !seen[id] {
-				f.objects[id] = version
-			}
-		}
-	}
-	return f
-}
-
 // merge returns the objects of all files and all errors, the errors in the order of
-// files and lines. Of an object in several files, the first file in name order is used.
+// files and lines. Of an object in several files, the first file in name order is used,
+// but a version that is only kept for an unusable document is used last.
 func (s *fileSet) merge() ([]watchers.Object, []*Error) {
 	var out []watchers.Object
 	var errs []*Error
 	if s.err != nil {
 		errs = append(errs, s.err)
 	}
+	names := slices.Sorted(maps.Keys(s.files))
 	fileOf := map[objectID]string{}
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+	for _, guessed := range []bool{false, true} {
+		for _, name := range names {
+			for id, version := range s.files[name].objects {
+				if version.guessed != guessed {
+					continue
+				}
+				if first, ok := fileOf[id]; ok {
+					if !guessed {
+						duplicate := version.position
+						duplicate.Err = fmt.Errorf("already defined in %s; ignored", first)
+						errs = append(errs, &duplicate)
+					}
+					continue
+				}
+				fileOf[id] = name
+				if version.object != nil {
+					out = append(out, version.object)
+				}
+			}
+		}
+	}
+	for _, name := range names {
 		f := s.files[name]
 		errs = append(errs, f.errs...)
 		if f.readErr != nil {
 			errs = append(errs, f.readErr)
-		}
-		for id, version := range f.objects {
-			if first, ok := fileOf[id]; ok {
-				errs = append(errs, &Error{File: name, Line: version.line, Object: id.String(),
-					Err: fmt.Errorf("already defined in %s; ignored", first)})
-				continue
-			}
-			fileOf[id] = name
-			if version.object != nil {
-				out = append(out, version.object)
-			}
 		}
 	}
 	slices.SortStableFunc(errs, compareErrors)

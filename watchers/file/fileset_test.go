@@ -4,8 +4,6 @@
 package file
 
 import (
-	"hash/maphash"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +31,7 @@ func TestInvalidDocumentAffectsNoOtherObject(t *testing.T) {
 			snap.Service(id("two")).Problems)
 		require.True(t, hasClusterIP("three", "")(snap), "every object of the file is known, so three is deleted")
 		require.True(t, hasClusterIP("four", "10.0.0.4")(snap))
-		r.awaitErrors(`/a.yaml:14: Service default/two: unknown field "spec.portz"`)
+		r.awaitErrors(`/a.yaml:14: document 2: Service default/two: unknown field "spec.portz"; ignored`)
 	})
 	t.Run("wrong type", func(t *testing.T) {
 		put(t, a, service("one", "10.0.0.1")+"---\n"+service("two", "10.0.0.2")+"  ports: 7\n---\n"+service("four", "10.0.0.44"))
@@ -47,9 +45,9 @@ func TestInvalidDocumentAffectsNoOtherObject(t *testing.T) {
 		snap := r.await("the other objects", hasClusterIP("five", "10.0.0.5"))
 		require.True(t, hasClusterIP("one", "10.0.0.1")(snap))
 		require.True(t, hasClusterIP("two", "10.0.0.22")(snap))
-		require.True(t, hasClusterIP("four", "10.0.0.4")(snap), "kept, because the object of the invalid document is unknown")
+		require.True(t, hasClusterIP("four", "")(snap), "deleted, because the invalid document is of another object")
 		// The parser reports the line before the syntax error.
-		r.awaitErrors("/a.yaml:13: Service default/two: yaml: line 13: did not find expected key")
+		r.awaitErrors("/a.yaml:13: document 2: Service default/two: yaml: line 13: did not find expected key; keeping the last valid version of Service default/two, which it may contain")
 	})
 	t.Run("corrected", func(t *testing.T) {
 		put(t, a, service("two", "10.0.0.44"))
@@ -79,9 +77,9 @@ func TestMovedObjectKeepsLastValidVersion(t *testing.T) {
 			dir := t.TempDir()
 			a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
 			put(t, a, service("web", "10.0.0.1")+"---\n"+service("beside", "10.0.0.2"))
-			set := &fileSet{path: dir, seed: maphash.MakeSeed(), decoder: &decoder{logger: slog.New(slog.DiscardHandler), loggedKinds: map[string]bool{}}}
+			set := &fileSet{path: dir, decoder: newDecoder()}
 			addresses := func() string {
-				_, err := set.scan(true)
+				_, err := set.scan(t.Context(), true)
 				require.NoError(t, err)
 				objects, _ := set.merge()
 				var all []string
@@ -126,7 +124,7 @@ func TestFirstFileWins(t *testing.T) {
 	put(t, b, service("web", "10.0.0.2"))
 	r := run(t, dir, Config{Poll: time.Hour})
 	require.True(t, hasClusterIP("web", "10.0.0.1")(r.store.Snapshot()))
-	r.awaitErrors("/b.yml:1: Service default/web: already defined in " + a + "; ignored")
+	r.awaitErrors("/b.yml:1: document 1: Service default/web: already defined in " + a + "; ignored")
 	require.NoError(t, os.Remove(a))
 	r.await("the object of the second file", hasClusterIP("web", "10.0.0.2"))
 	r.awaitErrors()

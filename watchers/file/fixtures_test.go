@@ -6,9 +6,11 @@ package file
 import (
 	"bytes"
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,4 +144,61 @@ func hasClusterIP(name, ip string) func(watchers.Snapshot) bool {
 
 func service(name, ip string) string {
 	return "apiVersion: v1\nkind: Service\nmetadata:\n  name: " + name + "\nspec:\n  clusterIP: " + ip + "\n"
+}
+
+// newDecoder returns a decoder for the default proxy, without a log.
+func newDecoder() *decoder {
+	return &decoder{logger: slog.New(slog.DiscardHandler), seed: maphash.MakeSeed(), loggedKinds: map[string]bool{}}
+}
+
+// A scanner reads the files of a directory on request.
+type scanner struct {
+	t   testing.TB
+	dir string
+	set *fileSet
+}
+
+func newScanner(t testing.TB) *scanner {
+	t.Helper()
+	dir := t.TempDir()
+	return &scanner{t: t, dir: dir, set: &fileSet{path: dir, decoder: newDecoder()}}
+}
+
+func (s *scanner) put(name, content string) {
+	s.t.Helper()
+	put(s.t, filepath.Join(s.dir, name), content)
+}
+
+// scan returns the objects, such as "Service default/web 10.0.0.1", and the errors.
+func (s *scanner) scan() (objects, errs []string) {
+	s.t.Helper()
+	_, _ = s.set.scan(s.t.Context(), true) // merge returns the error
+	list, failures := s.set.merge()
+	for _, o := range list {
+		objects = append(objects, describe(o))
+	}
+	slices.Sort(objects)
+	for _, e := range failures {
+		errs = append(errs, strings.TrimPrefix(e.Error(), s.dir+"/"))
+	}
+	return objects, errs
+}
+
+func describe(o watchers.Object) string {
+	switch o := o.(type) {
+	case *watchers.Service:
+		return "Service " + o.Name.String() + " " + o.ClusterIP.String()
+	case *watchers.Node:
+		return "Node " + o.Name
+	case *watchers.EndpointSlice:
+		return "EndpointSlice " + o.Namespace + "/" + o.Name
+	case *watchers.ServiceCIDR:
+		return "ServiceCIDR " + o.Name
+	}
+	return ""
+}
+
+// jsonService returns the Service of function service as one line of JSON.
+func jsonService(name, ip string) string {
+	return `{"apiVersion":"v1","kind":"Service","metadata":{"name":"` + name + `"},"spec":{"clusterIP":"` + ip + `"}}`
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"sigs.k8s.io/kpng/watchers"
@@ -50,8 +52,8 @@ type Watcher struct {
 var _ watchers.Watcher = (*Watcher)(nil)
 
 // New returns a watcher of a file, or of the files in a directory whose names end in
-// .yaml, .yml or .json and do not begin with a dot. Subdirectories are not read. The path
-// need not exist before Run.
+// .yaml, .yml or .json and do not begin with a dot, except those of Helm and Kustomize.
+// Subdirectories are not read. The path need not exist before Run.
 func New(path string, cfg Config) (*Watcher, error) {
 	if path == "" {
 		return nil, errors.New("watchers/file: path is empty")
@@ -77,21 +79,27 @@ func New(path string, cfg Config) (*Watcher, error) {
 //
 // The store is synced after the first reading, even if the files have errors or the
 // directory is empty. Run returns an error only if the path does not exist or cannot be
-// read when Run is called. If that happens later, the store keeps its objects until the
-// path can be read again.
+// read when Run is called. If that happens later, or if the directory loses all its files
+// at once, the store keeps its objects until there are files again. A path that is a pipe
+// is read once, to its end.
 func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
+	decoder := &decoder{filter: w.cfg.Filter, logger: w.logger, seed: maphash.MakeSeed(), loggedKinds: map[string]bool{}}
+	p := publisher{path: w.path, store: store, onErrors: w.cfg.OnErrors, logger: w.logger}
+	if info, err := os.Stat(w.path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return w.runPipe(ctx, info, decoder, &p)
+	}
 	// Notifications start before the first reading, so no change in between is lost.
 	n := newNotifier(w.path, w.pollOnly, w.logger)
 	defer n.close()
-	files := fileSet{path: w.path, seed: maphash.MakeSeed(), decoder: &decoder{
-		filter: w.cfg.Filter, logger: w.logger, loggedKinds: map[string]bool{}}}
-	p := publisher{path: w.path, store: store, onErrors: w.cfg.OnErrors, logger: w.logger}
-	if _, err := files.scan(true); err != nil {
+	files := fileSet{path: w.path, decoder: decoder}
+	if _, err := files.scan(ctx, true); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("watchers/file: %w", err)
 	}
 	p.publish(files.merge())
 	rescan := func(force bool) {
-		if changed, _ := files.scan(force); changed { // merge returns the error too
+		if changed, _ := files.scan(ctx, force); changed { // merge returns the error too
 			p.publish(files.merge())
 		}
 	}
@@ -118,4 +126,23 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 			rescan(n.renew())
 		}
 	}
+}
+
+// runPipe reads the objects of a pipe once.
+func (w *Watcher) runPipe(ctx context.Context, info fs.FileInfo, decoder *decoder, p *publisher) error {
+	if info.Mode()&fs.ModeNamedPipe == 0 {
+		return fmt.Errorf("watchers/file: %s: %w", w.path, errNotRegular(info))
+	}
+	data, err := readPipe(ctx, w.path)
+	if err != nil {
+		return fmt.Errorf("watchers/file: %s: %w", w.path, err)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	state := newFileState(decoder.decode(w.path, data), &fileState{})
+	files := fileSet{path: w.path, decoder: decoder, files: map[string]*fileState{w.path: &state}}
+	p.publish(files.merge())
+	<-ctx.Done()
+	return nil
 }
