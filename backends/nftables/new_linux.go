@@ -90,22 +90,6 @@ func Cleanup(table string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := nfnl.Open()
-	if err != nil {
-		return explain(err)
-	}
-	errs := []error{}
-	for _, f := range []*family{ipv4(), ipv6()} {
-		var b nfnl.Batch
-		b.Reset()
-		b.Start(nfnl.MsgNewTable, nfnl.FlagCreate, f.number) // so that the deletion succeeds
-		b.String(nfnl.TableName, cfg.Table)
-		b.Start(nfnl.MsgDelTable, 0, f.number)
-		b.String(nfnl.TableName, cfg.Table)
-		err := conn.Commit(&b)
-		if err != nil && !(f.number == nfnl.FamilyIPv6 && isFamilyUnsupported(err)) {
-			errs = append(errs, explain(fmt.Errorf("table %s %s: %w", f.name, cfg.Table, err)))
-		}
-	}
-	return errors.Join(append(errs, conn.Close())...)
+	_, err = DeleteTables(cfg.Table)
+	return err
 }

@@ -25,3 +25,15 @@ func New(cfg Config) (*Backend, error) {
 
 // Cleanup returns an error: nf_tables exists on Linux only.
 func Cleanup(string) error { return errUnsupported() }
+
+// DeleteTables returns an error: nf_tables exists on Linux only.
+func DeleteTables(string) (int, error) { return 0, errUnsupported() }
+
+// ReadForeignTable returns an error: nf_tables exists on Linux only.
+func ReadForeignTable(bool, string) (*ForeignTable, error) { return nil, errUnsupported() }
+
+// Apply returns an error: nf_tables exists on Linux only.
+func (*ForeignTable) Apply(ForeignEdit) error { return errUnsupported() }
+
+// String returns the name of the table.
+func (t *ForeignTable) String() string { return t.Name }

@@ -11,8 +11,10 @@ const (
 	MsgNewTable   = 0
 	MsgDelTable   = 2
 	MsgNewChain   = 3
+	msgGetChain   = 4
 	MsgDelChain   = 5
 	MsgNewRule    = 6
+	msgGetRule    = 7
 	MsgDelRule    = 8
 	MsgNewSet     = 9
 	MsgDelSet     = 11
@@ -28,8 +30,10 @@ const (
 	flagRequest = 0x1
 	flagAck     = 0x4
 	flagDump    = 0x300
-	FlagCreate  = 0x400
-	FlagAppend  = 0x800
+	// flagDumpInterrupted is set in replies to a dump during which objects changed.
+	flagDumpInterrupted = 0x10
+	FlagCreate          = 0x400
+	FlagAppend          = 0x800
 )
 
 // Address families.
@@ -64,6 +68,7 @@ const (
 const (
 	RuleTable       = 1
 	RuleChain       = 2
+	RuleHandle      = 3
 	RuleExpressions = 4
 
 	ListElem = 1
