@@ -71,7 +71,7 @@ func allowedImports() map[string][]string {
 			"github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/status":           own("localsink", "nodelocal", "nodeproxy/problems"),
 		"nodeproxy/sysctl":           nil,
-		"nodeproxy/takeover":         own("backends/nftables", "localsink"),
+		"nodeproxy/takeover":         own("backends/nftables", "nodeproxy/takeover/internal/iptables", "nodeproxy/takeover/internal/ipvs"),
 		"nodeproxy/tuning":           nil,
 		"remote/cluster":             remote,
 		"remote/inspect":             append(own("api/kpng/v1alpha1"), grpcAndProto...),
@@ -88,6 +88,9 @@ func allowedImports() map[string][]string {
 		"watchers/kube":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"}),
 		"watchers/kubeapi":           append(own("watchers", "localsink"), kubernetesAPI...),
 		"watchers/watchertest":       slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),
+
+		"nodeproxy/takeover/internal/iptables": append(own("backends/nftables"), "golang.org/x/sys/unix"),
+		"nodeproxy/takeover/internal/ipvs":     {"github.com/vishvananda/netlink", "github.com/vishvananda/netlink/nl", "golang.org/x/sys/unix"},
 	}
 }
 

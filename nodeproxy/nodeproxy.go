@@ -19,7 +19,7 @@
 //	status            /state: desired state, applied state and failures
 //	httpserver        the HTTP servers of these endpoints
 //	sysctl            the kernel's connection tracking parameters
-//	takeover          removal of the rules of another proxy
+//	takeover          removal of what kube-proxy left
 //	tuning            the Go runtime and the timers of the process
 //	printer           a sink that prints changes, for tests and demonstrations
 //	remoteflags       flags of clients and servers of the gRPC API
@@ -49,8 +49,6 @@ type Sinks struct {
 	// Flows deletes stale connection tracking entries. It runs after Rules, which would
 	// otherwise create them again.
 	Flows localsink.Sink
-	// Takeover removes the rules of another proxy, once those of Rules are in place.
-	Takeover localsink.Sink
 	// AfterFirstSync is called once, when all sinks have applied a first update. It must
 	// not block.
 	AfterFirstSync func()
@@ -60,7 +58,7 @@ type Sinks struct {
 // no sink runs ahead of the rules.
 func (s Sinks) Chain() localsink.Sink {
 	var sinks []localsink.Sink
-	for _, sink := range []localsink.Sink{s.Problems, s.Rules, s.HealthChecks, s.Loopback, s.Flows, s.Takeover} {
+	for _, sink := range []localsink.Sink{s.Problems, s.Rules, s.HealthChecks, s.Loopback, s.Flows} {
 		if sink != nil {
 			sinks = append(sinks, sink)
 		}

@@ -25,7 +25,7 @@ func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
 	failed := errors.New("injected")
 	sinks := Sinks{
 		Problems: sink("problems", nil), Rules: sink("rules", failed), HealthChecks: sink("checks", nil),
-		Loopback: sink("loopback", nil), Flows: sink("flows", nil), Takeover: sink("takeover", nil),
+		Loopback: sink("loopback", nil), Flows: sink("flows", nil),
 		AfterFirstSync: func() { calls = append(calls, "after") },
 	}
 	require.ErrorIs(t, sinks.Chain().Sync(t.Context(), &localsink.Update{}), failed)
@@ -41,7 +41,7 @@ func TestOP15NothingRunsAheadOfTheRules(t *testing.T) {
 	chain := sinks.Chain()
 	require.NoError(t, chain.Sync(t.Context(), &localsink.Update{}))
 	require.NoError(t, chain.Sync(t.Context(), &localsink.Update{}))
-	all := []string{"problems", "rules", "checks", "loopback", "flows", "takeover"}
+	all := []string{"problems", "rules", "checks", "loopback", "flows"}
 	require.Equal(t, append(append(append([]string{}, all...), "after"), all...), calls, "after the first success, once")
 }
 

@@ -51,6 +51,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if done, err := options.PrintVersion(stdout, command.Version()); done || err != nil {
 		return err
 	}
+	if options.Cleanup && options.WriteConfigTo == "" { // whatever the configuration file contains
+		return errors.Join(nftables.Cleanup(""), takeover.Cleanup(ctx, command.NewLogger(stderr, false)))
+	}
 	settings, err := options.Load()
 	if err != nil {
 		return err
@@ -59,11 +62,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	settings.Log(logger)
 
 	// 2. Other actions than running a proxy.
-	switch {
-	case options.WriteConfigTo != "":
+	if options.WriteConfigTo != "" {
 		return settings.WriteFile(options.WriteConfigTo)
-	case options.Cleanup:
-		return errors.Join(nftables.Cleanup(""), takeover.Cleanup())
 	}
 	if err := settings.Supported(); err != nil {
 		return err
@@ -106,7 +106,7 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		Client:         client,
 		Rules:          rules,
 		Flows:          flows,
-		Takeover:       takeover.NewSink(),
+		Takeover:       takeover.New(logger).Run,
 		AfterFirstSync: tuning.AfterFirstSync,
 		Version:        version,
 		Logger:         logger,

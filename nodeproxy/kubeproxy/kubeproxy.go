@@ -13,7 +13,9 @@
 //	                                          metrics.Sink ──────────────> /metrics
 //	                                            status.AppliedSink ──────> /state
 //	                                              Rules (the backend)
-//	                                        health checks, loopback, Flows, Takeover
+//	                                        health checks, loopback, Flows
+//
+// After the first update, Takeover runs beside later ones.
 package kubeproxy
 
 import (
@@ -49,9 +51,13 @@ type Config struct {
 	Client kubernetes.Interface
 	// Rules programs the packet path. Required.
 	Rules localsink.Sink
-	// Flows, Takeover and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
-	Flows, Takeover localsink.Sink
-	AfterFirstSync  func()
+	// Flows and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
+	Flows          localsink.Sink
+	AfterFirstSync func()
+	// Takeover removes the rules of another proxy. It is called once, after all sinks have
+	// applied a first update, and runs beside later updates until it returns, at the latest
+	// soon after its context is done. It may be nil.
+	Takeover func(ctx context.Context)
 	// Version is that of the program; it is logged.
 	Version string
 	// Logger receives what operators need to know; nil is silent.
@@ -68,6 +74,7 @@ type proxy struct {
 	checks   *healthcheck.Services
 	loopback *localhost.Sink
 	sink     *problems.Tracker
+	synced   chan struct{} // closed after the first update
 
 	healthHandler, operatorHandler http.Handler
 }
@@ -97,7 +104,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 }
 
 func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
-	p := &proxy{cfg: cfg, logger: cfg.Logger, store: watchers.NewStore(), recorder: recorder}
+	p := &proxy{cfg: cfg, logger: cfg.Logger, store: watchers.NewStore(), recorder: recorder, synced: make(chan struct{})}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
@@ -123,8 +130,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 		HealthChecks:   p.checks,
 		Loopback:       p.loopback,
 		Flows:          cfg.Flows,
-		Takeover:       cfg.Takeover,
-		AfterFirstSync: cfg.AfterFirstSync,
+		AfterFirstSync: p.afterFirstSync,
 	}.Chain(), recorder.ServiceWarning)
 
 	requests := metrics.NewHealthRequests()
@@ -155,6 +161,7 @@ func (p *proxy) run(ctx context.Context) error {
 			return p.serve(ctx, settings.MetricsAddress(), p.operatorHandler)
 		},
 		func(ctx context.Context) error { return p.watcher.Run(ctx, p.store) },
+		p.takeOver,
 		func(ctx context.Context) error {
 			return nodelocal.Follow(ctx, p.store, p.sink, settings.Nodelocal(p.logger))
 		})
@@ -166,6 +173,26 @@ func (p *proxy) serve(ctx context.Context, address string, h http.Handler) error
 		return httpserver.Run(ctx, address, h, p.logger)
 	}
 	return httpserver.RunRetrying(ctx, address, h, p.logger)
+}
+
+func (p *proxy) afterFirstSync() {
+	close(p.synced)
+	if p.cfg.AfterFirstSync != nil {
+		p.cfg.AfterFirstSync()
+	}
+}
+
+// takeOver calls Takeover after the first update.
+func (p *proxy) takeOver(ctx context.Context) error {
+	if p.cfg.Takeover == nil {
+		return nil
+	}
+	select {
+	case <-p.synced:
+		p.cfg.Takeover(ctx)
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func (p *proxy) eligible() bool {

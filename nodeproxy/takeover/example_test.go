@@ -6,16 +6,29 @@ package takeover_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodeproxy"
 	"sigs.k8s.io/kpng/nodeproxy/takeover"
 )
 
-func ExampleNewSink() {
-	rules := localsink.Func(func(context.Context, *localsink.Update) error { return fmt.Errorf("not programmed yet") })
-	sink := nodeproxy.Sinks{Rules: rules, Takeover: takeover.NewSink()}.Chain()
-	// The rules of kube-proxy stay until those of the new proxy are in place.
-	fmt.Println(sink.Sync(context.Background(), &localsink.Update{NodeChanged: true}))
-	// Output: not programmed yet
+// The rules of kube-proxy stay until those of the new proxy are in place.
+func ExampleTakeover_Run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	old := takeover.New(slog.New(slog.DiscardHandler))
+	synced := make(chan struct{})
+	sink := nodeproxy.Sinks{
+		Rules:          localsink.Func(func(context.Context, *localsink.Update) error { return nil }),
+		AfterFirstSync: func() { close(synced) },
+	}.Chain()
+	if err := sink.Sync(ctx, &localsink.Update{NodeChanged: true}); err != nil {
+		fmt.Println(err)
+	}
+
+	cancel() // so that this example removes nothing
+	<-synced
+	old.Run(ctx)
+	fmt.Println(old.Failures(), "failures")
+	// Output: 0 failures
 }

@@ -1,34 +1,147 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package takeover removes the rules that kube-proxy's nftables mode left on a node. It
-// removes whole tables, whatever rules they have.
 package takeover
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"sigs.k8s.io/kpng/backends/nftables"
-	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodeproxy/takeover/internal/iptables"
+	"sigs.k8s.io/kpng/nodeproxy/takeover/internal/ipvs"
 )
 
 // kubeProxyTable is the name of the tables of kube-proxy's nftables mode.
 const kubeProxyTable = "kube-proxy"
 
-// NewSink returns a sink that removes kube-proxy's tables in the first update, and in
-// each one that changes the node. Run it after the sink that programs the rules, so that
-// the node is never without rules.
-func NewSink() localsink.Sink { return newSink(Cleanup) }
+// The delays of Run between removals.
+const (
+	minRetry = time.Second
+	maxRetry = time.Minute
+	minCheck = time.Minute
+	maxCheck = time.Hour
+)
 
-func newSink(cleanup func() error) localsink.Sink {
-	return localsink.Func(func(_ context.Context, u *localsink.Update) error {
-		if !u.NodeChanged {
-			return nil
-		}
-		return cleanup()
-	})
+// A Takeover removes what kube-proxy left while another proxy runs. Its methods may be
+// called concurrently.
+type Takeover struct {
+	logger   *slog.Logger
+	remove   func(ctx context.Context, logger *slog.Logger) (Removed, error)
+	failures atomic.Uint64
 }
 
-// Cleanup removes kube-proxy's tables from the network namespace. Absent tables are no
-// error.
-func Cleanup() error { return nftables.Cleanup(kubeProxyTable) }
+// New returns a Takeover. A nil logger is silent.
+func New(logger *slog.Logger) *Takeover {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Takeover{logger: logger, remove: remove}
+}
+
+// Failures returns the number of removals that failed, each of which is logged and repeated.
+func (t *Takeover) Failures() uint64 { return t.failures.Load() }
+
+// Run removes what kube-proxy left. The rules of the new proxy must be in place. After a
+// failure it tries again, after 1 s and up to a minute. After it has removed something, it
+// looks again, after a minute and up to an hour: kube-proxy may still have been running, and
+// have created its rules again. It returns when there is nothing to remove, or when ctx is
+// done. It may be called again.
+func (t *Takeover) Run(ctx context.Context) {
+	retry, check := minRetry, minCheck
+	for ctx.Err() == nil {
+		removed, err := t.remove(ctx, t.logger)
+		if ctx.Err() != nil {
+			return // err may be a consequence
+		}
+		if removed.any() {
+			t.logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
+		}
+		var delay time.Duration
+		switch {
+		case err != nil:
+			t.failures.Add(1)
+			t.logger.ErrorContext(ctx, "Cannot remove all rules of kube-proxy", "err", err, "retryAfter", retry)
+			delay, retry = retry, min(2*retry, maxRetry)
+		case !removed.any():
+			return
+		default:
+			delay, check = check, min(2*check, maxCheck)
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// Cleanup removes what kube-proxy left in the network namespace of the calling thread. If
+// there is nothing, it returns nil. It continues after errors and returns all of them. A nil
+// logger is silent.
+func Cleanup(ctx context.Context, logger *slog.Logger) error {
+	t := New(logger)
+	removed, err := t.remove(ctx, t.logger)
+	if removed.any() {
+		t.logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
+	}
+	return err
+}
+
+// Removed counts what a removal has removed.
+type Removed struct{ tables, chains, rules, servers, interfaces, sets int }
+
+func (r Removed) any() bool { return r != Removed{} }
+
+func (r Removed) attrs() []any {
+	return []any{
+		"nftablesTables", r.tables, "iptablesChains", r.chains, "iptablesRules", r.rules,
+		"ipvsServers", r.servers, "interfaces", r.interfaces, "ipSets", r.sets,
+	}
+}
+
+// remove removes everything once. The order matters: IP sets are in use until the iptables
+// rules are gone.
+func remove(ctx context.Context, logger *slog.Logger) (Removed, error) {
+	return removeWith(ctx, logger, disableRouteLocalnet)
+}
+
+func removeWith(ctx context.Context, logger *slog.Logger, disableRouteLocalnet func() error) (removed Removed, err error) {
+	var errs []error
+	if removed.tables, err = nftables.DeleteTables(kubeProxyTable); err != nil {
+		errs = append(errs, err)
+	}
+	owner := chainOwner{disableRouteLocalnet: disableRouteLocalnet}
+	chains, failed := iptables.Remover{Owns: owner.owns, KeepsRules: keepsRules, Logger: logger}.Remove(ctx)
+	removed.chains, removed.rules = chains.Chains, chains.Rules
+	errs = append(errs, failed...)
+	if owner.err != nil {
+		logger.WarnContext(ctx, "Keeping the iptables chain KUBE-FIREWALL of kube-proxy: it protects loopback addresses until route_localnet is 0",
+			"file", routeLocalnet, "err", owner.err)
+	}
+	servers, failed := ipvs.Remove(ctx)
+	removed.servers, removed.interfaces, removed.sets = servers.Servers, servers.Interfaces, servers.Sets
+	errs = append(errs, failed...)
+	for _, kept := range append(chains.Kept, servers.Kept...) {
+		logger.WarnContext(ctx, "Cannot remove what other rules use: remove those rules, then run the program with --cleanup", "kept", kept)
+	}
+	return removed, errors.Join(errs...)
+}
+
+// routeLocalnet is the sysctl that makes loopback addresses reachable from other interfaces.
+const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
+
+func disableRouteLocalnet() error {
+	value, err := os.ReadFile(routeLocalnet)
+	if err != nil || strings.TrimSpace(string(value)) == "0" {
+		return err
+	}
+	return os.WriteFile(routeLocalnet, []byte("0"), 0)
+}
