@@ -22,12 +22,22 @@ case "${1:-all}" in
 test | e2e | all)
 	need nft nftables # tests read the rules with the system's own tools
 	need ip iproute2
+	need iptables iptables # rules of kube-proxy's iptables mode
+	;;
+esac
+case "${1:-all}" in
+test | all)
+	if [ "$(uname -m)" = x86_64 ]; then # a kernel with IPVS, as a process
+		need linux.uml user-mode-linux
+		need ipvsadm ipvsadm
+		need ipset ipset
+		need modprobe kmod
+	fi
 	;;
 esac
 case "${1:-all}" in
 e2e | all)
 	need conntrack conntrack
-	need iptables iptables # for the iptables mode of the real kube-proxy
 	;;
 esac
 case "${1:-all}" in
