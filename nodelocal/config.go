@@ -22,6 +22,10 @@ type Config struct {
 	// family and makes its family the primary one. When it is the zero Addr or
 	// unspecified, the addresses of the Node object are used.
 	NodeIP netip.Addr
+	// KnownNode completes the Node object while the store does not have it, or while it has
+	// no addresses; the caller may let it remember assumed addresses. The Resolver remembers
+	// the last Node object in it. nil means a new one, which knows nothing.
+	KnownNode *KnownNode
 	// Unsupported are the features that the sink does not have. A Service that requires
 	// one of them gets a Problem. [Run] and [Follow] add the features that the sink reports.
 	Unsupported localsink.Features
@@ -96,6 +100,9 @@ func (cfg *Config) complete() error {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.KnownNode == nil {
+		cfg.KnownNode = &KnownNode{}
 	}
 	pace := cfg.pace()
 	np, npErr := parseNodePorts(cfg.NodePortAddresses)

@@ -64,18 +64,22 @@ func (r *MultiNodeResolver) Refresh() Changes {
 	return out
 }
 
-// Node returns the state and the zone of the named node. A node that the snapshot does not
-// have gets the state of a deleted node.
-func (r *MultiNodeResolver) Node(snapshot watchers.Snapshot, name string) (node *localsink.Node, zone string) {
+// Node returns the state and the zone of the named node. known completes the Node object of
+// the snapshot, as [Config.KnownNode] does; it is not changed, and nil knows nothing. The
+// caller keeps one for each node that it serves.
+func (r *MultiNodeResolver) Node(snapshot watchers.Snapshot, name string, known *KnownNode) (node *localsink.Node, zone string) {
 	cfg := r.cfg
-	cfg.NodeName = name
+	cfg.NodeName, cfg.KnownNode = name, known
 	state := cfg.nodeState(snapshot)
 	return state.node, state.zone
 }
 
-// Explain is [Explain] with the configuration of r for the named node.
-func (r *MultiNodeResolver) Explain(snapshot watchers.Snapshot, node string, name localsink.ServiceName) (*Explanation, error) {
+// Explain is [Explain] with the configuration of r for the named node; known is as for
+// [MultiNodeResolver.Node].
+func (r *MultiNodeResolver) Explain(
+	snapshot watchers.Snapshot, node string, known *KnownNode, name localsink.ServiceName,
+) (*Explanation, error) {
 	cfg := r.cfg
-	cfg.NodeName = node
+	cfg.NodeName, cfg.KnownNode = node, known
 	return Explain(snapshot, cfg, name)
 }

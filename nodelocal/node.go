@@ -19,21 +19,22 @@ type nodeState struct {
 }
 
 // nodeState returns the state of the node of cfg. A node that the snapshot does not have
-// counts as being deleted.
+// counts as being deleted, and otherwise remains as it is known.
 func (cfg *Config) nodeState(snapshot watchers.Snapshot) *nodeState {
 	object := snapshot.Node(cfg.NodeName)
-	ips := nodeIPs(object, cfg.NodeIP)
+	known := cfg.KnownNode.complete(object)
+	ips := nodeIPs(known, cfg.NodeIP)
 	n := &nodeState{node: &localsink.Node{
 		Name:              cfg.NodeName,
 		IPs:               ips,
-		LocalPods:         cfg.LocalPods.sources(object),
+		LocalPods:         cfg.LocalPods.sources(known),
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
 		LoopbackNodePorts: cfg.nodePorts.loopback(),
 		ServiceNetworks:   serviceNetworks(snapshot),
 		Deleting:          object == nil || object.Deleting,
 	}}
-	if object != nil {
-		n.zone = object.Zone
+	if known != nil {
+		n.zone = known.Zone
 	}
 	return n
 }

@@ -46,8 +46,8 @@ func (d *PodDetection) validate() error {
 	return nil
 }
 
-// sources returns the sources of local pods on a node; object is nil when the cluster has
-// no such node.
+// sources returns the sources of local pods on a node; object is nil when nothing is
+// known of it.
 func (d *PodDetection) sources(object *watchers.Node) localsink.PodSources {
 	out := localsink.PodSources{Interface: d.Interface, InterfacePrefix: d.InterfacePrefix}
 	networks := d.ClusterCIDRs

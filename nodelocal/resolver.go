@@ -64,6 +64,7 @@ func (r *Resolver) Refresh() watchers.Snapshot {
 // updateNode replaces the node's state. It reports whether the state changed.
 func (r *Resolver) updateNode(snapshot watchers.Snapshot) bool {
 	next := r.cfg.nodeState(snapshot)
+	r.cfg.KnownNode.Remember(snapshot.Node(r.cfg.NodeName))
 	if next.equal(r.node) {
 		return false
 	}

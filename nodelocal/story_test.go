@@ -123,6 +123,9 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			s.cfg.LocalPods.InterfacePrefix = w[1]
 		case "masquerade-all":
 			s.cfg.MasqueradeAll = true
+		case "assumed-ips":
+			s.cfg.KnownNode = &nodelocal.KnownNode{}
+			s.cfg.KnownNode.Remember(&watchers.Node{IPs: addrs(strings.Join(w[1:], " "))})
 		case "ignore-external-ips":
 			s.cfg.IgnoreExternalIPs = true
 		case "nodeport-addresses":

@@ -18,6 +18,7 @@
 //	events            Kubernetes events about Services and the node
 //	status            /state: desired state, applied state and failures
 //	httpserver        the HTTP servers of these endpoints
+//	nodeips           the addresses of the node while its Node object is absent
 //	sysctl            the kernel's connection tracking parameters
 //	takeover          removal of what kube-proxy left
 //	tuning            the Go runtime and the timers of the process

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/nodeproxy/health"
 	"sigs.k8s.io/kpng/nodeproxy/httpserver"
+	"sigs.k8s.io/kpng/nodeproxy/nodeips"
 	"sigs.k8s.io/kpng/nodeproxy/printer"
 	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
 	"sigs.k8s.io/kpng/nodeproxy/tuning"
@@ -77,7 +78,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	cfg := node.ClientConfig{NodeName: *nodeName, ClientName: "node-agent " + command.Version(), Logger: logger}
+	// A server uses the addresses while the cluster has no Node of this name.
+	addresses, err := nodeips.Determine(ctx, *nodeName)
+	logger.Debug("Determined addresses", "node", *nodeName, "addresses", addresses, "err", err)
+	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.IPs(addresses), ClientName: "node-agent " + command.Version(), Logger: logger}
 	client, err := node.NewClient(cfg, conns.Interfaces()...)
 	if err != nil {
 		return err

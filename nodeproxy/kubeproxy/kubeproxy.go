@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/httpserver"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
+	"sigs.k8s.io/kpng/nodeproxy/nodeips"
 	"sigs.k8s.io/kpng/nodeproxy/problems"
 	"sigs.k8s.io/kpng/nodeproxy/status"
 	"sigs.k8s.io/kpng/watchers"
@@ -75,6 +76,7 @@ type proxy struct {
 	loopback *localhost.Sink
 	sink     *problems.Tracker
 	synced   chan struct{} // closed after the first update
+	known    nodelocal.KnownNode
 
 	healthHandler, operatorHandler http.Handler
 }
@@ -162,9 +164,20 @@ func (p *proxy) run(ctx context.Context) error {
 		},
 		func(ctx context.Context) error { return p.watcher.Run(ctx, p.store) },
 		p.takeOver,
-		func(ctx context.Context) error {
-			return nodelocal.Follow(ctx, p.store, p.sink, settings.Nodelocal(p.logger))
-		})
+		p.follow)
+}
+
+// follow keeps the sinks up to date with the store.
+func (p *proxy) follow(ctx context.Context) error {
+	nodeips.Assume(ctx, p.store, p.cfg.Settings.NodeName(), &p.known, p.logger)
+	return nodelocal.Follow(ctx, p.store, p.sink, p.nodelocal())
+}
+
+// nodelocal returns how Services are resolved.
+func (p *proxy) nodelocal() nodelocal.Config {
+	cfg := p.cfg.Settings.Nodelocal(p.logger)
+	cfg.KnownNode = &p.known
+	return cfg
 }
 
 // serve serves HTTP until ctx is done. With bindAddressHardFail an error ends the proxy.
@@ -200,7 +213,7 @@ func (p *proxy) eligible() bool {
 }
 
 func (p *proxy) explain(name localsink.ServiceName) (*nodelocal.Explanation, error) {
-	return nodelocal.Explain(p.store.Snapshot(), p.cfg.Settings.Nodelocal(p.logger), name)
+	return nodelocal.Explain(p.store.Snapshot(), p.nodelocal(), name)
 }
 
 // operatorHandler returns the handler of the metrics address.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +17,7 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/reconciler"
+	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
@@ -23,6 +25,9 @@ import (
 type ClientConfig struct {
 	// NodeName is the name of the node. Required.
 	NodeName string
+	// AssumedIPs are the addresses of the node, the primary one first, which the server uses
+	// while the cluster has no Node object of that name and the client has not received one.
+	AssumedIPs []netip.Addr
 	// ClientName identifies the program and its version to the server, for display only.
 	ClientName string
 	// MinInterval is the minimum time between the end of one Sync and the start of the
@@ -56,6 +61,11 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	if len(servers) == 0 {
 		err = errors.Join(err, errors.New("servers: at least one is required"))
 	}
+	for i, ip := range cfg.AssumedIPs {
+		if !ip.IsValid() {
+			err = errors.Join(err, fmt.Errorf("AssumedIPs[%d]: not an address", i))
+		}
+	}
 	if cfg.MinInterval < 0 || cfg.MaxBackoff < 0 || cfg.MaxReconnect < 0 {
 		err = errors.Join(err, errors.New("MinInterval, MaxBackoff, MaxReconnect: must not be negative"))
 	}
@@ -66,7 +76,11 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{cfg: cfg, servers: servers, state: newClientState(cfg.NodeName)}, nil
+	state := newClientState(cfg.NodeName)
+	if len(cfg.AssumedIPs) > 0 {
+		state.known = &kpng.Node{Name: protoconv.Text(cfg.NodeName), Ips: addrs(cfg.AssumedIPs)}
+	}
+	return &Client{cfg: cfg, servers: servers, state: state}, nil
 }
 
 // Run applies the desired state of the node to sink until ctx ends, and then returns nil.
@@ -107,6 +121,7 @@ func (c *Client) watch(ctx context.Context) {
 		Hello: func(h *kpng.Hello) *request {
 			return &request{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 				Hello: h, NodeName: c.cfg.NodeName, Unsupported: toFeatures(c.state.unsupported),
+				KnownNode: c.state.knownNode(),
 			}}}
 		},
 		Held: func(h *kpng.HeldDigests) *request {

@@ -33,6 +33,7 @@ type clientState struct {
 
 	mu           sync.Mutex // guards the fields below
 	committed    committedState
+	known        *kpng.Node                         // the last one with addresses; nil for none
 	invalid      bool                               // the next stream must start with a full sync
 	changed      map[localsink.ServiceName]struct{} // Services that Refresh must update
 	triggerTimes []time.Time                        // of the changes, at most maxTriggers
@@ -48,6 +49,7 @@ type pendingUpdate struct {
 	services     map[localsink.ServiceName]*heldBase        // nil for removed ones
 	overlays     map[localsink.ServiceName]*overlay.Overlay // nil for removed ones
 	node         *localsink.Node                            // nil if unchanged
+	received     *kpng.Node                                 // from which node was decoded
 	removed      []uint64                                   // digests
 	triggerTimes []time.Time                                // at most maxTriggers
 }
@@ -138,6 +140,25 @@ func (s *clientState) node() *localsink.Node {
 	return s.committed.node
 }
 
+// maxKnown bounds each list of a known node, because a server bounds the first message.
+const maxKnown = 16
+
+// knownPart returns the part of a received Node that NodeHello.known_node needs.
+func knownPart(in *kpng.Node) *kpng.Node {
+	ips, networks := in.GetIps(), in.GetLocalPods().GetNetworks()
+	return &kpng.Node{
+		Name: in.GetName(), Zone: in.GetZone(), Ips: ips[:min(len(ips), maxKnown)],
+		LocalPods: &kpng.PodSources{Networks: networks[:min(len(networks), maxKnown)]},
+	}
+}
+
+// knownNode returns what is known of the node; nil if nothing is.
+func (s *clientState) knownNode() *kpng.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known
+}
+
 // StartStream implements session.ClientState.
 func (s *clientState) StartStream(fullSync bool) {
 	s.resetPending()
@@ -190,7 +211,7 @@ func (s *clientState) Apply(in *kpng.WatchNodeResponse) error {
 		if err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
-		s.pending.node = node
+		s.pending.node, s.pending.received = node, in.GetNode()
 	}
 	s.pending.removed = append(s.pending.removed, in.GetRemovedDigests()...)
 	if removed, held := len(s.pending.removed), s.size(); removed > held {
@@ -310,6 +331,9 @@ func (s *clientState) commitOverlays() {
 
 // commitNode replaces the properties of the node, on which all Services depend.
 func (s *clientState) commitNode() {
+	if len(s.pending.received.GetIps()) > 0 {
+		s.known = knownPart(s.pending.received)
+	}
 	if s.pending.node == nil || s.pending.node.Equal(s.committed.node) {
 		return
 	}

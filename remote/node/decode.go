@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
+	"sigs.k8s.io/kpng/watchers"
 )
 
 // fromService parses the shared base of a Service. Enum values that this client does not
@@ -265,6 +266,19 @@ func fromNode(in *kpng.Node) (*localsink.Node, error) {
 		}
 	}
 	return out, nil
+}
+
+// fromKnownNode returns what a client knows of its node, as far as it can replace the Node
+// object; nil if the client knows nothing.
+func fromKnownNode(in *kpng.Node) (*watchers.Node, error) {
+	if in == nil {
+		return nil, nil
+	}
+	node, err := fromNode(in)
+	if err != nil {
+		return nil, err
+	}
+	return &watchers.Node{Name: node.Name, IPs: node.IPs, PodCIDRs: node.LocalPods.Networks, Zone: in.GetZone()}, nil
 }
 
 func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {

@@ -241,8 +241,15 @@ func join[T interface{ String() string }](list []T) string {
 	return strings.Join(texts, " ")
 }
 
-// resolve returns the state of a node as a local Resolver computes it.
+// resolve returns the state of a node as a local Resolver computes it. It completes the
+// Node first, or creates it.
 func resolve(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
+	if object := store.Snapshot().Node(node); object == nil || len(object.IPs) == 0 || cfg.LocalPods.NodeCIDR && len(object.PodCIDRs) == 0 {
+		// What a server knows of an absent or incomplete Node depends on what it saw before.
+		complete := &watchers.Node{Name: node, Zone: "zone-1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")},
+			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}}
+		store.Update(func(tx *watchers.Tx) { tx.SetNode(complete) })
+	}
 	resolver, err := nodelocal.NewResolver(store, cfg.ForNode(node))
 	require.NoError(t, err)
 	defer resolver.Close()

@@ -15,6 +15,7 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
@@ -110,13 +111,29 @@ type nodeState struct {
 
 func (s *Server) nodeState(st *state, name string) nodeState {
 	n := nodeState{unknown: st.Extra.cluster.Node(name) == nil}
-	n.node, n.zone = s.resolver.Node(st.Extra.cluster, name)
+	n.node, n.zone = s.resolver.Node(st.Extra.cluster, name, s.knownNode(name))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for stream := range s.streams[name] {
 		n.unsupported |= stream.unsupported
 	}
 	return n
+}
+
+// knownNode returns what the latest stream of a node knows of it; nil without a stream.
+func (s *Server) knownNode(name string) *nodelocal.KnownNode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var latest *nodeStream
+	for stream := range s.streams[name] {
+		if latest == nil || stream.connected.After(latest.connected) {
+			latest = stream
+		}
+	}
+	if latest == nil {
+		return nil
+	}
+	return &latest.known
 }
 
 func (n *nodeState) service(i *serviceItem) *kpng.ServiceState {
@@ -247,7 +264,7 @@ func (s inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 		return nil, err
 	}
 	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
-	explanation, err := s.server.resolver.Explain(s.server.store.Snapshot(), in.GetNodeName(), name)
+	explanation, err := s.server.resolver.Explain(s.server.store.Snapshot(), in.GetNodeName(), s.server.knownNode(in.GetNodeName()), name)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}

@@ -14,8 +14,10 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
 	"sigs.k8s.io/kpng/watchers"
 )
@@ -42,6 +44,10 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	case len(hello.GetNodeName()) > maxNodeName:
 		return status.Errorf(codes.InvalidArgument, "hello.node_name: longer than %d bytes", maxNodeName)
 	}
+	known, err := fromKnownNode(hello.GetKnownNode())
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "hello.known_node.%v", err)
+	}
 	var until time.Time
 	if n.server.cfg.Authorize != nil {
 		if until, err = n.server.cfg.Authorize(ctx, hello.GetNodeName()); err != nil {
@@ -49,12 +55,15 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 		}
 	}
 	return session.Serve(ctx, until, n.server.ready, n.server.ended, func(ctx context.Context) error {
-		return n.server.serveNode(ctx, grpcStream, hello)
+		return n.server.serveNode(ctx, grpcStream, hello, known)
 	})
 }
 
-// serveNode sends updates to a node until its stream ends.
-func (s *Server) serveNode(ctx context.Context, grpcStream kpng.NodeService_WatchNodeServer, hello *kpng.NodeHello) error {
+// serveNode sends updates to a node until its stream ends. known is what the client knows of
+// the node.
+func (s *Server) serveNode(
+	ctx context.Context, grpcStream kpng.NodeService_WatchNodeServer, hello *kpng.NodeHello, known *watchers.Node,
+) error {
 	common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
 	n := &nodeStream{
 		ServerStream: session.ServerStream{
@@ -64,6 +73,7 @@ func (s *Server) serveNode(ctx context.Context, grpcStream kpng.NodeService_Watc
 		server: s, name: hello.GetNodeName(), nameBit: nameBitOf(hello.GetNodeName()), unsupported: fromFeatures(hello.GetUnsupported()),
 		client: session.Truncate(hello.GetHello().GetClient(), maxClientName), connected: time.Now(),
 	}
+	n.known.Remember(s.withKnownZone(known))
 	if p, ok := peer.FromContext(ctx); ok {
 		n.peer = p.Addr.String()
 	}
@@ -78,6 +88,22 @@ func (s *Server) serveNode(ctx context.Context, grpcStream kpng.NodeService_Watc
 		err = cause // see replacedError
 	}
 	return err
+}
+
+// withKnownZone returns known without its zone if no Node is in that zone. The nodes of a
+// zone share updates, so a client must not be able to make zones.
+func (s *Server) withKnownZone(known *watchers.Node) *watchers.Node {
+	if known == nil || known.Zone == "" {
+		return known
+	}
+	for object := range s.hub.Snapshot().Extra.cluster.Nodes() {
+		if object.Zone == known.Zone {
+			return known
+		}
+	}
+	out := *known
+	out.Zone = ""
+	return &out
 }
 
 // capabilities returns those of this package's servers and clients.
@@ -143,6 +169,7 @@ type nodeStream struct {
 	sentNode         *localsink.Node // last sent to the node
 	node             *localsink.Node // current
 	object           *watchers.Node  // from which node was computed; nil if it is missing
+	known            nodelocal.KnownNode
 	zone             string
 	nodesGeneration  uint64 // of node and zone, see stateExtra
 	sharedGeneration uint64
@@ -178,11 +205,12 @@ func (n *nodeStream) refreshNode(s *state) {
 		return
 	}
 	n.object = object
-	node, zone := n.server.resolver.Node(s.Extra.cluster, n.name)
-	n.zone, n.nodesGeneration, n.sharedGeneration = zone, s.Extra.nodesGeneration, s.Extra.sharedGeneration
-	if n.node == nil || !n.node.Equal(node) {
+	n.known.Remember(object)
+	node, zone := n.server.resolver.Node(s.Extra.cluster, n.name, &n.known)
+	if n.node == nil || !n.node.Equal(node) || n.zone != zone {
 		n.node = node
 	}
+	n.zone, n.nodesGeneration, n.sharedGeneration = zone, s.Extra.nodesGeneration, s.Extra.sharedGeneration
 }
 
 // Overlay implements fanout.Conn: the properties of the node and its overlays.
@@ -190,7 +218,9 @@ func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 	n.refreshNode(new)
 	if n.sentNode != n.node {
 		n.sentNode = n.node
-		pieces = append(pieces, codec.MessageField(fieldNode, toNode(n.node)))
+		node := toNode(n.node)
+		node.Zone = protoconv.Text(n.zone)
+		pieces = append(pieces, codec.MessageField(fieldNode, node))
 	}
 	if old == nil {
 		initial := b.Memo(newInitialOverlays).(*initialOverlays) //nolint:forcetypeassert // the result of newInitialOverlays

@@ -79,7 +79,7 @@ func TestOnlyDifferencesAreSent(t *testing.T) {
 			}
 			tx.SetEndpointSlice(s)
 		}
-		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-0"})
+		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-0", IPs: addrs("192.0.2.9")})
 	})
 	f := newFixture(t, store, node.ServerConfig{})
 	m, sink := &trafficMeter{}, newRecordingSink()
@@ -111,7 +111,9 @@ func TestOnlyDifferencesAreSent(t *testing.T) {
 	require.Equal(t, []string{"svc-5"}, changed)
 	require.Less(t, bytes, 1000)
 
-	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-1"}) })
+	store.Update(func(tx *watchers.Tx) {
+		tx.SetNode(&watchers.Node{Name: "node-4", Zone: "zone-1", IPs: addrs("192.0.2.9")})
+	})
 	bytes, overlays, _, changed = settle()
 	require.Equal(t, []string{"svc-7"}, changed, "the only Service with topology hints")
 	require.Zero(t, overlays)

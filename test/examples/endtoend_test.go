@@ -166,6 +166,8 @@ func TestAgentReportsNodeDeletion(t *testing.T) {
   podCIDRs: [10.244.1.0/24`)
 	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: node-9\n")
-	agent.stdout.wait(t, `(?m)^# node node-1 \[\] deleting\n`)
+	edit(t, dir, "10.244.1.3", "10.244.1.4") // the Node is read no later than this change
+	agent.stdout.wait(t, `10\.244\.1\.4`)
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 1")
+	require.NotContains(t, agent.stdout.text(), "# node node-1 []", "the addresses remain as they are known")
 }

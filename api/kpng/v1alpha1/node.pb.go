@@ -501,7 +501,11 @@ type NodeHello struct {
 	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// Features that the node's backend does not support. The server does not filter by them;
 	// it uses them to report what the node programs.
-	Unsupported   []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
+	Unsupported []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
+	// What the client knows of its node: the last Node that it received or, before that, one
+	// with the addresses that it determined by itself. The server uses its addresses, pod
+	// networks and zone while the cluster has no Node object of that name.
+	KnownNode     *Node `protobuf:"bytes,4,opt,name=known_node,json=knownNode,proto3" json:"known_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -553,6 +557,13 @@ func (x *NodeHello) GetNodeName() string {
 func (x *NodeHello) GetUnsupported() []Feature {
 	if x != nil {
 		return x.Unsupported
+	}
+	return nil
+}
+
+func (x *NodeHello) GetKnownNode() *Node {
+	if x != nil {
+		return x.KnownNode
 	}
 	return nil
 }
@@ -1662,7 +1673,10 @@ type Node struct {
 	LoopbackNodePorts [][]byte `protobuf:"bytes,6,rep,name=loopback_node_ports,json=loopbackNodePorts,proto3" json:"loopback_node_ports,omitempty"`
 	// The Node object is missing, is being deleted, or is marked for deletion. The node is
 	// not eligible for new connections from load balancers; its Services are unchanged.
-	Deleting      bool `protobuf:"varint,7,opt,name=deleting,proto3" json:"deleting,omitempty"`
+	Deleting bool `protobuf:"varint,7,opt,name=deleting,proto3" json:"deleting,omitempty"`
+	// Topology zone of the node; empty if it has none. A client only returns it in
+	// NodeHello.known_node.
+	Zone          string `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1746,6 +1760,13 @@ func (x *Node) GetDeleting() bool {
 	return false
 }
 
+func (x *Node) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
 // PodSources identifies packets that come from pods of a node.
 type PodSources struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1819,11 +1840,13 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2\x18.kpng.v1alpha1.NodeHelloH\x00R\x05hello\x12?\n" +
 	"\fheld_digests\x18\x02 \x01(\v2\x1a.kpng.v1alpha1.HeldDigestsH\x00R\vheldDigests\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.kpng.v1alpha1.AckH\x00R\x03ackB\t\n" +
-	"\amessage\"\x8e\x01\n" +
+	"\amessage\"\xc2\x01\n" +
 	"\tNodeHello\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.kpng.v1alpha1.HelloR\x05hello\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x128\n" +
-	"\vunsupported\x18\x03 \x03(\x0e2\x16.kpng.v1alpha1.FeatureR\vunsupported\"\xed\x02\n" +
+	"\vunsupported\x18\x03 \x03(\x0e2\x16.kpng.v1alpha1.FeatureR\vunsupported\x122\n" +
+	"\n" +
+	"known_node\x18\x04 \x01(\v2\x13.kpng.v1alpha1.NodeR\tknownNode\"\xed\x02\n" +
 	"\x11WatchNodeResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x16.kpng.v1alpha1.WelcomeR\awelcome\x128\n" +
 	"\bservices\x18\x02 \x03(\v2\x1c.kpng.v1alpha1.ServiceChangeR\bservices\x128\n" +
@@ -1898,7 +1921,7 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\aProblem\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xbd\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xd1\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\fR\x03ips\x128\n" +
@@ -1907,7 +1930,8 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x13node_port_addresses\x18\x04 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x11nodePortAddresses\x12A\n" +
 	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\x12.\n" +
 	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\x12\x1a\n" +
-	"\bdeleting\x18\a \x01(\bR\bdeleting\"\x89\x01\n" +
+	"\bdeleting\x18\a \x01(\bR\bdeleting\x12\x12\n" +
+	"\x04zone\x18\b \x01(\tR\x04zone\"\x89\x01\n" +
 	"\n" +
 	"PodSources\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x12\x1c\n" +
@@ -2004,43 +2028,44 @@ var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
 	26, // 2: kpng.v1alpha1.WatchNodeRequest.ack:type_name -> kpng.v1alpha1.Ack
 	27, // 3: kpng.v1alpha1.NodeHello.hello:type_name -> kpng.v1alpha1.Hello
 	5,  // 4: kpng.v1alpha1.NodeHello.unsupported:type_name -> kpng.v1alpha1.Feature
-	28, // 5: kpng.v1alpha1.WatchNodeResponse.welcome:type_name -> kpng.v1alpha1.Welcome
-	9,  // 6: kpng.v1alpha1.WatchNodeResponse.services:type_name -> kpng.v1alpha1.ServiceChange
-	20, // 7: kpng.v1alpha1.WatchNodeResponse.overlays:type_name -> kpng.v1alpha1.OverlayChange
-	23, // 8: kpng.v1alpha1.WatchNodeResponse.node:type_name -> kpng.v1alpha1.Node
-	29, // 9: kpng.v1alpha1.WatchNodeResponse.commit:type_name -> kpng.v1alpha1.Commit
-	10, // 10: kpng.v1alpha1.ServiceChange.service:type_name -> kpng.v1alpha1.Service
-	18, // 11: kpng.v1alpha1.ServiceChange.delta:type_name -> kpng.v1alpha1.ServiceDelta
-	11, // 12: kpng.v1alpha1.Service.ports:type_name -> kpng.v1alpha1.Port
-	22, // 13: kpng.v1alpha1.Service.problems:type_name -> kpng.v1alpha1.Problem
-	0,  // 14: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
-	12, // 15: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
-	17, // 16: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
-	15, // 17: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
-	1,  // 18: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
-	13, // 19: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
-	13, // 20: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
-	14, // 21: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
-	16, // 22: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
-	2,  // 23: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
-	3,  // 24: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
-	4,  // 25: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
-	19, // 26: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
-	17, // 27: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
-	17, // 28: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
-	21, // 29: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
-	17, // 30: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
-	24, // 31: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
-	14, // 32: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
-	14, // 33: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
-	14, // 34: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
-	6,  // 35: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
-	8,  // 36: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
-	36, // [36:37] is the sub-list for method output_type
-	35, // [35:36] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	23, // 5: kpng.v1alpha1.NodeHello.known_node:type_name -> kpng.v1alpha1.Node
+	28, // 6: kpng.v1alpha1.WatchNodeResponse.welcome:type_name -> kpng.v1alpha1.Welcome
+	9,  // 7: kpng.v1alpha1.WatchNodeResponse.services:type_name -> kpng.v1alpha1.ServiceChange
+	20, // 8: kpng.v1alpha1.WatchNodeResponse.overlays:type_name -> kpng.v1alpha1.OverlayChange
+	23, // 9: kpng.v1alpha1.WatchNodeResponse.node:type_name -> kpng.v1alpha1.Node
+	29, // 10: kpng.v1alpha1.WatchNodeResponse.commit:type_name -> kpng.v1alpha1.Commit
+	10, // 11: kpng.v1alpha1.ServiceChange.service:type_name -> kpng.v1alpha1.Service
+	18, // 12: kpng.v1alpha1.ServiceChange.delta:type_name -> kpng.v1alpha1.ServiceDelta
+	11, // 13: kpng.v1alpha1.Service.ports:type_name -> kpng.v1alpha1.Port
+	22, // 14: kpng.v1alpha1.Service.problems:type_name -> kpng.v1alpha1.Problem
+	0,  // 15: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
+	12, // 16: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
+	17, // 17: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
+	15, // 18: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
+	1,  // 19: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
+	13, // 20: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
+	13, // 21: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
+	14, // 22: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
+	16, // 23: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
+	2,  // 24: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
+	3,  // 25: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
+	4,  // 26: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
+	19, // 27: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
+	17, // 28: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
+	17, // 29: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
+	21, // 30: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
+	17, // 31: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
+	24, // 32: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
+	14, // 33: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
+	14, // 34: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
+	14, // 35: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
+	6,  // 36: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
+	8,  // 37: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
+	37, // [37:38] is the sub-list for method output_type
+	36, // [36:37] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_node_proto_init() }

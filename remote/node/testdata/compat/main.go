@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -79,6 +80,11 @@ func serve(address string) error {
 	fmt.Println(listener.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		change(20)
+		if n := store.Snapshot().Node("node-1"); n == nil || len(n.IPs) == 0 {
+			// What a server knows of an absent Node depends on what it saw before.
+			complete := &watchers.Node{Name: "node-1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}
+			store.Update(func(tx *watchers.Tx) { tx.SetNode(complete) })
+		}
 		resolver, err := nodelocal.NewResolver(store, nodelocal.Config{NodeName: "node-1"})
 		if err != nil {
 			return err
