@@ -24,7 +24,7 @@ type Config struct {
 	NodeIP netip.Addr
 	// KnownNode completes the Node object while the store does not have it, or while it has
 	// no addresses; the caller may let it remember assumed addresses. The Resolver remembers
-	// the last Node object in it. nil means a new one, which knows nothing.
+	// the last Node object in it. nil means a new, empty one.
 	KnownNode *KnownNode
 	// Unsupported are the features that the sink does not have. A Service that requires
 	// one of them gets a Problem. [Run] and [Follow] add the features that the sink reports.

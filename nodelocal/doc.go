@@ -25,6 +25,7 @@
 //	nodeports.go     the addresses that serve node ports
 //	poddetection.go  how packets of local pods are recognised
 //	explain.go       Explain: the reason for each endpoint
+//	nomatch.go       warnings about names that match no object
 //	problems.go      warnings about invalid objects
 //
 // The result for a Service depends only on the Service, its EndpointSlices, the node, and

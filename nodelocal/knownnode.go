@@ -11,8 +11,8 @@ import (
 
 // A KnownNode holds what is known of one node while the cluster state has no Node object of
 // it: the last one, or what the caller assumes before there is any. A machine whose Node was
-// deleted still receives traffic, so its node ports must not close. The zero value knows
-// nothing. Its methods may be called concurrently.
+// deleted still receives traffic, so its node ports must not close. The zero value is
+// empty. Its methods may be called concurrently.
 type KnownNode struct {
 	mu   sync.Mutex
 	last *watchers.Node

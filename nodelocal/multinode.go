@@ -17,6 +17,7 @@ type MultiNodeResolver struct {
 	cfg      Config
 	services *serviceResolver
 	created  time.Time // trigger times before it are ignored
+	matches  matchLog
 }
 
 // NewMultiNodeResolver returns a MultiNodeResolver that reads store. The error names each
@@ -26,7 +27,9 @@ func NewMultiNodeResolver(store *watchers.Store, cfg MultiNodeConfig) (*MultiNod
 	if err := node.complete(); err != nil {
 		return nil, err
 	}
-	return &MultiNodeResolver{cfg: node, services: newServiceResolver(store, &node), created: time.Now()}, nil
+	return &MultiNodeResolver{
+		cfg: node, services: newServiceResolver(store, &node), created: time.Now(), matches: matchLog{logger: node.Logger},
+	}, nil
 }
 
 // Close releases the store, which otherwise keeps deleted objects for the
@@ -60,12 +63,15 @@ func (r *MultiNodeResolver) Refresh() Changes {
 			out.TriggerTimes = append(out.TriggerTimes, slice.TriggerTime)
 		}
 	}
+	if changes.snapshot.Synced() {
+		r.matches.services(changes, r.cfg.ProxyName)
+	}
 	out.Services = r.services.resolve(changes)
 	return out
 }
 
 // Node returns the state and the zone of the named node. known completes the Node object of
-// the snapshot, as [Config.KnownNode] does; it is not changed, and nil knows nothing. The
+// the snapshot, as [Config.KnownNode] does; it is not changed, and may be nil. The
 // caller keeps one for each node that it serves.
 func (r *MultiNodeResolver) Node(snapshot watchers.Snapshot, name string, known *KnownNode) (node *localsink.Node, zone string) {
 	cfg := r.cfg

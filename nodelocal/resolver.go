@@ -19,6 +19,7 @@ type Resolver struct {
 	node     *nodeState
 	created  time.Time // trigger times before it are ignored
 	tracker  *reconciler.Tracker
+	matches  matchLog
 }
 
 // NewResolver returns a Resolver that reads store. The error names each invalid field of
@@ -34,6 +35,7 @@ func NewResolver(store *watchers.Store, cfg Config) (*Resolver, error) {
 		node:     node,
 		created:  time.Now(),
 		tracker:  reconciler.NewTracker(node.node),
+		matches:  matchLog{logger: cfg.Logger},
 	}, nil
 }
 
@@ -51,6 +53,10 @@ func (r *Resolver) Refresh() watchers.Snapshot {
 		if slice, ok := object.(*watchers.EndpointSlice); ok && slice.TriggerTime.After(r.created) {
 			r.tracker.AddTriggerTime(slice.TriggerTime)
 		}
+	}
+	if changes.snapshot.Synced() {
+		r.matches.services(changes, r.cfg.ProxyName)
+		r.matches.node(&r.cfg, changes.snapshot)
 	}
 	if (len(changes.nodes) > 0 || changes.serviceCIDRs) && r.updateNode(changes.snapshot) {
 		changes.addAllServices()

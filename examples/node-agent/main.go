@@ -78,11 +78,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	// A server uses the addresses while the cluster has no Node of this name.
-	addresses, err := nodeips.Determine(ctx, *nodeName)
-	logger.Debug("Determined addresses", "node", *nodeName, "addresses", addresses, "err", err)
-	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.IPs(addresses), ClientName: "node-agent " + command.Version(), Logger: logger}
-	client, err := node.NewClient(cfg, conns.Interfaces()...)
+	client, err := node.NewClient(node.ClientConfig{
+		NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), Logger: logger,
+	}, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
@@ -118,7 +116,5 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
 	return command.RunAll(ctx, watchCredentials,
 		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
-		func(ctx context.Context) error {
-			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger))
-		})
+		func(ctx context.Context) error { return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger)) })
 }

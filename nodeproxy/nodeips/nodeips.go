@@ -169,12 +169,23 @@ func Assume(ctx context.Context, store *watchers.Store, name string, known *node
 		logger.WarnContext(ctx, "Node has no known addresses; until it has, these are assumed", "node", name, "addresses", fmt.Sprint(addresses))
 	}
 	if len(addresses) > 0 {
-		known.Remember(&watchers.Node{Name: name, IPs: IPs(addresses)})
+		known.Remember(&watchers.Node{Name: name, IPs: ips(addresses)})
 	}
 }
 
-// IPs returns the IP addresses of a list.
-func IPs(addresses []Address) (out []netip.Addr) {
+// OfHost returns the IP addresses that [Determine] returns, for a client whose server may
+// have no Node object. logger receives how they were determined, at level debug; nil is
+// silent.
+func OfHost(ctx context.Context, name string, logger *slog.Logger) []netip.Addr {
+	addresses, err := Determine(ctx, name)
+	if logger != nil {
+		logger.DebugContext(ctx, "Determined addresses of this node", "node", name, "addresses", fmt.Sprint(addresses), "err", err)
+	}
+	return ips(addresses)
+}
+
+// ips returns the IP addresses of a list.
+func ips(addresses []Address) (out []netip.Addr) {
 	for _, a := range addresses {
 		out = append(out, a.IP)
 	}

@@ -268,8 +268,8 @@ func fromNode(in *kpng.Node) (*localsink.Node, error) {
 	return out, nil
 }
 
-// fromKnownNode returns what a client knows of its node, as far as it can replace the Node
-// object; nil if the client knows nothing.
+// fromKnownNode returns the part of known_node that can replace the Node
+// object; nil without one.
 func fromKnownNode(in *kpng.Node) (*watchers.Node, error) {
 	if in == nil {
 		return nil, nil

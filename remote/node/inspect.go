@@ -120,7 +120,7 @@ func (s *Server) nodeState(st *state, name string) nodeState {
 	return n
 }
 
-// knownNode returns what the latest stream of a node knows of it; nil without a stream.
+// knownNode returns the KnownNode of the latest stream of a node; nil without a stream.
 func (s *Server) knownNode(name string) *nodelocal.KnownNode {
 	s.mu.Lock()
 	defer s.mu.Unlock()

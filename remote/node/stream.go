@@ -59,8 +59,8 @@ func (n nodeService) WatchNode(grpcStream kpng.NodeService_WatchNodeServer) erro
 	})
 }
 
-// serveNode sends updates to a node until its stream ends. known is what the client knows of
-// the node.
+// serveNode sends updates to a node until its stream ends. known is the known_node of
+// hello.
 func (s *Server) serveNode(
 	ctx context.Context, grpcStream kpng.NodeService_WatchNodeServer, hello *kpng.NodeHello, known *watchers.Node,
 ) error {
