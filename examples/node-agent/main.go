@@ -78,9 +78,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	client, err := node.NewClient(node.ClientConfig{
-		NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), Logger: logger,
-	}, conns.Interfaces()...)
+	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), Logger: logger}
+	client, err := node.NewClient(cfg, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
@@ -112,9 +111,10 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	}
 	defer func() { err = errors.Join(err, checks.Close()) }()
 	eligibility := health.NewEligibilitySink(proxy)
-	handler := health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible})
 	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
 	return command.RunAll(ctx, watchCredentials,
 		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
-		func(ctx context.Context) error { return command.Prefix("-health", httpserver.Run(ctx, healthAddress, handler, logger)) })
+		func(ctx context.Context) error {
+			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible}), logger))
+		})
 }
