@@ -106,7 +106,7 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		Client:         client,
 		Rules:          rules,
 		Flows:          flows,
-		Takeover:       takeover.New(logger).Run,
+		Takeover:       takeover.New(logger),
 		AfterFirstSync: tuning.AfterFirstSync,
 		Version:        version,
 		Logger:         logger,

@@ -55,14 +55,21 @@ type Config struct {
 	// Flows and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
 	Flows          localsink.Sink
 	AfterFirstSync func()
-	// Takeover removes the rules of another proxy. It is called once, after all sinks have
-	// applied a first update, and runs beside later updates until it returns, at the latest
-	// soon after its context is done. It may be nil.
-	Takeover func(ctx context.Context)
+	// Takeover removes the rules of another proxy, after all sinks have applied a first
+	// update and beside later ones. It may be nil.
+	Takeover Takeover
 	// Version is that of the program; it is logged.
 	Version string
 	// Logger receives what operators need to know; nil is silent.
 	Logger *slog.Logger
+}
+
+// A Takeover removes the rules of another proxy; takeover.Takeover is one.
+type Takeover interface {
+	// Run is called once. It returns when it has ended, at the latest soon after ctx is done.
+	Run(ctx context.Context)
+	// Failures returns the number of failed attempts. It may be called concurrently.
+	Failures() uint64
 }
 
 // A proxy is the assembled proxy of one node.
@@ -140,7 +147,8 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 		Proxy: healthy, Eligible: p.eligible,
 		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
 	})
-	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(p.sink.Count), metrics.NewLoopback(p.loopback.Stats))
+	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(p.sink.Count), metrics.NewLoopback(p.loopback.Stats),
+		metrics.NewTakeover(p.takeoverFailures))
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -195,14 +203,21 @@ func (p *proxy) afterFirstSync() {
 	}
 }
 
-// takeOver calls Takeover after the first update.
+func (p *proxy) takeoverFailures() uint64 {
+	if p.cfg.Takeover == nil {
+		return 0
+	}
+	return p.cfg.Takeover.Failures()
+}
+
+// takeOver runs Takeover after the first update.
 func (p *proxy) takeOver(ctx context.Context) error {
 	if p.cfg.Takeover == nil {
 		return nil
 	}
 	select {
 	case <-p.synced:
-		p.cfg.Takeover(ctx)
+		p.cfg.Takeover.Run(ctx)
 	case <-ctx.Done():
 	}
 	return nil

@@ -17,6 +17,12 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/events"
 )
 
+// A fakeTakeover calls run.
+type fakeTakeover struct{ run func(ctx context.Context) }
+
+func (f fakeTakeover) Run(ctx context.Context) { f.run(ctx) }
+func (fakeTakeover) Failures() uint64          { return 42 }
+
 // TestTakeoverWaitsForTheRules checks that Takeover is called once, after the first update
 // that was applied, and that it does not delay later updates.
 func TestTakeoverWaitsForTheRules(t *testing.T) {
@@ -24,7 +30,7 @@ func TestTakeoverWaitsForTheRules(t *testing.T) {
 	called := make(chan struct{})
 	p, err := newProxy(Config{
 		Settings: settings(t, nil), Client: fake.NewClientset(), Rules: rules,
-		Takeover: func(ctx context.Context) { close(called); <-ctx.Done() },
+		Takeover: fakeTakeover{func(ctx context.Context) { close(called); <-ctx.Done() }},
 	}, events.New(clientevents.NewFakeRecorder(1)))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.close()) }()
@@ -46,6 +52,8 @@ func TestTakeoverWaitsForTheRules(t *testing.T) {
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	<-called
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()), "while Takeover runs")
+	_, metrics := get(p.operatorHandler, "/metrics")
+	require.Contains(t, metrics, "\nkpng_takeover_failures_total 42\n")
 	cancel()
 	require.NoError(t, <-ended)
 }
@@ -54,7 +62,7 @@ func TestProxyWithoutTakeover(t *testing.T) {
 	p := &proxy{}
 	require.NoError(t, p.takeOver(t.Context()))
 
-	p = &proxy{cfg: Config{Takeover: func(context.Context) { t.Error("called without an update") }}, synced: make(chan struct{})}
+	p = &proxy{cfg: Config{Takeover: fakeTakeover{func(context.Context) { t.Error("called without an update") }}}, synced: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, p.takeOver(ctx))
