@@ -3,7 +3,8 @@
 
 // Package takeover removes what any mode of kube-proxy left in a network namespace. It
 // talks to the kernel directly and runs no command, so it works in a container without any
-// other program. It needs CAP_NET_ADMIN. It removes:
+// other program. It needs CAP_NET_ADMIN, and for tables of iptables-legacy the host's
+// /run/xtables.lock. It removes:
 //
 //   - of the nftables mode: the tables "ip kube-proxy" and "ip6 kube-proxy";
 //   - of the iptables and ipvs modes, in the tables nat, filter and mangle of IPv4 and IPv6,
@@ -33,8 +34,8 @@
 //   - chains and IP sets that remaining rules use: rules of user-defined chains that jump to
 //     KUBE-SERVICES, for example. Such a chain becomes empty, which is the same as if it did
 //     not exist; KUBE-MARK-MASQ keeps its rule. Each is logged at level warn;
-//   - virtual servers of other programs, sysctls other than the one above, and connection
-//     tracking entries.
+//   - virtual servers of other programs, sysctls other than the one above, connection
+//     tracking entries, and the accounting objects of kube-proxy's counters (nfacct).
 //
 // Rules and chains that remain keep their order, their content and their counters. A second
 // removal finds nothing.

@@ -32,7 +32,7 @@ const (
 // called concurrently.
 type Takeover struct {
 	logger   *slog.Logger
-	remove   func(ctx context.Context, logger *slog.Logger) (Removed, error)
+	remove   func(ctx context.Context, logger *slog.Logger) (counts, error)
 	failures atomic.Uint64
 }
 
@@ -95,12 +95,12 @@ func Cleanup(ctx context.Context, logger *slog.Logger) error {
 	return err
 }
 
-// Removed counts what a removal has removed.
-type Removed struct{ tables, chains, rules, servers, interfaces, sets int }
+// counts are the numbers of removed objects.
+type counts struct{ tables, chains, rules, servers, interfaces, sets int }
 
-func (r Removed) any() bool { return r != Removed{} }
+func (r counts) any() bool { return r != counts{} }
 
-func (r Removed) attrs() []any {
+func (r counts) attrs() []any {
 	return []any{
 		"nftablesTables", r.tables, "iptablesChains", r.chains, "iptablesRules", r.rules,
 		"ipvsServers", r.servers, "interfaces", r.interfaces, "ipSets", r.sets,
@@ -109,11 +109,11 @@ func (r Removed) attrs() []any {
 
 // remove removes everything once. The order matters: IP sets are in use until the iptables
 // rules are gone.
-func remove(ctx context.Context, logger *slog.Logger) (Removed, error) {
+func remove(ctx context.Context, logger *slog.Logger) (counts, error) {
 	return removeWith(ctx, logger, disableRouteLocalnet)
 }
 
-func removeWith(ctx context.Context, logger *slog.Logger, disableRouteLocalnet func() error) (removed Removed, err error) {
+func removeWith(ctx context.Context, logger *slog.Logger, disableRouteLocalnet func() error) (removed counts, err error) {
 	var errs []error
 	if removed.tables, err = nftables.DeleteTables(kubeProxyTable); err != nil {
 		errs = append(errs, err)

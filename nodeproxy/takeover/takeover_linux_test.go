@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink/nl"
@@ -179,7 +180,7 @@ func TestFirewallChainWithoutKubelet(t *testing.T) {
 		for _, variant := range variants() {
 			loadKubeProxy(t, variant, false)
 		}
-		denied := func(ctx context.Context, logger *slog.Logger) (Removed, error) {
+		denied := func(ctx context.Context, logger *slog.Logger) (counts, error) {
 			return removeWith(ctx, logger, func() error { return unix.EROFS })
 		}
 		var log strings.Builder
@@ -258,5 +259,35 @@ func TestTablesOfNFTablesModeAreRemoved(t *testing.T) {
 		command(t, "add table ip kube-proxy\nadd table ip6 kube-proxy\nadd chain ip kube-proxy services\n", "nft", "-f", "-")
 		require.Contains(t, cleanup(t), "nftablesTables=2")
 		require.Equal(t, before, command(t, "", "nft", "list", "ruleset"))
+	})
+}
+
+// TestFailureOfOneVariant holds the lock of iptables-legacy: the rest is removed, the error
+// names what is not, and the next removal finds it.
+func TestFailureOfOneVariant(t *testing.T) {
+	requireVariants(t)
+	inNamespace(t, func() {
+		for _, variant := range variants() {
+			loadKubeProxy(t, variant, false)
+		}
+		lock, err := os.OpenFile("/run/xtables.lock", os.O_CREATE|os.O_RDONLY, 0o600)
+		require.NoError(t, err)
+		defer lock.Close()
+		require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		err = Cleanup(ctx, nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "iptables-legacy: table nat: lock /run/xtables.lock: another program holds it")
+		require.ErrorContains(t, err, "ip6tables-legacy: table filter: lock /run/xtables.lock")
+		require.NotContains(t, save(t, "iptables-nft"), "KUBE-")
+		require.NotContains(t, save(t, "ip6tables-nft"), "KUBE-")
+		require.Contains(t, save(t, "iptables-legacy"), "KUBE-")
+
+		require.NoError(t, lock.Close())
+		require.NotEmpty(t, cleanup(t))
+		for _, variant := range variants() {
+			require.NotContains(t, save(t, variant), "KUBE-", variant)
+		}
 	})
 }

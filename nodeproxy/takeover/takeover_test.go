@@ -25,16 +25,16 @@ func TestRunRepeatsUntilNothingIsLeft(t *testing.T) {
 		takeover := New(slog.New(slog.NewTextHandler(&log, nil)))
 		failed := errors.New("injected")
 		type outcome struct {
-			removed Removed
+			removed counts
 			err     error
 		}
 		outcomes := []outcome{
-			{err: failed}, {err: failed}, {removed: Removed{chains: 3}, err: failed},
-			{removed: Removed{chains: 2, rules: 1}}, {removed: Removed{tables: 2}}, {},
+			{err: failed}, {err: failed}, {removed: counts{chains: 3}, err: failed},
+			{removed: counts{chains: 2, rules: 1}}, {removed: counts{tables: 2}}, {},
 		}
 		var at []time.Duration
 		begin := time.Now()
-		takeover.remove = func(context.Context, *slog.Logger) (Removed, error) {
+		takeover.remove = func(context.Context, *slog.Logger) (counts, error) {
 			o := outcomes[len(at)]
 			at = append(at, time.Since(begin))
 			return o.removed, o.err
@@ -52,9 +52,9 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takeover := New(nil)
 		calls := 0
-		takeover.remove = func(context.Context, *slog.Logger) (Removed, error) {
+		takeover.remove = func(context.Context, *slog.Logger) (counts, error) {
 			calls++
-			return Removed{}, errors.New("injected")
+			return counts{}, errors.New("injected")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()

@@ -236,10 +236,15 @@ func (b *blob) apply(e edit) (*newBlob, error) {
 		index[uint32(old.offset)] = i
 	}
 	for hook := range hookCount {
-		if b.validHooks&(1<<hook) != 0 {
-			out.hookEntry[hook] = uint32(offsets[index[b.hookEntry[hook]]])
-			out.underflow[hook] = uint32(offsets[index[b.underflow[hook]]])
+		if b.validHooks&(1<<hook) == 0 {
+			continue
 		}
+		first, found := index[b.hookEntry[hook]]
+		last, ends := index[b.underflow[hook]]
+		if !found || !ends {
+			return nil, fmt.Errorf("chain %s: no entries at offsets %d and %d", builtinNames()[hook], b.hookEntry[hook], b.underflow[hook])
+		}
+		out.hookEntry[hook], out.underflow[hook] = uint32(offsets[first]), uint32(offsets[last])
 	}
 	return out, nil
 }
