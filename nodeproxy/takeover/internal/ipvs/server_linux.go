@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"os"
 	"syscall"
@@ -73,31 +74,23 @@ func parseServer(message []byte) (s server, err error) {
 	if len(message) < nl.SizeofGenlmsg {
 		return s, fmt.Errorf("message of %d bytes", len(message))
 	}
-	outer, err := nl.ParseRouteAttr(message[nl.SizeofGenlmsg:])
-	if err != nil {
-		return s, err
-	}
 	var addr []byte
 	isIPv6 := false
-	for _, o := range outer {
-		if o.Attr.Type&nl.NLA_TYPE_MASK != attrService {
+	for kind, service := range attributes(message[nl.SizeofGenlmsg:]) {
+		if kind != attrService {
 			continue
 		}
-		attrs, err := nl.ParseRouteAttr(o.Value)
-		if err != nil {
-			return s, err
-		}
-		for _, a := range attrs {
+		for kind, value := range attributes(service) {
 			switch {
-			case len(a.Value) < 2:
-			case a.Attr.Type == attrFamily:
-				isIPv6 = binary.NativeEndian.Uint16(a.Value) == unix.AF_INET6
-			case a.Attr.Type == attrProtocol:
-				s.protocol = binary.NativeEndian.Uint16(a.Value)
-			case a.Attr.Type == attrPort:
-				s.port = binary.BigEndian.Uint16(a.Value)
-			case a.Attr.Type == attrAddr:
-				addr = a.Value
+			case len(value) < 2:
+			case kind == attrFamily:
+				isIPv6 = binary.NativeEndian.Uint16(value) == unix.AF_INET6
+			case kind == attrProtocol:
+				s.protocol = binary.NativeEndian.Uint16(value)
+			case kind == attrPort:
+				s.port = binary.BigEndian.Uint16(value)
+			case kind == attrAddr:
+				addr = value
 			}
 		}
 	}
@@ -108,6 +101,23 @@ func parseServer(message []byte) (s server, err error) {
 		s.addr = netip.AddrFrom4([4]byte(addr))
 	}
 	return s, nil
+}
+
+// attributes yields the type and the value of each netlink attribute, and ends at a damaged
+// one.
+func attributes(data []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(kind uint16, value []byte) bool) {
+		for len(data) >= unix.SizeofRtAttr {
+			size := int(binary.NativeEndian.Uint16(data))
+			if size < unix.SizeofRtAttr || size > len(data) {
+				return
+			}
+			if !yield(binary.NativeEndian.Uint16(data[2:])&nl.NLA_TYPE_MASK, data[unix.SizeofRtAttr:size]) {
+				return
+			}
+			data = data[min((size+3)&^3, len(data)):]
+		}
+	}
 }
 
 // delete deletes the virtual server. It returns nil if there is none any more.

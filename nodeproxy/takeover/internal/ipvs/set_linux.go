@@ -103,30 +103,20 @@ func portsOfSet(name string) (ports []uint16, err error) {
 		if len(message) < nl.SizeofNfgenmsg {
 			return nil, fmt.Errorf("list IP set %s: message of %d bytes", name, len(message))
 		}
-		eachAttr(message[nl.SizeofNfgenmsg:], nl.IPSET_ATTR_ADT, func(elements []byte) {
-			eachAttr(elements, nl.IPSET_ATTR_DATA, func(element []byte) {
-				eachAttr(element, nl.IPSET_ATTR_PORT, func(port []byte) {
-					if len(port) >= 2 {
+		for kind, elements := range attributes(message[nl.SizeofNfgenmsg:]) {
+			if kind != nl.IPSET_ATTR_ADT {
+				continue
+			}
+			for _, element := range attributes(elements) {
+				for kind, port := range attributes(element) {
+					if kind == nl.IPSET_ATTR_PORT && len(port) >= 2 {
 						ports = append(ports, binary.BigEndian.Uint16(port))
 					}
-				})
-			})
-		})
-	}
-	return ports, nil
-}
-
-// eachAttr calls f for each attribute of that type.
-func eachAttr(data []byte, attr uint16, f func(value []byte)) {
-	attrs, err := nl.ParseRouteAttr(data)
-	if err != nil {
-		return
-	}
-	for _, a := range attrs {
-		if a.Attr.Type&nl.NLA_TYPE_MASK == attr {
-			f(a.Value)
+				}
+			}
 		}
 	}
+	return ports, nil
 }
 
 const (
