@@ -16,6 +16,7 @@
 //   - differences_test.go: documented differences between the proxies.
 //   - live_test.go, livechanges_test.go, liveconntrack_test.go: tests that need more than
 //     a table of probes.
+//   - takeover_test.go: swaps the proxies under traffic.
 //   - scale_test.go, stopwatch_test.go: measurements with many Services.
 //   - documentation_test.go: checks that documents list the cases and differences.
 package e2e

@@ -7,6 +7,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,10 +36,11 @@ func (fx *fixture) leftovers(t *testing.T) (lines []string) {
 	return lines
 }
 
-// removed waits until kube-proxy has left nothing.
+// removed waits until nothing of kube-proxy is left. The second look is after a minute, if
+// kube-proxy has restored its rules before it ended.
 func (fx *fixture) removed(t *testing.T) {
 	t.Helper()
-	eventually(t, syncLimit, "the rules of kube-proxy are removed", func() error {
+	eventually(t, time.Minute+syncLimit, "the rules of kube-proxy are removed", func() error {
 		if lines := fx.leftovers(t); len(lines) > 0 {
 			return fmt.Errorf("%d lines, such as %s", len(lines), lines[0])
 		}
@@ -44,65 +48,129 @@ func (fx *fixture) removed(t *testing.T) {
 	})
 }
 
-// TestTakeoverKeepsConnections swaps kube-proxy and the proxy of this project in both
-// directions under traffic. No exchange fails, and in the end nothing is left of either.
+// withLegacyIPTables returns kube-proxy in iptables mode that uses iptables-legacy; the
+// default of Debian is iptables-nft.
+func withLegacyIPTables(t *testing.T, kubeProxy *proxyUnderTest) *proxyUnderTest {
+	t.Helper()
+	dir := t.TempDir()
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			legacy, err := exec.LookPath(family + "-legacy" + suffix)
+			require.NoError(t, err)
+			require.NoError(t, os.Symlink(legacy, filepath.Join(dir, family+suffix)))
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\nPATH='%s':\"$PATH\" exec '%s' \"$@\"\n", dir, kubeProxy.path)
+	path := filepath.Join(dir, "kube-proxy")
+	require.NoError(t, os.WriteFile(path, []byte(script), 0o700))
+	return &proxyUnderTest{name: "kube-proxy-iptables-legacy", mode: "iptables", path: path}
+}
+
+// A swap is a sequence of proxies on one node under traffic.
+type swap struct {
+	*fixture
+	traffic *load
+	running *proxyUnderTest
+}
+
+// to starts a proxy, and a moment later stops the one that ran before, whose rules stay.
+func (s *swap) to(t *testing.T, p *proxyUnderTest) {
+	t.Helper()
+	if p.process == nil {
+		p.start(t, s.fixture)
+	} else {
+		p.restart(t, s.fixture)
+	}
+	if s.running != nil {
+		s.barrier(t, syncLimit)
+		s.traffic.await(t, 300)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, s.running.process.Stop(ctx))
+	}
+	s.running = p
+	s.barrier(t, syncLimit)
+	if s.traffic != nil {
+		s.traffic.await(t, 300)
+	}
+}
+
+// TestTakeoverKeepsConnections swaps each mode of the real kube-proxy and the proxy of this
+// project, in both directions, under traffic. No exchange fails, after each takeover nothing
+// of kube-proxy is left, and in the end nothing of either.
 func TestTakeoverKeepsConnections(t *testing.T) {
-	fx := newFixture(t)
+	s := &swap{fixture: newFixture(t)}
 	ours, inNFTables, inIPTables := proxies()[0], proxies()[1], proxies()[2]
 	for _, p := range []*proxyUnderTest{ours, inNFTables, inIPTables} {
-		p.build(t, fx)
+		p.build(t, s.fixture)
 	}
+	inLegacy := withLegacyIPTables(t, inIPTables)
 	services := []service{open("swap", "51", nil, "pod1", "pod2")}
 	stale := []service{plain("stale", "pod1")}
 	addresses := addressBook{}
-	for _, o := range fx.apply(t, nil, append(services, stale...)) {
-		addresses.add(fx, o)
-	}
-	stop := func(p *proxyUnderTest) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		require.NoError(t, p.process.Stop(ctx))
+	for _, o := range s.apply(t, nil, append(services, stale...)) {
+		addresses.add(s.fixture, o)
 	}
 
-	inIPTables.start(t, fx)
-	fx.barrier(t, syncLimit)
-	require.NotEmpty(t, fx.leftovers(t))
-	traffic := startLoad(t, fx, addresses, "swap", fmt.Sprintf(allClientsProbes, "/tcp"))
-	defer traffic.stop()
-	traffic.await(t, 500)
-	stop(inIPTables)
+	s.to(t, inIPTables)
+	s.traffic = startLoad(t, s.fixture, addresses, "swap", fmt.Sprintf(allClientsProbes, "/tcp"))
+	defer s.traffic.stop()
+	s.traffic.await(t, 500)
+	require.NotEmpty(t, s.leftovers(t))
+	s.to(t, ours)
+	s.removed(t)
+	s.apply(t, stale, nil) // the chains of kube-proxy would still answer
+	s.barrier(t, syncLimit)
+	expect(t, s.fixture, addresses, "stale", "pod3 cluster:80/tcp = timeout")
 
-	for i, p := range []*proxyUnderTest{ours, inNFTables, ours} {
-		if p.process == nil {
-			p.start(t, fx)
-		} else {
-			p.restart(t, fx)
-		}
-		fx.barrier(t, syncLimit)
-		traffic.await(t, 500)
-		if p == ours {
-			fx.removed(t)
-		} else {
-			require.NotEmpty(t, fx.leftovers(t))
-		}
-		traffic.await(t, 500)
-		if i == 0 { // the chains of kube-proxy would still answer
-			fx.apply(t, stale, nil)
-			fx.barrier(t, syncLimit)
-			expect(t, fx, addresses, "stale", "pod3 cluster:80/tcp = timeout")
-		}
-		if i < 2 {
-			stop(p)
-		}
+	s.to(t, inNFTables)
+	for _, family := range []string{"ip", "ip6"} {
+		out, err := s.Node.Namespace.Output(t.Context(), "nft", "delete", "table", family, "kpng")
+		require.NoError(t, err, out)
 	}
-	traffic.end(t)
-	fx.apply(t, services, nil)
+	s.traffic.await(t, 500)
+	for _, o := range s.apply(t, nil, stale) {
+		addresses.add(s.fixture, o)
+	}
+	expect(t, s.fixture, addresses, "stale", "pod3 cluster:80/tcp = pod1")
+	s.to(t, ours)
+	s.removed(t)
 
-	ours.clean(t, fx)
+	s.to(t, inLegacy)
+	legacy, err := s.Node.Namespace.Output(t.Context(), "iptables-legacy-save")
+	require.NoError(t, err)
+	require.Contains(t, legacy, "KUBE-SVC-")
+	s.to(t, ours)
+	s.removed(t)
+	s.traffic.await(t, 500)
+	s.traffic.end(t)
+	s.apply(t, append(services, stale...), nil)
+	testCleanupWithAnyConfiguration(t, s.fixture, ours)
+}
+
+// testCleanupWithAnyConfiguration checks that a cleanup leaves nothing of either proxy,
+// whatever the configuration file contains.
+func testCleanupWithAnyConfiguration(t *testing.T, fx *fixture, p *proxyUnderTest) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, p.process.Stop(ctx))
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for _, mode := range []string{"iptables", "ipvs", "nftables", "", "unknown"} {
+		require.NoError(t, os.WriteFile(file, []byte(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: "`+mode+`"
+bindAddress: invalid
+clusterCIDR: invalid
+conntrack: {maxPerCore: -1}
+`), 0o600))
+		out, err := fx.Node.Namespace.Output(ctx, p.path, "--cleanup", "--config", file)
+		require.NoError(t, err, "mode %q: %s", mode, out)
+	}
 	require.Empty(t, fx.leftovers(t))
-	ruleset, err := fx.Node.Namespace.Output(t.Context(), "nft", "list", "ruleset")
+	ruleset, err := fx.Node.Namespace.Output(ctx, "nft", "list", "ruleset")
 	require.NoError(t, err)
 	require.NotContains(t, ruleset, "kpng")
 	canary := netip.AddrPortFrom(fx.canary.addrs[0], uint16(1000+fx.canary.count))
-	require.Equal(t, cluster.Timeout, fx.Places["pod3"].Probe(t.Context(), "tcp", canary, 500*time.Millisecond).Server)
+	require.Equal(t, cluster.Timeout, fx.Places["pod3"].Probe(ctx, "tcp", canary, 500*time.Millisecond).Server)
 }
