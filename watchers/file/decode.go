@@ -4,6 +4,7 @@
 package file
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (r *reader) replacedObjects() {
 func (r *reader) unusable(text []byte, line int, item, object string, g *guess, err error) {
 	e := entry{guess: g, err: &Error{File: r.file, Line: line, Document: r.doc.number, Item: item, Object: object, Err: err}}
 	if g != nil {
-		e.sum = maphash.Bytes(r.decoder.seed, text)
+		e.sum = maphash.Bytes(r.decoder.seed, bytes.TrimSpace(text))
 		if !couldBeUsed(*g) {
 			e.guess = nil
 		}

@@ -108,17 +108,20 @@ func (s *splitter) chunk(text []byte, line int) {
 			}
 		}
 		end := nextJSONLine(text, blank)
-		s.segment(rest[:len(rest)-(len(text)-end)], restLine, contentLine)
+		s.segment(rest[:len(rest)-(len(text)-end)], restLine, contentLine, first)
 		line += countLines(text[:end])
 		text = text[end:]
 	}
 }
 
 // segment adds a YAML document and, if text follows its end, a document with an error.
-func (s *splitter) segment(text []byte, line, contentLine int) {
+func (s *splitter) segment(text []byte, line, contentLine int, first bool) {
 	d, trailing := parseYAML(text, line)
 	d.line = contentLine
-	if content := bytes.TrimSpace(text[leadingBlank(text):]); d.err != nil && looksLikeJSON(content) {
+	content := bytes.TrimSpace(text[leadingBlank(text):])
+	switch {
+	case d.err == nil:
+	case looksLikeJSON(content):
 		// YAML parsers describe errors in JSON badly.
 		d.err = jsonError(content)
 		end := len(content)
@@ -126,6 +129,8 @@ func (s *splitter) segment(text []byte, line, contentLine int) {
 			end = max(0, min(int(offset)-1, end))
 		}
 		d.errLine = contentLine + countLines(content[:end])
+	case !first:
+		d.err = fmt.Errorf("text after a JSON value, %q: %w", abbreviate(content), d.err)
 	}
 	if d.err != nil && bytes.Contains(text, []byte("{{")) {
 		d.err = fmt.Errorf("%w (the text contains \"{{\"; templates must be rendered first)", d.err)

@@ -121,11 +121,11 @@ func TestTextBesideDocuments(t *testing.T) {
 	for _, c := range []struct{ name, content, objects, err string }{
 		{"text after JSON", ja + "\nEOF\n", "a", `f.yaml:2: document 2: not a Kubernetes object: "EOF"`},
 		{"text after JSON on the same line", ja + " EOF", "a", `f.yaml:1: document 2: not a Kubernetes object: "EOF"`},
-		{"brace after JSON", ja + "}", "a", "f.yaml:1: document 2: yaml: did not find expected node content"},
+		{"brace after JSON", ja + "}", "a", `f.yaml:1: document 2: text after a JSON value, "}": yaml: did not find expected node content`},
 		{"half a document after JSON", ja + "\n" + jb[:40], "a", "f.yaml:2: document 2: unexpected EOF"},
 		{"half a document between JSON", ja + "\n" + jb[:40] + "\n" + jc, "ac", "f.yaml:2: document 2: unexpected EOF"},
 		{"text between JSON", ja + "\nhello\n" + jb + "\n" + jc, "abc", `f.yaml:2: document 2: not a Kubernetes object: "hello"`},
-		{"comma between JSON", ja + ",\n" + jb, "ab", "f.yaml:1: document 2: yaml: "},
+		{"comma between JSON", ja + ",\n" + jb, "ab", `f.yaml:1: document 2: text after a JSON value, ",": yaml: `},
 		{"text after flow YAML", "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 10.0.0.1}} EOF", "a",
 			"f.yaml:1: document 2: text after the end of the document: yaml: "},
 		{"text between separators", ja + "\n---\nhello\n---\n" + jb, "ab", `f.yaml:3: document 2: not a Kubernetes object: "hello"`},

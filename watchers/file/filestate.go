@@ -69,9 +69,11 @@ func newFileState(c contents, last *fileState) fileState {
 		}
 		seen[e.id] = true
 	}
-	for i, e := range c.entries {
-		if e.id == (objectID{}) {
-			f.addUnusable(&c, i, last, seen)
+	for _, unchanged := range []bool{true, false} {
+		for i, e := range c.entries {
+			if _, was := last.withheld[e.sum]; e.id == (objectID{}) && was == unchanged {
+				f.addUnusable(&c, i, last, seen)
+			}
 		}
 	}
 	return f
@@ -83,7 +85,9 @@ func newFileState(c contents, last *fileState) fileState {
 //   - If the last content had the entry too, the same as then: what was beside an unusable
 //     document cannot be in it.
 //   - If a name can be recognised, the objects of that name.
-//   - Otherwise, the objects that were between the neighbours of the entry.
+//   - Otherwise, the objects that were between the neighbours of the entry, except those
+//     that an unusable entry of the last content may contain. Unchanged entries must have
+//     been added before.
 func (f *fileState) addUnusable(c *contents, index int, last *fileState, seen map[objectID]bool) {
 	e := c.entries[index]
 	err := *e.err
@@ -93,12 +97,13 @@ func (f *fileState) addUnusable(c *contents, index int, last *fileState, seen ma
 	}
 	before, unchanged := last.withheld[e.sum]
 	lower, upper := neighbours(c.entries, index, last)
-	var kept []objectID
+	kept := []objectID{}
 	for id, version := range last.objects {
 		switch {
 		case seen[id], unchanged && !slices.Contains(before, id), !e.guess.matches(id):
 			continue
-		case !unchanged && e.guess.name == "" && (version.index <= lower || version.index >= upper):
+		case unchanged || e.guess.name != "":
+		case version.index <= lower, version.index >= upper, f.objects[id].guessed && version.guessed:
 			continue
 		}
 		version.index, version.guessed = index, true

@@ -37,11 +37,15 @@ func (p *publisher) publish(objects []watchers.Object, errs []*Error) {
 
 // report logs each new error, and calls onErrors if the errors have changed.
 func (p *publisher) report(errs []*Error) {
+	before := make(map[string]bool, len(p.reported))
+	for _, text := range p.reported {
+		before[text] = true
+	}
 	var texts []string
 	for _, e := range errs {
 		text := e.Error()
 		texts = append(texts, text)
-		if !slices.Contains(p.reported, text) {
+		if !before[text] {
 			p.logger.Warn("Manifest error", "err", e)
 		}
 	}

@@ -137,12 +137,11 @@ func (w *Watcher) runPipe(ctx context.Context, info fs.FileInfo, decoder *decode
 	if err != nil {
 		return fmt.Errorf("watchers/file: %s: %w", w.path, err)
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		state := newFileState(decoder.decode(w.path, data), &fileState{})
+		files := fileSet{path: w.path, decoder: decoder, files: map[string]*fileState{w.path: &state}}
+		p.publish(files.merge())
+		<-ctx.Done()
 	}
-	state := newFileState(decoder.decode(w.path, data), &fileState{})
-	files := fileSet{path: w.path, decoder: decoder, files: map[string]*fileState{w.path: &state}}
-	p.publish(files.merge())
-	<-ctx.Done()
 	return nil
 }

@@ -4,7 +4,10 @@
 package file
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,5 +88,59 @@ func TestUnusableDocumentWithholdsOnlyWhatItMayContain(t *testing.T) {
 			require.Empty(t, objects)
 			require.Empty(t, errs)
 		})
+	}
+}
+
+// TestRandomEdits edits a file at random. What is valid is served, what is not in the file
+// and cannot be in a broken document is not, and an object whose document is broken stays.
+func TestRandomEdits(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		s := newScanner(t)
+		var names []string // of the documents of the file; a broken one has a "!" before its name
+		text := func(name string) string {
+			if broken, ok := strings.CutPrefix(name, "!"); ok {
+				return "# " + broken + "\nspec: [\n"
+			}
+			return service(name, "10.0.0.1")
+		}
+		kept := map[string]bool{} // objects of broken documents
+		known := map[string]bool{}
+		for step := range 12 {
+			i := r.IntN(len(names) + 1)
+			broke := ""
+			switch action := r.IntN(4); {
+			case action < 2 || i == len(names): // insert
+				names = slices.Insert(names, i, fmt.Sprintf("n%d-%d", step, len(names)))
+			case action == 2: // delete
+				delete(kept, strings.TrimPrefix(names[i], "!"))
+				names = slices.Delete(names, i, i+1)
+			case !strings.HasPrefix(names[i], "!"): // break
+				broke = names[i]
+				kept[broke] = true
+				names[i] = "!" + broke
+			default: // correct
+				names[i] = names[i][1:]
+				delete(kept, names[i])
+			}
+			var documents []string
+			want := map[string]bool{}
+			for _, name := range names {
+				documents = append(documents, text(name))
+				if !strings.HasPrefix(name, "!") {
+					want[name], known[name] = true, true
+				}
+			}
+			for name := range kept {
+				want[name] = known[name]
+			}
+			s.put("f.yaml", strings.Join(documents, "---\n"))
+			objects, errs := s.scan()
+			got := map[string]bool{}
+			for _, o := range objects {
+				got[strings.TrimPrefix(strings.Fields(o)[1], "default/")] = true
+			}
+			require.Equal(t, want, got, "seed %d, step %d: %v broke %q: %q", seed, step, names, broke, errs)
+		}
 	}
 }
