@@ -103,8 +103,8 @@ func parseServer(message []byte) (s server, err error) {
 	return s, nil
 }
 
-// attributes yields the type and the value of each netlink attribute, and ends at a damaged
-// one.
+// attributes yields the type and the value of each netlink attribute, and ends at an
+// invalid one.
 func attributes(data []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(kind uint16, value []byte) bool) {
 		for len(data) >= unix.SizeofRtAttr {
