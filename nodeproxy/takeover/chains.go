@@ -9,14 +9,11 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/takeover/internal/iptables"
 )
 
-// kubeProxyPrefixes are those of the chains of one Service port or endpoint.
+// kubeProxyPrefixes are those of the chains of one Service port or endpoint; a hash follows.
+// kube-proxy itself deletes all chains with these prefixes, so no other program has any.
 const kubeProxyPrefixes = `KUBE-SVC- KUBE-SVL- KUBE-SEP- KUBE-FW- KUBE-EXT- KUBE-XLB-`
 
 const (
-	// hashLen is the length of the base32 hash in the names of chains.
-	hashLen      = 16
-	hashAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-
 	// firewallChain is kubelet's chain of the table filter, of which kube-proxy creates a
 	// copy, and a chain of older ipvs modes in the table nat.
 	firewallChain = "KUBE-FIREWALL"
@@ -38,8 +35,8 @@ func isKubeProxyChain(table, chain string) bool {
 		return table == "nat"
 	}
 	for prefix := range strings.FieldsSeq(kubeProxyPrefixes) {
-		if hash, ok := strings.CutPrefix(chain, prefix); ok {
-			return len(hash) == hashLen && strings.Trim(hash, hashAlphabet) == ""
+		if strings.HasPrefix(chain, prefix) {
+			return true
 		}
 	}
 	return false

@@ -14,8 +14,8 @@
 //     KUBE-LOAD-BALANCER, KUBE-IPVS-FILTER, KUBE-IPVS-OUT-FILTER, KUBE-FIREWALL of the table
 //     nat, the chains of older releases KUBE-PORTALS-CONTAINER, KUBE-PORTALS-HOST,
 //     KUBE-NODEPORT-CONTAINER, KUBE-NODEPORT-HOST and KUBE-NODEPORT-NON-LOCAL, and those
-//     whose name is KUBE-SVC-, KUBE-SVL-, KUBE-SEP-, KUBE-FW-, KUBE-EXT- or KUBE-XLB- with a
-//     hash; and each rule of a built-in chain that jumps to one of them;
+//     whose name begins with KUBE-SVC-, KUBE-SVL-, KUBE-SEP-, KUBE-FW-, KUBE-EXT- or
+//     KUBE-XLB-; and each rule of a built-in chain that jumps to one of them;
 //   - KUBE-FIREWALL of the table filter, if the kubelet has no chain in that variant and
 //     family. It protects loopback addresses while the sysctl net.ipv4.conf.all.route_localnet,
 //     which kube-proxy sets, is 1; so the sysctl is first set to 0. Where it cannot be

@@ -127,7 +127,7 @@ func loadForeign(t *testing.T, variant string) {
 	t.Helper()
 	command(t, read(t, "testdata/foreign.txt"), variant+"-restore", "--noflush", "--counters")
 	if variant != "ip6tables-nft" { // of Debian 12, which loses the counters
-		require.Contains(t, save(t, variant), "[24:1440] -A KUBE-SVC-mine -p udp")
+		require.Contains(t, save(t, variant), "[24:1440] -A KUBE-SVCmine -p udp")
 	}
 }
 

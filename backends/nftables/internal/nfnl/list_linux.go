@@ -27,7 +27,7 @@ type Rule struct {
 
 // Chains returns the chains of a table; none if there is no such table.
 func (c *Conn) Chains(family uint8, table string) (chains []Chain, err error) {
-	err = c.dump(msgGetChain, MsgNewChain, family, ChainTable, table, func() { chains = nil }, func(attrs []byte) {
+	err = c.dump(msgGetChain, MsgNewChain, family, table, func() { chains = nil }, func(attrs []byte) {
 		if text(findAttr(attrs, ChainTable)) == table {
 			chains = append(chains, Chain{Name: text(findAttr(attrs, ChainName)), Base: findAttr(attrs, ChainHook) != nil})
 		}
@@ -38,7 +38,7 @@ func (c *Conn) Chains(family uint8, table string) (chains []Chain, err error) {
 // Rules returns the rules of a table, in their order within each chain; none if there is no
 // such table.
 func (c *Conn) Rules(family uint8, table string) (rules []Rule, err error) {
-	err = c.dump(msgGetRule, MsgNewRule, family, RuleTable, table, func() { rules = nil }, func(attrs []byte) {
+	err = c.dump(msgGetRule, MsgNewRule, family, table, func() { rules = nil }, func(attrs []byte) {
 		handle := findAttr(attrs, RuleHandle)
 		if text(findAttr(attrs, RuleTable)) != table || len(handle) != 8 {
 			return
@@ -67,9 +67,9 @@ func text(attr []byte) string {
 
 // dump lists the objects of a table and calls each with the attributes of every one. When
 // another program changes the ruleset meanwhile, it calls restart and lists them again.
-func (c *Conn) dump(request, reply uint16, family uint8, tableAttr uint16, table string, restart func(), each func(attrs []byte)) error {
+func (c *Conn) dump(request, reply uint16, family uint8, table string, restart func(), each func(attrs []byte)) error {
 	for try := 1; ; try++ {
-		interrupted, err := c.dumpOnce(request, reply, family, tableAttr, table, each)
+		interrupted, err := c.dumpOnce(request, reply, family, table, each)
 		switch {
 		case errors.Is(err, syscall.ENOENT):
 			return nil
@@ -84,10 +84,10 @@ func (c *Conn) dump(request, reply uint16, family uint8, tableAttr uint16, table
 	}
 }
 
-func (c *Conn) dumpOnce(request, reply uint16, family uint8, tableAttr uint16, table string, each func(attrs []byte)) (interrupted bool, err error) {
+func (c *Conn) dumpOnce(request, reply uint16, family uint8, table string, each func(attrs []byte)) (interrupted bool, err error) {
 	var b Batch
 	b.header(subsysNftables<<8|request, flagRequest|flagDump, family, 0)
-	b.String(tableAttr, table)
+	b.String(TableName, table) // the first attribute of each kind of object
 	data, end := b.number(c.seq)
 	seq := c.seq
 	c.seq = end

@@ -20,7 +20,7 @@ const (
 type builder struct{ *blob }
 
 // add appends an entry with a target, and returns its offset.
-func (b builder) add(name string, content []byte) int {
+func (b *builder) add(name string, content []byte) int {
 	offset := len(b.data)
 	target := make([]byte, targetData, targetData+len(content))
 	copy(target[targetName:], name)
@@ -33,14 +33,14 @@ func (b builder) add(name string, content []byte) int {
 	return offset
 }
 
-func (b builder) verdict(v int) int {
+func (b *builder) verdict(v int) int {
 	return b.add("", binary.NativeEndian.AppendUint64(nil, uint64(uint32(int32(v)))))
 }
 
-func (b builder) name(name string) int {
+func (b *builder) name(name string) {
 	content := make([]byte, chainNameLen+2)
 	copy(content, name)
-	return b.add(errorTarget, content)
+	b.add(errorTarget, content)
 }
 
 // exampleTable has the chain INPUT, which jumps to KUBE-A, USER and KUBE-A, in a table with
@@ -50,7 +50,7 @@ func exampleTable(l layout) *blob {
 	name := l.size + targetData + chainNameLen + 2
 	kubeA := 4 * size
 	user := kubeA + name + 2*size
-	b := builder{&blob{layout: l, validHooks: 1 << 1}}
+	b := &builder{&blob{layout: l, validHooks: 1 << 1}}
 	b.hookEntry[1] = uint32(b.verdict(kubeA + name))
 	b.verdict(user + name)
 	b.verdict(kubeA + name)

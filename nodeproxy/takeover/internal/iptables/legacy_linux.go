@@ -31,7 +31,8 @@ func (r Remover) removeLegacy(ctx context.Context, isIPv6 bool) (total Result, e
 		return Result{}, nil
 	}
 	if strconv.IntSize != 64 {
-		return Result{}, []error{fmt.Errorf("%s: a 32-bit program cannot edit its tables: run \"kube-proxy --cleanup\" of Kubernetes: %w", name, errors.ErrUnsupported)}
+		return Result{}, []error{fmt.Errorf("%s: a 32-bit program cannot edit its tables: run \"kube-proxy --cleanup\" of Kubernetes: %w",
+			name, errors.ErrUnsupported)}
 	}
 	s, err := openSocket(isIPv6)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 )
 
@@ -83,9 +84,9 @@ func (e *edit) empty() bool { return len(e.rules)+len(e.flush)+len(e.delete) == 
 // refers to, or which is in inUse, cannot be deleted; it loses its rules unless keepsRules.
 func newEdit(chains []chain, owns, keepsRules func(name string) bool, inUse map[string]string) (e edit, kept []string) {
 	e.rules = map[string][]int{}
-	users := map[string]string{} // chains that stay, by owned chain to which they refer
-	for name, user := range inUse {
-		users[name] = user
+	users := maps.Clone(inUse) // chains that stay, by owned chain to which they refer
+	if users == nil {
+		users = map[string]string{}
 	}
 	for _, c := range chains {
 		if owns(c.name) && !c.builtin {

@@ -71,13 +71,13 @@ func (s *socket) close() error { return os.NewSyscallError("close", unix.Close(s
 func (s *socket) get(option int, buf []byte) error {
 	size := uint32(len(buf))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), uintptr(s.level), uintptr(option),
-		uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&size)), 0)
+		uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // x/sys has no such option
 	return errnoError("getsockopt", errno)
 }
 
 func (s *socket) set(option int, buf []byte) error {
 	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.fd), uintptr(s.level), uintptr(option),
-		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0)
+		uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0) //nolint:gosec // x/sys has no such option
 	return errnoError("setsockopt", errno)
 }
 
@@ -134,7 +134,8 @@ func (s *socket) replace(table string, old *blob, changed *newBlob) error {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	pinner.Pin(&counters[0])
-	binary.NativeEndian.PutUint64(buf[replaceCounters:], uint64(uintptr(unsafe.Pointer(&counters[0]))))
+	address := uintptr(unsafe.Pointer(&counters[0])) //nolint:gosec // pinned until the kernel has written to it
+	binary.NativeEndian.PutUint64(buf[replaceCounters:], uint64(address))
 	if err := s.set(optReplace, append(buf, changed.data...)); err != nil {
 		return fmt.Errorf("replace the rules: %w", err)
 	}
