@@ -46,32 +46,6 @@ func TestIPVSIsRemoved(t *testing.T) {
 	require.Contains(t, string(out), "RESULT rc=0")
 }
 
-// ipvsModeSets are the IP sets of kube-proxy's ipvs mode by type.
-const ipvsModeSets = `hash:ip,port: CLUSTER-IP EXTERNAL-IP EXTERNAL-IP-LOCAL LOAD-BALANCER LOAD-BALANCER-LOCAL LOAD-BALANCER-FW
-	NODE-PORT-SCTP-HASH NODE-PORT-LOCAL-SCTP-HASH
-bitmap:port: NODE-PORT-TCP NODE-PORT-LOCAL-TCP NODE-PORT-UDP NODE-PORT-LOCAL-UDP HEALTH-CHECK-NODE-PORT
-hash:ip,port,ip: LOOP-BACK LOAD-BALANCER-SOURCE-IP
-hash:ip,port,net: LOAD-BALANCER-SOURCE-CIDR
-hash:ip: IPVS-IPS`
-
-func createIPVSModeSets(t *testing.T) {
-	var script strings.Builder
-	for line := range strings.Lines(strings.ReplaceAll(ipvsModeSets, "\n\t", " ")) {
-		kind, names, _ := strings.Cut(line, ": ")
-		for name := range strings.FieldsSeq(names) {
-			for _, prefix := range []string{"KUBE-", "KUBE-6-"} {
-				options := map[string]string{"KUBE-": " family inet", "KUBE-6-": " family inet6"}[prefix]
-				if kind == "bitmap:port" {
-					options = " range 0-65535"
-				}
-				full := prefix + name
-				script.WriteString("create " + full[:min(len(full), 31)] + " " + kind + options + "\n")
-			}
-		}
-	}
-	command(t, script.String(), "ipset", "restore")
-}
-
 // run runs commands, one a line.
 func run(t *testing.T, commands string) {
 	t.Helper()
@@ -79,6 +53,25 @@ func run(t *testing.T, commands string) {
 		if words := strings.Fields(line); len(words) > 0 {
 			command(t, "", words[0], words[1:]...)
 		}
+	}
+}
+
+// loadIPVSMode creates what the real kube-proxy v1.37 created in ipvs mode, for a node with
+// the addresses 192.0.2.1 and 2001:db8::1.
+func loadIPVSMode(t *testing.T) {
+	t.Helper()
+	run(t, `ip link add kube-ipvs0 type dummy
+		ip address add 10.96.0.1/32 dev kube-ipvs0
+		ip address add 10.96.0.2/32 dev kube-ipvs0
+		ip address add 10.96.0.3/32 dev kube-ipvs0
+		ip address add 203.0.113.5/32 dev kube-ipvs0
+		ip address add fd00:96::1/128 dev kube-ipvs0 nodad
+		ip address add fd00:96::2/128 dev kube-ipvs0 nodad
+		ip address add fd00:96::3/128 dev kube-ipvs0 nodad`)
+	command(t, read(t, "testdata/kube-proxy-ipvs-sets.txt"), "ipset", "restore")
+	command(t, read(t, "testdata/kube-proxy-ipvs-servers.txt"), "ipvsadm", "-R")
+	for _, family := range []string{"iptables", "ip6tables"} {
+		command(t, read(t, "testdata/kube-proxy-ipvs-"+family+".txt"), family+"-legacy-restore", "--noflush")
 	}
 }
 
@@ -103,41 +96,19 @@ func TestInsideUserModeLinux(t *testing.T) {
 		ipvsadm -A -u 192.0.2.1:30080 -s rr`)
 	others := command(t, "", "ipvsadm", "-S", "-n")
 
-	createIPVSModeSets(t)
-	run(t, `ip link add kube-ipvs0 type dummy
-		ip address add 10.96.0.1/32 dev kube-ipvs0
-		ip address add fd00:96::1/128 dev kube-ipvs0 nodad
-		ipset add KUBE-NODE-PORT-TCP 30080
-		ipset add KUBE-6-NODE-PORT-TCP 30081
-		ipset add KUBE-NODE-PORT-UDP 30053
-		ipset add KUBE-NODE-PORT-SCTP-HASH 192.0.2.1,sctp:30099
-		ipset add KUBE-CLUSTER-IP 10.96.0.1,tcp:443
-		ipvsadm -A -t 10.96.0.1:443 -s rr
-		ipvsadm -a -t 10.96.0.1:443 -r 10.244.0.5:6443 -m
-		ipvsadm -A -u 10.96.0.1:53 -s rr
-		ipvsadm -A -t [fd00:96::1]:443 -s rr
-		ipvsadm -A -t 192.0.2.1:30080 -s rr
-		ipvsadm -A -u 192.0.2.1:30053 -s rr
-		ipvsadm -A --sctp-service 192.0.2.1:30099 -s rr
-		ipvsadm -A -t [2001:db8::1]:30081 -s rr`)
-	command(t, `*nat
-:USER - [0:0]
-:KUBE-SERVICES - [0:0]
-:KUBE-MARK-MASQ - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ
--A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
--A USER -m set --match-set KUBE-LOOP-BACK dst,dst,src -j RETURN
-COMMIT
-`, "iptables-legacy-restore", "--noflush")
+	loadIPVSMode(t)
+	run(t, `ipset add KUBE-NODE-PORT-SCTP-HASH 192.0.2.1,sctp:30099
+		ipvsadm -A --sctp-service 192.0.2.1:30099 -s rr`)
+	command(t, "*nat\n:USER - [0:0]\n-A USER -m set --match-set KUBE-LOOP-BACK dst,dst,src -j RETURN\nCOMMIT\n", "iptables-legacy-restore", "--noflush")
 
 	log := cleanup(t)
-	require.Contains(t, log, "iptablesChains=2 iptablesRules=1 ipvsServers=7 interfaces=1 ipSets=33")
+	require.Contains(t, log, "iptablesChains=22 iptablesRules=18 ipvsServers=14 interfaces=1 ipSets=33")
 	require.Contains(t, log, `kept="IP set KUBE-LOOP-BACK"`)
 	require.Equal(t, others, command(t, "", "ipvsadm", "-S", "-n"))
 	require.NotContains(t, command(t, "", "ip", "link"), "kube-ipvs0")
 	require.Equal(t, "KUBE-LOOP-BACK\nKUBE-SRC-ABCDEFGHIJKLMNOP\nother\n", sorted(command(t, "", "ipset", "list", "-n")))
-	require.NotContains(t, save(t, "iptables-legacy"), "KUBE-SERVICES")
+	require.Equal(t, []string{"[0:0] -A USER -m set --match-set KUBE-LOOP-BACK dst,dst,src -j RETURN"}, linesWith(save(t, "iptables-legacy"), "KUBE-"))
+	require.NotContains(t, save(t, "ip6tables-legacy"), "KUBE-")
 
 	run(t, `iptables-legacy -t nat -F USER`)
 	require.Contains(t, cleanup(t), "ipSets=1")

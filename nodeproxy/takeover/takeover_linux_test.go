@@ -52,10 +52,7 @@ func command(t *testing.T, stdin, name string, args ...string) string {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	if err != nil {
-		t.Errorf("%s %v: %v: %s", name, args, err, stderr.String())
-		runtime.Goexit()
-	}
+	require.NoError(t, err, "%s %v: %s", name, args, &stderr)
 	return string(out)
 }
 
@@ -109,9 +106,8 @@ func createAccounting(t *testing.T, name string) {
 	req := nl.NewNetlinkRequest(newAccounting, unix.NLM_F_CREATE|unix.NLM_F_ACK)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 	req.AddData(nl.NewRtAttr(nameAttr, nl.ZeroTerminated(name)))
-	if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.EBUSY) {
-		t.Errorf("create accounting object %s: %v", name, err)
-		runtime.Goexit()
+	if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); !errors.Is(err, unix.EBUSY) { // it exists
+		require.NoError(t, err, "create accounting object %s", name)
 	}
 }
 
