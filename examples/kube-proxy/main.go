@@ -65,9 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if options.WriteConfigTo != "" {
 		return settings.WriteFile(options.WriteConfigTo)
 	}
-	if err := settings.Supported(); err != nil {
-		return err
-	}
+	settings = settings.ForNFTables(logger)
 	kernelErr := settings.Conntrack(sysctl.OnlineCPUs(sysctl.Root)).Apply(sysctl.Root, logger)
 	if options.InitOnly {
 		return kernelErr

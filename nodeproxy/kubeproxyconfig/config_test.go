@@ -140,7 +140,7 @@ func TestConfigurationFileReplacesFlags(t *testing.T) {
 	require.Contains(t, log.String(), "flags=--cluster-cidr")
 	require.Equal(t, "0.0.0.0:10256", c.HealthzAddress())
 	require.Equal(t, "0.0.0.0:10249", c.MetricsAddress())
-	require.NoError(t, c.Supported())
+	require.Same(t, c, c.ForNFTables(nil))
 	require.Equal(t, "/var/lib/kube-proxy/kubeconfig.conf", c.Client().Kubeconfig)
 	require.EqualValues(t, 1<<15, c.NFTables(nil).MasqueradeMark)
 	cfg := c.Nodelocal(nil)
@@ -193,9 +193,6 @@ logging: {format: xml, verbosity: 4294967295, flushFrequency: -1s, options: {tex
 		_, err := load([]string{args}, io.Discard)
 		require.ErrorContains(t, err, want)
 	}
-	c, err := load([]string{"--proxy-mode=iptables"}, io.Discard)
-	require.NoError(t, err, "valid for --cleanup")
-	require.ErrorContains(t, c.Supported(), `mode (--proxy-mode): "iptables" is not supported, want nftables`)
 }
 
 // writeFile writes a configuration file with the given lines and returns its path.

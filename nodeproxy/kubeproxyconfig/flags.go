@@ -120,7 +120,7 @@ func (o *Options) define(fs *pflag.FlagSet) {
 func (o *Options) defineProxy(fs *pflag.FlagSet) {
 	c := &o.config
 	fs.Var(&stringValue{to: (*string)(&c.Mode), typ: "ProxyMode"}, "proxy-mode",
-		"packet filter: "+ModeNFTables+"; --cleanup and --write-config-to also accept "+modeIPTables+" and "+modeIPVS+fileWins)
+		"packet filter: "+ModeNFTables+", which is also used for "+modeIPTables+" and "+modeIPVS+fileWins)
 	fs.Var(&stringValue{to: (*string)(&c.DetectLocalMode), typ: "LocalMode"}, "detect-local-mode",
 		"how to detect packets from pods of this node: "+strings.Join(localModes(), ", ")+"; empty means "+detectClusterCIDR+fileWins)
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", "", "network of all pods, or one of each address family (comma-separated), for "+detectClusterCIDR+fileWins)

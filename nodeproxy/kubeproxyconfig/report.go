@@ -42,7 +42,7 @@ func ignored(s *settings) (fields []string) {
 		hasNoEffect := slices.ContainsFunc(idle, func(f string) bool {
 			return path == f || strings.HasSuffix(f, ".") && strings.HasPrefix(path, f)
 		})
-		if hasNoEffect && !reflect.DeepEqual(got[path], usual[path]) && !isEmpty(got[path]) {
+		if hasNoEffect && !s.hasEffectInMode(path) && !reflect.DeepEqual(got[path], usual[path]) && !isEmpty(got[path]) {
 			fields = append(fields, fmt.Sprintf("%s=%v", path, got[path]))
 		}
 	}

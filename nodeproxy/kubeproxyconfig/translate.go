@@ -5,7 +5,6 @@ package kubeproxyconfig
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -43,15 +42,6 @@ func (c *Config) NodeName() string { return c.nodeName }
 
 // Mode returns the proxy mode.
 func (c *Config) Mode() string { return string(c.settings.Mode) }
-
-// Supported returns an error if the mode is one of kube-proxy that this library has no
-// backend for.
-func (c *Config) Supported() error {
-	if mode := c.Mode(); mode != ModeNFTables {
-		return fmt.Errorf("mode (--proxy-mode): %q is not supported, want %s", mode, ModeNFTables)
-	}
-	return nil
-}
 
 // HealthzAddress returns the host:port of /healthz; "" means that it is disabled.
 func (c *Config) HealthzAddress() string { return c.settings.HealthzBindAddress }
