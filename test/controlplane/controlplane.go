@@ -30,7 +30,10 @@ const (
 	ServiceCIDR6 = "fd00:96::/108"
 )
 
-// Config configures a [ControlPlane]. All fields are required.
+// auditPolicy records user, verb and object of each request, without the content.
+const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}`
+
+// Config configures a [ControlPlane]. All fields but Audit are required.
 type Config struct {
 	// Dir is the directory for all files, including logs.
 	Dir string
@@ -41,6 +44,9 @@ type Config struct {
 	Namespace *netns.Namespace
 	// Etcd and APIServer are the paths of the programs.
 	Etcd, APIServer string
+	// Audit makes the API server write one line of JSON for each request to the file
+	// [ControlPlane.AuditLog].
+	Audit bool
 }
 
 // A ControlPlane is an etcd process and an API server that uses it.
@@ -87,6 +93,9 @@ func (c *ControlPlane) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(c.cfg.Addr, uint16(c.apiPort))
 }
 
+// AuditLog returns the path of the audit log. The file may not exist before the first request.
+func (c *ControlPlane) AuditLog() string { return c.file("audit.log") }
+
 func (c *ControlPlane) file(name string) string { return filepath.Join(c.cfg.Dir, name) }
 
 // prepare chooses ports and writes certificates and keys.
@@ -109,6 +118,9 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := os.WriteFile(c.file("sa.key"), key, 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.file("audit-policy.yaml"), []byte(auditPolicy), 0o600); err != nil {
 		return err
 	}
 	return c.authority.server(c.file("apiserver.crt"), c.file("apiserver.key"), c.cfg.Addr)
@@ -154,9 +166,13 @@ func (c *ControlPlane) StartEtcd() (err error) {
 // StartAPIServer starts the API server, always with the same address and port, and returns
 // when it is ready.
 func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
+	var audit []string
+	if c.cfg.Audit {
+		audit = []string{"--audit-policy-file=" + c.file("audit-policy.yaml"), "--audit-log-path=" + c.AuditLog()}
+	}
 	c.APIServer, err = c.cfg.Namespace.Run(netns.Program{
 		Name: "kube-apiserver", Path: c.cfg.APIServer, Dir: c.cfg.Dir,
-		Args: []string{
+		Args: append([]string{
 			fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.etcdPort),
 			"--bind-address=" + c.cfg.Addr.String(), "--advertise-address=" + c.cfg.Addr.String(),
 			"--secure-port=" + strconv.Itoa(c.apiPort),
@@ -165,9 +181,9 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + c.file("sa.key"), "--service-account-signing-key-file=" + c.file("sa.key"),
 			"--service-cluster-ip-range=" + ServiceCIDR4 + "," + ServiceCIDR6,
-			"--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
+			"--authorization-mode=RBAC", "--allow-privileged", "--disable-admission-plugins=ServiceAccount",
 			"--endpoint-reconciler-type=none", "--event-ttl=10m",
-		},
+		}, audit...),
 	})
 	if err != nil {
 		return err
