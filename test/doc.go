@@ -8,7 +8,7 @@
 //	controlplane  a real etcd and a real kube-apiserver
 //	cluster       a node with pods, another node with pods, and an external client
 //	watchonly     a client that only watches, as a baseline of CPU time
-//	deploy        tests of the manifests of examples/deploy
+//	deploy        tests of the Containerfile, the charts and the manifests
 //	examples      tests of the programs of examples as processes; they need no root
 //	sourcecheck   the program of make check
 //	e2e           tests of the proxy of examples/kube-proxy and of the real kube-proxy

@@ -38,6 +38,7 @@ esac
 case "${1:-all}" in
 e2e | all)
 	need conntrack conntrack
+	need runc runc # containers with the privileges of the manifests
 	;;
 esac
 case "${1:-all}" in

@@ -29,7 +29,7 @@ func needsHeader(name string) bool {
 	case ".go", ".proto", ".sh", ".js", ".yaml", ".yml":
 		return true
 	}
-	return path.Base(name) == "Makefile" || name == ".ci/run"
+	return path.Base(name) == "Makefile" || name == "Containerfile" || name == ".ci/run"
 }
 
 func checkHeaders(files []file, _ io.Writer) (findings []finding, err error) {
