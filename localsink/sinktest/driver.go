@@ -43,15 +43,19 @@ func NewUpdate(node *localsink.Node, from, to localsink.State) *localsink.Update
 // Sync, the next update contains its delta again, as the contract requires.
 type Driver struct {
 	Sink localsink.Sink
+	// Node may be replaced between calls of Sync.
 	Node *localsink.Node
 
-	acknowledged   localsink.State
-	unacknowledged map[localsink.ServiceName]*localsink.Service // listed since, by last value
+	acknowledged       localsink.State
+	acknowledgedNode   *localsink.Node
+	unacknowledged     map[localsink.ServiceName]*localsink.Service // listed since, by last value
+	unacknowledgedNode bool                                         // listed since
 }
 
 // Sync calls the sink with the update to the given state and returns its error.
 func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
 	u := NewUpdate(d.Node, d.acknowledged, to)
+	u.NodeChanged = u.NodeChanged || d.unacknowledgedNode || !reflect.DeepEqual(d.Node, d.acknowledgedNode)
 	lists := func(list []*localsink.Service, name localsink.ServiceName) bool {
 		return slices.ContainsFunc(list, func(s *localsink.Service) bool { return s.Name == name })
 	}
@@ -73,9 +77,11 @@ func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
 		for _, svc := range slices.Concat(u.Changed, u.Removed) {
 			d.unacknowledged[svc.Name] = svc
 		}
+		d.unacknowledgedNode = u.NodeChanged
 		return err
 	}
 	d.acknowledged, d.unacknowledged = to, nil
+	d.acknowledgedNode, d.unacknowledgedNode = d.Node, false
 	return nil
 }
 

@@ -30,6 +30,38 @@ func (g generator) node() *localsink.Node {
 	}
 }
 
+// nodes returns variants of the node of method node, which is the first of them. Each
+// differs from the others in one of the fields that may change while a proxy runs.
+func (g generator) nodes() []*localsink.Node {
+	variants := []func(n *localsink.Node){
+		func(*localsink.Node) {},
+		func(n *localsink.Node) {
+			n.IPs = []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8:1::b")}
+		},
+		func(n *localsink.Node) {
+			n.LocalPods.Networks = []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24"), netip.MustParsePrefix("fd00:244:7::/64")}
+		},
+		func(n *localsink.Node) { n.LocalPods = localsink.PodSources{InterfacePrefix: "veth"} },
+		func(n *localsink.Node) { n.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} },
+		func(n *localsink.Node) {
+			n.ServiceNetworks = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")}
+		},
+		func(n *localsink.Node) { n.Deleting = true },
+	}
+	nodes := make([]*localsink.Node, len(variants))
+	for i, change := range variants {
+		nodes[i] = g.node()
+		change(nodes[i])
+	}
+	return nodes
+}
+
+// nextNode returns a random variant of the node.
+func (g generator) nextNode() *localsink.Node {
+	nodes := g.nodes()
+	return nodes[g.IntN(len(nodes))]
+}
+
 func (g generator) state() localsink.State {
 	var services []*localsink.Service
 	for i := range 12 {

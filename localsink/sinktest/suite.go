@@ -6,6 +6,7 @@ package sinktest
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,8 +27,11 @@ type Harness struct {
 // subtest of t:
 //
 //   - Idempotent: repeating an update does not change the dataplane.
-//   - HistoryIndependent: after any sequence of states, the dataplane is the same as if the
-//     last state had been the first.
+//   - HistoryIndependent: after any sequence of states and Nodes, the dataplane is the same as
+//     if the last ones had been the first.
+//   - FollowsNode: the same holds after a change of the Node alone.
+//   - CutOff: the same holds each time that Sync returns nil, even if its context was done
+//     before or during the call.
 //   - RetrySafe: the same holds if calls of Sync were cancelled or failed in between.
 //   - RemovesEverything: after all Services are removed, the dataplane is the same as after
 //     an empty first state.
@@ -46,6 +50,8 @@ func laws() []law {
 	return []law{
 		{"Idempotent", idempotent},
 		{"HistoryIndependent", historyIndependent},
+		{"FollowsNode", followsNode},
+		{"CutOff", cutOff},
 		{"RetrySafe", retrySafe},
 		{"RemovesEverything", removesEverything},
 	}
@@ -68,11 +74,103 @@ func historyIndependent(t *testing.T, h Harness) {
 		g := newGenerator(seed, h.Unsupported)
 		d := &Driver{Sink: sink, Node: g.node()}
 		for range 40 {
+			if g.IntN(4) == 0 {
+				d.Node = g.nextNode()
+			}
 			if err := d.Sync(t.Context(), g.state()); err != nil {
 				t.Fatalf("Sync: %v", err)
 			}
 		}
 		requireLikeFirst(t, h, d, describe)
+	}
+}
+
+// followsNode changes the Node to each of its variants and back, without other changes.
+func followsNode(t *testing.T, h Harness) {
+	sink, describe := h.New(t)
+	g := newGenerator(7, h.Unsupported)
+	d := &Driver{Sink: sink, Node: g.node()}
+	state := g.state()
+	for _, node := range g.nodes() {
+		for _, d.Node = range []*localsink.Node{g.node(), node} {
+			if err := d.Sync(t.Context(), state); err != nil {
+				t.Fatalf("Sync: %v", err)
+			}
+		}
+		requireLikeFirst(t, h, d, describe)
+	}
+}
+
+// cutOff ends the context of most calls of Sync before or during the call. After each call
+// that returns nil, it compares the dataplane with a new one of the same state.
+func cutOff(t *testing.T, h Harness) {
+	sink, describe := h.New(t)
+	g := newGenerator(11, h.Unsupported)
+	d := &Driver{Sink: sink}
+	type step struct {
+		node  *localsink.Node
+		state localsink.State
+	}
+	steps := []step{{g.node(), g.state()}, {g.nodes()[4], g.state()}, {g.node(), g.state()}, {g.node(), NewState()}}
+	want := make([]string, len(steps)) // descriptions
+	for i, s := range steps {
+		fresh, describeFresh := h.New(t)
+		mustSync(t, fresh, NewUpdate(s.node, nil, s.state))
+		want[i] = describeFresh()
+	}
+	for i := range 80 {
+		next := g.IntN(len(steps))
+		d.Node = steps[next].node
+		ctx, cancel := g.cutContext(t.Context(), i)
+		err := d.Sync(ctx, steps[next].state)
+		cancel()
+		if err != nil && i%3 == 0 {
+			err = d.Sync(t.Context(), steps[next].state)
+			if err != nil {
+				t.Fatalf("Sync after one that was cut off: %v", err)
+			}
+		}
+		if got := describe(); err == nil && got != want[next] {
+			t.Fatalf("call %d of Sync returned nil, but the dataplane does not have its state; want:\n%s\ngot:\n%s", i, want[next], got)
+		}
+	}
+}
+
+// cutContext returns a context that ends before the call, after a time, or when the sink
+// has looked at it a number of times; sometimes it does not end.
+func (g generator) cutContext(parent context.Context, i int) (context.Context, context.CancelFunc) {
+	switch i % 4 {
+	case 0:
+		return context.WithCancel(parent)
+	case 1:
+		return context.WithTimeout(parent, time.Duration(g.IntN(8))*50*time.Microsecond)
+	}
+	ctx, cancel := context.WithCancel(parent)
+	c := &countingContext{Context: ctx, cancel: cancel}
+	c.left.Store(int32(g.IntN(20)))
+	return c, cancel
+}
+
+// A countingContext ends when Err or Done has been called a number of times.
+type countingContext struct {
+	context.Context
+	cancel context.CancelFunc
+	left   atomic.Int32
+}
+
+func (c *countingContext) Err() error {
+	c.count()
+	return c.Context.Err()
+}
+
+func (c *countingContext) Done() <-chan struct{} {
+	c.count()
+	return c.Context.Done()
+}
+
+func (c *countingContext) count() {
+	if c.left.Add(-1) < 0 {
+		c.cancel()
 	}
 }
 

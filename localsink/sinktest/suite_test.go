@@ -5,6 +5,7 @@ package sinktest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,19 +18,26 @@ import (
 // A deltaSink is a sink that reads only the delta of its updates. Each of its faults breaks
 // a law.
 type deltaSink struct {
+	node     string
 	services map[localsink.ServiceName]string
 	log      []string
 	// Faults:
-	ignoresRemoved, appendsToLog bool
+	ignoresRemoved, appendsToLog, keepsFirstNode, hidesCutOff bool
 }
 
 func (s *deltaSink) Sync(ctx context.Context, u *localsink.Update) error {
+	if u.NodeChanged && (s.node == "" || !s.keepsFirstNode) {
+		s.node = fmt.Sprint(*u.Node)
+	}
 	for _, svc := range u.Changed {
 		if s.appendsToLog {
 			s.log = append(s.log, svc.Name.String())
 		}
 		s.services[svc.Name] = svc.Text()
 		if err := ctx.Err(); err != nil {
+			if s.hidesCutOff {
+				return nil
+			}
 			return err // the next update lists the same Services again
 		}
 	}
@@ -47,7 +55,7 @@ func (s *deltaSink) describe() string {
 		all = append(all, text)
 	}
 	slices.Sort(all)
-	return strings.Join(append(all, s.log...), "")
+	return s.node + strings.Join(append(all, s.log...), "")
 }
 
 func harness(faults deltaSink) Harness {
@@ -71,6 +79,9 @@ func TestLawsDetectBrokenSinks(t *testing.T) {
 		{"ignores Removed in between", deltaSink{ignoresRemoved: true}, historyIndependent},
 		{"ignores Removed after failures", deltaSink{ignoresRemoved: true}, retrySafe},
 		{"appends instead of replacing", deltaSink{appendsToLog: true}, idempotent},
+		{"keeps its first Node", deltaSink{keepsFirstNode: true}, followsNode},
+		{"keeps its first Node among other changes", deltaSink{keepsFirstNode: true}, historyIndependent},
+		{"returns nil for half of an update", deltaSink{hidesCutOff: true}, cutOff},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.False(t, passes(func(t *testing.T) { c.law(t, harness(c.fault)) }))
