@@ -6,10 +6,35 @@ package watchertest_test
 import (
 	"context"
 	"fmt"
+	"testing"
 
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
+
+func TestStoreWatcher(t *testing.T) {
+	watchertest.TestWatcher(t, func(*testing.T) watchertest.Harness {
+		source := watchertest.NewMemory() // in place of a source of your own
+		source.SetSynced()
+		return watchertest.Harness{
+			Watcher: source,
+			Set: func(objects ...watchers.Object) {
+				source.Update(func(tx *watchers.Tx) {
+					for _, o := range objects {
+						tx.Set(o)
+					}
+				})
+			},
+			Remove: func(objects ...watchers.Object) {
+				source.Update(func(tx *watchers.Tx) {
+					for _, o := range objects {
+						tx.Delete(tx.Set(o)) // Set returns the key
+					}
+				})
+			},
+		}
+	})
+}
 
 func ExampleMemory() {
 	m, store := watchertest.NewMemory(), watchers.NewStore()

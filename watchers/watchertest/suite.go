@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // timeout is the maximum time until a change of the source reaches the store.
@@ -28,9 +29,10 @@ type APIObject interface {
 	runtime.Object
 }
 
-// A Harness is a watcher and the functions that change its source. Each law uses a harness
-// of its own, from one goroutine. The functions fail the test that the harness was created
-// for.
+// A Harness is a watcher and the functions that change its source: either Apply and Delete,
+// for a source of Kubernetes API objects, or Set and Remove, for any other source. Each law
+// uses a harness of its own, from one goroutine. The functions fail the test that the harness
+// was created for.
 type Harness struct {
 	// Watcher reads all kinds of objects with all names from the source.
 	Watcher watchers.Watcher
@@ -39,6 +41,12 @@ type Harness struct {
 	Apply func(objects ...APIObject)
 	// Delete deletes applied objects from the source, under the same conditions.
 	Delete func(objects ...APIObject)
+	// Set is Apply with the objects of package watchers: *Service, *EndpointSlice, *Node and
+	// *ServiceCIDR. The source must represent all their fields that the laws use. The
+	// receiver must not modify the objects.
+	Set func(objects ...watchers.Object)
+	// Remove is Delete with the objects of package watchers.
+	Remove func(objects ...watchers.Object)
 	// Idle ends goroutines of the harness, such as those of idle connections to a test
 	// server. It is called after Run has returned and before the suite looks for leaked
 	// goroutines. nil has no effect.
@@ -58,8 +66,32 @@ type Harness struct {
 //   - RunCanBeRepeated: a second Run applies what changed since the first.
 func TestWatcher(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for _, law := range laws() {
-		t.Run(law.name, func(t *testing.T) { law.check(t, newHarness(t)) })
+		t.Run(law.name, func(t *testing.T) { law.check(t, newHarness(t).withAPIObjects(t)) })
 	}
+}
+
+// withAPIObjects returns a harness with Apply and Delete, which convert the objects if h has
+// Set and Remove.
+func (h Harness) withAPIObjects(t testing.TB) Harness {
+	t.Helper()
+	ofAPI, ofLibrary := h.Apply != nil && h.Delete != nil, h.Set != nil && h.Remove != nil
+	require.True(t, h.Watcher != nil && ofAPI != ofLibrary, "a Harness has a Watcher, and either Apply and Delete or Set and Remove")
+	if ofAPI {
+		return h
+	}
+	converted := func(f func(...watchers.Object)) func(...APIObject) {
+		return func(list ...APIObject) {
+			objects := make([]watchers.Object, len(list))
+			for i, o := range list {
+				var err error
+				objects[i], err = kubeapi.Filter{AllProxies: true}.Object(o)
+				require.NoError(t, err)
+			}
+			f(objects...)
+		}
+	}
+	h.Apply, h.Delete = converted(h.Set), converted(h.Remove)
+	return h
 }
 
 type law struct {

@@ -64,11 +64,66 @@ func harness(t testing.TB, m *Memory, w watchers.Watcher) Harness {
 	}
 }
 
+// objectHarness is like harness, with the objects of package watchers.
+func objectHarness(_ testing.TB, m *Memory, w watchers.Watcher) Harness {
+	m.SetSynced()
+	return Harness{
+		Watcher: w,
+		Set: func(objects ...watchers.Object) {
+			for _, o := range objects { // one write each, as in harness
+				m.Update(func(tx *watchers.Tx) { tx.Set(o) })
+			}
+		},
+		Remove: func(objects ...watchers.Object) {
+			for _, o := range objects {
+				switch o := o.(type) {
+				case *watchers.Service:
+					m.DeleteService(o.Name)
+				case *watchers.EndpointSlice:
+					m.DeleteEndpointSlice(o.Namespace, o.Name)
+				case *watchers.Node:
+					m.DeleteNode(o.Name)
+				case *watchers.ServiceCIDR:
+					m.DeleteServiceCIDR(o.Name)
+				}
+			}
+		},
+	}
+}
+
 func TestMemoryObeysAllLaws(t *testing.T) {
 	TestWatcher(t, func(t *testing.T) Harness {
 		m := NewMemory()
 		return harness(t, m, m)
 	})
+}
+
+func TestMemoryOfLibraryObjectsObeysAllLaws(t *testing.T) {
+	TestWatcher(t, func(t *testing.T) Harness {
+		m := NewMemory()
+		return objectHarness(t, m, m)
+	})
+}
+
+func TestIncompleteHarnessFails(t *testing.T) {
+	m := NewMemory()
+	both := harness(t, m, m)
+	both.Set, both.Remove = objectHarness(t, m, m).Set, objectHarness(t, m, m).Remove
+	for name, h := range map[string]Harness{
+		"nothing":    {},
+		"no watcher": {Set: both.Set, Remove: both.Remove},
+		"no Remove":  {Watcher: m, Set: both.Set},
+		"both forms": both,
+	} {
+		tb := &recorderTB{TB: t}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.withAPIObjects(tb)
+		}()
+		<-done
+		require.True(t, tb.failed, name)
+	}
 }
 
 // TestLawsDetectBrokenWatchers runs all laws against watchers with one fault each. Exactly
@@ -124,16 +179,20 @@ func TestLawsDetectBrokenWatchers(t *testing.T) {
 		}},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			var failed []string
-			for _, law := range laws() {
-				if fails(t, law, c.run) {
-					failed = append(failed, law.name)
+			for _, form := range []harnessForm{harness, objectHarness} {
+				var failed []string
+				for _, law := range laws() {
+					if fails(t, law, form, c.run) {
+						failed = append(failed, law.name)
+					}
 				}
+				require.Equal(t, c.laws, failed)
 			}
-			require.Equal(t, c.laws, failed)
 		})
 	}
 }
+
+type harnessForm func(t testing.TB, m *Memory, w watchers.Watcher) Harness
 
 func everyLaw() (names []string) {
 	for _, l := range laws() {
@@ -144,13 +203,13 @@ func everyLaw() (names []string) {
 
 // fails reports whether a law fails for a watcher. Time is simulated, so timeouts of the law
 // take no real time.
-func fails(t *testing.T, l law, run func(m *Memory, end <-chan struct{}) watchers.Func) (failed bool) {
+func fails(t *testing.T, l law, form harnessForm, run func(m *Memory, end <-chan struct{}) watchers.Func) (failed bool) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
 		defer close(end)
 		m := NewMemory()
 		tb := &recorderTB{TB: t}
-		h := harness(tb, m, run(m, end))
+		h := form(tb, m, run(m, end)).withAPIObjects(tb)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
