@@ -130,7 +130,13 @@ func isManifest(name string) bool {
 func (s *fileSet) read(name string, old *fileState, force bool) *fileState {
 	info, err := os.Stat(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir():
+	case errors.Is(err, fs.ErrNotExist):
+		if _, linkErr := os.Lstat(name); linkErr != nil {
+			return nil
+		}
+		// Its file system may have been unmounted.
+		err = errors.New("a link to a file that does not exist")
+	case err == nil && info.IsDir():
 		return nil
 	case err == nil && !info.Mode().IsRegular():
 		err = errNotRegular(info) // opening it could have effects

@@ -169,3 +169,21 @@ func TestLostDirectoryKeepsItsObjects(t *testing.T) {
 		require.Equal(t, []string{s.dir + lost}, errs)
 	})
 }
+
+func TestLinkWithoutTargetKeepsItsObjects(t *testing.T) {
+	s := newScanner(t)
+	target := filepath.Join(t.TempDir(), "mounted")
+	require.NoError(t, os.Mkdir(target, 0o700))
+	put(t, filepath.Join(target, "a.yaml"), service("a", "10.0.0.1"))
+	require.NoError(t, os.Symlink(filepath.Join(target, "a.yaml"), filepath.Join(s.dir, "a.yaml")))
+	s.put("b.yaml", service("b", "10.0.0.2"))
+	s.scan()
+	require.NoError(t, os.Rename(target, target+".old"))
+	objects, errs := s.scan()
+	require.Equal(t, []string{serviceA, serviceB}, objects)
+	require.Equal(t, []string{"a.yaml: cannot read file, keeping its last known objects: a link to a file that does not exist"}, errs)
+	require.NoError(t, os.Remove(filepath.Join(s.dir, "a.yaml")))
+	objects, errs = s.scan()
+	require.Equal(t, []string{serviceB}, objects, "the link is deleted")
+	require.Empty(t, errs)
+}
