@@ -69,10 +69,12 @@ func newFileState(c contents, last *fileState) fileState {
 		}
 		seen[e.id] = true
 	}
+	missing := maps.Clone(last.objects)
+	maps.DeleteFunc(missing, func(id objectID, _ validVersion) bool { return seen[id] })
 	for _, unchanged := range []bool{true, false} {
 		for i, e := range c.entries {
 			if _, was := last.withheld[e.sum]; e.id == (objectID{}) && was == unchanged {
-				f.addUnusable(&c, i, last, seen)
+				f.addUnusable(&c, i, last, missing)
 			}
 		}
 	}
@@ -80,7 +82,7 @@ func newFileState(c contents, last *fileState) fileState {
 }
 
 // addUnusable adds the error of an unusable entry, and keeps the objects that it may
-// contain. Those are objects that the file had and now has no more:
+// contain. Those are objects that the file had and now has no more, which are missing:
 //
 //   - If the last content had the entry too, the same as then: what was beside an unusable
 //     document cannot be in it.
@@ -88,7 +90,7 @@ func newFileState(c contents, last *fileState) fileState {
 //   - Otherwise, the objects that were between the neighbours of the entry, except those
 //     that an unusable entry of the last content may contain. Unchanged entries must have
 //     been added before.
-func (f *fileState) addUnusable(c *contents, index int, last *fileState, seen map[objectID]bool) {
+func (f *fileState) addUnusable(c *contents, index int, last *fileState, missing map[objectID]validVersion) {
 	e := c.entries[index]
 	err := *e.err
 	defer func() { f.errs = append(f.errs, &err) }()
@@ -96,11 +98,14 @@ func (f *fileState) addUnusable(c *contents, index int, last *fileState, seen ma
 		return
 	}
 	before, unchanged := last.withheld[e.sum]
-	lower, upper := neighbours(c.entries, index, last)
+	var lower, upper int
+	if len(missing) > 0 {
+		lower, upper = neighbours(c.entries, index, last)
+	}
 	kept := []objectID{}
-	for id, version := range last.objects {
+	for id, version := range missing {
 		switch {
-		case seen[id], unchanged && !slices.Contains(before, id), !e.guess.matches(id):
+		case unchanged && !slices.Contains(before, id), !e.guess.matches(id):
 			continue
 		case unchanged || e.guess.name != "":
 		case version.index <= lower, version.index >= upper, f.objects[id].guessed && version.guessed:
