@@ -17,13 +17,15 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 demo: ## real connections through a ClusterIP and a NodePort, in a network namespace; needs only Go
-	$(GO) run ./examples/quickstart
+	@echo "Compiling examples/quickstart (the first time downloads modules and takes about a minute)."
+	@$(GO) run ./examples/quickstart
 
 # Packages in backends/ send packets and measure time, and disturb each other on small
 # machines (DP-41 fails), so they run by themselves and one after the other. `make lint`
 # runs vet.
 test: ## all tests, with the race detector; as root also with real packets; on Debian installs what is missing
 	@./test/tools.sh test
+	@echo "Compiling and testing all packages with the race detector (about 9 minutes on two cores)."
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v /backends/)
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 $(TESTFLAGS) ./backends/...
 	cd test && $(GO) test -count=1 -vet=off -timeout 10m $(TESTFLAGS) ./examples
@@ -84,10 +86,12 @@ cross: ## the module builds for other systems, its tests too, and passes with ne
 # -count=1: these tests build programs, which the cache of test results does not see.
 e2e: ## a real API server, examples/kube-proxy and real packets; root only; the first build takes minutes
 	@./test/tools.sh e2e
+	@echo "Compiling the test, and the first time etcd, kube-apiserver and kube-proxy (about 15 minutes on two cores)."
 	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/examples)
 
 scale: ## 10,000 Services x 10 endpoints through a real API server, and the same with the real kube-proxy
 	@./test/tools.sh e2e
+	@echo "Compiling the test, and the first time etcd, kube-apiserver and kube-proxy; then about 6 minutes of measurements."
 	cd test && KPNG_REQUIRE_NETNS=1 KPNG_SCALE=10000x10 $(GO) test -count=1 -timeout 60m -v -run Scale $(TESTFLAGS) ./...
 
 tools: ## install all that the targets need; on Debian as root, elsewhere print what is missing

@@ -9,6 +9,7 @@
 // proxies:
 //
 //	kubeproxy         a whole replacement of kube-proxy, around any backend
+//	nodeagent         a whole node agent, around any backend
 //	command           flags, exit codes and the concurrent parts of a process
 //	kubeproxyconfig   kube-proxy's configuration file and flags -> Configs of the library
 //	kubeclient        a client of the API server

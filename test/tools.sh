@@ -19,6 +19,11 @@ test | all)
 	;;
 esac
 case "${1:-all}" in
+test | test-unit | all)
+	need openssl openssl # test/examples runs the commands of docs/scaling.md
+	;;
+esac
+case "${1:-all}" in
 test | e2e | all)
 	need nft nftables # tests read the rules with the system's own tools
 	need ip iproute2

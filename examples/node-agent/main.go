@@ -11,20 +11,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"sigs.k8s.io/kpng/backends/conntrack"
-	"sigs.k8s.io/kpng/backends/healthcheck"
 	"sigs.k8s.io/kpng/backends/nftables"
-	"sigs.k8s.io/kpng/nodeproxy"
 	"sigs.k8s.io/kpng/nodeproxy/command"
-	"sigs.k8s.io/kpng/nodeproxy/health"
-	"sigs.k8s.io/kpng/nodeproxy/httpserver"
+	"sigs.k8s.io/kpng/nodeproxy/nodeagent"
 	"sigs.k8s.io/kpng/nodeproxy/nodeips"
 	"sigs.k8s.io/kpng/nodeproxy/printer"
 	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
@@ -55,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	nodeName := fs.String("node", strings.ToLower(host), "`name` of the node")
 	backend := fs.String("backend", "nftables", "`backend`: nftables, or print, which prints changes and programs nothing")
 	healthAddress := fs.String("health", "", "`address` (host:port) that serves /healthz and /livez over HTTP; empty disables them")
+	operatorAddress := fs.String("metrics", "", "`address` (host:port) that serves /metrics and /state over HTTP; empty disables them")
 	cleanup := fs.Bool("cleanup", false, "remove all rules and exit")
 	verbose := fs.Bool("v", false, "log debug messages")
 	servers := remoteflags.DefineClient(fs, "server", "", "")
@@ -65,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		"-node: required": *nodeName == "",
 		fmt.Sprintf("-backend %q: want nftables or print", *backend):                *backend != "nftables" && *backend != "print",
 		"-health requires -backend nftables: the print backend has no health state": *backend == "print" && *healthAddress != "",
+		"-metrics requires -backend nftables: the print backend has no metrics":     *backend == "print" && *operatorAddress != "",
 		"-cleanup requires -backend nftables: print leaves nothing to remove":       *backend == "print" && *cleanup,
 	}); err != nil {
 		return err
@@ -86,35 +83,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if *backend == "print" {
 		return command.RunAll(ctx, conns.Run, func(ctx context.Context) error { return client.Run(ctx, printer.New(stdout)) })
 	}
-	return program(ctx, conns.Run, client, *healthAddress, logger)
+	return program(ctx, conns.Run, nodeagent.Config{
+		Client: client, HealthAddress: *healthAddress, OperatorAddress: *operatorAddress, Logger: logger,
+	})
 }
 
-// program programs the node with the state that client receives.
-func program(ctx context.Context, watchCredentials func(context.Context) error, client *node.Client, healthAddress string, logger *slog.Logger) (err error) {
-	rules, err := nftables.New(nftables.Config{Logger: logger})
+// program programs the node with the state that the client of cfg receives.
+func program(ctx context.Context, watchCredentials func(context.Context) error, cfg nodeagent.Config) (err error) {
+	rules, err := nftables.New(nftables.Config{Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rules.Close()) }()
-	flows, err := conntrack.New(conntrack.Config{Logger: logger})
+	flows, err := conntrack.New(conntrack.Config{Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flows.Close()) }()
-	proxy, err := healthcheck.NewProxy(rules, time.Minute)
-	if err != nil {
-		return err
-	}
-	checks, err := healthcheck.NewServices(healthcheck.Config{Healthy: proxy.Healthy, Logger: logger})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, checks.Close()) }()
-	eligibility := health.NewEligibilitySink(proxy)
-	sinks := nodeproxy.Sinks{Rules: eligibility, HealthChecks: checks, Flows: flows, AfterFirstSync: tuning.AfterFirstSync}
-	return command.RunAll(ctx, watchCredentials,
-		func(ctx context.Context) error { return client.Run(ctx, sinks.Chain()) },
-		func(ctx context.Context) error {
-			return command.Prefix("-health", httpserver.Run(ctx, healthAddress, health.Handler(health.Config{Proxy: proxy, Eligible: eligibility.Eligible}), logger))
-		})
+	cfg.Rules, cfg.Flows, cfg.AfterFirstSync = rules, flows, tuning.AfterFirstSync
+	return command.RunAll(ctx, watchCredentials, func(ctx context.Context) error {
+		return command.ReplaceInError(nodeagent.Run(ctx, cfg), "HealthAddress:", "-health:", "OperatorAddress:", "-metrics:")
+	})
 }

@@ -21,6 +21,7 @@ func TestInvalidCommandLine(t *testing.T) {
 		"-server x:1 -backend ipvs":                  `-backend "ipvs": want nftables or print`,
 		"-server x:1 -node=":                         "-node: required",
 		"-server x:1 -backend print -health :1":      "-health requires -backend nftables",
+		"-server x:1 -backend print -metrics :1":     "-metrics requires -backend nftables",
 		"-server x:1 -backend print -cleanup":        "-cleanup requires -backend nftables",
 		"-server x:1 -backend print -cert a":         "one of -cert and -key without the other",
 		"-server x:1 -backend print -insecure -ca a": "-insecure and -ca",

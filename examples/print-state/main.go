@@ -4,11 +4,12 @@
 // Command print-state prints the desired state of a node, and every change of it while
 // the manifests in a directory change. It programs nothing.
 //
-//	print-state DIRECTORY NODE
+//	print-state [-proxy-name NAME] DIRECTORY NODE
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,12 +22,18 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: print-state DIRECTORY NODE")
+	proxyName := flag.String("proxy-name", "", "serve only Services with this `name` in the label service.kubernetes.io/service-proxy-name")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: print-state [-proxy-name NAME] DIRECTORY NODE")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() != 2 {
+		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	err := run(ctx, os.Args[1], os.Args[2])
+	err := run(ctx, flag.Arg(0), flag.Arg(1), *proxyName)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "print-state:", err)
@@ -34,10 +41,10 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, directory, node string) error {
+func run(ctx context.Context, directory, node, proxyName string) error {
 	manifests, err := file.New(directory, file.Config{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
-	return nodelocal.Run(ctx, manifests, printer.New(os.Stdout), nodelocal.Config{NodeName: node})
+	return nodelocal.Run(ctx, manifests, printer.New(os.Stdout), nodelocal.Config{NodeName: node, ProxyName: proxyName})
 }

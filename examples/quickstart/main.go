@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"sigs.k8s.io/kpng/backends/nftables"
-	"sigs.k8s.io/kpng/localsink"
 )
 
 //go:embed manifests.yaml
@@ -82,11 +81,10 @@ func demonstrate(ctx context.Context) (err error) {
 	if err := p.await(ctx, 3); err != nil {
 		return err
 	}
-	fmt.Println("A Service with three pods is programmed. Responses by pod:")
+	fmt.Println("In a namespace of its own, the Service default/web has three endpoints.")
 	if err := printResponses(ctx); err != nil {
 		return err
 	}
-	fmt.Println("\nNow the third pod is deleted.")
 	start := time.Now()
 	if err := p.writeManifests(bytes.Replace(manifests, []byte("- {addresses: [10.244.0.3]}\n"), nil, 1)); err != nil {
 		return err
@@ -94,24 +92,15 @@ func demonstrate(ctx context.Context) (err error) {
 	if err := p.await(ctx, 2); err != nil {
 		return err
 	}
-	fmt.Printf("The rules changed %d µs after the change was read (%d µs after the file was written). Responses by pod:\n",
-		p.last.latency.Microseconds(), time.Since(start).Microseconds())
-	return printResponses(ctx)
-}
-
-// explain prints the desired state, and the rules that the nftables backend would write.
-func explain(ctx context.Context) error {
-	p, err := startPipeline(ctx, localsink.Func(func(_ context.Context, u *localsink.Update) error {
-		for svc := range u.All.All() {
-			fmt.Print(svc.Text())
-		}
-		rules, err := nftables.Describe(nftables.Config{}, u)
-		fmt.Printf("\nThese are the rules of the nftables backend:\n\n%s", rules)
-		return err
-	}))
-	if err != nil {
+	fmt.Printf(`
+One endpoint is removed from the manifest. New rules: %.1f ms after the file
+was written, %.1f ms after the watcher observed the change.
+`, milliseconds(time.Since(start)), milliseconds(p.last.latency))
+	if err := printResponses(ctx); err != nil {
 		return err
 	}
-	defer p.stop()
-	return p.await(ctx, 3)
+	fmt.Println("\nThe namespace ends with this program: nothing is left behind.")
+	return nil
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

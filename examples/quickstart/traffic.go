@@ -63,24 +63,26 @@ func connect(ctx context.Context, addr string, n int) (responses, error) {
 	return counts, nil
 }
 
-// String lists the servers in order.
+// String lists the servers in order, one in each line.
 func (r responses) String() string {
-	var parts []string
+	var text strings.Builder
 	for _, server := range slices.Sorted(maps.Keys(r)) {
-		parts = append(parts, fmt.Sprintf("%s %d times", server, r[server]))
+		fmt.Fprintf(&text, "  %-12s %4d\n", server, r[server])
 	}
-	return strings.Join(parts, ", ")
+	return text.String()
 }
 
-// printResponses connects to the Service by its cluster IP and its node port.
+// printResponses connects to the Service by its ClusterIP and its NodePort, and prints how
+// many connections each endpoint accepted.
 func printResponses(ctx context.Context) error {
-	for _, address := range []string{clusterIP, nodePort} {
+	for _, frontend := range []struct{ kind, address string }{{"ClusterIP", clusterIP}, {"NodePort", nodePort}} {
 		start := time.Now()
-		responses, err := connect(ctx, address, connections)
+		responses, err := connect(ctx, frontend.address, connections)
 		if err != nil {
-			return fmt.Errorf("%s: %w", address, err)
+			return fmt.Errorf("%s %s: %w", frontend.kind, frontend.address, err)
 		}
-		fmt.Printf("  %-17s %d connections in %d ms: %s\n", address, connections, time.Since(start).Milliseconds(), responses)
+		fmt.Printf("%-9s %-17s  %d connections in %d ms, by endpoint:\n%s",
+			frontend.kind, frontend.address, connections, time.Since(start).Milliseconds(), responses)
 	}
 	return nil
 }

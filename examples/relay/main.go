@@ -29,8 +29,8 @@ import (
 const usage = `Usage: relay -upstream ADDRESSES [FLAGS]
 
 Serves nodes and further relays with the cluster state of the servers above it. The flags
-of how Services are resolved must be equal on all servers: -cluster-cidr, -node-cidr,
--nodeport-addresses, -masquerade-all and -ignore-external-ips.
+of how Services are resolved must be equal on all servers: -proxy-name, -cluster-cidr,
+-node-cidr, -nodeport-addresses, -masquerade-all and -ignore-external-ips.
 
 Flags:
 `
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: name, Logger: logger}, conns.Interfaces()...)
+	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: name, ProxyName: server.ProxyName(), Logger: logger}, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/file"
 	"sigs.k8s.io/kpng/watchers/kube"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 const usage = `Usage: state-server [FLAGS]
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 			return err
 		}
 	}
-	watcher, err := newWatcher(*manifests, client, logger)
+	watcher, err := newWatcher(*manifests, server.ProxyName(), client, logger)
 	if err != nil {
 		return err
 	}
@@ -79,9 +80,11 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 }
 
 // newWatcher returns a watcher of manifests, or of the API server without manifests.
-func newWatcher(manifests string, client kubernetes.Interface, logger *slog.Logger) (watchers.Watcher, error) {
+func newWatcher(manifests, proxyName string, client kubernetes.Interface, logger *slog.Logger) (watchers.Watcher, error) {
 	if manifests != "" {
 		return file.New(manifests, file.Config{Logger: logger})
 	}
-	return kube.New(client, kube.Config{Nodes: kube.NodesAll, Logger: logger})
+	return kube.New(client, kube.Config{
+		Nodes: kube.NodesAll, Filter: kubeapi.Filter{ProxyName: proxyName}, Logger: logger,
+	})
 }

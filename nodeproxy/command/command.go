@@ -87,8 +87,11 @@ func Conflicts(conditions map[string]bool) error {
 
 // ReplaceInError returns an error whose text is that of err with replacements made:
 // oldnew alternates a text and its replacement. It turns the names of Config fields into
-// names of flags.
+// names of flags. It returns nil if err is nil.
 func ReplaceInError(err error, oldnew ...string) error {
+	if err == nil {
+		return nil
+	}
 	return errors.New(strings.NewReplacer(oldnew...).Replace(err.Error()))
 }
 

@@ -10,16 +10,19 @@ import (
 
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // resolverFlags are the flags of how Services are resolved, for all nodes.
 type resolverFlags struct {
-	clusterCIDR, nodePortAddresses string
-	nodeCIDR, masqueradeAll        bool
-	ignoreExternalIPs              bool
+	proxyName, clusterCIDR, nodePortAddresses string
+	nodeCIDR, masqueradeAll                   bool
+	ignoreExternalIPs                         bool
 }
 
 func (f *resolverFlags) define(fs *flag.FlagSet) {
+	fs.StringVar(&f.proxyName, "proxy-name", "",
+		"`name` of this proxy: serve only Services with this value of the label service.kubernetes.io/service-proxy-name (default: Services without the label)")
 	fs.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`networks` of all pods (comma-separated), at most one of each address family")
 	fs.BoolVar(&f.nodeCIDR, "node-cidr", false, "detect pods of a node by the networks of its Node object (spec.podCIDRs)")
 	fs.StringVar(&f.nodePortAddresses, "nodeport-addresses", "",
@@ -31,8 +34,14 @@ func (f *resolverFlags) define(fs *flag.FlagSet) {
 
 // config returns the Config of a resolver. The error names each invalid flag.
 func (f *resolverFlags) config() (nodelocal.MultiNodeConfig, error) {
-	cfg := nodelocal.MultiNodeConfig{NodePortAddresses: command.SplitList(f.nodePortAddresses), MasqueradeAll: f.masqueradeAll, IgnoreExternalIPs: f.ignoreExternalIPs}
+	cfg := nodelocal.MultiNodeConfig{
+		ProxyName: f.proxyName, NodePortAddresses: command.SplitList(f.nodePortAddresses),
+		MasqueradeAll: f.masqueradeAll, IgnoreExternalIPs: f.ignoreExternalIPs,
+	}
 	cfg.LocalPods.NodeCIDR = f.nodeCIDR
+	if err := (kubeapi.Filter{ProxyName: f.proxyName}).Validate(); err != nil {
+		return cfg, fmt.Errorf("%w: %w", command.ErrUsage, command.ReplaceInError(err, "ProxyName", "-proxy-name"))
+	}
 	ipv4, ipv6 := 0, 0
 	for _, text := range command.SplitList(f.clusterCIDR) {
 		network, err := netip.ParsePrefix(text)

@@ -53,6 +53,10 @@ func (s *Server) Verbose() bool { return s.verbose }
 // clients.
 func (s *Server) TokenReview() bool { return s.listener.tokenReview }
 
+// ProxyName returns the name of the proxy whose Services the server serves, "" for
+// Services without a name. Its watcher must select the same Services, or more.
+func (s *Server) ProxyName() string { return s.resolver.proxyName }
+
 // A ServerConfig has what a server needs beside its flags.
 type ServerConfig struct {
 	// Name identifies the server in the inspection service, and to its clients.

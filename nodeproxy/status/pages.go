@@ -21,14 +21,15 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/problems"
 )
 
-// A Config has the sources of the pages. All fields are required; calls may overlap.
+// A Config has the sources of the pages. Calls may overlap.
 type Config struct {
-	// Applied has the applied state.
+	// Applied has the applied state. Required.
 	Applied *AppliedSink
-	// Problems has the failures of each Service.
+	// Problems has the failures of each Service. Required.
 	Problems *problems.Tracker
 	// Explain returns the desired state of a Service with its reasons, nil if there is no
-	// such Service: nodelocal.Explain with a store's snapshot.
+	// such Service: nodelocal.Explain with a store's snapshot. A proxy without cluster
+	// state has no Explain; its pages show the applied state only.
 	Explain func(name localsink.ServiceName) (*nodelocal.Explanation, error)
 }
 
@@ -110,12 +111,14 @@ func (p pages) serveNode(w http.ResponseWriter, r *http.Request) {
 
 func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
 	name := localsink.ServiceName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
-	desired, err := p.cfg.Explain(name)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+	s := serviceState{Service: name.String(), Errors: p.cfg.Problems.Failures(name)}
+	if p.cfg.Explain != nil {
+		var err error
+		if s.Desired, err = p.cfg.Explain(name); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 	}
-	s := serviceState{Service: name.String(), Desired: desired, Errors: p.cfg.Problems.Failures(name)}
 	if u, _ := p.cfg.Applied.Applied(); u != nil {
 		if svc := u.All.Get(name); svc != nil {
 			s.Applied = svc.Text()
