@@ -141,7 +141,7 @@ func asBackend(name string, newCorrect func() (localsink.Sink, error), mistake b
 			b.correct, err = newCorrect()
 			if err == nil && b.loopback {
 				var loopback *localhost.Sink
-				loopback, err = localhost.New(localhost.Config{Dial: dialIn(node)})
+				loopback, err = localhost.New(localhost.Config{Dial: backendtest.DialIn(node)})
 				b.correct = localsink.Chain(b.correct, loopback)
 			}
 			return &b, err

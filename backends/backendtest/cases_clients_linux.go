@@ -89,7 +89,7 @@ func samePort(c *checker) {
 	var flows []*flow
 	for i, p := range s.probes {
 		p.port = 30000
-		f, err := p.open(answerTimeout)
+		f, err := p.open(p.client.limits.Answer)
 		c.count(p.variant, answer{})
 		if err != nil {
 			c.failf(p.variant, "%s from source port %d, connection %d with that port: %v", p, p.port, i+1, err)

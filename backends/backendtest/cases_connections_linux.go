@@ -50,7 +50,7 @@ func (c *checker) addBusyService(s *step, v variant, draining []localsink.Endpoi
 func (c *checker) openFlows(probes []probe) []*flow {
 	var flows []*flow
 	for _, p := range probes {
-		f, err := p.open(answerTimeout)
+		f, err := p.open(p.client.limits.Answer)
 		c.count(p.variant, answer{})
 		if err != nil {
 			c.failf(p.variant, "%s: %v", p, err)
@@ -207,7 +207,7 @@ func udpBeforeFirstEndpoint(c *checker) {
 	}
 	var flows []*flow
 	for _, p := range s.probes {
-		conn, p, err := p.dial(answerTimeout)
+		conn, p, err := p.dial(p.client.limits.Answer)
 		if err != nil {
 			c.failf(p.variant, "%s: %v", p, err)
 			continue
@@ -231,7 +231,7 @@ func udpServiceRemoved(c *checker) {
 	var wg sync.WaitGroup
 	for _, f := range flows {
 		wg.Go(func() {
-			if f.handshake(silenceTimeout) == nil {
+			if f.handshake(f.client.limits.Silence) == nil {
 				c.failf(f.variant, "%s still reaches %s, expected no answer", f.probe, f.server)
 			}
 		})
@@ -254,7 +254,7 @@ func (c *checker) traffic(probes []probe) *traffic {
 		p.port = 0 // a new source port for each connection
 		t.wg.Go(func() {
 			for ctx.Err() == nil {
-				a := p.run(answerTimeout)
+				a := p.run(p.client.limits.Answer)
 				c.count(p.variant, a)
 				if a.err != nil {
 					c.failf(p.variant, "new connection of %s: expected an endpoint, observed: %s", p, a)

@@ -80,7 +80,7 @@ func oneFlowOneEndpoint(c *checker) {
 	var wg sync.WaitGroup
 	for _, p := range s.probes {
 		wg.Go(func() {
-			f, err := p.open(answerTimeout)
+			f, err := p.open(p.client.limits.Answer)
 			c.count(p.variant, answer{})
 			for i := 0; err == nil && i < 20; i++ {
 				err = f.exchange(64)

@@ -160,7 +160,7 @@ func largeMessages(c *checker) {
 		return
 	}
 	for _, p := range s.probes {
-		f, err := p.open(answerTimeout)
+		f, err := p.open(p.client.limits.Answer)
 		if err == nil {
 			size := 1 << 20
 			if p.variant.protocol != localsink.ProtocolTCP {

@@ -131,9 +131,9 @@ func loopbackAffinity(c *checker) {
 		return
 	}
 	for _, p := range s.probes {
-		first := p.run(answerTimeout)
+		first := p.run(p.client.limits.Answer)
 		for range 10 {
-			if again := p.run(answerTimeout); first.err != nil || again.err != nil || again.server != first.server {
+			if again := p.run(p.client.limits.Answer); first.err != nil || again.err != nil || again.server != first.server {
 				c.failf(p.variant, "%s: first connection %s, later connection %s", p, first, again)
 				break
 			}

@@ -139,7 +139,7 @@ func (c *checker) resyncRequesters() []localsink.ResyncRequester {
 
 // awaitResyncRequest reports whether a part of the sink requests a resync in time.
 func (c *checker) awaitResyncRequest() bool {
-	ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.testbed.limits.Answer)
 	defer cancel()
 	requested := make(chan struct{}, 10)
 	for _, r := range c.resyncRequesters() {
@@ -180,7 +180,7 @@ func driftRepaired(c *checker) {
 			return
 		}
 		if !c.awaitResyncRequest() {
-			c.failAllf("no resync requested within %v after Drift", answerTimeout)
+			c.failAllf("no resync requested within %v after Drift", c.testbed.limits.Answer)
 			return
 		}
 		if !c.sync(c.state) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,8 @@ const maxFailures = 5
 // A checker checks one behaviour in all variants at the same time.
 type checker struct {
 	ctx       context.Context
+	cancelAll context.CancelFunc // of ctx
+	kit       *kit
 	backend   Backend
 	behaviour behaviour
 	testbed   *testbed
@@ -40,69 +43,122 @@ type checker struct {
 	driver *sinktest.Driver
 	node   *localsink.Node
 	state  localsink.State // of the last Sync, successful or not
+	// abandoned reports whether a call of the sink did not return: it is not called again.
+	abandoned bool
 
 	mu    sync.Mutex // guards cells and notes
 	cells map[variant]*Cell
 	notes []string
 }
 
-// setUp creates the first sink and determines the variants to check. It reports whether the
-// sink could be created.
+// setUp creates the first sink, determines the variants to check, and starts the servers.
+// It reports whether the sink could be created.
 func (c *checker) setUp() bool {
-	c.node = testbedNode()
 	err := c.createSink()
 	unsupported := c.backend.Unsupported
 	if err == nil {
 		unsupported |= unsupportedOf(c.sink)
 	}
-	for _, v := range allVariants() {
-		if c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol) {
-			continue
-		}
+	for _, v := range c.applicable() {
 		cell := &Cell{Outcome: OutcomePassed}
-		c.cells[v] = cell
 		switch missing := (v.needs() | c.behaviour.needs) & unsupported; {
 		case missing != 0:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not support "+missing.String()
 		case c.behaviour.loopback && !c.backend.LoopbackNodePorts:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.LoopbackNodePorts is false"
-		case v.isSCTP() && untestedSCTP() != "":
-			cell.Outcome, cell.Reason = OutcomeUntested, untestedSCTP()
+		case v.isSCTP() && c.kit.untestedSCTP != "":
+			cell.Outcome, cell.Reason = OutcomeUntested, c.kit.untestedSCTP
 		default:
 			c.variants = append(c.variants, v)
 		}
+		c.mu.Lock()
+		c.cells[v] = cell
+		c.mu.Unlock()
 	}
 	if err != nil {
 		c.failAllf("New: %v", err)
 		return false
 	}
+	for _, v := range allVariants() {
+		if v.isSCTP() && c.kit.untestedSCTP != "" {
+			continue
+		}
+		if err := c.testbed.startServers(v); err != nil {
+			c.failAllf("%v", err)
+			c.tearDown()
+			return false
+		}
+	}
 	return true
+}
+
+// applicable returns the variants to which the behaviour applies.
+func (c *checker) applicable() []variant {
+	return slices.DeleteFunc(allVariants(), func(v variant) bool {
+		return c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol)
+	})
 }
 
 // createSink creates a sink without state.
 func (c *checker) createSink() error {
 	ctx, cancel := context.WithCancel(c.ctx)
-	err := c.testbed.node.Run(func() (err error) {
-		c.sink, err = c.backend.New(ctx, c.testbed.node)
+	var sink localsink.Sink
+	err := c.call("New", func() (err error) {
+		sink, err = c.backend.New(ctx, c.testbed.node)
 		return err
 	})
 	if err != nil {
 		cancel()
 		return err
 	}
-	c.cancel = cancel
+	c.sink, c.cancel = sink, cancel
 	inNamespace := localsink.Func(func(ctx context.Context, u *localsink.Update) error {
-		return c.testbed.node.Run(func() error { return c.sink.Sync(ctx, u) })
+		return c.callUntil(ctx, "Sync", func() error { return sink.Sync(ctx, u) })
 	})
 	c.driver = &sinktest.Driver{Sink: inNamespace, Node: c.node}
 	return nil
 }
 
+// abandonAfter is how long a call of the backend may go on after its context has ended.
+const abandonAfter = 5 * time.Second
+
+// errAbandoned is the error of calls after one that did not return.
+var errAbandoned = errors.New("not called: an earlier call of the backend did not return")
+
+// call calls f, a part of the backend, in the namespace of the node.
+func (c *checker) call(name string, f func() error) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.testbed.limits.Sync)
+	defer cancel()
+	return c.callUntil(ctx, name, f)
+}
+
+// callUntil is [checker.call] with a context. If f does not return soon after ctx ends, it
+// is abandoned together with the sink.
+func (c *checker) callUntil(ctx context.Context, name string, f func() error) error {
+	if c.abandoned {
+		return errAbandoned
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.testbed.node.Run(f) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(abandonAfter):
+		c.abandoned = true
+		return fmt.Errorf("%s has not returned %v after the end of its time limit or context", name, abandonAfter)
+	}
+}
+
 // tearDown closes the sink.
 func (c *checker) tearDown() {
-	err := c.testbed.node.Run(func() error { return closeSink(c.sink) })
+	err := c.call("Close", func() error { return closeSink(c.sink) })
 	c.cancel()
-	if err != nil {
+	if err != nil && !errors.Is(err, errAbandoned) {
 		c.failAllf("Close: %v", err)
 	}
 }
@@ -117,12 +173,9 @@ func (c *checker) restart() bool {
 	return c.sync(c.state)
 }
 
-// syncTimeout limits the duration of one Sync.
-const syncTimeout = time.Minute
-
 // sync syncs a state and reports whether that succeeded.
 func (c *checker) sync(state localsink.State) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, syncTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.testbed.limits.Sync)
 	defer cancel()
 	c.state = state
 	if err := c.driver.Sync(ctx, state); err != nil {
@@ -177,10 +230,27 @@ func (c *checker) failf(v variant, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cell := c.cells[v]
+	if cell == nil { // before setUp
+		cell = &Cell{}
+		c.cells[v] = cell
+	}
 	cell.Outcome = OutcomeFailed
 	if len(cell.Failures) < maxFailures {
-		cell.Failures = append(cell.Failures, fmt.Sprintf(format, args...))
+		cell.Failures = append(cell.Failures, capText(fmt.Sprintf(format, args...)))
 	}
+}
+
+// maxFailureText limits the bytes of one failure: an error of a backend may contain all its
+// rules.
+const maxFailureText = 500
+
+// capText shortens a text to [maxFailureText].
+func capText(text string) string {
+	if len(text) <= maxFailureText {
+		return text
+	}
+	const end = "... (%d bytes in total)"
+	return strings.ToValidUTF8(text[:maxFailureText-len(end)-10], "") + fmt.Sprintf(end, len(text))
 }
 
 // failAllf records a failure in all variants.

@@ -5,7 +5,6 @@ package backendtest_test
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -35,7 +34,7 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			loopback, err := localhost.New(localhost.Config{Dial: dialIn(node)})
+			loopback, err := localhost.New(localhost.Config{Dial: backendtest.DialIn(node)})
 			return localsink.Chain(rules, flows, loopback), err
 		},
 		LoopbackNodePorts: true,
@@ -43,17 +42,6 @@ func TestConformance(t *testing.T) {
 	})
 	t.Log(report.Text())
 	checkTable(t, report)
-}
-
-// dialIn returns a dial function that connects from a network namespace.
-func dialIn(ns backendtest.Namespace) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
-		err = ns.Run(func() error {
-			c, err = new(net.Dialer).DialContext(ctx, network, address)
-			return err
-		})
-		return c, err
-	}
 }
 
 // The table of the documentation that the test checks and writes.

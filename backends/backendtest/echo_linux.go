@@ -154,7 +154,7 @@ func (p *pinger) ping(cl client, id uint16, services, endpoints []netip.Addr, no
 		direct = append(direct, send(e))
 	}
 	missing := func(e echo) bool { return !p.has(p.arrived, e) }
-	deadline := time.NewTimer(answerTimeout)
+	deadline := time.NewTimer(p.checker.testbed.limits.Answer)
 	defer deadline.Stop()
 	for !p.has(p.replied, own) || slices.ContainsFunc(direct, missing) {
 		select {

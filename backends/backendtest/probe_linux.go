@@ -18,14 +18,6 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Timeouts of clients: for an answer, for a refusal, and to conclude that there is no
-// answer.
-const (
-	answerTimeout  = 3 * time.Second
-	refusalTimeout = time.Second
-	silenceTimeout = 300 * time.Millisecond
-)
-
 // A probe is one connection attempt.
 type probe struct {
 	variant variant
@@ -194,7 +186,7 @@ func (f *flow) parseGreeting(greeting []byte) error {
 
 // exchange sends size bytes over the flow and receives them back.
 func (f *flow) exchange(size int) error {
-	_ = f.conn.SetDeadline(time.Now().Add(answerTimeout))
+	_ = f.conn.SetDeadline(time.Now().Add(f.client.limits.Answer))
 	sent := bytes.Repeat([]byte("kpng"), size/4)
 	switch f.variant.protocol {
 	case localsink.ProtocolUDP:

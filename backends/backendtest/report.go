@@ -34,7 +34,7 @@ type Cell struct {
 	Outcome Outcome `json:"outcome"`
 	// Reason is set for OutcomeUnsupported and OutcomeUntested.
 	Reason string `json:"reason,omitempty"`
-	// Failures describes the first failures.
+	// Failures describes the first failures, each in at most 500 bytes.
 	Failures []string `json:"failures,omitempty"`
 	// Connections is the number of connection attempts. SlowestAnswer is the longest
 	// time until an answer or a refusal.
@@ -49,6 +49,8 @@ type Result struct {
 	// Title states the behaviour.
 	Title string `json:"title"`
 	Cells []Cell `json:"cells"`
+	// Hint names the usual cause, if a variant failed.
+	Hint string `json:"hint,omitempty"`
 	// Notes holds measurements.
 	Notes []string `json:"notes,omitempty"`
 	// Duration includes building the testbed.
@@ -58,6 +60,31 @@ type Result struct {
 // Failed reports whether any variant failed.
 func (r *Result) Failed() bool {
 	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == OutcomeFailed })
+}
+
+// skipped returns why no variant was checked, and "" if one was.
+func (r *Result) skipped() string {
+	var reasons []string
+	for _, c := range r.Cells {
+		if c.Outcome == OutcomePassed || c.Outcome == OutcomeFailed {
+			return ""
+		}
+		if reason := fmt.Sprintf("%s: %s", c.Outcome, c.Reason); !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// notChecked lists the variants that were not checked, with the reasons, one in each line.
+func (r *Result) notChecked() string {
+	var b strings.Builder
+	for _, c := range r.Cells {
+		if c.Reason != "" {
+			fmt.Fprintf(&b, "%s: %s: %s\n", c.Variant, c.Outcome, c.Reason)
+		}
+	}
+	return b.String()
 }
 
 // A Report is the outcome of all behaviours.
@@ -146,6 +173,9 @@ func (r *Report) Text() string {
 			for _, f := range c.Failures {
 				fmt.Fprintf(&b, "%s: %s: %s\n", res.ID, c.Variant, f)
 			}
+		}
+		if res.Hint != "" {
+			fmt.Fprintf(&b, "%s: hint: %s\n", res.ID, res.Hint)
 		}
 	}
 	fmt.Fprintln(&b, r.summary())

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -25,15 +26,17 @@ import (
 // them through raw sockets. HEARTBEATs carry data in both directions. A server is stateless:
 // the cookie and each heartbeat hold the tag of the client.
 
-// untestedSCTP returns why SCTP cannot be tested on this machine, or "".
-func untestedSCTP() string {
-	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_closed"); err != nil {
-		return "the kernel does not track SCTP connections"
-	}
-	if _, err := os.Stat("/proc/net/sctp"); err == nil {
-		return "the SCTP stack of the kernel would answer as well (unload the kernel module sctp)"
-	}
-	return ""
+// untestedSCTP returns why SCTP cannot be tested in a namespace, or "".
+func untestedSCTP(ns *netnstest.Namespace) (reason string) {
+	_ = ns.Run(func() error {
+		if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_closed"); err != nil {
+			reason = "the kernel does not track SCTP connections"
+		} else if _, err := os.Stat("/proc/net/sctp"); err == nil {
+			reason = "the SCTP stack of the kernel would answer as well (unload the kernel module sctp)"
+		}
+		return nil
+	})
+	return reason
 }
 
 // Chunk types and parameter types of RFC 9260, and the tag of all servers.
@@ -231,7 +234,7 @@ func (f *flow) isForeignError(err error) bool {
 // exchangeHeartbeat sends bytes in a HEARTBEAT and receives them in its acknowledgement.
 func (f *flow) exchangeHeartbeat(sent []byte) error {
 	tag := binary.BigEndian.AppendUint32(nil, f.sctpTag())
-	ack, err := f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, answerTimeout)
+	ack, err := f.sctpRequest(sctpPacket{tag: serverTag, chunk: sctpHeartbeat, value: param(paramHeartbeat, tag, sent)}, sctpHeartbeatAck, f.client.limits.Answer)
 	if err != nil {
 		return err
 	}

@@ -31,11 +31,8 @@ type listenAddr struct {
 	addr     netip.AddrPort
 }
 
-// start starts servers in a namespace. It does nothing for SCTP if that is untested.
+// start starts servers in a namespace.
 func (s *servers) start(ns *netnstest.Namespace, protocol localsink.Protocol, addrs ...netip.AddrPort) error {
-	if protocol == localsink.ProtocolSCTP && untestedSCTP() != "" {
-		return nil
-	}
 	return ns.Run(func() error {
 		for _, addr := range addrs {
 			if err := s.listenOne(protocol, addr); err != nil {

@@ -26,6 +26,7 @@ type testbed struct {
 	clients   *netnstest.Namespace
 	servers   *servers
 	ports     *clientPorts
+	limits    TimeLimits
 }
 
 // clientPorts allocates source ports. They repeat after 32,000 connections.
@@ -33,8 +34,8 @@ type clientPorts struct{ used atomic.Uint32 }
 
 func (c *clientPorts) next() uint16 { return uint16(33000 + c.used.Add(1)%32000) }
 
-func newTestbed(t testing.TB) (*testbed, error) {
-	b := &testbed{ports: &clientPorts{}}
+func newTestbed(t testing.TB, limits TimeLimits) *testbed {
+	b := &testbed{ports: &clientPorts{}, limits: limits}
 	for _, ns := range []**netnstest.Namespace{&b.node, &b.pods, &b.clientPod, &b.remote, &b.otherNode, &b.clients} {
 		*ns = netnstest.New(t)
 		// By default the kernel sends one ICMP error per second and client only.
@@ -56,12 +57,7 @@ func newTestbed(t testing.TB) (*testbed, error) {
 	}
 	b.servers = &servers{}
 	t.Cleanup(b.servers.close)
-	for _, v := range allVariants() {
-		if err := b.startServers(v); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
+	return b
 }
 
 // addAddresses configures the addresses and routes of one family.
@@ -157,37 +153,38 @@ func testbedNode() *localsink.Node {
 
 // A client is a source of connections.
 type client struct {
-	name  string
-	ns    *netnstest.Namespace
-	iface string // of the node, through which its packets arrive; empty for the node
-	addr  func(v variant) netip.Addr
-	ports *clientPorts
+	name   string
+	ns     *netnstest.Namespace
+	iface  string // of the node, through which its packets arrive; empty for the node
+	addr   func(v variant) netip.Addr
+	ports  *clientPorts
+	limits TimeLimits
 }
 
 func (b *testbed) nodeClient() client {
-	return client{"the node", b.node, "", variant.nodeAddr, b.ports}
+	return client{"the node", b.node, "", variant.nodeAddr, b.ports, b.limits}
 }
 
 func (b *testbed) localPodClient() client {
-	return client{"a local pod", b.clientPod, "pods1", variant.callerAddr, b.ports}
+	return client{"a local pod", b.clientPod, "pods1", variant.callerAddr, b.ports, b.limits}
 }
 
 // endpointClient returns the pod of endpoint i as a client.
 func (b *testbed) endpointClient(i int) client {
-	return client{fmt.Sprint("endpoint ", i), b.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, b.ports}
+	return client{fmt.Sprint("endpoint ", i), b.pods, "pods0", func(v variant) netip.Addr { return v.podAddr(i) }, b.ports, b.limits}
 }
 
 // remoteEndpointClient returns the pod of remote endpoint i as a client.
 func (b *testbed) remoteEndpointClient(i int) client {
-	return client{fmt.Sprint("remote endpoint ", i), b.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, b.ports}
+	return client{fmt.Sprint("remote endpoint ", i), b.remote, "remote", func(v variant) netip.Addr { return v.remoteAddr(i) }, b.ports, b.limits}
 }
 
 func (b *testbed) remotePodClient() client {
-	return client{"a remote pod", b.otherNode, "far", variant.otherNodePod, b.ports}
+	return client{"a remote pod", b.otherNode, "far", variant.otherNodePod, b.ports, b.limits}
 }
 
 func (b *testbed) externalClient(i int) client {
-	return client{fmt.Sprint("external client ", i), b.clients, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, b.ports}
+	return client{fmt.Sprint("external client ", i), b.clients, "outside", func(v variant) netip.Addr { return v.clientAddr(i) }, b.ports, b.limits}
 }
 
 // clientsOfEachKind returns one client of each kind.

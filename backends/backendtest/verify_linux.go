@@ -33,7 +33,7 @@ func (c *checker) check(probes []probe) {
 			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 	}
-	answers = c.runLimited(retries, maxParallelRetries, func(probe) time.Duration { return refusalTimeout })
+	answers = c.runLimited(retries, maxParallelRetries, func(probe) time.Duration { return c.testbed.limits.Refusal })
 	for i, p := range retries {
 		if mismatch := c.mismatch(p, answers[i]); mismatch != "" {
 			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
@@ -46,12 +46,12 @@ func (c *checker) run(probes []probe) []answer {
 	return c.runLimited(probes, maxParallel, func(p probe) time.Duration {
 		want := c.expect(p)
 		if want.Dropped || len(want.Endpoints) == 0 && !want.Rejected && !c.answersItself(p) {
-			return silenceTimeout
+			return c.testbed.limits.Silence
 		}
 		if want.Rejected {
-			return refusalTimeout
+			return c.testbed.limits.Refusal
 		}
-		return answerTimeout
+		return c.testbed.limits.Answer
 	})
 }
 
@@ -115,7 +115,7 @@ func (c *checker) mismatch(p probe, a answer) string {
 	want := c.expect(p)
 	switch {
 	case want.Rejected:
-		return refusalMismatch(a)
+		return refusalMismatch(p, a)
 	case want.Dropped:
 		if !a.silent {
 			return a.String()
@@ -126,15 +126,15 @@ func (c *checker) mismatch(p probe, a answer) string {
 	case c.testbed.servers.listensOn(p.variant.protocol, p.to):
 		return c.endpointMismatch(p, a, []netip.AddrPort{p.to}, false) // not a Service: unchanged
 	case c.answersItself(p):
-		return refusalMismatch(a) // no process listens
+		return refusalMismatch(p, a) // no process listens
 	case a.err == nil:
 		return a.String()
 	}
 	return ""
 }
 
-func refusalMismatch(a answer) string {
-	if !a.refused || a.duration > refusalTimeout {
+func refusalMismatch(p probe, a answer) string {
+	if !a.refused || a.duration > p.client.limits.Refusal {
 		return a.String()
 	}
 	return ""

@@ -79,7 +79,8 @@ func New(t testing.TB) *Namespace {
 		}
 		t.Skipf("needs network namespaces (root, or user namespaces): %v", err)
 	}
-	t.Cleanup(func() { _ = n.handle.Close() })
+	handle := n.handle // Close changes it; a function that the test has abandoned may still read n.handle
+	t.Cleanup(func() { _ = handle.Close() })
 	// Duplicate address detection would delay the use of IPv6 addresses by a second.
 	_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
 	n.Do(func() error {
