@@ -20,14 +20,14 @@ demo: ## real connections through a ClusterIP and a NodePort, in a network names
 	@echo "Compiling examples/quickstart (the first time downloads modules and takes about a minute)."
 	@$(GO) run ./examples/quickstart
 
-# Packages in backends/ send packets and measure time, and disturb each other on small
-# machines (DP-41 fails), so they run by themselves and one after the other. `make lint`
+# Packages in backends/, and nft-script, send packets and measure time, and disturb each other
+# on small machines (DP-41 fails), so they run by themselves and one after the other. `make lint`
 # runs vet.
 test: ## all tests, with the race detector; as root also with real packets; on Debian installs what is missing
 	@./test/tools.sh test
 	@echo "Compiling and testing all packages with the race detector (about 9 minutes on two cores)."
-	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v /backends/)
-	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 $(TESTFLAGS) ./backends/...
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v -e /backends/ -e /nft-script)
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 $(TESTFLAGS) ./backends/... ./examples/nft-script
 	cd test && $(GO) test -count=1 -vet=off -timeout 10m $(TESTFLAGS) ./examples
 
 test-unit: ## tests that need only Go: no root, no C compiler, no other program; on any system

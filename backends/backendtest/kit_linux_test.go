@@ -36,9 +36,9 @@ func TestHangingSyncIsAbandoned(t *testing.T) {
 	})
 	b.TimeLimits.Sync = 50 * time.Millisecond
 	b.Unsupported = localsink.FeatureUDP | localsink.FeatureSCTP
-	report := Try(t, b, "DP-01")
-	require.Equal(t, []string{"DP-01"}, report.Failed())
-	require.Contains(t, report.Text(), "DP-01: IPv4 TCP: Sync: Sync has not returned 5s after the end of its time limit or context")
+	report := Try(t, b, "endpoints-change")
+	require.Equal(t, []string{"endpoints-change"}, report.Failed())
+	require.Contains(t, report.Text(), "endpoints-change: IPv4 TCP: Sync: Sync has not returned 5s after the end of its time limit or context")
 }
 
 // TestTimeLimitKeepsReport: at the time limit of the test, an unfinished behaviour fails,
@@ -58,7 +58,7 @@ func TestTimeLimitKeepsReport(t *testing.T) {
 	}
 	report := k.report(results)
 	require.Len(t, report.Failed(), 2)
-	for _, id := range []string{"DP-01", "DP-02"} {
+	for _, id := range report.Failed() {
 		require.Contains(t, report.Text(), id+": IPv6 UDP: not finished within the time limit of the test, see -timeout\n")
 	}
 }
@@ -106,7 +106,7 @@ func TestFailureTextIsCapped(t *testing.T) {
 	b := Backend{Name: "test", New: func(context.Context, Namespace) (localsink.Sink, error) {
 		return nil, errors.New(strings.Repeat("rule ", 10000))
 	}}
-	for _, cell := range Try(t, b, "DP-01").Result("DP-01").Cells {
+	for _, cell := range Try(t, b, "endpoints-change").Result("endpoints-change").Cells {
 		if cell.Outcome != OutcomeUntested {
 			require.Len(t, cell.Failures, 1)
 			require.LessOrEqual(t, len(cell.Failures[0]), maxFailureText)
@@ -118,9 +118,9 @@ func TestFailureTextIsCapped(t *testing.T) {
 // error.
 func TestFailingBackendIsReported(t *testing.T) {
 	netnstest.New(t)
-	report := Try(t, backendOf(func(context.Context, *localsink.Update) error { return errors.New("injected") }), "DP-01", "DP-02")
-	require.Equal(t, []string{"DP-01", "DP-02"}, report.Failed())
-	require.Contains(t, report.Text(), "DP-02: IPv6 TCP: Sync: injected\n")
+	report := Try(t, backendOf(func(context.Context, *localsink.Update) error { return errors.New("injected") }), "endpoints-change", "pool-sizes")
+	require.Equal(t, []string{"endpoints-change", "pool-sizes"}, report.Failed())
+	require.Contains(t, report.Text(), "pool-sizes: IPv6 TCP: Sync: injected\n")
 }
 
 // TestHints: each hint is for existing behaviours, and none has two.

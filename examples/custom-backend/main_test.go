@@ -67,5 +67,5 @@ func TestFailedUpdateIsWrittenLater(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	require.EqualError(t, run(t.Context(), nil), "usage: custom-backend KUBECONFIG NODE FILE")
+	require.EqualError(t, run(t.Context(), nil), "usage: custom-backend [-proxy-name NAME] KUBECONFIG NODE FILE")
 }
