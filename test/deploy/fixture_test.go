@@ -99,8 +99,7 @@ func (fx *fixture) dial(ctx context.Context, network, addr string) (net.Conn, er
 // file returns the path of a file of the control plane. The state-server uses its certificate.
 func (fx *fixture) file(name string) string { return filepath.Join(fx.dir, name) }
 
-// apply applies objects with strict validation. Some name a namespace that exists only after
-// the objects before them are applied, so a dry run of those has no effect.
+// apply applies objects with strict validation; a dry run changes nothing.
 func (fx *fixture) apply(t *testing.T, all []*unstructured.Unstructured, dryRun bool) {
 	for _, object := range all {
 		gvk := object.GroupVersionKind()

@@ -154,7 +154,9 @@ func (fx *fixture) waitNoKubeProxyRules(t *testing.T) {
 		rules := ""
 		for _, variant := range []string{"iptables-nft-save", "iptables-legacy-save"} {
 			out, err := fx.ns.Output(t.Context(), variant)
-			require.NoError(t, err)
+			if err != nil {
+				return false
+			}
 			rules += out
 		}
 		return !strings.Contains(rules, "KUBE-")
@@ -278,8 +280,7 @@ func (fx *fixture) repeatProblem(t *testing.T) {
 	waitEvent := func(accept func(eventsv1.Event) bool) {
 		require.Eventually(t, func() bool {
 			list, err := fx.client.EventsV1().Events("default").List(t.Context(), metav1.ListOptions{})
-			require.NoError(t, err)
-			return slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool { return e.Regarding.Name == "web" && accept(e) })
+			return err == nil && slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool { return e.Regarding.Name == "web" && accept(e) })
 		}, waitLimit, 50*time.Millisecond)
 	}
 	_, err := problems.Create(t.Context(), problem, metav1.CreateOptions{})
