@@ -2,7 +2,8 @@
 # Copyright 2026 The Kubernetes Authors.
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that targets of the Makefile need in addition to Go. It
-# first prints their names. Without apt-get or without root it only prints them.
+# first prints their names. Without apt-get or without root it only prints them. Tests also
+# need the nft of other Debian suites, which nft-versions.sh keeps apart from the system.
 # usage: tools.sh [test | proto | e2e]   without an argument: all
 set -eu
 missing=""
@@ -53,7 +54,18 @@ proto | e2e | all)
 	;;
 esac
 
-[ -n "$missing" ] || exit 0
+# old_nft installs the versions of nft that tests of saved rulesets load with.
+old_nft() {
+	case "${1:-all}" in test | all) ;; *) return 0 ;; esac
+	command -v dpkg >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 || return 0
+	"$(dirname "$0")/nft-versions.sh" >/dev/null ||
+		echo "Failed to download the nft of other Debian suites; tests that need them are skipped." >&2
+}
+
+if [ -z "$missing" ]; then
+	old_nft "$@"
+	exit 0
+fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "Missing, and not installed without root and apt-get:$missing. Tests that need them fail or are skipped." >&2
 	exit 0
@@ -63,3 +75,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+old_nft "$@"

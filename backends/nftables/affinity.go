@@ -28,6 +28,7 @@ import (
 // the old map is lost.
 type affinityPort struct {
 	id        string
+	proto     localsink.Protocol
 	refs      int // dispatch chains that lead here
 	timeout   time.Duration
 	desired   []localsink.Pool
@@ -121,24 +122,30 @@ func affinityTimeout(d time.Duration) time.Duration {
 //  3. if the entry leads to another pool's endpoint, replace it and DNAT to the new endpoint
 //  4. if there is no room for an entry, DNAT to a random endpoint
 //
-// Where the result of one lookup is the key of another, the packet mark holds it between the
-// two and is restored at once. nft 1.0.6 aborts when it lists a lookup whose key is a lookup,
-// but not when the key is the mark.
+// Where a slot is the key of a lookup, the packet priority holds it before and is restored at
+// once: nft 1.0.6 aborts when it lists a lookup whose key is a lookup. What nft lists does not
+// contain the restoration. If it is loaded again, the slot remains in the priority of the
+// first packet of a connection. That is without effect on most hosts, unlike a slot in the
+// packet mark. nft loads a DNAT to a port only if the rule matches the transport protocol.
 func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 	port := f.addrLen / 4
 	saved, client := word(port+1), word(port+2)
-	viaMark := func(r rule) rule {
-		return append(rule{loadMeta(nfnl.MetaMark, saved)}, r.then(setMark(word(0)), loadMeta(nfnl.MetaMark, word(0)), setMark(saved))...)
+	viaPriority := func(r rule) rule {
+		return append(rule{loadMeta(nfnl.MetaPriority, saved)}, r.then(setMeta(nfnl.MetaPriority, word(0)),
+			loadMeta(nfnl.MetaPriority, word(0)), setMeta(nfnl.MetaPriority, saved))...)
 	}
-	selectSlot := rule{randomBelow(len(p.slots), word(0))}
+	matchProtocol := rule{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(a.proto)})}
+	newSlot := rule{randomBelow(len(p.slots), word(0))}
+	selectSlot := matchProtocol.then(viaPriority(newSlot)...)
 	if p.index != nil {
-		selectSlot = viaMark(selectSlot.then(mapTo(p.index.name)))
+		newSlot = viaPriority(viaPriority(newSlot).then(mapTo(p.index.name)))
+		selectSlot = matchProtocol.then(newSlot...)
 	}
 	dnatToSlot := []expr{mapTo(p.endpoints.name), dnat(f, word(0), word(port))}
 	setEntry := updateEntry(a.entries.name, client, word(0))
 	rules := []rule{
-		selectSlot.then(loadSaddr(f, client), setEntry),
-		viaMark(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)}).then(dnatToSlot...),
+		newSlot.then(loadSaddr(f, client), setEntry),
+		matchProtocol.then(viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)})...).then(dnatToSlot...),
 	}
 	if len(a.pools) > 1 {
 		rules = append(rules, selectSlot.then(loadSaddr(f, client), deleteEntry(a.entries.name, client, word(0)), setEntry).then(dnatToSlot...))

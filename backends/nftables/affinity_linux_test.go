@@ -453,7 +453,7 @@ func TestFullAffinityMapStillBalances(t *testing.T) {
 		if i%1000 == 0 {
 			fmt.Fprintf(&text, "\nadd element ip kpng %s ", entriesMapName(affinityIDOf(s, 0), 0))
 		}
-		fmt.Fprintf(&text, "%s 10.200.%d.%d : 0", map[bool]string{true: "{", false: ","}[i%1000 == 0], i>>8, i&255)
+		fmt.Fprintf(&text, "%s 10.200.%d.%d : none", map[bool]string{true: "{", false: ","}[i%1000 == 0], i>>8, i&255)
 		if i%1000 == 999 || i == maxAffinityEntries-2 {
 			text.WriteString(" }")
 		}

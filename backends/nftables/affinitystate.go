@@ -15,14 +15,14 @@ import (
 
 // updateAffinityPort brings the chains and maps of a port with affinity to their desired
 // state, created if necessary.
-func (st *tableState) updateAffinityPort(id string, pools []localsink.Pool, timeout time.Duration) {
+func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, pools []localsink.Pool, timeout time.Duration) {
 	timeout = affinityTimeout(timeout)
 	a := st.affinityPorts[id]
 	if a != nil && a.timeout == timeout && slices.EqualFunc(a.desired, pools, func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }) {
 		return
 	}
 	if a == nil {
-		a = &affinityPort{id: id, pools: map[int]*affinityPool{}}
+		a = &affinityPort{id: id, proto: proto, pools: map[int]*affinityPool{}}
 		st.affinityPorts[id] = a
 	}
 	slots, removed := affinitySlots(a.endpoints, pools)

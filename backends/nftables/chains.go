@@ -123,7 +123,7 @@ func masqueradingRules(f *family, mark uint32) []rule {
 		},
 		{
 			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(mark), zero), notEqual(word(0), zero),
-			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^uint32(0)), native(mark)), setMark(word(0)), masquerade,
+			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^uint32(0)), native(mark)), setMeta(nfnl.MetaMark, word(0)), masquerade,
 		},
 	}
 }

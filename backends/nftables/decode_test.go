@@ -92,15 +92,18 @@ func words(data []byte) string {
 	return strings.Join(append(all, hex.EncodeToString(data)), ".")
 }
 
-// userData formats user data: the comment as text and the rest as bytes.
+// userData formats user data: comment and declarations as text and the rest as bytes.
 func userData(data []byte, commentKind byte) string {
 	var rest []byte
 	comment := ""
 	for len(data) >= 2 {
 		end := 2 + int(data[1])
-		if data[0] == commentKind && data[1] != 4 { // byte orders have four bytes
-			comment = fmt.Sprintf(" comment %q", strings.TrimSuffix(string(data[2:end]), "\x00"))
-		} else {
+		switch {
+		case commentKind == userDataSetComment && (data[0] == userDataSetKeyTypeof || data[0] == userDataSetDataTypeof):
+			comment += " typeof " + decodeTypeof(data[2:end])
+		case data[0] == commentKind && data[1] != 4: // byte orders have four bytes
+			comment += fmt.Sprintf(" comment %q", strings.TrimSuffix(string(data[2:end]), "\x00"))
+		default:
 			rest = append(rest, data[:end]...)
 		}
 		data = data[end:]
@@ -109,6 +112,38 @@ func userData(data []byte, commentKind byte) string {
 		return " user " + words(rest) + comment
 	}
 	return comment
+}
+
+// decodeTypeof formats the declaration of a key or of data.
+func decodeTypeof(e typeofExpr) string {
+	entries := func(data []byte) (all [][]byte) {
+		for ; len(data) >= 2; data = data[2+int(data[1]):] {
+			all = append(all, data[2:2+int(data[1])])
+		}
+		return all
+	}
+	number := func(data []byte) uint32 { return binary.NativeEndian.Uint32(data) }
+	x := entries(e)
+	content := entries(x[typeofContent])
+	switch number(x[typeofKind]) {
+	case typeofConcat:
+		var parts []string
+		for _, part := range content {
+			parts = append(parts, decodeTypeof(part))
+		}
+		return strings.Join(parts, " . ")
+	case typeofPayload:
+		return fmt.Sprintf("header %d field %d", number(content[payloadHeader]), number(content[payloadField]))
+	case typeofMeta:
+		return "meta " + metaNames()[int64(number(content[metaKey]))]
+	case typeofNumgen:
+		return fmt.Sprintf("numgen %d mod %d offset %d", number(content[numgenKind]), number(content[numgenModulus]), number(content[numgenOffset]))
+	}
+	return "?"
+}
+
+func metaNames() map[int64]string {
+	return map[int64]string{nfnl.MetaPriority: "priority", nfnl.MetaMark: "mark", nfnl.MetaIifname: "iifname", nfnl.MetaL4proto: "l4proto"}
 }
 
 func register(n int64) string {
@@ -198,7 +233,7 @@ func decodeExpr(name string, x attrs) string {
 		base := map[int64]string{nfnl.PayloadNetwork: "network", nfnl.PayloadTransport: "transport"}[x.number(nfnl.PayloadBase)]
 		return fmt.Sprintf("%s = %s %d+%d", x.reg(nfnl.PayloadDreg), base, x.number(nfnl.PayloadOffset), x.number(nfnl.PayloadLen))
 	case "meta":
-		key := fmt.Sprint("meta ", map[int64]string{nfnl.MetaMark: "mark", nfnl.MetaIifname: "iifname", nfnl.MetaL4proto: "l4proto"}[x.number(nfnl.MetaKey)])
+		key := fmt.Sprint("meta ", metaNames()[x.number(nfnl.MetaKey)])
 		if x.has(nfnl.MetaSreg) {
 			return key + " = " + x.reg(nfnl.MetaSreg)
 		}

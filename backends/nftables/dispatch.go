@@ -155,7 +155,7 @@ func (d *dispatch) rules(f *family, n *nodeMatches, mark uint32) []rule {
 	for _, b := range d.branches[:d.count] {
 		var steps rule
 		if b.masquerade {
-			steps = rule{loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^mark), native(mark)), setMark(word(0))}
+			steps = rule{loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^mark), native(mark)), setMeta(nfnl.MetaMark, word(0))}
 		}
 		steps = steps.then(goTo(d.target(b)))
 		for _, match := range n.clientMatches(f, b.from) {

@@ -123,8 +123,9 @@
 //   - A packet can be between two lookups when the rules change. So slots that are no longer
 //     used are removed in a second transaction, when no verdict leads to them.
 //   - nft 1.0.6 aborts when it lists a lookup whose key contains the result of another lookup.
-//     So no rule does that. The type of slots is "mark", because nft has no name for plain
-//     numbers.
+//     So no rule does that; the packet priority holds the result in between.
+//   - nft must be able to load what it has listed, so each map has types that nft derives from
+//     the rules again: typeof.go and [affinityPort.rules] have the details.
 //
 // # States of a table
 //

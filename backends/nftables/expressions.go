@@ -69,10 +69,10 @@ func loadMeta(key, reg uint32) expr {
 	}
 }
 
-func setMark(reg uint32) expr {
+func setMeta(key, reg uint32) expr {
 	return func(b *nfnl.Batch) {
 		expression(b, "meta", func() {
-			b.Uint32(nfnl.MetaKey, nfnl.MetaMark)
+			b.Uint32(nfnl.MetaKey, key)
 			b.Uint32(nfnl.MetaSreg, reg)
 		})
 	}

@@ -19,17 +19,19 @@ type family struct {
 	saddrOffset int    // of the source address in the network header, in bytes
 	daddrOffset int
 	addrType    uint32 // nft's number for the data type of an address
+	header      uint32 // nft's number for the network header
+	daddrField  uint32 // nft's number for the destination address in it
 	unreachable uint8  // ICMP code for "port unreachable"
 	loopback    netip.Prefix
 }
 
 func ipv4() *family {
-	return &family{number: nfnl.FamilyIPv4, name: "ip", addrLen: 4, saddrOffset: 12, daddrOffset: 16, addrType: 7,
+	return &family{number: nfnl.FamilyIPv4, name: "ip", addrLen: 4, saddrOffset: 12, daddrOffset: 16, addrType: 7, header: 12, daddrField: 12,
 		unreachable: nfnl.PortUnreachable4, loopback: netip.MustParsePrefix("127.0.0.0/8")}
 }
 
 func ipv6() *family {
-	return &family{number: nfnl.FamilyIPv6, name: "ip6", addrLen: 16, saddrOffset: 8, daddrOffset: 24, addrType: 8,
+	return &family{number: nfnl.FamilyIPv6, name: "ip6", addrLen: 16, saddrOffset: 8, daddrOffset: 24, addrType: 8, header: 13, daddrField: 9,
 		unreachable: nfnl.PortUnreachable6, loopback: netip.MustParsePrefix("::1/128")}
 }
 

@@ -146,8 +146,8 @@ func TestNftListsTable(t *testing.T) {
 		"198.51.100.2 . tcp . 80 : goto reject-chain",
 		"10.96.0.1 . tcp . 80 : goto dispatch-service.pods-pool1-2.any-masq-pool1-2",
 		"tcp . 30080 : goto dispatch-nodeport.pods-pool1-2.node-masq-pool1-2.any-pool2-1",
-		"10.96.0.1 . tcp . 80 . 0x00000001 : 10.244.0.10 . 8080",
-		"tcp . 30080 . 0x00000000 : 10.244.0.9 . 8080",
+		"10.96.0.1 . tcp . 80 . 1 : 10.244.0.10 . 8080",
+		"tcp . 30080 . 0 : 10.244.0.9 . 8080",
 		"elements = { 10.96.0.1 }",
 		"10.244.0.9 . 10.244.0.9",
 		"chain loadbalance-service-pool1-3 { dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints-service-pool1-max8 }",
@@ -177,11 +177,11 @@ func TestNftListsAffinity(t *testing.T) {
 			" . tcp . 80 : goto dispatch-service.ID.any-pool1",
 			" . tcp . 80 : goto dispatch-service.ID.any-masq-pool1",
 			"tcp . 30080 : goto dispatch-nodeport.ID.pods-pool1.any-masq-pool1",
-			"map affinity-ID-a { type ipv4_addr : mark size 65536 flags dynamic,timeout timeout 3h }",
-			"map endpoints-ID-pool1-a { type mark : ipv4_addr . inet_service size 32 elements = { 0x00000000 : 10.244.0.10 . 8080, ",
+			"map affinity-ID-a { type ipv4_addr : classid size 65536 flags dynamic,timeout timeout 3h }",
+			"map endpoints-ID-pool1-a { type classid : ipv4_addr . inet_service size 32 elements = { none : 10.244.0.10 . 8080, ",
 			"chain affinity-ID-pool1 { update @affinity-ID-a { ip saddr : numgen random mod 3 } " +
-				"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool1-a " +
-				"dnat ip to numgen random mod 3 map @endpoints-ID-pool1-a }",
+				"meta l4proto tcp meta priority set ip saddr map @affinity-ID-a meta priority set meta priority dnat ip to meta priority map @endpoints-ID-pool1-a " +
+				"meta l4proto tcp meta priority set numgen random mod 3 meta priority set meta priority dnat ip to meta priority map @endpoints-ID-pool1-a }",
 			"chain dispatch-service.ID.any-masq-pool1 { meta mark set meta mark | 0x00004000 goto affinity-ID-pool1 }",
 		} {
 			if family == "ip6" {
@@ -198,15 +198,20 @@ func TestNftListsAffinity(t *testing.T) {
 	s.Ports[0].Frontends[2].Routes[0].Pool = 1
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), s)))
 	text := strings.ReplaceAll(listing(t, ns, "ip"), affinityIDOf(s, 0), "ID")
+	random := func(n int) string {
+		return fmt.Sprintf("meta l4proto tcp meta priority set numgen random mod %d meta priority set meta priority ", n)
+	}
+	replace := "delete @affinity-ID-a { ip saddr : meta priority } update @affinity-ID-a { ip saddr : meta priority } "
+	held := "meta l4proto tcp meta priority set ip saddr map @affinity-ID-a meta priority set meta priority "
 	for _, part := range []string{
-		"map index-ID-pool1-a { type mark : mark size 32 elements = { 0x00000000 : 0x00000000, 0x00000001 : 0x00000002, 0x00000002 : 0x00000003 } }",
-		"chain affinity-ID-pool1 { meta mark set numgen random mod 3 map @index-ID-pool1-a meta mark set meta mark update @affinity-ID-a { ip saddr : meta mark } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool1-a ",
+		"map index-ID-pool1-a { type classid : classid size 32 elements = { none : none, 0:1 : 0:2, 0:2 : 0:3 } }",
+		"chain affinity-ID-pool1 { meta priority set numgen random mod 3 meta priority set meta priority " +
+			"meta priority set meta priority map @index-ID-pool1-a meta priority set meta priority update @affinity-ID-a { ip saddr : meta priority } " +
+			held + "dnat ip to meta priority map @endpoints-ID-pool1-a ",
 		"chain affinity-ID-pool2 { update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"meta mark set ip saddr map @affinity-ID-a meta mark set meta mark dnat ip to meta mark map @endpoints-ID-pool2-a " +
-			"delete @affinity-ID-a { ip saddr : numgen random mod 2 } update @affinity-ID-a { ip saddr : numgen random mod 2 } " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a " +
-			"dnat ip to numgen random mod 2 map @endpoints-ID-pool2-a }",
+			held + "dnat ip to meta priority map @endpoints-ID-pool2-a " +
+			random(2) + replace + "dnat ip to meta priority map @endpoints-ID-pool2-a " +
+			random(2) + "dnat ip to meta priority map @endpoints-ID-pool2-a }",
 	} {
 		require.Contains(t, text, part, "%s\nis not in\n%s", part, text)
 	}

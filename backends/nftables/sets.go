@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -87,7 +88,8 @@ const (
 const (
 	typeProtocol = 12
 	typePort     = 13
-	typeMark     = 19 // nft prints it as a plain number
+	typeMark     = 19 // of numbers: nft 0.9.8 does not know their declaration, and aborts at type "integer"
+	typePriority = 23 // of "meta priority"
 	typeBits     = 6  // of each part of a concatenation
 )
 
@@ -106,7 +108,7 @@ func (k setKind) keyLayout(f *family) (size int, dataType uint32) {
 	case addresses, affinityEntries:
 		parts = []uint32{f.addrType}
 	case endpointsBySlot, slotsByIndex:
-		parts = []uint32{typeMark}
+		parts = []uint32{typePriority}
 	case addressPairs:
 		parts = []uint32{f.addrType, f.addrType}
 	}
@@ -119,4 +121,18 @@ func (k setKind) keyLayout(f *family) (size int, dataType uint32) {
 		}
 	}
 	return size, dataType
+}
+
+// declaration returns the expressions by which nft declares the key and the data; nil if it
+// declares them by their types.
+func (k setKind) declaration(f *family) (key, data typeofExpr) {
+	if k != endpointsByAddress && k != endpointsByNodePort {
+		return nil, nil
+	}
+	daddr, dport := typeofHeaderField(f.header, f.daddrField), typeofHeaderField(headerTransport, fieldDport)
+	parts := []typeofExpr{typeofMetaKey(nfnl.MetaL4proto), dport, typeofRandom()}
+	if k == endpointsByAddress {
+		parts = append([]typeofExpr{daddr}, parts...)
+	}
+	return typeofConcatenation(parts...), typeofConcatenation(daddr, dport)
 }

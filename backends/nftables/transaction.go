@@ -174,11 +174,11 @@ func (t *transaction) setMessage(s *set) {
 		b.Uint32(nfnl.SetDataType, nfnl.DataTypeVerdict)
 	case slotsByIndex:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap)
-		b.Uint32(nfnl.SetDataType, typeMark)
+		b.Uint32(nfnl.SetDataType, typePriority)
 		b.Uint32(nfnl.SetDataLen, 4)
 	case affinityEntries:
 		b.Uint32(nfnl.SetFlags, nfnl.SetFlagMap|nfnl.SetFlagTimeout|nfnl.SetFlagDynamic)
-		b.Uint32(nfnl.SetDataType, typeMark)
+		b.Uint32(nfnl.SetDataType, typePriority)
 		b.Uint32(nfnl.SetDataLen, 4)
 		b.Uint64(nfnl.SetTimeout, uint64(s.timeout.Milliseconds()))
 	case endpointsByAddress, endpointsByNodePort, endpointsBySlot:
@@ -188,7 +188,7 @@ func (t *transaction) setMessage(s *set) {
 	case addresses, addressPairs: // a set without data
 	}
 	var buf [maxUserData]byte
-	b.Bytes(nfnl.SetUserData, appendSetUserData(buf[:0], s))
+	b.Bytes(nfnl.SetUserData, appendSetUserData(buf[:0], t.family, s))
 	desc := b.Nest(nfnl.SetDesc)
 	b.Uint32(nfnl.SetDescSize, uint32(s.size))
 	b.End(desc)
@@ -241,18 +241,20 @@ const (
 	userDataChainComment     = 0
 	userDataSetKeyByteOrder  = 0
 	userDataSetDataByteOrder = 1
+	userDataSetKeyTypeof     = 3
+	userDataSetDataTypeof    = 4
 	userDataSetComment       = 7
 
 	byteOrderHost    = 1
 	byteOrderNetwork = 2
 
-	// maxUserData is the size of two byte orders and the longest comment, in bytes.
-	maxUserData = 2*6 + 2 + 128
+	// maxUserData is the kernel's limit, in bytes.
+	maxUserData = 256
 )
 
 // appendSetUserData appends the user data of a set: the byte order of numbers that are a key
-// or data by themselves, and the comment.
-func appendSetUserData(buf []byte, s *set) []byte {
+// or data by themselves, the declarations of key and data, and the comment.
+func appendSetUserData(buf []byte, f *family, s *set) []byte {
 	switch s.kind {
 	case endpointsBySlot:
 		buf = appendByteOrders(buf, byteOrderHost, byteOrderNetwork)
@@ -261,6 +263,10 @@ func appendSetUserData(buf []byte, s *set) []byte {
 	case affinityEntries:
 		buf = appendByteOrders(buf, byteOrderNetwork, byteOrderHost)
 	default: // neither key nor data is a number by itself
+	}
+	if key, data := s.kind.declaration(f); key != nil {
+		buf = appendEntry(buf, userDataSetKeyTypeof, key)
+		buf = appendEntry(buf, userDataSetDataTypeof, data)
 	}
 	return appendComment(buf, userDataSetComment, s.comment)
 }

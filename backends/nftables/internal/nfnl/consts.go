@@ -137,12 +137,13 @@ const (
 	PayloadNetwork   = 1
 	PayloadTransport = 2
 
-	MetaDreg    = 1
-	MetaKey     = 2
-	MetaSreg    = 3
-	MetaMark    = 3
-	MetaIifname = 6
-	MetaL4proto = 16
+	MetaDreg     = 1
+	MetaKey      = 2
+	MetaSreg     = 3
+	MetaPriority = 2
+	MetaMark     = 3
+	MetaIifname  = 6
+	MetaL4proto  = 16
 
 	CmpSreg = 1
 	CmpOp   = 2
