@@ -10,8 +10,8 @@
 // desired state of the node, and its delta from the last state that the sink acknowledged.
 // A simple backend reads only the state, a fast one only the delta.
 //
-//   - sink.go: [Sink], and the optional interfaces [FeatureReporter], [FailureReporter] and
-//     [ResyncRequester]
+//   - sink.go: [Sink], and the optional interfaces [FeatureReporter], [FailureReporter],
+//     [ResyncRequester] and [DriftReporter]
 //   - update.go: [Update] and [Snapshot]
 //   - service.go: [Service] and its [Port], [Frontend], [Route] and [Pool]
 //   - node.go: [Node]

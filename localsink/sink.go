@@ -3,10 +3,14 @@
 
 package localsink
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Sink programs the desired state of one node into a dataplane. Its optional abilities
-// are the interfaces [FeatureReporter], [FailureReporter] and [ResyncRequester].
+// are the interfaces [FeatureReporter], [FailureReporter], [ResyncRequester] and
+// [DriftReporter].
 type Sink interface {
 	// Sync programs the desired state u.
 	//
@@ -47,6 +51,15 @@ type FailureReporter interface {
 	// programmed as in the last update; nil or empty if there is none. It may be called
 	// concurrently with Sync. The caller owns the map.
 	NotProgrammed() map[ServiceName]error
+}
+
+// A DriftReporter is a [Sink] that reports drift which it has detected and not repaired yet.
+// A proxy is not healthy in the meantime.
+type DriftReporter interface {
+	// DriftedSince returns when the oldest drift that is not repaired was detected; zero if
+	// there is none. Only a Sync that returned nil repairs drift. It may be called
+	// concurrently with Sync.
+	DriftedSince() time.Time
 }
 
 // A ResyncRequester is a [Sink] that detects drift: external changes to its dataplane, such
