@@ -34,6 +34,7 @@ var (
 	_ localsink.ResyncRequester = (*Backend)(nil)
 	_ localsink.FeatureReporter = (*Backend)(nil)
 	_ localsink.FailureReporter = (*Backend)(nil)
+	_ localsink.DriftReporter   = (*Backend)(nil)
 )
 
 // refusedRetryInterval is the delay after which Services refused by the kernel are retried.
@@ -55,7 +56,8 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if b.closed.Load() {
 		return errClosed
 	}
-	if b.monitor.takeDrift() {
+	repair := b.monitor.begin()
+	if repair.drift {
 		for _, t := range b.tables {
 			t.state = nil
 		}
@@ -70,6 +72,9 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 		errs = append(errs, t.sync(u, names))
 	}
 	err := errors.Join(errs...)
+	if err == nil {
+		b.monitor.succeeded(repair)
+	}
 	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
 		b.monitor.scheduleRetry(refusedRetryInterval)
 	}
@@ -90,9 +95,14 @@ func touchedServices(u *localsink.Update) []localsink.ServiceName {
 
 // ResyncRequested returns a channel that receives after another program has changed the
 // backend's tables, or may have; see [localsink.ResyncRequester]. The next Sync rebuilds them.
-// If that repeats, as when two backends use one table, the interval between requests grows up
-// to one minute.
+// Requests follow changes within some 20 milliseconds. If another program changes the tables
+// right after each repair, as a second backend with the same table does, the delay grows up to
+// one second.
 func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.resync }
+
+// DriftedSince returns when the backend detected the oldest change by another program that it has
+// not undone; see [localsink.DriftReporter].
+func (b *Backend) DriftedSince() time.Time { return b.monitor.driftedSince() }
 
 // Unsupported returns the features that the backend or this kernel does not have.
 func (b *Backend) Unsupported() localsink.Features { return b.unsupported }

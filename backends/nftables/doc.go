@@ -118,8 +118,10 @@
 //   - Before Linux 6.2 a chain cannot be deleted together with its last reference. So up to
 //     64 unused dispatch chains remain.
 //   - A listener for changes, in any network namespace of the machine, makes a load ten times
-//     slower. So the backend does not listen during a load, and checks afterwards whether
-//     another program committed a transaction.
+//     slower. So the backend does not listen during a load; largecommit.go describes how it
+//     misses no change of its tables nevertheless.
+//   - A filter in the kernel discards notifications about other tables, so other programs,
+//     and backends with other tables, cost nothing.
 //   - A packet can be between two lookups when the rules change. So slots that are no longer
 //     used are removed in a second transaction, when no verdict leads to them.
 //   - nft 1.0.6 aborts when it lists a lookup whose key contains the result of another lookup.
@@ -167,7 +169,7 @@
 //   - backend.go, config.go, stats.go, describe.go, new_linux.go: the API. kernel_linux.go:
 //     requirements of the kernel.
 //   - table.go: Sync, rebuild and commit for one family. refused.go: Services that the kernel
-//     refuses. driftmonitor.go: external changes.
+//     refuses. driftmonitor.go: external changes. largecommit.go: large transactions.
 //   - desired.go: frontends of an update, validated. tablestate.go, objects.go: the table
 //     state. change.go: its difference to the desired frontends.
 //     deferredremovals.go: what the second transaction of a change removes.
@@ -176,6 +178,6 @@
 //     properties of the node in rules.
 //   - affinity.go: maps and rules of a port with affinity. affinitystate.go: their changes.
 //     affinitycopy.go: copies of entries.
-//   - sets.go, expressions.go, family.go: sets and rules. transaction.go, elements.go: their
-//     encoding. internal/nfnl: netlink.
+//   - sets.go, typeof.go, expressions.go, family.go: sets and rules. transaction.go,
+//     elements.go: their encoding. internal/nfnl: netlink.
 package nftables

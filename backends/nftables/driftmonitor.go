@@ -29,30 +29,47 @@ const (
 	// settleTime is the delay of a resync request after the first notification, because one
 	// command may change a table many times.
 	settleTime = 20 * time.Millisecond
-	// minInterval and maxInterval limit the time between resync requests.
-	minInterval = time.Second
-	maxInterval = time.Minute
+	// contestTime is how soon after a repair the next drift counts as contested: another
+	// program reacts to the backend's writes.
+	contestTime = 500 * time.Millisecond
+	// freeRepairs is the number of contested repairs in succession without a further delay.
+	freeRepairs = 5
+	// minContestDelay and maxContestDelay limit the delay of further ones. The second is also
+	// the interval of resyncs because of changes that may have been missed.
+	minContestDelay = 50 * time.Millisecond
+	maxContestDelay = time.Second
 )
 
-// A driftMonitor requests a resync after other programs have changed the tables. The interval
-// between requests doubles while they follow each other closely, so that two programs that
-// undo each other's changes do not overload the machine. Its methods are safe for concurrent
-// use.
+// A driftMonitor requests a resync after other programs have changed the tables. It repairs at
+// once, however often that happens, unless the changes follow the repairs so closely that
+// another program must be reacting to them. Then the delay doubles from minContestDelay to
+// maxContestDelay, so that two programs that undo each other's changes do not overload the
+// machine. Its methods are safe for concurrent use.
+//
+//	state      event                                       next state
+//	intact     notification                                drifted, the request is scheduled
+//	drifted    Sync succeeds, no notification since begin  intact
+//	drifted    Sync succeeds, a notification since begin   drifted, the next request is scheduled
+//	drifted    Sync fails                                  drifted; the caller of Sync repeats it
 type driftMonitor struct {
 	listener listener
 	log      *slog.Logger
 	resync   chan struct{} // has room for one request
 	done     chan struct{} // closed when run has returned
 
-	drift atomic.Bool // the tables may have changed since the last takeDrift
-	count atomic.Uint64
+	count atomic.Uint64 // notifications
 
-	mu          sync.Mutex  // guards the following fields
-	timer       *time.Timer // of the next request after drift, or nil
-	retry       *time.Timer // of the next request without drift, or nil
-	lastRequest time.Time
-	interval    time.Duration
-	closed      bool
+	mu        sync.Mutex  // guards the following fields
+	pending   bool        // the tables may have changed since the last begin
+	since     time.Time   // of drift that no Sync has repaired; zero if there is none
+	changes   uint64      // counts notifications; a Sync repairs those before its begin
+	repaired  time.Time   // when the last drift was repaired
+	contested int         // contested repairs in succession
+	logged    bool        // the drift
+	missed    time.Time   // when a change may have been missed last
+	timer     *time.Timer // of the next request after drift, or nil
+	retry     *time.Timer // of the next request without drift, or nil
+	closed    bool
 }
 
 // startDriftMonitor returns a running monitor, which closes l when it is stopped.
@@ -79,59 +96,112 @@ func (m *driftMonitor) run() {
 	}
 }
 
-// reportDrift notes that the tables may differ from the backend's state.
+// reportDrift notes that another program has changed the tables.
 func (m *driftMonitor) reportDrift() {
-	m.drift.Store(true)
-	m.schedule()
-}
-
-// withoutNotifications runs the commit of a large transaction while the listener is paused:
-// the kernel describes each element to listeners, which takes about ten times as long as to
-// apply it. externalCommits returns a number that changes with each transaction of another
-// program; if it changes meanwhile, the tables may have drifted.
-func (m *driftMonitor) withoutNotifications(externalCommits func() (uint32, error), commit func() error) error {
-	before, err1 := externalCommits()
-	err2 := m.listener.Pause()
-	err := commit()
-	err3 := m.listener.Resume()
-	after, err4 := externalCommits()
-	if missed := errors.Join(err1, err2, err3, err4); missed != nil {
-		m.log.Warn("Changes by other programs may remain undetected", "err", missed)
-		return err
-	}
-	if before != after {
-		m.log.Info("Another program changed firewall rules during a rebuild; rebuilding again in case it changed this table")
-		m.reportDrift()
-	}
-	return err
-}
-
-// schedule starts the timer of the next request unless it is running.
-func (m *driftMonitor) schedule() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.timer != nil || m.closed {
+	m.changes++
+	m.pending = true
+	if m.since.IsZero() {
+		m.since, m.logged = time.Now(), false
+		m.noteContest(!m.repaired.IsZero() && time.Since(m.repaired) < contestTime)
+	}
+	m.schedule(m.contestDelay())
+}
+
+// noteContest counts a repair as contested or not. The mutex must be held.
+func (m *driftMonitor) noteContest(contested bool) {
+	if !contested {
+		m.contested = 0
 		return
 	}
-	since := time.Since(m.lastRequest)
-	if m.lastRequest.IsZero() || since > 2*maxInterval {
-		m.interval = 0
+	if m.contested++; m.contested == freeRepairs+1 {
+		m.log.Warn("Another program keeps changing the tables; repairs are delayed. Look for a second instance with the same table name",
+			"maxDelay", maxContestDelay)
 	}
-	m.timer = time.AfterFunc(max(settleTime, m.interval-since), m.requestResync)
+}
+
+// contestDelay returns the delay of the next request. The mutex must be held.
+func (m *driftMonitor) contestDelay() time.Duration {
+	if m.contested <= freeRepairs {
+		return settleTime
+	}
+	return min(minContestDelay<<min(m.contested-freeRepairs-1, 10), maxContestDelay)
+}
+
+// reportMissed notes that a change of the tables may have been missed. Unlike drift, that
+// is neither logged nor counted, because most likely the change was of another table.
+func (m *driftMonitor) reportMissed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending = true
+	delay := settleTime
+	if !m.missed.IsZero() && time.Since(m.missed) < 2*maxContestDelay {
+		delay = maxContestDelay
+	}
+	m.missed = time.Now()
+	m.schedule(delay)
+}
+
+// schedule starts the timer of the next request unless it is running. The mutex must be held.
+func (m *driftMonitor) schedule(delay time.Duration) {
+	if m.timer == nil && !m.closed {
+		m.timer = time.AfterFunc(delay, m.requestResync)
+	}
 }
 
 func (m *driftMonitor) requestResync() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timer = nil
-	if m.closed || !m.drift.Load() {
-		return // a Sync has repaired the tables
+	if m.closed || !m.pending {
+		return // a Sync has begun to repair the tables
 	}
-	m.lastRequest = time.Now()
-	m.interval = min(max(2*m.interval, minInterval), maxInterval)
-	m.log.Warn("Another program changed the tables; requesting a resync. If this repeats, look for a second "+
-		"instance with the same table name", "retryAfter", m.interval)
+	if m.contested <= freeRepairs && !m.since.IsZero() && !m.logged {
+		m.logged = true
+		m.log.Warn("Another program changed the tables; repairing them", "driftedFor", time.Since(m.since))
+	}
 	m.signal()
+}
+
+// A repair is what a driftMonitor notes at the begin of a Sync.
+type repair struct {
+	drift   bool // the tables may have changed since the last Sync
+	drifted bool // there is drift, perhaps of an earlier Sync that failed
+	changes uint64
+}
+
+// begin begins a Sync, which must repair the tables if they may have changed.
+func (m *driftMonitor) begin() repair {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := repair{drift: m.pending, drifted: !m.since.IsZero(), changes: m.changes}
+	m.pending = false
+	return r
+}
+
+// succeeded ends a Sync that returned nil.
+func (m *driftMonitor) succeeded(r repair) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !r.drifted {
+		return
+	}
+	m.repaired = time.Now()
+	if m.changes == r.changes {
+		m.since = time.Time{}
+		return
+	}
+	m.since, m.logged = m.repaired, false // since some moment after begin
+	m.noteContest(true)
+}
+
+// driftedSince returns when the oldest drift that is not repaired was detected; zero if there is
+// none.
+func (m *driftMonitor) driftedSince() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.since
 }
 
 // scheduleRetry requests a resync after a delay although there is no drift. It has no effect
@@ -158,9 +228,6 @@ func (m *driftMonitor) signal() {
 	default:
 	}
 }
-
-// takeDrift reports whether the tables may have changed since the last call.
-func (m *driftMonitor) takeDrift() bool { return m.drift.Swap(false) }
 
 // stop closes the listener and waits until run has returned.
 func (m *driftMonitor) stop() {

@@ -105,6 +105,8 @@ type goldenTest struct {
 	state  serviceList
 }
 
+func (k *recordingKernel) Objects(uint8, string) (int, uint64, error) { return 0, 0, nil }
+
 func newGoldenTest(t *testing.T, f *family) *goldenTest {
 	c, err := Config{}.withDefaults()
 	require.NoError(t, err)

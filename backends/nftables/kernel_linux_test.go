@@ -226,11 +226,18 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 		"delete table ip6 kpng",
 		"delete element ip kpng cluster-ips { 10.96.0.1 }",
 		"delete element ip kpng service-ips { 10.96.0.1 . tcp . 80 }",
+		"add element ip kpng service-ips { 10.96.0.7 . tcp . 80 : goto drop-chain }",
+		"flush map ip kpng service-ips",
+		"flush set ip kpng cluster-ips",
 		"insert rule ip kpng services drop",
+		"flush chain ip kpng services",
+		"flush table ip kpng",
+		"flush chain ip kpng nat-prerouting; delete chain ip kpng nat-prerouting",
 		"add chain ip6 kpng foreign",
+		"add table inet other; add chain ip kpng foreign",
 	} {
 		b.monitor.mu.Lock()
-		b.monitor.lastRequest = time.Time{} // no back-off
+		b.monitor.repaired = time.Time{} // not contested
 		b.monitor.mu.Unlock()
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
@@ -239,14 +246,16 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 		case <-time.After(2 * time.Second):
 			t.Fatalf("%q: no resync requested", command)
 		}
+		require.False(t, b.DriftedSince().IsZero(), command)
 		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
+		require.True(t, b.DriftedSince().IsZero(), command)
 		require.Equal(t, want, listTable(t, ns, "ip", "kpng"), command)
 		require.NotContains(t, listTable(t, ns, "ip6", "kpng").rules, "foreign")
 		require.EqualValues(t, i+2, b.Stats().Tables[0].Rebuilds)
 	}
 	// Changes of other tables, and by the backend itself, are ignored.
 	count := b.Stats().ExternalChanges
-	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng")
+	_, err := ns.Command("nft", "add table ip other; add chain ip other kpng; add table inet kpng; add chain inet kpng c")
 	require.NoError(t, err)
 	more := append(slices.Clone(all), clusterIPService(3))
 	require.NoError(t, b.Sync(context.Background(), nextUpdate(testNode(), all, more)))

@@ -54,7 +54,9 @@ func New(cfg Config) (*Backend, error) {
 	}
 	b.monitor = startDriftMonitor(l, cfg.Logger)
 	for _, t := range b.tables {
-		t.withoutNotifications = func(commit func() error) error { return b.monitor.withoutNotifications(conn.ExternalCommits, commit) }
+		t.commitWithoutListener = func(batch *nfnl.Batch, intact func() (bool, error)) error {
+			return b.monitor.commitWithoutListener(t.kernel, conn, batch, intact)
+		}
 	}
 	return b, nil
 }

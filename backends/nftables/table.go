@@ -4,6 +4,7 @@
 package nftables
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -24,6 +25,10 @@ type transport interface {
 	Check(*nfnl.Batch) error
 	// Elements returns the elements of a set. The error is ENOENT if there is no such set.
 	Elements(family uint8, table, set string) ([]nfnl.Element, error)
+	// Objects returns the number of chains, rules and sets of a table, and the largest of
+	// their handles. Both are the same if none was added or deleted since the creation of the
+	// table.
+	Objects(family uint8, table string) (count int, maxHandle uint64, err error)
 }
 
 const (
@@ -43,8 +48,9 @@ type table struct {
 	cfg    Config
 	log    *slog.Logger
 	kernel transport
-	// withoutNotifications runs the commit of a large transaction; it may be nil.
-	withoutNotifications func(commit func() error) error
+	// commitWithoutListener commits a large transaction; nil to commit it like others. intact reports
+	// whether the table is as the transaction made it; it is nil if that cannot be determined.
+	commitWithoutListener func(b *nfnl.Batch, intact func() (bool, error)) error
 
 	state   *tableState // nil if the content of the kernel's table is unknown
 	tx      transaction
@@ -87,7 +93,11 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	}
 	err := t.update(u, names)
 	if err != nil {
-		t.log.Warn("Update failed; rebuilding the table", "err", err)
+		level := slog.LevelWarn
+		if errors.Is(err, errInterrupted) {
+			level = slog.LevelDebug
+		}
+		t.log.Log(context.Background(), level, "Update failed; rebuilding the table", "err", err)
 		return t.rebuild(u, node)
 	}
 	return nil
@@ -131,10 +141,13 @@ func (t *table) commit() error {
 	}
 	t.stats.Transactions++
 	batch := t.tx.encode()
-	if t.withoutNotifications == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
+	if t.commitWithoutListener == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
 		return t.kernel.Commit(batch)
 	}
-	return t.withoutNotifications(func() error { return t.kernel.Commit(batch) })
+	if !t.tx.replaceTable {
+		return t.commitWithoutListener(batch, nil)
+	}
+	return t.commitWithoutListener(batch, func() (bool, error) { return t.tx.isIntact(t.kernel) })
 }
 
 // rebuild replaces the table. If the kernel refuses that, rebuild finds the Services that it

@@ -56,6 +56,7 @@ func (t *transaction) reset() {
 	if t.pending = t.pending[:0]; total > maxKeptBytes {
 		t.pending = nil
 	}
+	t.batch.Trim()
 	t.replaceTable, t.detached = false, false
 }
 

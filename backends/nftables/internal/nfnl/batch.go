@@ -23,12 +23,25 @@ type Batch struct {
 
 // Reset empties the batch for its next use. It keeps memory up to maxKeptBytes.
 func (b *Batch) Reset() {
-	if cap(b.buf) > maxKeptBytes {
-		b.buf = nil
-	}
+	b.Trim()
 	b.buf = b.buf[:0]
 	b.messages = 0
 	b.header(batchBegin, flagRequest, 0, subsysNftables)
+	b.Uint32(batchGeneration, 0)
+}
+
+// Trim frees the batch's memory if it is larger than what Reset keeps. The batch must be Reset
+// before its next use.
+func (b *Batch) Trim() {
+	if cap(b.buf) > maxKeptBytes {
+		b.buf = nil
+	}
+}
+
+// SetGeneration makes the kernel refuse the batch with ERESTART unless the generation of the
+// rules is this one. Zero removes the condition.
+func (b *Batch) SetGeneration(generation uint32) {
+	binary.BigEndian.PutUint32(b.buf[nlmsgHeaderLen+nfgenmsgLen+attrHeaderLen:], generation)
 }
 
 // Grow allocates room for n more bytes.
@@ -65,15 +78,19 @@ func (b *Batch) closeMessage() {
 
 // finish ends the batch and numbers its messages from seq. It requests an acknowledgement of
 // the last message. Without commit, the kernel validates the batch and then discards it.
-// finish returns the bytes and the number after the last.
+// finish returns the bytes, which are valid until the next change of the batch, and the number
+// after the last. It may be called again.
 func (b *Batch) finish(seq uint32, commit bool) ([]byte, uint32) {
 	last := b.message
 	flags := binary.NativeEndian.Uint16(b.buf[last+6:])
 	binary.NativeEndian.PutUint16(b.buf[last+6:], flags|flagAck)
+	end := len(b.buf)
 	if commit {
 		b.header(batchEnd, flagRequest, 0, subsysNftables)
 	}
-	return b.number(seq)
+	data, next := b.number(seq)
+	b.buf, b.message = b.buf[:end], last
+	return data, next
 }
 
 // number ends the last message and numbers all messages from seq. It returns the bytes and

@@ -40,7 +40,8 @@ func TestBatchEncoding(t *testing.T) {
 			{subsysNftables<<8 | MsgNewChain, flagRequest | flagAck, 102},
 			{batchEnd, flagRequest, 103},
 		}, headers)
-		require.Equal(t, []byte{0, 0, 0, subsysNftables}, bodies[0])
+		require.Equal(t, []byte{0, 0, 0, subsysNftables}, bodies[0][:nfgenmsgLen])
+		require.Equal(t, []byte{0, 0, 0, 0}, findAttr(bodies[0][nfgenmsgLen:], batchGeneration))
 		require.Equal(t, "abc\x00", string(findAttr(bodies[1][nfgenmsgLen:], TableName)))
 		require.EqualValues(t, FamilyIPv6, bodies[2][0])
 		inner := findAttr(bodies[2][nfgenmsgLen:], 4)

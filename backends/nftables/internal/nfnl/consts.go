@@ -17,6 +17,7 @@ const (
 	msgGetRule    = 7
 	MsgDelRule    = 8
 	MsgNewSet     = 9
+	msgGetSet     = 10
 	MsgDelSet     = 11
 	MsgNewSetElem = 12
 	msgGetSetElem = 13
@@ -55,6 +56,7 @@ const (
 	ChainHook     = 4
 	ChainType     = 7
 	ChainUserData = 12
+	chainHandle   = 2
 )
 
 // Hook numbers of IP packets.
@@ -89,6 +91,7 @@ const (
 	SetID       = 10
 	SetTimeout  = 11
 	SetUserData = 13
+	setHandle   = 16
 	SetDescSize = 1
 
 	SetFlagMap     = 0x8
@@ -209,11 +212,12 @@ const (
 
 // The framing of messages.
 const (
-	subsysNftables = 10
-	batchBegin     = 0x10
-	batchEnd       = 0x11
-	groupNftables  = 7
-	genID          = 1
+	subsysNftables  = 10
+	batchBegin      = 0x10
+	batchEnd        = 0x11
+	batchGeneration = 1
+	groupNftables   = 7
+	genID           = 1
 
 	nlmsgHeaderLen = 16
 	nfgenmsgLen    = 4

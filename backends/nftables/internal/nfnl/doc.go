@@ -6,6 +6,8 @@
 // programs. It contains the format of messages, not the purpose of rules.
 //
 // Files: batch.go builds messages, reply.go parses what the kernel sends, consts.go has the
-// kernel's constants. They work on any system. socket_linux.go has the sockets: a [Conn] sends
-// batches, a [Listener] receives notifications.
+// kernel's constants. They work on any system. socket_linux.go has a [Conn],
+// which sends batches, and list_linux.go its lists of objects. listener_linux.go has a
+// [Listener], which receives notifications, and filter_linux.go the filter that the kernel
+// applies to them.
 package nfnl

@@ -58,11 +58,28 @@ func (c *Conn) Rules(family uint8, table string) (rules []Rule, err error) {
 	return rules, err
 }
 
-func text(attr []byte) string {
-	for len(attr) > 0 && attr[len(attr)-1] == 0 {
-		attr = attr[:len(attr)-1]
+// Objects returns the number of chains, rules and sets of a table, and the largest of their
+// handles. The kernel numbers the objects of a table in the order of their creation, so both
+// are the same if none has been added, replaced or deleted since the creation of the table.
+func (c *Conn) Objects(family uint8, table string) (count int, maxHandle uint64, err error) {
+	for _, kind := range []struct{ request, reply, handle uint16 }{
+		{msgGetChain, MsgNewChain, chainHandle}, {msgGetRule, MsgNewRule, RuleHandle}, {msgGetSet, MsgNewSet, setHandle},
+	} {
+		handles := map[uint64]bool{}
+		err := c.dump(kind.request, kind.reply, family, table, func() { clear(handles) }, func(attrs []byte) {
+			if handle := findAttr(attrs, kind.handle); text(findAttr(attrs, TableName)) == table && len(handle) == 8 {
+				handles[binary.BigEndian.Uint64(handle)] = true
+			}
+		})
+		if err != nil {
+			return 0, 0, err
+		}
+		count += len(handles)
+		for handle := range handles {
+			maxHandle = max(maxHandle, handle)
+		}
 	}
-	return string(attr)
+	return count, maxHandle, nil
 }
 
 // dump lists the objects of a table and calls each with the attributes of every one. When

@@ -4,6 +4,8 @@
 package nfnl
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -46,7 +48,7 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{PayloadDreg, unix.NFTA_PAYLOAD_DREG}, {PayloadBase, unix.NFTA_PAYLOAD_BASE}, {PayloadOffset, unix.NFTA_PAYLOAD_OFFSET},
 		{PayloadLen, unix.NFTA_PAYLOAD_LEN}, {PayloadNetwork, unix.NFT_PAYLOAD_NETWORK_HEADER}, {PayloadTransport, unix.NFT_PAYLOAD_TRANSPORT_HEADER},
 		{MetaDreg, unix.NFTA_META_DREG}, {MetaKey, unix.NFTA_META_KEY}, {MetaSreg, unix.NFTA_META_SREG},
-		{MetaMark, unix.NFT_META_MARK}, {MetaIifname, unix.NFT_META_IIFNAME}, {MetaL4proto, unix.NFT_META_L4PROTO},
+		{MetaMark, unix.NFT_META_MARK}, {MetaPriority, unix.NFT_META_PRIORITY}, {MetaIifname, unix.NFT_META_IIFNAME}, {MetaL4proto, unix.NFT_META_L4PROTO},
 		{CmpSreg, unix.NFTA_CMP_SREG}, {CmpOp, unix.NFTA_CMP_OP}, {CmpData, unix.NFTA_CMP_DATA}, {CmpEq, unix.NFT_CMP_EQ}, {CmpNeq, unix.NFT_CMP_NEQ},
 		{BitwiseSreg, unix.NFTA_BITWISE_SREG}, {BitwiseDreg, unix.NFTA_BITWISE_DREG}, {BitwiseLen, unix.NFTA_BITWISE_LEN},
 		{BitwiseMask, unix.NFTA_BITWISE_MASK}, {BitwiseXor, unix.NFTA_BITWISE_XOR},
@@ -60,6 +62,7 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{RouteTypeLocal, unix.RTN_LOCAL}, {RejectType, unix.NFTA_REJECT_TYPE}, {RejectCode, unix.NFTA_REJECT_ICMP_CODE},
 		{RejectICMP, unix.NFT_REJECT_ICMP_UNREACH}, {RejectTCPReset, unix.NFT_REJECT_TCP_RST},
 		{subsysNftables, unix.NFNL_SUBSYS_NFTABLES}, {batchBegin, unix.NFNL_MSG_BATCH_BEGIN}, {batchEnd, unix.NFNL_MSG_BATCH_END},
+		{batchGeneration, unix.NFNL_BATCH_GENID},
 		{genID, unix.NFTA_GEN_ID}, {nestedFlag, unix.NLA_F_NESTED}, {nlmsgError, unix.NLMSG_ERROR},
 		{errAttrMessage, unix.NLMSGERR_ATTR_MSG}, {flagCapped, unix.NLM_F_CAPPED}, {flagAckTLVs, unix.NLM_F_ACK_TLVS},
 		{groupNftables, unix.NFNLGRP_NFTABLES},
@@ -255,28 +258,83 @@ func TestElementsReturnsAll(t *testing.T) {
 	}
 	require.Len(t, seen, n)
 	require.Len(t, all, n)
-	_, err = own.ExternalCommits() // must ignore replies to earlier requests
+	_, err = own.Generation() // must ignore replies to earlier requests
 	require.NoError(t, err)
 	_, err = own.Elements(FamilyIPv6, "own", "s")
 	require.ErrorIs(t, err, unix.ENOENT)
 }
 
-func TestExternalCommitsIgnoresOwn(t *testing.T) {
+func TestBatchWithGenerationIsRefusedAfterOtherCommit(t *testing.T) {
 	own, _, other := pair(t)
 	var b Batch
-	first, err := own.ExternalCommits()
+	first, err := own.Generation()
 	require.NoError(t, err)
-	require.NoError(t, own.Commit(addTable(&b, "own")))
-	require.NoError(t, own.Check(addTable(&b, "more")))
-	b.Reset()
-	b.Start(MsgDelTable, 0, FamilyIPv4)
-	b.String(TableName, "missing")
-	require.Error(t, own.Commit(&b))
-	second, err := own.ExternalCommits()
+	require.NotZero(t, first)
+	require.NoError(t, own.Check(addTable(&b, "checked")))
+	addTable(&b, "own").SetGeneration(first)
+	require.NoError(t, own.Commit(&b))
+	second, err := own.Generation()
 	require.NoError(t, err)
-	require.Equal(t, first, second)
-	require.NoError(t, other.Commit(addTable(&b, "more")))
-	third, err := own.ExternalCommits()
+	require.Equal(t, NextGeneration(first), second)
+	require.NoError(t, other.Commit(addTable(&b, "others")))
+	addTable(&b, "more").SetGeneration(second)
+	err = own.Commit(&b)
+	require.ErrorIs(t, err, unix.ERESTART)
+	require.True(t, IsOtherGeneration(err))
+	third, err := own.Generation()
 	require.NoError(t, err)
-	require.NotEqual(t, first, third)
+	require.Equal(t, NextGeneration(second), third, "the refused batch must have no effect")
+	b.SetGeneration(third)
+	require.NoError(t, own.Commit(&b), "the same batch, sent again")
+	require.EqualValues(t, 1, NextGeneration(1<<32-1))
+}
+
+// TestFilterDiscardsOtherTables checks that changes of other tables do not even reach the
+// socket's buffer, whatever their number and size.
+func TestFilterDiscardsOtherTables(t *testing.T) {
+	for _, name := range []string{"own", "x", "table-with-a-name-of-more-than-sixteen-bytes"} {
+		t.Run(name, func(t *testing.T) {
+			ns := netnstest.New(t)
+			var own, other *Conn
+			var l *Listener
+			ns.Do(func() (err error) {
+				if own, err = Open(); err != nil {
+					return err
+				}
+				if other, err = Open(); err != nil {
+					return err
+				}
+				l, err = Listen(name, own)
+				return err
+			})
+			defer func() { require.NoError(t, errors.Join(own.Close(), other.Close(), l.Close())) }()
+			require.NoError(t, l.Resume())
+			received := func() (n int, err error) {
+				raw, err := l.file.SyscallConn()
+				require.NoError(t, err)
+				require.NoError(t, raw.Control(func(fd uintptr) { n, _, err = unix.Recvfrom(int(fd), l.buf, unix.MSG_DONTWAIT) }))
+				return n, err
+			}
+			var b Batch
+			for range 1000 {
+				require.NoError(t, other.Commit(addTable(&b, "others")))
+			}
+			addTable(&b, "others")
+			for i := range 20_000 {
+				addChain(&b, "others", fmt.Sprintf("chain-%d", i))
+			}
+			require.NoError(t, other.Commit(&b))
+			_, err := received()
+			require.ErrorIs(t, err, unix.EAGAIN, "other tables")
+			// The table is not the first of the transaction.
+			addTable(&b, "others")
+			for i := range 10 {
+				addChain(&b, "others", fmt.Sprintf("more-%d", i))
+			}
+			b.Start(MsgNewTable, FlagCreate, FamilyIPv6)
+			b.String(TableName, name)
+			require.NoError(t, other.Commit(&b))
+			require.NoError(t, l.Wait())
+		})
+	}
 }

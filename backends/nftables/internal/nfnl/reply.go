@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -37,6 +39,21 @@ func (e *Error) Error() string {
 
 // Unwrap returns e.Errno.
 func (e *Error) Unwrap() error { return e.Errno }
+
+// errRestart is ERESTART of Linux.
+const errRestart = syscall.Errno(85)
+
+// IsOtherGeneration reports whether err means that the kernel refused a batch because of
+// [Batch.SetGeneration].
+func IsOtherGeneration(err error) bool { return errors.Is(err, errRestart) }
+
+// NextGeneration returns the generation of the rules after one more transaction.
+func NextGeneration(generation uint32) uint32 {
+	if generation == 1<<32-1 {
+		return 1
+	}
+	return generation + 1
+}
 
 // A header is the header of a netlink message.
 type header struct {
@@ -96,13 +113,44 @@ func eachAttr(data []byte, attr uint16, f func(content []byte)) {
 	}
 }
 
+// text returns a NUL-terminated string.
+func text(attr []byte) string { return string(bytes.TrimRight(attr, "\x00")) }
+
 // An Element is an element of a set or map as the kernel holds it.
 type Element struct {
 	Key []byte
 	// Data is the value of the key; empty for sets and for verdicts.
 	Data []byte
+	// Chain is the target of a verdict; empty for others.
+	Chain string
 	// Expires is the remaining lifetime; zero for elements without timeout.
 	Expires time.Duration
+}
+
+// ParseElements yields the elements in the content of the attribute ElemListElements.
+func ParseElements(list []byte) iter.Seq[Element] {
+	return func(yield func(Element) bool) {
+		for {
+			elem, rest := nextAttr(list, ListElem)
+			if elem == nil || !yield(parseElement(elem)) {
+				return
+			}
+			list = rest
+		}
+	}
+}
+
+func parseElement(elem []byte) Element {
+	data := findAttr(elem, ElemData)
+	e := Element{
+		Key:   bytes.Clone(findAttr(findAttr(elem, ElemKey), DataValue)),
+		Data:  bytes.Clone(findAttr(data, DataValue)),
+		Chain: text(findAttr(findAttr(data, DataVerdict), VerdictChain)),
+	}
+	if expiration := findAttr(elem, ElemExpiration); len(expiration) == 8 {
+		e.Expires = time.Duration(binary.BigEndian.Uint64(expiration)) * time.Millisecond
+	}
+	return e
 }
 
 // An elementList is the reply to one request for the elements of a set.
@@ -122,16 +170,7 @@ func (l *elementList) add(datagram []byte) error {
 		case h.kind == nlmsgError && len(body) >= 4:
 			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Detail: errorDetail(h.flags, body), Message: 1}
 		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
-			eachAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem, func(elem []byte) {
-				e := Element{
-					Key:  bytes.Clone(findAttr(findAttr(elem, ElemKey), DataValue)),
-					Data: bytes.Clone(findAttr(findAttr(elem, ElemData), DataValue)),
-				}
-				if expiration := findAttr(elem, ElemExpiration); len(expiration) == 8 {
-					e.Expires = time.Duration(binary.BigEndian.Uint64(expiration)) * time.Millisecond
-				}
-				l.elements = append(l.elements, e)
-			})
+			l.elements = slices.AppendSeq(l.elements, ParseElements(findAttr(body[nfgenmsgLen:], ElemListElements)))
 		}
 	})
 }
@@ -188,12 +227,14 @@ func errorDetail(flags uint16, body []byte) string {
 	return string(bytes.TrimRight(findAttr(body[original+size:], errAttrMessage), "\x00"))
 }
 
-// concernsTable reports whether a notification is about the table of that name, in any
-// family. In all messages of nf_tables but one, the first attribute is the table.
+// concernsTable reports whether a notification is about the table of that name, for IPv4 or
+// IPv6. In all messages of nf_tables but one, the first attribute is the table.
 func concernsTable(h header, body []byte, table string) bool {
 	if h.kind>>8 != subsysNftables || h.kind&0xff == msgNewGen || len(body) < nfgenmsgLen {
 		return false
 	}
-	name := findAttr(body[nfgenmsgLen:], TableName)
-	return string(bytes.TrimRight(name, "\x00")) == table
+	if family := body[0]; family != FamilyIPv4 && family != FamilyIPv6 {
+		return false
+	}
+	return text(findAttr(body[nfgenmsgLen:], TableName)) == table
 }

@@ -17,12 +17,11 @@ import (
 // A Conn sends batches to the network namespace of the thread that opened it, whatever thread
 // uses it. It is not safe for concurrent use.
 type Conn struct {
-	fd      int
-	port    uint32 // netlink port, which identifies the socket
-	seq     uint32 // sequence number of the next message
-	sndbuf  int    // size of the send buffer in bytes
-	commits uint32 // successful transactions
-	buf     []byte
+	fd     int
+	port   uint32 // netlink port, which identifies the socket
+	seq    uint32 // sequence number of the next message
+	sndbuf int    // size of the send buffer in bytes
+	buf    []byte
 }
 
 // Open opens a Conn in the network namespace of the calling thread.
@@ -77,11 +76,10 @@ func (c *Conn) Port() uint32 { return c.port }
 
 // Commit sends the batch as one transaction and waits for its outcome. If it returns nil, the
 // transaction took effect; with an *[Error], it did not; with another error, its effect is
-// unknown. The batch must be Reset before its next use. An empty batch has no effect.
+// unknown. The batch may be sent again. An empty batch has no effect.
 func (c *Conn) Commit(b *Batch) error { return c.send(b, true) }
 
-// Check returns the error that Commit would return, and changes nothing. The batch must be
-// Reset before its next use.
+// Check returns the error that Commit would return, and changes nothing.
 func (c *Conn) Check(b *Batch) error { return c.send(b, false) }
 
 func (c *Conn) send(b *Batch, commit bool) error {
@@ -105,16 +103,12 @@ func (c *Conn) send(b *Batch, commit bool) error {
 	if err := c.drain(result.add); err != nil {
 		return err
 	}
-	err := result.result()
-	if commit && err == nil {
-		c.commits++
-	}
-	return err
+	return result.result()
 }
 
-// ExternalCommits returns a number that changes with each transaction in the network namespace
-// that was not sent by c, whatever its table.
-func (c *Conn) ExternalCommits() (uint32, error) {
+// Generation returns the generation of the rules: a number other than zero that changes with
+// each transaction in the network namespace, whatever its table; see [NextGeneration].
+func (c *Conn) Generation() (uint32, error) {
 	var b Batch
 	b.header(subsysNftables<<8|msgGetGen, flagRequest, 0, 0)
 	data, end := b.number(c.seq)
@@ -137,7 +131,7 @@ func (c *Conn) ExternalCommits() (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return binary.BigEndian.Uint32(generation) - c.commits, nil
+	return binary.BigEndian.Uint32(generation), nil
 }
 
 // maxListings is the maximum number of reads of a set that changes meanwhile.
@@ -230,105 +224,3 @@ func (c *Conn) drain(f func([]byte) error) error {
 
 // Close closes the socket. It must be called once.
 func (c *Conn) Close() error { return os.NewSyscallError("close", unix.Close(c.fd)) }
-
-// A Listener receives notifications of changes to one table, in all address families, by all
-// sockets but one. Wait must be called by one goroutine at a time; the other methods may be
-// called during Wait.
-type Listener struct {
-	file  *os.File
-	table string
-	buf   []byte
-}
-
-// Listen opens a Listener in the network namespace of the calling thread. It ignores changes
-// by own. Notifications start with the first Resume.
-func Listen(table string, own *Conn) (*Listener, error) {
-	fd, _, err := open()
-	if err != nil {
-		return nil, err
-	}
-	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 1<<20)
-	if err := ignorePort(fd, own.port); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return &Listener{file: os.NewFile(uintptr(fd), "nf_tables listener"), table: table, buf: make([]byte, 64<<10)}, nil
-}
-
-// ignorePort makes the kernel discard notifications of changes by port, so that a full load by
-// the own Conn does not overrun the socket. All messages of a datagram belong to one
-// transaction, and so have one author.
-func ignorePort(fd int, port uint32) error {
-	const authorOffset = 12
-	var native [4]byte
-	binary.NativeEndian.PutUint32(native[:], port)
-	program := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: authorOffset},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(native[:]), Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
-	}
-	return os.NewSyscallError("setsockopt(SO_ATTACH_FILTER)", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET,
-		unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
-}
-
-// Wait waits for a notification. It returns nil after a change of the table, [ErrOverrun]
-// after a possible change, and another error if no further notifications will arrive.
-func (l *Listener) Wait() error {
-	for {
-		n, err := l.receive()
-		if err != nil {
-			return err
-		}
-		changed := false
-		err = eachMessage(l.buf[:n], func(h header, body []byte) {
-			changed = changed || concernsTable(h, body, l.table)
-		})
-		if changed || err != nil {
-			return err
-		}
-	}
-}
-
-// Pause stops the notifications. Without listeners the kernel does not describe each element
-// of a transaction, which costs far more than to apply it.
-func (l *Listener) Pause() error { return l.membership(unix.NETLINK_DROP_MEMBERSHIP) }
-
-// Resume starts the notifications of further changes.
-func (l *Listener) Resume() error { return l.membership(unix.NETLINK_ADD_MEMBERSHIP) }
-
-func (l *Listener) membership(option int) error {
-	raw, err := l.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, option, groupNftables)
-	})
-	return errors.Join(err, os.NewSyscallError("setsockopt(netlink membership)", failed))
-}
-
-func (l *Listener) receive() (n int, err error) {
-	raw, err := l.file.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var received error
-	err = raw.Read(func(fd uintptr) bool {
-		for received = unix.EINTR; errors.Is(received, unix.EINTR); {
-			n, _, received = unix.Recvfrom(int(fd), l.buf, unix.MSG_DONTWAIT)
-		}
-		return !errors.Is(received, unix.EAGAIN)
-	})
-	switch {
-	case err != nil:
-		return 0, err
-	case errors.Is(received, unix.ENOBUFS):
-		return 0, ErrOverrun
-	}
-	return n, os.NewSyscallError("recvfrom", received)
-}
-
-// Close closes the socket. A pending Wait returns an error.
-func (l *Listener) Close() error { return l.file.Close() }
