@@ -5,7 +5,7 @@
 // programs no packets and contains no traffic policy. Response bodies and status codes are
 // those of kube-proxy.
 //
-//   - [Proxy] serves /healthz and /livez: status 200 while updates are applied in time,
+//   - [Proxy] serves /healthz and /livez: status 200 while the proxy is healthy or live,
 //     otherwise 503 (proxy.go).
 //   - [Services] serves the health check node port of each Service that has one: status 200
 //     if the node has local endpoints of the Service and the proxy is healthy, otherwise 503

@@ -14,20 +14,26 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A Proxy is a sink that wraps another sink and reports whether that sink applies updates
-// in time. Healthy and the handlers may be called from any goroutine, at any time.
+// A Proxy is a sink that wraps another sink and reports whether that sink is in the desired
+// state. Healthy and the handlers may be called from any goroutine, at any time.
+//
+// A proxy is live unless, for the timeout, an update has not been applied, none has been
+// applied since NewProxy, or drift that a sink inside reports ([localsink.DriftReporter]) has
+// not been repaired. It is healthy if it is live and there is no drift that is not repaired.
+// So load balancers avoid a node as soon as it is known to be broken, and a supervisor restarts
+// it only if it does not repair itself.
 type Proxy struct {
 	inner   localsink.Sink
 	timeout time.Duration
+	drift   []localsink.DriftReporter // inside inner
 
 	mu           sync.Mutex
 	pendingSince time.Time // first attempt of the oldest update that is not applied; zero if all are
 	lastApplied  time.Time // zero before the first applied update
 }
 
-// NewProxy returns a Proxy around inner. It is unhealthy while an update has not been
-// applied within timeout of its first Sync, and while no update has been applied within
-// timeout of NewProxy. inner must not be nil, and timeout must be positive.
+// NewProxy returns a Proxy around inner. The timeout of an update begins with its first Sync.
+// inner must not be nil, and timeout must be positive.
 func NewProxy(inner localsink.Sink, timeout time.Duration) (*Proxy, error) {
 	if inner == nil {
 		return nil, errors.New("healthcheck: NewProxy: inner: required")
@@ -35,7 +41,13 @@ func NewProxy(inner localsink.Sink, timeout time.Duration) (*Proxy, error) {
 	if timeout <= 0 {
 		return nil, fmt.Errorf("healthcheck: NewProxy: timeout: %v is not positive", timeout)
 	}
-	return &Proxy{inner: inner, timeout: timeout, pendingSince: time.Now()}, nil
+	p := &Proxy{inner: inner, timeout: timeout, pendingSince: time.Now()}
+	for s := range localsink.Walk(inner) {
+		if r, ok := s.(localsink.DriftReporter); ok {
+			p.drift = append(p.drift, r)
+		}
+	}
+	return p, nil
 }
 
 // Sinks returns the wrapped sink, for localsink.Walk.
@@ -66,22 +78,43 @@ func (p *Proxy) setApplied() {
 	p.pendingSince, p.lastApplied = time.Time{}, time.Now()
 }
 
-// Healthy reports whether updates are applied in time.
-func (p *Proxy) Healthy() bool {
-	healthy, _ := p.state(time.Now())
-	return healthy
+// Healthy reports whether updates are applied in time and no drift is known.
+func (p *Proxy) Healthy() bool { return p.state(time.Now()).healthy }
+
+// A proxyState is the state of a Proxy at some time.
+type proxyState struct {
+	live, healthy bool
+	lastApplied   time.Time
 }
 
-func (p *Proxy) state(now time.Time) (healthy bool, lastApplied time.Time) {
+func (p *Proxy) state(now time.Time) proxyState {
+	drifted := p.driftedSince()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.pendingSince.IsZero() || now.Sub(p.pendingSince) < p.timeout, p.lastApplied
+	inTime := func(since time.Time) bool { return since.IsZero() || now.Sub(since) < p.timeout }
+	live := inTime(p.pendingSince) && inTime(drifted)
+	return proxyState{live: live, healthy: live && drifted.IsZero(), lastApplied: p.lastApplied}
 }
 
-// Livez returns a handler for supervisors that restart an unhealthy proxy: status 200 if
-// the proxy is healthy, otherwise 503.
+// driftedSince returns when the oldest drift that is not repaired was detected.
+func (p *Proxy) driftedSince() (oldest time.Time) {
+	for _, r := range p.drift {
+		if since := r.DriftedSince(); !since.IsZero() && (oldest.IsZero() || since.Before(oldest)) {
+			oldest = since
+		}
+	}
+	return oldest
+}
+
+// Livez returns a handler for supervisors that restart a proxy which is not live: status 200
+// if the proxy is live, otherwise 503.
 func (p *Proxy) Livez() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.respond(w, nil) })
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		now := time.Now()
+		s := p.state(now)
+		s.healthy = s.live
+		respond(w, now, s, nil)
+	})
 }
 
 // Healthz returns a handler for load balancers: status 200 if the proxy is healthy and the
@@ -90,8 +123,8 @@ func (p *Proxy) Livez() http.Handler {
 // deleted.
 func (p *Proxy) Healthz(eligible func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		ok := eligible()
-		p.respond(w, &ok)
+		ok, now := eligible(), time.Now()
+		respond(w, now, p.state(now), &ok)
 	})
 }
 
@@ -112,15 +145,13 @@ type familyBody struct {
 
 // respond writes the state of the proxy. eligible is nil for a response without
 // nodeEligible.
-func (p *Proxy) respond(w http.ResponseWriter, eligible *bool) {
-	now := time.Now()
-	healthy, lastApplied := p.state(now)
-	family := familyBody{lastApplied, healthy}
+func respond(w http.ResponseWriter, now time.Time, s proxyState, eligible *bool) {
+	family := familyBody{s.lastApplied, s.healthy}
 	body := proxyBody{
-		LastUpdated: lastApplied, CurrentTime: now, NodeEligible: eligible, Healthy: healthy,
+		LastUpdated: s.lastApplied, CurrentTime: now, NodeEligible: eligible, Healthy: s.healthy,
 		Status: map[string]familyBody{"IPv4": family, "IPv6": family},
 	}
-	ok := healthy && (eligible == nil || *eligible)
+	ok := s.healthy && (eligible == nil || *eligible)
 	if ok {
 		body.LastUpdated = now
 	}
