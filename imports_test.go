@@ -86,10 +86,11 @@ func allowedImports() map[string][]string {
 		"remote/node/nodemetrics":    append(own("remote/node"), "github.com/prometheus/client_golang/"),
 		"remote/transport":           slices.Concat(own("remote/internal/codec"), grpc, []string{"golang.org/x/sys/unix"}),
 		"remote/transport/kubetoken": slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
-		"watchers":                   own("diffstore", "localsink"),
+		"watchers":                   own("diffstore", "localsink", "watchers/internal/valid"),
+		"watchers/internal/valid":    own("localsink"),
 		"watchers/file":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"go.yaml.in/yaml/v2", "go.yaml.in/yaml/v3", "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
 		"watchers/kube":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"}),
-		"watchers/kubeapi":           append(own("watchers", "localsink"), kubernetesAPI...),
+		"watchers/kubeapi":           append(own("watchers", "watchers/internal/valid", "localsink"), kubernetesAPI...),
 		"watchers/watchertest":       slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),
 
 		"nodeproxy/takeover/internal/iptables": append(own("backends/nftables"), "golang.org/x/sys/unix"),

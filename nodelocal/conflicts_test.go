@@ -203,7 +203,9 @@ func TestUnnormalizedObjects(t *testing.T) {
 			s.Ports = append(s.Ports, watchers.ServicePort{Name: "none", Protocol: localsink.ProtocolTCP})
 		})
 		got := newNode(t, nodelocal.Config{}, svc, s).get(name())
-		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Any -> 10.0.0.1:80\n", got.Text())
+		require.Equal(t, "ns/svc\n  port \"\" TCP\n    ClusterIP 10.96.0.1:80\n      Any -> 10.0.0.1:80\n"+
+			"  problem: Service ns/svc: spec.ports[1].port: 0 is out of range 1-65535; the port is ignored\n"+
+			"  problem: EndpointSlice ns/a: ports[1].port: 0 is out of range 1-65535; the port is ignored\n", got.Text())
 	})
 	t.Run("IN-20 headless with external addresses", func(t *testing.T) {
 		got := newNode(t, nodelocal.Config{}, service(func(s *watchers.Service) {

@@ -42,18 +42,17 @@ func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masquera
 		externalLocal: externalLocal(svc),
 		masqueradeAll: masqueradeAll,
 	}
-	if !f.usable(svc, f.clusterIP, clusterIPsField) {
-		f.clusterIP = netip.Addr{}
+	if !f.clusterIP.IsValid() {
 		f.reportIgnored(svc)
 		return f
 	}
 	for _, in := range svc.Ingress {
-		if !in.Proxy && f.usable(svc, in.IP, ingressField) {
+		if !in.Proxy && watchers.FamilyOf(in.IP) == version {
 			f.loadBalancers = append(f.loadBalancers, in.IP)
 		}
 	}
 	for _, ip := range svc.ExternalIPs {
-		if f.usable(svc, ip, externalIPsField) {
+		if watchers.FamilyOf(ip) == version {
 			f.externalIPs = append(f.externalIPs, ip)
 		}
 	}
@@ -106,19 +105,6 @@ func (f *serviceFamily) reportWithoutClusterIP(svc *watchers.Service, ip netip.A
 		f.problems = append(f.problems, problem(svc.Name, field,
 			"%s requires an IPv%d cluster IP, which the Service does not have; ignored", ip, f.version))
 	}
-}
-
-// usable reports whether ip is of the family and may be an address of a Service. An address
-// of the other family is not a problem, because the other serviceFamily uses it.
-func (f *serviceFamily) usable(svc *watchers.Service, ip netip.Addr, field string) bool {
-	if watchers.FamilyOf(ip) != f.version {
-		return false
-	}
-	if ip.IsUnspecified() || ip.IsLoopback() || ip.IsMulticast() {
-		f.problems = append(f.problems, problem(svc.Name, field, "%s is an unspecified, loopback or multicast address; ignored", ip))
-		return false
-	}
-	return true
 }
 
 // externalLocal reports whether external clients may only reach endpoints of this node.

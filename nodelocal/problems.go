@@ -10,10 +10,15 @@ import (
 )
 
 // logProblems logs the problems of an object that no Service reports: those of a node that
-// isRelevant accepts, of a ServiceCIDR, or of an EndpointSlice without a Service.
+// isRelevant accepts, of a ServiceCIDR, of an EndpointSlice without a Service,
+// or of a Service without a name.
 func logProblems(log *slog.Logger, snapshot watchers.Snapshot, object watchers.Object, isRelevant func(node string) bool) {
 	var problems []watchers.Problem
 	switch object := object.(type) {
+	case *watchers.Service:
+		if unnamed(object.Name) {
+			problems = object.Problems
+		}
 	case *watchers.EndpointSlice:
 		if snapshot.Service(object.Service) == nil {
 			problems = object.Problems

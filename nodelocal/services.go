@@ -107,11 +107,15 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 	return resolved
 }
 
+// unnamed reports whether a name is incomplete. No sink receives such a Service; its Problem
+// is logged.
+func unnamed(name localsink.ServiceName) bool { return name.Namespace == "" || name.Name == "" }
+
 // resolveAlone resolves one Service without regard to conflicts, and returns its creation
 // time. It returns nil when the Service does not exist or belongs to another proxy.
 func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, name localsink.ServiceName) (*ResolvedService, time.Time) {
 	object := snapshot.Service(name)
-	if object == nil || !object.IsFor(r.proxyName) {
+	if object == nil || !object.IsFor(r.proxyName) || unnamed(name) {
 		return nil, time.Time{}
 	}
 	return resolve(object, slices.Collect(snapshot.EndpointSlices(name)), r.options), object.Created

@@ -45,20 +45,28 @@ type Tx struct {
 // SetSynced marks the store as synced. A store stays synced.
 func (tx *Tx) SetSynced() { tx.tx.Set(Key{Kind: KindSynced}, syncedMarker{}) }
 
-// SetService adds or replaces a Service.
-func (tx *Tx) SetService(s *Service) { tx.tx.Set(ServiceKey(s.Name), s) }
+// SetService adds or replaces a Service. It ignores nil. If a value of s is invalid, the
+// store gets a copy of s without it and with a Problem; the same holds for the other objects.
+func (tx *Tx) SetService(s *Service) {
+	if s != nil {
+		tx.tx.Set(ServiceKey(s.Name), s.valid())
+	}
+}
 
 // DeleteService deletes a Service.
 func (tx *Tx) DeleteService(name ServiceName) { tx.tx.Delete(ServiceKey(name)) }
 
 // SetEndpointSlice adds or replaces an EndpointSlice, even if its Service has changed.
 func (tx *Tx) SetEndpointSlice(s *EndpointSlice) {
+	if s == nil {
+		return
+	}
 	id := sliceID{s.Namespace, s.Name}
 	if service, ok := tx.serviceOf[id]; ok && service != s.Service.Name {
 		tx.DeleteEndpointSlice(s.Namespace, s.Name)
 	}
 	tx.serviceOf[id] = s.Service.Name
-	tx.tx.Set(id.key(s.Service.Name), s)
+	tx.tx.Set(id.key(s.Service.Name), s.valid())
 }
 
 // DeleteEndpointSlice deletes an EndpointSlice.
@@ -71,13 +79,21 @@ func (tx *Tx) DeleteEndpointSlice(namespace, name string) {
 }
 
 // SetNode adds or replaces a Node.
-func (tx *Tx) SetNode(n *Node) { tx.tx.Set(NodeKey(n.Name), n) }
+func (tx *Tx) SetNode(n *Node) {
+	if n != nil {
+		tx.tx.Set(NodeKey(n.Name), n.valid())
+	}
+}
 
 // DeleteNode deletes a Node.
 func (tx *Tx) DeleteNode(name string) { tx.tx.Delete(NodeKey(name)) }
 
 // SetServiceCIDR adds or replaces a ServiceCIDR.
-func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) { tx.tx.Set(serviceCIDRKey(c.Name), c) }
+func (tx *Tx) SetServiceCIDR(c *ServiceCIDR) {
+	if c != nil {
+		tx.tx.Set(serviceCIDRKey(c.Name), c.valid())
+	}
+}
 
 // DeleteServiceCIDR deletes a ServiceCIDR.
 func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(serviceCIDRKey(name)) }
@@ -87,17 +103,25 @@ func (tx *Tx) DeleteServiceCIDR(name string) { tx.tx.Delete(serviceCIDRKey(name)
 func (tx *Tx) Set(object Object) Key {
 	switch o := object.(type) {
 	case *Service:
-		tx.SetService(o)
-		return ServiceKey(o.Name)
+		if o != nil {
+			tx.SetService(o)
+			return ServiceKey(o.Name)
+		}
 	case *EndpointSlice:
-		tx.SetEndpointSlice(o)
-		return sliceID{o.Namespace, o.Name}.key(o.Service.Name)
+		if o != nil {
+			tx.SetEndpointSlice(o)
+			return sliceID{o.Namespace, o.Name}.key(o.Service.Name)
+		}
 	case *Node:
-		tx.SetNode(o)
-		return NodeKey(o.Name)
+		if o != nil {
+			tx.SetNode(o)
+			return NodeKey(o.Name)
+		}
 	case *ServiceCIDR:
-		tx.SetServiceCIDR(o)
-		return serviceCIDRKey(o.Name)
+		if o != nil {
+			tx.SetServiceCIDR(o)
+			return serviceCIDRKey(o.Name)
+		}
 	}
 	return Key{}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -27,7 +28,8 @@ func service(name string) *watchers.Service {
 func slice(namespace, name, service string) *watchers.EndpointSlice {
 	return &watchers.EndpointSlice{
 		Namespace: namespace, Name: name,
-		Service: watchers.ServiceName{Namespace: namespace, Name: service},
+		Service: watchers.ServiceName{Namespace: namespace, Name: service}, Family: watchers.FamilyIPv4,
+		Ports: []watchers.EndpointPort{{Protocol: localsink.ProtocolTCP, Port: 80}},
 	}
 }
 

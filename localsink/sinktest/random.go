@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -117,6 +118,7 @@ func (g generator) pool(v6 bool) localsink.Pool {
 			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 8080), Local: i%2 == 0})
 		}
 	}
+	slices.SortFunc(p.Endpoints, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return p
 }
 

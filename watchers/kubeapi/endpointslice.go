@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
 // EndpointSlice converts an EndpointSlice. The error is an [*InvalidObjectError]: the
@@ -39,9 +40,6 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 	if out.Family != 0 {
 		out.Ports = p.endpointPorts(s.Ports)
 		out.Endpoints = p.endpoints(s.Endpoints, out.Family)
-		if len(s.Ports) == 0 && len(out.Endpoints) > 0 {
-			p.add("is empty; the endpoints of the slice receive no traffic", "ports")
-		}
 	}
 	out.Problems = p.problems
 	return out, nil
@@ -110,8 +108,7 @@ func (p *fieldParser) endpoints(list []discoveryv1.Endpoint, family watchers.IPF
 }
 
 // endpointAddr parses the first address of an endpoint. The API defines further
-// addresses as equivalent, and proxies ignore them. Loopback, multicast and unspecified
-// addresses are rejected: forwarding to them would expose services of the node itself.
+// addresses as equivalent, and proxies ignore them.
 func (p *fieldParser) endpointAddr(list []string, family watchers.IPFamily, index int) (netip.Addr, bool) {
 	const endpointIgnored = "the endpoint is ignored"
 	if len(list) == 0 {
@@ -119,17 +116,15 @@ func (p *fieldParser) endpointAddr(list []string, family watchers.IPFamily, inde
 		return netip.Addr{}, false
 	}
 	addr, ok := ParseAddr(list[0])
-	var failure string
-	switch {
-	case !ok || watchers.FamilyOf(addr) != family:
+	failure := valid.Endpoint(addr, int(family))
+	if !ok {
 		failure = fmt.Sprintf("is not an IPv%d address", family)
-	case addr.IsUnspecified() || addr.IsLoopback() || addr.IsMulticast():
-		failure = "is an unspecified, loopback or multicast address"
-	default:
-		return addr, true
 	}
-	p.invalid(list[0], failure, endpointIgnored, "endpoints[%d].addresses[0]", index)
-	return netip.Addr{}, false
+	if failure != "" {
+		p.invalid(list[0], failure, endpointIgnored, "endpoints[%d].addresses[0]", index)
+		return netip.Addr{}, false
+	}
+	return addr, true
 }
 
 // A hintCache converts the topology hints of one slice. Endpoints with equal hints get

@@ -48,31 +48,32 @@ func (p *fieldParser) add(message, field string, index ...any) {
 	p.problems = append(p.problems, watchers.Problem{Object: p.object, Field: fmt.Sprintf(field, index...), Message: message})
 }
 
-// addr parses an address. A blank one gives the zero Addr without a Problem.
-func (p *fieldParser) addr(s, field string, index ...any) netip.Addr {
+// addr parses and checks an address. A blank one gives the zero Addr without a Problem.
+func (p *fieldParser) addr(s string, check func(netip.Addr) string, field string, index ...any) netip.Addr {
 	if strings.TrimSpace(s) == "" {
 		return netip.Addr{}
 	}
-	a, ok := ParseAddr(s)
-	if !ok {
-		p.invalid(s, "is not an IP address", ignored, field, index...)
+	a, _ := ParseAddr(s)
+	if failure := check(a); failure != "" {
+		p.invalid(s, failure, ignored, field, index...)
+		return netip.Addr{}
 	}
 	return a
 }
 
 // addrs parses a list of addresses and drops those that are blank or invalid.
-func (p *fieldParser) addrs(list []string, field string) []netip.Addr {
+func (p *fieldParser) addrs(list []string, check func(netip.Addr) string, field string) []netip.Addr {
 	var out []netip.Addr
 	for i, s := range list {
-		if a := p.addr(s, field, i); a.IsValid() {
+		if a := p.addr(s, check, field, i); a.IsValid() {
 			out = appendWithRoom(out, a, len(list)-i)
 		}
 	}
 	return out
 }
 
-// prefixes parses a list of networks and drops those that are blank or invalid.
-func (p *fieldParser) prefixes(list []string, field string) []netip.Prefix {
+// prefixes parses and checks a list of networks and drops those that are blank or invalid.
+func (p *fieldParser) prefixes(list []string, check func(netip.Prefix) string, field string) []netip.Prefix {
 	var out []netip.Prefix
 	for i, s := range list {
 		if strings.TrimSpace(s) == "" {
@@ -81,6 +82,10 @@ func (p *fieldParser) prefixes(list []string, field string) []netip.Prefix {
 		prefix, ok := ParsePrefix(s)
 		if !ok {
 			p.invalid(s, "is not a network in CIDR notation", ignored, field, i)
+			continue
+		}
+		if failure := check(prefix); failure != "" {
+			p.invalid(s, failure, ignored, field, i)
 			continue
 		}
 		out = appendWithRoom(out, prefix, len(list)-i)

@@ -26,6 +26,15 @@ func service(change func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
+// stored returns an object as readers of a store get it.
+func stored[T watchers.Object](t *testing.T, object T) T {
+	var key watchers.Key
+	snapshot := watchers.NewStore().Update(func(tx *watchers.Tx) { key = tx.Set(object) })
+	got, _ := snapshot.Get(key)
+	require.IsType(t, object, got)
+	return got.(T)
+}
+
 func slice(change func(*discoveryv1.EndpointSlice)) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "ns", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},

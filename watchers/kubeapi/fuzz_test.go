@@ -42,6 +42,12 @@ func FuzzConvert(f *testing.F) {
 			require.NotZero(t, p.Port)
 			require.NotEqual(t, "unknown", p.Protocol.String())
 		}
+		// The store validates every object; it leaves the values of a converted one alone.
+		if s.Namespace != "" && s.Name != "" {
+			kept := *stored(t, got)
+			kept.Ports, kept.Problems = got.Ports, got.Problems // it also compares ports, and lists by index
+			require.Equal(t, got, &kept)
+		}
 		for _, ip := range got.ExternalIPs {
 			require.NotZero(t, watchers.FamilyOf(ip))
 			require.False(t, ip.Is4In6())
@@ -54,6 +60,7 @@ func FuzzConvert(f *testing.F) {
 		_ = e.Unmarshal(data)
 		if got, err := kubeapi.EndpointSlice(&e); err == nil {
 			checkProblems(t, "EndpointSlice "+e.Namespace+"/"+e.Name, got.Problems)
+			require.Equal(t, got.Endpoints, stored(t, got).Endpoints)
 			for _, ep := range got.Endpoints {
 				require.Equal(t, got.Family, watchers.FamilyOf(ep.Addr))
 			}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
 // taintToBeDeleted is the taint that the cluster autoscaler sets on a node before it
@@ -35,7 +36,7 @@ func (p *fieldParser) nodeIPs(n *corev1.Node, kind corev1.NodeAddressType) []net
 		if a.Type != kind {
 			continue
 		}
-		if ip := p.addr(a.Address, "status.addresses[%d].address", i); ip.IsValid() {
+		if ip := p.addr(a.Address, valid.NodeAddr, "status.addresses[%d].address", i); ip.IsValid() {
 			out = append(out, ip)
 		}
 	}
@@ -45,7 +46,7 @@ func (p *fieldParser) nodeIPs(n *corev1.Node, kind corev1.NodeAddressType) []net
 // podCIDRs parses spec.podCIDRs, or spec.podCIDR of objects that have only that.
 func (p *fieldParser) podCIDRs(spec *corev1.NodeSpec) []netip.Prefix {
 	if len(spec.PodCIDRs) > 0 {
-		return p.prefixes(spec.PodCIDRs, "spec.podCIDRs[%d]")
+		return p.prefixes(spec.PodCIDRs, valid.Network, "spec.podCIDRs[%d]")
 	}
 	if prefix, ok := ParsePrefix(spec.PodCIDR); ok {
 		return []netip.Prefix{prefix}

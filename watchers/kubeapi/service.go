@@ -4,7 +4,6 @@
 package kubeapi
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
 // Service converts a Service of any type, including headless ones.
@@ -24,9 +24,9 @@ func Service(s *corev1.Service) *watchers.Service {
 		Type:    p.serviceType(spec.Type),
 
 		ClusterIP:    p.clusterIP(spec.ClusterIP, "spec.clusterIP"),
-		ExternalIPs:  p.addrs(spec.ExternalIPs, "spec.externalIPs[%d]"),
+		ExternalIPs:  p.addrs(spec.ExternalIPs, valid.ExternalIP, "spec.externalIPs[%d]"),
 		Ingress:      p.ingress(s.Status.LoadBalancer.Ingress),
-		SourceRanges: p.prefixes(spec.LoadBalancerSourceRanges, "spec.loadBalancerSourceRanges[%d]"),
+		SourceRanges: p.prefixes(spec.LoadBalancerSourceRanges, valid.Network, "spec.loadBalancerSourceRanges[%d]"),
 
 		InternalPolicy: p.policy(string(deref(spec.InternalTrafficPolicy, "")), "spec.internalTrafficPolicy"),
 		ExternalPolicy: p.policy(string(spec.ExternalTrafficPolicy), "spec.externalTrafficPolicy"),
@@ -44,7 +44,6 @@ func Service(s *corev1.Service) *watchers.Service {
 	for i, f := range spec.IPFamilies {
 		out.IPFamilies = appendWithRoom(out.IPFamilies, p.family(f, i), len(spec.IPFamilies))
 	}
-	p.checkFamilyPairs(spec)
 	out.Problems = p.problems
 	return out
 }
@@ -56,23 +55,6 @@ func proxyName(s *corev1.Service) *string {
 	}
 	name = intern(name)
 	return &name
-}
-
-// checkFamilyPairs checks that spec.clusterIPs and spec.ipFamilies have the same length.
-// Headless Services may list more families. Without any families, each address
-// determines its own.
-func (p *fieldParser) checkFamilyPairs(spec *corev1.ServiceSpec) {
-	assigned := spec.ClusterIP != "" && spec.ClusterIP != corev1.ClusterIPNone && spec.Type != corev1.ServiceTypeExternalName
-	if !assigned || len(spec.IPFamilies) == 0 {
-		return
-	}
-	ips, families := len(spec.ClusterIPs), len(spec.IPFamilies)
-	for i := ips; i < families; i++ {
-		p.add(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
-	}
-	for i := families; i < ips; i++ {
-		p.add(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
-	}
 }
 
 func (p *fieldParser) serviceType(t corev1.ServiceType) watchers.ServiceType {
@@ -94,7 +76,7 @@ func (p *fieldParser) clusterIP(s, field string, index ...any) netip.Addr {
 	if s == corev1.ClusterIPNone {
 		return netip.Addr{}
 	}
-	return p.addr(s, field, index...)
+	return p.addr(s, valid.ServiceAddr, field, index...)
 }
 
 func (p *fieldParser) family(f corev1.IPFamily, index int) watchers.IPFamily {
@@ -130,12 +112,12 @@ func (p *fieldParser) affinity(spec *corev1.ServiceSpec) time.Duration {
 		p.invalid(string(spec.SessionAffinity), "is not None or ClientIP", "treated as None", "spec.sessionAffinity")
 		return 0
 	}
-	const defaultSeconds = corev1.DefaultClientIPServiceAffinitySeconds
+	const defaultSeconds = int32(valid.DefaultAffinity / time.Second)
 	seconds := defaultSeconds
 	if c := spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
 		seconds = deref(c.ClientIP.TimeoutSeconds, defaultSeconds)
 	}
-	if seconds < 1 || seconds > 86400 {
+	if valid.Affinity(time.Duration(seconds)*time.Second) != "" || seconds == 0 {
 		p.invalid(seconds, "is out of range 1-86400", "treated as 10800",
 			"spec.sessionAffinityConfig.clientIP.timeoutSeconds")
 		seconds = defaultSeconds
@@ -148,7 +130,7 @@ func (p *fieldParser) affinity(spec *corev1.ServiceSpec) time.Duration {
 func (p *fieldParser) ingress(list []corev1.LoadBalancerIngress) []watchers.Ingress {
 	var out []watchers.Ingress
 	for i, in := range list {
-		ip := p.addr(in.IP, "status.loadBalancer.ingress[%d].ip", i)
+		ip := p.addr(in.IP, valid.ServiceAddr, "status.loadBalancer.ingress[%d].ip", i)
 		if !ip.IsValid() {
 			continue
 		}

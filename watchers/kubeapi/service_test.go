@@ -34,7 +34,7 @@ func testServices(t *testing.T, cases []serviceCase) {
 			if c.want != nil {
 				c.want(want)
 			}
-			got := kubeapi.Service(in)
+			got := stored(t, kubeapi.Service(in))
 			require.Equal(t, c.problems, fieldMessages(t, "Service ns/"+in.Name, got.Problems))
 			got.Problems = nil
 			require.Equal(t, want, got)

@@ -1,0 +1,122 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package valid has the rules that the values of objects obey. The store and the conversion
+// of API objects share it, so that every source has the same rules. A function returns what
+// is wrong with a value, or "".
+package valid
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// Limits of the timeout of session affinity, and the default of the Kubernetes API.
+const (
+	MinAffinity     = time.Second
+	MaxAffinity     = 24 * time.Hour
+	DefaultAffinity = 3 * time.Hour
+)
+
+// addr checks what holds for every address.
+func addr(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "is not an IP address"
+	case a.Zone() != "":
+		return "has a zone"
+	case a.Is4In6():
+		return "is an IPv4-mapped IPv6 address"
+	}
+	return ""
+}
+
+// ServiceAddr checks a cluster IP or an address of a load balancer.
+func ServiceAddr(a netip.Addr) string {
+	if problem := addr(a); problem != "" {
+		return problem
+	}
+	if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
+		return "is an unspecified, loopback or multicast address"
+	}
+	return ""
+}
+
+// special checks an address that the API does not accept if it has a meaning of its own:
+// packets to it would reach programs of the node, or of its links.
+func special(a netip.Addr) string {
+	if a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+		return "is an unspecified, loopback, link-local or multicast address"
+	}
+	return ""
+}
+
+// ExternalIP checks an entry of spec.externalIPs.
+func ExternalIP(a netip.Addr) string {
+	if problem := addr(a); problem != "" {
+		return problem
+	}
+	return special(a)
+}
+
+// Endpoint checks the address of an endpoint in a slice of the given family, 4 or 6.
+func Endpoint(a netip.Addr, family int) string {
+	if problem := addr(a); problem != "" {
+		return problem
+	}
+	if a.Is4() != (family == 4) {
+		return fmt.Sprintf("is not an IPv%d address", family)
+	}
+	return special(a)
+}
+
+// NodeAddr checks an address of a Node.
+func NodeAddr(a netip.Addr) string {
+	if problem := addr(a); problem != "" {
+		return problem
+	}
+	if a.IsUnspecified() || a.IsMulticast() {
+		return "is an unspecified or multicast address"
+	}
+	return ""
+}
+
+// Network checks a network. Its host bits need not be zero.
+func Network(p netip.Prefix) string {
+	if !p.IsValid() || p.Addr().Is4In6() {
+		return "is not a network"
+	}
+	return ""
+}
+
+// ServiceNetwork checks a network of a ServiceCIDR. Packets to its addresses are dropped, so
+// it must not contain all addresses.
+func ServiceNetwork(p netip.Prefix) string {
+	if problem := Network(p); problem != "" {
+		return problem
+	}
+	if p.Bits() == 0 {
+		return "contains all addresses"
+	}
+	return ""
+}
+
+// Protocol checks a transport protocol.
+func Protocol(p localsink.Protocol) string {
+	switch p {
+	case localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP:
+		return ""
+	}
+	return "is not TCP (6), UDP (17) or SCTP (132)"
+}
+
+// Affinity checks the timeout of session affinity, which 0 disables.
+func Affinity(d time.Duration) string {
+	if d != 0 && (d < MinAffinity || d > MaxAffinity) {
+		return fmt.Sprintf("is out of range %v-%v", MinAffinity, MaxAffinity)
+	}
+	return ""
+}

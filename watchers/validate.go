@@ -1,0 +1,131 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package watchers
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kpng/watchers/internal/valid"
+)
+
+// A validator removes the invalid values of one object and collects a Problem for each. A
+// transaction validates each object that it sets: readers of a store never see a malformed
+// value, whatever its source. A valid object remains as it is.
+type validator struct {
+	object   func() string
+	existing []Problem // of the object
+	problems []Problem
+	changed  bool
+}
+
+// report adds a Problem. The path is only formatted when there is a Problem, so that valid
+// objects cost nothing.
+func (v *validator) report(message, field string, index ...any) {
+	v.problems = append(v.problems, Problem{Object: v.object(), Field: fmt.Sprintf(field, index...), Message: message})
+}
+
+// reportRemaining reports a value that remains in the object, unless the object has a
+// Problem of that field already: from its source, or because it was in a store before.
+func (v *validator) reportRemaining(message, field string, index ...any) {
+	path := fmt.Sprintf(field, index...)
+	if !slices.ContainsFunc(v.existing, func(p Problem) bool { return strings.HasPrefix(p.Field, path) }) {
+		v.report(message, "%s", path)
+	}
+}
+
+// reject reports a value, and that it is not used as it is.
+func (v *validator) reject(value any, failure, consequence, field string, index ...any) {
+	v.changed = true
+	v.report(fmt.Sprintf("%v %s; %s", value, failure, consequence), field, index...)
+}
+
+// all returns the Problems of the object and of v.
+func (v *validator) all() []Problem { return append(slices.Clip(v.existing), v.problems...) }
+
+// filtered returns list with each element replaced or removed by keep; list itself if all
+// elements remain.
+func filtered[T comparable](list []T, keep func(i int, element T) (T, bool)) []T {
+	for i, element := range list {
+		replaced, ok := keep(i, element)
+		if ok && replaced == element {
+			continue
+		}
+		out := append(make([]T, 0, len(list)), list[:i]...)
+		for {
+			if ok {
+				out = append(out, replaced)
+			}
+			if i++; i == len(list) {
+				return out
+			}
+			replaced, ok = keep(i, list[i])
+		}
+	}
+	return list
+}
+
+// addr checks an address. An IPv4-mapped one is reported, and the IPv4 address used.
+func (v *validator) addr(a netip.Addr, check func(netip.Addr) string, consequence, field string, index ...any) (netip.Addr, bool) {
+	failure := check(a)
+	if failure == "" {
+		return a, true
+	}
+	if a.Is4In6() && a.Zone() == "" {
+		if unmapped := a.Unmap(); check(unmapped) == "" {
+			v.reject(a, failure, "treated as "+unmapped.String(), field, index...)
+			return unmapped, true
+		}
+	}
+	v.reject(a, failure, consequence, field, index...)
+	return netip.Addr{}, false
+}
+
+func (v *validator) addrs(list []netip.Addr, check func(netip.Addr) string, field string) []netip.Addr {
+	return filtered(list, func(i int, a netip.Addr) (netip.Addr, bool) { return v.addr(a, check, "ignored", field, i) })
+}
+
+// optionalAddr checks an address that may be the zero Addr, and returns that if it is invalid.
+func (v *validator) optionalAddr(a netip.Addr, field string, index ...any) netip.Addr {
+	if !a.IsValid() {
+		return a
+	}
+	a, _ = v.addr(a, valid.ServiceAddr, "ignored", field, index...)
+	return a
+}
+
+func (v *validator) networks(list []netip.Prefix, check func(netip.Prefix) string, field string) []netip.Prefix {
+	return filtered(list, func(i int, p netip.Prefix) (netip.Prefix, bool) {
+		failure := check(p)
+		if failure != "" {
+			v.reject(p, failure, "ignored", field, i)
+		}
+		return p, failure == ""
+	})
+}
+
+// port checks the protocol and the number of a port; list is the path of the list of ports.
+func (v *validator) port(protocol Protocol, number uint16, list string, index int) bool {
+	const portIgnored = "the port is ignored"
+	if failure := valid.Protocol(protocol); failure != "" {
+		v.reject(uint8(protocol), failure, portIgnored, list+"[%d].protocol", index)
+		return false
+	}
+	if number == 0 {
+		v.reject(number, "is out of range 1-65535", portIgnored, list+"[%d].port", index)
+		return false
+	}
+	return true
+}
+
+// duplicate reports whether an earlier port has the same name and protocol. Nothing could
+// distinguish the two.
+func (v *validator) duplicate(earlier bool, name string, protocol Protocol, list string, index int) bool {
+	if earlier {
+		v.reject(fmt.Sprintf("%q", name), fmt.Sprintf("is the name of an earlier %s port", protocol), "the port is ignored", list+"[%d].name", index)
+	}
+	return earlier
+}

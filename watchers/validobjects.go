@@ -1,0 +1,201 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package watchers
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sigs.k8s.io/kpng/watchers/internal/valid"
+)
+
+// valid returns s, or a copy without its invalid values and with a Problem for each.
+func (s *Service) valid() *Service {
+	v := validator{object: func() string { return "Service " + s.Name.String() }, existing: s.Problems}
+	if s.Name.Namespace == "" || s.Name.Name == "" {
+		v.reportRemaining("is empty; the Service is ignored", "metadata.name")
+		if len(v.problems) == 0 {
+			return s
+		}
+		return &Service{Name: s.Name, ProxyName: s.ProxyName, Problems: v.all()}
+	}
+	serviceType, internal, external := s.Type, s.InternalPolicy, s.ExternalPolicy
+	if serviceType > TypeExternalName {
+		v.reject(uint8(serviceType), "is not a Service type", "treated as ClusterIP", "spec.type")
+		serviceType = TypeClusterIP
+	}
+	v.policy(&internal, "spec.internalTrafficPolicy")
+	v.policy(&external, "spec.externalTrafficPolicy")
+	affinity := s.Affinity
+	if failure := valid.Affinity(affinity); failure != "" {
+		affinity = valid.DefaultAffinity
+		v.reject(s.Affinity, failure, fmt.Sprintf("treated as %v", affinity), "spec.sessionAffinityConfig.clientIP.timeoutSeconds")
+	}
+	clusterIP := v.optionalAddr(s.ClusterIP, "spec.clusterIP")
+	clusterIPs := filtered(s.ClusterIPs, func(i int, a netip.Addr) (netip.Addr, bool) { return v.optionalAddr(a, "spec.clusterIPs[%d]", i), true })
+	families := filtered(s.IPFamilies, v.family)
+	v.pairs(serviceType, clusterIP, clusterIPs, families)
+	externalIPs := v.addrs(s.ExternalIPs, valid.ExternalIP, "spec.externalIPs[%d]")
+	ingress := filtered(s.Ingress, func(i int, in Ingress) (Ingress, bool) {
+		ip, ok := v.addr(in.IP, valid.ServiceAddr, "ignored", "status.loadBalancer.ingress[%d].ip", i)
+		return Ingress{ip, in.Proxy}, ok
+	})
+	ranges := v.networks(s.SourceRanges, valid.Network, "spec.loadBalancerSourceRanges[%d]")
+	ports := filtered(s.Ports, func(i int, p ServicePort) (ServicePort, bool) {
+		return p, v.port(p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(s.Ports[:i], func(o ServicePort) bool {
+			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
+		}), p.Name, p.Protocol, "spec.ports", i)
+	})
+	// A list of ranges that is not announced would not restrict anybody.
+	restricted := s.HasSourceRanges || len(s.SourceRanges) > 0
+	if !v.changed && len(v.problems) == 0 && restricted == s.HasSourceRanges {
+		return s
+	}
+	out := *s
+	out.Type, out.InternalPolicy, out.ExternalPolicy, out.Affinity = serviceType, internal, external, affinity
+	out.ClusterIP, out.ClusterIPs, out.IPFamilies, out.ExternalIPs = clusterIP, clusterIPs, families, externalIPs
+	out.Ingress, out.SourceRanges, out.Ports, out.Problems = ingress, ranges, ports, v.all()
+	out.HasSourceRanges, out.HasInvalidSourceRanges = restricted, s.HasInvalidSourceRanges || len(ranges) < len(s.SourceRanges)
+	return &out
+}
+
+func (v *validator) policy(p *TrafficPolicy, field string) {
+	if *p > PolicyLocal {
+		v.reject(uint8(*p), "is not Cluster (0) or Local (1)", "treated as Cluster", "%s", field)
+		*p = PolicyCluster
+	}
+}
+
+// family checks an entry of spec.ipFamilies. The result is 0 if it is invalid.
+func (v *validator) family(i int, f IPFamily) (IPFamily, bool) {
+	switch f {
+	case FamilyIPv4, FamilyIPv6:
+		return f, true
+	case 0: // remains, because the lists are paired by index
+		v.reportRemaining("0 is not IPv4 (4) or IPv6 (6); ignored", "spec.ipFamilies[%d]", i)
+	default:
+		v.reject(uint8(f), "is not IPv4 (4) or IPv6 (6)", "ignored", "spec.ipFamilies[%d]", i)
+	}
+	return 0, true
+}
+
+// pairs checks that the lists of cluster IPs and of families have the same length. Headless
+// Services may list more families. Without any families, each address determines its own.
+func (v *validator) pairs(t ServiceType, clusterIP netip.Addr, ips []netip.Addr, families []IPFamily) {
+	assigned := clusterIP.IsValid() || slices.ContainsFunc(ips, netip.Addr.IsValid)
+	if t == TypeExternalName || !assigned || len(families) == 0 {
+		return
+	}
+	for i := len(ips); i < len(families); i++ {
+		v.reportRemaining(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
+	}
+	for i := len(families); i < len(ips); i++ {
+		v.reportRemaining(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
+	}
+}
+
+// valid returns s, or a copy without its invalid values and with a Problem for each.
+func (s *EndpointSlice) valid() *EndpointSlice {
+	v := validator{object: func() string { return "EndpointSlice " + s.Namespace + "/" + s.Name }, existing: s.Problems}
+	if missing := s.missing(); missing != "" {
+		v.reportRemaining("is missing; the slice is ignored", "%s", missing)
+		if len(v.problems) == 0 {
+			return s
+		}
+		return &EndpointSlice{Namespace: s.Namespace, Name: s.Name, Service: s.Service, Problems: v.all(), TriggerTime: s.TriggerTime}
+	}
+	service, family, ports, endpoints := s.Service, s.Family, s.Ports, s.Endpoints
+	if service.Namespace != s.Namespace {
+		v.reject(fmt.Sprintf("%q", service.Namespace), "is not the namespace of the slice", "treated as "+s.Namespace, "metadata.labels")
+		service.Namespace = s.Namespace
+	}
+	if family != FamilyIPv4 && family != FamilyIPv6 {
+		v.reportRemaining(fmt.Sprintf("%d is not IPv4 (4) or IPv6 (6); the slice is ignored", family), "addressType")
+		v.changed = v.changed || family != 0 || len(ports)+len(endpoints) > 0
+		family, ports, endpoints = 0, nil, nil
+	}
+	ports = filtered(ports, func(i int, p EndpointPort) (EndpointPort, bool) {
+		return p, v.port(p.Protocol, p.Port, "ports", i) && !v.duplicate(slices.ContainsFunc(ports[:i], func(o EndpointPort) bool {
+			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
+		}), p.Name, p.Protocol, "ports", i)
+	})
+	endpoints = v.endpoints(endpoints, family)
+	if len(s.Ports) == 0 && len(endpoints) > 0 {
+		v.reportRemaining("is empty; the endpoints of the slice receive no traffic", "ports")
+	}
+	if !v.changed && len(v.problems) == 0 {
+		return s
+	}
+	out := *s
+	out.Service, out.Family, out.Ports, out.Endpoints, out.Problems = service, family, ports, endpoints, v.all()
+	return &out
+}
+
+// missing returns the field without which s belongs to no Service, or "".
+func (s *EndpointSlice) missing() string {
+	switch {
+	case s.Namespace == "" || s.Name == "":
+		return "metadata.name"
+	case s.Service.Name == "":
+		return "metadata.labels[kubernetes.io/service-name]"
+	}
+	return ""
+}
+
+// endpoints returns list without the endpoints whose address is invalid; list itself if all
+// are valid.
+func (v *validator) endpoints(list []Endpoint, family IPFamily) []Endpoint {
+	check := func(a netip.Addr) string { return valid.Endpoint(a, int(family)) }
+	var out []Endpoint
+	copied := false
+	for i := range list {
+		if check(list[i].Addr) == "" {
+			if copied {
+				out = append(out, list[i])
+			}
+			continue
+		}
+		if !copied {
+			copied, out = true, append(make([]Endpoint, 0, len(list)), list[:i]...)
+		}
+		if a, ok := v.addr(list[i].Addr, check, "the endpoint is ignored", "endpoints[%d].addresses[0]", i); ok {
+			e := list[i]
+			e.Addr = a
+			out = append(out, e)
+		}
+	}
+	if copied {
+		return out
+	}
+	return list
+}
+
+// valid returns n, or a copy without its invalid values and with a Problem for each.
+func (n *Node) valid() *Node {
+	v := validator{object: func() string { return "Node " + n.Name }, existing: n.Problems}
+	if n.Name == "" {
+		v.reportRemaining("is empty; the Node is ignored", "metadata.name")
+	}
+	ips := v.addrs(n.IPs, valid.NodeAddr, "status.addresses[%d].address")
+	podCIDRs := v.networks(n.PodCIDRs, valid.Network, "spec.podCIDRs[%d]")
+	if !v.changed && len(v.problems) == 0 {
+		return n
+	}
+	out := *n
+	out.IPs, out.PodCIDRs, out.Problems = ips, podCIDRs, v.all()
+	return &out
+}
+
+// valid returns c, or a copy without its invalid values and with a Problem for each.
+func (c *ServiceCIDR) valid() *ServiceCIDR {
+	v := validator{object: func() string { return "ServiceCIDR " + c.Name }, existing: c.Problems}
+	networks := v.networks(c.Networks, valid.ServiceNetwork, "spec.cidrs[%d]")
+	if !v.changed && len(v.problems) == 0 {
+		return c
+	}
+	out := *c
+	out.Networks, out.Problems = networks, v.all()
+	return &out
+}
