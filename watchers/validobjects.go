@@ -151,7 +151,7 @@ func (v *validator) endpoints(list []Endpoint, family IPFamily) []Endpoint {
 	var out []Endpoint
 	copied := false
 	for i := range list {
-		if check(list[i].Addr) == "" {
+		if valid.Endpoint(list[i].Addr, int(family)) == "" {
 			if copied {
 				out = append(out, list[i])
 			}

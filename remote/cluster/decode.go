@@ -193,7 +193,7 @@ func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.
 		out.TriggerTime = time.Unix(0, in.GetTriggerTimeUnixNs())
 	}
 	if uint32(out.Family) != in.GetFamily() {
-		d.unsupported(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "family")
+		d.unsupported(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "addressType")
 		out.Problems = d.problems
 		return out, nil
 	}

@@ -244,6 +244,7 @@ func TestUnsupportedValuesOfNewerServersBecomeProblems(t *testing.T) {
 	require.Equal(t, []watchers.Problem{
 		{Object: "Service ns/web", Field: "type", Message: "type 99" + unsupported + "handled as ClusterIP"},
 		{Object: "Service ns/web", Field: "ports[0].protocol", Message: "protocol 99" + unsupported + "the port is ignored"},
+		{Object: "Service ns/web", Field: "spec.ipFamilies[1]", Message: "0 is not IPv4 (4) or IPv6 (6); ignored"},
 	}, web.Problems)
 	var list []*watchers.EndpointSlice
 	for slice := range snap.EndpointSlices(web.Name) {
@@ -256,7 +257,7 @@ func TestUnsupportedValuesOfNewerServersBecomeProblems(t *testing.T) {
 	}, list[0].Problems)
 	require.Empty(t, list[1].Endpoints)
 	require.Equal(t, []watchers.Problem{
-		{Object: "EndpointSlice ns/web-2", Field: "family", Message: "family 10" + unsupported + "the slice is ignored"},
+		{Object: "EndpointSlice ns/web-2", Field: "addressType", Message: "family 10" + unsupported + "the slice is ignored"},
 	}, list[1].Problems)
 }
 

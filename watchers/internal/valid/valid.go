@@ -64,6 +64,9 @@ func ExternalIP(a netip.Addr) string {
 
 // Endpoint checks the address of an endpoint in a slice of the given family, 4 or 6.
 func Endpoint(a netip.Addr, family int) string {
+	if usual(a, family) {
+		return ""
+	}
 	if problem := addr(a); problem != "" {
 		return problem
 	}
@@ -71,6 +74,20 @@ func Endpoint(a netip.Addr, family int) string {
 		return fmt.Sprintf("is not an IPv%d address", family)
 	}
 	return special(a)
+}
+
+// usual reports whether an address is of a range in which all addresses of the family are
+// valid. It is quick, because slices have many endpoints.
+func usual(a netip.Addr, family int) bool {
+	switch {
+	case family == 4 && a.Is4():
+		first := a.As4()[0]
+		return first > 0 && first < 224 && first != 127 && first != 169
+	case family == 6 && a.Is6() && a.Zone() == "":
+		first := a.As16()[0]
+		return first&0xe0 == 0x20 || first&0xfe == 0xfc // global unicast, unique local
+	}
+	return false
 }
 
 // NodeAddr checks an address of a Node.
