@@ -48,7 +48,7 @@ func (s *Service) valid() *Service {
 			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
 		}), p.Name, p.Protocol, "spec.ports", i)
 	})
-	// A list of ranges that is not announced would not restrict anybody.
+	// Ranges without HasSourceRanges would permit all clients.
 	restricted := s.HasSourceRanges || len(s.SourceRanges) > 0
 	if !v.changed && len(v.problems) == 0 && restricted == s.HasSourceRanges {
 		return s

@@ -81,7 +81,7 @@ func (c *checker) node(n *localsink.Node) {
 		c.want(!a.IsUnspecified() && !a.IsMulticast(), "address %s: unspecified or multicast", a)
 	}
 	for _, a := range n.LoopbackNodePorts {
-		c.want(a.IsLoopback(), "loopback address %s: is none", a)
+		c.want(a.IsLoopback(), "address %s of loopback node ports: not a loopback address", a)
 	}
 	c.networks(n.LocalPods.Networks, "network of local pods")
 	c.networks(n.NodePortAddresses, "network of node ports")

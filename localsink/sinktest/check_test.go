@@ -79,7 +79,7 @@ func TestCheckDetectsMalformedValues(t *testing.T) {
 	for want, node := range map[string]*localsink.Node{
 		"node : the name is empty":   {},
 		"unspecified or multicast":   {Name: "n", IPs: []netip.Addr{ip("0.0.0.0")}},
-		"loopback address 10.0.0.1":  {Name: "n", LoopbackNodePorts: []netip.Addr{ip("10.0.0.1")}},
+		"10.0.0.1 of loopback node":  {Name: "n", LoopbackNodePorts: []netip.Addr{ip("10.0.0.1")}},
 		"contains all addresses":     {Name: "n", ServiceNetworks: network},
 		"invalid Prefix: not a netw": {Name: "n", NodePortAddresses: make([]netip.Prefix, 1)},
 	} {
