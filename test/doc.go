@@ -11,6 +11,7 @@
 //	deploy        tests of the Containerfile, the charts and the manifests
 //	examples      tests of the programs of examples as processes; they need no root
 //	sourcecheck   the program of make check
+//	fidelity      compares the programs kube-proxy: configuration, flags, exit codes
 //	e2e           tests of the proxy of examples/kube-proxy and of the real kube-proxy
 //
 // The tests need root. Without it they are skipped, or fail if KPNG_REQUIRE_NETNS is 1.

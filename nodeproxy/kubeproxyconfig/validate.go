@@ -6,14 +6,17 @@ package kubeproxyconfig
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 )
+
+// previousVersion is the minor version of Kubernetes before that of this configuration.
+const previousVersion = "1.36"
 
 // modes lists the values of mode that kube-proxy has on Linux.
 func modes() []string { return []string{modeIPTables, modeIPVS, ModeNFTables} }
@@ -62,8 +65,8 @@ func (s *settings) validate() error {
 	}
 	v.ipPort("metricsBindAddress", c.MetricsBindAddress)
 	v.nodePortAddresses(c.NodePortAddresses)
-	if version := c.ShowHiddenMetricsForVersion; version != "" && !regexp.MustCompile(`^\d+\.\d+$`).MatchString(version) {
-		v.invalid("showHiddenMetricsForVersion", version, "must be MAJOR.MINOR")
+	if version := c.ShowHiddenMetricsForVersion; version != "" && version != previousVersion {
+		v.invalid("showHiddenMetricsForVersion", version, "must be %s, the previous minor version of Kubernetes", previousVersion)
 	}
 	s.validateLocalMode(v)
 	s.validateLogging(v)
@@ -116,10 +119,8 @@ func (v *validator) ipPort(path, address string) {
 	if checkIP(host) != nil {
 		v.invalid(path, address, "%q is not an IP address", host)
 	}
-	if n, err := netutils.ParsePort(port, false); err != nil {
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		v.invalid(path, address, "port %q is not in the range 1-65535", port)
-	} else if n == 0 {
-		v.invalid(path, address, "port must not be 0")
 	}
 }
 

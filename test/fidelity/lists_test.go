@@ -1,0 +1,56 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fidelity
+
+// Reasons that several differences share.
+const (
+	whyMode      = "nftables is the only mode, and therefore what an unset `mode` means"
+	whyMinPeriod = "an update costs what has changed, so it is not delayed by default"
+	whyContent   = "the content is compared: a proxy ends when its configuration is another one"
+)
+
+func fieldDifferences() []difference {
+	list := []difference{
+		{"--proxy-mode=nftables: nftables.minSyncPeriod", `"1s"`, `"0s"`, whyMinPeriod},
+		{"mode: nftables: nftables.minSyncPeriod", `"1s"`, `"0s"`, whyMinPeriod},
+		{"every field: logging.options.json.splitStream", absent, "true", "kube-proxy clears the field when it merges the logging flags; it has no effect here"},
+		{"every field: logging.options.text.splitStream", absent, "true", "kube-proxy clears the field when it merges the logging flags; it has no effect here"},
+	}
+	for _, prefix := range []string{"no flags: ", "an empty file: "} {
+		list = append(list, []difference{
+			{prefix + "mode", `"iptables"`, `"nftables"`, whyMode},
+			{prefix + "iptables.minSyncPeriod", `"1s"`, `"0s"`, whyMode},
+			{prefix + "iptables.syncPeriod", `"30s"`, `"0s"`, whyMode},
+			{prefix + "nftables.syncPeriod", `"0s"`, `"30s"`, whyMode},
+			{prefix + "nodePortAddresses", "null", `["primary"]`, whyMode},
+		}...)
+	}
+	return list
+}
+
+func flagDifferences() []difference {
+	return []difference{
+		{"--iptables-min-sync-period", "duration 1s", "duration", whyMinPeriod},
+		{"--ipvs-min-sync-period", "duration 1s", "duration", whyMinPeriod},
+	}
+}
+
+func validationDifferences() []difference {
+	return []difference{
+		{"--iptables-sync-period=500ms", "refused", "accepted", whyMinPeriod + "; kube-proxy's delay of 1s exceeds this period"},
+		{"featureGates: {AllAlpha: true, DRADerivedAttributes: false}", "refused", "accepted", "gates on which another gate depends are not checked; none of them has an effect on a service proxy"},
+	}
+}
+
+func exitDifferences() []difference {
+	return []difference{
+		{"SIGTERM", "signal: terminated", "exit status 0", "the process ends in order"},
+		{"--init-only, no API server", "exit status 1", "exit status 0", "initialisation sets kernel parameters, which needs no API server"},
+		{"a limit of the kernel cannot be set", "exit status 1", "still runs", "a proxy that serves with the kernel's values, and logs it, is better than none; `--init-only` fails"},
+		{"the file is written with the same content", "exit status 1", "still runs", whyContent},
+		{"another file is renamed to it", "still runs", "exit status 1", whyContent + "; kube-proxy watches only the inode of the first file"},
+		{"kubelet updates the ConfigMap", "still runs", "exit status 1", whyContent + "; kube-proxy watches only the inode of the first file"},
+		{"the file is removed", "still runs", "exit status 1", "a proxy does not run without its configuration, as after a rename; 2 s are left to replace the file"},
+	}
+}
