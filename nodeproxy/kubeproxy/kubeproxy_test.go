@@ -171,3 +171,14 @@ func TestRequiredFields(t *testing.T) {
 	cfg.Client = fake.NewClientset()
 	require.ErrorContains(t, Run(t.Context(), cfg), "Rules: required")
 }
+
+// TestBindAddressHardFail runs a proxy on an address that is in use.
+func TestBindAddressHardFail(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	cfg := settings(t, func(c *v1alpha1.KubeProxyConfiguration) {
+		c.HealthzBindAddress, c.MetricsBindAddress, c.BindAddressHardFail = freePort(t), l.Addr().String(), true
+	})
+	require.ErrorContains(t, Run(t.Context(), Config{Settings: cfg, Client: fake.NewClientset(), Rules: &failingSink{}}), "address already in use")
+}

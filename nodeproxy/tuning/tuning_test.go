@@ -31,6 +31,24 @@ func TestOperatorSetsProcessors(t *testing.T) {
 	require.Equal(t, 2, runtime.GOMAXPROCS(0))
 }
 
+func TestOOMScore(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("Linux has it")
+	}
+	read := func() int {
+		text, err := os.ReadFile("/proc/self/oom_score_adj")
+		require.NoError(t, err)
+		n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(t, err)
+		return n
+	}
+	next := min(read()+1, 1000) // a larger value needs no privilege
+	require.NoError(t, OOMScore(next))
+	require.Equal(t, next, read())
+	require.Error(t, OOMScore(1001))
+	require.Equal(t, next, read())
+}
+
 func TestServerGarbageCollection(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetGCPercent(before) })

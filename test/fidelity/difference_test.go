@@ -34,6 +34,7 @@ const (
 	validationTitle   = "Validation"
 	exitTitle         = "Actions and exit codes"
 	featureGatesTitle = "Feature gates"
+	effectsTitle      = "Effects on the node"
 )
 
 // sections lists the sections of docs/kube-proxy-differences.md in order.
@@ -43,7 +44,8 @@ func sections() []section {
 		{flagsTitle, "Names, types, defaults and deprecation, as `--help` prints them.", flagDifferences()},
 		{validationTitle, "Whether a command line or file is accepted.", validationDifferences()},
 		{featureGatesTitle, "Names, stages, defaults, and whether the default is locked.", nil},
-		{exitTitle, "The exit code, or whether the process still runs.", exitDifferences()},
+		{effectsTitle, "Values of the process and of the kernel after a start with a configuration file.", nil},
+		{exitTitle, "The exit code, whether the process still runs, or what it prints.", exitDifferences()},
 	}
 }
 

@@ -166,6 +166,7 @@ func (m *machine) actions(t *testing.T) map[string][]string {
 		"--cleanup, mode: iptables":               {"--cleanup", file("mode: iptables\n")},
 		"--cleanup, mode: ipvs":                   {"--cleanup", file("mode: ipvs\n")},
 		"--cleanup, an invalid file":              {"--cleanup", file("mode: ebpf\n")},
+		"--cleanup, no file":                      {"--cleanup", "--config=/nowhere"},
 		"--init-only":                             {"--init-only", file(m.settings())},
 		"--init-only, no API server":              {"--init-only", "--proxy-mode=nftables", "--conntrack-max-per-core=0"},
 		"--init-only, a limit that cannot be set": {"--init-only", file(strings.Replace(m.settings(), "maxPerCore: 0", "maxPerCore: 1000000000", 1))},
@@ -236,6 +237,8 @@ func TestActionsAndExitCodes(t *testing.T) {
 		for item, args := range m.actions(t) {
 			items[item] = m.exitCode(t, path, args...)
 		}
+		_, version, _ := execute(t, path, "--version")
+		items["--version prints"] = regexp.MustCompile(`v\d\S*|\(devel\)`).ReplaceAllString(strings.TrimSpace(version), "VERSION")
 		for item, change := range changes(t) {
 			file := configFile(t, m.settings())
 			if item == "kubelet updates the ConfigMap" {

@@ -80,6 +80,7 @@ func fieldCases(t *testing.T) map[string][]string {
 		"an unknown field":         file("mode: nftables\nnone: 1\nnftables: {minSyncPeriod: 1s}\n"),
 		"a duplicate field":        file("mode: nftables\nnftables: {minSyncPeriod: 1s}\noomScoreAdj: 1\noomScoreAdj: 2\n"),
 		"empty addresses":          {"--proxy-mode=iptables", "--healthz-bind-address=", "--metrics-bind-address=", "--bind-address="},
+		"an IPv6 --bind-address":   {"--proxy-mode=iptables", "--bind-address=fd00::1"},
 		"underscores":              {"--proxy_mode=iptables", "--oom_score_adj=3", "--nodeport_addresses=all"},
 		"a JSON file":              file("mode: nftables\n" + `nftables: {"minSyncPeriod": "1s", "masqueradeBit": 5}` + "\n"),
 	}

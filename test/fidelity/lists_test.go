@@ -45,8 +45,11 @@ func validationDifferences() []difference {
 
 func exitDifferences() []difference {
 	return []difference{
+		{"--version prints", "Kubernetes VERSION", "VERSION", "the version is that of this project; `--version=raw` has one line of key=value pairs"},
 		{"SIGTERM", "signal: terminated", "exit status 0", "the process ends in order"},
 		{"--init-only, no API server", "exit status 1", "exit status 0", "initialisation sets kernel parameters, which needs no API server"},
+		{"--cleanup, an invalid file", "exit status 1", "exit status 0", "the cleanup needs nothing of the file"},
+		{"--cleanup, no file", "exit status 1", "exit status 0", "the cleanup needs nothing of the file"},
 		{"a limit of the kernel cannot be set", "exit status 1", "still runs", "a proxy that serves with the kernel's values, and logs it, is better than none; `--init-only` fails"},
 		{"the file is written with the same content", "exit status 1", "still runs", whyContent},
 		{"another file is renamed to it", "still runs", "exit status 1", whyContent + "; kube-proxy watches only the inode of the first file"},
