@@ -56,9 +56,12 @@ func (c *Config) WatchFile(ctx context.Context, logger *slog.Logger) error {
 	return c.followFile(ctx, watcher, logger)
 }
 
-// followFile compares the file a little after the first of each series of events.
+// followFile reads the file a little after the first of each series of events. A difference
+// counts if the next read finds one too, so that a writer that truncates the file first
+// has the time to complete it; a file that is absent, after missingTime.
 func (c *Config) followFile(ctx context.Context, watcher *fsnotify.Watcher, logger *slog.Logger) error {
 	read := time.After(0) // the file may have changed between Load and the watch
+	var differs bool
 	var missingSince time.Time
 	for {
 		select {
@@ -75,23 +78,23 @@ func (c *Config) followFile(ctx context.Context, watcher *fsnotify.Watcher, logg
 		}
 		read = nil
 		changed, missing := c.compareFile()
-		if changed != nil {
+		if changed != nil && differs {
 			return changed
 		}
+		differs = changed != nil
 		if missing == nil {
 			missingSince = time.Time{}
 			missing = watchDirectories(watcher, c.file) // a link may lead to other directories now
 		}
-		if missing == nil {
-			continue
-		}
-		if missingSince.IsZero() {
+		if missing != nil && missingSince.IsZero() {
 			missingSince = time.Now()
 		}
-		if time.Since(missingSince) >= missingTime {
+		if missing != nil && time.Since(missingSince) >= missingTime {
 			return missing
 		}
-		read = time.After(settleTime)
+		if differs || missing != nil {
+			read = time.After(settleTime)
+		}
 	}
 }
 
