@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -185,14 +186,15 @@ func TestOtherTablesCauseNoReload(t *testing.T) {
 	}
 	require.Equal(t, before, rebuilds(), "only the last change is repaired")
 	require.NotContains(t, logs.String(), "keeps changing")
-	require.Equal(t, 2, bytes.Count([]byte(logs.String()), []byte("\n")), logs.String())
+	require.Equal(t, 2, strings.Count(logs.String(), "\n"), logs.String())
 }
 
 // A transaction that replaced the table notices each kind of change when the table is read back.
 func TestReadBackFindsChanges(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})
-	services := append(manyServices(300, 10).serviceList, affinityService(ipFamilies()[0], time.Hour, 0, 1, 2))
+	services := manyServices(300, 10).serviceList
+	services = append(services, affinityService(ipFamilies()[0], time.Hour, 0, 1, 2))
 	table := b.tables[0]
 	require.NoError(t, b.Sync(context.Background(), firstUpdate(testNode(), services...)))
 	found := func(command string) (ok bool, took time.Duration) {
@@ -214,7 +216,7 @@ func TestReadBackFindsChanges(t *testing.T) {
 			return nil
 		}
 		table.state = nil
-		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: serviceList(services)}))
+		require.NoError(t, b.Sync(context.Background(), &localsink.Update{Node: testNode(), All: services}))
 		require.True(t, checked)
 		return ok, took
 	}

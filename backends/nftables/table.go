@@ -4,7 +4,6 @@
 package nftables
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -93,11 +92,11 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	}
 	err := t.update(u, names)
 	if err != nil {
-		level := slog.LevelWarn
 		if errors.Is(err, errInterrupted) {
-			level = slog.LevelDebug
+			t.log.Debug("Update interrupted; rebuilding the table", "err", err)
+		} else {
+			t.log.Warn("Update failed; rebuilding the table", "err", err)
 		}
-		t.log.Log(context.Background(), level, "Update failed; rebuilding the table", "err", err)
 		return t.rebuild(u, node)
 	}
 	return nil

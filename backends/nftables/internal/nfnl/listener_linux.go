@@ -11,8 +11,8 @@ import (
 )
 
 // A Listener receives notifications of changes to the tables of one name, for IPv4 and IPv6, by
-// all sockets but one. Changes of other tables do not wake it and take no room in its buffer. Wait must be called by one goroutine at a time; the other methods may be
-// called during Wait.
+// all sockets but one. Changes of other tables do not wake it and take no room in its buffer.
+// Wait must be called by one goroutine at a time; the other methods may be called during Wait.
 type Listener struct {
 	file  *os.File
 	table string
