@@ -34,8 +34,9 @@ func allowedImports() map[string][]string {
 	kubernetesAPI := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
 	grpc := []string{"google.golang.org/grpc", "google.golang.org/grpc/"}
 	grpcAndProto := append(slices.Clone(grpc), "google.golang.org/protobuf/")
+	const retryInfo = "google.golang.org/genproto/googleapis/rpc/errdetails"
 	remote := slices.Concat(grpcAndProto, []string{"github.com/cespare/xxhash/v2"}, own("api/kpng/v1alpha1", "diffstore", "localsink", "watchers", "remote/transport",
-		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec"))
+		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec", "remote/internal/loglimit"))
 	return map[string][]string{
 		"":                                nil,
 		"api/kpng/v1alpha1":               grpcAndProto,
@@ -80,11 +81,12 @@ func allowedImports() map[string][]string {
 		"remote/inspect":             append(own("api/kpng/v1alpha1"), grpcAndProto...),
 		"remote/internal/codec":      grpcAndProto,
 		"remote/internal/fanout":     own("diffstore"),
+		"remote/internal/loglimit":   nil,
 		"remote/internal/protoconv":  own("api/kpng/v1alpha1", "localsink"),
-		"remote/internal/session":    append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), grpcAndProto...),
+		"remote/internal/session":    append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), append(grpcAndProto, retryInfo)...),
 		"remote/node":                append(own("localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
 		"remote/node/nodemetrics":    append(own("remote/node"), "github.com/prometheus/client_golang/"),
-		"remote/transport":           slices.Concat(own("remote/internal/codec"), grpc, []string{"golang.org/x/sys/unix"}),
+		"remote/transport":           slices.Concat(own("remote/internal/codec", "remote/internal/loglimit"), grpcAndProto, []string{"golang.org/x/sys/unix", retryInfo}),
 		"remote/transport/kubetoken": slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
 		"watchers":                   own("diffstore", "localsink", "watchers/internal/valid"),
 		"watchers/internal/valid":    own("localsink"),

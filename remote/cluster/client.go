@@ -33,9 +33,15 @@ type ClientConfig struct {
 	AllProxies bool
 	// ClientName identifies the program and its version to the server, for display only.
 	ClientName string
-	// MaxReconnect bounds the pause between attempts to connect, which starts at 100 ms and
-	// doubles, with jitter. 0 means 10 s.
+	// MaxReconnect bounds the pause between attempts at the same server, which starts at
+	// 100 ms and doubles, with jitter. 0 means 10 s. While a server cannot be reached at all,
+	// the pause is at most 1 s, because such attempts do not burden the server.
 	MaxReconnect time.Duration
+	// RebalanceInterval is the mean time between two checks whether a preferred server is
+	// available again; the client then moves there. Each client prefers its servers in a
+	// random order, so that clients spread evenly over them. 0 means 1 min, a negative value
+	// no checks.
+	RebalanceInterval time.Duration
 	// Logger receives lost and restored connections; nil discards them.
 	Logger *slog.Logger
 }
@@ -61,7 +67,7 @@ type Status struct {
 var _ watchers.Watcher = (*Client)(nil)
 
 // NewClient returns a client of one or more servers of the same cluster. If a server fails,
-// the client continues with the next one. The caller owns the connections and closes them
+// the client continues with another one. The caller owns the connections and closes them
 // after Run has returned. An error names the invalid field of cfg.
 func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, error) {
 	hello := &kpng.ClusterHello{
@@ -81,6 +87,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 		return nil, fmt.Errorf("cluster: invalid ClientConfig: %w", err)
 	}
 	cfg.MaxReconnect = cmp.Or(cfg.MaxReconnect, 10*time.Second)
+	cfg.RebalanceInterval = cmp.Or(cfg.RebalanceInterval, time.Minute)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -113,7 +120,8 @@ func (c *Client) Run(ctx context.Context, store *watchers.Store) error {
 		response = kpng.WatchClusterResponse
 	)
 	client := session.Client[*request, *response]{
-		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers,
+		MaxReconnect: c.cfg.MaxReconnect, RebalanceInterval: c.cfg.RebalanceInterval,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *response], error) {
 			return kpng.NewClusterServiceClient(server).WatchCluster(ctx)
 		},

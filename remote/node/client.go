@@ -35,9 +35,15 @@ type ClientConfig struct {
 	MinInterval time.Duration
 	// MaxBackoff bounds the pause between attempts of a Sync that fails. 0 means 30 s.
 	MaxBackoff time.Duration
-	// MaxReconnect bounds the pause between attempts to connect, which starts at 100 ms and
-	// doubles, with jitter. 0 means 10 s.
+	// MaxReconnect bounds the pause between attempts at the same server, which starts at
+	// 100 ms and doubles, with jitter. 0 means 10 s. While a server cannot be reached at all,
+	// the pause is at most 1 s, because such attempts do not burden the server.
 	MaxReconnect time.Duration
+	// RebalanceInterval is the mean time between two checks whether a preferred server is
+	// available again; the client then moves there. Each client prefers its servers in a
+	// random order, so that clients spread evenly over them. 0 means 1 min, a negative value
+	// no checks.
+	RebalanceInterval time.Duration
 	// Logger receives lost and restored connections and failed Syncs; nil discards them.
 	Logger *slog.Logger
 }
@@ -51,7 +57,7 @@ type Client struct {
 }
 
 // NewClient returns a client of one or more servers of the same cluster. If a server fails,
-// the client continues with the next one. The caller owns the connections and closes them
+// the client continues with another one. The caller owns the connections and closes them
 // after Run has returned. An error names the invalid field of cfg.
 func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, error) {
 	var err error
@@ -73,6 +79,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 		return nil, fmt.Errorf("node: invalid ClientConfig: %w", err)
 	}
 	cfg.MaxReconnect = cmp.Or(cfg.MaxReconnect, 10*time.Second)
+	cfg.RebalanceInterval = cmp.Or(cfg.RebalanceInterval, time.Minute)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -114,7 +121,8 @@ func (c *Client) watch(ctx context.Context) {
 		response = kpng.WatchNodeResponse
 	)
 	client := session.Client[*request, *response]{
-		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers, MaxReconnect: c.cfg.MaxReconnect,
+		ClientName: c.cfg.ClientName, Capabilities: capabilities(), Servers: c.servers,
+		MaxReconnect: c.cfg.MaxReconnect, RebalanceInterval: c.cfg.RebalanceInterval,
 		Open: func(ctx context.Context, server grpc.ClientConnInterface) (session.Stream[*request, *response], error) {
 			return kpng.NewNodeServiceClient(server).WatchNode(ctx)
 		},

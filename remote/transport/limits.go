@@ -93,11 +93,16 @@ type ClientLimits struct {
 	// must answer it; 0 means 1 min and 20 s. PingAfter must be clearly more than
 	// [ServerLimits.MinPing].
 	PingAfter, PingTimeout time.Duration
-	// ConnectTimeout is the timeout of one attempt to connect; 0 means 10 s.
+	// ConnectTimeout is the timeout of one attempt to connect; 0 means 5 s.
 	ConnectTimeout time.Duration
 	// MaxBackoff is the maximum pause between attempts to connect, varied by a third; the
-	// pause starts at 0.5 s and grows. 0 means 30 s.
+	// pause starts at 0.5 s and grows. 0 means 30 s. The watch clients of this library have
+	// pauses of their own, which are shorter.
 	MaxBackoff time.Duration
+	// IdleTimeout is how long a connection may have no call before the client closes it, and
+	// stops to connect; 0 means 5 s. It is less than the time that a server grants a
+	// connection without an authenticated call.
+	IdleTimeout time.Duration
 	// StreamWindow and ConnectionWindow are the flow control windows in bytes; 0 means
 	// 1 MiB and 2 MiB. They are fixed.
 	StreamWindow, ConnectionWindow int32
@@ -113,8 +118,9 @@ func ClientOptions(l ClientLimits) []grpc.DialOption {
 	setDefault(&l.MaxReceiveSize, 16<<20)
 	setDefault(&l.PingAfter, time.Minute)
 	setDefault(&l.PingTimeout, 20*time.Second)
-	setDefault(&l.ConnectTimeout, 10*time.Second)
+	setDefault(&l.ConnectTimeout, 5*time.Second)
 	setDefault(&l.MaxBackoff, 30*time.Second)
+	setDefault(&l.IdleTimeout, 5*time.Second)
 	setDefault(&l.StreamWindow, 1<<20)
 	setDefault(&l.ConnectionWindow, 2<<20)
 	return []grpc.DialOption{
@@ -124,6 +130,7 @@ func ClientOptions(l ClientLimits) []grpc.DialOption {
 			MinConnectTimeout: l.ConnectTimeout,
 			Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.33, MaxDelay: l.MaxBackoff},
 		}),
+		grpc.WithIdleTimeout(l.IdleTimeout),
 		grpc.WithInitialWindowSize(l.StreamWindow),
 		grpc.WithInitialConnWindowSize(l.ConnectionWindow),
 		grpc.WithDefaultServiceConfig(pickRandomReplica),

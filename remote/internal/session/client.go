@@ -49,8 +49,11 @@ type Client[Q any, R Response] struct {
 	Capabilities []kpng.Capability
 	// Servers are connections to equivalent servers of one cluster.
 	Servers []grpc.ClientConnInterface
-	// MaxReconnect bounds the pause between attempts to connect.
+	// MaxReconnect bounds the pause between attempts at the same server.
 	MaxReconnect time.Duration
+	// RebalanceInterval is the mean time between two checks whether a preferred server is
+	// available again. It is negative for no checks.
+	RebalanceInterval time.Duration
 	// Open starts a stream.
 	Open func(context.Context, grpc.ClientConnInterface) (Stream[Q, R], error)
 	// Hello, Held and Ack wrap a message in a request of the protocol.
@@ -67,7 +70,8 @@ type Client[Q any, R Response] struct {
 	// the end of such a stream.
 	OnSynced func(synced bool)
 
-	outage outage
+	outage      outage
+	rebalancing time.Duration // current interval of checks for a preferred server
 }
 
 // A Stream is a client's end of a bidirectional gRPC stream.
@@ -80,35 +84,61 @@ type Stream[Q, R any] interface {
 // called again.
 func (c *Client[Q, R]) Run(ctx context.Context) {
 	c.outage = outage{logger: c.Logger, message: c.LostMessage}
-	retry := Retry{Max: c.MaxReconnect, Servers: len(c.Servers)}
-	retry.Run(ctx, func(server int) (synced bool) {
-		synced, err := c.watch(ctx, server)
-		if ctx.Err() == nil {
+	c.rebalancing = c.RebalanceInterval
+	retry := NewRetry(len(c.Servers), c.MaxReconnect)
+	lost := -1 // the next attempt at this server must succeed soon, or another one is tried
+	retry.Run(ctx, func(server int) Attempt {
+		timeout := welcomeTimeout
+		if server == lost && len(c.Servers) > 1 {
+			timeout = lostTimeout
+		}
+		outcome, err := c.watch(ctx, server, timeout, retry.Preferred(server))
+		switch {
+		case outcome.Move:
+			lost = outcome.To
+		case outcome.Synced:
+			lost = server
+		case server == lost:
+			lost = -1
+		}
+		switch {
+		case ctx.Err() != nil:
+		case outcome.Move:
+			c.Logger.InfoContext(ctx, "Moving to the preferred server",
+				"server", serverName(c.Servers, outcome.To), "previous", serverName(c.Servers, server))
+		default:
 			c.outage.lost(ctx, serverName(c.Servers, server), err)
 		}
-		return synced
+		return outcome
 	})
 }
 
-// welcomeTimeout bounds the start of a stream. A server whose own state is not complete
-// does not answer; the client tries the next one, which may be ready.
-const welcomeTimeout = 10 * time.Second
+const (
+	// welcomeTimeout bounds the start of a stream. A server whose own state is not complete
+	// does not answer; the client tries the next one, which may be ready.
+	welcomeTimeout = 10 * time.Second
+	// lostTimeout bounds the first attempt at a server after its stream was lost, or after a
+	// move to it, if there are others: its machine may have failed.
+	lostTimeout = 2 * time.Second
+	// connectTimeout bounds the wait for a connection, if there are other servers. The
+	// connection is established in the background, for the next attempt.
+	connectTimeout = time.Second
+)
 
 var errNoWelcome = errors.New("no answer from the server; its state may not be complete yet")
 
-// watch runs one stream. synced reports whether the stream had a Commit and no invalid
-// message.
-func (c *Client[Q, R]) watch(ctx context.Context, server int) (synced bool, err error) {
+// watch runs one stream. better are the servers that are preferred to this one.
+func (c *Client[Q, R]) watch(ctx context.Context, server int, timeout time.Duration, better []int) (outcome Attempt, err error) {
 	ctx, cancelCause := context.WithCancelCause(ctx)
 	cancel := func() { cancelCause(nil) }
 	defer cancel()
-	stopTimer := time.AfterFunc(welcomeTimeout, func() { cancelCause(errNoWelcome) }).Stop
+	stopTimer := time.AfterFunc(timeout, func() { cancelCause(errNoWelcome) }).Stop
 	stream, maxDelay, err := c.start(ctx, c.Servers[server])
 	if !stopTimer() {
-		return false, errNoWelcome
+		return Attempt{Unreachable: isUnreachable(err)}, errNoWelcome
 	}
 	if err != nil {
-		return false, err
+		return Attempt{Unreachable: isUnreachable(err), RetryAfter: retryAfter(err)}, err
 	}
 	acksDone := make(chan struct{})
 	go func() {
@@ -120,21 +150,28 @@ func (c *Client[Q, R]) watch(ctx context.Context, server int) (synced bool, err 
 	defer func() { cancel(); <-acksDone }()
 	for {
 		in, err := stream.Recv()
-		if err != nil {
-			return synced, err
+		var move *moveError
+		if errors.As(context.Cause(ctx), &move) {
+			outcome.Move, outcome.To = true, move.to
+			return outcome, move
 		}
-		firstCommit := !synced && in.GetCommit() != nil
+		if err != nil {
+			outcome.RetryAfter = retryAfter(err)
+			return outcome, err
+		}
+		firstCommit := !outcome.Synced && in.GetCommit() != nil
 		if err := c.State.Apply(in); err != nil {
 			c.State.Invalidate()
 			// Not synced, so that a server that always sends invalid messages is retried
 			// with growing pauses.
-			return false, fmt.Errorf("invalid message from the server, starting with a full sync: %w", err)
+			return Attempt{}, fmt.Errorf("invalid message from the server, starting with a full sync: %w", err)
 		}
 		if firstCommit {
-			synced = true
+			outcome.Synced = true
 			c.outage.restored(ctx, serverName(c.Servers, server))
 			c.notifySynced(true)
 			defer c.notifySynced(false)
+			defer c.rebalance(ctx, cancelCause, better)()
 		}
 	}
 }
@@ -151,9 +188,9 @@ const maxAckDelay = 10 * time.Second
 // start opens a stream and exchanges Hello, Welcome and HeldDigests. maxDelay is the delay
 // of acknowledgements that the server allows; negative if the server wants none.
 func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterface) (_ Stream[Q, R], maxDelay time.Duration, err error) {
-	stream, err := c.Open(ctx, server)
+	stream, err := c.open(ctx, server)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, &connectError{err}
 	}
 	xor, count := c.State.HeldXor()
 	hello := &kpng.Hello{Client: c.ClientName, HeldDigestsXor: xor, HeldCount: count, Capabilities: c.Capabilities}

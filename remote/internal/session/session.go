@@ -5,8 +5,8 @@
 // acknowledges and is retried. It does not depend on the content of updates, which the
 // packages remote/node and remote/cluster define.
 //
-// Files: client.go, retry.go, outage.go and acks.go are the client; server.go and decode.go
-// adapt a gRPC stream to package fanout, which schedules what is sent.
+// Files: client.go, connect.go, retry.go, rebalance.go, outage.go and acks.go are the client;
+// server.go and decode.go adapt a gRPC stream to package fanout, which schedules what is sent.
 //
 // A [Client] is in one of four states. It keeps the committed items in all of them.
 //
@@ -15,7 +15,8 @@
 //	            pause (see Retry)                 within 10 s -> lost
 //	receiving   Welcome; HeldDigests are sent     first Commit -> synced, OnSynced(true);
 //	            if Welcome asks for them          end of stream or invalid message -> lost
-//	synced      first Commit of the stream        end of stream or invalid message -> lost,
+//	synced      first Commit of the stream        end of stream, invalid message, or a
+//	                                              preferred server is available -> lost,
 //	                                              OnSynced(false)
 //	lost        any of the above                  next server -> connecting; end of ctx
 //	                                              ends Run

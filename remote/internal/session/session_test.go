@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -27,52 +25,6 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 )
-
-// Retry tries all servers in turn and then pauses, twice as long each time. A stream that
-// was synced for minStable resets the pause; a short synced stream only causes one.
-func TestRetryPausesAfterEachRound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		var tried []int
-		limit, round, ended := minRetry, 0, time.Now()
-		Retry{Max: 10 * time.Second, Servers: 3}.Run(ctx, func(server int) bool {
-			tried = append(tried, server)
-			if pause := time.Since(ended); round == 3 {
-				require.GreaterOrEqual(t, pause, limit/2)
-				require.LessOrEqual(t, pause, limit)
-				limit, round = min(2*limit, 10*time.Second), 0
-			} else {
-				require.Zero(t, pause, "the next server follows at once")
-			}
-			synced := false
-			switch round++; len(tried) {
-			case 10: // a short synced stream
-				synced, round = true, 3
-			case 31: // a stable stream
-				synced, round, limit = true, 3, minRetry
-				time.Sleep(minStable)
-			case 40:
-				cancel()
-			}
-			ended = time.Now()
-			return synced
-		})
-		require.Equal(t, 8*minRetry, limit, "the pause grew, was reset, and grew")
-		for i := range tried {
-			require.Equal(t, (tried[0]+i)%3, tried[i])
-		}
-	})
-}
-
-func TestRetryEndsDuringPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		Retry{Max: time.Hour, Servers: 1}.Run(ctx, func(int) bool { return false })
-		require.Equal(t, 10*time.Millisecond, time.Since(start))
-	})
-}
 
 func TestStatusErrorHasCodeOfCause(t *testing.T) {
 	for err, want := range map[error]codes.Code{
