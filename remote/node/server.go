@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/loglimit"
 	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
@@ -85,6 +86,7 @@ type Server struct {
 	ended     chan struct{} // closed when Run has ended
 	traffic   traffic
 	revisions revisionLog
+	warnings  *loglimit.Limiter // of lines that clients cause
 
 	// Owned by Run.
 	sequence         uint64
@@ -115,6 +117,10 @@ const (
 	// minUnacknowledged is the number of unacknowledged updates that a client needs to
 	// acknowledge several of them together.
 	minUnacknowledged = 64
+	// warningPeriod is the time in which an event of one node is logged once, and maxWarnings
+	// the maximum number of these lines in it.
+	warningPeriod = 10 * time.Minute
+	maxWarnings   = 100
 )
 
 // NewServer returns a server for the nodes of the cluster in store. It serves nothing
@@ -139,6 +145,7 @@ func NewServer(store *watchers.Store, cfg ServerConfig) (*Server, error) {
 		ready:    make(chan struct{}),
 		ended:    make(chan struct{}),
 		streams:  map[string]map[*nodeStream]struct{}{},
+		warnings: loglimit.New(warningPeriod, maxWarnings),
 	}
 	s.hub = fanout.New(localsink.ServiceName.Compare, s.encodeEnd, fanout.Limits(cfg.Limits))
 	// A delay must not make a client exceed the limits.

@@ -131,7 +131,7 @@ func replacedError() error {
 
 func (s *Server) addStream(n *nodeStream) {
 	if s.hub.Snapshot().Extra.cluster.Node(n.name) == nil {
-		s.cfg.Logger.Warn("Client watches unknown node", "node", n.name, "peer", n.peer)
+		s.warn("Client watches unknown node", n, "peer", n.peer)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,14 +143,26 @@ func (s *Server) addStream(n *nodeStream) {
 			}
 		}
 		oldest.cancel(replacedError())
-		s.cfg.Logger.Warn("Too many streams of one node, closing the oldest",
-			"node", n.name, "peer", n.peer, "oldestPeer", oldest.peer, "limit", maxStreamsPerNode)
+		s.warn("Too many streams of one node, closing the oldest", n, "peer", n.peer, "oldestPeer", oldest.peer, "limit", maxStreamsPerNode)
 		delete(s.streams[n.name], oldest)
 	}
 	if s.streams[n.name] == nil {
 		s.streams[n.name] = map[*nodeStream]struct{}{}
 	}
 	s.streams[n.name][n] = struct{}{}
+}
+
+// warn logs a message about a node once in warningPeriod.
+func (s *Server) warn(message string, n *nodeStream, attrs ...any) {
+	suppressed, ok := s.warnings.Allow([2]string{message, n.name})
+	if !ok {
+		return
+	}
+	attrs = append(attrs, "node", n.name)
+	if suppressed > 0 {
+		attrs = append(attrs, "suppressed", suppressed)
+	}
+	s.cfg.Logger.Warn(message, attrs...) //nolint:sloglint // the callers pass constants
 }
 
 func (s *Server) removeStream(n *nodeStream) {

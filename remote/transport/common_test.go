@@ -154,7 +154,7 @@ func serve(t testing.TB, address string, config ListenConfig, limits ServerLimit
 func serveService(t testing.TB, address string, config ListenConfig, limits ServerLimits, guard Guard, service healthpb.HealthServer) string {
 	listener, err := Listen(t.Context(), address, config)
 	require.NoError(t, err)
-	options := append(ServerOptions(limits), guard.ServerOptions()...)
+	options := append(ServerOptions(limits), guard.ServerOptions(listener)...)
 	server := grpc.NewServer(append(options, grpc.Creds(listener.Credentials()))...)
 	healthpb.RegisterHealthServer(server, service)
 	var serving sync.WaitGroup

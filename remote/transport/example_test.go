@@ -51,7 +51,7 @@ func Example() {
 		}}.Authorize,
 	}
 	options := append(transport.ServerOptions(transport.ServerLimits{}), grpc.Creds(listener.Credentials()))
-	server := grpc.NewServer(append(options, guard.ServerOptions()...)...)
+	server := grpc.NewServer(append(options, guard.ServerOptions(listener)...)...)
 	healthpb.RegisterHealthServer(server, exampleHealth{health.NewServer()})
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,17 +31,28 @@ type Guard struct {
 	// OpenMethods lists services ("grpc.health.v1.Health") and methods
 	// ("/grpc.health.v1.Health/Check") that need no identity.
 	OpenMethods []string
-	// Logger receives rejected calls: at level warn once in ten minutes for each peer and
-	// reason, at level debug the repetitions. nil is silent.
+	// Calls bound the rate of calls of one identity.
+	Calls CallLimits
+	// Logger receives rejected calls, once in ten minutes for each peer and reason, with the
+	// number of suppressed lines. nil is silent.
 	Logger *slog.Logger
 
-	rejections *rejectionLog
+	rejections  *rejectionLog
+	rates       *callRates
+	connections *connections // of the listener; nil if it is unknown
 }
 
-// ServerOptions returns the interceptors of the guard.
-func (g Guard) ServerOptions() []grpc.ServerOption {
+// ServerOptions returns the interceptors of the guard. The limits of authenticated and
+// unauthenticated connections of listener apply from now on, before it accepts connections.
+// listener is nil if the server uses another one, which then has no such limits.
+func (g Guard) ServerOptions(listener *Listener) []grpc.ServerOption {
 	serving := g
 	serving.Logger, serving.rejections = silentIfNil(g.Logger), newRejectionLog(g.Logger)
+	serving.rates = newCallRates(g.Calls)
+	if listener != nil {
+		serving.connections = listener.connections
+		listener.connections.guarded.Store(true) // their limits apply
+	}
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(serving.unary), grpc.ChainStreamInterceptor(serving.stream)}
 }
 
@@ -54,6 +66,11 @@ func Allow(ctx context.Context, access Access) error {
 	}
 	if err := c.authorize(ctx, c.identity, access); err != nil {
 		return err
+	}
+	if c.conn != nil {
+		if err := c.conn.all.authenticate(c.conn, c.identity); err != nil {
+			return err
+		}
 	}
 	c.allowed.Store(true)
 	return nil
@@ -74,18 +91,29 @@ type callKey struct{}
 type call struct {
 	identity  Identity
 	authorize Authorizer
-	expired   error // cause of the context when the credential expires
+	conn      *peerConn // nil if it is unknown
+	expired   error     // cause of the context when the credential expires
 	allowed   atomic.Bool
 	blocked   atomic.Bool // the handler tried to send before Allow returned nil
 }
 
 // admit authenticates a call and ends its context when the credential expires.
 func (g Guard) admit(ctx context.Context) (context.Context, *call, context.CancelFunc, error) {
+	conn, from := g.connection(ctx)
+	if !conn.startCall(false) {
+		return nil, nil, nil, errUnauthenticated("too many calls without permission")
+	}
 	identity, err := g.authenticate(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c := &call{identity: identity, authorize: g.Authorize,
+	if wait := g.rates.take(keyOf(identity, from)); wait > 0 {
+		conn.limitedCall()
+		err := errTooManyCalls(identity.Name, wait)
+		g.rejections.log(ctx, from, identity.Name, "calls", err)
+		return nil, nil, nil, err
+	}
+	c := &call{identity: identity, authorize: g.Authorize, conn: conn,
 		expired: errUnauthenticated("the credential of %q has expired", identity.Name)}
 	if c.authorize == nil {
 		c.authorize = denyEverything
@@ -98,6 +126,24 @@ func (g Guard) admit(ctx context.Context) (context.Context, *call, context.Cance
 		ctx, cancel = context.WithDeadlineCause(ctx, identity.Expires, c.expired)
 	}
 	return ctx, c, cancel, nil
+}
+
+// connection returns the connection of a call, or nil if it is unknown, and its remote
+// address.
+func (g Guard) connection(ctx context.Context) (*peerConn, net.Addr) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, nil
+	}
+	return g.connections.of(p.Addr), p.Addr
+}
+
+// admitOpen counts a call that needs no identity.
+func (g Guard) admitOpen(ctx context.Context) error {
+	if conn, _ := g.connection(ctx); !conn.startCall(true) {
+		return errUnauthenticated("too many calls without permission")
+	}
+	return nil
 }
 
 func (g Guard) authenticate(ctx context.Context) (Identity, error) {
@@ -144,6 +190,9 @@ func (g Guard) isOpen(method string) bool {
 
 func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if g.isOpen(info.FullMethod) {
+		if err := g.admitOpen(ctx); err != nil {
+			return nil, err
+		}
 		return handler(ctx, request)
 	}
 	inner, c, cancel, err := g.admit(ctx)
@@ -160,6 +209,9 @@ func (g Guard) unary(ctx context.Context, request any, info *grpc.UnaryServerInf
 
 func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if g.isOpen(info.FullMethod) {
+		if err := g.admitOpen(stream.Context()); err != nil {
+			return err
+		}
 		return handler(server, stream)
 	}
 	ctx, c, cancel, err := g.admit(stream.Context())
@@ -173,8 +225,14 @@ func (g Guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamSer
 // finish returns the error that a call ends with, and logs it when the peer caused it. c is
 // nil when the call was not authenticated.
 func (g Guard) finish(ctx context.Context, c *call, method string, err error) error {
-	switch status.Code(err) {
+	switch code := status.Code(err); code {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument:
+		g.connections.countRejected(code)
+	case codes.ResourceExhausted:
+		if c == nil {
+			g.connections.countRejected(code)
+		}
+		return err
 	default:
 		return err
 	}

@@ -27,9 +27,10 @@ type ServerLimits struct {
 	// MaxConnectionIdle is how long a connection may have no call; 0 means 5 min.
 	MaxConnectionIdle time.Duration
 	// MaxConnectionAge is the maximum age of a connection, varied by 10 %, and
-	// MaxConnectionAgeGrace the time that its calls then have to end; 0 means 30 min and
-	// 10 s. Peers reconnect to any replica, so that new replicas receive their share and a
-	// removed CA takes effect.
+	// MaxConnectionAgeGrace the time that its calls then have to end; 0 means 10 min and
+	// 10 s. Peers behind one name or address of several replicas then reconnect to any of
+	// them, so that returned and new replicas receive their share, and a removed CA takes
+	// effect.
 	MaxConnectionAge, MaxConnectionAgeGrace time.Duration
 	// PingAfter is the time without data from a peer after which the server sends a
 	// keepalive ping, and PingTimeout the time in which the peer must answer it; 0 means
@@ -53,7 +54,7 @@ func ServerOptions(l ServerLimits) []grpc.ServerOption {
 	setDefault(&l.MaxHeaderSize, 16<<10)
 	setDefault(&l.HandshakeTimeout, 10*time.Second)
 	setDefault(&l.MaxConnectionIdle, 5*time.Minute)
-	setDefault(&l.MaxConnectionAge, 30*time.Minute)
+	setDefault(&l.MaxConnectionAge, 10*time.Minute)
 	setDefault(&l.MaxConnectionAgeGrace, 10*time.Second)
 	setDefault(&l.PingAfter, time.Minute)
 	setDefault(&l.PingTimeout, 20*time.Second)

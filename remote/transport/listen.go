@@ -36,7 +36,7 @@ type ListenConfig struct {
 	Credentials credentials.TransportCredentials
 	// Plaintext selects the listeners for which Credentials may be nil.
 	Plaintext Plaintext
-	// Connections limits the number of open connections.
+	// Connections limit the open connections.
 	Connections ConnectionLimits
 	// Logger receives refused connections and failed handshakes, once in ten minutes for
 	// each peer and reason. nil is silent.
@@ -47,6 +47,7 @@ type ListenConfig struct {
 type Listener struct {
 	net.Listener
 	credentials credentials.TransportCredentials
+	connections *connections
 }
 
 // Credentials returns the credentials for grpc.Creds.
@@ -73,8 +74,9 @@ func Listen(ctx context.Context, address string, cfg ListenConfig) (*Listener, e
 		_ = inner.Close()
 		return nil, fmt.Errorf("transport: listen on %q: %w", address, err)
 	}
-	creds = loggingCredentials{creds, newRejectionLog(cfg.Logger)}
-	return &Listener{LimitConnections(inner, cfg.Connections, cfg.Logger), creds}, nil
+	connections := newConnections(inner.Addr(), cfg.Connections, cfg.Logger)
+	creds = loggingCredentials{creds, newRejectionLog(cfg.Logger), connections}
+	return &Listener{&countedListener{inner, connections}, creds, connections}, nil
 }
 
 // credentialsFor checks the bound address: a name can resolve to anything.

@@ -6,7 +6,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -100,16 +99,5 @@ func TestRejectionLogIsBounded(t *testing.T) {
 		time.Sleep(rejectionPeriod)
 		logFrom(1, errors.New("again"))
 		require.Contains(t, log.String(), "err=again suppressed=500")
-		require.LessOrEqual(t, len(r.logged), maxRejections)
 	})
-}
-
-func TestRepeatedRejectionsAreLoggedAtDebug(t *testing.T) {
-	var log logBuffer
-	r := newRejectionLog(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	for range 2 {
-		r.log(t.Context(), &net.UnixAddr{}, "me", "m", errors.New("no"))
-	}
-	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"))
-	require.Equal(t, 1, strings.Count(log.String(), "level=DEBUG"))
 }

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectionalpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/grpc/status"
 
 	"sigs.k8s.io/kpng/remote/internal/codec"
 )
@@ -58,7 +60,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	server, status := newServer(listener, cfg, services)
+	server, healthStatus := newServer(listener, cfg, services)
 	var running sync.WaitGroup
 	failures := make(chan error, len(services)+1)
 	start := func(fn func() error) {
@@ -72,7 +74,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 	for _, s := range services {
 		start(func() error { return s.Run(ctx) })
 	}
-	running.Go(func() { reportReady(ctx, status, services) })
+	running.Go(func() { reportReady(ctx, healthStatus, services) })
 	start(func() error {
 		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
 			return err
@@ -81,7 +83,7 @@ func Serve(ctx context.Context, listener *Listener, cfg ServeConfig, services ..
 	})
 	cfg.Logger.InfoContext(ctx, "Serving gRPC", "address", listener.Addr().String())
 	<-ctx.Done()
-	status.Shutdown()
+	healthStatus.Shutdown()
 	stopServer(server, cmp.Or(cfg.Grace, 5*time.Second))
 	running.Wait()
 	close(failures)
@@ -98,19 +100,25 @@ func newServer(listener *Listener, cfg ServeConfig, services []Service) (*grpc.S
 		reflectionpb.ServerReflection_ServiceDesc.ServiceName,
 		reflectionalpha.ServerReflection_ServiceDesc.ServiceName,
 	}, cfg.Guard.OpenMethods...)
-	options := append(ServerOptions(cfg.Limits), grpc.Creds(listener.Credentials()), codec.ServerOption())
-	server := grpc.NewServer(append(options, cfg.Guard.ServerOptions()...)...)
+	options := append(ServerOptions(cfg.Limits), grpc.Creds(listener.Credentials()), codec.ServerOption(),
+		grpc.UnknownServiceHandler(unknownMethod)) // so that the guard counts these calls
+	server := grpc.NewServer(append(options, cfg.Guard.ServerOptions(listener)...)...)
 	for _, s := range services {
 		s.Register(server)
 	}
 	if cfg.Register != nil {
 		cfg.Register(server)
 	}
-	status := health.NewServer()
-	status.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	healthpb.RegisterHealthServer(server, status)
+	healthStatus := health.NewServer()
+	healthStatus.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	healthpb.RegisterHealthServer(server, healthStatus)
 	reflection.Register(server)
-	return server, status
+	return server, healthStatus
+}
+
+func unknownMethod(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	return status.Errorf(codes.Unimplemented, "unknown method %s", method)
 }
 
 // reportReady sets the health status to SERVING when all services are ready.

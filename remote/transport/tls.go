@@ -135,23 +135,27 @@ func (e expiringCredentials) Clone() credentials.TransportCredentials {
 	return expiringCredentials{e.TransportCredentials.Clone(), e.grace}
 }
 
-// loggingCredentials log failed handshakes.
+// loggingCredentials log and count failed handshakes.
 type loggingCredentials struct {
 	credentials.TransportCredentials
-	rejections *rejectionLog
+	rejections  *rejectionLog
+	connections *connections
 }
 
 func (l loggingCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		l.connections.countFailedHandshake()
+	}
 	// TCP probes close the connection; that is not a rejection.
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 		l.rejections.log(context.Background(), raw.RemoteAddr(), "", "handshake", err)
 	}
 	return conn, info, err
 }
 
 func (l loggingCredentials) Clone() credentials.TransportCredentials {
-	return loggingCredentials{l.TransportCredentials.Clone(), l.rejections}
+	return loggingCredentials{l.TransportCredentials.Clone(), l.rejections, l.connections}
 }
 
 // An expiringConn is closed at a set time.

@@ -37,7 +37,7 @@ func TestRotationInterruptsNoStream(t *testing.T) {
 	stale := load(t, newSecretVolume(t, nodeCert, nodeKey, both).files()).Client("kpng.test") // never renewed
 	creds, err := serverSide.Server(ClientCertificateRequired)
 	require.NoError(t, err)
-	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize})
+	address := serve(t, "127.0.0.1:0", ListenConfig{Credentials: creds}, ServerLimits{}, Guard{Authenticate: AuthenticateCertificate, Authorize: Rules{}.Authorize, Calls: CallLimits{NodeBurst: 1_000_000}})
 
 	// One stream for the whole rotation, and short connections.
 	stream, err := dial(t, address, nodeSide.Client("kpng.test")).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "n1"})
