@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	operatorAddress := fs.String("metrics", "", "`address` (host:port) that serves /metrics and /state over HTTP; empty disables them")
 	cleanup := fs.Bool("cleanup", false, "remove all rules and exit")
 	verbose := fs.Bool("v", false, "log debug messages")
-	servers := remoteflags.DefineClient(fs, "server", "", "")
+	servers := remoteflags.DefineWatcher(fs, "server", "")
 	if err := command.Parse(fs, args); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), Logger: logger}
+	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), RebalanceInterval: servers.RebalanceInterval(), Logger: logger}
 	client, err := node.NewClient(cfg, conns.Interfaces()...)
 	if err != nil {
 		return err

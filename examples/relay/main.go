@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) (err error) {
 	fs.SetOutput(stderr)
 	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
 	kubeconfig := fs.String("kubeconfig", "", "kubeconfig `file` for -token-review (default: the service account of the pod)")
-	upstream := remoteflags.DefineClient(fs, "upstream", "upstream-", "")
+	upstream := remoteflags.DefineWatcher(fs, "upstream", "upstream-")
 	server := remoteflags.DefineServer(fs)
 	if err := command.Parse(fs, args); err != nil {
 		return err
@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) (err error) {
 	var client kubernetes.Interface
 	if server.TokenReview() {
 		var err error
-		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig}); err != nil {
+		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig, QPS: remoteflags.ReviewQPS}); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	watcher, err := cluster.NewClient(cluster.ClientConfig{ClientName: name, ProxyName: server.ProxyName(), Logger: logger}, conns.Interfaces()...)
+	watcher, err := cluster.NewClient(cluster.ClientConfig{
+		ClientName: name, ProxyName: server.ProxyName(), RebalanceInterval: upstream.RebalanceInterval(), Logger: logger,
+	}, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}

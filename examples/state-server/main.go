@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	var client kubernetes.Interface
 	if *manifests == "" || server.TokenReview() {
 		var err error
-		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig}); err != nil {
+		if client, err = kubeclient.New(kubeclient.Config{Kubeconfig: *kubeconfig, QPS: remoteflags.ReviewQPS}); err != nil {
 			return err
 		}
 	}

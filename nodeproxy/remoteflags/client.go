@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -30,6 +31,7 @@ type Client struct {
 	name, prefix                                  string // of the flag with the addresses, and of all others
 	servers, ca, cert, key, tokenFile, serverName string
 	insecure                                      bool
+	rebalance                                     time.Duration
 }
 
 // DefineClient defines the flag name, with the addresses of servers, and flags whose
@@ -46,6 +48,24 @@ func DefineClient(fs *flag.FlagSet, name, prefix, defaultAddress string) *Client
 	fs.BoolVar(&c.insecure, prefix+"insecure", false,
 		"connect without TLS (default: without TLS only on loopback and unix sockets, if no other flag requires TLS)")
 	return c
+}
+
+// DefineWatcher defines the flags of DefineClient, without a default address, and those of a
+// client that stays connected; see RebalanceInterval.
+func DefineWatcher(fs *flag.FlagSet, name, prefix string) *Client {
+	c := DefineClient(fs, name, prefix, "")
+	fs.DurationVar(&c.rebalance, prefix+"rebalance-interval", time.Minute,
+		"mean `time` between checks whether a preferred server is available again; each client prefers the servers in a random order; 0 disables the checks")
+	return c
+}
+
+// RebalanceInterval returns the RebalanceInterval of a node.ClientConfig or
+// cluster.ClientConfig.
+func (c *Client) RebalanceInterval() time.Duration {
+	if c.rebalance == 0 {
+		return -1 // in these Configs, 0 is the default
+	}
+	return c.rebalance
 }
 
 // Connections are connections to servers. They connect when they are used.
@@ -97,6 +117,7 @@ func (c *Client) validate() error {
 		both("cert"):        c.insecure && c.cert != "",
 		both("token-file"):  c.insecure && c.tokenFile != "",
 		both("server-name"): c.insecure && c.serverName != "",
+		flag("rebalance-interval") + ": must not be negative":                   c.rebalance < 0,
 		"one of " + flag("cert") + " and " + flag("key") + " without the other": (c.cert == "") != (c.key == ""),
 	})
 }

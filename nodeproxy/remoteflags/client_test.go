@@ -7,6 +7,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,4 +60,18 @@ func TestClientFlagsAreNeverIgnored(t *testing.T) {
 		require.Len(t, conns.Interfaces(), 1)
 		require.NoError(t, conns.Close())
 	}
+}
+
+func TestRebalanceInterval(t *testing.T) {
+	for line, want := range map[string]time.Duration{"": time.Minute, "-upstream-rebalance-interval 5s": 5 * time.Second, "-upstream-rebalance-interval 0": -1} {
+		fs := flag.NewFlagSet("x", flag.ContinueOnError)
+		c := DefineWatcher(fs, "upstream", "upstream-")
+		require.NoError(t, command.Parse(fs, strings.Fields(line)))
+		require.Equal(t, want, c.RebalanceInterval(), line)
+	}
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	c := DefineWatcher(fs, "server", "")
+	require.NoError(t, command.Parse(fs, strings.Fields("-server localhost:1 -rebalance-interval -1s")))
+	_, err := c.Dial()
+	require.ErrorContains(t, err, "-rebalance-interval: must not be negative")
 }

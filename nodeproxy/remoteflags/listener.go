@@ -24,6 +24,7 @@ type listenerFlags struct {
 	address, cert, key, clientCA          string
 	audiences, agents, relays, inspectors string
 	tokenReview, insecure                 bool
+	limits                                limitFlags
 }
 
 func (f *listenerFlags) define(fs *flag.FlagSet) {
@@ -39,11 +40,15 @@ func (f *listenerFlags) define(fs *flag.FlagSet) {
 	fs.StringVar(&f.inspectors, "inspectors", "", "`users` or group:NAME (comma-separated) allowed to use the inspection service")
 	fs.BoolVar(&f.insecure, "insecure", false,
 		"serve without TLS and allow all clients everything, on any address (default: only on loopback and unix sockets, if there is no certificate)")
+	f.limits.define(fs)
 }
 
 // validate returns an error for flags that contradict each other or would have no effect.
 func (f *listenerFlags) validate() error {
 	plaintext := f.cert == ""
+	if err := f.limits.validate(); err != nil {
+		return err
+	}
 	return command.Conflicts(map[string]bool{
 		"-insecure and -cert":                     f.insecure && !plaintext,
 		"one of -cert and -key without the other": plaintext != (f.key == ""),
@@ -57,6 +62,11 @@ func (f *listenerFlags) validate() error {
 	})
 }
 
+// serverLimits returns the limits of one connection.
+func (f *listenerFlags) serverLimits() transport.ServerLimits {
+	return transport.ServerLimits{MaxConnectionAge: f.limits.age}
+}
+
 // A listener is an open socket, with what is needed to serve on it.
 type listener struct {
 	socket *transport.Listener
@@ -68,7 +78,7 @@ type listener struct {
 // listen opens the socket. client reviews tokens; it may be nil without -token-review.
 func (f *listenerFlags) listen(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) (*listener, error) {
 	l := &listener{guard: transport.Guard{Logger: logger}, followFiles: func(context.Context) error { return nil }}
-	cfg := transport.ListenConfig{Logger: logger}
+	cfg := transport.ListenConfig{Connections: f.limits.connections(), Logger: logger}
 	var err error
 	if f.cert != "" {
 		cfg.Credentials, err = f.secure(l, client)
@@ -104,6 +114,12 @@ func (f *listenerFlags) secure(l *listener, client kubernetes.Interface) (creden
 	l.followFiles = certificates.Run
 	return certificates.Server(f.clientCertificate())
 }
+
+// ReviewQPS is the limit of requests per second of the client in ServerConfig: none. The
+// server limits concurrent token reviews, of each address and in all. A client with a queue
+// of its own, such as the default of client-go with its few requests per second, would let invalid
+// tokens delay valid ones.
+const ReviewQPS = -1
 
 // anonymous is the name of each client of a server without a certificate.
 const anonymous = "system:anonymous"

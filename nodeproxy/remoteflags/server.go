@@ -81,18 +81,18 @@ func (s *Server) Run(ctx context.Context, cfg ServerConfig) (err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	tier, err := servertier.New(servertier.Config{Name: cfg.Name, Resolver: resolver, Logger: cfg.Logger})
+	tier, err := servertier.New(servertier.Config{Name: cfg.Name, Resolver: resolver, Limits: s.listener.serverLimits(), Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tier.Close()) }()
-	handler, err := tier.Handler(cfg.Collectors...)
-	if err != nil {
-		return err
-	}
 	listener, err := s.listener.listen(ctx, cfg.Client, cfg.Logger)
 	if err != nil {
 		return err
+	}
+	handler, err := tier.Handler(append(cfg.Collectors, servertier.NewListener(listener.socket.Stats))...)
+	if err != nil {
+		return errors.Join(err, listener.socket.Close())
 	}
 	return command.RunAll(ctx,
 		listener.followFiles,

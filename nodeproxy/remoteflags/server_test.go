@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,7 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -45,6 +47,11 @@ func TestServerFlagsAreNeverIgnored(t *testing.T) {
 		"-cluster-cidr ten":                            `-cluster-cidr: "ten" is not a network`,
 		"-nodeport-addresses primary,eth0":             `-nodeport-addresses[1]: "eth0" is neither a network nor one of`,
 		"-nodeport-addresses primary,primary":          `-nodeport-addresses[1]: "primary" is given twice`,
+		"-max-connections 0":                           "-max-connections: must be positive",
+		"-max-unauthenticated -1":                      "-max-unauthenticated: must be positive",
+		"-max-unauthenticated-per-address 0":           "-max-unauthenticated-per-address: must be positive",
+		"-authentication-timeout 0s":                   "-authentication-timeout: must be positive",
+		"-max-connection-age -1s":                      "-max-connection-age: must be positive",
 		"-relays r -inspectors i -cert a -insecure -v": "; -insecure and -cert; ",
 	} {
 		err := parse(line)
@@ -67,6 +74,15 @@ func (blockedWatcher) Run(ctx context.Context, store *watchers.Store) error {
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
 	<-ctx.Done()
 	return nil
+}
+
+func TestLimitFlags(t *testing.T) {
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	s := DefineServer(fs)
+	require.NoError(t, command.Parse(fs, strings.Fields("-max-connections 1 -max-unauthenticated 2 -max-unauthenticated-per-address 3 -authentication-timeout 4s -max-connection-age 5s")))
+	require.Equal(t, transport.ConnectionLimits{Total: 1, Unauthenticated: 2, UnauthenticatedPerAddress: 3, AuthenticationTimeout: 4 * time.Second},
+		s.listener.limits.connections())
+	require.Equal(t, transport.ServerLimits{MaxConnectionAge: 5 * time.Second}, s.listener.serverLimits())
 }
 
 func TestServerRunsAsTheFlagsDescribe(t *testing.T) {

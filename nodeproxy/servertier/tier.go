@@ -35,6 +35,8 @@ type Config struct {
 	Name string
 	// Resolver configures how Services are resolved for all nodes.
 	Resolver nodelocal.MultiNodeConfig
+	// Limits bound what one client may cost.
+	Limits transport.ServerLimits
 	// Logger receives what operators need to know; nil is silent.
 	Logger *slog.Logger
 }
@@ -92,7 +94,7 @@ func (t *Tier) Run(ctx context.Context, watcher watchers.Watcher, listener *tran
 	return command.RunAll(ctx,
 		func(ctx context.Context) error { return watcher.Run(ctx, t.store) },
 		func(ctx context.Context) error {
-			cfg := transport.ServeConfig{Guard: guard, Register: t.nodes.RegisterInspect, Logger: t.cfg.Logger}
+			cfg := transport.ServeConfig{Guard: guard, Limits: t.cfg.Limits, Register: t.nodes.RegisterInspect, Logger: t.cfg.Logger}
 			return transport.Serve(ctx, listener, cfg, t.nodes, t.clusters)
 		})
 }
