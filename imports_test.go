@@ -72,7 +72,7 @@ func allowedImports() map[string][]string {
 		"nodeproxy/remoteflags": slices.Concat(own("nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/servertier", "remote/transport", "remote/transport/kubetoken", "watchers", "watchers/kubeapi"), grpc,
 			[]string{"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/kubernetes"}),
 		"nodeproxy/servertier": append(own("nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "remote/cluster", "remote/node", "remote/node/nodemetrics", "remote/transport", "watchers"),
-			"github.com/prometheus/client_golang/prometheus"),
+			"github.com/prometheus/client_golang/prometheus", "google.golang.org/grpc/codes"),
 		"nodeproxy/status":           own("localsink", "nodelocal", "nodeproxy/problems"),
 		"nodeproxy/sysctl":           nil,
 		"nodeproxy/takeover":         own("backends/nftables", "nodeproxy/takeover/internal/iptables", "nodeproxy/takeover/internal/ipvs"),

@@ -443,7 +443,27 @@ func TestThirdStreamOfNodeEndsOldest(t *testing.T) {
 	for _, c := range []*rawClient{other, second, third} {
 		require.Equal(t, codes.Unavailable, c.waitEnd(), "it lasts until the server stops")
 	}
-	require.Equal(t, 3, strings.Count(log.String(), "Client watches unknown node"), "not for an existing Node:\n%s", &log)
+	require.Equal(t, 1, strings.Count(log.String(), "Client watches unknown node"), "not for an existing Node:\n%s", &log)
 	require.Equal(t, 1, strings.Count(log.String(), "Too many streams of one node"), "%s", &log)
+	f.start()
+}
+
+// A node that opens streams in a loop causes two lines of the log, and another node one with
+// the number of suppressed lines.
+func TestStreamsOfOneNodeDoNotFillTheLog(t *testing.T) {
+	var log bytes.Buffer
+	f := newFixture(t, newStore(1), node.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	conn := f.dial()
+	for range 50 {
+		c := newRawClient(t, conn)
+		require.NoError(t, c.stream.Send(hello("n")))
+		c.waitCommit()
+	}
+	c := newRawClient(t, conn)
+	require.NoError(t, c.stream.Send(hello("m")))
+	c.waitCommit()
+	f.stop()
+	require.Equal(t, 3, strings.Count(log.String(), "\n"), "%s", &log)
+	require.Contains(t, log.String(), "node=m suppressed=94") // 2 before the second line
 	f.start()
 }

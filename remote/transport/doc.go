@@ -13,11 +13,13 @@
 //	  - [Certificates] reads certificate, key and CA from files and reloads them when they
 //	    change (certificates.go, tls.go).
 //	  - [Listen] opens a TCP or Unix socket, limits its connections, and refuses to serve
-//	    plaintext on addresses that other machines can reach (listen.go, connections.go).
+//	    plaintext on addresses that other machines can reach (listen.go, connections.go,
+//	    peerconn.go, stats.go).
 //	  - [ServerOptions] and [ClientOptions] set the gRPC limits of one connection;
 //	    [StreamLimits] are those of one watch stream (limits.go, streamlimits.go).
-//	  - A [Guard] authenticates each call with an [Authenticator] and ends it when the
-//	    credential expires (guard.go, identity.go, socket.go, tokens.go, bearer.go).
+//	  - A [Guard] authenticates each call with an [Authenticator], limits the calls of an
+//	    identity, and ends a call when the credential expires (guard.go, calllimits.go,
+//	    identity.go, socket.go, tokens.go, bearer.go).
 //	  - A handler calls [Allow], which asks an [Authorizer] such as [Rules.Authorize]. A
 //	    handler that does not call it sends nothing (authorize.go).
 //
