@@ -486,7 +486,7 @@ func TestClientRetriesServersThatDoNotAnswer(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		for _, s := range servers {
 			require.GreaterOrEqual(t, s.streams.Load(), int64(15))
-			require.LessOrEqual(t, s.streams.Load(), int64(30))
+			require.LessOrEqual(t, s.streams.Load(), int64(31), "each attempt takes 10 s")
 		}
 		cancel()
 		require.NoError(t, <-done)
