@@ -116,10 +116,10 @@ func TestIncompleteHarnessFails(t *testing.T) {
 		"both forms": both,
 	} {
 		tb := &recorderTB{TB: t}
-		done := make(chan struct{})
-		go func() {
+		check, done := h.withAPIObjects, make(chan struct{})
+		go func() { // FailNow of a recorderTB ends its goroutine
 			defer close(done)
-			h.withAPIObjects(tb)
+			check(tb)
 		}()
 		<-done
 		require.True(t, tb.failed, name)
