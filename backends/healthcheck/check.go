@@ -19,6 +19,15 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
+// Limits of a connection. A load balancer that probes less often than once in idleTimeout
+// connects again for each probe.
+const (
+	headTimeout    = 5 * time.Second
+	requestTimeout = 10 * time.Second // for the whole request, and for the response
+	idleTimeout    = 75 * time.Second
+	maxHeaderBytes = 16 << 10
+)
+
 // A check is the health check port of one Service. Its handlers read localEndpoints; all
 // else is owned by Sync and Close.
 type check struct {
@@ -46,12 +55,15 @@ func (s *Services) listen(ctx context.Context, c *check) {
 		if a.Is4() {
 			network = "tcp4"
 		}
-		ln, err := new(net.ListenConfig).Listen(ctx, network, netip.AddrPortFrom(a, c.port).String())
+		ln, err := s.cfg.Listen(ctx, network, netip.AddrPortFrom(a, c.port).String())
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		srv := server{&http.Server{Handler: s.handler(c), ReadHeaderTimeout: 10 * time.Second}, ln}
+		srv := server{&http.Server{
+			Handler: s.handler(c), ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: s.cfg.ErrorLog,
+		}, ln}
 		c.servers[a] = srv
 		s.serving.Go(func() { _ = srv.Serve(ln) })
 	}

@@ -5,6 +5,8 @@ package healthcheck
 
 import (
 	"context"
+	"io"
+	"log"
 	"log/slog"
 	"maps"
 	"net"
@@ -31,6 +33,13 @@ type Config struct {
 	// false, all Services answer 503. It is called for each request, possibly from several
 	// goroutines. nil means always healthy.
 	Healthy func() bool
+	// Listen opens the listeners; nil means that of [net.ListenConfig]. A program bounds
+	// here how many listeners and connections there are together: connections that peers
+	// open must not take the file descriptors that the process needs itself.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// ErrorLog receives what the HTTP servers report about connections; nil discards it.
+	// Peers can cause any number of lines.
+	ErrorLog *log.Logger
 	// Logger receives the reason why a port cannot be opened, once until the reason
 	// changes; nil discards it.
 	Logger *slog.Logger
@@ -73,6 +82,12 @@ var (
 func NewServices(cfg Config) (*Services, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.ErrorLog == nil {
+		cfg.ErrorLog = log.New(io.Discard, "", 0)
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = new(net.ListenConfig).Listen
 	}
 	if cfg.Healthy == nil {
 		cfg.Healthy = func() bool { return true }

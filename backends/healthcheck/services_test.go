@@ -4,9 +4,12 @@
 package healthcheck
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/netip"
 	"testing"
@@ -117,4 +120,39 @@ func TestPortsCloseImmediately(t *testing.T) {
 	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), current, sinktest.NewState())))
 	_, err = io.ReadAll(c)
 	require.NoError(t, err, "the server closes the connection before the deadline")
+}
+
+// TestListenersAndErrorsGoThroughTheConfig checks that a program can bound the
+// connections of health check ports, and sees what their servers report.
+func TestListenersAndErrorsGoThroughTheConfig(t *testing.T) {
+	var errorLog bytes.Buffer
+	opened := 0
+	s, err := NewServices(Config{
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			if opened++; opened > 1 {
+				return nil, errors.New("too many listeners")
+			}
+			return new(net.ListenConfig).Listen(ctx, network, address)
+		},
+		ErrorLog: log.New(&errorLog, "", 0),
+	})
+	require.NoError(t, err)
+	port := freePort(t)
+	state := sinktest.NewState(newService("a", port, 1))
+	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), nil, state)))
+	code, _, _ := getCheck(t, port)
+	require.Equal(t, 200, code)
+	server := s.checks[localsink.ServiceName{Namespace: "ns", Name: "a"}].servers[netip.MustParseAddr("127.0.0.1")]
+	server.ErrorLog.Print("reported")
+	require.Equal(t, "reported\n", errorLog.String())
+	for field, d := range map[string]time.Duration{
+		"ReadHeaderTimeout": server.ReadHeaderTimeout, "ReadTimeout": server.ReadTimeout,
+		"WriteTimeout": server.WriteTimeout, "IdleTimeout": server.IdleTimeout,
+	} {
+		require.Positive(t, d, field)
+	}
+	both := sinktest.NewState(newService("a", port, 1), newService("b", freePort(t), 1))
+	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), state, both)))
+	require.ErrorContains(t, s.NotProgrammed()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "too many listeners")
+	require.NoError(t, s.Close())
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"time"
 )
@@ -26,7 +25,7 @@ func (s *Sink) openPorts(ctx context.Context) {
 		if p.addr.Addr().Is4() {
 			network = "tcp4"
 		}
-		ln, err := new(net.ListenConfig).Listen(ctx, network, p.addr.String())
+		ln, err := s.cfg.Listen(ctx, network, p.addr.String())
 		if err != nil {
 			s.failures.Add(1)
 			s.setFailed(p, fmt.Errorf("localhost: Service %s: spec.ports[].nodePort %d: %w", p.service, p.addr.Port(), err))

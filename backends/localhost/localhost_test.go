@@ -458,3 +458,25 @@ func TestConnWithoutCloseWrite(t *testing.T) {
 	_, err := io.ReadAll(c)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
+
+// TestConnectionsAreLimited: a connection above the limit is reset, and the end of another
+// makes room.
+func TestConnectionsAreLimited(t *testing.T) {
+	f := newFixture(t, Config{MaxConnections: 2}, loopbackNode(loopback(false)))
+	f.sync(f.service("web", 0, newEndpoint(t, "a", false)))
+	first := f.expectEndpoint(false, "a")
+	f.expectEndpoint(false, "a")
+	over, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", f.port))
+	require.NoError(t, err)
+	defer over.Close()
+	_, err = io.ReadAll(over)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	expectEcho(t, first)
+	require.NoError(t, first.CloseWrite())
+	_, err = io.ReadAll(first)
+	require.NoError(t, err)
+	for f.sink.Stats().Connections > 1 {
+		runtime.Gosched()
+	}
+	f.expectEndpoint(false, "a")
+}

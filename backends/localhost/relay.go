@@ -28,10 +28,26 @@ func (s *Sink) acceptLoop(p *port, ln net.Listener) {
 		case err != nil:
 			s.cfg.Logger.Warn("Cannot accept connection", "address", p.addr, "err", err)
 			sleep(s.ctx, acceptRetryInterval)
+		case !s.addConnection():
+			s.cfg.Logger.Warn("Connection reset, too many connections to node ports on loopback addresses",
+				"address", p.addr, "limit", s.cfg.MaxConnections)
+			reset(client)
 		default:
-			s.running.Go(func() { s.relay(p, client) })
+			s.running.Go(func() {
+				defer s.connections.Add(-1)
+				s.relay(p, client)
+			})
 		}
 	}
+}
+
+// addConnection counts a connection unless there are too many.
+func (s *Sink) addConnection() bool {
+	if n := s.connections.Add(1); s.cfg.MaxConnections > 0 && n > int64(s.cfg.MaxConnections) {
+		s.connections.Add(-1)
+		return false
+	}
+	return true
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -46,8 +62,6 @@ func sleep(ctx context.Context, d time.Duration) {
 // relay connects client to an endpoint and copies bytes until both directions have ended,
 // or the sink is closed.
 func (s *Sink) relay(p *port, client net.Conn) {
-	s.connections.Add(1)
-	defer s.connections.Add(-1)
 	endpoint := p.pick(time.Now())
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 	server, err := s.cfg.Dial(ctx, "tcp", endpoint.String())

@@ -23,6 +23,12 @@ type Config struct {
 	// goroutines, possibly several at a time: if Sync runs in another network namespace
 	// than the process, Dial must enter that namespace.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Listen opens the listeners; nil means that of [net.ListenConfig]. Connections that it
+	// accepts must not be closed by anything but their peers.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// MaxConnections is the maximum number of connections that are relayed at a time; each
+	// takes two file descriptors. Further ones are reset. 0 means no limit.
+	MaxConnections int
 	// Logger receives ports that cannot be opened and connections that fail; nil discards
 	// them.
 	Logger *slog.Logger
@@ -66,6 +72,9 @@ var (
 func New(cfg Config) (*Sink, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = new(net.ListenConfig).Listen
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

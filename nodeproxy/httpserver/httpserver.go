@@ -3,6 +3,19 @@
 
 // Package httpserver serves HTTP until a context ends. It also has the handlers that
 // operators of kube-proxy expect beside its metrics; it is independent of Services.
+//
+// A [Limiter] bounds the file descriptors that all listeners of a process and their
+// connections use. The states of a connection, and what ends each of them:
+//
+//	state                       ends after                    or when the limiter is full
+//	reading a request's head    5 s                           yes
+//	reading a request's body    10 s                          yes
+//	handler is running          -                             yes
+//	writing, peer does not read 30 s without progress         yes
+//	idle                        75 s                          yes
+//
+// "Yes" is for the connection of the peer with the most connections that has waited longest
+// for a response; see [Limiter].
 package httpserver
 
 import (
@@ -11,33 +24,48 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
 )
 
-// retryAfter is the time between attempts of [RunRetrying] to listen.
-const retryAfter = 5 * time.Second
+const (
+	// retryAfter is the time between attempts of RunRetrying to listen.
+	retryAfter = 5 * time.Second
+	// headTimeout and bodyTimeout bound the time in which a request arrives.
+	headTimeout = 5 * time.Second
+	bodyTimeout = 10 * time.Second
+	// idleTimeout is longer than a minute, the usual interval of scrapes.
+	idleTimeout = 75 * time.Second
+	// maxHeaderBytes bounds the head of a request.
+	maxHeaderBytes = 16 << 10
+)
 
 // Run listens on address, a TCP host:port, and serves h until ctx is done; then it closes
 // all connections and returns nil. An empty address serves nothing. The error is that of
-// listening or serving. A nil logger is silent.
+// listening or serving. A nil logger is silent. Its connections have a [Limiter] of their
+// own; a program with several listeners uses [Limiter.Run].
 func Run(ctx context.Context, address string, h http.Handler, logger *slog.Logger) error {
+	return NewLimiter(LimiterConfig{}).Run(ctx, address, h, logger)
+}
+
+// Run is the function [Run] with the limits of l.
+func (l *Limiter) Run(ctx context.Context, address string, h http.Handler, logger *slog.Logger) error {
 	if address == "" {
 		return nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	listener, err := l.Listen(ctx, "tcp", address)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	defer listener.Close() // has no effect after that of the server
 	if logger != nil {
 		logger.InfoContext(ctx, "Serving HTTP", "address", listener.Addr().String())
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	server := newServer(h, logger)
 	closeServer := func() { _ = server.Close() } // connections end with it, also after an error of the listener
 	defer closeServer()
 	defer context.AfterFunc(ctx, closeServer)()
@@ -47,11 +75,38 @@ func Run(ctx context.Context, address string, h http.Handler, logger *slog.Logge
 	return nil
 }
 
+func newServer(h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: withBodyTimeout(h), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: ErrorLog(logger),
+	}
+}
+
+// withBodyTimeout bounds the time in which the body of a request arrives. It does not use
+// [http.Server.ReadTimeout], which would also end the context of a slow handler, such as a
+// profile, whose request has no body.
+func withBodyTimeout(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // RunRetrying is [Run] that logs an error and tries again after 5 s, until ctx is done:
 // a port that another process still holds must not end a proxy.
 func RunRetrying(ctx context.Context, address string, h http.Handler, logger *slog.Logger) error {
+	return NewLimiter(LimiterConfig{}).RunRetrying(ctx, address, h, logger)
+}
+
+// RunRetrying is the function [RunRetrying] with the limits of l.
+func (l *Limiter) RunRetrying(ctx context.Context, address string, h http.Handler, logger *slog.Logger) error {
 	for ctx.Err() == nil {
-		err := Run(ctx, address, h, logger)
+		err := l.Run(ctx, address, h, logger)
 		if err == nil {
 			return nil
 		}

@@ -58,6 +58,9 @@ type Config struct {
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover Takeover
+	// Limiter bounds the descriptors of all HTTP listeners; nil means one with defaults.
+	// Several proxies of one process share one.
+	Limiter *httpserver.Limiter
 	// Version is that of the program; it is logged.
 	Version string
 	// Logger receives what operators need to know; nil is silent.
@@ -117,6 +120,9 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
+	if p.cfg.Limiter == nil {
+		p.cfg.Limiter = httpserver.NewLimiter(httpserver.LimiterConfig{})
+	}
 	var err error
 	if p.watcher, err = kube.New(cfg.Client, cfg.Settings.Kube(p.logger)); err != nil {
 		return nil, err
@@ -127,10 +133,14 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.checks, err = healthcheck.NewServices(healthcheck.Config{Healthy: healthy.Healthy, Logger: p.logger}); err != nil {
+	if p.checks, err = healthcheck.NewServices(healthcheck.Config{
+		Healthy: healthy.Healthy, Listen: p.cfg.Limiter.Listen, ErrorLog: httpserver.ErrorLog(p.logger), Logger: p.logger,
+	}); err != nil {
 		return nil, err
 	}
-	if p.loopback, err = localhost.New(localhost.Config{Logger: p.logger}); err != nil {
+	if p.loopback, err = localhost.New(localhost.Config{
+		Listen: p.cfg.Limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: p.logger,
+	}); err != nil {
 		return nil, errors.Join(err, p.checks.Close())
 	}
 	p.sink = problems.NewTracker(nodeproxy.Sinks{
@@ -191,9 +201,9 @@ func (p *proxy) nodelocal() nodelocal.Config {
 // serve serves HTTP until ctx is done. With bindAddressHardFail an error ends the proxy.
 func (p *proxy) serve(ctx context.Context, address string, h http.Handler) error {
 	if p.cfg.Settings.BindAddressHardFail() {
-		return httpserver.Run(ctx, address, h, p.logger)
+		return p.cfg.Limiter.Run(ctx, address, h, p.logger)
 	}
-	return httpserver.RunRetrying(ctx, address, h, p.logger)
+	return p.cfg.Limiter.RunRetrying(ctx, address, h, p.logger)
 }
 
 func (p *proxy) afterFirstSync() {
