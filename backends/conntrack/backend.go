@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -20,13 +21,26 @@ const maxAttempts = 5
 
 // A Config configures a Backend. The zero value is ready for use.
 type Config struct {
+	// OnReconcile, if not nil, is called after each Sync for each address family: with the
+	// time that the removal of stale flows took and the number of flows that were removed;
+	// both are 0 if the update could leave none. Calls do not overlap.
+	OnReconcile func(r Reconciliation)
 	// Logger receives the number of removed flows; nil discards it.
 	Logger *slog.Logger
+}
+
+// A Reconciliation is the result of the removal of stale flows of one address family.
+type Reconciliation struct {
+	IPv6     bool
+	Duration time.Duration
+	// Removed is the number of flows that were removed.
+	Removed uint
 }
 
 // A Backend is a localsink.Sink that removes stale UDP flows. Create it with New.
 type Backend struct {
 	log     *slog.Logger
+	onDone  func(Reconciliation)
 	table   flowTable
 	applied appliedFrontends // owned by Sync
 	dumps   atomic.Uint64
@@ -57,7 +71,10 @@ func New(cfg Config) (*Backend, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Backend{log: cfg.Logger, table: table, applied: appliedFrontends{}}, nil
+	if cfg.OnReconcile == nil {
+		cfg.OnReconcile = func(Reconciliation) {}
+	}
+	return &Backend{log: cfg.Logger, onDone: cfg.OnReconcile, table: table, applied: appliedFrontends{}}, nil
 }
 
 // Close closes the netlink sockets and always returns nil. Flows stay as they are. Sync
@@ -85,13 +102,17 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	frontends := b.applied.stale(u)
 	for _, v4 := range []bool{true, false} {
 		if !frontends.hasFamily(v4) {
+			b.onDone(Reconciliation{IPv6: !v4})
 			continue
 		}
+		start := time.Now()
 		isLocal, err := b.nodePortAddresses(v4, u.Node)
 		if err != nil {
 			return fmt.Errorf("conntrack: list node addresses: %w", err)
 		}
-		if err := b.remove(ctx, v4, func(f flow) bool { return frontends.isStale(f, isLocal) }); err != nil {
+		removed, err := b.remove(ctx, v4, func(f flow) bool { return frontends.isStale(f, isLocal) })
+		b.onDone(Reconciliation{IPv6: !v4, Duration: time.Since(start), Removed: removed})
+		if err != nil {
 			return fmt.Errorf("conntrack: remove stale UDP flows: %w", err)
 		}
 	}
@@ -99,23 +120,25 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	return nil
 }
 
-func (b *Backend) remove(ctx context.Context, v4 bool, stale func(flow) bool) error {
+// remove deletes the stale flows of one family and returns how many it deleted.
+func (b *Backend) remove(ctx context.Context, v4 bool, stale func(flow) bool) (removed uint, err error) {
 	for range maxAttempts {
 		if err := ctx.Err(); err != nil {
-			return err
+			return removed, err
 		}
 		n, err := b.table.remove(v4, stale)
+		removed += n
 		b.dumps.Add(1)
 		b.removed.Add(uint64(n))
 		if n > 0 {
 			b.log.Info("Removed UDP flows", "flows", n)
 		}
 		if !errors.Is(err, errInterrupted) {
-			return err
+			return removed, err
 		}
 	}
 	b.log.Warn("Stale UDP flows may remain", "err", errInterrupted, "attempts", maxAttempts)
-	return nil
+	return removed, nil
 }
 
 // nodePortAddresses returns a function that reports whether node ports answer on an

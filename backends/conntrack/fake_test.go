@@ -17,6 +17,7 @@ type fakeTable struct {
 	removeErr   error
 	addressErr  error
 	dumps       []bool // v4 of each dump
+	done        []Reconciliation
 	closed      bool
 	log         strings.Builder // of the backend
 }
@@ -24,7 +25,10 @@ type fakeTable struct {
 // newFake returns a backend with a fake flow table, on a node with one address.
 func newFake() (*Backend, *fakeTable) {
 	f := &fakeTable{local: []netip.Addr{addr(onNode).Addr()}}
-	return &Backend{log: slog.New(slog.NewTextHandler(&f.log, nil)), table: f, applied: appliedFrontends{}}, f
+	return &Backend{
+		log: slog.New(slog.NewTextHandler(&f.log, nil)), table: f, applied: appliedFrontends{},
+		onDone: func(r Reconciliation) { f.done = append(f.done, r) },
+	}, f
 }
 
 func (f *fakeTable) remove(v4 bool, stale func(flow) bool) (n uint, err error) {

@@ -46,6 +46,11 @@ func TestSyncDumpsEachFamilyOnce(t *testing.T) {
 	}, table.flows)
 	require.Equal(t, Stats{Dumps: 3, Removed: 2}, b.Stats())
 	require.Contains(t, table.log.String(), "flows=2")
+	require.Len(t, table.done, 6, "one for each Sync and family")
+	require.EqualValues(t, 2, table.done[4].Removed)
+	require.Positive(t, table.done[4].Duration)
+	require.True(t, table.done[5].IPv6)
+	require.Equal(t, Reconciliation{IPv6: true}, table.done[3], "nothing could be stale")
 
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", frontends, []string{one, old}))))
 	require.Equal(t, []bool{true, true, false, false}, table.dumps)

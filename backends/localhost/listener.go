@@ -27,14 +27,14 @@ func (s *Sink) openPorts(ctx context.Context) {
 		}
 		ln, err := s.cfg.Listen(ctx, network, p.addr.String())
 		if err != nil {
-			s.failures.Add(1)
+			s.failures[p.family()].Add(1)
 			s.setFailed(p, fmt.Errorf("localhost: Service %s: spec.ports[].nodePort %d: %w", p.service, p.addr.Port(), err))
 			continue
 		}
 		s.mu.Lock()
 		delete(s.unopened, p.addr)
 		p.listener, p.err = ln, nil
-		s.open++
+		s.open[p.family()]++
 		s.mu.Unlock()
 		s.running.Go(func() { s.acceptLoop(p, ln) }) //nolint:contextcheck // connections end with s.ctx, not with Sync
 	}
@@ -65,7 +65,7 @@ func (s *Sink) close(p *port) {
 	defer s.mu.Unlock()
 	if p.listener != nil {
 		_ = p.listener.Close()
-		s.open--
+		s.open[p.family()]--
 	}
 	if s.unopened[p.addr] == p {
 		delete(s.unopened, p.addr)

@@ -32,6 +32,14 @@ type port struct {
 	lastUsed         time.Time
 }
 
+// family returns the index of the port's family in counters.
+func (p *port) family() int {
+	if p.addr.Addr().Is4() {
+		return 0
+	}
+	return 1
+}
+
 // set replaces the endpoints of new connections. The affinity entry is removed if its
 // endpoint is, or if the affinity changes.
 func (p *port) set(endpoints []netip.AddrPort, affinity time.Duration) {

@@ -46,8 +46,8 @@ type Sink struct {
 	ctx         context.Context
 	cancel      context.CancelFunc
 	running     sync.WaitGroup
-	connections atomic.Int64  // relayed now
-	failures    atomic.Uint64 // failed attempts to open a port
+	connections atomic.Int64     // relayed now
+	failures    [2]atomic.Uint64 // failed attempts to open a port, by family
 
 	// Owned by Sync and Close.
 	addresses []netip.Addr // Node.LoopbackNodePorts
@@ -58,7 +58,7 @@ type Sink struct {
 	// Stats.
 	mu       sync.Mutex
 	unopened map[netip.AddrPort]*port // closed and failed ports
-	open     int
+	open     [2]int                   // by family
 }
 
 var (
@@ -125,13 +125,25 @@ type Stats struct {
 	Connections int64
 	// OpenFailures counts failed attempts to open a port.
 	OpenFailures uint64
+	// IPv6 is the part of these numbers about IPv6 addresses.
+	IPv6 FamilyStats
+}
+
+// FamilyStats is the part of [Stats] about one address family.
+type FamilyStats struct {
+	Listeners    int
+	OpenFailures uint64
 }
 
 // Stats returns the current values. It may be called at any time from any goroutine.
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{Listeners: s.open, Unopened: len(s.unopened), Connections: s.connections.Load(), OpenFailures: s.failures.Load()}
+	return Stats{
+		Listeners: s.open[0] + s.open[1], Unopened: len(s.unopened), Connections: s.connections.Load(),
+		OpenFailures: s.failures[0].Load() + s.failures[1].Load(),
+		IPv6:         FamilyStats{Listeners: s.open[1], OpenFailures: s.failures[1].Load()},
+	}
 }
 
 // Sync implements localsink.Sink; it fails only if ctx is done. It examines changed

@@ -35,6 +35,9 @@ type TableStats struct {
 	// Transactions counts the transactions sent to the kernel, Rebuilds those of them that
 	// replaced the whole table.
 	Transactions, Rebuilds uint64
+	// SyncFailures counts the transactions that failed, CleanupFailures those of them that
+	// only removed what a change no longer needs. A failure leads to a rebuild.
+	SyncFailures, CleanupFailures uint64
 	// LastError is the last error, which may be resolved; empty if there was none.
 	LastError string
 	// Refused are the Services that are not programmed because the kernel refuses them.

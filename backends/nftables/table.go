@@ -115,7 +115,11 @@ func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error
 	if len(t.state.unused) > maxUnusedChains {
 		t.state.deleteUnusedChains()
 	}
-	return t.commit()
+	err := t.commit()
+	if err != nil {
+		t.stats.CleanupFailures++
+	}
+	return err
 }
 
 // desiredChanges returns the desired states of the named Services. Refused Services are not
@@ -133,12 +137,17 @@ func (t *table) desiredChanges(u *localsink.Update, names []localsink.ServiceNam
 }
 
 // commit sends the transaction unless it is empty, and empties it.
-func (t *table) commit() error {
+func (t *table) commit() (err error) {
 	defer t.tx.reset()
 	if t.tx.empty() {
 		return nil
 	}
 	t.stats.Transactions++
+	defer func() {
+		if err != nil {
+			t.stats.SyncFailures++
+		}
+	}()
 	batch := t.tx.encode()
 	if t.commitWithoutListener == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
 		return t.kernel.Commit(batch)

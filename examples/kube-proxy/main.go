@@ -21,6 +21,8 @@ import (
 
 	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/nftables"
+	"sigs.k8s.io/kpng/nodeproxy/backendmetrics"
+	"sigs.k8s.io/kpng/nodeproxy/clientmetrics"
 	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxy"
@@ -85,6 +87,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // runProxy runs the proxy around the nftables backend until ctx is done. A backend of your own is
 // another sink here.
 func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version string, logger *slog.Logger) (err error) {
+	collectors, err := clientmetrics.Register()
+	if err != nil {
+		return err
+	}
 	client, err := kubeclient.New(settings.Client())
 	if err != nil {
 		return err
@@ -94,7 +100,8 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		return err
 	}
 	defer func() { err = errors.Join(err, rules.Close()) }()
-	flows, err := conntrack.New(conntrack.Config{Logger: logger})
+	flowMetrics, observeFlows := backendmetrics.NewConntrack()
+	flows, err := conntrack.New(conntrack.Config{OnReconcile: observeFlows, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -106,6 +113,7 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		Flows:          flows,
 		Takeover:       takeover.New(logger),
 		AfterFirstSync: tuning.AfterFirstSync,
+		Collectors:     append(collectors, flowMetrics, backendmetrics.NewNFTables(rules)),
 		Version:        version,
 		Logger:         logger,
 	})

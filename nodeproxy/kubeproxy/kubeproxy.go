@@ -23,7 +23,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 
 	"sigs.k8s.io/kpng/backends/healthcheck"
@@ -44,6 +47,10 @@ import (
 	"sigs.k8s.io/kpng/watchers/kube"
 )
 
+// verifyInterval is well below five minutes, the age of the last sync at which operators of
+// kube-proxy are alerted.
+const verifyInterval = time.Minute
+
 // A Config configures a proxy. Several proxies can run in one process.
 type Config struct {
 	// Settings are those of kube-proxy. Required.
@@ -58,6 +65,8 @@ type Config struct {
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover Takeover
+	// Collectors are served at /metrics beside those of the proxy.
+	Collectors []prometheus.Collector
 	// Limiter bounds the descriptors of all HTTP listeners; nil means one with defaults.
 	// Several proxies of one process share one.
 	Limiter *httpserver.Limiter
@@ -128,7 +137,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 		return nil, err
 	}
 	applied := status.NewAppliedSink(cfg.Rules)
-	measured := metrics.NewSink(applied)
+	measured := metrics.NewSink(applied, metrics.SinkConfig{VerifyInterval: verifyInterval})
 	healthy, err := healthcheck.NewProxy(measured, cfg.Settings.HealthTimeout())
 	if err != nil {
 		return nil, err
@@ -157,8 +166,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 		Proxy: healthy, Eligible: p.eligible,
 		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
 	})
-	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(p.sink.Count), metrics.NewLoopback(p.loopback.Stats),
-		metrics.NewTakeover(p.takeoverFailures))
+	metricsHandler, err := metrics.Handler(slices.Concat(cfg.Collectors, p.collectors(), []prometheus.Collector{measured, requests, metrics.NewTakeover(p.takeoverFailures)})...)
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}

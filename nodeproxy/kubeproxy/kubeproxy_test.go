@@ -104,8 +104,9 @@ func TestAssembly(t *testing.T) {
 		}
 		_, body := get(p.operatorHandler, "/metrics")
 		for _, line := range []string{
-			"kubeproxy_sync_proxy_rules_duration_seconds_count 2", "kpng_services_not_programmed 1", "kpng_services_with_problems 1",
-			`kubeproxy_proxy_healthz_total{code="503"} 1`, "kubeproxy_nftables_localhost_nodeport_listeners 0",
+			`kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2`, "kpng_services_not_programmed 1", "kpng_services_with_problems 1",
+			`kubeproxy_proxy_healthz_total{code="503"} 1`, `kubeproxy_nftables_localhost_nodeport_listeners{ip_family="IPv6"} 0`,
+			`kubernetes_feature_enabled{name="AllowServiceExternalIPs",stage=""} 1`, `kubernetes_build_info{`, "kpng_http_listeners 0",
 		} {
 			require.Contains(t, body, "\n"+line)
 		}

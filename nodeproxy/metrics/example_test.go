@@ -17,7 +17,7 @@ import (
 
 func ExampleNewSink() {
 	rules := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
-	sink := metrics.NewSink(rules)
+	sink := metrics.NewSink(rules, metrics.SinkConfig{})
 	handler, err := metrics.Handler(sink)
 	if err != nil {
 		fmt.Println(err)

@@ -37,9 +37,9 @@ func service(name string, empty localsink.Verdict, endpoints ...string) *localsi
 
 func TestChangesAndServicesAreCounted(t *testing.T) {
 	var fail error
-	sink := NewSink(localsink.Func(func(context.Context, *localsink.Update) error { return fail }))
+	sink := NewSink(localsink.Func(func(context.Context, *localsink.Update) error { return fail }), SinkConfig{})
 	d := sinktest.Driver{Sink: sink, Node: &localsink.Node{}}
-	internal, external := sink.noLocalEndpoints.WithLabelValues("internal"), sink.noLocalEndpoints.WithLabelValues("external")
+	internal, external := sink.noInternal[ipv4], sink.noExternal[ipv4]
 
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(service("a", localsink.VerdictDrop), service("b", localsink.VerdictReject))))
 	require.EqualValues(t, 1, testutil.ToFloat64(internal))
@@ -49,7 +49,8 @@ func TestChangesAndServicesAreCounted(t *testing.T) {
 	fail = errors.New("injected")
 	require.Error(t, d.Sync(t.Context(), sinktest.NewState(service("a", localsink.VerdictDrop, "10.0.0.1:80"))))
 	require.EqualValues(t, 1, testutil.ToFloat64(sink.failures))
-	require.EqualValues(t, 2, testutil.ToFloat64(sink.pending))
+	require.EqualValues(t, 1, testutil.ToFloat64(sink.servicesPending), "b is removed")
+	require.EqualValues(t, 1, testutil.ToFloat64(sink.endpointsPending), "a has an endpoint")
 	require.EqualValues(t, 1, testutil.ToFloat64(internal), "the update was not applied")
 
 	fail = nil
@@ -58,7 +59,8 @@ func TestChangesAndServicesAreCounted(t *testing.T) {
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(invalid)))
 	require.Zero(t, testutil.ToFloat64(internal))
 	require.Zero(t, testutil.ToFloat64(external))
-	require.Zero(t, testutil.ToFloat64(sink.pending))
+	require.Zero(t, testutil.ToFloat64(sink.servicesPending))
+	require.Zero(t, testutil.ToFloat64(sink.endpointsPending))
 	require.EqualValues(t, 1, testutil.ToFloat64(sink.endpointChanges))
 	require.EqualValues(t, 3, testutil.ToFloat64(sink.serviceChanges), "b was removed")
 	require.EqualValues(t, 1, testutil.ToFloat64(sink.services))
@@ -108,11 +110,11 @@ func TestServicesWithoutLocalEndpointsAreCounted(t *testing.T) {
 			defer resolver.Close()
 			store.Update(func(tx *watchers.Tx) { tx.Set(svc); tx.Set(slice) })
 			resolver.Refresh()
-			sink := NewSink(&sinktest.Recorder{})
+			sink := NewSink(&sinktest.Recorder{}, SinkConfig{})
 			require.NoError(t, sink.Sync(t.Context(), resolver.Pending()))
 			require.Equal(t, row.want, [2]float64{
-				testutil.ToFloat64(sink.noLocalEndpoints.WithLabelValues("internal")),
-				testutil.ToFloat64(sink.noLocalEndpoints.WithLabelValues("external")),
+				testutil.ToFloat64(sink.noInternal[ipv4]),
+				testutil.ToFloat64(sink.noExternal[ipv4]),
 			})
 		})
 	}
@@ -122,7 +124,7 @@ func TestServicesWithoutLocalEndpointsAreCounted(t *testing.T) {
 // that an update without a known change does not count.
 func TestReactionIsMeasured(t *testing.T) {
 	var fail error
-	sink := NewSink(localsink.Func(func(context.Context, *localsink.Update) error { return fail }))
+	sink := NewSink(localsink.Func(func(context.Context, *localsink.Update) error { return fail }), SinkConfig{})
 	registry := prometheus.NewRegistry()
 	require.NoError(t, registry.Register(sink))
 	sync := func(observed time.Time, want error) {
