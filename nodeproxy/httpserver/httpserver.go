@@ -123,14 +123,18 @@ func (l *Limiter) RunRetrying(ctx context.Context, address string, h http.Handle
 
 // Text returns a handler that answers with body.
 func Text(body string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+	return NoSniff(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(contentType, textPlain)
+		_, _ = io.WriteString(w, body)
+	}))
 }
 
 // Configz returns a handler of /configz: a JSON object with configuration under key. It
 // encodes configuration for each request.
 func Configz(key string, configuration any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set(contentType, "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_ = json.NewEncoder(w).Encode(map[string]any{key: configuration})
 	})
 }
@@ -138,7 +142,7 @@ func Configz(key string, configuration any) http.Handler {
 // Ready returns a handler of /readyz that answers "ok" once all channels are closed, and
 // 503 with reason before.
 func Ready(reason string, channels ...<-chan struct{}) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, c := range channels {
 			select {
 			case <-c:
@@ -147,7 +151,7 @@ func Ready(reason string, channels ...<-chan struct{}) http.Handler {
 				return
 			}
 		}
-		_, _ = io.WriteString(w, "ok\n")
+		Text("ok\n").ServeHTTP(w, r)
 	})
 }
 
