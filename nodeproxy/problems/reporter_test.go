@@ -38,7 +38,8 @@ func TestProblemsAreReportedOnce(t *testing.T) {
 	sync()
 	sync(address)
 	require.Len(t, warnings.take(), 1, "it is a new occurrence")
-	require.Equal(t, 3, strings.Count(log.String(), "\n"))
+	require.Equal(t, 2, strings.Count(log.String(), "level=WARN"), "each is logged once in an hour")
+	require.Equal(t, 1, strings.Count(log.String(), `msg="Services not programmed as specified" services=1 problems=1`))
 
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	sync(address)

@@ -8,19 +8,19 @@ import (
 	"log/slog"
 )
 
-// A debugHandler passes every record on at level debug. Most records that client-go
-// logs as errors are failed attempts of an outage, which [requestLog] logs once.
+// A debugHandler passes every record on at level debug or below. Most records that
+// client-go logs as errors are failed attempts of an outage, which [requestLog] logs once.
 type debugHandler struct{ slog.Handler }
 
-// Enabled reports whether the handler below logs at level debug.
-func (h debugHandler) Enabled(ctx context.Context, _ slog.Level) bool {
-	return h.Handler.Enabled(ctx, slog.LevelDebug)
+// Enabled reports whether the handler below logs the level, or debug if that is lower.
+func (h debugHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, min(level, slog.LevelDebug))
 }
 
-// Handle passes r on at level debug. It checks Enabled itself, because logr passes
+// Handle passes r on. It checks Enabled itself, because logr passes
 // errors on without a check.
 func (h debugHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level = slog.LevelDebug; !h.Handler.Enabled(ctx, r.Level) {
+	if r.Level = min(r.Level, slog.LevelDebug); !h.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
