@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kube-proxy is a drop-in replacement for kube-proxy with the nftables backend: an
-// example of a complete distribution. This file has the signals, the exit codes
-// and the choice of backend; the packages of nodeproxy have everything else.
+// example of a complete distribution. This file has the signals, the exit codes and the actions,
+// proxy.go the choice of backend; the packages of nodeproxy have everything else.
 package main
 
 import (
@@ -12,21 +12,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/pflag"
 
-	"sigs.k8s.io/kpng/backends/conntrack"
 	"sigs.k8s.io/kpng/backends/nftables"
-	"sigs.k8s.io/kpng/nodeproxy/backendmetrics"
-	"sigs.k8s.io/kpng/nodeproxy/clientmetrics"
 	"sigs.k8s.io/kpng/nodeproxy/command"
-	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
-	"sigs.k8s.io/kpng/nodeproxy/kubeproxy"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
+	"sigs.k8s.io/kpng/nodeproxy/logging"
 	"sigs.k8s.io/kpng/nodeproxy/sysctl"
 	"sigs.k8s.io/kpng/nodeproxy/takeover"
 	"sigs.k8s.io/kpng/nodeproxy/tuning"
@@ -60,7 +55,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	logger := command.NewLogger(stderr, settings.Verbose())
+	log, err := logging.New(stderr, logging.Config{Format: settings.Logging().Format, Verbosity: settings.Verbosity()})
+	if err != nil {
+		return err
+	}
+	logger := log.Logger()
 	settings.Log(logger)
 
 	// 2. Other actions than running a proxy.
@@ -80,41 +79,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return command.RunAll(ctx,
 		func(ctx context.Context) error { return settings.WatchFile(ctx, logger) },
 		func(ctx context.Context) error {
-			return runProxy(ctx, settings, options.ReportedVersion(command.Version()), logger)
+			return runProxy(ctx, settings, options.ReportedVersion(command.Version()), log)
 		})
-}
-
-// runProxy runs the proxy around the nftables backend until ctx is done. A backend of your own is
-// another sink here.
-func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version string, logger *slog.Logger) (err error) {
-	collectors, err := clientmetrics.Register()
-	if err != nil {
-		return err
-	}
-	client, err := kubeclient.New(settings.Client())
-	if err != nil {
-		return err
-	}
-	rules, err := nftables.New(settings.NFTables(logger))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rules.Close()) }()
-	flowMetrics, observeFlows := backendmetrics.NewConntrack()
-	flows, err := conntrack.New(conntrack.Config{OnReconcile: observeFlows, Logger: logger})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, flows.Close()) }()
-	return kubeproxy.Run(ctx, kubeproxy.Config{
-		Settings:       settings,
-		Client:         client,
-		Rules:          rules,
-		Flows:          flows,
-		Takeover:       takeover.New(logger),
-		AfterFirstSync: tuning.AfterFirstSync,
-		Collectors:     append(collectors, flowMetrics, backendmetrics.NewNFTables(rules)),
-		Version:        version,
-		Logger:         logger,
-	})
 }

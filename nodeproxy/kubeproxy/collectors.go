@@ -20,17 +20,14 @@ func (p *proxy) collectors() []prometheus.Collector {
 	}
 }
 
-// features returns the feature gates of kube-proxy whose effect the proxy has, with their
-// stages in Kubernetes 1.37. Only the first can be set.
-func (p *proxy) features() []metrics.Feature {
-	return []metrics.Feature{
-		{Name: "AllowServiceExternalIPs", Enabled: !p.cfg.Settings.Nodelocal(nil).IgnoreExternalIPs},
-		{Name: "DisableNodeKubeProxyVersion", Stage: "DEPRECATED", Enabled: true},
-		{Name: "KubeProxyNFTablesLocalhostNodePorts", Stage: "ALPHA", Enabled: true},
-		{Name: "MultiCIDRServiceAllocator", Enabled: true},
-		{Name: "NFTablesNetlink", Stage: "BETA", Enabled: true},
-		{Name: "NFTablesProxyMode", Enabled: true},
-		{Name: "PreferSameTrafficDistribution", Enabled: true},
-		{Name: "WatchListClient", Stage: "BETA", Enabled: true},
+// features returns the feature gates of kube-proxy. Its metric has no stage for a feature
+// that is generally available.
+func (p *proxy) features() (all []metrics.Feature) {
+	for _, f := range p.cfg.Settings.Features() {
+		if f.Stage == "GA" {
+			f.Stage = ""
+		}
+		all = append(all, metrics.Feature{Name: f.Name, Stage: f.Stage, Enabled: f.Enabled})
 	}
+	return all
 }

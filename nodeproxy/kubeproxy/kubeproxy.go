@@ -67,10 +67,13 @@ type Config struct {
 	Takeover Takeover
 	// Collectors are served at /metrics beside those of the proxy.
 	Collectors []prometheus.Collector
+	// SetVerbosity changes the verbosity of the log to the number in a text, for
+	// /debug/flags/v; nil leaves that out. It is called from any goroutine.
+	SetVerbosity func(level string) error
 	// Limiter bounds the descriptors of all HTTP listeners; nil means one with defaults.
 	// Several proxies of one process share one.
 	Limiter *httpserver.Limiter
-	// Version is that of the program; it is logged.
+	// Version is that of the program; it is logged, and at /statusz and /metrics.
 	Version string
 	// Logger receives what operators need to know; nil is silent.
 	Logger *slog.Logger
@@ -170,7 +173,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.operatorHandler = operatorHandler(cfg.Settings, metricsHandler,
+	p.operatorHandler = p.newOperatorHandler(metricsHandler,
 		status.Handler(status.Config{Applied: applied, Problems: p.sink, Explain: p.explain}))
 	return p, nil
 }
@@ -247,19 +250,4 @@ func (p *proxy) eligible() bool {
 
 func (p *proxy) explain(name localsink.ServiceName) (*nodelocal.Explanation, error) {
 	return nodelocal.Explain(p.store.Snapshot(), p.nodelocal(), name)
-}
-
-// operatorHandler returns the handler of the metrics address.
-func operatorHandler(settings *kubeproxyconfig.Config, metricsHandler, stateHandler http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", metricsHandler)
-	mux.Handle("/healthz", httpserver.Text("ok"))
-	mux.Handle("/proxyMode", httpserver.Text(settings.Mode()))
-	mux.Handle("/configz", httpserver.Configz("kubeproxy.config.k8s.io", settings.Configuration()))
-	mux.Handle("/state", stateHandler)
-	mux.Handle("/state/", stateHandler)
-	if settings.Profiling() {
-		httpserver.HandleProfiling(mux)
-	}
-	return mux
 }

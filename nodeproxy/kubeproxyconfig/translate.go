@@ -58,6 +58,10 @@ func (c *Config) Profiling() bool { return c.settings.EnableProfiling }
 // Logging returns format and verbosity of log messages.
 func (c *Config) Logging() logsapi.LoggingConfiguration { return *c.settings.Logging.DeepCopy() }
 
+// Verbosity returns the initial verbosity of the log; far above any level in use it is
+// bounded.
+func (c *Config) Verbosity() int { return int(min(c.settings.Logging.Verbosity, 1000)) }
+
 // Verbose reports whether to log at level debug.
 func (c *Config) Verbose() bool { return c.settings.Logging.Verbosity >= 2 }
 
