@@ -53,7 +53,7 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		Flows:          flows,
 		Takeover:       takeover.New(logger),
 		AfterFirstSync: tuning.AfterFirstSync,
-		Collectors:     append(collectors, flowMetrics, backendmetrics.NewNFTables(rules)),
+		Collectors:     append(append(collectors, flowMetrics), backendmetrics.NewNFTables(rules)...),
 		SetVerbosity:   setVerbosity,
 		Version:        version,
 		Logger:         logger,

@@ -13,11 +13,15 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
 )
 
-// NewNFTables returns the collectors of the transactions of b.
-func NewNFTables(b *nftables.Backend) prometheus.Collector {
-	return metrics.NewTransactions(func() (ipv4, ipv6 metrics.Transactions) {
-		return byFamily(b.Stats().Tables)
-	})
+// NewNFTables returns the collectors of b: its transactions, and the changes of its tables
+// by other programs.
+func NewNFTables(b *nftables.Backend) []prometheus.Collector {
+	return []prometheus.Collector{
+		metrics.NewTransactions(func() (ipv4, ipv6 metrics.Transactions) { return byFamily(b.Stats().Tables) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "kpng_external_changes_total", Help: "Detected changes of the rules by other programs.",
+		}, func() float64 { return float64(b.Stats().ExternalChanges) }),
+	}
 }
 
 func byFamily(tables []nftables.TableStats) (ipv4, ipv6 metrics.Transactions) {

@@ -147,6 +147,10 @@ func NewHealthRequests() *HealthRequests {
 		Healthz: counter("proxy_healthz_total", "Responses of /healthz."),
 		Livez:   counter("proxy_livez_total", "Responses of /livez."),
 	}
+	for _, code := range []string{"200", "503"} { // so that a rate exists before the first failure
+		h.Healthz.WithLabelValues(code)
+		h.Livez.WithLabelValues(code)
+	}
 	h.add(h.Healthz)
 	h.add(h.Livez)
 	return h

@@ -152,10 +152,10 @@ func (s *Sink) defineState() {
 // syncBuckets returns kube-proxy's buckets for durations of a sync, 1 ms to 16 s.
 func syncBuckets() []float64 { return prometheus.ExponentialBuckets(0.001, 2, 15) }
 
-// programmingBuckets returns kube-proxy's buckets for the latency of network programming:
-// finest around the objective of one second, up to five minutes.
+// programmingBuckets returns kube-proxy's buckets for the latency of network programming: 0,
+// then finest around the objective of one second, up to five minutes.
 func programmingBuckets() []float64 {
-	return slices.Concat(prometheus.LinearBuckets(0.25, 0.25, 2), prometheus.LinearBuckets(1, 1, 59),
+	return slices.Concat([]float64{0}, prometheus.LinearBuckets(0.25, 0.25, 2), prometheus.LinearBuckets(1, 1, 59),
 		prometheus.LinearBuckets(60, 5, 12), prometheus.LinearBuckets(120, 30, 7))
 }
 

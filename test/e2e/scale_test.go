@@ -191,7 +191,11 @@ func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	f.start = time.Since(begin)
 	fx.barrier(t, scaleLimit)
 	f.startCPU = cpu(t, p.process)
-	if seconds, err := fx.metric(t.Context(), "kubeproxy_sync_proxy_rules_duration_seconds_sum"); err == nil {
+	syncs := "kubeproxy_sync_proxy_rules_duration_seconds_sum"
+	if p.pkg == controlplane.KPNGProxyPackage {
+		syncs += `{ip_family="IPv4"}` // a sync is of both families, and each has its duration
+	}
+	if seconds, err := fx.metric(t.Context(), syncs); err == nil {
 		f.syncs = time.Duration(seconds * float64(time.Second))
 	}
 	s.measureToPacket(t, fx, p, &f)
