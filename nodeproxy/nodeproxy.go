@@ -14,11 +14,14 @@
 //	kubeproxyconfig   kube-proxy's configuration file and flags -> Configs of the library
 //	kubeclient        a client of the API server
 //	metrics           kube-proxy's Prometheus metrics
+//	backendmetrics    those of the backends for Linux
+//	clientmetrics     those of client-go, for main functions
+//	logging           a log with the settings of Kubernetes components
 //	health            /healthz and /livez
 //	problems          Services that are not programmed as specified, and why
 //	events            Kubernetes events about Services and the node
 //	status            /state: desired state, applied state and failures
-//	httpserver        the HTTP servers of these endpoints
+//	httpserver        the HTTP servers of these endpoints, and the limit of their connections
 //	nodeips           the addresses of the node while its Node object is absent
 //	sysctl            the kernel's connection tracking parameters
 //	takeover          removal of what kube-proxy left
