@@ -42,6 +42,10 @@ type Client interface {
 	Run(ctx context.Context, sink localsink.Sink) error
 }
 
+// verifyInterval is well below five minutes, the age of the last sync at which operators of
+// kube-proxy are alerted.
+const verifyInterval = time.Minute
+
 // A Config configures an agent. Several agents can run in one process.
 type Config struct {
 	// Client receives the state from servers. Required.
@@ -65,6 +69,7 @@ type Config struct {
 type agent struct {
 	cfg      Config
 	logger   *slog.Logger
+	limiter  *httpserver.Limiter // of all HTTP listeners
 	checks   *healthcheck.Services
 	loopback *localhost.Sink
 	sink     *problems.Tracker
@@ -94,21 +99,25 @@ func newAgent(cfg Config) (*agent, error) {
 	if cfg.HealthTimeout == 0 {
 		cfg.HealthTimeout = time.Minute
 	}
-	a := &agent{cfg: cfg, logger: cfg.Logger}
+	a := &agent{cfg: cfg, logger: cfg.Logger, limiter: httpserver.NewLimiter(httpserver.LimiterConfig{})}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
 	applied := status.NewAppliedSink(cfg.Rules)
-	measured := metrics.NewSink(applied)
+	measured := metrics.NewSink(applied, metrics.SinkConfig{VerifyInterval: verifyInterval})
 	healthy, err := healthcheck.NewProxy(measured, cfg.HealthTimeout)
 	if err != nil {
 		return nil, err
 	}
 	eligibility := health.NewEligibilitySink(healthy)
-	if a.checks, err = healthcheck.NewServices(healthcheck.Config{Healthy: healthy.Healthy, Logger: a.logger}); err != nil {
+	if a.checks, err = healthcheck.NewServices(healthcheck.Config{
+		Healthy: healthy.Healthy, Listen: a.limiter.Listen, ErrorLog: httpserver.ErrorLog(a.logger), Logger: a.logger,
+	}); err != nil {
 		return nil, err
 	}
-	if a.loopback, err = localhost.New(localhost.Config{Logger: a.logger}); err != nil {
+	if a.loopback, err = localhost.New(localhost.Config{
+		Listen: a.limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: a.logger,
+	}); err != nil {
 		return nil, errors.Join(err, a.checks.Close())
 	}
 	a.sink = problems.NewTracker(nodeproxy.Sinks{
@@ -125,7 +134,8 @@ func newAgent(cfg Config) (*agent, error) {
 		Proxy: healthy, Eligible: eligibility.Eligible,
 		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
 	})
-	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(a.sink.Count), metrics.NewLoopback(a.loopback.Stats))
+	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(a.sink.Count), metrics.NewLoopback(a.loopback.Stats),
+		metrics.NewHTTP(a.limiter.Stats))
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -158,9 +168,9 @@ func (a *agent) run(ctx context.Context) error {
 	return command.RunAll(ctx,
 		func(ctx context.Context) error { return a.cfg.Client.Run(ctx, a.sink) },
 		func(ctx context.Context) error {
-			return command.Prefix("HealthAddress", httpserver.Run(ctx, a.cfg.HealthAddress, a.healthHandler, a.logger))
+			return command.Prefix("HealthAddress", a.limiter.Run(ctx, a.cfg.HealthAddress, a.healthHandler, a.logger))
 		},
 		func(ctx context.Context) error {
-			return command.Prefix("OperatorAddress", httpserver.Run(ctx, a.cfg.OperatorAddress, a.operatorHandler, a.logger))
+			return command.Prefix("OperatorAddress", a.limiter.Run(ctx, a.cfg.OperatorAddress, a.operatorHandler, a.logger))
 		})
 }
