@@ -110,7 +110,7 @@ func TestRun(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	client := clientFunc(func(ctx context.Context, sink localsink.Sink) error {
-		err := sink.Sync(ctx, &localsink.Update{Node: &localsink.Node{Name: "node-1"}, NodeChanged: true})
+		err := sink.Sync(ctx, &localsink.Update{Node: &localsink.Node{Name: "node-1"}, NodeChanged: true, All: sinktest.NewState()})
 		cancel()
 		<-ctx.Done()
 		return err
