@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
 	"sigs.k8s.io/kpng/nodeproxy/nodeagent"
 )
 
@@ -26,7 +27,7 @@ func ExampleRun() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := nodeagent.Run(ctx, nodeagent.Config{
-		Client: fixedClient{&localsink.Update{Node: &localsink.Node{Name: "node-1"}, NodeChanged: true}},
+		Client: fixedClient{sinktest.NewUpdate(&localsink.Node{Name: "node-1"}, nil, sinktest.NewState())},
 		Rules: localsink.Func(func(_ context.Context, u *localsink.Update) error {
 			fmt.Println("node", u.Node.Name, "has", u.All.Len(), "Services")
 			return nil
