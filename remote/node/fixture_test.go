@@ -15,7 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
@@ -99,9 +101,7 @@ func (f *fixture) listenTCP() (address string) {
 
 // connected returns the names of the connected nodes.
 func (f *fixture) connected() (names []string) {
-	list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(f.t.Context(), &kpng.ListNodesRequest{})
-	require.NoError(f.t, err)
-	for _, n := range list.GetNodes() {
+	for _, n := range f.list("").GetNodes() {
 		if n.GetConnected() {
 			names = append(names, n.GetName())
 		}
@@ -111,10 +111,20 @@ func (f *fixture) connected() (names []string) {
 
 // applied reports whether a node has applied the newest revision.
 func (f *fixture) applied(node string) bool {
-	list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(f.t.Context(), &kpng.ListNodesRequest{Prefix: node})
-	require.NoError(f.t, err)
+	list := f.list(node)
 	n := list.GetNodes()
 	return len(n) == 1 && n[0].GetConnected() && n[0].GetAppliedRevision() == list.GetRevision()
+}
+
+// list returns the nodes whose names have a prefix. A server that has just started, and has
+// not resolved the cluster state yet, refuses the call; the result is nil then.
+func (f *fixture) list(prefix string) *kpng.ListNodesResponse {
+	list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(f.t.Context(), &kpng.ListNodesRequest{Prefix: prefix})
+	if status.Code(err) == codes.Unavailable {
+		return nil
+	}
+	require.NoError(f.t, err)
+	return list
 }
 
 func (f *fixture) inspector() *grpc.ClientConn {
