@@ -109,6 +109,13 @@ type nodeState struct {
 	unknown     bool // the Node object is missing
 }
 
+// toNode encodes the properties of the node with its zone.
+func (n *nodeState) toNode() *kpng.Node {
+	out := toNode(n.node)
+	out.Zone = protoconv.Text(n.zone)
+	return out
+}
+
 func (s *Server) nodeState(st *state, name string) nodeState {
 	n := nodeState{unknown: st.Extra.cluster.Node(name) == nil}
 	n.node, n.zone = s.resolver.Node(st.Extra.cluster, name, s.knownNode(name))
@@ -151,7 +158,7 @@ func (s inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateR
 		return nil, err
 	}
 	n := s.server.nodeState(st, in.GetNodeName())
-	out := &kpng.GetNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
+	out := &kpng.GetNodeStateResponse{Node: n.toNode(), Revision: st.Revision, NodeUnknown: n.unknown}
 	for name, i := range st.Items.All() {
 		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name {
 			continue
@@ -177,7 +184,7 @@ func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 		return err
 	}
 	n := s.server.nodeState(st, in.GetNodeName())
-	out := &kpng.WatchNodeStateResponse{Node: toNode(n.node), Revision: st.Revision, NodeUnknown: n.unknown}
+	out := &kpng.WatchNodeStateResponse{Node: n.toNode(), Revision: st.Revision, NodeUnknown: n.unknown}
 	for _, i := range st.Items.All() {
 		if len(out.GetChanged()) == statesPerMessage {
 			if err := stream.Send(out); err != nil {
@@ -215,10 +222,10 @@ func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNode
 	before := *n
 	*n = s.nodeState(new, n.node.Name)
 	out := &kpng.WatchNodeStateResponse{Revision: new.Revision}
-	if !before.node.Equal(n.node) || before.unknown != n.unknown {
-		out.Node, out.NodeUnknown = toNode(n.node), n.unknown
+	if !before.node.Equal(n.node) || before.zone != n.zone || before.unknown != n.unknown {
+		out.Node, out.NodeUnknown = n.toNode(), n.unknown
 	}
-	all := out.GetNode() != nil || before.zone != n.zone || before.unsupported != n.unsupported
+	all := out.GetNode() != nil || before.unsupported != n.unsupported
 	compare := func(name localsink.ServiceName, a, b *serviceItem) {
 		switch {
 		case b == nil:
