@@ -67,10 +67,15 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	if len(servers) == 0 {
 		err = errors.Join(err, errors.New("servers: at least one is required"))
 	}
+	var assumed []netip.Addr
 	for i, ip := range cfg.AssumedIPs {
-		if !ip.IsValid() {
+		switch {
+		case !ip.IsValid():
 			err = errors.Join(err, fmt.Errorf("AssumedIPs[%d]: not an address", i))
+		case ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast():
+			err = errors.Join(err, fmt.Errorf("AssumedIPs[%d]: %s is a zoned, unspecified or multicast address", i, ip))
 		}
+		assumed = append(assumed, ip.Unmap())
 	}
 	if cfg.MinInterval < 0 || cfg.MaxBackoff < 0 || cfg.MaxReconnect < 0 {
 		err = errors.Join(err, errors.New("MinInterval, MaxBackoff, MaxReconnect: must not be negative"))
@@ -84,8 +89,8 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	state := newClientState(cfg.NodeName)
-	if len(cfg.AssumedIPs) > 0 {
-		state.known = &kpng.Node{Name: protoconv.Text(cfg.NodeName), Ips: addrs(cfg.AssumedIPs)}
+	if len(assumed) > 0 {
+		state.known = &kpng.Node{Name: protoconv.Text(cfg.NodeName), Ips: addrs(assumed)}
 	}
 	return &Client{cfg: cfg, servers: servers, state: state}, nil
 }

@@ -39,6 +39,13 @@ func zoned() *watchers.Store {
 	return store
 }
 
+// watchersWithout returns the store of zoned without a Node.
+func watchersWithout(node string) *watchers.Store {
+	store := zoned()
+	store.Update(func(tx *watchers.Tx) { tx.DeleteNode(node) })
+	return store
+}
+
 // The text of the properties of node-1, and of its routes from pods.
 const (
 	present = "node-1 | 192.0.2.1 | 10.1.0.0/24 | 192.0.2.1/32 | \n"
@@ -63,6 +70,13 @@ func TestIN64NodeIsDeletedWhileItsClientRuns(t *testing.T) {
 	sink.waitContains(t, absent)
 	sink.waitContains(t, inZoneA)
 
+	zone := func() string {
+		out, err := kpng.NewInspectServiceClient(f.inspector()).GetNodeState(t.Context(), &kpng.GetNodeStateRequest{NodeName: "node-1"})
+		require.NoError(t, err)
+		return out.GetNode().GetZone()
+	}
+	require.Equal(t, "a", zone(), "InspectService shows the zone that applies")
+
 	f.restart() // the new server has never had the Node
 	store.Update(func(tx *watchers.Tx) {
 		tx.SetService(&watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "later"}, ClusterIP: netip.MustParseAddr("10.96.0.2"),
@@ -75,12 +89,12 @@ func TestIN64NodeIsDeletedWhileItsClientRuns(t *testing.T) {
 	store.Update(func(tx *watchers.Tx) { tx.SetNode(&watchers.Node{Name: "node-1", IPs: addrs("192.0.2.7"), Zone: "b"}) })
 	sink.waitContains(t, "node-1 | 192.0.2.7 | 10.1.0.0/24 | 192.0.2.7/32 | \n")
 	sink.waitContains(t, "LocalPods -> 10.1.0.2:80\n")
+	require.Equal(t, "b", zone())
 }
 
 // TestIN60ClientStartsWithoutNode: the assumed addresses are used until the Node appears.
 func TestIN60ClientStartsWithoutNode(t *testing.T) {
-	store := zoned()
-	store.Update(func(tx *watchers.Tx) { tx.DeleteNode("node-1") })
+	store := watchersWithout("node-1")
 	f := newFixture(t, store, node.ServerConfig{})
 	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1", AssumedIPs: addrs("192.0.2.8", "2001:db8::8")}, f.dial())
 	require.NoError(t, err)
@@ -92,6 +106,14 @@ func TestIN60ClientStartsWithoutNode(t *testing.T) {
 
 	_, err = node.NewClient(node.ClientConfig{NodeName: "node-1", AssumedIPs: make([]netip.Addr, 1)}, f.dial())
 	require.ErrorContains(t, err, "AssumedIPs[0]: not an address")
+	_, err = node.NewClient(node.ClientConfig{NodeName: "node-1", AssumedIPs: addrs("192.0.2.8", "fe80::1%eth0")}, f.dial())
+	require.ErrorContains(t, err, "AssumedIPs[1]: fe80::1%eth0 is")
+
+	c, err = node.NewClient(node.ClientConfig{NodeName: "node-1", AssumedIPs: addrs("::ffff:192.0.2.8")}, newFixture(t, watchersWithout("node-1"), node.ServerConfig{}).dial())
+	require.NoError(t, err)
+	sink = newRecordingSink()
+	run(t, c, sink)
+	sink.waitContains(t, "node-1 | 192.0.2.8 |  | 192.0.2.8/32 |  | deleting\n")
 }
 
 // TestKnownNodeOfHostileClients: what a client claims to know is checked.
