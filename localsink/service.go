@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A ServiceName is the namespace and name of a Service.
@@ -19,6 +21,25 @@ func (n ServiceName) String() string { return n.Namespace + "/" + n.Name }
 // Compare orders by namespace, then by name.
 func (n ServiceName) Compare(o ServiceName) int {
 	return cmp.Or(strings.Compare(n.Namespace, o.Namespace), strings.Compare(n.Name, o.Name))
+}
+
+// maxName is the maximum size of the name of a Kubernetes object in bytes.
+const maxName = 253
+
+// ValidName reports whether s can be the name or the namespace of an object: 1 to 253 bytes
+// of UTF-8 without control characters and slashes. The names of the Kubernetes API are a part
+// of these; other sources have more. The names of all Services that a sink receives are
+// valid, so that they can be printed and sent without an escape.
+func ValidName(s string) bool {
+	if s == "" || len(s) > maxName {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '/' || c >= 0x7f {
+			return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
+		}
+	}
+	return true
 }
 
 // A Service is what a node must do for one Kubernetes Service.

@@ -107,9 +107,11 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 	return resolved
 }
 
-// unnamed reports whether a name is incomplete. No sink receives such a Service; its Problem
-// is logged.
-func unnamed(name localsink.ServiceName) bool { return name.Namespace == "" || name.Name == "" }
+// unnamed reports whether a Service has no valid name. No sink receives it; its Problem is
+// logged.
+func unnamed(name localsink.ServiceName) bool {
+	return !localsink.ValidName(name.Namespace) || !localsink.ValidName(name.Name)
+}
 
 // resolveAlone resolves one Service without regard to conflicts, and returns its creation
 // time. It returns nil when the Service does not exist or belongs to another proxy.

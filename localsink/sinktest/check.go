@@ -26,7 +26,7 @@ func Check(node *localsink.Node, state localsink.State) error {
 	}
 	for svc := range state.All() {
 		c.at = "Service " + svc.Name.String()
-		c.want(svc.Name.Namespace != "" && svc.Name.Name != "", "the name is empty")
+		c.want(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
 		c.want(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
 		for i := range svc.Ports {
 			c.at = fmt.Sprintf("Service %s: port %d", svc.Name, i)
@@ -93,6 +93,7 @@ func (c *checker) node(n *localsink.Node) {
 
 func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 	c.want(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
+	c.want(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
 	c.want(p.Affinity >= 0, "affinity %v", p.Affinity)
 	c.want(len(p.Frontends) > 0, "no frontends")
 	for i := range p.Frontends {
@@ -127,7 +128,7 @@ func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 	if fe.Kind == localsink.KindNodePort {
 		c.want(ip.IsUnspecified(), "node port %s: not the unspecified address", fe.Addr)
 	} else {
-		c.want(!ip.IsUnspecified() && !ip.IsLoopback() && !ip.IsMulticast(), "frontend %s: unspecified, loopback or multicast", fe.Addr)
+		c.want(!ofNode(ip), "frontend %s: unspecified, loopback or link-local multicast", fe.Addr)
 	}
 	c.networks(fe.SourceRanges, "source range")
 	c.want(len(fe.Routes) > 0 && fe.Routes[len(fe.Routes)-1].From == localsink.FromAny, "frontend %s: the last route is not for any client", fe.Addr)
@@ -146,6 +147,12 @@ func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 func (c *checker) endpoint(e netip.AddrPort) {
 	c.addr(e.Addr(), "endpoint")
 	ip := e.Addr()
-	c.want(!ip.IsUnspecified() && !ip.IsLoopback() && !ip.IsMulticast(), "endpoint %s: unspecified, loopback or multicast", e)
+	c.want(!ofNode(ip) && !ip.IsLinkLocalUnicast(), "endpoint %s: unspecified, loopback or link-local", e)
 	c.want(e.Port() != 0, "endpoint %s: port 0", e)
+}
+
+// ofNode reports whether packets to an address have their destination on the node or its
+// links.
+func ofNode(a netip.Addr) bool {
+	return a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()
 }

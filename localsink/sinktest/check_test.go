@@ -45,7 +45,7 @@ func TestCheckDetectsMalformedValues(t *testing.T) {
 	require.NoError(t, Check(nil, state(func(*localsink.Service) {})))
 	type s = *localsink.Service
 	for want, change := range map[string]func(s){
-		"the name is empty":             func(svc s) { svc.Name.Name = "" },
+		"the name is invalid":           func(svc s) { svc.Name.Name = "" },
 		"neither ports nor problems":    func(svc s) { svc.Ports = nil },
 		"protocol 1":                    func(svc s) { svc.Ports[0].Protocol = 1 },
 		"affinity -1ns":                 func(svc s) { svc.Ports[0].Affinity = -1 },

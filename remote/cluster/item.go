@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 	"sigs.k8s.io/kpng/watchers"
 )
@@ -57,10 +58,14 @@ func objectKeyOf(k watchers.Key) (objectKey, bool) {
 }
 
 // hasNames reports whether a key has exactly the names that its kind requires. Clients
-// reject other keys, so the server does not send them.
+// reject other keys, and several names with invalid UTF-8 would become one, so the server
+// does not send them.
 func hasNames(k watchers.Key) bool {
 	namespaced := k.Kind == watchers.KindService || k.Kind == watchers.KindEndpointSlice
-	return k.Name != "" && (k.Namespace != "") == namespaced && (k.Slice != "") == (k.Kind == watchers.KindEndpointSlice)
+	has := func(name string, required bool) bool {
+		return required && localsink.ValidName(name) || !required && name == ""
+	}
+	return has(k.Name, true) && has(k.Namespace, namespaced) && has(k.Slice, k.Kind == watchers.KindEndpointSlice)
 }
 
 // An objectItem is one version of an object in the hub. The owner of an EndpointSlice

@@ -319,6 +319,11 @@ func TestInvalidObjectsAreNotSent(t *testing.T) {
 	source.Update(func(tx *watchers.Tx) {
 		tx.SetService(&watchers.Service{})
 		tx.SetService(&watchers.Service{Name: watchers.ServiceName{Name: "no-namespace"}})
+		for _, name := range []string{"\xff", "\xfe", "a\nb", "a/b"} { // the first two have the same text
+			tx.SetService(&watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: name}})
+			tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: name, Service: watchers.ServiceName{Namespace: "ns", Name: "svc"}})
+			tx.SetNode(&watchers.Node{Name: name})
+		}
 		tx.SetNode(&watchers.Node{})
 		tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: "without-service"})
 		tx.SetEndpointSlice(invalid)
