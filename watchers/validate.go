@@ -12,27 +12,65 @@ import (
 	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
+// maxProblems bounds the Problems of one object: all of them are stored, sent and logged.
+const maxProblems = 32
+
 // A validator removes the invalid values of one object and collects a Problem for each. A
 // transaction validates each object that it sets: readers of a store never see a malformed
 // value, whatever its source. A valid object remains as it is.
 type validator struct {
-	object   func() string
+	object   Object
 	existing []Problem // of the object
 	problems []Problem
+	further  int // Problems beyond maxProblems
 	changed  bool
+}
+
+func newValidator(object Object, existing []Problem) validator {
+	return validator{object: object, existing: existing}
+}
+
+// name returns the text that Problems of the object have. An invalid name is quoted.
+func (v *validator) name() string {
+	quoted := func(kind, name string, valid bool) string {
+		if valid {
+			return kind + " " + name
+		}
+		return fmt.Sprintf("%s %.300q", kind, name)
+	}
+	switch o := v.object.(type) {
+	case *Service:
+		return quoted("Service", o.Name.String(), validOrEmpty(o.Name.Namespace, o.Name.Name))
+	case *EndpointSlice:
+		return quoted("EndpointSlice", o.Namespace+"/"+o.Name, validOrEmpty(o.Namespace, o.Name))
+	case *Node:
+		return quoted("Node", o.Name, validOrEmpty(o.Name))
+	case *ServiceCIDR:
+		return quoted("ServiceCIDR", o.Name, validOrEmpty(o.Name))
+	}
+	return ""
+}
+
+func validOrEmpty(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return valid.PortName(name) != "" })
 }
 
 // report adds a Problem. The path is only formatted when there is a Problem, so that valid
 // objects cost nothing.
 func (v *validator) report(message, field string, index ...any) {
-	v.problems = append(v.problems, Problem{Object: v.object(), Field: fmt.Sprintf(field, index...), Message: message})
+	if len(v.existing)+len(v.problems) >= maxProblems {
+		v.further++
+		return
+	}
+	v.problems = append(v.problems, Problem{Object: v.name(), Field: fmt.Sprintf(field, index...), Message: message})
 }
 
 // reportRemaining reports a value that remains in the object, unless the object has a
 // Problem of that field already: from its source, or because it was in a store before.
 func (v *validator) reportRemaining(message, field string, index ...any) {
 	path := fmt.Sprintf(field, index...)
-	if !slices.ContainsFunc(v.existing, func(p Problem) bool { return strings.HasPrefix(p.Field, path) }) {
+	has := func(p Problem) bool { return strings.HasPrefix(p.Field, path) }
+	if !slices.ContainsFunc(v.existing, has) && !slices.ContainsFunc(v.problems, has) {
 		v.report(message, "%s", path)
 	}
 }
@@ -43,8 +81,27 @@ func (v *validator) reject(value any, failure, consequence, field string, index 
 	v.report(fmt.Sprintf("%v %s; %s", value, failure, consequence), field, index...)
 }
 
-// all returns the Problems of the object and of v.
-func (v *validator) all() []Problem { return append(slices.Clip(v.existing), v.problems...) }
+// valid reports whether the object needs no change.
+func (v *validator) valid() bool {
+	return !v.changed && len(v.problems) == 0 && (v.further == 0 || len(v.existing) > maxProblems) && len(v.existing) <= maxProblems+1
+}
+
+// all returns the Problems of the object and of v: at most maxProblems, and one more that
+// counts the others.
+func (v *validator) all() []Problem {
+	all := append(slices.Clip(v.existing), v.problems...)
+	switch {
+	case len(v.existing) == maxProblems+1:
+		return v.existing // bounded before
+	case len(all) > maxProblems:
+		v.further += len(all) - maxProblems
+		all = all[:maxProblems]
+	}
+	if v.further > 0 {
+		all = append(slices.Clip(all), Problem{Object: v.name(), Field: all[maxProblems-1].Field, Message: fmt.Sprintf("%d further problems of the object", v.further)})
+	}
+	return all
+}
 
 // filtered returns list with each element replaced or removed by keep; list itself if all
 // elements remain.
@@ -100,16 +157,28 @@ func (v *validator) optionalAddr(a netip.Addr, field string, index ...any) netip
 func (v *validator) networks(list []netip.Prefix, check func(netip.Prefix) string, field string) []netip.Prefix {
 	return filtered(list, func(i int, p netip.Prefix) (netip.Prefix, bool) {
 		failure := check(p)
-		if failure != "" {
-			v.reject(p, failure, "ignored", field, i)
+		if failure == "" {
+			return p, true
 		}
-		return p, failure == ""
+		const mapped = 128 - 32 // bits of the IPv4-mapped form before the IPv4 address
+		if p.Addr().Is4In6() && p.Bits() >= mapped {
+			if unmapped := netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped); check(unmapped) == "" {
+				v.reject(p, "is an IPv4-mapped IPv6 network", "treated as "+unmapped.String(), field, i)
+				return unmapped, true
+			}
+		}
+		v.reject(p, failure, "ignored", field, i)
+		return p, false
 	})
 }
 
-// port checks the protocol and the number of a port; list is the path of the list of ports.
-func (v *validator) port(protocol Protocol, number uint16, list string, index int) bool {
+// port checks the name, protocol and number of a port; list is the path of the list of ports.
+func (v *validator) port(name string, protocol Protocol, number uint16, list string, index int) bool {
 	const portIgnored = "the port is ignored"
+	if failure := valid.PortName(name); failure != "" {
+		v.reject(fmt.Sprintf("%.300q", name), failure, portIgnored, list+"[%d].name", index)
+		return false
+	}
 	if failure := valid.Protocol(protocol); failure != "" {
 		v.reject(uint8(protocol), failure, portIgnored, list+"[%d].protocol", index)
 		return false

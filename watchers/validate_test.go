@@ -4,7 +4,9 @@
 package watchers_test
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func validService() *watchers.Service {
 }
 
 func TestInvalidServiceValues(t *testing.T) {
-	const special = " is an unspecified, loopback, link-local or multicast address; ignored"
+	const special = " is an unspecified, loopback or link-local address; ignored"
 	for _, row := range []struct {
 		id       string
 		change   func(*watchers.Service)
@@ -87,12 +89,28 @@ func TestInvalidServiceValues(t *testing.T) {
 			func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, ips("10.0.0.1", "") },
 			[]string{"spec.clusterIP: fe80::1%eth0 has a zone; ignored", "spec.clusterIPs[1]: fe80::1%eth0 has a zone; ignored"}},
 		{"loopback cluster IP", func(s *watchers.Service) { s.ClusterIP = ip("127.0.0.1") }, func(s *watchers.Service) { s.ClusterIP = netip.Addr{} },
-			[]string{"spec.clusterIP: 127.0.0.1 is an unspecified, loopback or multicast address; ignored"}},
+			[]string{"spec.clusterIP: 127.0.0.1 is an unspecified, loopback or link-local multicast address; ignored"}},
 		{"families", func(s *watchers.Service) { s.IPFamilies[0] = 7 }, func(s *watchers.Service) { s.IPFamilies = []watchers.IPFamily{0, 6} },
 			[]string{"spec.ipFamilies[0]: 7 is not IPv4 (4) or IPv6 (6); ignored"}},
 		{"unknown family", func(s *watchers.Service) { s.IPFamilies[1] = 0 }, nil, []string{"spec.ipFamilies[1]: 0 is not IPv4 (4) or IPv6 (6); ignored"}},
 		{"IN-21 more addresses than families", func(s *watchers.Service) { s.IPFamilies = s.IPFamilies[:1] }, nil,
 			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{"IN-21 cluster IPs without families", func(s *watchers.Service) { s.IPFamilies = nil }, nil,
+			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{"IN-21 only the list of cluster IPs, without families", func(s *watchers.Service) {
+			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, ips("10.0.0.1"), nil
+		}, nil,
+			[]string{"spec.clusterIPs[0]: has no family in spec.ipFamilies[0]; ignored"}},
+		{"IN-21 zero cluster IP of a family", func(s *watchers.Service) { s.ClusterIPs[1] = netip.Addr{} }, nil,
+			[]string{"spec.clusterIPs[1]: is not an IP address; ignored"}},
+		{"IN-21 repeated family", func(s *watchers.Service) {
+			s.ClusterIPs, s.IPFamilies = ips("10.0.0.1", "10.0.0.2"), []watchers.IPFamily{4, 4}
+		}, nil,
+			[]string{"spec.ipFamilies[1]: 4 is repeated; ignored"}},
+		{"headless", func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, ips("") }, nil, nil},
+		{"name of a port", func(s *watchers.Service) { s.Ports[0].Name, s.Ports[1].Name = "a\nb", "\xff" }, func(s *watchers.Service) { s.Ports = nil },
+			[]string{`spec.ports[0].name: "a\nb" is too long, or has control characters, slashes or invalid UTF-8; the port is ignored`,
+				`spec.ports[1].name: "\xff" is too long, or has control characters, slashes or invalid UTF-8; the port is ignored`}},
 		{"IN-29 external IPs", func(s *watchers.Service) {
 			s.ExternalIPs = ips("", "192.0.2.1", "0.0.0.0", "::1", "169.254.0.1", "fe80::1", "224.0.0.1", "fe80::1%2", "::ffff:192.0.2.3", "::ffff:127.0.0.1")
 		}, func(s *watchers.Service) { s.ExternalIPs = ips("192.0.2.1", "192.0.2.3") },
@@ -102,13 +120,13 @@ func TestInvalidServiceValues(t *testing.T) {
 				"spec.externalIPs[9]: ::ffff:127.0.0.1 is an IPv4-mapped IPv6 address; ignored"}},
 		{"IN-31 ingress", func(s *watchers.Service) { s.Ingress = []watchers.Ingress{{}, {IP: ip("ff02::1"), Proxy: true}} }, func(s *watchers.Service) { s.Ingress = nil },
 			[]string{"status.loadBalancer.ingress[0].ip: invalid IP is not an IP address; ignored",
-				"status.loadBalancer.ingress[1].ip: ff02::1 is an unspecified, loopback or multicast address; ignored"}},
+				"status.loadBalancer.ingress[1].ip: ff02::1 is an unspecified, loopback or link-local multicast address; ignored"}},
 		{"IN-30 source ranges", func(s *watchers.Service) {
 			s.SourceRanges = []netip.Prefix{{}, prefix("10.0.0.0/8"), netip.PrefixFrom(ip("::ffff:10.0.0.0"), 104)}
 		}, func(s *watchers.Service) {
-			s.SourceRanges, s.HasInvalidSourceRanges = []netip.Prefix{prefix("10.0.0.0/8")}, true
+			s.SourceRanges, s.HasInvalidSourceRanges = []netip.Prefix{prefix("10.0.0.0/8"), prefix("10.0.0.0/8")}, true
 		}, []string{"spec.loadBalancerSourceRanges[0]: invalid Prefix is not a network; ignored",
-			"spec.loadBalancerSourceRanges[2]: ::ffff:10.0.0.0/104 is not a network; ignored"}},
+			"spec.loadBalancerSourceRanges[2]: ::ffff:10.0.0.0/104 is an IPv4-mapped IPv6 network; treated as 10.0.0.0/8"}},
 		{"IN-30 source ranges that are not announced", func(s *watchers.Service) { s.HasSourceRanges = false }, func(s *watchers.Service) { s.HasSourceRanges = true }, nil},
 		{"IN-27 negative affinity", func(s *watchers.Service) { s.Affinity = -1 }, func(s *watchers.Service) { s.Affinity = 3 * time.Hour },
 			[]string{"spec.sessionAffinityConfig.clientIP.timeoutSeconds: -1ns is out of range 1s-24h0m0s; treated as 3h0m0s"}},
@@ -129,24 +147,75 @@ func TestInvalidServiceValues(t *testing.T) {
 				row.want(want)
 			}
 			got := store(t, in)
-			if row.problems == nil && row.want == nil {
-				require.Same(t, in, got, "a valid object is not copied")
-			}
+			require.Equal(t, row.problems == nil && row.want == nil, in == got, "only a valid object is not copied")
 			require.Equal(t, row.problems, fields(t, "Service ns/svc", got.Problems))
 			want.Problems = got.Problems
 			if len(got.Ingress) == 0 {
 				got.Ingress = nil
 			}
+			if len(got.Ports) == 0 {
+				got.Ports = nil
+			}
 			require.Equal(t, want, got)
 		})
 	}
-	require.Equal(t, []string{"metadata.name: is empty; the Service is ignored"}, fields(t, "Service ns/", store(t, &watchers.Service{
-		Name: watchers.ServiceName{Namespace: "ns"}, ClusterIP: ip("10.0.0.1"), Ports: []watchers.ServicePort{{Protocol: 6, Port: 80}},
-	}).Problems))
+}
+
+// TestInvalidNames: an object whose name cannot be printed or sent is reported, and empty.
+func TestInvalidNames(t *testing.T) {
+	const invalid = "is too long, or has control characters, slashes or invalid UTF-8"
+	for _, row := range []struct{ namespace, name, object, failure string }{
+		{"ns", "", "ns/", "is empty"},
+		{"", "x", "/x", "is empty"},
+		{"ns", "a\nb", `"ns/a\nb"`, invalid},
+		{"ns", "\xff", `"ns/\xff"`, invalid},
+		{"n/s", "x", `"n/s/x"`, invalid},
+		{"ns", "\x7f", `"ns/\x7f"`, invalid},
+		{"ns", strings.Repeat("x", 254), `"ns/` + strings.Repeat("x", 254) + `"`, invalid},
+	} {
+		s := validService()
+		s.Name = watchers.ServiceName{Namespace: row.namespace, Name: row.name}
+		got := store(t, s)
+		require.Equal(t, []string{"metadata.name: " + row.failure + "; the Service is ignored"}, fields(t, "Service "+row.object, got.Problems))
+		require.Equal(t, &watchers.Service{Name: s.Name, Problems: got.Problems}, got)
+
+		e := slice(row.namespace, row.name, "svc")
+		e.Endpoints = []watchers.Endpoint{{Addr: ip("10.1.0.1")}}
+		gotSlice := store(t, e)
+		require.Equal(t, []string{"metadata.name: " + row.failure + "; the slice is ignored"}, fields(t, "EndpointSlice "+row.object, gotSlice.Problems))
+		require.Empty(t, gotSlice.Endpoints)
+	}
+	for _, name := range []string{"a", "web.prod_eu", "Größe", "a b", strings.Repeat("x", 253)} {
+		s := validService()
+		s.Name.Name, s.Ports[0].Name = name, name
+		require.Same(t, s, store(t, s), "other sources have other names than Kubernetes")
+	}
+	require.Equal(t, []string{"metadata.name: " + invalid + "; the Node is ignored"}, fields(t, `Node "a\tb"`, store(t, &watchers.Node{Name: "a\tb"}).Problems))
+}
+
+// TestProblemsAreBounded: one object with many invalid values does not fill logs and messages.
+func TestProblemsAreBounded(t *testing.T) {
+	for _, n := range []int{31, 32, 33, 34, 5000} {
+		s := validService()
+		s.ExternalIPs = make([]netip.Addr, n)
+		problems := fields(t, "Service ns/svc", store(t, s).Problems)
+		require.Len(t, problems, min(n, 33))
+		if n > 32 {
+			require.Equal(t, fmt.Sprintf("spec.externalIPs[31]: %d further problems of the object", n-32), problems[32])
+		}
+	}
+	s := validService() // the source itself reports many, and more are found
+	s.ClusterIPs[1] = netip.Addr{}
+	for i := range 100 {
+		s.Problems = append(s.Problems, watchers.Problem{Object: "Service ns/svc", Field: fmt.Sprint("f", i), Message: "is wrong"})
+	}
+	problems := fields(t, "Service ns/svc", store(t, s).Problems)
+	require.Len(t, problems, 33)
+	require.Equal(t, "f31: 69 further problems of the object", problems[32])
 }
 
 func TestInvalidSliceValues(t *testing.T) {
-	const special = " is an unspecified, loopback, link-local or multicast address; the endpoint is ignored"
+	const special = " is an unspecified, loopback or link-local address; the endpoint is ignored"
 	valid := func(change func(*watchers.EndpointSlice)) *watchers.EndpointSlice {
 		s := slice("ns", "s", "svc")
 		s.Endpoints = []watchers.Endpoint{{Addr: ip("10.1.0.1"), Ready: true}, {Addr: ip("10.1.0.2")}}
@@ -182,7 +251,7 @@ func TestInvalidSliceValues(t *testing.T) {
 		{"IN-40 family", func(s *watchers.EndpointSlice) { s.Family = 5 }, "", 0, []string{"addressType: 5 is not IPv4 (4) or IPv6 (6); the slice is ignored"}},
 		{"IN-40 no family", func(s *watchers.EndpointSlice) { s.Family = 0 }, "", 0, []string{"addressType: 0 is not IPv4 (4) or IPv6 (6); the slice is ignored"}},
 		{"IN-02 no Service", func(s *watchers.EndpointSlice) { s.Service.Name = "" }, "", 0,
-			[]string{"metadata.labels[kubernetes.io/service-name]: is missing; the slice is ignored"}},
+			[]string{"metadata.labels[kubernetes.io/service-name]: is empty; the slice is ignored"}},
 		{"IN-02 Service of another namespace", func(s *watchers.EndpointSlice) { s.Service.Namespace = "other" }, "10.1.0.1 10.1.0.2 ", 1,
 			[]string{`metadata.labels: "other" is not the namespace of the slice; treated as ns`}},
 	} {

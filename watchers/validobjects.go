@@ -4,6 +4,7 @@
 package watchers
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,10 +14,10 @@ import (
 
 // valid returns s, or a copy without its invalid values and with a Problem for each.
 func (s *Service) valid() *Service {
-	v := validator{object: func() string { return "Service " + s.Name.String() }, existing: s.Problems}
-	if s.Name.Namespace == "" || s.Name.Name == "" {
-		v.reportRemaining("is empty; the Service is ignored", "metadata.name")
-		if len(v.problems) == 0 {
+	v := newValidator(s, s.Problems)
+	if failure := cmp.Or(valid.Name(s.Name.Namespace), valid.Name(s.Name.Name)); failure != "" {
+		v.reportRemaining(failure+"; the Service is ignored", "metadata.name")
+		if v.valid() {
 			return s
 		}
 		return &Service{Name: s.Name, ProxyName: s.ProxyName, Problems: v.all()}
@@ -44,13 +45,13 @@ func (s *Service) valid() *Service {
 	})
 	ranges := v.networks(s.SourceRanges, valid.Network, "spec.loadBalancerSourceRanges[%d]")
 	ports := filtered(s.Ports, func(i int, p ServicePort) (ServicePort, bool) {
-		return p, v.port(p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(s.Ports[:i], func(o ServicePort) bool {
+		return p, v.port(p.Name, p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(s.Ports[:i], func(o ServicePort) bool {
 			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
 		}), p.Name, p.Protocol, "spec.ports", i)
 	})
 	// Ranges without HasSourceRanges would permit all clients.
 	restricted := s.HasSourceRanges || len(s.SourceRanges) > 0
-	if !v.changed && len(v.problems) == 0 && restricted == s.HasSourceRanges {
+	if v.valid() && restricted == s.HasSourceRanges {
 		return s
 	}
 	out := *s
@@ -81,27 +82,38 @@ func (v *validator) family(i int, f IPFamily) (IPFamily, bool) {
 	return 0, true
 }
 
-// pairs checks that the lists of cluster IPs and of families have the same length. Headless
-// Services may list more families. Without any families, each address determines its own.
+// pairs reports addresses and families that are not used, because they have no counterpart
+// of the same index or repeat an earlier one. Headless Services may list more families.
+// Without any families, only clusterIP is used, and determines its own.
 func (v *validator) pairs(t ServiceType, clusterIP netip.Addr, ips []netip.Addr, families []IPFamily) {
 	assigned := clusterIP.IsValid() || slices.ContainsFunc(ips, netip.Addr.IsValid)
-	if t == TypeExternalName || !assigned || len(families) == 0 {
+	if t == TypeExternalName || !assigned {
 		return
 	}
-	for i := len(ips); i < len(families); i++ {
-		v.reportRemaining(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
+	for i, ip := range ips {
+		switch {
+		case i >= len(families) && (len(families) > 0 || ip != clusterIP):
+			v.reportRemaining(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
+		case i < len(families) && !ip.IsValid():
+			v.reportRemaining("is not an IP address; ignored", "spec.clusterIPs[%d]", i)
+		}
 	}
-	for i := len(families); i < len(ips); i++ {
-		v.reportRemaining(fmt.Sprintf("has no family in spec.ipFamilies[%d]; ignored", i), "spec.clusterIPs[%d]", i)
+	for i, f := range families {
+		switch {
+		case i >= len(ips):
+			v.reportRemaining(fmt.Sprintf("has no address in spec.clusterIPs[%d]; ignored", i), "spec.ipFamilies[%d]", i)
+		case slices.Contains(families[:i], f) && f != 0:
+			v.reportRemaining(fmt.Sprintf("%d is repeated; ignored", f), "spec.ipFamilies[%d]", i)
+		}
 	}
 }
 
 // valid returns s, or a copy without its invalid values and with a Problem for each.
 func (s *EndpointSlice) valid() *EndpointSlice {
-	v := validator{object: func() string { return "EndpointSlice " + s.Namespace + "/" + s.Name }, existing: s.Problems}
-	if missing := s.missing(); missing != "" {
-		v.reportRemaining("is missing; the slice is ignored", "%s", missing)
-		if len(v.problems) == 0 {
+	v := newValidator(s, s.Problems)
+	if field, failure := s.unnamed(); failure != "" {
+		v.reportRemaining(failure+"; the slice is ignored", "%s", field)
+		if v.valid() {
 			return s
 		}
 		return &EndpointSlice{Namespace: s.Namespace, Name: s.Name, Service: s.Service, Problems: v.all(), TriggerTime: s.TriggerTime}
@@ -117,7 +129,7 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 		family, ports, endpoints = 0, nil, nil
 	}
 	ports = filtered(ports, func(i int, p EndpointPort) (EndpointPort, bool) {
-		return p, v.port(p.Protocol, p.Port, "ports", i) && !v.duplicate(slices.ContainsFunc(ports[:i], func(o EndpointPort) bool {
+		return p, v.port(p.Name, p.Protocol, p.Port, "ports", i) && !v.duplicate(slices.ContainsFunc(ports[:i], func(o EndpointPort) bool {
 			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
 		}), p.Name, p.Protocol, "ports", i)
 	})
@@ -125,7 +137,7 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 	if len(s.Ports) == 0 && len(endpoints) > 0 {
 		v.reportRemaining("is empty; the endpoints of the slice receive no traffic", "ports")
 	}
-	if !v.changed && len(v.problems) == 0 {
+	if v.valid() {
 		return s
 	}
 	out := *s
@@ -133,15 +145,12 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 	return &out
 }
 
-// missing returns the field without which s belongs to no Service, or "".
-func (s *EndpointSlice) missing() string {
-	switch {
-	case s.Namespace == "" || s.Name == "":
-		return "metadata.name"
-	case s.Service.Name == "":
-		return "metadata.labels[kubernetes.io/service-name]"
+// unnamed returns the field without which s belongs to no Service, and what is wrong with it.
+func (s *EndpointSlice) unnamed() (field, failure string) {
+	if failure := cmp.Or(valid.Name(s.Namespace), valid.Name(s.Name)); failure != "" {
+		return "metadata.name", failure
 	}
-	return ""
+	return "metadata.labels[kubernetes.io/service-name]", valid.Name(s.Service.Name)
 }
 
 // endpoints returns list without the endpoints whose address is invalid; list itself if all
@@ -174,13 +183,13 @@ func (v *validator) endpoints(list []Endpoint, family IPFamily) []Endpoint {
 
 // valid returns n, or a copy without its invalid values and with a Problem for each.
 func (n *Node) valid() *Node {
-	v := validator{object: func() string { return "Node " + n.Name }, existing: n.Problems}
-	if n.Name == "" {
-		v.reportRemaining("is empty; the Node is ignored", "metadata.name")
+	v := newValidator(n, n.Problems)
+	if failure := valid.Name(n.Name); failure != "" {
+		v.reportRemaining(failure+"; the Node is ignored", "metadata.name")
 	}
 	ips := v.addrs(n.IPs, valid.NodeAddr, "status.addresses[%d].address")
 	podCIDRs := v.networks(n.PodCIDRs, valid.Network, "spec.podCIDRs[%d]")
-	if !v.changed && len(v.problems) == 0 {
+	if v.valid() {
 		return n
 	}
 	out := *n
@@ -190,9 +199,9 @@ func (n *Node) valid() *Node {
 
 // valid returns c, or a copy without its invalid values and with a Problem for each.
 func (c *ServiceCIDR) valid() *ServiceCIDR {
-	v := validator{object: func() string { return "ServiceCIDR " + c.Name }, existing: c.Problems}
+	v := newValidator(c, c.Problems)
 	networks := v.networks(c.Networks, valid.ServiceNetwork, "spec.cidrs[%d]")
-	if !v.changed && len(v.problems) == 0 {
+	if v.valid() {
 		return c
 	}
 	out := *c

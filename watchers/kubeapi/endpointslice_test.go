@@ -71,18 +71,17 @@ func TestEndpointSliceAddresses(t *testing.T) {
 			`endpoints[2].addresses[0]: "junk" is not an IPv4 address; the endpoint is ignored`,
 			`endpoints[3].addresses[0]: "" is not an IPv4 address; the endpoint is ignored`}},
 		{id: "IN-43 addresses that identify no endpoint", change: func(s *discoveryv1.EndpointSlice) {
-			s.Endpoints = []discoveryv1.Endpoint{at("127.0.0.1"), at("0.0.0.0"), at("224.0.0.1"), at("10.1.0.1"), at("239.1.2.3")}
-		}, problems: []string{`endpoints[0].addresses[0]: "127.0.0.1" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`,
-			`endpoints[1].addresses[0]: "0.0.0.0" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`,
-			`endpoints[2].addresses[0]: "224.0.0.1" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`,
-			`endpoints[4].addresses[0]: "239.1.2.3" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`}},
+			s.Endpoints = []discoveryv1.Endpoint{at("127.0.0.1"), at("0.0.0.0"), at("224.0.0.1"), at("10.1.0.1")}
+		}, problems: []string{`endpoints[0].addresses[0]: "127.0.0.1" is an unspecified, loopback or link-local address; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "0.0.0.0" is an unspecified, loopback or link-local address; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "224.0.0.1" is an unspecified, loopback or link-local address; the endpoint is ignored`}},
 		{id: "IN-43 IPv6 addresses that identify no endpoint", change: func(s *discoveryv1.EndpointSlice) {
 			s.AddressType, s.Endpoints = "IPv6", []discoveryv1.Endpoint{at("::1"), at("::"), at("ff02::1"), at("2001:db8::1")}
 		}, want: func(s *watchers.EndpointSlice) {
 			s.Family, s.Endpoints = 6, []watchers.Endpoint{ready("2001:db8::1")}
-		}, problems: []string{`endpoints[0].addresses[0]: "::1" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`,
-			`endpoints[1].addresses[0]: "::" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`,
-			`endpoints[2].addresses[0]: "ff02::1" is an unspecified, loopback, link-local or multicast address; the endpoint is ignored`}},
+		}, problems: []string{`endpoints[0].addresses[0]: "::1" is an unspecified, loopback or link-local address; the endpoint is ignored`,
+			`endpoints[1].addresses[0]: "::" is an unspecified, loopback or link-local address; the endpoint is ignored`,
+			`endpoints[2].addresses[0]: "ff02::1" is an unspecified, loopback or link-local address; the endpoint is ignored`}},
 		{id: "IN-33 addresses", change: func(s *discoveryv1.EndpointSlice) {
 			s.Endpoints = []discoveryv1.Endpoint{at("010.001.0.1"), at("::ffff:10.1.0.2")}
 		}, want: func(s *watchers.EndpointSlice) {

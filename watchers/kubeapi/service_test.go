@@ -69,7 +69,7 @@ func TestServiceClusterIPs(t *testing.T) {
 			s.ClusterIPs, s.IPFamilies = addrs("10.0.0.1", "2001:db8::1"), []watchers.IPFamily{4}
 		}, problems: []string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
 		{id: "IN-21 no families", change: func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1", "2001:db8::1"} },
-			want: func(s *watchers.Service) { s.ClusterIPs = addrs("10.0.0.1", "2001:db8::1") }},
+			want: func(s *watchers.Service) { s.ClusterIPs = addrs("10.0.0.1", "2001:db8::1") }, problems: []string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
 		{id: "IN-21 headless with two families", change: func(s *corev1.Service) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.IPFamilies = "None", []string{"None"}, []corev1.IPFamily{"IPv4", "IPv6"}
 		}, want: func(s *watchers.Service) {

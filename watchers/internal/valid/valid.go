@@ -21,6 +21,25 @@ const (
 	DefaultAffinity = 3 * time.Hour
 )
 
+// Name checks the name or the namespace of an object.
+func Name(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case !localsink.ValidName(s):
+		return "is too long, or has control characters, slashes or invalid UTF-8"
+	}
+	return ""
+}
+
+// PortName checks the name of a port, which may be empty.
+func PortName(s string) string {
+	if s == "" {
+		return ""
+	}
+	return Name(s)
+}
+
 // addr checks what holds for every address.
 func addr(a netip.Addr) string {
 	switch {
@@ -36,26 +55,38 @@ func addr(a netip.Addr) string {
 
 // ServiceAddr checks a cluster IP or an address of a load balancer.
 func ServiceAddr(a netip.Addr) string {
+	if usual(a) != 0 {
+		return ""
+	}
 	if problem := addr(a); problem != "" {
 		return problem
 	}
-	if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
-		return "is an unspecified, loopback or multicast address"
+	if ofNode(a) {
+		return "is an unspecified, loopback or link-local multicast address"
 	}
 	return ""
 }
 
-// special checks an address that the API does not accept if it has a meaning of its own:
-// packets to it would reach programs of the node, or of its links.
+// ofNode reports whether packets to a have their destination on the node or its links, so
+// that an endpoint or a Service must not have it. Other multicast addresses are valid, as in
+// the API.
+func ofNode(a netip.Addr) bool {
+	return a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()
+}
+
+// special checks what the API does not accept as an external IP or an endpoint.
 func special(a netip.Addr) string {
-	if a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
-		return "is an unspecified, loopback, link-local or multicast address"
+	if ofNode(a) || a.IsLinkLocalUnicast() {
+		return "is an unspecified, loopback or link-local address"
 	}
 	return ""
 }
 
 // ExternalIP checks an entry of spec.externalIPs.
 func ExternalIP(a netip.Addr) string {
+	if usual(a) != 0 {
+		return ""
+	}
 	if problem := addr(a); problem != "" {
 		return problem
 	}
@@ -64,7 +95,7 @@ func ExternalIP(a netip.Addr) string {
 
 // Endpoint checks the address of an endpoint in a slice of the given family, 4 or 6.
 func Endpoint(a netip.Addr, family int) string {
-	if usual(a, family) {
+	if usual(a) == family {
 		return ""
 	}
 	if problem := addr(a); problem != "" {
@@ -76,22 +107,27 @@ func Endpoint(a netip.Addr, family int) string {
 	return special(a)
 }
 
-// usual reports whether an address is of a range in which all addresses of the family are
-// valid. It is quick, because slices have many endpoints.
-func usual(a netip.Addr, family int) bool {
+// usual returns the family of an address of a range in which all addresses are valid
+// everywhere, and 0 for others. It is quick, because slices have many endpoints.
+func usual(a netip.Addr) (family int) {
 	switch {
-	case family == 4 && a.Is4():
-		first := a.As4()[0]
-		return first > 0 && first < 224 && first != 127 && first != 169
-	case family == 6 && a.Is6() && a.Zone() == "":
-		first := a.As16()[0]
-		return first&0xe0 == 0x20 || first&0xfe == 0xfc // global unicast, unique local
+	case a.Is4():
+		if first := a.As4()[0]; first > 0 && first < 224 && first != 127 && first != 169 {
+			return 4
+		}
+	case a.Is6() && a.Zone() == "":
+		if first := a.As16()[0]; first&0xe0 == 0x20 || first&0xfe == 0xfc { // global unicast, unique local
+			return 6
+		}
 	}
-	return false
+	return 0
 }
 
 // NodeAddr checks an address of a Node.
 func NodeAddr(a netip.Addr) string {
+	if usual(a) != 0 {
+		return ""
+	}
 	if problem := addr(a); problem != "" {
 		return problem
 	}
