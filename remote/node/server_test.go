@@ -21,8 +21,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// Invalid UTF-8 in names, which protobuf strings must not contain, does not affect other
-// Services, and a very long error of a sink still reaches the server.
+// Invalid UTF-8, which protobuf strings must not contain, does not affect other Services: one
+// with an invalid name is not sent, and an invalid port is a Problem. A very long error of a
+// sink still reaches the server.
 func TestInvalidTextIsReplaced(t *testing.T) {
 	store := newStore(3)
 	store.Update(func(tx *watchers.Tx) {
@@ -30,8 +31,10 @@ func TestInvalidTextIsReplaced(t *testing.T) {
 		bad.Name.Name = "svc-\xff"
 		bad.ClusterIP = netip.MustParseAddr("10.96.0.99")
 		bad.ClusterIPs = []netip.Addr{bad.ClusterIP}
-		bad.Ports[0].Name = "\xfe"
 		tx.SetService(bad)
+		port := newService(1, "svc-1")
+		port.Name.Name, port.Ports[0].Name = "svc-port", "\xfe"
+		tx.SetService(port)
 	})
 	f := newFixture(t, store, node.ServerConfig{})
 	sink := newRecordingSink()
@@ -43,7 +46,8 @@ func TestInvalidTextIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	run(t, c, failing)
 	state := text(sink.first(t))
-	require.Contains(t, state, "svc-\uFFFD")
+	require.NotContains(t, state, "\uFFFD")
+	require.Contains(t, state, `problem: Service ns/svc-port: spec.ports[0].name: "\xfe" is too long, or has control characters, slashes or invalid UTF-8`)
 	require.Contains(t, state, "svc-2")
 	lastError := func() string {
 		list, err := kpng.NewInspectServiceClient(f.inspector()).ListNodes(t.Context(), &kpng.ListNodesRequest{Prefix: "node-1"})
