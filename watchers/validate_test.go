@@ -68,14 +68,39 @@ func validService() *watchers.Service {
 	}
 }
 
+// An invalidService is a change that makes validService invalid.
+type invalidService struct {
+	id       string
+	change   func(*watchers.Service)
+	want     func(*watchers.Service) // nil: as changed
+	problems []string
+}
+
+func (row *invalidService) test(t *testing.T) {
+	in, want := validService(), validService()
+	if row.change != nil {
+		row.change(in)
+		row.change(want)
+	}
+	if row.want != nil {
+		row.want(want)
+	}
+	got := store(t, in)
+	require.Equal(t, row.problems == nil && row.want == nil, in == got, "only a valid object is not copied")
+	require.Equal(t, row.problems, fields(t, "Service ns/svc", got.Problems))
+	want.Problems = got.Problems
+	if len(got.Ingress) == 0 {
+		got.Ingress = nil
+	}
+	if len(got.Ports) == 0 {
+		got.Ports = nil
+	}
+	require.Equal(t, want, got)
+}
+
 func TestInvalidServiceValues(t *testing.T) {
 	const special = " is an unspecified, loopback or link-local address; ignored"
-	for _, row := range []struct {
-		id       string
-		change   func(*watchers.Service)
-		want     func(*watchers.Service) // nil: as changed
-		problems []string
-	}{
+	for _, row := range []invalidService{
 		{id: "valid"},
 		{"IN-26 unknown protocol", func(s *watchers.Service) { s.Ports[1].Protocol = 1 }, func(s *watchers.Service) { s.Ports = s.Ports[:1] },
 			[]string{"spec.ports[1].protocol: 1 is not TCP (6), UDP (17) or SCTP (132); the port is ignored"}},
@@ -90,24 +115,6 @@ func TestInvalidServiceValues(t *testing.T) {
 			[]string{"spec.clusterIP: fe80::1%eth0 has a zone; ignored", "spec.clusterIPs[1]: fe80::1%eth0 has a zone; ignored"}},
 		{"loopback cluster IP", func(s *watchers.Service) { s.ClusterIP = ip("127.0.0.1") }, func(s *watchers.Service) { s.ClusterIP = netip.Addr{} },
 			[]string{"spec.clusterIP: 127.0.0.1 is an unspecified, loopback or link-local multicast address; ignored"}},
-		{"families", func(s *watchers.Service) { s.IPFamilies[0] = 7 }, func(s *watchers.Service) { s.IPFamilies = []watchers.IPFamily{0, 6} },
-			[]string{"spec.ipFamilies[0]: 7 is not IPv4 (4) or IPv6 (6); ignored"}},
-		{"unknown family", func(s *watchers.Service) { s.IPFamilies[1] = 0 }, nil, []string{"spec.ipFamilies[1]: 0 is not IPv4 (4) or IPv6 (6); ignored"}},
-		{"IN-21 more addresses than families", func(s *watchers.Service) { s.IPFamilies = s.IPFamilies[:1] }, nil,
-			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
-		{"IN-21 cluster IPs without families", func(s *watchers.Service) { s.IPFamilies = nil }, nil,
-			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
-		{"IN-21 only the list of cluster IPs, without families", func(s *watchers.Service) {
-			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, ips("10.0.0.1"), nil
-		}, nil,
-			[]string{"spec.clusterIPs[0]: has no family in spec.ipFamilies[0]; ignored"}},
-		{"IN-21 zero cluster IP of a family", func(s *watchers.Service) { s.ClusterIPs[1] = netip.Addr{} }, nil,
-			[]string{"spec.clusterIPs[1]: is not an IP address; ignored"}},
-		{"IN-21 repeated family", func(s *watchers.Service) {
-			s.ClusterIPs, s.IPFamilies = ips("10.0.0.1", "10.0.0.2"), []watchers.IPFamily{4, 4}
-		}, nil,
-			[]string{"spec.ipFamilies[1]: 4 is repeated; ignored"}},
-		{"headless", func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, ips("") }, nil, nil},
 		{"name of a port", func(s *watchers.Service) { s.Ports[0].Name, s.Ports[1].Name = "a\nb", "\xff" }, func(s *watchers.Service) { s.Ports = nil },
 			[]string{`spec.ports[0].name: "a\nb" is too long, or has control characters, slashes or invalid UTF-8; the port is ignored`,
 				`spec.ports[1].name: "\xff" is too long, or has control characters, slashes or invalid UTF-8; the port is ignored`}},
@@ -137,27 +144,32 @@ func TestInvalidServiceValues(t *testing.T) {
 			[]string{"spec.type: 9 is not a Service type; treated as ClusterIP", "spec.internalTrafficPolicy: 2 is not Cluster (0) or Local (1); treated as Cluster",
 				"spec.externalTrafficPolicy: 3 is not Cluster (0) or Local (1); treated as Cluster"}},
 	} {
-		t.Run(row.id, func(t *testing.T) {
-			in, want := validService(), validService()
-			if row.change != nil {
-				row.change(in)
-				row.change(want)
-			}
-			if row.want != nil {
-				row.want(want)
-			}
-			got := store(t, in)
-			require.Equal(t, row.problems == nil && row.want == nil, in == got, "only a valid object is not copied")
-			require.Equal(t, row.problems, fields(t, "Service ns/svc", got.Problems))
-			want.Problems = got.Problems
-			if len(got.Ingress) == 0 {
-				got.Ingress = nil
-			}
-			if len(got.Ports) == 0 {
-				got.Ports = nil
-			}
-			require.Equal(t, want, got)
-		})
+		t.Run(row.id, row.test)
+	}
+}
+
+func TestClusterIPsAndFamiliesArePaired(t *testing.T) {
+	for _, row := range []invalidService{
+		{"families", func(s *watchers.Service) { s.IPFamilies[0] = 7 }, func(s *watchers.Service) { s.IPFamilies = []watchers.IPFamily{0, 6} },
+			[]string{"spec.ipFamilies[0]: 7 is not IPv4 (4) or IPv6 (6); ignored"}},
+		{"unknown family", func(s *watchers.Service) { s.IPFamilies[1] = 0 }, nil, []string{"spec.ipFamilies[1]: 0 is not IPv4 (4) or IPv6 (6); ignored"}},
+		{"IN-21 more addresses than families", func(s *watchers.Service) { s.IPFamilies = s.IPFamilies[:1] }, nil,
+			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{"IN-21 cluster IPs without families", func(s *watchers.Service) { s.IPFamilies = nil }, nil,
+			[]string{"spec.clusterIPs[1]: has no family in spec.ipFamilies[1]; ignored"}},
+		{"IN-21 only the list of cluster IPs, without families", func(s *watchers.Service) {
+			s.ClusterIP, s.ClusterIPs, s.IPFamilies = netip.Addr{}, ips("10.0.0.1"), nil
+		}, nil,
+			[]string{"spec.clusterIPs[0]: has no family in spec.ipFamilies[0]; ignored"}},
+		{"IN-21 zero cluster IP of a family", func(s *watchers.Service) { s.ClusterIPs[1] = netip.Addr{} }, nil,
+			[]string{"spec.clusterIPs[1]: is not an IP address; ignored"}},
+		{"IN-21 repeated family", func(s *watchers.Service) {
+			s.ClusterIPs, s.IPFamilies = ips("10.0.0.1", "10.0.0.2"), []watchers.IPFamily{4, 4}
+		}, nil,
+			[]string{"spec.ipFamilies[1]: 4 is repeated; ignored"}},
+		{"headless", func(s *watchers.Service) { s.ClusterIP, s.ClusterIPs = netip.Addr{}, ips("") }, nil, nil},
+	} {
+		t.Run(row.id, row.test)
 	}
 }
 
