@@ -17,7 +17,8 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 demo: ## real connections through a ClusterIP and a NodePort, in a network namespace; needs only Go
-	@echo "Compiling examples/quickstart (the first time downloads modules and takes about a minute)."
+	@echo "Compiling examples/quickstart (the first time also downloads its modules:"
+	@echo "about a minute)."
 	@$(GO) run ./examples/quickstart
 
 # Packages in backends/, and nft-script, send packets and measure time, and disturb each other
