@@ -26,9 +26,10 @@ const usage = `Usage: kpngctl [FLAGS] COMMAND
 Commands:
 ` + inspect.Syntax + `
 Columns: SENT and APPLIED are revisions; LAG is the time since the server sent the oldest
-update that the node has not applied. Of the nodes CONNECTED to this server, CURRENT have applied the newest
-revision and FAILING could not apply the last one that was sent; DISCONNECTED nodes exist and
-are not connected.
+update that the node has not applied. Of the nodes CONNECTED to this server, CURRENT have
+applied the newest revision, and FAILING could not apply the last one that was sent;
+DISCONNECTED nodes exist and are not connected. P50, P99 and MAX are the median, the 99th
+percentile and the maximum of LAG.
 
 Exit codes: 0 done; 1 failed, or the node does not exist (the output is the state that a
 node of that name would have); 2 invalid command line; 3 (progress) nodes that are connected

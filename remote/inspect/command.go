@@ -13,10 +13,10 @@ import (
 // Syntax describes the commands, for a usage text.
 const Syntax = `  nodes [PREFIX]                 every node: connected, revisions, delay, last error
   state NODE [NAMESPACE/NAME]    the desired state of a node, for all Services or one
-  watch NODE                     the same, and then every change of it
+  watch NODE                     the desired state of a node, and then each change of it
   explain NODE NAMESPACE/NAME    what a node does for a Service, and why
   progress NAMESPACE/NAME        nodes that have not applied the last change of a Service
-  lag                            lag of all nodes
+  lag                            summary of the lag of all nodes
 `
 
 // ErrNodesLagging is returned by the command progress, after its output, if a node that is

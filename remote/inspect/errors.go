@@ -33,9 +33,13 @@ func describe(err error) error {
 	return errors.New(s.Message())
 }
 
-// tlsHint returns what may be wrong if only one end of a connection uses TLS.
+// tlsHint returns the flag that a failed handshake suggests.
 func tlsHint(message string) string {
 	switch {
+	case strings.Contains(message, "certificate required"):
+		return " (the server requires a client certificate: set -cert and -key)"
+	case strings.Contains(message, "signed by unknown authority"):
+		return " (set -ca to the CA of the server certificate)"
 	case strings.Contains(message, "error reading server preface"):
 		return " (if the server uses TLS, set -ca)"
 	case strings.Contains(message, "first record does not look like a TLS handshake"):

@@ -62,7 +62,7 @@ func (fakeServer) ListNodes(_ context.Context, r *kpng.ListNodesRequest) (*kpng.
 }
 
 func (fakeServer) GetServiceProgress(context.Context, *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
-	return &kpng.GetServiceProgressResponse{Revision: 7, Lagging: []*kpng.NodeStatus{{Name: "node-1", Connected: true}}}, nil
+	return &kpng.GetServiceProgressResponse{Revision: 7, Lagging: []*kpng.NodeStatus{{Name: "node-1", Connected: true}}, Disconnected: []string{"node-2", "node-3"}}, nil
 }
 
 func (fakeServer) ExplainService(context.Context, *kpng.ExplainServiceRequest) (*kpng.ExplainServiceResponse, error) {
@@ -122,8 +122,8 @@ func TestAnswersAsText(t *testing.T) {
 		{"state n ns/none", "", "node n has no state for Service ns/none: not found"},
 		{"state n", "# node node-1 [192.0.2.1]\nns/a\nns/b\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"watch n", "# node node-1 [192.0.2.1]\n+ ns/a\n+ ns/b\n- ns/c\n", "not allowed: expired"},
-		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied 0, lagging 1, disconnected 0\n" +
-			"NAME    ZONE  CONNECTED  SENT  APPLIED  LAG  CLIENT  ERROR\nnode-1  -     yes        0     0        0    -       -\n", ErrNodesLagging.Error()},
+		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied 0, lagging 1, disconnected 2\n" +
+			"NAME    ZONE  CONNECTED  SENT  APPLIED  LAG  CLIENT  ERROR\nnode-1  -     yes        0     0        0    -       -\n\ndisconnected:\nnode-2\nnode-3\n", ErrNodesLagging.Error()},
 		{"lag", "", "the server has no inspection service, or an older one: method GetLag not implemented"},
 	} {
 		var out strings.Builder

@@ -43,14 +43,15 @@ func (q *query) printNodes(nodes []*kpng.NodeStatus) error {
 func (q *query) printProgress(p *kpng.GetServiceProgressResponse) error {
 	fmt.Fprintf(q.Out, "revision %d of %s: applied %d, lagging %d, disconnected %d\n", p.GetRevision(),
 		time.Unix(0, p.GetChangedUnixNs()).UTC().Format(time.RFC3339Nano), p.GetApplied(), len(p.GetLagging()), len(p.GetDisconnected()))
-	nodes := p.GetLagging()
-	for _, name := range p.GetDisconnected() {
-		nodes = append(nodes, &kpng.NodeStatus{Name: name})
+	if len(p.GetLagging()) > 0 {
+		if err := q.printNodes(p.GetLagging()); err != nil {
+			return err
+		}
 	}
-	if len(nodes) == 0 {
-		return nil
+	if len(p.GetDisconnected()) > 0 { // the answer has only their names
+		fmt.Fprintf(q.Out, "\ndisconnected:\n%s\n", strings.Join(p.GetDisconnected(), "\n"))
 	}
-	return q.printNodes(nodes)
+	return nil
 }
 
 func (q *query) printLag(l *kpng.GetLagResponse) error {
