@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
+const usage = "custom-backend [-proxy-name NAME] KUBECONFIG NODE FILE"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:])
@@ -33,12 +35,16 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("custom-backend", flag.ContinueOnError)
 	proxyName := fs.String("proxy-name", "", "serve only Services with this `name` in the label "+kubeapi.LabelProxyName)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "Usage: "+usage)
+		fs.PrintDefaults()
+	}
 	args, err := command.ParseMixed(fs, args)
 	if err != nil {
 		return err
 	}
 	if len(args) != 3 {
-		return fmt.Errorf("%w: custom-backend [-proxy-name NAME] KUBECONFIG NODE FILE", command.ErrUsage)
+		return fmt.Errorf("%w: %s", command.ErrUsage, usage)
 	}
 	kubeconfig, node, path := args[0], args[1], args[2]
 	client, err := kubeclient.New(kubeclient.Config{Kubeconfig: kubeconfig})
