@@ -15,14 +15,29 @@ import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 import { assemble, ip, text } from './state.js';
 
-const { values: flags } = parseArgs({
-  options: {
-    server: { type: 'string', default: '127.0.0.1:10270' }, node: { type: 'string' }, ca: { type: 'string' },
-    'token-file': { type: 'string' }, once: { type: 'boolean', default: false },
-  },
-});
-if (!flags.node) {
-  console.error('node-client-js: --node: required');
+const usage = 'usage: node index.js [--server HOST:PORT] --node NAME [--ca FILE] [--token-file FILE] [--once]';
+
+function parseFlags() {
+  const { values } = parseArgs({
+    options: {
+      server: { type: 'string', default: '127.0.0.1:10270' }, node: { type: 'string' }, ca: { type: 'string' },
+      'token-file': { type: 'string' }, once: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    process.exit(0);
+  }
+  if (!values.node) throw new Error('--node: required');
+  if (values['token-file'] && !values.ca) throw new Error('--token-file: requires --ca');
+  return values;
+}
+
+let flags;
+try {
+  flags = parseFlags();
+} catch (err) {
+  console.error(`node-client-js: ${err.message}\n${usage}`);
   process.exit(2);
 }
 
@@ -63,6 +78,7 @@ function watch(client, ended) {
   const digests = () => [...state.services.values()].map((s) => s.digest);
   stream.write({ hello: {
     nodeName: flags.node,
+    knownNode: state.node.ips.length > 0 ? state.node : null, // used while the Node object is missing
     hello: {
       client: 'node-client-js', capabilities: ['CAPABILITY_RESUME', 'CAPABILITY_ACKNOWLEDGE'],
       heldDigestsXor: digests().reduce((xor, d) => xor ^ BigInt(d), 0n).toString(), heldCount: state.services.size,

@@ -106,10 +106,16 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 		server.terminate()
 		p.stderr.wait(t, "Server connection failed, retrying")
 		edit(t, dir, "10.244.1.3", "10.244.1.4")
-		_, again, _ := serve(t, dir, "-listen", address)
+		server, again, _ := serve(t, dir, "-listen", address)
 		require.Equal(t, address, again)
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		p.stderr.wait(t, `revision 1: 1 Services received, 4 held`)
+
+		// A server without the Node object uses the addresses that the client sends.
+		server.terminate()
+		edit(t, dir, "\n  name: node-1\n", "\n  name: node-9\n")
+		serve(t, dir, "-listen", address)
+		p.stdout.wait(t, `# node node-1 \[192\.0\.2\.1[^\n]* deleting\n`)
 	})
 	for _, resolver := range []nodelocal.MultiNodeConfig{{}, {MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}}} {
 		t.Run("random objects", func(t *testing.T) {
