@@ -51,7 +51,7 @@ func TestDocumentedTrialWithTLS(t *testing.T) {
 
 	manifests, err := filepath.Abs("../../testdata/example")
 	require.NoError(t, err)
-	programs := strings.NewReplacer("\\\n", " ", "testdata/example", manifests, "10270", freePort(t), "10280", freePort(t)).Replace(scripts[1])
+	programs := strings.NewReplacer("\\\n", " ", "../testdata/example", manifests, "10270", freePort(t), "10280", freePort(t)).Replace(scripts[1])
 	programs = regexp.MustCompile(`\S+\.(crt|key)`).ReplaceAllString(programs, dir+"/$0")
 	ran := map[string]bool{}
 	for line := range strings.Lines(programs) {
