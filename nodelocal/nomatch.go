@@ -92,7 +92,7 @@ func (l *matchLog) node(cfg *Config, snapshot watchers.Snapshot) {
 	reason := fmt.Sprintf("no Node named %s among %d%s", cfg.NodeName, total, similar)
 	if last := cfg.KnownNode.Last(); last != nil {
 		l.logger.Warn("Node is absent; what is known of it is kept",
-			"node", cfg.NodeName, "reason", reason, "ips", last.IPs, "zone", last.Zone, "podCIDRs", last.PodCIDRs)
+			"node", cfg.NodeName, "reason", reason, "ips", last.IPs, "zone", last.Zone, "podNetworks", last.PodCIDRs)
 		return
 	}
 	l.logger.Warn("Node is absent, and nothing is known of it", "node", cfg.NodeName, "reason", reason)

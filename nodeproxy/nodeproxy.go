@@ -10,6 +10,7 @@
 //
 //	kubeproxy         a whole replacement of kube-proxy, around any backend
 //	nodeagent         a whole node agent, around any backend
+//	pipeline          the sinks of both around the backend, and what observes them
 //	command           flags, exit codes and the concurrent parts of a process
 //	kubeproxyconfig   kube-proxy's configuration file and flags -> Configs of the library
 //	kubeclient        a client of the API server

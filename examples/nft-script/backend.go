@@ -51,7 +51,8 @@ func (s *scriptSink) Sync(ctx context.Context, u *localsink.Update) error {
 // listChains returns the chains of frontends that an earlier process has left.
 func listChains(ctx context.Context, table string) map[string]bool {
 	chains := map[string]bool{}
-	out, _ := exec.CommandContext(ctx, "nft", "list", "table", "inet", table).Output() // fails if there is no table
+	// It fails if there is no table.
+	out, _ := exec.CommandContext(ctx, "nft", "list", "table", "inet", table).Output() //nolint:gosec // the table is a constant
 	for _, m := range regexp.MustCompile(`(?m)^\tchain ((?:filter|nat)-[0-9a-f]{16}) `).FindAllSubmatch(out, -1) {
 		chains[string(m[1])] = true
 	}

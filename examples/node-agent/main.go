@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/nodeips"
 	"sigs.k8s.io/kpng/nodeproxy/printer"
 	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
+	"sigs.k8s.io/kpng/nodeproxy/takeover"
 	"sigs.k8s.io/kpng/nodeproxy/tuning"
 	"sigs.k8s.io/kpng/remote/node"
 )
@@ -34,6 +35,9 @@ while it cannot reach a server; -cleanup removes them.
 
 Flags:
 `
+
+// printBackend is the backend that prints changes.
+const printBackend = "print"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -51,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	backend := fs.String("backend", "nftables", "`backend`: nftables, or print, which prints changes and programs nothing")
 	healthAddress := fs.String("health", "", "`address` (host:port) that serves /healthz and /livez over HTTP; empty disables them")
 	operatorAddress := fs.String("metrics", "", "`address` (host:port) that serves /metrics and /state over HTTP; empty disables them")
-	cleanup := fs.Bool("cleanup", false, "remove all rules and exit")
+	cleanup := fs.Bool("cleanup", false, "remove all rules, and those that kube-proxy has left, and exit")
 	verbose := fs.Bool("v", false, "log debug messages")
 	servers := remoteflags.DefineWatcher(fs, "server", "")
 	if err := command.Parse(fs, args); err != nil {
@@ -59,15 +63,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	if err := command.Conflicts(map[string]bool{
 		"-node: required": *nodeName == "",
-		fmt.Sprintf("-backend %q: want nftables or print", *backend):                *backend != "nftables" && *backend != "print",
-		"-health requires -backend nftables: the print backend has no health state": *backend == "print" && *healthAddress != "",
-		"-metrics requires -backend nftables: the print backend has no metrics":     *backend == "print" && *operatorAddress != "",
-		"-cleanup requires -backend nftables: print leaves nothing to remove":       *backend == "print" && *cleanup,
+		fmt.Sprintf("-backend %q: want nftables or print", *backend):                *backend != "nftables" && *backend != printBackend,
+		"-health requires -backend nftables: the print backend has no health state": *backend == printBackend && *healthAddress != "",
+		"-metrics requires -backend nftables: the print backend has no metrics":     *backend == printBackend && *operatorAddress != "",
+		"-cleanup requires -backend nftables: print leaves nothing to remove":       *backend == printBackend && *cleanup,
 	}); err != nil {
 		return err
 	}
 	if *cleanup {
-		return nftables.Cleanup("")
+		return errors.Join(nftables.Cleanup(""), takeover.Cleanup(ctx, command.NewLogger(stderr, *verbose)))
 	}
 	logger := command.NewLogger(stderr, *verbose)
 	conns, err := servers.Dial()
@@ -75,12 +79,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, conns.Close()) }()
-	cfg := node.ClientConfig{NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(), RebalanceInterval: servers.RebalanceInterval(), Logger: logger}
+	cfg := node.ClientConfig{
+		NodeName: *nodeName, AssumedIPs: nodeips.OfHost(ctx, *nodeName, logger), ClientName: "node-agent " + command.Version(),
+		RebalanceInterval: servers.RebalanceInterval(), Logger: logger,
+	}
 	client, err := node.NewClient(cfg, conns.Interfaces()...)
 	if err != nil {
 		return err
 	}
-	if *backend == "print" {
+	if *backend == printBackend {
 		return command.RunAll(ctx, conns.Run, func(ctx context.Context) error { return client.Run(ctx, printer.New(stdout)) })
 	}
 	return program(ctx, conns.Run, nodeagent.Config{
@@ -100,7 +107,7 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 		return err
 	}
 	defer func() { err = errors.Join(err, flows.Close()) }()
-	cfg.Rules, cfg.Flows, cfg.AfterFirstSync = rules, flows, tuning.AfterFirstSync
+	cfg.Rules, cfg.Flows, cfg.AfterFirstSync, cfg.Takeover = rules, flows, tuning.AfterFirstSync, takeover.New(cfg.Logger)
 	return command.RunAll(ctx, watchCredentials, func(ctx context.Context) error {
 		return command.ReplaceInError(nodeagent.Run(ctx, cfg), "HealthAddress:", "-health:", "OperatorAddress:", "-metrics:")
 	})

@@ -26,19 +26,19 @@ func Check(node *localsink.Node, state localsink.State) error {
 	}
 	for svc := range state.All() {
 		c.at = "Service " + svc.Name.String()
-		c.want(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
-		c.want(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
+		c.wantf(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
+		c.wantf(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
 		for i := range svc.Ports {
 			c.at = fmt.Sprintf("Service %s: port %d", svc.Name, i)
 			c.port(svc.Name, &svc.Ports[i])
 		}
 		if check := svc.HealthCheck; check != nil {
 			c.at = "Service " + svc.Name.String() + ": health check"
-			c.want(check.Port != 0, "port 0")
-			c.want(check.LocalEndpoints >= 0, "%d local endpoints", check.LocalEndpoints)
+			c.wantf(check.Port != 0, "port 0")
+			c.wantf(check.LocalEndpoints >= 0, "%d local endpoints", check.LocalEndpoints)
 		}
 		for _, p := range svc.Problems {
-			c.want(p.Object != "" && p.Field != "" && p.Message != "", "a problem without object, field or message: %q", p)
+			c.wantf(p.Object != "" && p.Field != "" && p.Message != "", "a problem without object, field or message: %q", p)
 		}
 	}
 	return errors.Join(c.errs...)
@@ -56,7 +56,7 @@ type checker struct {
 	errs []error
 }
 
-func (c *checker) want(ok bool, format string, args ...any) {
+func (c *checker) wantf(ok bool, format string, args ...any) {
 	if !ok {
 		c.errs = append(c.errs, fmt.Errorf(c.at+": "+format, args...))
 	}
@@ -64,57 +64,57 @@ func (c *checker) want(ok bool, format string, args ...any) {
 
 // addr checks that packets on a network can have the address.
 func (c *checker) addr(a netip.Addr, name string) {
-	c.want(a.IsValid() && !a.Is4In6() && a.Zone() == "", "%s %s: not a plain IPv4 or IPv6 address", name, a)
+	c.wantf(a.IsValid() && !a.Is4In6() && a.Zone() == "", "%s %s: not a plain IPv4 or IPv6 address", name, a)
 }
 
 func (c *checker) networks(list []netip.Prefix, name string) {
 	for _, p := range list {
-		c.want(p.IsValid() && p == p.Masked() && !p.Addr().Is4In6(), "%s %s: not a network, or has host bits", name, p)
+		c.wantf(p.IsValid() && p == p.Masked() && !p.Addr().Is4In6(), "%s %s: not a network, or has host bits", name, p)
 	}
 }
 
 func (c *checker) node(n *localsink.Node) {
 	c.at = "node " + n.Name
-	c.want(n.Name != "", "the name is empty")
+	c.wantf(n.Name != "", "the name is empty")
 	for _, a := range n.IPs {
 		c.addr(a, "address")
-		c.want(!a.IsUnspecified() && !a.IsMulticast(), "address %s: unspecified or multicast", a)
+		c.wantf(!a.IsUnspecified() && !a.IsMulticast(), "address %s: unspecified or multicast", a)
 	}
 	for _, a := range n.LoopbackNodePorts {
-		c.want(a.IsLoopback(), "address %s of loopback node ports: not a loopback address", a)
+		c.wantf(a.IsLoopback(), "address %s of loopback node ports: not a loopback address", a)
 	}
 	c.networks(n.LocalPods.Networks, "network of local pods")
 	c.networks(n.NodePortAddresses, "network of node ports")
 	c.networks(n.ServiceNetworks, "network of Services")
 	for _, p := range n.ServiceNetworks {
-		c.want(p.Bits() > 0, "network of Services %s: contains all addresses", p)
+		c.wantf(p.Bits() > 0, "network of Services %s: contains all addresses", p)
 	}
 }
 
 func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
-	c.want(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
-	c.want(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
-	c.want(p.Affinity >= 0, "affinity %v", p.Affinity)
-	c.want(len(p.Frontends) > 0, "no frontends")
+	c.wantf(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
+	c.wantf(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
+	c.wantf(p.Affinity >= 0, "affinity %v", p.Affinity)
+	c.wantf(len(p.Frontends) > 0, "no frontends")
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		key := used{fe.Addr, p.Protocol}
 		owner, taken := c.used[key]
-		c.want(!taken, "frontend %s: Service %s has it too", fe.Addr, owner)
+		c.wantf(!taken, "frontend %s: Service %s has it too", fe.Addr, owner)
 		c.used[key] = name
 		c.frontend(p, fe)
 	}
 	for i, pool := range p.Pools {
 		for j, e := range pool.Endpoints {
 			c.endpoint(e.Addr)
-			c.want(e.Addr.Addr().Is4() == pool.Endpoints[0].Addr.Addr().Is4(), "pool %d: two families", i)
-			c.want(j == 0 || pool.Endpoints[j-1].Addr.Compare(e.Addr) < 0, "pool %d: %s is not in order, or twice", i, e.Addr)
+			c.wantf(e.Addr.Addr().Is4() == pool.Endpoints[0].Addr.Addr().Is4(), "pool %d: two families", i)
+			c.wantf(j == 0 || pool.Endpoints[j-1].Addr.Compare(e.Addr) < 0, "pool %d: %s is not in order, or twice", i, e.Addr)
 		}
 	}
 	for i, e := range p.Draining {
 		c.endpoint(e)
-		c.want(i == 0 || p.Draining[i-1].Compare(e) < 0, "draining endpoint %s: not in order, or twice", e)
-		c.want(!slices.ContainsFunc(p.Pools, func(pool localsink.Pool) bool {
+		c.wantf(i == 0 || p.Draining[i-1].Compare(e) < 0, "draining endpoint %s: not in order, or twice", e)
+		c.wantf(!slices.ContainsFunc(p.Pools, func(pool localsink.Pool) bool {
 			return slices.ContainsFunc(pool.Endpoints, func(o localsink.Endpoint) bool { return o.Addr == e })
 		}), "draining endpoint %s: is in a pool", e)
 	}
@@ -122,24 +122,24 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 
 func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 	c.addr(fe.Addr.Addr(), "frontend")
-	c.want(fe.Addr.Port() != 0, "frontend %s: port 0", fe.Addr)
-	c.want(fe.Kind >= localsink.KindClusterIP && fe.Kind <= localsink.KindLoadBalancer, "frontend %s: kind %d", fe.Addr, fe.Kind)
+	c.wantf(fe.Addr.Port() != 0, "frontend %s: port 0", fe.Addr)
+	c.wantf(fe.Kind >= localsink.KindClusterIP && fe.Kind <= localsink.KindLoadBalancer, "frontend %s: kind %d", fe.Addr, fe.Kind)
 	ip := fe.Addr.Addr()
 	if fe.Kind == localsink.KindNodePort {
-		c.want(ip.IsUnspecified(), "node port %s: not the unspecified address", fe.Addr)
+		c.wantf(ip.IsUnspecified(), "node port %s: not the unspecified address", fe.Addr)
 	} else {
-		c.want(!ofNode(ip), "frontend %s: unspecified, loopback or link-local multicast", fe.Addr)
+		c.wantf(!ofNode(ip), "frontend %s: unspecified, loopback or link-local multicast", fe.Addr)
 	}
 	c.networks(fe.SourceRanges, "source range")
-	c.want(len(fe.Routes) > 0 && fe.Routes[len(fe.Routes)-1].From == localsink.FromAny, "frontend %s: the last route is not for any client", fe.Addr)
+	c.wantf(len(fe.Routes) > 0 && fe.Routes[len(fe.Routes)-1].From == localsink.FromAny, "frontend %s: the last route is not for any client", fe.Addr)
 	for _, r := range fe.Routes {
-		c.want(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictDrop, "frontend %s: route from %d, verdict %d", fe.Addr, r.From, r.EmptyVerdict)
+		c.wantf(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictDrop, "frontend %s: route from %d, verdict %d", fe.Addr, r.From, r.EmptyVerdict)
 		if r.Pool < 0 || r.Pool >= len(p.Pools) {
-			c.want(false, "frontend %s: pool %d of %d", fe.Addr, r.Pool, len(p.Pools))
+			c.wantf(false, "frontend %s: pool %d of %d", fe.Addr, r.Pool, len(p.Pools))
 			continue
 		}
 		for _, e := range p.Pools[r.Pool].Endpoints {
-			c.want(e.Addr.Addr().Is4() == ip.Is4(), "frontend %s: endpoint %s of the other family", fe.Addr, e.Addr)
+			c.wantf(e.Addr.Addr().Is4() == ip.Is4(), "frontend %s: endpoint %s of the other family", fe.Addr, e.Addr)
 		}
 	}
 }
@@ -147,8 +147,8 @@ func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 func (c *checker) endpoint(e netip.AddrPort) {
 	c.addr(e.Addr(), "endpoint")
 	ip := e.Addr()
-	c.want(!ofNode(ip) && !ip.IsLinkLocalUnicast(), "endpoint %s: unspecified, loopback or link-local", e)
-	c.want(e.Port() != 0, "endpoint %s: port 0", e)
+	c.wantf(!ofNode(ip) && !ip.IsLinkLocalUnicast(), "endpoint %s: unspecified, loopback or link-local", e)
+	c.wantf(e.Port() != 0, "endpoint %s: port 0", e)
 }
 
 // ofNode reports whether packets to an address have their destination on the node or its

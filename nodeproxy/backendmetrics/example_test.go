@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
 )
 
-func ExampleNewConntrack() {
+func ExampleNewConntrack() { //nolint:testableexamples // needs the privilege to read the connection table
 	collector, observe := backendmetrics.NewConntrack()
 	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe})
 	if err != nil {

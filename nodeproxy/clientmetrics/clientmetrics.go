@@ -21,6 +21,9 @@ import (
 	clientgo "k8s.io/client-go/tools/metrics"
 )
 
+// namespace is the first part of the names of client-go's metrics.
+const namespace = "rest_client"
+
 // Register installs the hooks of client-go and returns what they collect. It must be
 // called before the first client is created. The error is that hooks were installed
 // before: then the collectors would stay empty.
@@ -50,10 +53,10 @@ type collectors struct {
 
 func newCollectors() *collectors {
 	counterVec := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "rest_client", Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	}
 	histogramVec := func(name, help string, buckets []float64) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "rest_client", Name: name, Help: help, Buckets: buckets},
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets},
 			[]string{"verb", "host"})
 	}
 	seconds := []float64{0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60}
@@ -71,13 +74,13 @@ func newCollectors() *collectors {
 		cacheGCs:     &labelCounter{counterVec("transport_cache_gc_calls_total", "Attempts to delete unused transports from the cache.", "result")},
 		reloads:      &reloadCounter{counterVec("transport_ca_reload_total", "Reloads of certificate authorities.", "result", "reason")},
 		rotationGCs: &plainCounter{prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "rest_client", Name: "transport_cert_rotation_gc_calls_total", Help: "Ended observers of client certificates.",
+			Namespace: namespace, Name: "transport_cert_rotation_gc_calls_total", Help: "Ended observers of client certificates.",
 		})},
 		cacheEntries: &gauge{prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: "rest_client", Name: "transport_cache_entries", Help: "Transports in the cache.",
+			Namespace: namespace, Name: "transport_cache_entries", Help: "Transports in the cache.",
 		})},
 		rotation: &rotation{prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "rest_client", Name: "exec_plugin_certificate_rotation_age", Buckets: age,
+			Namespace: namespace, Name: "exec_plugin_certificate_rotation_age", Buckets: age,
 			Help: "Age in seconds of client certificates of credential plugins when they were replaced.",
 		})},
 		expiry: &expiry{},
@@ -97,7 +100,7 @@ func (c *collectors) hooks() clientgo.RegisterOpts {
 
 func (c *collectors) all() []prometheus.Collector {
 	ttl := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "rest_client", Name: "exec_plugin_ttl_seconds",
+		Namespace: namespace, Name: "exec_plugin_ttl_seconds",
 		Help: "Time until the first client certificate of a credential plugin expires; +Inf if there is none.",
 	}, c.expiry.seconds)
 	return []prometheus.Collector{

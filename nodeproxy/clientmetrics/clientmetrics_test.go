@@ -55,7 +55,7 @@ func TestHooksOfRareEvents(t *testing.T) {
 	c.expiry.Set(&soon)
 	require.InDelta(t, time.Hour.Seconds(), c.expiry.seconds(), 60)
 	c.expiry.Set(nil)
-	require.True(t, c.expiry.seconds() > 1e300)
+	require.Greater(t, c.expiry.seconds(), 1e300)
 	c.rotation.Observe(time.Hour)
 	c.retries.IncrementRetry(t.Context(), "429", "GET", "h")
 	c.pluginCalls.Increment(1, "plugin_execution_error")

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
 )
 
-func ExampleRegister() {
+func ExampleRegister() { //nolint:testableexamples // changes the metrics of the process
 	collectors, err := clientmetrics.Register() // before the first client is created
 	if err != nil {
 		fmt.Println(err)

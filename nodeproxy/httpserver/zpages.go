@@ -109,11 +109,11 @@ func zpage(component, kind string, lines func() []string, fields func() map[stri
 			object := fields()
 			object["kind"], object["apiVersion"] = kind, zpagesGroup+"/"+version
 			object["metadata"] = map[string]string{"name": component}
-			_ = json.NewEncoder(w).Encode(object) //nolint:errchkjson // strings and numbers; the client may have disconnected
+			_ = json.NewEncoder(w).Encode(object) // the client may have disconnected
 		default:
 			w.Header().Set(contentType, "application/json")
 			w.WriteHeader(http.StatusNotAcceptable)
-			_ = json.NewEncoder(w).Encode(map[string]any{ //nolint:errchkjson // strings and numbers
+			_ = json.NewEncoder(w).Encode(map[string]any{ // of strings and numbers
 				"kind": "Status", "apiVersion": "v1", "metadata": struct{}{}, "status": "Failure", "reason": "NotAcceptable", "code": http.StatusNotAcceptable,
 				"message": "only the following media types are accepted: application/json, application/yaml, text/plain",
 			})

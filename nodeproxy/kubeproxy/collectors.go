@@ -12,9 +12,6 @@ import (
 // collectors returns the collectors that read the state of the proxy when they are scraped.
 func (p *proxy) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		metrics.NewNotProgrammed(p.sink.Count),
-		metrics.NewLoopback(p.loopback.Stats),
-		metrics.NewHTTP(p.cfg.Limiter.Stats),
 		metrics.NewBuildInfo(p.cfg.Version),
 		metrics.NewFeatures(p.features()...),
 	}

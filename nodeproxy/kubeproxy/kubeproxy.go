@@ -5,17 +5,9 @@
 // endpoints, metrics and events that operators of kube-proxy expect. It has no packet
 // filter, no flags and no signal handling.
 //
-// From the API server to the node, and what observes each step:
+//	kube.Watcher ─> store ─> nodelocal ─> pipeline.Pipeline ─> events, /healthz, /metrics, /state
 //
-//	kube.Watcher ─> store ─> nodelocal ─> problems.Tracker ──────────────> events, metrics, /state
-//	                                        problems.Reporter ───────────> log, events
-//	                                        healthcheck.Proxy ───────────> /healthz, /livez
-//	                                          metrics.Sink ──────────────> /metrics
-//	                                            status.AppliedSink ──────> /state
-//	                                              Rules (the backend)
-//	                                        health checks, loopback, Flows
-//
-// After the first update, Takeover runs beside later ones.
+// Package pipeline has the order of the sinks.
 package kubeproxy
 
 import (
@@ -24,16 +16,12 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 
-	"sigs.k8s.io/kpng/backends/healthcheck"
-	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
-	"sigs.k8s.io/kpng/nodeproxy"
 	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/nodeproxy/events"
 	"sigs.k8s.io/kpng/nodeproxy/health"
@@ -41,15 +29,10 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
 	"sigs.k8s.io/kpng/nodeproxy/nodeips"
-	"sigs.k8s.io/kpng/nodeproxy/problems"
-	"sigs.k8s.io/kpng/nodeproxy/status"
+	"sigs.k8s.io/kpng/nodeproxy/pipeline"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kube"
 )
-
-// verifyInterval is well below five minutes, the age of the last sync at which operators of
-// kube-proxy are alerted.
-const verifyInterval = time.Minute
 
 // A Config configures a proxy. Several proxies can run in one process.
 type Config struct {
@@ -64,7 +47,7 @@ type Config struct {
 	AfterFirstSync func()
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
-	Takeover Takeover
+	Takeover pipeline.Takeover
 	// Collectors are served at /metrics beside those of the proxy.
 	Collectors []prometheus.Collector
 	// SetVerbosity changes the verbosity of the log to the number in a text, for
@@ -79,14 +62,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// A Takeover removes the rules of another proxy; takeover.Takeover is one.
-type Takeover interface {
-	// Run is called once. It returns when it has ended, at the latest soon after ctx is done.
-	Run(ctx context.Context)
-	// Failures returns the number of failed attempts. It may be called concurrently.
-	Failures() uint64
-}
-
 // A proxy is the assembled proxy of one node.
 type proxy struct {
 	cfg      Config
@@ -94,19 +69,16 @@ type proxy struct {
 	store    *watchers.Store
 	watcher  watchers.Watcher
 	recorder *events.Recorder
-	checks   *healthcheck.Services
-	loopback *localhost.Sink
-	sink     *problems.Tracker
-	synced   chan struct{} // closed after the first update
+	pipeline *pipeline.Pipeline
 	known    nodelocal.KnownNode
 
-	healthHandler, operatorHandler http.Handler
+	operatorHandler http.Handler
 }
 
 // Run runs a proxy until ctx is done; then it returns nil, and the rules stay in place. It
 // returns an error if cfg is invalid or the cluster cannot be watched; HTTP addresses that
-// are in use are retried, unless bindAddressHardFail is set. Everything that it started has ended when it returns. It may be
-// called again. The sinks of cfg remain the caller's.
+// are in use are retried, unless bindAddressHardFail is set. Everything that it started has
+// ended when it returns. It may be called again. The sinks of cfg remain the caller's.
 func Run(ctx context.Context, cfg Config) (err error) {
 	switch {
 	case cfg.Settings == nil:
@@ -124,11 +96,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.run(ctx), p.close())
+	return errors.Join(p.run(ctx), p.pipeline.Close())
 }
 
 func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
-	p := &proxy{cfg: cfg, logger: cfg.Logger, store: watchers.NewStore(), recorder: recorder, synced: make(chan struct{})}
+	p := &proxy{cfg: cfg, logger: cfg.Logger, store: watchers.NewStore(), recorder: recorder}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
@@ -139,46 +111,20 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if p.watcher, err = kube.New(cfg.Client, cfg.Settings.Kube(p.logger)); err != nil {
 		return nil, err
 	}
-	applied := status.NewAppliedSink(cfg.Rules)
-	measured := metrics.NewSink(applied, metrics.SinkConfig{VerifyInterval: verifyInterval})
-	healthy, err := healthcheck.NewProxy(measured, cfg.Settings.HealthTimeout())
-	if err != nil {
-		return nil, err
-	}
-	if p.checks, err = healthcheck.NewServices(healthcheck.Config{
-		Healthy: healthy.Healthy, Listen: p.cfg.Limiter.Listen, ErrorLog: httpserver.ErrorLog(p.logger), Logger: p.logger,
+	if p.pipeline, err = pipeline.New(pipeline.Config{
+		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
+		HealthTimeout: cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
+		Limiter: p.cfg.Limiter, Logger: p.logger,
 	}); err != nil {
 		return nil, err
 	}
-	if p.loopback, err = localhost.New(localhost.Config{
-		Listen: p.cfg.Limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: p.logger,
-	}); err != nil {
-		return nil, errors.Join(err, p.checks.Close())
-	}
-	p.sink = problems.NewTracker(nodeproxy.Sinks{
-		Problems:       problems.NewReporter(p.logger, recorder.ServiceWarning),
-		Rules:          healthy,
-		HealthChecks:   p.checks,
-		Loopback:       p.loopback,
-		Flows:          cfg.Flows,
-		AfterFirstSync: p.afterFirstSync,
-	}.Chain(), recorder.ServiceWarning)
-
-	requests := metrics.NewHealthRequests()
-	p.healthHandler = health.Handler(health.Config{
-		Proxy: healthy, Eligible: p.eligible,
-		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
-	})
-	metricsHandler, err := metrics.Handler(slices.Concat(cfg.Collectors, p.collectors(), []prometheus.Collector{measured, requests, metrics.NewTakeover(p.takeoverFailures)})...)
+	metricsHandler, err := metrics.Handler(slices.Concat(cfg.Collectors, p.pipeline.Collectors(), p.collectors())...)
 	if err != nil {
-		return nil, errors.Join(err, p.close())
+		return nil, errors.Join(err, p.pipeline.Close())
 	}
-	p.operatorHandler = p.newOperatorHandler(metricsHandler,
-		status.Handler(status.Config{Applied: applied, Problems: p.sink, Explain: p.explain}))
+	p.operatorHandler = p.newOperatorHandler(metricsHandler, p.pipeline.StateHandler())
 	return p, nil
 }
-
-func (p *proxy) close() error { return errors.Join(p.loopback.Close(), p.checks.Close()) }
 
 func (p *proxy) run(ctx context.Context) error {
 	settings := p.cfg.Settings
@@ -186,20 +132,20 @@ func (p *proxy) run(ctx context.Context) error {
 	p.recorder.ProxyStarting(settings.NodeName())
 	return command.RunAll(ctx,
 		func(ctx context.Context) error {
-			return p.serve(ctx, settings.HealthzAddress(), p.healthHandler)
+			return p.serve(ctx, settings.HealthzAddress(), p.pipeline.HealthHandler())
 		},
 		func(ctx context.Context) error {
 			return p.serve(ctx, settings.MetricsAddress(), p.operatorHandler)
 		},
 		func(ctx context.Context) error { return p.watcher.Run(ctx, p.store) },
-		p.takeOver,
+		p.pipeline.RunTakeover,
 		p.follow)
 }
 
 // follow keeps the sinks up to date with the store.
 func (p *proxy) follow(ctx context.Context) error {
 	nodeips.Assume(ctx, p.store, p.cfg.Settings.NodeName(), &p.known, p.logger)
-	return nodelocal.Follow(ctx, p.store, p.sink, p.nodelocal())
+	return nodelocal.Follow(ctx, p.store, p.pipeline, p.nodelocal())
 }
 
 // nodelocal returns how Services are resolved.
@@ -215,33 +161,6 @@ func (p *proxy) serve(ctx context.Context, address string, h http.Handler) error
 		return p.cfg.Limiter.Run(ctx, address, h, p.logger)
 	}
 	return p.cfg.Limiter.RunRetrying(ctx, address, h, p.logger)
-}
-
-func (p *proxy) afterFirstSync() {
-	close(p.synced)
-	if p.cfg.AfterFirstSync != nil {
-		p.cfg.AfterFirstSync()
-	}
-}
-
-func (p *proxy) takeoverFailures() uint64 {
-	if p.cfg.Takeover == nil {
-		return 0
-	}
-	return p.cfg.Takeover.Failures()
-}
-
-// takeOver runs Takeover after the first update.
-func (p *proxy) takeOver(ctx context.Context) error {
-	if p.cfg.Takeover == nil {
-		return nil
-	}
-	select {
-	case <-p.synced:
-		p.cfg.Takeover.Run(ctx)
-	case <-ctx.Done():
-	}
-	return nil
 }
 
 func (p *proxy) eligible() bool {

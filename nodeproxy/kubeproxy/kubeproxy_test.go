@@ -72,9 +72,9 @@ func TestAssembly(t *testing.T) {
 		Settings: settings(t, nil), Client: fake.NewClientset(), Rules: rules, AfterFirstSync: func() { afterFirstSync++ },
 	}, events.New(written))
 	require.NoError(t, err)
-	defer func() { require.NoError(t, p.close()) }()
+	defer func() { require.NoError(t, p.pipeline.Close()) }()
 	web := &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: "web"}}
-	d := sinktest.Driver{Sink: p.sink, Node: &localsink.Node{Name: "node-1"}}
+	d := sinktest.Driver{Sink: p.pipeline, Node: &localsink.Node{Name: "node-1"}}
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(web)))
 	require.Equal(t, 1, afterFirstSync)
 
@@ -86,9 +86,9 @@ func TestAssembly(t *testing.T) {
 	require.Equal(t, "Warning ServiceNotProgrammed no space", <-written.Events)
 	require.Equal(t, 1, afterFirstSync)
 
-	code, _ := get(p.healthHandler, "/livez")
+	code, _ := get(p.pipeline.HealthHandler(), "/livez")
 	require.Equal(t, 200, code)
-	code, _ = get(p.healthHandler, "/healthz")
+	code, _ = get(p.pipeline.HealthHandler(), "/healthz")
 	require.Equal(t, 503, code, "there is no Node object")
 	t.Run("OP-30 mode, health, configuration and metrics", func(t *testing.T) {
 		for path, want := range map[string]string{
@@ -121,7 +121,7 @@ func TestProfilingIsOptional(t *testing.T) {
 		Client:   fake.NewClientset(), Rules: &failingSink{},
 	}, events.New(clientevents.NewFakeRecorder(1)))
 	require.NoError(t, err)
-	defer func() { require.NoError(t, p.close()) }()
+	defer func() { require.NoError(t, p.pipeline.Close()) }()
 	code, _ := get(p.operatorHandler, "/debug/pprof/")
 	require.Equal(t, 200, code)
 }

@@ -39,7 +39,7 @@ func TestEveryFieldHasAnEffectOrIsNamed(t *testing.T) {
 		c, err := load([]string{"--config=" + writeFile(t, alpha+line)}, io.Discard)
 		require.NoError(t, err, line)
 		hasEffect, isNamed := effects(c) != effects(usual), len(c.Ignored()) == 1
-		require.True(t, hasEffect != isNamed, "%s has an effect: %t, and is named: %q", line, hasEffect, c.Ignored())
+		require.NotEqual(t, hasEffect, isNamed, "%s has an effect: %t, and is named: %q", line, hasEffect, c.Ignored())
 	}
 	require.Equal(t, 60, fields)
 }

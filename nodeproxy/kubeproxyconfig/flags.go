@@ -158,7 +158,8 @@ func (o *Options) defineKernel(fs *pflag.FlagSet) {
 	c := &o.config
 	fs.Int32Var(c.OOMScoreAdj, "oom-score-adj", *c.OOMScoreAdj, "oom_score_adj of the process, from -1000 to 1000"+fileWins)
 	ct := &c.Conntrack
-	fs.Int32Var(ct.MaxPerCore, "conntrack-max-per-core", *ct.MaxPerCore, "maximum number of tracked connections per CPU of the node; 0 keeps the limit of the kernel"+fileWins)
+	fs.Int32Var(ct.MaxPerCore, "conntrack-max-per-core", *ct.MaxPerCore,
+		"maximum number of tracked connections per CPU of the node; 0 keeps the limit of the kernel"+fileWins)
 	fs.Int32Var(ct.Min, "conntrack-min", *ct.Min, "minimum of the limit of tracked connections, unless --conntrack-max-per-core is 0"+fileWins)
 	fs.DurationVar(&ct.TCPEstablishedTimeout.Duration, "conntrack-tcp-timeout-established", ct.TCPEstablishedTimeout.Duration,
 		"timeout of idle TCP connections; 0 keeps that of the kernel"+fileWins)

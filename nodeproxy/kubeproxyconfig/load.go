@@ -18,7 +18,7 @@ import (
 
 // Load returns the configuration of the options. It reads the configuration file, if
 // there is one: then most flags have no effect, as in kube-proxy. The error names each
-// invalid field. [Config.Log] logs what an operator should know about the configuration.
+// invalidf field. [Config.Log] logs what an operator should know about the configuration.
 func (o *Options) Load() (*Config, error) {
 	cfg := &Config{master: o.master, flags: o.Flags()}
 	s := &settings{KubeProxyConfiguration: *o.config.DeepCopy()}
@@ -97,7 +97,7 @@ func withDeprecatedPort(address string, port int32) string {
 
 // New returns the configuration c, which did not come from a command line, with defaults
 // for unset fields. hostname is called if c does not name the node. The error names each
-// invalid field.
+// invalidf field.
 func New(c v1alpha1.KubeProxyConfiguration, hostname func() (string, error)) (*Config, error) {
 	c = *c.DeepCopy()
 	setDefaults(&c)

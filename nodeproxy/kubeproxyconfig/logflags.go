@@ -22,7 +22,8 @@ func defineLogging(fs *pflag.FlagSet, c *logsapi.LoggingConfiguration) {
 	fs.VarP(logsapi.VerbosityLevelPflag(&c.Verbosity), "v", "v", "log level; 2 and more logs debug messages")
 	fs.Var(logsapi.VModuleConfigurationPflag(&c.VModule), "vmodule", "log levels of files, PATTERN=N (comma-separated)")
 	fs.StringVar(&c.Format, "logging-format", c.Format, "log format: "+formatText+" or "+formatJSON)
-	fs.DurationVar(&c.FlushFrequency.Duration.Duration, "log-flush-frequency", c.FlushFrequency.Duration.Duration, "maximum time for which log messages are buffered")
+	fs.DurationVar(&c.FlushFrequency.Duration.Duration, "log-flush-frequency", c.FlushFrequency.Duration.Duration,
+		"maximum time for which log messages are buffered")
 	fs.BoolVar(&c.Options.Text.SplitStream, "log-text-split-stream", false, "write errors to stderr and other messages to stdout"+alpha)
 	fs.Var(&c.Options.Text.InfoBufferSize, "log-text-info-buffer-size", "size of the buffer of messages that are no errors, in bytes"+alpha)
 	fs.BoolVar(&c.Options.JSON.SplitStream, "log-json-split-stream", false, "write errors to stderr and other messages to stdout"+alpha)

@@ -28,7 +28,7 @@ func localModes() []string {
 // A validator collects the errors of a configuration.
 type validator struct{ errs field.ErrorList }
 
-func (v *validator) invalid(path string, value any, format string, args ...any) {
+func (v *validator) invalidf(path string, value any, format string, args ...any) {
 	v.errs = append(v.errs, field.Invalid(field.NewPath(path), value, fmt.Sprintf(format, args...)))
 }
 
@@ -38,7 +38,7 @@ func (s *settings) validate() error {
 	v := &validator{}
 	c := &s.KubeProxyConfiguration
 	if mode := string(c.Mode); !slices.Contains(modes(), mode) || mode == modeIPVS && !featureEnabled(c.FeatureGates, gateIPVS) {
-		v.invalid("mode", mode, "must be one of %s", strings.Join(modes(), ", "))
+		v.invalidf("mode", mode, "must be one of %s", strings.Join(modes(), ", "))
 	}
 	v.masqueradeBit("iptables.masqueradeBit", c.IPTables.MasqueradeBit)
 	switch string(c.Mode) {
@@ -55,10 +55,10 @@ func (s *settings) validate() error {
 	v.periods(s)
 	s.validateKernel(v)
 	if n := c.ClientConnection.Burst; n < 0 {
-		v.invalid("clientConnection.burst", n, "must not be negative")
+		v.invalidf("clientConnection.burst", n, "must not be negative")
 	}
 	if err := checkIP(c.BindAddress); err != nil {
-		v.invalid("bindAddress", c.BindAddress, "must be an IP address")
+		v.invalidf("bindAddress", c.BindAddress, "must be an IP address")
 	}
 	if c.HealthzBindAddress != "" {
 		v.ipPort("healthzBindAddress", c.HealthzBindAddress)
@@ -66,7 +66,7 @@ func (s *settings) validate() error {
 	v.ipPort("metricsBindAddress", c.MetricsBindAddress)
 	v.nodePortAddresses(c.NodePortAddresses)
 	if version := c.ShowHiddenMetricsForVersion; version != "" && version != previousVersion {
-		v.invalid("showHiddenMetricsForVersion", version, "must be %s, the previous minor version of Kubernetes", previousVersion)
+		v.invalidf("showHiddenMetricsForVersion", version, "must be %s, the previous minor version of Kubernetes", previousVersion)
 	}
 	s.validateLocalMode(v)
 	s.validateLogging(v)
@@ -78,49 +78,49 @@ func (s *settings) validate() error {
 
 func (v *validator) periods(s *settings) {
 	if d := s.ConfigSyncPeriod; d.Duration <= 0 {
-		v.invalid("configSyncPeriod", d.Duration.String(), "must be positive")
+		v.invalidf("configSyncPeriod", d.Duration.String(), "must be positive")
 	}
 	section := string(s.Mode)
 	if s.syncPeriod <= 0 {
-		v.invalid(section+".syncPeriod", s.syncPeriod.String(), "must be positive")
+		v.invalidf(section+".syncPeriod", s.syncPeriod.String(), "must be positive")
 	}
 	if s.minSyncPeriod < 0 {
-		v.invalid(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not be negative")
+		v.invalidf(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not be negative")
 	}
 	if s.minSyncPeriod > s.syncPeriod {
-		v.invalid(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not exceed syncPeriod, %v", s.syncPeriod)
+		v.invalidf(section+".minSyncPeriod", s.minSyncPeriod.String(), "must not exceed syncPeriod, %v", s.syncPeriod)
 	}
 }
 
 func (v *validator) masqueradeBit(path string, bit *int32) {
 	if *bit < 0 || *bit > 31 {
-		v.invalid(path, *bit, "must be in the range 0-31")
+		v.invalidf(path, *bit, "must be in the range 0-31")
 	}
 }
 
 func (v *validator) nonNegative(path string, d metav1.Duration) {
 	if d.Duration < 0 {
-		v.invalid(path, d.Duration.String(), "must not be negative")
+		v.invalidf(path, d.Duration.String(), "must not be negative")
 	}
 }
 
 func (v *validator) network(path, text string) {
 	if _, _, err := netutils.ParseCIDRSloppy(text); err != nil {
-		v.invalid(path, text, "must be a network, ADDRESS/LENGTH")
+		v.invalidf(path, text, "must be a network, ADDRESS/LENGTH")
 	}
 }
 
 func (v *validator) ipPort(path, address string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		v.invalid(path, address, "must be IP:port")
+		v.invalidf(path, address, "must be IP:port")
 		return
 	}
 	if checkIP(host) != nil {
-		v.invalid(path, address, "%q is not an IP address", host)
+		v.invalidf(path, address, "%q is not an IP address", host)
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		v.invalid(path, address, "port %q is not in the range 1-65535", port)
+		v.invalidf(path, address, "port %q is not in the range 1-65535", port)
 	}
 }
 
@@ -130,7 +130,7 @@ func (v *validator) nodePortAddresses(entries []string) {
 		path := fmt.Sprintf("nodePortAddresses[%d]", i)
 		if !isNodePortKeyword(entry) {
 			if _, _, err := netutils.ParseCIDRSloppy(entry); err != nil {
-				v.invalid(path, entry, "must be a network, or one of primary, localhost, all")
+				v.invalidf(path, entry, "must be a network, or one of primary, localhost, all")
 			}
 			continue
 		}
@@ -147,12 +147,12 @@ func isNodePortKeyword(entry string) bool {
 
 func (s *settings) validateKernel(v *validator) {
 	if n := *s.OOMScoreAdj; n < -1000 || n > 1000 {
-		v.invalid("oomScoreAdj", n, "must be in the range -1000 to 1000")
+		v.invalidf("oomScoreAdj", n, "must be in the range -1000 to 1000")
 	}
 	c := &s.Conntrack
 	for path, n := range map[string]int32{"conntrack.maxPerCore": *c.MaxPerCore, "conntrack.min": *c.Min} {
 		if n < 0 {
-			v.invalid(path, n, "must not be negative")
+			v.invalidf(path, n, "must not be negative")
 		}
 	}
 	v.nonNegative("conntrack.tcpEstablishedTimeout", *c.TCPEstablishedTimeout)
@@ -167,11 +167,11 @@ func (s *settings) validateLocalMode(v *validator) {
 	case detectNodeCIDR:
 	case detectBridgeInterface:
 		if s.DetectLocal.BridgeInterface == "" {
-			v.invalid("detectLocal.bridgeInterface", "", "required for detectLocalMode %s", mode)
+			v.invalidf("detectLocal.bridgeInterface", "", "required for detectLocalMode %s", mode)
 		}
 	case detectInterfacePrefix:
 		if s.DetectLocal.InterfaceNamePrefix == "" {
-			v.invalid("detectLocal.interfaceNamePrefix", "", "required for detectLocalMode %s", mode)
+			v.invalidf("detectLocal.interfaceNamePrefix", "", "required for detectLocalMode %s", mode)
 		}
 	case detectClusterCIDR:
 		if len(s.clusterCIDRs) == 0 {
@@ -182,7 +182,7 @@ func (s *settings) validateLocalMode(v *validator) {
 		}
 		dual, err := netutils.IsDualStackCIDRStrings(s.clusterCIDRs)
 		if len(s.clusterCIDRs) > 2 || len(s.clusterCIDRs) == 2 && err == nil && !dual {
-			v.invalid("clusterCIDR", strings.Join(s.clusterCIDRs, ","), "must have one network, or one of each address family")
+			v.invalidf("clusterCIDR", strings.Join(s.clusterCIDRs, ","), "must have one network, or one of each address family")
 		}
 	default:
 		v.errs = append(v.errs, field.NotSupported(field.NewPath("detectLocalMode"), mode, localModes()))
@@ -192,25 +192,25 @@ func (s *settings) validateLocalMode(v *validator) {
 func (s *settings) validateLogging(v *validator) {
 	c := &s.Logging
 	if d := c.FlushFrequency.Duration.Duration; d <= 0 {
-		v.invalid("logging.flushFrequency", d.String(), "must be positive")
+		v.invalidf("logging.flushFrequency", d.String(), "must be positive")
 	}
 	if c.Format != formatText && (c.Format != formatJSON || !featureEnabled(s.FeatureGates, gateLoggingBeta)) {
-		v.invalid("logging.format", c.Format, "must be %s or %s", formatText, formatJSON)
+		v.invalidf("logging.format", c.Format, "must be %s or %s", formatText, formatJSON)
 	}
 	if c.Format != formatText && len(c.VModule) > 0 {
-		v.invalid("logging.vmodule", len(c.VModule), "requires logging.format %s", formatText)
+		v.invalidf("logging.vmodule", len(c.VModule), "requires logging.format %s", formatText)
 	}
 	const maxVerbosity = 1<<31 - 1
 	if c.Verbosity > maxVerbosity {
-		v.invalid("logging.verbosity", c.Verbosity, "must not exceed %d", maxVerbosity)
+		v.invalidf("logging.verbosity", c.Verbosity, "must not exceed %d", maxVerbosity)
 	}
 	for i, item := range c.VModule {
 		path := fmt.Sprintf("logging.vmodule[%d]", i)
 		if item.FilePattern == "" || strings.ContainsAny(item.FilePattern, "=,") {
-			v.invalid(path+".filePattern", item.FilePattern, `must not be empty, or contain "=" or ","`)
+			v.invalidf(path+".filePattern", item.FilePattern, `must not be empty, or contain "=" or ","`)
 		}
 		if item.Verbosity > maxVerbosity {
-			v.invalid(path+".verbosity", item.Verbosity, "must not exceed %d", maxVerbosity)
+			v.invalidf(path+".verbosity", item.Verbosity, "must not exceed %d", maxVerbosity)
 		}
 	}
 	if featureEnabled(s.FeatureGates, gateLoggingAlpha) {

@@ -46,7 +46,7 @@ func (c *Config) WatchFile(ctx context.Context, logger *slog.Logger) error {
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err == nil {
-		defer watcher.Close()
+		defer func() { _ = watcher.Close() }()
 		err = watchDirectories(watcher, c.file)
 	}
 	if err != nil {

@@ -41,6 +41,7 @@ func requireChanged(t *testing.T, result <-chan error) {
 // TestFileChangesEndTheWatch has the ways in which programs change a file. The steps
 // before the last leave the content as it is, several of them with the file absent.
 func TestFileChangesEndTheWatch(t *testing.T) {
+	t.Parallel()
 	write := func(path, text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
 	replace := func(path, text string) {
 		write(path+".new", text)

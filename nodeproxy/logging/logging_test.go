@@ -54,9 +54,9 @@ func TestVerbosityOfKubernetesIsALevel(t *testing.T) {
 func TestJSONHasTheKeysOfKubernetes(t *testing.T) {
 	l, out := newLog(t, Config{Format: FormatJSON, Verbosity: 4})
 	before := time.Now()
-	l.Logger().Info("one", "service", "a/b")
-	l.Logger().Debug("two")
-	l.Logger().Error("three", "err", errors.New("injected"))
+	l.Logger().Info("One", "service", "a/b")
+	l.Logger().Debug("Two")
+	l.Logger().Error("Three", "err", errors.New("injected"))
 	var lines []map[string]any
 	for line := range strings.Lines(out.String()) {
 		var object map[string]any
@@ -68,7 +68,7 @@ func TestJSONHasTheKeysOfKubernetes(t *testing.T) {
 		lines = append(lines, object)
 	}
 	require.Equal(t, []map[string]any{
-		{"v": 0.0, "msg": "one", "service": "a/b"}, {"v": 4.0, "msg": "two"}, {"level": "ERROR", "msg": "three", "err": "injected"},
+		{"v": 0.0, "msg": "One", "service": "a/b"}, {"v": 4.0, "msg": "Two"}, {"level": "ERROR", "msg": "Three", "err": "injected"},
 	}, lines)
 }
 
@@ -87,18 +87,18 @@ func TestRepeatedMessagesAreLimited(t *testing.T) {
 		logger := l.Logger().With("k", "v")
 		const total = 3600 * 100
 		for i := range total {
-			logger.Warn("repeated", "i", i)
+			logger.Warn("Repeated", "i", i)
 			if i%(600*100) == 0 {
-				logger.WithGroup("g").Info("rare", "i", i)
+				logger.WithGroup("g").Info("Rare", "i", i)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		require.Equal(t, 6, strings.Count(out.String(), "msg=rare"))
-		logged := strings.Count(out.String(), "msg=repeated")
+		require.Equal(t, 6, strings.Count(out.String(), "msg=Rare"))
+		logged := strings.Count(out.String(), "msg=Repeated")
 		require.InDelta(t, burst+120, logged, 2, "two lines a minute")
 		leftOut := 0
 		for line := range strings.Lines(out.String()) {
-			if _, text, ok := strings.Cut(line, `msg="Lines left out of the log" k=v message=repeated lines=`); ok {
+			if _, text, ok := strings.Cut(line, `msg="Lines left out of the log" k=v message=Repeated lines=`); ok {
 				var n int
 				_, err := fmt.Sscan(text, &n)
 				require.NoError(t, err)
@@ -113,7 +113,7 @@ func TestRepeatedMessagesAreLimited(t *testing.T) {
 func TestDebugIsNotLimited(t *testing.T) {
 	l, out := newLog(t, Config{Verbosity: 4})
 	for range 10 * burst {
-		l.Logger().Debug("repeated")
+		l.Logger().Debug("Repeated")
 	}
 	require.Equal(t, 10*burst, strings.Count(out.String(), "\n"))
 }

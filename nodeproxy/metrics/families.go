@@ -9,6 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// ipFamily is the label of metrics that kube-proxy has for each address family.
+const ipFamily = "ip_family"
+
 // A familyMetric is a metric with the label ip_family whose values are read when they are
 // collected.
 type familyMetric struct {
@@ -23,7 +26,7 @@ type familiesCollector map[*prometheus.Desc]familyMetric
 func newFamilies(byName map[string]familyMetric) familiesCollector {
 	c := familiesCollector{}
 	for name, m := range byName {
-		c[prometheus.NewDesc(prometheus.BuildFQName(kubeProxy, "", name), m.help, []string{"ip_family"}, nil)] = m
+		c[prometheus.NewDesc(prometheus.BuildFQName(kubeProxy, "", name), m.help, []string{ipFamily}, nil)] = m
 	}
 	return c
 }
@@ -80,10 +83,10 @@ func NewReconciler() *Reconciler {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: kubeProxy, Name: "conntrack_reconciler_sync_duration_seconds",
 		Help: "Duration of the removal of stale connection tracking entries.", Buckets: syncBuckets(),
-	}, []string{"ip_family"})
+	}, []string{ipFamily})
 	deleted := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: kubeProxy, Name: "conntrack_reconciler_deleted_entries_total", Help: "Connection tracking entries that were removed.",
-	}, []string{"ip_family"})
+	}, []string{ipFamily})
 	r := &Reconciler{}
 	r.add(duration)
 	r.add(deleted)

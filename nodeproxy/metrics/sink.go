@@ -88,7 +88,7 @@ func NewSink(inner localsink.Sink, cfg SinkConfig) *Sink {
 
 func (s *Sink) defineDurations() {
 	histogram := func(name, help string, buckets []float64) (observers [families]prometheus.Observer) {
-		vec := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: kubeProxy, Name: name, Help: help, Buckets: buckets}, []string{"ip_family"})
+		vec := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: kubeProxy, Name: name, Help: help, Buckets: buckets}, []string{ipFamily})
 		s.add(vec)
 		for family := range observers {
 			observers[family] = vec.WithLabelValues(familyLabel(family))
@@ -112,7 +112,7 @@ func (s *Sink) defineDurations() {
 
 func (s *Sink) defineState() {
 	gauges := func(name, help string) (gauges [families]prometheus.Gauge) {
-		vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: kubeProxy, Name: name, Help: help}, []string{"ip_family"})
+		vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: kubeProxy, Name: name, Help: help}, []string{ipFamily})
 		s.add(vec)
 		for family := range gauges {
 			gauges[family] = vec.WithLabelValues(familyLabel(family))
@@ -141,7 +141,7 @@ func (s *Sink) defineState() {
 	noLocalEndpoints := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: kubeProxy, Name: "sync_proxy_rules_no_local_endpoints_total",
 		Help: "Services with traffic policy Local that have endpoints, but none on this node.",
-	}, []string{"traffic_policy", "ip_family"})
+	}, []string{"traffic_policy", ipFamily})
 	s.add(noLocalEndpoints)
 	for family := range families {
 		s.noInternal[family] = noLocalEndpoints.WithLabelValues("internal", familyLabel(family))

@@ -5,16 +5,9 @@
 // servers send is programmed, and served with health, metrics and state pages. It has no
 // access to the Kubernetes API, no packet filter, no flags and no signal handling.
 //
-// From the servers to the node, and what observes each step:
+//	node.Client ─> pipeline.Pipeline ─> /healthz, /metrics, /state
 //
-//	node.Client ─> problems.Tracker ─────────────> metrics, /state
-//	                problems.Reporter ───────────> log
-//	                health.EligibilitySink ──────> /healthz, /livez
-//	                  healthcheck.Proxy ─────────> /healthz, /livez
-//	                    metrics.Sink ────────────> /metrics
-//	                      status.AppliedSink ────> /state
-//	                        Rules (the backend)
-//	                health checks, loopback, Flows
+// Package pipeline has the order of the sinks.
 package nodeagent
 
 import (
@@ -24,16 +17,11 @@ import (
 	"net/http"
 	"time"
 
-	"sigs.k8s.io/kpng/backends/healthcheck"
-	"sigs.k8s.io/kpng/backends/localhost"
 	"sigs.k8s.io/kpng/localsink"
-	"sigs.k8s.io/kpng/nodeproxy"
 	"sigs.k8s.io/kpng/nodeproxy/command"
-	"sigs.k8s.io/kpng/nodeproxy/health"
 	"sigs.k8s.io/kpng/nodeproxy/httpserver"
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
-	"sigs.k8s.io/kpng/nodeproxy/problems"
-	"sigs.k8s.io/kpng/nodeproxy/status"
+	"sigs.k8s.io/kpng/nodeproxy/pipeline"
 )
 
 // A Client delivers the state of one node to a sink: a node.Client of package remote/node.
@@ -41,10 +29,6 @@ type Client interface {
 	// Run delivers to sink until ctx is done.
 	Run(ctx context.Context, sink localsink.Sink) error
 }
-
-// verifyInterval is well below five minutes, the age of the last sync at which operators of
-// kube-proxy are alerted.
-const verifyInterval = time.Minute
 
 // A Config configures an agent. Several agents can run in one process.
 type Config struct {
@@ -55,6 +39,9 @@ type Config struct {
 	// Flows and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
 	Flows          localsink.Sink
 	AfterFirstSync func()
+	// Takeover removes the rules of another proxy, after all sinks have applied a first
+	// update and beside later ones. It may be nil.
+	Takeover pipeline.Takeover
 	// HealthAddress serves /healthz and /livez, and OperatorAddress /metrics and /state, over
 	// HTTP. Both are HOST:PORT; "" serves nothing.
 	HealthAddress, OperatorAddress string
@@ -68,13 +55,10 @@ type Config struct {
 // An agent is the assembled proxy of one node.
 type agent struct {
 	cfg      Config
-	logger   *slog.Logger
 	limiter  *httpserver.Limiter // of all HTTP listeners
-	checks   *healthcheck.Services
-	loopback *localhost.Sink
-	sink     *problems.Tracker
+	pipeline *pipeline.Pipeline
 
-	healthHandler, operatorHandler http.Handler
+	operatorHandler http.Handler
 }
 
 // Run runs an agent until ctx is done; then it returns nil, and the rules stay in place. It
@@ -92,85 +76,38 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.run(ctx), a.close())
+	return errors.Join(a.run(ctx), a.pipeline.Close())
 }
 
 func newAgent(cfg Config) (*agent, error) {
-	if cfg.HealthTimeout == 0 {
-		cfg.HealthTimeout = time.Minute
-	}
-	a := &agent{cfg: cfg, logger: cfg.Logger, limiter: httpserver.NewLimiter(httpserver.LimiterConfig{})}
-	if a.logger == nil {
-		a.logger = slog.New(slog.DiscardHandler)
-	}
-	applied := status.NewAppliedSink(cfg.Rules)
-	measured := metrics.NewSink(applied, metrics.SinkConfig{VerifyInterval: verifyInterval})
-	healthy, err := healthcheck.NewProxy(measured, cfg.HealthTimeout)
-	if err != nil {
-		return nil, err
-	}
-	eligibility := health.NewEligibilitySink(healthy)
-	if a.checks, err = healthcheck.NewServices(healthcheck.Config{
-		Healthy: healthy.Healthy, Listen: a.limiter.Listen, ErrorLog: httpserver.ErrorLog(a.logger), Logger: a.logger,
+	a := &agent{cfg: cfg, limiter: httpserver.NewLimiter(httpserver.LimiterConfig{})}
+	var err error
+	if a.pipeline, err = pipeline.New(pipeline.Config{
+		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
+		HealthTimeout: cfg.HealthTimeout, Limiter: a.limiter, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
-	if a.loopback, err = localhost.New(localhost.Config{
-		Listen: a.limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: a.logger,
-	}); err != nil {
-		return nil, errors.Join(err, a.checks.Close())
-	}
-	a.sink = problems.NewTracker(nodeproxy.Sinks{
-		Problems:       problems.NewReporter(a.logger, nil),
-		Rules:          eligibility,
-		HealthChecks:   a.checks,
-		Loopback:       a.loopback,
-		Flows:          cfg.Flows,
-		AfterFirstSync: a.afterFirstSync(applied),
-	}.Chain(), nil)
-
-	requests := metrics.NewHealthRequests()
-	a.healthHandler = health.Handler(health.Config{
-		Proxy: healthy, Eligible: eligibility.Eligible,
-		InstrumentHealthz: requests.InstrumentHealthz, InstrumentLivez: requests.InstrumentLivez,
-	})
-	metricsHandler, err := metrics.Handler(measured, requests, metrics.NewNotProgrammed(a.sink.Count), metrics.NewLoopback(a.loopback.Stats),
-		metrics.NewHTTP(a.limiter.Stats))
+	metricsHandler, err := metrics.Handler(a.pipeline.Collectors()...)
 	if err != nil {
-		return nil, errors.Join(err, a.close())
+		return nil, errors.Join(err, a.pipeline.Close())
 	}
-	stateHandler := status.Handler(status.Config{Applied: applied, Problems: a.sink})
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", metricsHandler)
 	mux.Handle("/healthz", httpserver.Text("ok"))
-	mux.Handle("/state", stateHandler)
-	mux.Handle("/state/", stateHandler)
-	a.operatorHandler = mux
+	mux.Handle("/state", a.pipeline.StateHandler())
+	mux.Handle("/state/", a.pipeline.StateHandler())
+	a.operatorHandler = httpserver.NoSniff(mux)
 	return a, nil
 }
 
-// afterFirstSync returns a function that logs what the first update contained, before it
-// calls that of the Config.
-func (a *agent) afterFirstSync(applied *status.AppliedSink) func() {
-	return func() {
-		if u, _ := applied.Applied(); u != nil {
-			a.logger.Info("Applied first state", "node", u.Node.Name, "services", u.All.Len())
-		}
-		if a.cfg.AfterFirstSync != nil {
-			a.cfg.AfterFirstSync()
-		}
-	}
-}
-
-func (a *agent) close() error { return errors.Join(a.loopback.Close(), a.checks.Close()) }
-
 func (a *agent) run(ctx context.Context) error {
-	return command.RunAll(ctx,
-		func(ctx context.Context) error { return a.cfg.Client.Run(ctx, a.sink) },
+	return command.RunAll(ctx, a.pipeline.RunTakeover,
+		func(ctx context.Context) error { return a.cfg.Client.Run(ctx, a.pipeline) },
 		func(ctx context.Context) error {
-			return command.Prefix("HealthAddress", a.limiter.Run(ctx, a.cfg.HealthAddress, a.healthHandler, a.logger))
+			return command.Prefix("HealthAddress", a.limiter.Run(ctx, a.cfg.HealthAddress, a.pipeline.HealthHandler(), a.cfg.Logger))
 		},
 		func(ctx context.Context) error {
-			return command.Prefix("OperatorAddress", a.limiter.Run(ctx, a.cfg.OperatorAddress, a.operatorHandler, a.logger))
+			return command.Prefix("OperatorAddress", a.limiter.Run(ctx, a.cfg.OperatorAddress, a.operatorHandler, a.cfg.Logger))
 		})
 }

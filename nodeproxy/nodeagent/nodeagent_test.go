@@ -53,15 +53,15 @@ func TestAssembly(t *testing.T) {
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, a.close()) }()
+	defer func() { require.NoError(t, a.pipeline.Close()) }()
 	web := &localsink.Service{
 		Name:     localsink.ServiceName{Namespace: "ns", Name: "web"},
 		Problems: []localsink.Problem{{Object: "Service ns/web", Field: "spec.x", Message: "invalid"}},
 	}
-	d := sinktest.Driver{Sink: a.sink, Node: &localsink.Node{Name: "node-1"}}
+	d := sinktest.Driver{Sink: a.pipeline, Node: &localsink.Node{Name: "node-1"}}
 	require.Error(t, d.Sync(t.Context(), sinktest.NewState(web)))
 	require.NotContains(t, log.String(), "Applied first state")
-	code, _ := get(a.healthHandler, "/healthz")
+	code, _ := get(a.pipeline.HealthHandler(), "/healthz")
 	require.Equal(t, 503, code, "no state is applied")
 
 	rules.err = nil
@@ -72,7 +72,7 @@ func TestAssembly(t *testing.T) {
 	require.Regexp(t, `msg="Applied first state" node=node-1 services=1\n`, log.String())
 	require.Regexp(t, `msg="Service not programmed as specified" service=ns/web`, log.String())
 	for _, path := range []string{"/livez", "/healthz"} {
-		code, _ := get(a.healthHandler, path)
+		code, _ := get(a.pipeline.HealthHandler(), path)
 		require.Equal(t, 200, code, path)
 	}
 	for path, want := range map[string]string{
@@ -87,7 +87,7 @@ func TestAssembly(t *testing.T) {
 	}
 	d.Node = &localsink.Node{Name: "node-1", Deleting: true}
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(web)))
-	code, _ = get(a.healthHandler, "/healthz")
+	code, _ = get(a.pipeline.HealthHandler(), "/healthz")
 	require.Equal(t, 503, code, "the node is being deleted")
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // A proxy that starts while its Node is absent serves node ports on the assumed addresses.
-func ExampleAssume() {
+func ExampleAssume() { //nolint:testableexamples // the result depends on the machine
 	run := func(ctx context.Context, store *watchers.Store, sink localsink.Sink) error {
 		cfg := nodelocal.Config{NodeName: "node-1", KnownNode: &nodelocal.KnownNode{}}
 		nodeips.Assume(ctx, store, cfg.NodeName, cfg.KnownNode, slog.Default())

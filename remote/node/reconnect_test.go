@@ -86,6 +86,7 @@ func (c failureCounter) Write(p []byte) (int, error) {
 // A client that has failed for many seconds, in which the channel of grpc-go began to pause
 // for long, finds a server soon after its return.
 func TestClientFindsReturnedServer(t *testing.T) {
+	t.Parallel()
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
 	for name, c := range map[string]struct {

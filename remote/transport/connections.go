@@ -78,8 +78,8 @@ func (l *ConnectionLimits) setDefaults() {
 //	unauthenticated  accepted                    Allow -> authenticated; limits, timeout or
 //	                                             end -> closed
 //	authenticated    first permitted call        end, or a newer connection of the same
-//	                                             identity -> closed
-//	closed           Close
+//	                                             identity -> closed;
+//	                                             Close after that changes nothing
 type connections struct {
 	limits  ConnectionLimits
 	logger  *slog.Logger

@@ -13,21 +13,21 @@ import (
 type CloseReason string
 
 const (
-	// CloseAuthenticationTimeout: unauthenticated for [ConnectionLimits.AuthenticationTimeout].
+	// CloseAuthenticationTimeout is for a connection that was unauthenticated for [ConnectionLimits.AuthenticationTimeout].
 	CloseAuthenticationTimeout CloseReason = "authentication-timeout"
-	// CloseUnauthenticatedLimit: above [ConnectionLimits.Unauthenticated].
+	// CloseUnauthenticatedLimit is for one above [ConnectionLimits.Unauthenticated].
 	CloseUnauthenticatedLimit CloseReason = "unauthenticated-limit"
-	// CloseAddressLimit: above [ConnectionLimits.UnauthenticatedPerAddress].
+	// CloseAddressLimit is for one above [ConnectionLimits.UnauthenticatedPerAddress].
 	CloseAddressLimit CloseReason = "address-limit"
-	// CloseUnauthenticatedData: above [ConnectionLimits.UnauthenticatedBytes].
+	// CloseUnauthenticatedData is for one above [ConnectionLimits.UnauthenticatedBytes].
 	CloseUnauthenticatedData CloseReason = "unauthenticated-data"
-	// CloseUnauthenticatedCalls: the peer made too many calls, none of them permitted.
+	// CloseUnauthenticatedCalls is for one whose peer made too many calls, none of them permitted.
 	CloseUnauthenticatedCalls CloseReason = "unauthenticated-calls"
-	// CloseIdentityLimit: above [ConnectionLimits.PerNode] or PerAddress.
+	// CloseIdentityLimit is for one above [ConnectionLimits.PerNode] or PerAddress.
 	CloseIdentityLimit CloseReason = "identity-limit"
-	// CloseTotalLimit: above [ConnectionLimits.Total].
+	// CloseTotalLimit is for one above [ConnectionLimits.Total].
 	CloseTotalLimit CloseReason = "total-limit"
-	// CloseCallLimit: the peer continued to exceed [CallLimits].
+	// CloseCallLimit is for one whose peer continued to exceed [CallLimits].
 	CloseCallLimit CloseReason = "call-limit"
 )
 

@@ -146,7 +146,7 @@ func (m mode) idle(address string, stage int) (net.Conn, error) {
 			return conn, err
 		}
 		if err := secured.Handshake(); err != nil {
-			return conn, nil // the server has closed it
+			return conn, nil //nolint:nilerr // the server has closed it
 		}
 		conn = secured
 	}

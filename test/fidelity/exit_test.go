@@ -117,7 +117,7 @@ func (m *machine) start(t *testing.T, path, file string) *running {
 		},
 	}}
 	require.Eventually(t, func() bool {
-		answer, err := client.Get("http://" + healthzAddress + "/healthz") //nolint:noctx // the process ends with the test
+		answer, err := client.Get("http://" + healthzAddress + "/healthz")
 		if err != nil {
 			return false
 		}

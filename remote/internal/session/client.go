@@ -150,8 +150,7 @@ func (c *Client[Q, R]) watch(ctx context.Context, server int, timeout time.Durat
 	defer func() { cancel(); <-acksDone }()
 	for {
 		in, err := stream.Recv()
-		var move *moveError
-		if errors.As(context.Cause(ctx), &move) {
+		if move, ok := errors.AsType[*moveError](context.Cause(ctx)); ok {
 			outcome.Move, outcome.To = true, move.to
 			return outcome, move
 		}

@@ -24,12 +24,12 @@ func requirePause(t *testing.T, limit, pause time.Duration) {
 	require.LessOrEqual(t, pause, limit)
 }
 
-// attempts runs a Retry with one server and n attempts, and returns the pauses after them.
-func attempts(t *testing.T, maxPause time.Duration, outcomes ...func() Attempt) (pauses []time.Duration) {
+// attempts runs a Retry with one server and a maximum pause of 10 s, and returns the pauses after them.
+func attempts(t *testing.T, outcomes ...func() Attempt) (pauses []time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var ended time.Time
-	NewRetry(1, maxPause).Run(ctx, func(int) Attempt {
+	NewRetry(1, 10*time.Second).Run(ctx, func(int) Attempt {
 		if !ended.IsZero() {
 			pauses = append(pauses, time.Since(ended))
 		}
@@ -51,17 +51,17 @@ func outcome(a Attempt) func() Attempt { return func() Attempt { return a } }
 func TestRetryPausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rejected, unreachable := outcome(Attempt{}), outcome(Attempt{Unreachable: true})
-		for i, pause := range attempts(t, 10*time.Second, slices.Repeat([]func() Attempt{rejected}, 12)...) {
+		for i, pause := range attempts(t, slices.Repeat([]func() Attempt{rejected}, 12)...) {
 			requirePause(t, min(minRetry<<i, 10*time.Second), pause)
 		}
-		for i, pause := range attempts(t, 10*time.Second, slices.Repeat([]func() Attempt{unreachable}, 12)...) {
+		for i, pause := range attempts(t, slices.Repeat([]func() Attempt{unreachable}, 12)...) {
 			requirePause(t, min(minRetry<<i, maxUnreachable), pause)
 		}
 		short := outcome(Attempt{Synced: true})
 		stable := func() Attempt { time.Sleep(minStable); return Attempt{Synced: true} }
-		pauses := attempts(t, 10*time.Second, rejected, short, short, stable, stable, rejected)
-		for i, limit := range []time.Duration{1, 2, 4, 1, 1, 2} {
-			requirePause(t, limit*minRetry, pauses[i])
+		pauses := attempts(t, rejected, short, short, stable, stable, rejected)
+		for i, limit := range []time.Duration{minRetry, 2 * minRetry, 4 * minRetry, minRetry, minRetry, 2 * minRetry} {
+			requirePause(t, limit, pauses[i])
 		}
 	})
 }
@@ -73,7 +73,7 @@ func TestRetryWaitsAsTheServerDemands(t *testing.T) {
 		demanded := retryAfter(st.Err())
 		require.Equal(t, 20*time.Second, demanded)
 		require.Zero(t, retryAfter(status.Error(codes.ResourceExhausted, "too many")))
-		pauses := attempts(t, 10*time.Second, outcome(Attempt{RetryAfter: demanded}))
+		pauses := attempts(t, outcome(Attempt{RetryAfter: demanded}))
 		require.GreaterOrEqual(t, pauses[0], demanded)
 		require.LessOrEqual(t, pauses[0], demanded*3/2)
 	})

@@ -1,7 +1,7 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package kubeproxy
+package pipeline
 
 import (
 	"context"
@@ -9,12 +9,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"k8s.io/client-go/kubernetes/fake"
-	clientevents "k8s.io/client-go/tools/events"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
-	"sigs.k8s.io/kpng/nodeproxy/events"
+	"sigs.k8s.io/kpng/nodeproxy/httpserver"
 )
 
 // A fakeTakeover calls run.
@@ -26,20 +24,21 @@ func (fakeTakeover) Failures() uint64          { return 42 }
 // TestTakeoverWaitsForTheRules checks that Takeover is called once, after the first update
 // that was applied, and that it does not delay later updates.
 func TestTakeoverWaitsForTheRules(t *testing.T) {
-	rules := &failingSink{err: errors.New("injected")}
+	fail := errors.New("injected")
 	called := make(chan struct{})
-	p, err := newProxy(Config{
-		Settings: settings(t, nil), Client: fake.NewClientset(), Rules: rules,
+	p, err := New(Config{
+		Rules:    localsink.Func(func(context.Context, *localsink.Update) error { return fail }),
 		Takeover: fakeTakeover{func(ctx context.Context) { close(called); <-ctx.Done() }},
-	}, events.New(clientevents.NewFakeRecorder(1)))
+		Limiter:  httpserver.NewLimiter(httpserver.LimiterConfig{}),
+	})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, p.close()) }()
+	defer func() { require.NoError(t, p.Close()) }()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error)
-	go func() { ended <- p.takeOver(ctx) }()
+	go func() { ended <- p.RunTakeover(ctx) }()
 
-	d := sinktest.Driver{Sink: p.sink, Node: &localsink.Node{Name: "node-1"}}
+	d := sinktest.Driver{Sink: p, Node: &localsink.Node{Name: "node-1"}}
 	require.Error(t, d.Sync(t.Context(), sinktest.NewState()))
 	select {
 	case <-p.synced:
@@ -48,22 +47,29 @@ func TestTakeoverWaitsForTheRules(t *testing.T) {
 		t.Fatal("the rules are not in place")
 	default:
 	}
-	rules.err = nil
+	fail = nil
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	<-called
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()), "while Takeover runs")
-	_, metrics := get(p.operatorHandler, "/metrics")
-	require.Contains(t, metrics, "\nkpng_takeover_failures_total 42\n")
+	require.Equal(t, uint64(42), p.takeoverFailures())
 	cancel()
 	require.NoError(t, <-ended)
 }
 
-func TestProxyWithoutTakeover(t *testing.T) {
-	p := &proxy{}
-	require.NoError(t, p.takeOver(t.Context()))
+func TestPipelineWithoutTakeover(t *testing.T) {
+	p := &Pipeline{}
+	require.NoError(t, p.RunTakeover(t.Context()))
 
-	p = &proxy{cfg: Config{Takeover: fakeTakeover{func(context.Context) { t.Error("called without an update") }}}, synced: make(chan struct{})}
+	p = &Pipeline{cfg: Config{Takeover: fakeTakeover{func(context.Context) { t.Error("called without an update") }}}, synced: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.NoError(t, p.takeOver(ctx))
+	require.NoError(t, p.RunTakeover(ctx))
+}
+
+// TestRequiredFields checks that the error names the field.
+func TestRequiredFields(t *testing.T) {
+	_, err := New(Config{Limiter: httpserver.NewLimiter(httpserver.LimiterConfig{})})
+	require.EqualError(t, err, "pipeline: Rules: required")
+	_, err = New(Config{Rules: localsink.Tee()})
+	require.EqualError(t, err, "pipeline: Limiter: required")
 }
