@@ -132,16 +132,27 @@ func form(contentType, body string) []string {
 		return []string{"html"}
 	case len(body) < 150:
 		return []string{regexp.MustCompile(`[0-9]+`).ReplaceAllString(body, "N")}
-	case strings.Contains(body, "statusz") || strings.Contains(body, "flagz"):
+	case regexp.MustCompile(`^\s*\S+ (statusz|flagz)\n`).MatchString(body): // not a profile with these functions
 		var keys []string
 		for line := range strings.Lines(body) {
 			if line = strings.TrimSpace(line); line != "" {
-				keys = append(keys, regexp.MustCompile(`[:=].*`).ReplaceAllString(line, ""))
+				keys = append(keys, zpageKey(line))
 			}
 		}
 		return keys
 	}
 	return []string{"text"}
+}
+
+// zpageKey returns the key of a line of /statusz or /flagz. kube-proxy chooses the delimiter
+// at random for each process: a colon, an equals sign, or a blank.
+func zpageKey(line string) string {
+	for _, key := range []string{"Started", "Up", "Go version", "Binary version", "Emulation version", "Paths"} {
+		if strings.HasPrefix(line, key) {
+			return key
+		}
+	}
+	return regexp.MustCompile(`[:= ].*`).ReplaceAllString(line, "")
 }
 
 // jsonKeys returns the paths of all values.
