@@ -98,7 +98,8 @@ func (v *validator) all() []Problem {
 		all = all[:maxProblems]
 	}
 	if v.further > 0 {
-		all = append(slices.Clip(all), Problem{Object: v.name(), Field: all[maxProblems-1].Field, Message: fmt.Sprintf("%d further problems of the object", v.further)})
+		message := fmt.Sprintf("%d further problems of the object", v.further)
+		all = append(slices.Clip(all), Problem{Object: v.name(), Field: all[maxProblems-1].Field, Message: message})
 	}
 	return all
 }
