@@ -77,7 +77,7 @@ func TestNamesThatMatchNothingAreLoggedOnce(t *testing.T) {
 	require.Empty(t, logged(func(tx *watchers.Tx) { tx.DeleteNode("node-1") }))
 	gone := logged(func(tx *watchers.Tx) { tx.DeleteNode("Node-1") })
 	require.Equal(t, `level=WARN msg="Node is absent; what is known of it is kept" node=Node-1 reason="no Node named Node-1 among 1" `+
-		`ips=[192.0.2.1] zone=a podCIDRs=[]`+"\n", gone)
+		`ips=[192.0.2.1] zone=a podNetworks=[]`+"\n", gone)
 	require.Empty(t, logged(func(tx *watchers.Tx) { tx.DeleteNode("node-2") }))
 	require.Empty(t, logged(func(tx *watchers.Tx) {
 		for i := range 413 {
