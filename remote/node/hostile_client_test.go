@@ -336,7 +336,7 @@ func TestClosedStreamsReleaseResources(t *testing.T) {
 // eventually polls a condition for up to 20 seconds.
 func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !condition(); runtime.Gosched() {
 		require.True(t, time.Now().Before(deadline), "timeout")
 	}
 }
