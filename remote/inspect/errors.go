@@ -41,7 +41,7 @@ func tlsHint(message string) string {
 	case strings.Contains(message, "signed by unknown authority"):
 		return " (set -ca to the CA of the server certificate)"
 	case strings.Contains(message, "error reading server preface"):
-		return " (if the server uses TLS, set -ca)"
+		return " (if the server uses TLS, set -ca; if it requires a client certificate, also -cert and -key)"
 	case strings.Contains(message, "first record does not look like a TLS handshake"):
 		return " (the server does not use TLS; -insecure connects without)"
 	}

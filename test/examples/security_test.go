@@ -40,8 +40,13 @@ func TestCertificatesAuthorize(t *testing.T) {
 	require.Equal(t, 1, code)
 	server.stderr.wait(t, `level=WARN msg="Peer rejected" .* operation=handshake err=.*certificate`)
 	require.Contains(t, stderr, "kpngctl: the server cannot be reached or is not ready: ")
-	_, _, code = kpngctl(t, "nodes", "-server", to[1]) // in plaintext
+	require.Contains(t, stderr, "-cert and -key")
+	_, stderr, code = kpngctl(t, slices.Concat([]string{"nodes", "-server", to[1]}, admin)...) // without a CA
 	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "(set -ca to the CA of the server certificate)")
+	_, stderr, code = kpngctl(t, "nodes", "-server", to[1]) // in plaintext
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "if the server uses TLS, set -ca")
 }
 
 // A server without TLS refuses to listen on the network unless -insecure is set.
