@@ -4,7 +4,7 @@
 // A client of NodeService: prints the desired state of a node, and prints it again after
 // each change.
 //
-//   node index.js --server HOST:PORT --node NAME [--ca FILE] [--token-file FILE] [--once]
+//   node index.js --server HOST:PORT --node NAME [--ca FILE] [--token-file FILE] [--once] [--help]
 //
 // It needs no generated code, because it loads the .proto files. session.proto describes the
 // order of messages, node.proto their content.
@@ -15,7 +15,7 @@ import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 import { assemble, ip, text } from './state.js';
 
-const usage = 'usage: node index.js [--server HOST:PORT] --node NAME [--ca FILE] [--token-file FILE] [--once]';
+const usage = 'usage: node index.js [--server HOST:PORT] --node NAME [--ca FILE] [--token-file FILE] [--once] [--help]';
 
 function parseFlags() {
   const { values } = parseArgs({

@@ -97,6 +97,14 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 			require.Equal(t, state(t, address, name), p.stdout.text())
 		}
 	})
+	t.Run("flags", func(t *testing.T) {
+		for _, flags := range [][]string{{}, {"--unknown"}, {"--node", "node-1", "--token-file", "none"}} {
+			p := node(flags...)
+			require.EqualError(t, <-p.done, "exit status 2")
+			p.done = nil
+			require.Regexp(t, `^node-client-js: .+\nusage: node index.js .+\n$`, p.stderr.text())
+		}
+	})
 	t.Run("resumes", func(t *testing.T) {
 		dir := manifests(t)
 		server, address, _ := serve(t, dir)
