@@ -133,7 +133,8 @@ func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 	c.networks(fe.SourceRanges, "source range")
 	c.wantf(len(fe.Routes) > 0 && fe.Routes[len(fe.Routes)-1].From == localsink.FromAny, "frontend %s: the last route is not for any client", fe.Addr)
 	for _, r := range fe.Routes {
-		c.wantf(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictDrop, "frontend %s: route from %d, verdict %d", fe.Addr, r.From, r.EmptyVerdict)
+		c.wantf(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictDrop,
+			"frontend %s: route from %d, verdict %d", fe.Addr, r.From, r.EmptyVerdict)
 		if r.Pool < 0 || r.Pool >= len(p.Pools) {
 			c.wantf(false, "frontend %s: pool %d of %d", fe.Addr, r.Pool, len(p.Pools))
 			continue
