@@ -28,6 +28,7 @@ import (
 )
 
 func main() {
+	tuning.BeforeFirstSync()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -40,6 +40,7 @@ Flags:
 const printBackend = "print"
 
 func main() {
+	tuning.BeforeFirstSync()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
