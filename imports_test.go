@@ -64,7 +64,7 @@ func allowedImports() map[string][]string {
 			"nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeips", "nodeproxy/pipeline", "watchers", "watchers/kube"),
 			"k8s.io/client-go/kubernetes", "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/logging": {"k8s.io/klog/v2"},
-		"nodeproxy/kubeproxyconfig": append(own("backends/nftables", "nodelocal", "nodeproxy/kubeclient", "nodeproxy/sysctl", "watchers/kube"), "k8s.io/apimachinery/pkg/",
+		"nodeproxy/kubeproxyconfig": append(own("backends/nftables", "nodelocal", "nodeproxy/kubeclient", "nodeproxy/sysctl", "watchers/kube", "watchers/kubeapi"), "k8s.io/apimachinery/pkg/",
 			"k8s.io/kube-proxy/config/v1alpha1", "k8s.io/component-base/cli/flag", "k8s.io/component-base/logs/api/v1", "k8s.io/utils/net",
 			"github.com/spf13/pflag", "github.com/fsnotify/fsnotify"),
 		"nodeproxy/metrics":   append(own("backends/localhost", "localsink", "nodeproxy/httpserver"), "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/go"),

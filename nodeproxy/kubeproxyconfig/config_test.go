@@ -416,3 +416,21 @@ windowsRunAsService: true
 	}
 	require.Len(t, c.Ignored(), 30, "%v", c.Ignored())
 }
+
+// TestProxyName: the flag, which kube-proxy does not have, also applies with a configuration
+// file.
+func TestProxyName(t *testing.T) {
+	for _, args := range [][]string{
+		{"--proxy-name=acme", "--hostname-override=n"},
+		{"--proxy-name=acme", "--hostname-override=n", "--config=" + writeFile(t, "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")},
+	} {
+		var log bytes.Buffer
+		c, err := load(args, &log)
+		require.NoError(t, err)
+		require.Equal(t, "acme", c.Nodelocal(nil).ProxyName)
+		require.Equal(t, "acme", c.Kube(nil).Filter.ProxyName)
+		require.NotContains(t, log.String(), "proxy-name", "it has an effect")
+	}
+	_, err := load([]string{"--proxy-name=-"}, io.Discard)
+	require.ErrorContains(t, err, `--proxy-name: ProxyName "-": not a valid label value`)
+}

@@ -14,13 +14,18 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/kube-proxy/config/v1alpha1"
 	netutils "k8s.io/utils/net"
+
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // Load returns the configuration of the options. It reads the configuration file, if
 // there is one: then most flags have no effect, as in kube-proxy. The error names each
-// invalidf field. [Config.Log] logs what an operator should know about the configuration.
+// invalid field. [Config.Log] logs what an operator should know about the configuration.
 func (o *Options) Load() (*Config, error) {
-	cfg := &Config{master: o.master, flags: o.Flags()}
+	if err := (kubeapi.Filter{ProxyName: o.proxyName}).Validate(); err != nil {
+		return nil, fmt.Errorf("--proxy-name: %w", err)
+	}
+	cfg := &Config{master: o.master, proxyName: o.proxyName, flags: o.Flags()}
 	s := &settings{KubeProxyConfiguration: *o.config.DeepCopy()}
 	if o.ConfigFile != "" {
 		c, content, lenient, err := readFile(o.ConfigFile)
@@ -76,7 +81,7 @@ func (o *Options) applyFlags(s *settings) {
 func (o *Options) flagsWithoutEffect() (names []string) {
 	o.set.Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "version", "help":
+		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "version", "help":
 		default:
 			if !isLogFlag(f.Name) {
 				names = append(names, "--"+f.Name)
@@ -97,7 +102,7 @@ func withDeprecatedPort(address string, port int32) string {
 
 // New returns the configuration c, which did not come from a command line, with defaults
 // for unset fields. hostname is called if c does not name the node. The error names each
-// invalidf field.
+// invalid field.
 func New(c v1alpha1.KubeProxyConfiguration, hostname func() (string, error)) (*Config, error) {
 	c = *c.DeepCopy()
 	setDefaults(&c)

@@ -17,16 +17,18 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
 	"sigs.k8s.io/kpng/nodeproxy/sysctl"
 	"sigs.k8s.io/kpng/watchers/kube"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // A Config is a valid configuration. It is immutable.
 type Config struct {
-	settings *settings // normalized
-	master   string
-	nodeName string
-	bindIP   netip.Addr
-	networks []netip.Prefix // of clusterCIDR
-	flags    map[string]string
+	settings  *settings // normalized
+	master    string
+	proxyName string
+	nodeName  string
+	bindIP    netip.Addr
+	networks  []netip.Prefix // of clusterCIDR
+	flags     map[string]string
 
 	// What [Config.Log] and [Config.WatchFile] need. lenient is the error of strict
 	// decoding; content is the digest of the file.
@@ -91,7 +93,7 @@ func (c *Config) Client() kubeclient.Config {
 
 // Kube returns the configuration of the watcher of the cluster state.
 func (c *Config) Kube(logger *slog.Logger) kube.Config {
-	return kube.Config{NodeName: c.NodeName(), Logger: logger}
+	return kube.Config{NodeName: c.NodeName(), Filter: kubeapi.Filter{ProxyName: c.proxyName}, Logger: logger}
 }
 
 // NFTables returns the configuration of the nftables backend.
@@ -103,6 +105,7 @@ func (c *Config) NFTables(logger *slog.Logger) nftables.Config {
 func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
 	cfg := nodelocal.Config{
 		NodeName:          c.NodeName(),
+		ProxyName:         c.proxyName,
 		NodeIP:            c.bindIP,
 		NodePortAddresses: canonicalNetworks(c.settings.NodePortAddresses),
 		MasqueradeAll:     c.settings.masqueradeAll,
