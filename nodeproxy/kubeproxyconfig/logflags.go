@@ -19,7 +19,7 @@ const (
 // defineLogging defines the flags for c, which have an effect beside a configuration file too.
 func defineLogging(fs *pflag.FlagSet, c *logsapi.LoggingConfiguration) {
 	const alpha = ", requires the feature gate " + gateLoggingAlpha
-	fs.VarP(logsapi.VerbosityLevelPflag(&c.Verbosity), "v", "v", "log level; 2 and more logs debug messages")
+	fs.VarP(logsapi.VerbosityLevelPflag(&c.Verbosity), "v", "v", "log level; 4 and more logs debug messages")
 	fs.Var(logsapi.VModuleConfigurationPflag(&c.VModule), "vmodule", "log levels of files, PATTERN=N (comma-separated)")
 	fs.StringVar(&c.Format, "logging-format", c.Format, "log format: "+formatText+" or "+formatJSON)
 	fs.DurationVar(&c.FlushFrequency.Duration.Duration, "log-flush-frequency", c.FlushFrequency.Duration.Duration,

@@ -40,12 +40,19 @@ func tlsHint(message string) string {
 		return " (the server requires a client certificate: set -cert and -key)"
 	case strings.Contains(message, "signed by unknown authority"):
 		return " (set -ca to the CA of the server certificate)"
-	case strings.Contains(message, "error reading server preface"):
+	case strings.Contains(message, "error reading server preface"), closedEarly(message):
 		return " (if the server uses TLS, set -ca; if it requires a client certificate, also -cert and -key)"
 	case strings.Contains(message, "first record does not look like a TLS handshake"):
 		return " (the server does not use TLS; -insecure connects without)"
 	}
 	return ""
+}
+
+// closedEarly reports whether the server closed the connection without a response. With
+// TLS 1.3 a client learns only after its handshake that it lacks a certificate, and its next
+// write may fail before it reads the reason.
+func closedEarly(message string) bool {
+	return strings.Contains(message, "broken pipe") || strings.Contains(message, "connection reset by peer")
 }
 
 func isUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }

@@ -207,6 +207,11 @@ func current(t *testing.T, conn *grpc.ClientConn) {
 		if lag.GetCurrent() == 1 {
 			return
 		}
+		select { // the server limits the rate of calls
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("timeout: no node has applied the newest revision")
+		}
 	}
 }
 
