@@ -59,7 +59,7 @@ func (c *checker) setUp() bool {
 	if err == nil {
 		unsupported |= unsupportedOf(c.sink)
 	}
-	for _, v := range c.applicable() {
+	for _, v := range c.behaviour.variants() {
 		cell := &Cell{Outcome: OutcomePassed}
 		switch missing := (v.needs() | c.behaviour.needs) & unsupported; {
 		case missing != 0:
@@ -92,10 +92,10 @@ func (c *checker) setUp() bool {
 	return true
 }
 
-// applicable returns the variants to which the behaviour applies.
-func (c *checker) applicable() []variant {
+// variants returns the variants to which the behaviour applies.
+func (bh behaviour) variants() []variant {
 	return slices.DeleteFunc(allVariants(), func(v variant) bool {
-		return c.behaviour.protocols != nil && !slices.Contains(c.behaviour.protocols, v.protocol)
+		return bh.protocols != nil && !slices.Contains(bh.protocols, v.protocol)
 	})
 }
 

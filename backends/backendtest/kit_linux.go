@@ -26,7 +26,12 @@ type kit struct {
 	// of the backend has loaded the kernel's modules.
 	untestedSCTP string
 	deadline     time.Time // zero without a time limit of the test
+	// unusable reports that the backend fails the behaviour basicID in every variant.
+	unusable bool
 }
+
+// basicID is the behaviour on which most others depend.
+const basicID = "DP-01"
 
 // reserve is the time before the deadline of the test at which the kit ends, to return its
 // report.
@@ -95,6 +100,9 @@ func (k *kit) newChecker(t testing.TB, bh behaviour) *checker {
 // check checks one behaviour in a new testbed. When the time limit of the test is near, it
 // returns what is known, and abandons the rest.
 func (k *kit) check(t testing.TB, bh behaviour) Result {
+	if k.unusable {
+		return untested(bh, basicID+" fails in every variant")
+	}
 	start := time.Now()
 	c := k.newChecker(t, bh)
 	defer c.cancelAll()
@@ -117,6 +125,15 @@ func (k *kit) check(t testing.TB, bh behaviour) Result {
 	return c.result(time.Since(start))
 }
 
+// untested returns the result of a behaviour that is not checked.
+func untested(bh behaviour, reason string) Result {
+	res := Result{ID: bh.id, Title: bh.title}
+	for _, v := range bh.variants() {
+		res.Cells = append(res.Cells, Cell{Variant: v.String(), Outcome: OutcomeUntested, Reason: reason})
+	}
+	return res
+}
+
 // checkBehaviour runs the check of the behaviour in the testbed.
 func (c *checker) checkBehaviour() {
 	if !c.setUp() {
@@ -132,7 +149,7 @@ func (c *checker) checkBehaviour() {
 func (c *checker) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, v := range c.applicable() {
+	for _, v := range c.behaviour.variants() {
 		cell := c.cells[v]
 		if cell == nil {
 			cell = &Cell{Outcome: OutcomePassed}

@@ -123,6 +123,26 @@ func TestFailingBackendIsReported(t *testing.T) {
 	require.Contains(t, report.Text(), "pool-sizes: IPv6 TCP: Sync: injected\n")
 }
 
+// TestUnusableBackendEndsEarly: a backend that does nothing fails the basic behaviour in
+// every variant, and the others are not checked.
+func TestUnusableBackendEndsEarly(t *testing.T) {
+	netnstest.New(t)
+	k := newKit(t, backendOf(func(context.Context, *localsink.Update) error { return nil }))
+	all := behaviours()
+	require.Equal(t, basicID, all[0].id, "it is the first")
+	basic := k.check(t, all[0])
+	require.True(t, basic.failedEverywhere())
+	k.unusable = true
+	for _, bh := range all[1:] {
+		res := k.check(t, bh)
+		require.NotEmpty(t, res.Cells)
+		require.Equal(t, "untested: "+basicID+" fails in every variant", res.skipped())
+	}
+	basic.Cells[0].Outcome = OutcomePassed
+	require.False(t, basic.failedEverywhere())
+	require.False(t, (&Result{}).failedEverywhere())
+}
+
 // TestHints: each hint is for existing behaviours, and none has two.
 func TestHints(t *testing.T) {
 	seen := map[string]bool{}

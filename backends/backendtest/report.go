@@ -62,6 +62,11 @@ func (r *Result) Failed() bool {
 	return slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == OutcomeFailed })
 }
 
+// failedEverywhere reports whether every variant that was checked failed.
+func (r *Result) failedEverywhere() bool {
+	return r.Failed() && !slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Outcome == OutcomePassed })
+}
+
 // skipped returns why no variant was checked, and "" if one was.
 func (r *Result) skipped() string {
 	var reasons []string

@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -87,8 +88,38 @@ func testDeletedRules(t *testing.T, fx *fixture, p *proxyUnderTest) {
 	out, err := fx.Node.Namespace.Output(t.Context(), "nft", "flush", "ruleset")
 	require.NoError(t, err, out)
 	expect(t, fx, addresses, "deleted", "pod3,node cluster:80 = pod1\nclient nodeport:80 = pod1")
+	if p.pkg == controlplane.KPNGProxyPackage {
+		for range 8 {
+			pause(time.Second) // deleting rules a second after each repair must not delay the next
+			requireRepair(t, fx, addresses)
+		}
+	}
 	fx.apply(t, services, nil)
 	fx.barrier(t, syncLimit)
+}
+
+// requireRepair deletes all rules and waits for the repair. The proxy is unhealthy while it
+// lasts: a response of /healthz between two failed connections, long after the deletion, is
+// not 200.
+func requireRepair(t *testing.T, fx *fixture, addresses addressBook) {
+	t.Helper()
+	parsed, err := parseProbes("node cluster:80 = pod1", "deleted")
+	require.NoError(t, err)
+	probe, r := parsed[0], &prober{fixture: fx}
+	probe.at, _ = addresses.find(probe.service, probe.kind, probe.family, probe.port, probe.proto)
+	fails := func() bool { return r.run(t.Context(), probe).fail }
+	start := time.Now()
+	out, err := fx.Node.Namespace.Output(t.Context(), "nft", "flush", "ruleset")
+	require.NoError(t, err, out)
+	for fails() {
+		absent := time.Since(start)
+		code, _, err := fx.get(t.Context(), "127.0.0.1:10256", "/healthz")
+		require.NoError(t, err)
+		if absent > 300*time.Millisecond && fails() {
+			require.Equal(t, http.StatusServiceUnavailable, code, "the rules are absent for %v", absent)
+		}
+		require.Less(t, absent, 2*time.Second, "the rules are still absent")
+	}
 }
 
 // testLocalhost enables node ports on loopback addresses, which are off by default in
