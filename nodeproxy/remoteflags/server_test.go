@@ -104,8 +104,11 @@ func TestServerRunsAsTheFlagsDescribe(t *testing.T) {
 	require.NoError(t, command.Parse(fs, nil))
 	conns, err := c.Dial()
 	require.NoError(t, err)
-	_, err = kpng.NewInspectServiceClient(conns.Conns[0]).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
-	require.NoError(t, err)
+	// The server answers Unavailable until it has resolved the cluster state.
+	require.Eventually(t, func() bool {
+		_, err := kpng.NewInspectServiceClient(conns.Conns[0]).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, conns.Close())
 	cancel()
 	require.NoError(t, <-done)
