@@ -104,7 +104,7 @@ func (fx *fixture) testServerTier(t *testing.T) {
 	require.NoError(t, err)
 	pod := fx.createPod(t, daemons.Spec.Template, namespace, "node-agent-1", "node-1")
 	token := tokenFile(t, fx.token(t, namespace, "node-agent", "kpng", pod))
-	args := []string{"-backend=print", "-server=" + address, "-server-name=127.0.0.1", "-ca=" + fx.file("ca.crt"), "-health="}
+	args := []string{"-backend=print", "-server=" + address, "-server-name=127.0.0.1", "-ca=" + fx.file("ca.crt"), "-health=", "-metrics="}
 	agent := fx.start(t, agentPath, daemons.Spec.Template.Spec.Containers[0].Args, append(args, "-node=node-1", "-token-file="+token)...)
 	agent.wait("+ default/web")
 	agent.wait("Any -> 10.244.1.4:8080")

@@ -70,9 +70,11 @@ func (fx *fixture) checkDocumentedPatches(t *testing.T) {
 	require.NoError(t, err)
 	command := regexp.MustCompile(`kubectl -n kube-system patch daemonset (\S+)( --type=json)? -p '([^']+)'`)
 	patches := command.FindAllSubmatch(text, -1)
-	require.Len(t, patches, 3)
+	require.Len(t, patches, 4, "to convert nodes, to convert all of them, and the way back")
 	daemons := fx.client.AppsV1().DaemonSets(systemNamespace)
-	for _, m := range patches {
+	linux, converted := map[string]string{"kubernetes.io/os": "linux"}, map[string]string{"kubernetes.io/os": "linux", "service-proxy": "kpng"}
+	selectors := []map[string]string{converted, linux, converted, converted} // of the drop-in, after each patch
+	for i, m := range patches {
 		before, err := daemons.Get(t.Context(), string(m[1]), metav1.GetOptions{})
 		require.NoError(t, err)
 		kind := types.StrategicMergePatchType
@@ -82,14 +84,14 @@ func (fx *fixture) checkDocumentedPatches(t *testing.T) {
 		after, err := daemons.Patch(t.Context(), before.Name, kind, m[3], metav1.PatchOptions{FieldValidation: metav1.FieldValidationStrict})
 		require.NoError(t, err, string(m[0]))
 		require.NotEqual(t, before.Spec.Template, after.Spec.Template, string(m[0]))
-	}
-	converted := map[string]string{"kubernetes.io/os": "linux"}
-	for _, name := range []string{"kube-proxy", kubeProxyObject} {
-		d, err := daemons.Get(t.Context(), name, metav1.GetOptions{})
+		dropIn, err := daemons.Get(t.Context(), kubeProxyObject, metav1.GetOptions{})
 		require.NoError(t, err)
-		require.Equal(t, converted, d.Spec.Template.Spec.NodeSelector)
-		require.Nil(t, d.Spec.Template.Spec.Affinity)
+		require.Equal(t, selectors[i], dropIn.Spec.Template.Spec.NodeSelector, string(m[0]))
 	}
+	kubeProxy, err := daemons.Get(t.Context(), "kube-proxy", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, linux, kubeProxy.Spec.Template.Spec.NodeSelector)
+	require.Nil(t, kubeProxy.Spec.Template.Spec.Affinity)
 }
 
 // runDaemonSet runs the containers of the DaemonSet of a distribution and connects to a
