@@ -93,7 +93,7 @@ func ExampleFill() {
 			Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort(addr), Routes: make([]localsink.Route, 1),
 		}}
 		for _, e := range endpoints {
-			port.Pools[0].Endpoints = append(port.Pools[0].Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e)})
+			port.Pools[0].Endpoints = append(port.Pools[0].Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e), Weight: 1})
 		}
 		return &localsink.Service{Name: localsink.ServiceName{Namespace: "default", Name: name}, Ports: []localsink.Port{port}}
 	}
@@ -106,10 +106,10 @@ func ExampleFill() {
 	}
 	// Output:
 	// sync 1
-	// set 10.96.0.2:53 -> [{10.244.1.2:53 false}]
-	// set 10.96.0.10:80 -> [{10.244.1.4:8080 false} {10.244.2.7:8080 false}]
+	// set 10.96.0.2:53 -> [{10.244.1.2:53 false 1}]
+	// set 10.96.0.10:80 -> [{10.244.1.4:8080 false 1} {10.244.2.7:8080 false 1}]
 	// sync 2
 	// sync 3
-	// set 10.96.0.10:80 -> [{10.244.1.4:8080 false}]
+	// set 10.96.0.10:80 -> [{10.244.1.4:8080 false 1}]
 	// delete 10.96.0.2:53
 }

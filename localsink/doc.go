@@ -16,6 +16,7 @@
 //   - service.go: [Service] and its [Port], [Frontend], [Route] and [Pool]
 //   - node.go: [Node]
 //   - features.go: [Features] that a backend may not support
+//   - extensions.go: [Extensions], vendor-specific properties, and the [Accessor] that reads them
 //   - compose.go: [Tee], [Chain] and [Walk]
 //   - text.go: [Service.Text]
 //
@@ -38,9 +39,9 @@
 //
 // # What a backend must do
 //
-//   - For each connection to a [Frontend], apply the first matching [Route]: choose an
-//     endpoint of its pool uniformly at random, masquerade if required, or reject or drop
-//     the connection if the pool is empty.
+//   - For each connection to a [Frontend], apply the first matching [Route]: select an
+//     endpoint of its pool as [Port.Selection] requires, masquerade if required, or reject,
+//     drop or pass the connection if the pool is empty.
 //   - Masquerade a connection that reaches the endpoint it originates from, whatever the
 //     route requires.
 //   - Reject packets to ports of a cluster IP that have no frontend, and drop packets to the

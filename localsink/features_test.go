@@ -71,8 +71,8 @@ func TestRequiredFeatures(t *testing.T) {
 		},
 	} {
 		s := &localsink.Service{Ports: c.ports}
-		require.Equal(t, c.want, s.RequiredFeatures(), c.name)
-		require.Equal(t, c.text, s.RequiredFeatures().String(), c.name)
+		require.Equal(t, c.want, s.RequiredFeatures(nil), c.name)
+		require.Equal(t, c.text, s.RequiredFeatures(nil).String(), c.name)
 	}
 }
 

@@ -28,17 +28,23 @@ type Node struct {
 	// ServiceNetworks lists the networks from which cluster IPs are allocated. Packets to an
 	// address in them without a frontend are dropped, unless it is an address of the node.
 	ServiceNetworks []netip.Prefix
+	// NoMasquerade lists the networks of clients that [Route.Masquerade] does not apply to.
+	// Hairpin connections and those to LoopbackNodePorts are masqueraded nevertheless.
+	NoMasquerade []netip.Prefix
 	// Deleting reports whether the node does not exist, or is being deleted or marked for
 	// it. Load balancers should send it no new connections, so health checks fail. A
 	// dataplane ignores it and serves the remaining traffic.
 	Deleting bool
+	// Extensions lists the vendor-specific properties of the node.
+	Extensions Extensions
 }
 
 // Equal reports whether n and o have the same content.
 func (n *Node) Equal(o *Node) bool {
 	return n.Name == o.Name && slices.Equal(n.IPs, o.IPs) && n.LocalPods.Equal(&o.LocalPods) &&
 		slices.Equal(n.NodePortAddresses, o.NodePortAddresses) && slices.Equal(n.LoopbackNodePorts, o.LoopbackNodePorts) &&
-		slices.Equal(n.ServiceNetworks, o.ServiceNetworks) && n.Deleting == o.Deleting
+		slices.Equal(n.ServiceNetworks, o.ServiceNetworks) && slices.Equal(n.NoMasquerade, o.NoMasquerade) &&
+		n.Deleting == o.Deleting && n.Extensions.Equal(o.Extensions)
 }
 
 // PodSources describes packets that come from pods of a node. A packet matches if one of

@@ -21,6 +21,7 @@ func TestNodeEqualComparesEveryField(t *testing.T) {
 		return &localsink.Node{
 			Name: "node", IPs: []netip.Addr{p.Addr()}, NodePortAddresses: []netip.Prefix{p},
 			LoopbackNodePorts: []netip.Addr{p.Addr()}, ServiceNetworks: []netip.Prefix{p}, Deleting: true,
+			NoMasquerade: []netip.Prefix{p}, Extensions: localsink.NewExtensions(localsink.Extension{Key: "a"}),
 			LocalPods: localsink.PodSources{Networks: []netip.Prefix{p}, Interface: "a", InterfacePrefix: "b"},
 		}
 	}

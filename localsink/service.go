@@ -12,15 +12,33 @@ import (
 	"unicode/utf8"
 )
 
-// A ServiceName is the namespace and name of a Service.
-type ServiceName struct{ Namespace, Name string }
+// A ServiceName is the namespace and name of a Service, or of another object that is served
+// like a Service.
+type ServiceName struct {
+	Namespace, Name string
+	// Origin is the kind of an object that is not a Service, such as "ServiceImport" or
+	// "TCPRoute", so that objects with equal names coexist. It is empty for a Service.
+	Origin string
+}
 
-// String returns "namespace/name".
-func (n ServiceName) String() string { return n.Namespace + "/" + n.Name }
+// String returns "namespace/name", preceded by the origin and a colon if the object is not a
+// Service.
+func (n ServiceName) String() string {
+	if n.Origin != "" {
+		return n.Origin + ":" + n.Namespace + "/" + n.Name
+	}
+	return n.Namespace + "/" + n.Name
+}
 
-// Compare orders by namespace, then by name.
+// Object returns the kind and name of the object, such as "Service default/web", as in
+// [Problem.Object].
+func (n ServiceName) Object() string {
+	return cmp.Or(n.Origin, "Service") + " " + n.Namespace + "/" + n.Name
+}
+
+// Compare orders by namespace, then by name, then by origin.
 func (n ServiceName) Compare(o ServiceName) int {
-	return cmp.Or(strings.Compare(n.Namespace, o.Namespace), strings.Compare(n.Name, o.Name))
+	return cmp.Or(strings.Compare(n.Namespace, o.Namespace), strings.Compare(n.Name, o.Name), strings.Compare(n.Origin, o.Origin))
 }
 
 // maxName is the maximum size of the name of a Kubernetes object in bytes.
@@ -52,6 +70,8 @@ type Service struct {
 	// Problems lists the invalid or unsupported parts of the Service's input. They are left
 	// out of Ports and HealthCheck; the remaining parts are served.
 	Problems []Problem
+	// Extensions lists the vendor-specific properties of the Service.
+	Extensions Extensions
 }
 
 // A Port is one port of a Service: frontends that share the same pools of endpoints.
@@ -59,6 +79,12 @@ type Port struct {
 	// Name is the name of the port. It may be empty.
 	Name     string
 	Protocol Protocol
+	// Selection is how a new connection gets its endpoint. Session affinity takes precedence.
+	Selection Selection
+	// RefusedPerMille is the share of new connections, in 1/1000, that are rejected as if
+	// the pool were empty and its verdict [VerdictReject]. It is at most 1000. Connections
+	// with an affinity entry are not among them.
+	RefusedPerMille uint16
 	// Affinity is the timeout of session affinity: until this long after its last new
 	// connection, a client address stays with its endpoint. All frontends of the port share
 	// the affinity entries. Zero disables session affinity.
@@ -74,6 +100,43 @@ type Port struct {
 	// themselves (UDP), a backend ends those to endpoints that are neither in Draining nor
 	// in a pool.
 	Draining []netip.AddrPort
+	// EndpointExtensions holds the vendor-specific properties of endpoints: of each, its own
+	// and those of its EndpointSlice. It may contain endpoints that are in no pool. It is nil
+	// if no endpoint has any.
+	EndpointExtensions map[netip.AddrPort]Extensions
+}
+
+// A Selection is how the endpoint of a new connection is selected from a pool.
+type Selection uint8
+
+const (
+	// SelectionRandom selects at random, with the weights of the endpoints.
+	SelectionRandom Selection = iota
+	// SelectionClient selects by the client's address: on all nodes where the pool is equal,
+	// a client gets the same endpoint. If 1 of N endpoints is removed, at most 1/N + 1 % of
+	// the clients change their endpoint.
+	SelectionClient
+	// SelectionFlow is like SelectionClient for flows: it selects by the client's address and
+	// source port.
+	SelectionFlow
+	// SelectionLeastConnections prefers the endpoint with the fewest connections in relation
+	// to its weight, as far as the backend can tell; it may count only those of this node.
+	SelectionLeastConnections
+)
+
+// String returns the name of the selection, such as "Random".
+func (s Selection) String() string {
+	switch s {
+	case SelectionRandom:
+		return "Random"
+	case SelectionClient:
+		return "Client"
+	case SelectionFlow:
+		return "Flow"
+	case SelectionLeastConnections:
+		return "LeastConnections"
+	}
+	return "unknown"
 }
 
 // A FrontendKind is the origin of a frontend's address.
@@ -156,14 +219,22 @@ const (
 	VerdictReject Verdict = iota
 	// VerdictDrop sends no response.
 	VerdictDrop
+	// VerdictPass leaves the packet alone, as if no Service had its destination: it is
+	// routed, filtered and answered by others.
+	VerdictPass
 )
 
-// String returns "Reject" or "Drop".
+// String returns "Reject", "Drop" or "Pass".
 func (v Verdict) String() string {
-	if v == VerdictDrop {
+	switch v {
+	case VerdictReject:
+		return "Reject"
+	case VerdictDrop:
 		return "Drop"
+	case VerdictPass:
+		return "Pass"
 	}
-	return "Reject"
+	return "unknown"
 }
 
 // A Route sends the connections of a set of clients to a pool. Hairpin connections, whose
@@ -171,9 +242,10 @@ func (v Verdict) String() string {
 type Route struct {
 	From From
 	// Pool is an index of [Port.Pools]. Each connection goes to one of the pool's
-	// endpoints, chosen uniformly at random.
+	// endpoints; [Port.Selection] is how it is selected.
 	Pool int
-	// Masquerade replaces the source address by an address of this node.
+	// Masquerade replaces the source address by an address of this node, except for clients
+	// in [Node.NoMasquerade].
 	Masquerade bool
 	// EmptyVerdict applies if the pool has no endpoints.
 	EmptyVerdict Verdict
@@ -187,6 +259,10 @@ type Endpoint struct {
 	Addr netip.AddrPort
 	// Local reports whether the endpoint is on this node.
 	Local bool
+	// Weight is the share of new connections in relation to the other endpoints of the pool.
+	// It is at least 1, and 1 by default. An endpoint whose weight is 0 in the cluster state
+	// is in no pool, but in [Port.Draining].
+	Weight uint32
 }
 
 // A HealthCheck is an HTTP server by which external load balancers check whether this node

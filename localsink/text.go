@@ -30,6 +30,12 @@ func (p *Port) writeText(b *strings.Builder) {
 	if p.Affinity > 0 {
 		fmt.Fprintf(b, ", affinity %s", p.Affinity)
 	}
+	if p.Selection != SelectionRandom {
+		fmt.Fprintf(b, ", selection %s", p.Selection)
+	}
+	if p.RefusedPerMille > 0 {
+		fmt.Fprintf(b, ", %d‰ refused", p.RefusedPerMille)
+	}
 	fmt.Fprintln(b)
 	if len(p.Draining) > 0 {
 		fmt.Fprintf(b, "    draining: %v\n", p.Draining)
@@ -60,6 +66,9 @@ func (p *Port) targetText(r Route) string {
 		word := e.Addr.String()
 		if e.Local {
 			word += "(local)"
+		}
+		if e.Weight > 1 {
+			word += fmt.Sprintf("(weight %d)", e.Weight)
 		}
 		words = append(words, word)
 	}

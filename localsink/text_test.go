@@ -31,7 +31,7 @@ func TestTextHasAllContent(t *testing.T) {
 				},
 			},
 			Pools: []localsink.Pool{
-				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true}, {Addr: addr("10.1.0.2:8080")}}},
+				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true, Weight: 1}, {Addr: addr("10.1.0.2:8080"), Weight: 1}}},
 				{},
 			},
 			Draining: []netip.AddrPort{addr("10.1.0.3:8080")},

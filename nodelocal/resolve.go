@@ -106,7 +106,7 @@ func (svc *ResolvedService) addProblemf(field, format string, args ...any) {
 }
 
 func problem(name localsink.ServiceName, field, format string, args ...any) localsink.Problem {
-	return localsink.Problem{Object: "Service " + name.String(), Field: field, Message: fmt.Sprintf(format, args...)}
+	return localsink.Problem{Object: name.Object(), Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
 // fieldOf returns the field of the Service that requests a frontend.

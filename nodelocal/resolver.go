@@ -90,7 +90,7 @@ func (r *Resolver) track(resolved map[localsink.ServiceName]*ResolvedService) {
 				tx.Delete(name)
 				continue
 			}
-			tx.Set(r.node.assemble(svc).WithUnsupported(r.cfg.Unsupported))
+			tx.Set(r.node.assemble(svc).WithUnsupported(r.cfg.Unsupported, r.node.node))
 		}
 	})
 }

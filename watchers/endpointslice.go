@@ -17,6 +17,12 @@ type EndpointSlice struct {
 	Ports   []EndpointPort
 	// Endpoints have one address each, of the family above.
 	Endpoints []Endpoint
+	// Details is empty, or has one element for each element of Endpoints, with the same
+	// index. Most sources leave it empty.
+	Details []EndpointDetails
+	// Extensions lists the vendor-specific properties of the slice. They apply to each
+	// endpoint that does not have the same key itself.
+	Extensions Extensions
 	// Problems lists the invalid fields.
 	Problems []Problem
 
@@ -45,3 +51,23 @@ type Endpoint struct {
 
 // Hints lists the zones and nodes whose clients should use an endpoint.
 type Hints struct{ Zones, Nodes []string }
+
+// EndpointDetails holds the rarely used properties of an endpoint.
+type EndpointDetails struct {
+	// Weight is the endpoint's share of new connections in relation to the other endpoints
+	// of the Service; nil stands for 1. With weight 0 the endpoint gets no new connections
+	// and keeps its established ones, while it is serving.
+	Weight *uint32
+	// Extensions lists the vendor-specific properties of the endpoint.
+	Extensions Extensions
+
+	// Hostname is the name of the endpoint for DNS.
+	Hostname string
+	// Zone is the zone of the endpoint, which is not a hint.
+	Zone string
+	// Target is the object that the endpoint is an address of, usually a pod.
+	Target ObjectReference
+}
+
+// An ObjectReference is the kind and name of an object. Each field may be empty.
+type ObjectReference struct{ Kind, Namespace, Name string }

@@ -15,6 +15,7 @@ import (
 func (s *Service) hash(h *diffstore.Hash) {
 	h.String(s.Name.Namespace)
 	h.String(s.Name.Name)
+	h.String(s.Name.Origin)
 	hashTime(h, s.Created)
 	h.Uint(uint64(s.Type))
 	h.Addr(s.ClusterIP)
@@ -33,13 +34,25 @@ func (s *Service) hash(h *diffstore.Hash) {
 		h.String(p.Name)
 		h.Uint(uint64(p.Protocol))
 		h.Uint(uint64(p.Port))
-		h.Uint(uint64(p.NodePort))
+		h.Uint(uint64(p.NodePort) | uint64(p.Selection)<<16 | uint64(p.RefusedPerMille)<<32)
 	})
 	h.Bool(s.ProxyName != nil)
 	if s.ProxyName != nil {
 		h.String(*s.ProxyName)
 	}
 	hashProblems(h, s.Problems)
+	hashExtensions(h, s.Extensions)
+	h.Bool(s.Details != nil)
+	if s.Details != nil {
+		s.Details.hash(h)
+	}
+}
+
+func (d *ServiceDetails) hash(h *diffstore.Hash) {
+	h.Bool(d.Headless)
+	h.String(d.ExternalName)
+	h.String(d.LoadBalancerClass)
+	hashList(h, d.AppProtocols, h.String)
 }
 
 func (s *EndpointSlice) hash(h *diffstore.Hash) {
@@ -47,6 +60,7 @@ func (s *EndpointSlice) hash(h *diffstore.Hash) {
 	h.String(s.Name)
 	h.String(s.Service.Namespace)
 	h.String(s.Service.Name)
+	h.String(s.Service.Origin)
 	h.Uint(uint64(s.Family))
 	hashList(h, s.Ports, func(p EndpointPort) {
 		h.String(p.Name)
@@ -57,7 +71,25 @@ func (s *EndpointSlice) hash(h *diffstore.Hash) {
 	for i := range s.Endpoints {
 		s.Endpoints[i].hash(h)
 	}
+	h.Len(len(s.Details))
+	for i := range s.Details {
+		s.Details[i].hash(h)
+	}
 	hashProblems(h, s.Problems)
+	hashExtensions(h, s.Extensions)
+}
+
+func (d *EndpointDetails) hash(h *diffstore.Hash) {
+	h.Bool(d.Weight != nil)
+	if d.Weight != nil {
+		h.Uint(uint64(*d.Weight))
+	}
+	hashExtensions(h, d.Extensions)
+	h.String(d.Hostname)
+	h.String(d.Zone)
+	h.String(d.Target.Kind)
+	h.String(d.Target.Namespace)
+	h.String(d.Target.Name)
 }
 
 func (e *Endpoint) hash(h *diffstore.Hash) {
@@ -80,12 +112,21 @@ func (n *Node) hash(h *diffstore.Hash) {
 	h.String(n.Zone)
 	h.Bool(n.Deleting)
 	hashProblems(h, n.Problems)
+	hashExtensions(h, n.Extensions)
 }
 
 func (c *ServiceCIDR) hash(h *diffstore.Hash) {
 	h.String(c.Name)
 	hashList(h, c.Networks, h.Prefix)
 	hashProblems(h, c.Problems)
+}
+
+func hashExtensions(h *diffstore.Hash, x Extensions) {
+	h.Len(x.Len())
+	for e := range x.All() {
+		h.String(e.Key)
+		h.String(e.Value)
+	}
 }
 
 func hashProblems(h *diffstore.Hash, problems []Problem) {

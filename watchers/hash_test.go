@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
 )
 
 // TestHashCoversEveryField changes each field of each kind of object in turn, which must
@@ -81,7 +82,7 @@ func fill(v reflect.Value) {
 	case time.Time:
 		v.Set(reflect.ValueOf(time.Unix(1000, 0)))
 		return
-	case netip.Addr, netip.Prefix:
+	case netip.Addr, netip.Prefix, Extensions:
 		return
 	}
 	switch v.Kind() {
@@ -118,6 +119,9 @@ func mutateEach(t *testing.T, path string, v reflect.Value, check func(path stri
 	case netip.Prefix:
 		try("", netip.MustParsePrefix("10.0.0.0/8"))
 		return
+	case Extensions:
+		try("", localsink.NewExtensions(localsink.Extension{Key: "a"}))
+		return
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -139,7 +143,7 @@ func mutateEach(t *testing.T, path string, v reflect.Value, check func(path stri
 		try("", !v.Bool())
 	case reflect.Int64:
 		try("", v.Int()+1)
-	case reflect.Uint8, reflect.Uint16:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		try("", v.Uint()+1)
 	default:
 		require.Fail(t, "unknown kind", "%s: add a case for %s", path, v.Kind())

@@ -28,21 +28,25 @@ type Key struct {
 	Namespace, Name string
 	// Slice is the name of an EndpointSlice, whose namespace is that of its Service.
 	Slice string
+	// Origin is [ServiceName].Origin of the Service.
+	Origin string
 }
 
-// Compare orders by kind, namespace, name and slice.
+// Compare orders by kind, namespace, name, origin and slice.
 func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Kind, o.Kind), strings.Compare(k.Namespace, o.Namespace),
-		strings.Compare(k.Name, o.Name), strings.Compare(k.Slice, o.Slice))
+		strings.Compare(k.Name, o.Name), strings.Compare(k.Origin, o.Origin), strings.Compare(k.Slice, o.Slice))
 }
 
 // Service returns the name of the Service, or of the Service that an EndpointSlice belongs
 // to.
-func (k Key) Service() ServiceName { return ServiceName{Namespace: k.Namespace, Name: k.Name} }
+func (k Key) Service() ServiceName {
+	return ServiceName{Namespace: k.Namespace, Name: k.Name, Origin: k.Origin}
+}
 
 // ServiceKey returns the key of a Service.
 func ServiceKey(name ServiceName) Key {
-	return Key{Kind: KindService, Namespace: name.Namespace, Name: name.Name}
+	return Key{Kind: KindService, Namespace: name.Namespace, Name: name.Name, Origin: name.Origin}
 }
 
 // NodeKey returns the key of a Node.
@@ -51,10 +55,11 @@ func NodeKey(name string) Key { return Key{Kind: KindNode, Name: name} }
 // serviceCIDRKey returns the key of a ServiceCIDR.
 func serviceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: name} }
 
-// A sliceID is the namespace and name of an EndpointSlice.
-type sliceID struct{ namespace, name string }
+// A sliceID identifies an EndpointSlice: its namespace and name, and the origin of its Service,
+// so that slices of different origins coexist like their Services.
+type sliceID struct{ namespace, name, origin string }
 
 // key returns the key of the slice while it belongs to the given Service.
 func (id sliceID) key(service string) Key {
-	return Key{Kind: KindEndpointSlice, Namespace: id.namespace, Name: service, Slice: id.name}
+	return Key{Kind: KindEndpointSlice, Namespace: id.namespace, Name: service, Slice: id.name, Origin: id.origin}
 }

@@ -18,4 +18,6 @@ type Node struct {
 	Deleting bool
 	// Problems lists the invalid fields.
 	Problems []Problem
+	// Extensions lists the vendor-specific properties of the node.
+	Extensions Extensions
 }

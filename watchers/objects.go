@@ -16,6 +16,8 @@ type (
 	ServiceName = localsink.ServiceName
 	// Protocol is a transport protocol.
 	Protocol = localsink.Protocol
+	// Extensions is a list of vendor-specific properties of an object.
+	Extensions = localsink.Extensions
 	// Problem is an invalid or unsupported field of a Kubernetes object.
 	Problem = localsink.Problem
 )

@@ -6,6 +6,8 @@ package watchers
 import (
 	"net/netip"
 	"time"
+
+	"sigs.k8s.io/kpng/localsink"
 )
 
 // A Service is the part of a Kubernetes Service that a proxy reads.
@@ -48,6 +50,24 @@ type Service struct {
 	ProxyName *string
 	// Problems lists the invalid fields.
 	Problems []Problem
+	// Extensions lists the vendor-specific properties of the Service.
+	Extensions Extensions
+	// Details is nil unless the source was asked for it.
+	Details *ServiceDetails
+}
+
+// ServiceDetails holds the properties of a Service that a node does not need, for other
+// consumers of the cluster state such as a DNS server.
+type ServiceDetails struct {
+	// Headless reports whether spec.clusterIP is "None".
+	Headless bool
+	// ExternalName is spec.externalName.
+	ExternalName string
+	// LoadBalancerClass is spec.loadBalancerClass.
+	LoadBalancerClass string
+	// AppProtocols is empty, or has the appProtocol of each element of Ports, with the same
+	// index.
+	AppProtocols []string
 }
 
 // IsFor reports whether the proxy with the given name serves s. The cluster's default proxy,
@@ -74,6 +94,11 @@ type ServicePort struct {
 	Protocol Protocol
 	Port     uint16
 	NodePort uint16 // 0 if there is none
+	// Selection is how the endpoint of a new connection is selected.
+	Selection localsink.Selection
+	// RefusedPerMille is the share of new connections, in 1/1000, that are rejected whatever
+	// endpoints there are; at most 1000.
+	RefusedPerMille uint16
 }
 
 // A ServiceType is spec.type.

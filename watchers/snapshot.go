@@ -61,7 +61,7 @@ func objects[T Object](s Snapshot, kind Kind) iter.Seq[T] {
 // such Service.
 func (s Snapshot) EndpointSlices(name ServiceName) iter.Seq[*EndpointSlice] {
 	return func(yield func(*EndpointSlice) bool) {
-		from := Key{Kind: KindEndpointSlice, Namespace: name.Namespace, Name: name.Name}
+		from := Key{Kind: KindEndpointSlice, Namespace: name.Namespace, Name: name.Name, Origin: name.Origin}
 		for k, o := range s.From(from) {
 			slice, ok := o.(*EndpointSlice)
 			if !ok || k.Kind != KindEndpointSlice || k.Service() != name || !yield(slice) {

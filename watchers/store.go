@@ -61,17 +61,21 @@ func (tx *Tx) SetEndpointSlice(s *EndpointSlice) {
 	if s == nil {
 		return
 	}
-	id := sliceID{s.Namespace, s.Name}
+	id := sliceID{s.Namespace, s.Name, s.Service.Origin}
 	if service, ok := tx.serviceOf[id]; ok && service != s.Service.Name {
-		tx.DeleteEndpointSlice(s.Namespace, s.Name)
+		tx.deleteSlice(id)
 	}
 	tx.serviceOf[id] = s.Service.Name
 	tx.tx.Set(id.key(s.Service.Name), s.valid())
 }
 
-// DeleteEndpointSlice deletes an EndpointSlice.
+// DeleteEndpointSlice deletes an EndpointSlice of a Service. [Tx.Delete] also deletes those of
+// other origins.
 func (tx *Tx) DeleteEndpointSlice(namespace, name string) {
-	id := sliceID{namespace, name}
+	tx.deleteSlice(sliceID{namespace: namespace, name: name})
+}
+
+func (tx *Tx) deleteSlice(id sliceID) {
 	if service, ok := tx.serviceOf[id]; ok {
 		tx.tx.Delete(id.key(service))
 		delete(tx.serviceOf, id)
@@ -110,7 +114,7 @@ func (tx *Tx) Set(object Object) Key {
 	case *EndpointSlice:
 		if o != nil {
 			tx.SetEndpointSlice(o)
-			return sliceID{o.Namespace, o.Name}.key(o.Service.Name)
+			return sliceID{o.Namespace, o.Name, o.Service.Origin}.key(o.Service.Name)
 		}
 	case *Node:
 		if o != nil {
@@ -132,7 +136,7 @@ func (tx *Tx) Delete(k Key) {
 	case KindService:
 		tx.DeleteService(k.Service())
 	case KindEndpointSlice:
-		tx.DeleteEndpointSlice(k.Namespace, k.Slice)
+		tx.deleteSlice(sliceID{k.Namespace, k.Slice, k.Origin})
 	case KindNode:
 		tx.DeleteNode(k.Name)
 	case KindServiceCIDR:
@@ -162,7 +166,7 @@ func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {
 	for _, k := range stale {
 		tx.tx.Delete(k)
 		if kind == KindEndpointSlice {
-			delete(tx.serviceOf, sliceID{k.Namespace, k.Slice})
+			delete(tx.serviceOf, sliceID{k.Namespace, k.Slice, k.Origin})
 		}
 	}
 }

@@ -79,15 +79,15 @@ func (v variant) otherPort() uint16 { return v.targetPort() + 1000 }
 // podEndpoint, remoteEndpoint and nodeEndpoint return endpoints on a pod of the node, on a
 // remote pod, and on the node itself.
 func (v variant) podEndpoint(i int) localsink.Endpoint {
-	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.podAddr(i), v.targetPort()), Local: true}
+	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.podAddr(i), v.targetPort()), Local: true, Weight: 1}
 }
 
 func (v variant) remoteEndpoint(i int) localsink.Endpoint {
-	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.remoteAddr(i), v.targetPort())}
+	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.remoteAddr(i), v.targetPort()), Weight: 1}
 }
 
 func (v variant) nodeEndpoint() localsink.Endpoint {
-	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.nodeAddr(), v.targetPort()), Local: true}
+	return localsink.Endpoint{Addr: netip.AddrPortFrom(v.nodeAddr(), v.targetPort()), Local: true, Weight: 1}
 }
 
 // The numbers of addresses of each kind.

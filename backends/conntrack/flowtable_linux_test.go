@@ -136,7 +136,7 @@ func dns(endpoints func(f family) []netip.AddrPort) *localsink.Service {
 		for _, f := range families() {
 			var pool localsink.Pool
 			for _, e := range endpoints(f) {
-				pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e})
+				pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e, Weight: 1})
 			}
 			svc.Ports = append(svc.Ports, localsink.Port{
 				Name: fmt.Sprint(protocol, f.vip), Protocol: protocol, Pools: []localsink.Pool{pool},

@@ -23,7 +23,7 @@ func udp(name string, frontends []string, endpoints []string, draining ...string
 	}
 	var pool localsink.Pool
 	for _, e := range endpoints {
-		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: addr(e)})
+		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: addr(e), Weight: 1})
 	}
 	p.Pools = []localsink.Pool{pool}
 	for _, e := range draining {

@@ -30,7 +30,7 @@ func ExampleNew() {
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
 		Ports: []localsink.Port{{
 			Protocol: localsink.ProtocolTCP,
-			Pools:    []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: startEndpoint()}}}},
+			Pools:    []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: startEndpoint(), Weight: 1}}}},
 			Frontends: []localsink.Frontend{{
 				Kind:   localsink.KindNodePort,
 				Addr:   netip.AddrPortFrom(netip.IPv4Unspecified(), nodePort),

@@ -117,7 +117,7 @@ func (f *fixture) service(name string, affinity time.Duration, endpoints ...*end
 		if e.addr.Addr().Is6() {
 			pool = &port.Pools[1]
 		}
-		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e.addr})
+		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e.addr, Weight: 1})
 	}
 	for i, unspecified := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		port.Frontends = append(port.Frontends, localsink.Frontend{

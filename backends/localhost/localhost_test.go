@@ -118,7 +118,7 @@ func TestDP62ServedFrontends(t *testing.T) {
 		f := newFixture(t, Config{}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
 		svc := f.service("web", 0, a)
-		svc.Ports[0].Pools = append(svc.Ports[0].Pools, localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: b.addr}}})
+		svc.Ports[0].Pools = append(svc.Ports[0].Pools, localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: b.addr, Weight: 1}}})
 		routes := func(r ...localsink.Route) {
 			fe := svc.Ports[0].Frontends[0]
 			next := *svc

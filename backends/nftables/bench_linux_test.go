@@ -84,7 +84,7 @@ func BenchmarkOneEndpointChange10kx10(b *testing.B) {
 		i = (i + 7919) % 10000
 		list := slices.Clone(all.serviceList[i].Ports[0].Pools[0].Endpoints)
 		next++
-		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
+		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000), Weight: 1})
 		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 		require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
 	}
@@ -137,7 +137,7 @@ func BenchmarkOneEndpointChangeAffinity1000(b *testing.B) {
 		i = (i + 7919) % 1000
 		list := slices.Clone(all.serviceList[i].Ports[0].Pools[0].Endpoints)
 		next++
-		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000)})
+		list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000), Weight: 1})
 		slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 		set := all.set(node, i, list)
 		set.Changed[0].Ports[0].Affinity = time.Hour

@@ -134,7 +134,7 @@ func (st *tableState) reportConflict(c *serviceChange, k frontendKey, owner *ser
 
 func (st *tableState) addProblem(name localsink.ServiceName, field, message string) {
 	st.problems[name] = append(st.problems[name], localsink.Problem{
-		Object: "Service " + name.String(), Field: field, Message: message,
+		Object: name.Object(), Field: field, Message: message,
 	})
 }
 

@@ -50,7 +50,7 @@ func Example() {
 			Frontends: []localsink.Frontend{{
 				Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: []localsink.Route{{}},
 			}},
-			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.0.7:8080")}}}},
+			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.0.7:8080"), Weight: 1}}}},
 		}},
 	}
 	update := &localsink.Update{Node: &localsink.Node{Name: "node-1"}, All: sinktest.NewState(service), Changed: []*localsink.Service{service}}

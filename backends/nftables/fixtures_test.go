@@ -76,7 +76,7 @@ func newFrontend(kind localsink.FrontendKind, addr string, routes ...localsink.R
 func newLocalPool(addrs ...string) localsink.Pool {
 	var p localsink.Pool
 	for _, a := range addrs {
-		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(a), Local: true})
+		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(a), Local: true, Weight: 1})
 	}
 	return p
 }
@@ -107,7 +107,7 @@ func manyServices(services, endpoints int) indexedState {
 func manyEndpoints(first, n int) []localsink.Endpoint {
 	list := make([]localsink.Endpoint, n)
 	for i := range list {
-		list[i] = localsink.Endpoint{Addr: endpointAddr(first + i), Local: i%10 == 0}
+		list[i] = localsink.Endpoint{Addr: endpointAddr(first + i), Local: i%10 == 0, Weight: 1}
 	}
 	return list
 }

@@ -90,7 +90,7 @@ func (g generator) endpoint(v6 bool) localsink.Endpoint {
 	if v6 {
 		addr = netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x44, 15: n})
 	}
-	return localsink.Endpoint{Addr: netip.AddrPortFrom(addr, uint16(8080+g.IntN(2))), Local: n%3 == 0}
+	return localsink.Endpoint{Addr: netip.AddrPortFrom(addr, uint16(8080+g.IntN(2))), Local: n%3 == 0, Weight: 1}
 }
 
 func (g generator) endpoints(v6 bool) []localsink.Endpoint {

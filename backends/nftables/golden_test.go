@@ -153,7 +153,7 @@ func (a *goldenTest) any() netip.Addr {
 func (a *goldenTest) pool(ids ...byte) localsink.Pool {
 	var p localsink.Pool
 	for _, i := range ids {
-		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(a.addr(100+i), 8080), Local: i%2 == 0})
+		p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(a.addr(100+i), 8080), Local: i%2 == 0, Weight: 1})
 	}
 	return p
 }

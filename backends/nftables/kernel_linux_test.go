@@ -302,7 +302,7 @@ func TestServiceWith5000Endpoints(t *testing.T) {
 		pool := localsink.Pool{}
 		for i := range endpoints {
 			addr := netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)})
-			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80)})
+			pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 80), Weight: 1})
 		}
 		s := newService(strings.Repeat("n", 63), localsink.Port{Name: strings.Repeat("p", 63), Affinity: affinity, Pools: []localsink.Pool{pool},
 			Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.1.1:80")}})

@@ -83,7 +83,7 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 	pool := func(ids ...int) localsink.Pool {
 		var p localsink.Pool
 		for _, i := range ids {
-			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)})
+			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80), Weight: 1})
 		}
 		return p
 	}

@@ -18,7 +18,7 @@ import (
 func service(endpoints ...string) *localsink.Service {
 	var pool localsink.Pool
 	for _, e := range endpoints {
-		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e)})
+		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e), Weight: 1})
 	}
 	routes := []localsink.Route{{}}
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: "web"}, Ports: []localsink.Port{{

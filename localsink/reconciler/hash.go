@@ -4,7 +4,9 @@
 package reconciler
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
@@ -15,6 +17,7 @@ import (
 func hashService(h *diffstore.Hash, s *localsink.Service) {
 	h.String(s.Name.Namespace)
 	h.String(s.Name.Name)
+	h.String(s.Name.Origin)
 	h.Len(len(s.Ports))
 	for i := range s.Ports {
 		hashPort(h, &s.Ports[i])
@@ -30,11 +33,15 @@ func hashService(h *diffstore.Hash, s *localsink.Service) {
 		h.String(p.Field)
 		h.String(p.Message)
 	}
+	hashExtensions(h, s.Extensions)
 }
 
 func hashPort(h *diffstore.Hash, p *localsink.Port) {
 	h.String(p.Name)
-	h.Uint(uint64(p.Protocol))
+	h.Uint(uint64(p.Protocol) | uint64(p.Selection)<<8 | uint64(p.RefusedPerMille)<<16 | uint64(len(p.EndpointExtensions))<<32)
+	if len(p.EndpointExtensions) > 0 {
+		hashEndpointExtensions(h, p.EndpointExtensions)
+	}
 	h.Uint(uint64(p.Affinity))
 	h.Len(len(p.Frontends))
 	for _, fe := range p.Frontends {
@@ -54,12 +61,31 @@ func hashPort(h *diffstore.Hash, p *localsink.Port) {
 		h.Len(len(pool.Endpoints))
 		for _, e := range pool.Endpoints {
 			h.AddrPort(e.Addr)
-			h.Bool(e.Local)
+			local := uint64(0)
+			if e.Local {
+				local = 1
+			}
+			h.Uint(uint64(e.Weight)<<1 | local)
 		}
 	}
 	h.Len(len(p.Draining))
 	for _, a := range p.Draining {
 		h.AddrPort(a)
+	}
+}
+
+func hashEndpointExtensions(h *diffstore.Hash, extensions map[netip.AddrPort]localsink.Extensions) {
+	for _, a := range slices.SortedFunc(maps.Keys(extensions), netip.AddrPort.Compare) {
+		h.AddrPort(a)
+		hashExtensions(h, extensions[a])
+	}
+}
+
+func hashExtensions(h *diffstore.Hash, x localsink.Extensions) {
+	h.Len(x.Len())
+	for e := range x.All() {
+		h.String(e.Key)
+		h.String(e.Value)
 	}
 }
 

@@ -21,9 +21,10 @@ func TestHashCoversEveryField(t *testing.T) {
 	svc := func() *localsink.Service {
 		return &localsink.Service{
 			Ports: []localsink.Port{{
-				Frontends: []localsink.Frontend{{SourceRanges: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
-				Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{}}}},
-				Draining:  []netip.AddrPort{{}},
+				Frontends:          []localsink.Frontend{{SourceRanges: []netip.Prefix{{}}, Routes: []localsink.Route{{}}}},
+				Pools:              []localsink.Pool{{Endpoints: []localsink.Endpoint{{}}}},
+				Draining:           []netip.AddrPort{{}},
+				EndpointExtensions: map[netip.AddrPort]localsink.Extensions{},
 			}},
 			HealthCheck: &localsink.HealthCheck{},
 			Problems:    []localsink.Problem{{}},
@@ -50,7 +51,8 @@ func TestHashCoversEveryField(t *testing.T) {
 // first element of a slice.
 func mutate(v reflect.Value, visit func(path []int), path []int) {
 	switch v.Type() {
-	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
+	case reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[localsink.Extensions](),
+		reflect.TypeFor[map[netip.AddrPort]localsink.Extensions]():
 		visit(path)
 		return
 	}
@@ -89,6 +91,12 @@ func change(v reflect.Value, path []int) string {
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.0/8")))
 		return name
+	case localsink.Extensions:
+		v.Set(reflect.ValueOf(localsink.NewExtensions(localsink.Extension{Key: "a"})))
+		return name
+	case map[netip.AddrPort]localsink.Extensions:
+		v.Set(reflect.ValueOf(map[netip.AddrPort]localsink.Extensions{{}: localsink.NewExtensions(localsink.Extension{Key: "a"})}))
+		return name
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -97,7 +105,7 @@ func change(v reflect.Value, path []int) string {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(1)
-	case reflect.Uint8, reflect.Uint16:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		v.SetUint(1)
 	default:
 		panic(name + ": " + v.Kind().String())

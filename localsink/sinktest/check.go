@@ -25,7 +25,7 @@ func Check(node *localsink.Node, state localsink.State) error {
 		return errors.Join(c.errs...)
 	}
 	for svc := range state.All() {
-		c.at = "Service " + svc.Name.String()
+		c.at = svc.Name.Object()
 		c.wantf(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
 		c.wantf(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
 		for i := range svc.Ports {
@@ -33,7 +33,7 @@ func Check(node *localsink.Node, state localsink.State) error {
 			c.port(svc.Name, &svc.Ports[i])
 		}
 		if check := svc.HealthCheck; check != nil {
-			c.at = "Service " + svc.Name.String() + ": health check"
+			c.at = svc.Name.Object() + ": health check"
 			c.wantf(check.Port != 0, "port 0")
 			c.wantf(check.LocalEndpoints >= 0, "%d local endpoints", check.LocalEndpoints)
 		}
@@ -86,6 +86,7 @@ func (c *checker) node(n *localsink.Node) {
 	c.networks(n.LocalPods.Networks, "network of local pods")
 	c.networks(n.NodePortAddresses, "network of node ports")
 	c.networks(n.ServiceNetworks, "network of Services")
+	c.networks(n.NoMasquerade, "network without masquerade")
 	for _, p := range n.ServiceNetworks {
 		c.wantf(p.Bits() > 0, "network of Services %s: contains all addresses", p)
 	}
@@ -95,6 +96,8 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 	c.wantf(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
 	c.wantf(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
 	c.wantf(p.Affinity >= 0, "affinity %v", p.Affinity)
+	c.wantf(p.Selection <= localsink.SelectionLeastConnections, "selection %d", p.Selection)
+	c.wantf(p.RefusedPerMille <= 1000, "refused share %d of 1000", p.RefusedPerMille)
 	c.wantf(len(p.Frontends) > 0, "no frontends")
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
@@ -107,6 +110,7 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 	for i, pool := range p.Pools {
 		for j, e := range pool.Endpoints {
 			c.endpoint(e.Addr)
+			c.wantf(e.Weight > 0, "pool %d: endpoint %s: weight 0", i, e.Addr)
 			c.wantf(e.Addr.Addr().Is4() == pool.Endpoints[0].Addr.Addr().Is4(), "pool %d: two families", i)
 			c.wantf(j == 0 || pool.Endpoints[j-1].Addr.Compare(e.Addr) < 0, "pool %d: %s is not in order, or twice", i, e.Addr)
 		}
@@ -133,7 +137,7 @@ func (c *checker) frontend(p *localsink.Port, fe *localsink.Frontend) {
 	c.networks(fe.SourceRanges, "source range")
 	c.wantf(len(fe.Routes) > 0 && fe.Routes[len(fe.Routes)-1].From == localsink.FromAny, "frontend %s: the last route is not for any client", fe.Addr)
 	for _, r := range fe.Routes {
-		c.wantf(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictDrop,
+		c.wantf(r.From <= localsink.FromThisNode && r.EmptyVerdict <= localsink.VerdictPass,
 			"frontend %s: route from %d, verdict %d", fe.Addr, r.From, r.EmptyVerdict)
 		if r.Pool < 0 || r.Pool >= len(p.Pools) {
 			c.wantf(false, "frontend %s: pool %d of %d", fe.Addr, r.Pool, len(p.Pools))

@@ -36,7 +36,7 @@ func TestCheckDetectsMalformedValues(t *testing.T) {
 					{Kind: localsink.KindClusterIP, Addr: at("10.96.0.1:80"), Routes: []localsink.Route{{}}},
 					{Kind: localsink.KindNodePort, Addr: at("0.0.0.0:30080"), Routes: []localsink.Route{{From: localsink.FromLocalPods}, {}}},
 				},
-				Pools:    []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: at("10.1.0.1:80")}, {Addr: at("10.1.0.2:80")}}}},
+				Pools:    []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: at("10.1.0.1:80"), Weight: 1}, {Addr: at("10.1.0.2:80"), Weight: 1}}}},
 				Draining: []netip.AddrPort{at("10.1.0.3:80")},
 			}}}
 		change(svc)

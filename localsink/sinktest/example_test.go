@@ -49,7 +49,7 @@ func ExampleTrace() {
 					{From: localsink.FromAny, Pool: 0, Masquerade: true},
 				},
 			}},
-			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.2.7:8080")}}}},
+			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("10.244.2.7:8080"), Weight: 1}}}},
 		}},
 	})
 	for _, p := range []struct{ from, to string }{

@@ -66,7 +66,7 @@ func (g generator) nextNode() *localsink.Node {
 func (g generator) state() localsink.State {
 	var services []*localsink.Service
 	for i := range 12 {
-		if svc := g.service(i); g.IntN(4) > 0 && svc.RequiredFeatures()&g.unsupported == 0 {
+		if svc := g.service(i); g.IntN(4) > 0 && svc.RequiredFeatures(g.node())&g.unsupported == 0 {
 			services = append(services, svc)
 		}
 	}
@@ -115,7 +115,7 @@ func (g generator) pool(v6 bool) localsink.Pool {
 			addr = netip.MustParseAddr(fmt.Sprintf("fd00:244:%x::%x", i%2, i+1))
 		}
 		if g.IntN(8) > 0 {
-			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 8080), Local: i%2 == 0})
+			p.Endpoints = append(p.Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 8080), Local: i%2 == 0, Weight: 1})
 		}
 	}
 	slices.SortFunc(p.Endpoints, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })

@@ -13,7 +13,7 @@ import (
 // Assemble returns the desired state of a Service on one node. overlay may be nil. The
 // result shares memory with base, none with overlay or node, and must not be modified.
 func Assemble(base *Base, overlay *Overlay, node *localsink.Node) *localsink.Service {
-	out := &localsink.Service{Name: base.Name, Problems: base.Problems}
+	out := &localsink.Service{Name: base.Name, Problems: base.Problems, Extensions: base.Extensions}
 	if len(base.Ports) > 0 {
 		out.Ports = make([]localsink.Port, 0, len(base.Ports))
 	}
@@ -52,7 +52,10 @@ type sharedRoutes struct {
 
 func assemblePort(p *Port, overlay []NodeEndpoint, node *localsink.Node) localsink.Port {
 	a := &portAssembler{node: node, merged: merge(p.Endpoints, overlay), overlay: overlay}
-	a.out = localsink.Port{Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity}
+	a.out = localsink.Port{
+		Name: p.Name, Protocol: p.Protocol, Affinity: p.Affinity, Selection: p.Selection,
+		RefusedPerMille: p.RefusedPerMille, EndpointExtensions: p.EndpointExtensions,
+	}
 	a.out.Frontends = make([]localsink.Frontend, 0, len(p.Frontends))
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
@@ -80,7 +83,7 @@ func merge(base []Endpoint, overlay []NodeEndpoint) []Endpoint {
 		out = append(out, base[:n]...)
 		e := overlay[i].Endpoint
 		if found {
-			e.Pools, e.Drain = e.Pools|base[n].Pools, e.Drain || base[n].Drain
+			e.Pools, e.Drain, e.Weight = e.Pools|base[n].Pools, e.Drain || base[n].Drain, base[n].Weight
 			n++
 		}
 		out, base = append(out, e), base[n:]
@@ -188,7 +191,7 @@ func (a *portAssembler) endpoints(f int, p Pool) []localsink.Endpoint {
 			overlay = overlay[1:]
 		}
 		local := len(overlay) > 0 && overlay[0].Addr == e.Addr && overlay[0].Local
-		out = append(out, localsink.Endpoint{Addr: e.Addr, Local: local})
+		out = append(out, localsink.Endpoint{Addr: e.Addr, Local: local, Weight: max(1, e.Weight)})
 	}
 	return out
 }

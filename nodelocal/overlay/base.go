@@ -18,16 +18,23 @@ type Base struct {
 	// local endpoints; 0 means no health check.
 	HealthCheckPort uint16
 	Problems        []localsink.Problem
+	Extensions      localsink.Extensions
 }
 
 // A Port is one port of a Service.
 type Port struct {
-	Name      string
-	Protocol  localsink.Protocol
-	Affinity  time.Duration
-	Frontends []Frontend
+	Name     string
+	Protocol localsink.Protocol
+	// Selection and RefusedPerMille are those of [localsink.Port].
+	Selection       localsink.Selection
+	RefusedPerMille uint16
+	Affinity        time.Duration
+	Frontends       []Frontend
 	// Endpoints are ordered by address and port, without duplicates.
 	Endpoints []Endpoint
+	// EndpointExtensions holds the extensions of endpoints, including those that only some
+	// node overlays have; nil if there are none.
+	EndpointExtensions map[netip.AddrPort]localsink.Extensions
 }
 
 // A Frontend is one address that clients connect to; see [localsink.Frontend].
@@ -95,4 +102,6 @@ type Endpoint struct {
 	// Drain reports whether the endpoint keeps its established connections when it is in
 	// no pool that a node uses.
 	Drain bool
+	// Weight is the share of new connections in relation to other endpoints; 0 stands for 1.
+	Weight uint32
 }

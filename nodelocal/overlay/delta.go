@@ -5,8 +5,11 @@ package overlay
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+
+	"sigs.k8s.io/kpng/localsink"
 )
 
 // A Delta holds the changes between two bases of one Service that differ only in
@@ -24,6 +27,9 @@ type PortDelta struct {
 	// are ordered by address and port.
 	Set     []Endpoint
 	Removed []netip.AddrPort
+	// Extensions holds the endpoints whose extensions differ, with the new ones; an empty
+	// list removes them. nil if none differ.
+	Extensions map[netip.AddrPort]localsink.Extensions
 }
 
 // Diff returns the changes from old to new, and false when old and new differ in more
@@ -36,7 +42,8 @@ func Diff(old, new *Base) (*Delta, bool) {
 	for i := range new.Ports {
 		p := PortDelta{Port: i}
 		p.compare(old.Ports[i].Endpoints, new.Ports[i].Endpoints)
-		if len(p.Set) > 0 || len(p.Removed) > 0 {
+		p.compareExtensions(old.Ports[i].EndpointExtensions, new.Ports[i].EndpointExtensions)
+		if len(p.Set) > 0 || len(p.Removed) > 0 || len(p.Extensions) > 0 {
 			d.Ports = append(d.Ports, p)
 		}
 	}
@@ -47,7 +54,7 @@ func Diff(old, new *Base) (*Delta, bool) {
 func (d *Delta) Len() int {
 	n := 0
 	for i := range d.Ports {
-		n += len(d.Ports[i].Set) + len(d.Ports[i].Removed)
+		n += len(d.Ports[i].Set) + len(d.Ports[i].Removed) + len(d.Ports[i].Extensions)
 	}
 	return n
 }
@@ -73,12 +80,52 @@ func (d *PortDelta) compare(old, new []Endpoint) {
 }
 
 // equalExceptEndpoints reports whether a and b are equal in all fields but endpoints.
+func (d *PortDelta) compareExtensions(old, new map[netip.AddrPort]localsink.Extensions) {
+	set := func(a netip.AddrPort, x localsink.Extensions) {
+		if d.Extensions == nil {
+			d.Extensions = map[netip.AddrPort]localsink.Extensions{}
+		}
+		d.Extensions[a] = x
+	}
+	for a, x := range new {
+		if !x.Equal(old[a]) {
+			set(a, x)
+		}
+	}
+	for a, x := range old {
+		if _, remains := new[a]; !remains && x.Len() > 0 {
+			set(a, localsink.Extensions{})
+		}
+	}
+}
+
+// applyExtensions returns old with the changes of d.
+func (d *PortDelta) applyExtensions(old map[netip.AddrPort]localsink.Extensions) map[netip.AddrPort]localsink.Extensions {
+	if len(d.Extensions) == 0 {
+		return old
+	}
+	out := make(map[netip.AddrPort]localsink.Extensions, len(old)+len(d.Extensions))
+	maps.Copy(out, old)
+	for a, x := range d.Extensions {
+		if x.Len() == 0 {
+			delete(out, a)
+		} else {
+			out[a] = x
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
 func equalExceptEndpoints(a, b *Base) bool {
 	return a.Name == b.Name && a.HealthCheckPort == b.HealthCheckPort && slices.Equal(a.Problems, b.Problems) &&
-		slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool {
-			return p.Name == q.Name && p.Protocol == q.Protocol && p.Affinity == q.Affinity &&
-				slices.EqualFunc(p.Frontends, q.Frontends, equalFrontend)
-		})
+		a.Extensions.Equal(b.Extensions) && slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool {
+		return p.Name == q.Name && p.Protocol == q.Protocol && p.Affinity == q.Affinity &&
+			p.Selection == q.Selection && p.RefusedPerMille == q.RefusedPerMille &&
+			slices.EqualFunc(p.Frontends, q.Frontends, equalFrontend)
+	})
 }
 
 // equalFrontend reports whether a and b are equal. Nil SourceRanges, which permit all
@@ -96,7 +143,9 @@ func equalRoute(a, b Route) bool {
 
 // Equal reports whether b and other are equal.
 func (b *Base) Equal(other *Base) bool {
-	return equalExceptEndpoints(b, other) && slices.EqualFunc(b.Ports, other.Ports, func(p, q Port) bool { return slices.Equal(p.Endpoints, q.Endpoints) })
+	return equalExceptEndpoints(b, other) && slices.EqualFunc(b.Ports, other.Ports, func(p, q Port) bool {
+		return slices.Equal(p.Endpoints, q.Endpoints) && maps.EqualFunc(p.EndpointExtensions, q.EndpointExtensions, localsink.Extensions.Equal)
+	})
 }
 
 // Apply returns a copy of b with the changes of d; b is not modified. It returns an error
@@ -114,6 +163,7 @@ func (b *Base) Apply(d *Delta) (*Base, error) {
 			return nil, fmt.Errorf("overlay: apply delta: Service %s, port %d: %w", b.Name, p.Port, err)
 		}
 		out.Ports[p.Port].Endpoints = endpoints
+		out.Ports[p.Port].EndpointExtensions = p.applyExtensions(out.Ports[p.Port].EndpointExtensions)
 	}
 	return &out, nil
 }

@@ -18,7 +18,8 @@ type Overlay struct {
 type NodeEndpoint struct {
 	// Port is an index into [Base.Ports].
 	Port int
-	// Endpoint holds the pools to add, and Drain if it is to be set.
+	// Endpoint holds the pools to add, and Drain if it is to be set. Its Weight applies only
+	// if the base does not have the endpoint.
 	Endpoint
 	// Local reports whether the endpoint is on this node.
 	Local bool

@@ -163,7 +163,7 @@ func checkPort(t *testing.T, p *Port, index int, o *Overlay, node *localsink.Nod
 	endpointsIn := func(pool Pool, v4 bool) (out []localsink.Endpoint) {
 		for a, m := range all {
 			if m.pools.Has(pool) && a.Addr().Is4() == v4 {
-				out = append(out, localsink.Endpoint{Addr: a, Local: m.local})
+				out = append(out, localsink.Endpoint{Addr: a, Local: m.local, Weight: 1})
 			}
 		}
 		slices.SortFunc(out, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
@@ -333,7 +333,7 @@ func TestEqualComparesEveryField(t *testing.T) {
 		n++
 		require.False(t, full().Equal(changed), "%s is not compared", name)
 		_, ok := Diff(full(), changed)
-		require.Equal(t, strings.Contains(name, ".Endpoints"), ok, name)
+		require.Equal(t, strings.Contains(name, ".Endpoint"), ok, name)
 	}
 	require.GreaterOrEqual(t, n, 20)
 	for i := 0; ; i++ {
@@ -367,6 +367,10 @@ func mutate(v reflect.Value, name string, number *int) string {
 		return set(netip.MustParseAddrPort("10.0.0.1:80"))
 	case netip.Prefix:
 		return set(netip.MustParsePrefix("10.0.0.0/8"))
+	case localsink.Extensions:
+		return set(localsink.NewExtensions(localsink.Extension{Key: "a"}))
+	case map[netip.AddrPort]localsink.Extensions:
+		return set(map[netip.AddrPort]localsink.Extensions{{}: localsink.NewExtensions(localsink.Extension{Key: "a"})})
 	}
 	switch v.Kind() {
 	case reflect.String:

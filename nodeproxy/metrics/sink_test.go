@@ -23,7 +23,7 @@ import (
 func service(name string, empty localsink.Verdict, endpoints ...string) *localsink.Service {
 	pool := localsink.Pool{}
 	for _, e := range endpoints {
-		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e)})
+		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: netip.MustParseAddrPort(e), Weight: 1})
 	}
 	routes := []localsink.Route{{EmptyVerdict: empty}}
 	return &localsink.Service{Name: localsink.ServiceName{Name: name}, Ports: []localsink.Port{{

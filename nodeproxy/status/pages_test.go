@@ -36,7 +36,7 @@ func (s *failingSink) NotProgrammed() map[localsink.ServiceName]error {
 func service(name, endpoint string) *localsink.Service {
 	return &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: name}, Ports: []localsink.Port{{
 		Protocol:  localsink.ProtocolTCP,
-		Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort(endpoint)}}}},
+		Pools:     []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort(endpoint), Weight: 1}}}},
 		Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort("10.96.0.1:80"), Routes: []localsink.Route{{}}}},
 	}}}
 }

@@ -374,7 +374,7 @@ func (s *clientState) Refresh(t *reconciler.Tracker) <-chan struct{} {
 					continue
 				}
 				svc := overlay.Assemble(base.base, s.committed.overlays[name], s.committed.node)
-				tx.Set(svc.WithUnsupported(s.unsupported))
+				tx.Set(svc.WithUnsupported(s.unsupported, s.committed.node))
 			}
 		})
 		clear(s.changed)

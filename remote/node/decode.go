@@ -36,7 +36,7 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 		}
 		for _, u := range unsupported {
 			out.Problems = append(out.Problems, localsink.Problem{
-				Object: "Service " + name.String(), Field: fmt.Sprintf("ports[%d]", i),
+				Object: name.Object(), Field: fmt.Sprintf("ports[%d]", i),
 				Message: u + ": not supported by this version of the client; ignored",
 			})
 		}

@@ -145,7 +145,7 @@ func (s *Server) knownNode(name string) *nodelocal.KnownNode {
 
 func (n *nodeState) service(i *serviceItem) *kpng.ServiceState {
 	svc := overlay.Assemble(i.service.Base(n.zone), i.service.Overlay(n.node.Name), n.node)
-	return toServiceState(svc.WithUnsupported(n.unsupported))
+	return toServiceState(svc.WithUnsupported(n.unsupported, n.node))
 }
 
 // GetNodeState implements InspectService.

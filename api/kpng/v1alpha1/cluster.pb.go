@@ -544,7 +544,10 @@ type ObjectKey struct {
 	// Namespace; empty for Nodes and ServiceCIDRs.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Name. Required.
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of an object that is not a Service, such as "ServiceImport", of a Service or
+	// EndpointSlice; empty for a Service. Sent only to clients with CAPABILITY_ORIGINS.
+	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -600,6 +603,13 @@ func (x *ObjectKey) GetName() string {
 	return ""
 }
 
+func (x *ObjectKey) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 // ServiceObject holds the fields of a Service that proxies use.
 type ServiceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -637,7 +647,11 @@ type ServiceObject struct {
 	Problems []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Value of the label service.kubernetes.io/service-proxy-name; absent if the Service does
 	// not have it.
-	ProxyName     *string `protobuf:"bytes,17,opt,name=proxy_name,json=proxyName,proto3,oneof" json:"proxy_name,omitempty"`
+	ProxyName *string `protobuf:"bytes,17,opt,name=proxy_name,json=proxyName,proto3,oneof" json:"proxy_name,omitempty"`
+	// Vendor-specific properties of the Service, ordered by key.
+	Extensions []*Extension `protobuf:"bytes,18,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	// Properties for consumers other than proxies; absent if the source does not keep them.
+	Details       *ServiceObjectDetails `protobuf:"bytes,19,opt,name=details,proto3" json:"details,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +805,93 @@ func (x *ServiceObject) GetProxyName() string {
 	return ""
 }
 
+func (x *ServiceObject) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *ServiceObject) GetDetails() *ServiceObjectDetails {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// ServiceObjectDetails holds fields of a Service for consumers other than proxies.
+type ServiceObjectDetails struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// spec.clusterIP is "None".
+	Headless bool `protobuf:"varint,1,opt,name=headless,proto3" json:"headless,omitempty"`
+	// spec.externalName.
+	ExternalName string `protobuf:"bytes,2,opt,name=external_name,json=externalName,proto3" json:"external_name,omitempty"`
+	// spec.loadBalancerClass.
+	LoadBalancerClass string `protobuf:"bytes,3,opt,name=load_balancer_class,json=loadBalancerClass,proto3" json:"load_balancer_class,omitempty"`
+	// appProtocol of each entry of ports; empty if no port has one.
+	AppProtocols  []string `protobuf:"bytes,4,rep,name=app_protocols,json=appProtocols,proto3" json:"app_protocols,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceObjectDetails) Reset() {
+	*x = ServiceObjectDetails{}
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceObjectDetails) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceObjectDetails) ProtoMessage() {}
+
+func (x *ServiceObjectDetails) ProtoReflect() protoreflect.Message {
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceObjectDetails.ProtoReflect.Descriptor instead.
+func (*ServiceObjectDetails) Descriptor() ([]byte, []int) {
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ServiceObjectDetails) GetHeadless() bool {
+	if x != nil {
+		return x.Headless
+	}
+	return false
+}
+
+func (x *ServiceObjectDetails) GetExternalName() string {
+	if x != nil {
+		return x.ExternalName
+	}
+	return ""
+}
+
+func (x *ServiceObjectDetails) GetLoadBalancerClass() string {
+	if x != nil {
+		return x.LoadBalancerClass
+	}
+	return ""
+}
+
+func (x *ServiceObjectDetails) GetAppProtocols() []string {
+	if x != nil {
+		return x.AppProtocols
+	}
+	return nil
+}
+
 // Ingress is an address of a load balancer.
 type Ingress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -804,7 +905,7 @@ type Ingress struct {
 
 func (x *Ingress) Reset() {
 	*x = Ingress{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[6]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +917,7 @@ func (x *Ingress) String() string {
 func (*Ingress) ProtoMessage() {}
 
 func (x *Ingress) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[6]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +930,7 @@ func (x *Ingress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ingress.ProtoReflect.Descriptor instead.
 func (*Ingress) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ingress) GetIp() []byte {
@@ -856,14 +957,18 @@ type ServiceObjectPort struct {
 	// Port number.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// Node port; 0 for none.
-	NodePort      uint32 `protobuf:"varint,4,opt,name=node_port,json=nodePort,proto3" json:"node_port,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NodePort uint32 `protobuf:"varint,4,opt,name=node_port,json=nodePort,proto3" json:"node_port,omitempty"`
+	// How the endpoint of a new connection is selected.
+	Selection Selection `protobuf:"varint,5,opt,name=selection,proto3,enum=kpng.v1alpha1.Selection" json:"selection,omitempty"`
+	// Share of new connections, in 1/1000, that are rejected whatever endpoints there are.
+	RefusedPerMille uint32 `protobuf:"varint,6,opt,name=refused_per_mille,json=refusedPerMille,proto3" json:"refused_per_mille,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ServiceObjectPort) Reset() {
 	*x = ServiceObjectPort{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +980,7 @@ func (x *ServiceObjectPort) String() string {
 func (*ServiceObjectPort) ProtoMessage() {}
 
 func (x *ServiceObjectPort) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[7]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +993,7 @@ func (x *ServiceObjectPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceObjectPort.ProtoReflect.Descriptor instead.
 func (*ServiceObjectPort) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ServiceObjectPort) GetName() string {
@@ -919,6 +1024,20 @@ func (x *ServiceObjectPort) GetNodePort() uint32 {
 	return 0
 }
 
+func (x *ServiceObjectPort) GetSelection() Selection {
+	if x != nil {
+		return x.Selection
+	}
+	return Selection_SELECTION_UNSPECIFIED
+}
+
+func (x *ServiceObjectPort) GetRefusedPerMille() uint32 {
+	if x != nil {
+		return x.RefusedPerMille
+	}
+	return 0
+}
+
 // EndpointSliceObject holds the fields of an EndpointSlice that proxies use.
 type EndpointSliceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -936,13 +1055,15 @@ type EndpointSliceObject struct {
 	// endpoints.kubernetes.io/last-change-trigger-time), in nanoseconds since 1970; absent if
 	// unknown.
 	TriggerTimeUnixNs *int64 `protobuf:"fixed64,6,opt,name=trigger_time_unix_ns,json=triggerTimeUnixNs,proto3,oneof" json:"trigger_time_unix_ns,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Vendor-specific properties of the slice, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,7,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointSliceObject) Reset() {
 	*x = EndpointSliceObject{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1075,7 @@ func (x *EndpointSliceObject) String() string {
 func (*EndpointSliceObject) ProtoMessage() {}
 
 func (x *EndpointSliceObject) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[8]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1088,7 @@ func (x *EndpointSliceObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointSliceObject.ProtoReflect.Descriptor instead.
 func (*EndpointSliceObject) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EndpointSliceObject) GetService() string {
@@ -1012,6 +1133,13 @@ func (x *EndpointSliceObject) GetTriggerTimeUnixNs() int64 {
 	return 0
 }
 
+func (x *EndpointSliceObject) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // EndpointObjectPort is an entry of ports of a slice.
 type EndpointObjectPort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1027,7 +1155,7 @@ type EndpointObjectPort struct {
 
 func (x *EndpointObjectPort) Reset() {
 	*x = EndpointObjectPort{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1167,7 @@ func (x *EndpointObjectPort) String() string {
 func (*EndpointObjectPort) ProtoMessage() {}
 
 func (x *EndpointObjectPort) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[9]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1180,7 @@ func (x *EndpointObjectPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointObjectPort.ProtoReflect.Descriptor instead.
 func (*EndpointObjectPort) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EndpointObjectPort) GetName() string {
@@ -1090,14 +1218,16 @@ type EndpointObject struct {
 	// conditions.terminating: the endpoint is being deleted.
 	Terminating bool `protobuf:"varint,5,opt,name=terminating,proto3" json:"terminating,omitempty"`
 	// Topology hints; absent if the endpoint has none.
-	Hints         *Hints `protobuf:"bytes,6,opt,name=hints,proto3,oneof" json:"hints,omitempty"`
+	Hints *Hints `protobuf:"bytes,6,opt,name=hints,proto3,oneof" json:"hints,omitempty"`
+	// Rarely used properties; absent if the endpoint has none.
+	Details       *EndpointObjectDetails `protobuf:"bytes,7,opt,name=details,proto3" json:"details,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointObject) Reset() {
 	*x = EndpointObject{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1239,7 @@ func (x *EndpointObject) String() string {
 func (*EndpointObject) ProtoMessage() {}
 
 func (x *EndpointObject) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[10]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1252,7 @@ func (x *EndpointObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointObject.ProtoReflect.Descriptor instead.
 func (*EndpointObject) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EndpointObject) GetAddress() []byte {
@@ -1167,6 +1297,114 @@ func (x *EndpointObject) GetHints() *Hints {
 	return nil
 }
 
+func (x *EndpointObject) GetDetails() *EndpointObjectDetails {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// EndpointObjectDetails holds rarely used properties of an endpoint.
+type EndpointObjectDetails struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Share of new connections in relation to the other endpoints; absent for 1. With weight 0
+	// the endpoint gets no new connections.
+	Weight *uint32 `protobuf:"varint,1,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	// Vendor-specific properties of the endpoint, ordered by key.
+	Extensions []*Extension `protobuf:"bytes,2,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	// hostname.
+	Hostname string `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// zone.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// targetRef.kind.
+	TargetKind string `protobuf:"bytes,5,opt,name=target_kind,json=targetKind,proto3" json:"target_kind,omitempty"`
+	// targetRef.namespace.
+	TargetNamespace string `protobuf:"bytes,6,opt,name=target_namespace,json=targetNamespace,proto3" json:"target_namespace,omitempty"`
+	// targetRef.name.
+	TargetName    string `protobuf:"bytes,7,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointObjectDetails) Reset() {
+	*x = EndpointObjectDetails{}
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointObjectDetails) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointObjectDetails) ProtoMessage() {}
+
+func (x *EndpointObjectDetails) ProtoReflect() protoreflect.Message {
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointObjectDetails.ProtoReflect.Descriptor instead.
+func (*EndpointObjectDetails) Descriptor() ([]byte, []int) {
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *EndpointObjectDetails) GetWeight() uint32 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
+func (x *EndpointObjectDetails) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+func (x *EndpointObjectDetails) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *EndpointObjectDetails) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *EndpointObjectDetails) GetTargetKind() string {
+	if x != nil {
+		return x.TargetKind
+	}
+	return ""
+}
+
+func (x *EndpointObjectDetails) GetTargetNamespace() string {
+	if x != nil {
+		return x.TargetNamespace
+	}
+	return ""
+}
+
+func (x *EndpointObjectDetails) GetTargetName() string {
+	if x != nil {
+		return x.TargetName
+	}
+	return ""
+}
+
 // Hints select the clients that should use an endpoint.
 type Hints struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1180,7 +1418,7 @@ type Hints struct {
 
 func (x *Hints) Reset() {
 	*x = Hints{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[11]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1430,7 @@ func (x *Hints) String() string {
 func (*Hints) ProtoMessage() {}
 
 func (x *Hints) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[11]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1443,7 @@ func (x *Hints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hints.ProtoReflect.Descriptor instead.
 func (*Hints) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hints) GetZones() []string {
@@ -1234,14 +1472,16 @@ type NodeObject struct {
 	// The Node is being deleted or marked for deletion.
 	Deleting bool `protobuf:"varint,4,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	// Invalid fields of the object.
-	Problems      []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Vendor-specific properties of the Node, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,6,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeObject) Reset() {
 	*x = NodeObject{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1493,7 @@ func (x *NodeObject) String() string {
 func (*NodeObject) ProtoMessage() {}
 
 func (x *NodeObject) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[12]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1506,7 @@ func (x *NodeObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeObject.ProtoReflect.Descriptor instead.
 func (*NodeObject) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodeObject) GetIps() [][]byte {
@@ -1304,6 +1544,13 @@ func (x *NodeObject) GetProblems() []*Problem {
 	return nil
 }
 
+func (x *NodeObject) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // ServiceCidrObject holds the fields of a ServiceCIDR that proxies use.
 type ServiceCidrObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1317,7 +1564,7 @@ type ServiceCidrObject struct {
 
 func (x *ServiceCidrObject) Reset() {
 	*x = ServiceCidrObject{}
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1576,7 @@ func (x *ServiceCidrObject) String() string {
 func (*ServiceCidrObject) ProtoMessage() {}
 
 func (x *ServiceCidrObject) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[13]
+	mi := &file_kpng_v1alpha1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1589,7 @@ func (x *ServiceCidrObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceCidrObject.ProtoReflect.Descriptor instead.
 func (*ServiceCidrObject) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_kpng_v1alpha1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServiceCidrObject) GetNetworks() []*Network {
@@ -1389,11 +1636,12 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\x0eendpoint_slice\x18\x04 \x01(\v2\".kpng.v1alpha1.EndpointSliceObjectH\x00R\rendpointSlice\x12/\n" +
 	"\x04node\x18\x05 \x01(\v2\x19.kpng.v1alpha1.NodeObjectH\x00R\x04node\x12E\n" +
 	"\fservice_cidr\x18\x06 \x01(\v2 .kpng.v1alpha1.ServiceCidrObjectH\x00R\vserviceCidrB\b\n" +
-	"\x06object\"l\n" +
+	"\x06object\"\x84\x01\n" +
 	"\tObjectKey\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.kpng.v1alpha1.ObjectKindR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xd5\x06\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\"\xce\a\n" +
 	"\rServiceObject\x12+\n" +
 	"\x0fcreated_unix_ns\x18\x01 \x01(\x10H\x00R\rcreatedUnixNs\x88\x01\x01\x12.\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1a.kpng.v1alpha1.ServiceTypeR\x04type\x12\x1d\n" +
@@ -1417,47 +1665,78 @@ const file_kpng_v1alpha1_cluster_proto_rawDesc = "" +
 	"\x05ports\x18\x0f \x03(\v2 .kpng.v1alpha1.ServiceObjectPortR\x05ports\x122\n" +
 	"\bproblems\x18\x10 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12\"\n" +
 	"\n" +
-	"proxy_name\x18\x11 \x01(\tH\x01R\tproxyName\x88\x01\x01B\x12\n" +
+	"proxy_name\x18\x11 \x01(\tH\x01R\tproxyName\x88\x01\x01\x128\n" +
+	"\n" +
+	"extensions\x18\x12 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\x12=\n" +
+	"\adetails\x18\x13 \x01(\v2#.kpng.v1alpha1.ServiceObjectDetailsR\adetailsB\x12\n" +
 	"\x10_created_unix_nsB\r\n" +
-	"\v_proxy_name\"/\n" +
+	"\v_proxy_name\"\xac\x01\n" +
+	"\x14ServiceObjectDetails\x12\x1a\n" +
+	"\bheadless\x18\x01 \x01(\bR\bheadless\x12#\n" +
+	"\rexternal_name\x18\x02 \x01(\tR\fexternalName\x12.\n" +
+	"\x13load_balancer_class\x18\x03 \x01(\tR\x11loadBalancerClass\x12#\n" +
+	"\rapp_protocols\x18\x04 \x03(\tR\fappProtocols\"/\n" +
 	"\aIngress\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x14\n" +
-	"\x05proxy\x18\x02 \x01(\bR\x05proxy\"\x8d\x01\n" +
+	"\x05proxy\x18\x02 \x01(\bR\x05proxy\"\xf1\x01\n" +
 	"\x11ServiceObjectPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1b\n" +
-	"\tnode_port\x18\x04 \x01(\rR\bnodePort\"\xc0\x02\n" +
+	"\tnode_port\x18\x04 \x01(\rR\bnodePort\x126\n" +
+	"\tselection\x18\x05 \x01(\x0e2\x18.kpng.v1alpha1.SelectionR\tselection\x12*\n" +
+	"\x11refused_per_mille\x18\x06 \x01(\rR\x0frefusedPerMille\"\xfa\x02\n" +
 	"\x13EndpointSliceObject\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06family\x18\x02 \x01(\rR\x06family\x127\n" +
 	"\x05ports\x18\x03 \x03(\v2!.kpng.v1alpha1.EndpointObjectPortR\x05ports\x12;\n" +
 	"\tendpoints\x18\x04 \x03(\v2\x1d.kpng.v1alpha1.EndpointObjectR\tendpoints\x122\n" +
 	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x124\n" +
-	"\x14trigger_time_unix_ns\x18\x06 \x01(\x10H\x00R\x11triggerTimeUnixNs\x88\x01\x01B\x17\n" +
+	"\x14trigger_time_unix_ns\x18\x06 \x01(\x10H\x00R\x11triggerTimeUnixNs\x88\x01\x01\x128\n" +
+	"\n" +
+	"extensions\x18\a \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensionsB\x17\n" +
 	"\x15_trigger_time_unix_ns\"q\n" +
 	"\x12EndpointObjectPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\xcb\x01\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\x8b\x02\n" +
 	"\x0eEndpointObject\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x18\n" +
 	"\aserving\x18\x04 \x01(\bR\aserving\x12 \n" +
 	"\vterminating\x18\x05 \x01(\bR\vterminating\x12/\n" +
-	"\x05hints\x18\x06 \x01(\v2\x14.kpng.v1alpha1.HintsH\x00R\x05hints\x88\x01\x01B\b\n" +
-	"\x06_hints\"3\n" +
+	"\x05hints\x18\x06 \x01(\v2\x14.kpng.v1alpha1.HintsH\x00R\x05hints\x88\x01\x01\x12>\n" +
+	"\adetails\x18\a \x01(\v2$.kpng.v1alpha1.EndpointObjectDetailsR\adetailsB\b\n" +
+	"\x06_hints\"\x96\x02\n" +
+	"\x15EndpointObjectDetails\x12\x1b\n" +
+	"\x06weight\x18\x01 \x01(\rH\x00R\x06weight\x88\x01\x01\x128\n" +
+	"\n" +
+	"extensions\x18\x02 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\x12\x1a\n" +
+	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x1f\n" +
+	"\vtarget_kind\x18\x05 \x01(\tR\n" +
+	"targetKind\x12)\n" +
+	"\x10target_namespace\x18\x06 \x01(\tR\x0ftargetNamespace\x12\x1f\n" +
+	"\vtarget_name\x18\a \x01(\tR\n" +
+	"targetNameB\t\n" +
+	"\a_weight\"3\n" +
 	"\x05Hints\x12\x14\n" +
 	"\x05zones\x18\x01 \x03(\tR\x05zones\x12\x14\n" +
-	"\x05nodes\x18\x02 \x03(\tR\x05nodes\"\xb7\x01\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes\"\xf1\x01\n" +
 	"\n" +
 	"NodeObject\x12\x10\n" +
 	"\x03ips\x18\x01 \x03(\fR\x03ips\x123\n" +
 	"\tpod_cidrs\x18\x02 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bpodCidrs\x12\x12\n" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x1a\n" +
 	"\bdeleting\x18\x04 \x01(\bR\bdeleting\x122\n" +
-	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\"{\n" +
+	"\bproblems\x18\x05 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x128\n" +
+	"\n" +
+	"extensions\x18\x06 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\"{\n" +
 	"\x11ServiceCidrObject\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x122\n" +
 	"\bproblems\x18\x02 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems*\x96\x01\n" +
@@ -1489,69 +1768,80 @@ func file_kpng_v1alpha1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_kpng_v1alpha1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_kpng_v1alpha1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_kpng_v1alpha1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_kpng_v1alpha1_cluster_proto_goTypes = []any{
-	(ObjectKind)(0),              // 0: kpng.v1alpha1.ObjectKind
-	(ServiceType)(0),             // 1: kpng.v1alpha1.ServiceType
-	(*WatchClusterRequest)(nil),  // 2: kpng.v1alpha1.WatchClusterRequest
-	(*ClusterHello)(nil),         // 3: kpng.v1alpha1.ClusterHello
-	(*WatchClusterResponse)(nil), // 4: kpng.v1alpha1.WatchClusterResponse
-	(*ObjectChange)(nil),         // 5: kpng.v1alpha1.ObjectChange
-	(*ObjectKey)(nil),            // 6: kpng.v1alpha1.ObjectKey
-	(*ServiceObject)(nil),        // 7: kpng.v1alpha1.ServiceObject
-	(*Ingress)(nil),              // 8: kpng.v1alpha1.Ingress
-	(*ServiceObjectPort)(nil),    // 9: kpng.v1alpha1.ServiceObjectPort
-	(*EndpointSliceObject)(nil),  // 10: kpng.v1alpha1.EndpointSliceObject
-	(*EndpointObjectPort)(nil),   // 11: kpng.v1alpha1.EndpointObjectPort
-	(*EndpointObject)(nil),       // 12: kpng.v1alpha1.EndpointObject
-	(*Hints)(nil),                // 13: kpng.v1alpha1.Hints
-	(*NodeObject)(nil),           // 14: kpng.v1alpha1.NodeObject
-	(*ServiceCidrObject)(nil),    // 15: kpng.v1alpha1.ServiceCidrObject
-	(*HeldDigests)(nil),          // 16: kpng.v1alpha1.HeldDigests
-	(*Ack)(nil),                  // 17: kpng.v1alpha1.Ack
-	(*Hello)(nil),                // 18: kpng.v1alpha1.Hello
-	(*Welcome)(nil),              // 19: kpng.v1alpha1.Welcome
-	(*Commit)(nil),               // 20: kpng.v1alpha1.Commit
-	(*Network)(nil),              // 21: kpng.v1alpha1.Network
-	(*Problem)(nil),              // 22: kpng.v1alpha1.Problem
-	(Protocol)(0),                // 23: kpng.v1alpha1.Protocol
+	(ObjectKind)(0),               // 0: kpng.v1alpha1.ObjectKind
+	(ServiceType)(0),              // 1: kpng.v1alpha1.ServiceType
+	(*WatchClusterRequest)(nil),   // 2: kpng.v1alpha1.WatchClusterRequest
+	(*ClusterHello)(nil),          // 3: kpng.v1alpha1.ClusterHello
+	(*WatchClusterResponse)(nil),  // 4: kpng.v1alpha1.WatchClusterResponse
+	(*ObjectChange)(nil),          // 5: kpng.v1alpha1.ObjectChange
+	(*ObjectKey)(nil),             // 6: kpng.v1alpha1.ObjectKey
+	(*ServiceObject)(nil),         // 7: kpng.v1alpha1.ServiceObject
+	(*ServiceObjectDetails)(nil),  // 8: kpng.v1alpha1.ServiceObjectDetails
+	(*Ingress)(nil),               // 9: kpng.v1alpha1.Ingress
+	(*ServiceObjectPort)(nil),     // 10: kpng.v1alpha1.ServiceObjectPort
+	(*EndpointSliceObject)(nil),   // 11: kpng.v1alpha1.EndpointSliceObject
+	(*EndpointObjectPort)(nil),    // 12: kpng.v1alpha1.EndpointObjectPort
+	(*EndpointObject)(nil),        // 13: kpng.v1alpha1.EndpointObject
+	(*EndpointObjectDetails)(nil), // 14: kpng.v1alpha1.EndpointObjectDetails
+	(*Hints)(nil),                 // 15: kpng.v1alpha1.Hints
+	(*NodeObject)(nil),            // 16: kpng.v1alpha1.NodeObject
+	(*ServiceCidrObject)(nil),     // 17: kpng.v1alpha1.ServiceCidrObject
+	(*HeldDigests)(nil),           // 18: kpng.v1alpha1.HeldDigests
+	(*Ack)(nil),                   // 19: kpng.v1alpha1.Ack
+	(*Hello)(nil),                 // 20: kpng.v1alpha1.Hello
+	(*Welcome)(nil),               // 21: kpng.v1alpha1.Welcome
+	(*Commit)(nil),                // 22: kpng.v1alpha1.Commit
+	(*Network)(nil),               // 23: kpng.v1alpha1.Network
+	(*Problem)(nil),               // 24: kpng.v1alpha1.Problem
+	(*Extension)(nil),             // 25: kpng.v1alpha1.Extension
+	(Protocol)(0),                 // 26: kpng.v1alpha1.Protocol
+	(Selection)(0),                // 27: kpng.v1alpha1.Selection
 }
 var file_kpng_v1alpha1_cluster_proto_depIdxs = []int32{
 	3,  // 0: kpng.v1alpha1.WatchClusterRequest.hello:type_name -> kpng.v1alpha1.ClusterHello
-	16, // 1: kpng.v1alpha1.WatchClusterRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
-	17, // 2: kpng.v1alpha1.WatchClusterRequest.ack:type_name -> kpng.v1alpha1.Ack
-	18, // 3: kpng.v1alpha1.ClusterHello.hello:type_name -> kpng.v1alpha1.Hello
-	19, // 4: kpng.v1alpha1.WatchClusterResponse.welcome:type_name -> kpng.v1alpha1.Welcome
+	18, // 1: kpng.v1alpha1.WatchClusterRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
+	19, // 2: kpng.v1alpha1.WatchClusterRequest.ack:type_name -> kpng.v1alpha1.Ack
+	20, // 3: kpng.v1alpha1.ClusterHello.hello:type_name -> kpng.v1alpha1.Hello
+	21, // 4: kpng.v1alpha1.WatchClusterResponse.welcome:type_name -> kpng.v1alpha1.Welcome
 	5,  // 5: kpng.v1alpha1.WatchClusterResponse.objects:type_name -> kpng.v1alpha1.ObjectChange
-	20, // 6: kpng.v1alpha1.WatchClusterResponse.commit:type_name -> kpng.v1alpha1.Commit
+	22, // 6: kpng.v1alpha1.WatchClusterResponse.commit:type_name -> kpng.v1alpha1.Commit
 	6,  // 7: kpng.v1alpha1.ObjectChange.key:type_name -> kpng.v1alpha1.ObjectKey
 	7,  // 8: kpng.v1alpha1.ObjectChange.service:type_name -> kpng.v1alpha1.ServiceObject
-	10, // 9: kpng.v1alpha1.ObjectChange.endpoint_slice:type_name -> kpng.v1alpha1.EndpointSliceObject
-	14, // 10: kpng.v1alpha1.ObjectChange.node:type_name -> kpng.v1alpha1.NodeObject
-	15, // 11: kpng.v1alpha1.ObjectChange.service_cidr:type_name -> kpng.v1alpha1.ServiceCidrObject
+	11, // 9: kpng.v1alpha1.ObjectChange.endpoint_slice:type_name -> kpng.v1alpha1.EndpointSliceObject
+	16, // 10: kpng.v1alpha1.ObjectChange.node:type_name -> kpng.v1alpha1.NodeObject
+	17, // 11: kpng.v1alpha1.ObjectChange.service_cidr:type_name -> kpng.v1alpha1.ServiceCidrObject
 	0,  // 12: kpng.v1alpha1.ObjectKey.kind:type_name -> kpng.v1alpha1.ObjectKind
 	1,  // 13: kpng.v1alpha1.ServiceObject.type:type_name -> kpng.v1alpha1.ServiceType
-	8,  // 14: kpng.v1alpha1.ServiceObject.ingress:type_name -> kpng.v1alpha1.Ingress
-	21, // 15: kpng.v1alpha1.ServiceObject.source_ranges:type_name -> kpng.v1alpha1.Network
-	9,  // 16: kpng.v1alpha1.ServiceObject.ports:type_name -> kpng.v1alpha1.ServiceObjectPort
-	22, // 17: kpng.v1alpha1.ServiceObject.problems:type_name -> kpng.v1alpha1.Problem
-	23, // 18: kpng.v1alpha1.ServiceObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
-	11, // 19: kpng.v1alpha1.EndpointSliceObject.ports:type_name -> kpng.v1alpha1.EndpointObjectPort
-	12, // 20: kpng.v1alpha1.EndpointSliceObject.endpoints:type_name -> kpng.v1alpha1.EndpointObject
-	22, // 21: kpng.v1alpha1.EndpointSliceObject.problems:type_name -> kpng.v1alpha1.Problem
-	23, // 22: kpng.v1alpha1.EndpointObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
-	13, // 23: kpng.v1alpha1.EndpointObject.hints:type_name -> kpng.v1alpha1.Hints
-	21, // 24: kpng.v1alpha1.NodeObject.pod_cidrs:type_name -> kpng.v1alpha1.Network
-	22, // 25: kpng.v1alpha1.NodeObject.problems:type_name -> kpng.v1alpha1.Problem
-	21, // 26: kpng.v1alpha1.ServiceCidrObject.networks:type_name -> kpng.v1alpha1.Network
-	22, // 27: kpng.v1alpha1.ServiceCidrObject.problems:type_name -> kpng.v1alpha1.Problem
-	2,  // 28: kpng.v1alpha1.ClusterService.WatchCluster:input_type -> kpng.v1alpha1.WatchClusterRequest
-	4,  // 29: kpng.v1alpha1.ClusterService.WatchCluster:output_type -> kpng.v1alpha1.WatchClusterResponse
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	9,  // 14: kpng.v1alpha1.ServiceObject.ingress:type_name -> kpng.v1alpha1.Ingress
+	23, // 15: kpng.v1alpha1.ServiceObject.source_ranges:type_name -> kpng.v1alpha1.Network
+	10, // 16: kpng.v1alpha1.ServiceObject.ports:type_name -> kpng.v1alpha1.ServiceObjectPort
+	24, // 17: kpng.v1alpha1.ServiceObject.problems:type_name -> kpng.v1alpha1.Problem
+	25, // 18: kpng.v1alpha1.ServiceObject.extensions:type_name -> kpng.v1alpha1.Extension
+	8,  // 19: kpng.v1alpha1.ServiceObject.details:type_name -> kpng.v1alpha1.ServiceObjectDetails
+	26, // 20: kpng.v1alpha1.ServiceObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
+	27, // 21: kpng.v1alpha1.ServiceObjectPort.selection:type_name -> kpng.v1alpha1.Selection
+	12, // 22: kpng.v1alpha1.EndpointSliceObject.ports:type_name -> kpng.v1alpha1.EndpointObjectPort
+	13, // 23: kpng.v1alpha1.EndpointSliceObject.endpoints:type_name -> kpng.v1alpha1.EndpointObject
+	24, // 24: kpng.v1alpha1.EndpointSliceObject.problems:type_name -> kpng.v1alpha1.Problem
+	25, // 25: kpng.v1alpha1.EndpointSliceObject.extensions:type_name -> kpng.v1alpha1.Extension
+	26, // 26: kpng.v1alpha1.EndpointObjectPort.protocol:type_name -> kpng.v1alpha1.Protocol
+	15, // 27: kpng.v1alpha1.EndpointObject.hints:type_name -> kpng.v1alpha1.Hints
+	14, // 28: kpng.v1alpha1.EndpointObject.details:type_name -> kpng.v1alpha1.EndpointObjectDetails
+	25, // 29: kpng.v1alpha1.EndpointObjectDetails.extensions:type_name -> kpng.v1alpha1.Extension
+	23, // 30: kpng.v1alpha1.NodeObject.pod_cidrs:type_name -> kpng.v1alpha1.Network
+	24, // 31: kpng.v1alpha1.NodeObject.problems:type_name -> kpng.v1alpha1.Problem
+	25, // 32: kpng.v1alpha1.NodeObject.extensions:type_name -> kpng.v1alpha1.Extension
+	23, // 33: kpng.v1alpha1.ServiceCidrObject.networks:type_name -> kpng.v1alpha1.Network
+	24, // 34: kpng.v1alpha1.ServiceCidrObject.problems:type_name -> kpng.v1alpha1.Problem
+	2,  // 35: kpng.v1alpha1.ClusterService.WatchCluster:input_type -> kpng.v1alpha1.WatchClusterRequest
+	4,  // 36: kpng.v1alpha1.ClusterService.WatchCluster:output_type -> kpng.v1alpha1.WatchClusterResponse
+	36, // [36:37] is the sub-list for method output_type
+	35, // [35:36] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_cluster_proto_init() }
@@ -1573,15 +1863,16 @@ func file_kpng_v1alpha1_cluster_proto_init() {
 		(*ObjectChange_ServiceCidr)(nil),
 	}
 	file_kpng_v1alpha1_cluster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_kpng_v1alpha1_cluster_proto_msgTypes[8].OneofWrappers = []any{}
-	file_kpng_v1alpha1_cluster_proto_msgTypes[10].OneofWrappers = []any{}
+	file_kpng_v1alpha1_cluster_proto_msgTypes[9].OneofWrappers = []any{}
+	file_kpng_v1alpha1_cluster_proto_msgTypes[11].OneofWrappers = []any{}
+	file_kpng_v1alpha1_cluster_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kpng_v1alpha1_cluster_proto_rawDesc), len(file_kpng_v1alpha1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -289,7 +289,9 @@ type GetNodeStateRequest struct {
 	// Namespace of the Services to return; empty for all.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Name of the Services to return; empty for all.
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of objects that are not Services; empty for Services, if name is set.
+	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +343,13 @@ func (x *GetNodeStateRequest) GetNamespace() string {
 func (x *GetNodeStateRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *GetNodeStateRequest) GetOrigin() string {
+	if x != nil {
+		return x.Origin
 	}
 	return ""
 }
@@ -436,7 +445,11 @@ type ServiceState struct {
 	// Parts of the Service that are not programmed, with the reasons.
 	Problems []*Problem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
 	// The whole state as text.
-	Text          string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	// Kind of an object that is not a Service; empty for a Service.
+	Origin string `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Vendor-specific properties of the Service, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,9,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,6 +533,20 @@ func (x *ServiceState) GetText() string {
 	return ""
 }
 
+func (x *ServiceState) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *ServiceState) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // PortState is a port of a Service on a node.
 type PortState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -534,9 +561,15 @@ type PortState struct {
 	// Endpoint pools, referenced by RouteState.pool.
 	Pools []*PoolState `protobuf:"bytes,5,rep,name=pools,proto3" json:"pools,omitempty"`
 	// Endpoints that keep their connections and get no new ones.
-	Draining      []*Endpoint `protobuf:"bytes,6,rep,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining []*Endpoint `protobuf:"bytes,6,rep,name=draining,proto3" json:"draining,omitempty"`
+	// How the endpoint of a new connection is selected.
+	Selection Selection `protobuf:"varint,7,opt,name=selection,proto3,enum=kpng.v1alpha1.Selection" json:"selection,omitempty"`
+	// Share of new connections, in 1/1000, that are rejected.
+	RefusedPerMille uint32 `protobuf:"varint,8,opt,name=refused_per_mille,json=refusedPerMille,proto3" json:"refused_per_mille,omitempty"`
+	// Extensions of endpoints, ordered by address and port.
+	EndpointExtensions []*EndpointExtensions `protobuf:"bytes,9,rep,name=endpoint_extensions,json=endpointExtensions,proto3" json:"endpoint_extensions,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PortState) Reset() {
@@ -607,6 +640,27 @@ func (x *PortState) GetPools() []*PoolState {
 func (x *PortState) GetDraining() []*Endpoint {
 	if x != nil {
 		return x.Draining
+	}
+	return nil
+}
+
+func (x *PortState) GetSelection() Selection {
+	if x != nil {
+		return x.Selection
+	}
+	return Selection_SELECTION_UNSPECIFIED
+}
+
+func (x *PortState) GetRefusedPerMille() uint32 {
+	if x != nil {
+		return x.RefusedPerMille
+	}
+	return 0
+}
+
+func (x *PortState) GetEndpointExtensions() []*EndpointExtensions {
+	if x != nil {
+		return x.EndpointExtensions
 	}
 	return nil
 }
@@ -820,7 +874,9 @@ type EndpointState struct {
 	// Port number.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// The endpoint runs on the node.
-	Local         bool `protobuf:"varint,3,opt,name=local,proto3" json:"local,omitempty"`
+	Local bool `protobuf:"varint,3,opt,name=local,proto3" json:"local,omitempty"`
+	// Share of new connections in relation to the other endpoints of the pool; at least 1.
+	Weight        uint32 `protobuf:"varint,4,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -874,6 +930,13 @@ func (x *EndpointState) GetLocal() bool {
 		return x.Local
 	}
 	return false
+}
+
+func (x *EndpointState) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
 }
 
 // WatchNodeStateRequest selects a node.
@@ -1022,7 +1085,9 @@ type ExplainServiceRequest struct {
 	// Namespace of the Service. Required.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Name of the Service. Required.
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of an object that is not a Service; empty for a Service.
+	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1074,6 +1139,13 @@ func (x *ExplainServiceRequest) GetNamespace() string {
 func (x *ExplainServiceRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *ExplainServiceRequest) GetOrigin() string {
+	if x != nil {
+		return x.Origin
 	}
 	return ""
 }
@@ -1268,7 +1340,9 @@ type GetServiceProgressRequest struct {
 	// Namespace of the Service.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Name of the Service.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of an object that is not a Service; empty for a Service.
+	Origin        string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1313,6 +1387,13 @@ func (x *GetServiceProgressRequest) GetNamespace() string {
 func (x *GetServiceProgressRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *GetServiceProgressRequest) GetOrigin() string {
+	if x != nil {
+		return x.Origin
 	}
 	return ""
 }
@@ -1581,16 +1662,17 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12*\n" +
 	"\x11apply_duration_ns\x18\v \x01(\x04R\x0fapplyDurationNs\x12\x1a\n" +
-	"\bfailures\x18\f \x01(\x04R\bfailures\"d\n" +
+	"\bfailures\x18\f \x01(\x04R\bfailures\"|\n" +
 	"\x13GetNodeStateRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xb7\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\"\xb7\x01\n" +
 	"\x14GetNodeStateResponse\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x127\n" +
 	"\bservices\x18\x02 \x03(\v2\x1b.kpng.v1alpha1.ServiceStateR\bservices\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12!\n" +
-	"\fnode_unknown\x18\x04 \x01(\bR\vnodeUnknown\"\x8d\x02\n" +
+	"\fnode_unknown\x18\x04 \x01(\bR\vnodeUnknown\"\xdf\x02\n" +
 	"\fServiceState\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12.\n" +
@@ -1598,7 +1680,11 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\x11health_check_port\x18\x04 \x01(\rR\x0fhealthCheckPort\x12'\n" +
 	"\x0flocal_endpoints\x18\x05 \x01(\rR\x0elocalEndpoints\x122\n" +
 	"\bproblems\x18\x06 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x12\x12\n" +
-	"\x04text\x18\a \x01(\tR\x04text\"\x96\x02\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x16\n" +
+	"\x06origin\x18\b \x01(\tR\x06origin\x128\n" +
+	"\n" +
+	"extensions\x18\t \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\"\xce\x03\n" +
 	"\tPortState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x1f\n" +
@@ -1606,7 +1692,10 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"affinityNs\x12:\n" +
 	"\tfrontends\x18\x04 \x03(\v2\x1c.kpng.v1alpha1.FrontendStateR\tfrontends\x12.\n" +
 	"\x05pools\x18\x05 \x03(\v2\x18.kpng.v1alpha1.PoolStateR\x05pools\x123\n" +
-	"\bdraining\x18\x06 \x03(\v2\x17.kpng.v1alpha1.EndpointR\bdraining\"\xdf\x01\n" +
+	"\bdraining\x18\x06 \x03(\v2\x17.kpng.v1alpha1.EndpointR\bdraining\x126\n" +
+	"\tselection\x18\a \x01(\x0e2\x18.kpng.v1alpha1.SelectionR\tselection\x12*\n" +
+	"\x11refused_per_mille\x18\b \x01(\rR\x0frefusedPerMille\x12R\n" +
+	"\x13endpoint_extensions\x18\t \x03(\v2!.kpng.v1alpha1.EndpointExtensionsR\x12endpointExtensions\"\xdf\x01\n" +
 	"\rFrontendState\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.kpng.v1alpha1.FrontendKindR\x04kind\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -1622,11 +1711,12 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"masquerade\x12;\n" +
 	"\rempty_verdict\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\femptyVerdict\"G\n" +
 	"\tPoolState\x12:\n" +
-	"\tendpoints\x18\x01 \x03(\v2\x1c.kpng.v1alpha1.EndpointStateR\tendpoints\"S\n" +
+	"\tendpoints\x18\x01 \x03(\v2\x1c.kpng.v1alpha1.EndpointStateR\tendpoints\"k\n" +
 	"\rEndpointState\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
-	"\x05local\x18\x03 \x01(\bR\x05local\"4\n" +
+	"\x05local\x18\x03 \x01(\bR\x05local\x12\x16\n" +
+	"\x06weight\x18\x04 \x01(\rR\x06weight\"4\n" +
 	"\x15WatchNodeStateRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\"\xed\x01\n" +
 	"\x16WatchNodeStateResponse\x12'\n" +
@@ -1635,11 +1725,12 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1a\n" +
 	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x12!\n" +
-	"\fnode_unknown\x18\x06 \x01(\bR\vnodeUnknown\"f\n" +
+	"\fnode_unknown\x18\x06 \x01(\bR\vnodeUnknown\"~\n" +
 	"\x15ExplainServiceRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xe3\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\"\xe3\x01\n" +
 	"\x16ExplainServiceResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12@\n" +
 	"\tendpoints\x18\x02 \x03(\v2\".kpng.v1alpha1.EndpointExplanationR\tendpoints\x12\x1c\n" +
@@ -1653,10 +1744,11 @@ const file_kpng_v1alpha1_inspect_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12'\n" +
 	"\x0fcluster_traffic\x18\x05 \x01(\bR\x0eclusterTraffic\x12#\n" +
 	"\rlocal_traffic\x18\x06 \x01(\bR\flocalTraffic\x12\x18\n" +
-	"\areasons\x18\a \x03(\tR\areasons\"M\n" +
+	"\areasons\x18\a \x03(\tR\areasons\"e\n" +
 	"\x19GetServiceProgressRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06origin\x18\x03 \x01(\tR\x06origin\"\xd3\x01\n" +
 	"\x1aGetServiceProgressResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12&\n" +
 	"\x0fchanged_unix_ns\x18\x02 \x01(\x10R\rchangedUnixNs\x12\x18\n" +
@@ -1721,12 +1813,15 @@ var file_kpng_v1alpha1_inspect_proto_goTypes = []any{
 	(*GetLagResponse)(nil),             // 19: kpng.v1alpha1.GetLagResponse
 	(*Node)(nil),                       // 20: kpng.v1alpha1.Node
 	(*Problem)(nil),                    // 21: kpng.v1alpha1.Problem
-	(Protocol)(0),                      // 22: kpng.v1alpha1.Protocol
-	(*Endpoint)(nil),                   // 23: kpng.v1alpha1.Endpoint
-	(FrontendKind)(0),                  // 24: kpng.v1alpha1.FrontendKind
-	(*Networks)(nil),                   // 25: kpng.v1alpha1.Networks
-	(From)(0),                          // 26: kpng.v1alpha1.From
-	(Verdict)(0),                       // 27: kpng.v1alpha1.Verdict
+	(*Extension)(nil),                  // 22: kpng.v1alpha1.Extension
+	(Protocol)(0),                      // 23: kpng.v1alpha1.Protocol
+	(*Endpoint)(nil),                   // 24: kpng.v1alpha1.Endpoint
+	(Selection)(0),                     // 25: kpng.v1alpha1.Selection
+	(*EndpointExtensions)(nil),         // 26: kpng.v1alpha1.EndpointExtensions
+	(FrontendKind)(0),                  // 27: kpng.v1alpha1.FrontendKind
+	(*Networks)(nil),                   // 28: kpng.v1alpha1.Networks
+	(From)(0),                          // 29: kpng.v1alpha1.From
+	(Verdict)(0),                       // 30: kpng.v1alpha1.Verdict
 }
 var file_kpng_v1alpha1_inspect_proto_depIdxs = []int32{
 	2,  // 0: kpng.v1alpha1.ListNodesResponse.nodes:type_name -> kpng.v1alpha1.NodeStatus
@@ -1734,39 +1829,42 @@ var file_kpng_v1alpha1_inspect_proto_depIdxs = []int32{
 	5,  // 2: kpng.v1alpha1.GetNodeStateResponse.services:type_name -> kpng.v1alpha1.ServiceState
 	6,  // 3: kpng.v1alpha1.ServiceState.ports:type_name -> kpng.v1alpha1.PortState
 	21, // 4: kpng.v1alpha1.ServiceState.problems:type_name -> kpng.v1alpha1.Problem
-	22, // 5: kpng.v1alpha1.PortState.protocol:type_name -> kpng.v1alpha1.Protocol
-	7,  // 6: kpng.v1alpha1.PortState.frontends:type_name -> kpng.v1alpha1.FrontendState
-	9,  // 7: kpng.v1alpha1.PortState.pools:type_name -> kpng.v1alpha1.PoolState
-	23, // 8: kpng.v1alpha1.PortState.draining:type_name -> kpng.v1alpha1.Endpoint
-	24, // 9: kpng.v1alpha1.FrontendState.kind:type_name -> kpng.v1alpha1.FrontendKind
-	25, // 10: kpng.v1alpha1.FrontendState.source_ranges:type_name -> kpng.v1alpha1.Networks
-	8,  // 11: kpng.v1alpha1.FrontendState.routes:type_name -> kpng.v1alpha1.RouteState
-	26, // 12: kpng.v1alpha1.RouteState.from:type_name -> kpng.v1alpha1.From
-	27, // 13: kpng.v1alpha1.RouteState.empty_verdict:type_name -> kpng.v1alpha1.Verdict
-	10, // 14: kpng.v1alpha1.PoolState.endpoints:type_name -> kpng.v1alpha1.EndpointState
-	20, // 15: kpng.v1alpha1.WatchNodeStateResponse.node:type_name -> kpng.v1alpha1.Node
-	5,  // 16: kpng.v1alpha1.WatchNodeStateResponse.changed:type_name -> kpng.v1alpha1.ServiceState
-	15, // 17: kpng.v1alpha1.ExplainServiceResponse.endpoints:type_name -> kpng.v1alpha1.EndpointExplanation
-	21, // 18: kpng.v1alpha1.ExplainServiceResponse.problems:type_name -> kpng.v1alpha1.Problem
-	2,  // 19: kpng.v1alpha1.GetServiceProgressResponse.lagging:type_name -> kpng.v1alpha1.NodeStatus
-	2,  // 20: kpng.v1alpha1.GetLagResponse.worst:type_name -> kpng.v1alpha1.NodeStatus
-	0,  // 21: kpng.v1alpha1.InspectService.ListNodes:input_type -> kpng.v1alpha1.ListNodesRequest
-	3,  // 22: kpng.v1alpha1.InspectService.GetNodeState:input_type -> kpng.v1alpha1.GetNodeStateRequest
-	11, // 23: kpng.v1alpha1.InspectService.WatchNodeState:input_type -> kpng.v1alpha1.WatchNodeStateRequest
-	13, // 24: kpng.v1alpha1.InspectService.ExplainService:input_type -> kpng.v1alpha1.ExplainServiceRequest
-	16, // 25: kpng.v1alpha1.InspectService.GetServiceProgress:input_type -> kpng.v1alpha1.GetServiceProgressRequest
-	18, // 26: kpng.v1alpha1.InspectService.GetLag:input_type -> kpng.v1alpha1.GetLagRequest
-	1,  // 27: kpng.v1alpha1.InspectService.ListNodes:output_type -> kpng.v1alpha1.ListNodesResponse
-	4,  // 28: kpng.v1alpha1.InspectService.GetNodeState:output_type -> kpng.v1alpha1.GetNodeStateResponse
-	12, // 29: kpng.v1alpha1.InspectService.WatchNodeState:output_type -> kpng.v1alpha1.WatchNodeStateResponse
-	14, // 30: kpng.v1alpha1.InspectService.ExplainService:output_type -> kpng.v1alpha1.ExplainServiceResponse
-	17, // 31: kpng.v1alpha1.InspectService.GetServiceProgress:output_type -> kpng.v1alpha1.GetServiceProgressResponse
-	19, // 32: kpng.v1alpha1.InspectService.GetLag:output_type -> kpng.v1alpha1.GetLagResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	22, // 5: kpng.v1alpha1.ServiceState.extensions:type_name -> kpng.v1alpha1.Extension
+	23, // 6: kpng.v1alpha1.PortState.protocol:type_name -> kpng.v1alpha1.Protocol
+	7,  // 7: kpng.v1alpha1.PortState.frontends:type_name -> kpng.v1alpha1.FrontendState
+	9,  // 8: kpng.v1alpha1.PortState.pools:type_name -> kpng.v1alpha1.PoolState
+	24, // 9: kpng.v1alpha1.PortState.draining:type_name -> kpng.v1alpha1.Endpoint
+	25, // 10: kpng.v1alpha1.PortState.selection:type_name -> kpng.v1alpha1.Selection
+	26, // 11: kpng.v1alpha1.PortState.endpoint_extensions:type_name -> kpng.v1alpha1.EndpointExtensions
+	27, // 12: kpng.v1alpha1.FrontendState.kind:type_name -> kpng.v1alpha1.FrontendKind
+	28, // 13: kpng.v1alpha1.FrontendState.source_ranges:type_name -> kpng.v1alpha1.Networks
+	8,  // 14: kpng.v1alpha1.FrontendState.routes:type_name -> kpng.v1alpha1.RouteState
+	29, // 15: kpng.v1alpha1.RouteState.from:type_name -> kpng.v1alpha1.From
+	30, // 16: kpng.v1alpha1.RouteState.empty_verdict:type_name -> kpng.v1alpha1.Verdict
+	10, // 17: kpng.v1alpha1.PoolState.endpoints:type_name -> kpng.v1alpha1.EndpointState
+	20, // 18: kpng.v1alpha1.WatchNodeStateResponse.node:type_name -> kpng.v1alpha1.Node
+	5,  // 19: kpng.v1alpha1.WatchNodeStateResponse.changed:type_name -> kpng.v1alpha1.ServiceState
+	15, // 20: kpng.v1alpha1.ExplainServiceResponse.endpoints:type_name -> kpng.v1alpha1.EndpointExplanation
+	21, // 21: kpng.v1alpha1.ExplainServiceResponse.problems:type_name -> kpng.v1alpha1.Problem
+	2,  // 22: kpng.v1alpha1.GetServiceProgressResponse.lagging:type_name -> kpng.v1alpha1.NodeStatus
+	2,  // 23: kpng.v1alpha1.GetLagResponse.worst:type_name -> kpng.v1alpha1.NodeStatus
+	0,  // 24: kpng.v1alpha1.InspectService.ListNodes:input_type -> kpng.v1alpha1.ListNodesRequest
+	3,  // 25: kpng.v1alpha1.InspectService.GetNodeState:input_type -> kpng.v1alpha1.GetNodeStateRequest
+	11, // 26: kpng.v1alpha1.InspectService.WatchNodeState:input_type -> kpng.v1alpha1.WatchNodeStateRequest
+	13, // 27: kpng.v1alpha1.InspectService.ExplainService:input_type -> kpng.v1alpha1.ExplainServiceRequest
+	16, // 28: kpng.v1alpha1.InspectService.GetServiceProgress:input_type -> kpng.v1alpha1.GetServiceProgressRequest
+	18, // 29: kpng.v1alpha1.InspectService.GetLag:input_type -> kpng.v1alpha1.GetLagRequest
+	1,  // 30: kpng.v1alpha1.InspectService.ListNodes:output_type -> kpng.v1alpha1.ListNodesResponse
+	4,  // 31: kpng.v1alpha1.InspectService.GetNodeState:output_type -> kpng.v1alpha1.GetNodeStateResponse
+	12, // 32: kpng.v1alpha1.InspectService.WatchNodeState:output_type -> kpng.v1alpha1.WatchNodeStateResponse
+	14, // 33: kpng.v1alpha1.InspectService.ExplainService:output_type -> kpng.v1alpha1.ExplainServiceResponse
+	17, // 34: kpng.v1alpha1.InspectService.GetServiceProgress:output_type -> kpng.v1alpha1.GetServiceProgressResponse
+	19, // 35: kpng.v1alpha1.InspectService.GetLag:output_type -> kpng.v1alpha1.GetLagResponse
+	30, // [30:36] is the sub-list for method output_type
+	24, // [24:30] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_inspect_proto_init() }

@@ -24,6 +24,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Selection is how the endpoint of a new connection is selected.
+type Selection int32
+
+const (
+	// At random, with the weights of the endpoints.
+	Selection_SELECTION_UNSPECIFIED Selection = 0
+	// By the client's address, equally on all nodes with an equal pool.
+	Selection_SELECTION_CLIENT Selection = 1
+	// By the client's address and source port, equally on all nodes with an equal pool.
+	Selection_SELECTION_FLOW Selection = 2
+	// The endpoint with the fewest connections in relation to its weight, as far as the
+	// backend can tell.
+	Selection_SELECTION_LEAST_CONNECTIONS Selection = 3
+)
+
+// Enum value maps for Selection.
+var (
+	Selection_name = map[int32]string{
+		0: "SELECTION_UNSPECIFIED",
+		1: "SELECTION_CLIENT",
+		2: "SELECTION_FLOW",
+		3: "SELECTION_LEAST_CONNECTIONS",
+	}
+	Selection_value = map[string]int32{
+		"SELECTION_UNSPECIFIED":       0,
+		"SELECTION_CLIENT":            1,
+		"SELECTION_FLOW":              2,
+		"SELECTION_LEAST_CONNECTIONS": 3,
+	}
+)
+
+func (x Selection) Enum() *Selection {
+	p := new(Selection)
+	*p = x
+	return p
+}
+
+func (x Selection) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Selection) Descriptor() protoreflect.EnumDescriptor {
+	return file_kpng_v1alpha1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (Selection) Type() protoreflect.EnumType {
+	return &file_kpng_v1alpha1_node_proto_enumTypes[0]
+}
+
+func (x Selection) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Selection.Descriptor instead.
+func (Selection) EnumDescriptor() ([]byte, []int) {
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{0}
+}
+
 // Protocol is a transport protocol. The values are the protocol numbers of IANA.
 type Protocol int32
 
@@ -65,11 +123,11 @@ func (x Protocol) String() string {
 }
 
 func (Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[0].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[1].Descriptor()
 }
 
 func (Protocol) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[0]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[1]
 }
 
 func (x Protocol) Number() protoreflect.EnumNumber {
@@ -78,7 +136,7 @@ func (x Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Protocol.Descriptor instead.
 func (Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{0}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{1}
 }
 
 // FrontendKind is the field of a Service that defines a frontend.
@@ -127,11 +185,11 @@ func (x FrontendKind) String() string {
 }
 
 func (FrontendKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[1].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[2].Descriptor()
 }
 
 func (FrontendKind) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[1]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[2]
 }
 
 func (x FrontendKind) Number() protoreflect.EnumNumber {
@@ -140,7 +198,7 @@ func (x FrontendKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FrontendKind.Descriptor instead.
 func (FrontendKind) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{1}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{2}
 }
 
 // From selects clients by their location.
@@ -180,11 +238,11 @@ func (x From) String() string {
 }
 
 func (From) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[2].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[3].Descriptor()
 }
 
 func (From) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[2]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[3]
 }
 
 func (x From) Number() protoreflect.EnumNumber {
@@ -193,7 +251,7 @@ func (x From) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use From.Descriptor instead.
 func (From) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{2}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{3}
 }
 
 // Verdict is the action for connections if no endpoint is available.
@@ -204,6 +262,8 @@ const (
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
 	// Drop without an answer.
 	Verdict_VERDICT_DROP Verdict = 1
+	// Leave the packet alone, as if no Service had its destination.
+	Verdict_VERDICT_PASS Verdict = 2
 )
 
 // Enum value maps for Verdict.
@@ -211,10 +271,12 @@ var (
 	Verdict_name = map[int32]string{
 		0: "VERDICT_UNSPECIFIED",
 		1: "VERDICT_DROP",
+		2: "VERDICT_PASS",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED": 0,
 		"VERDICT_DROP":        1,
+		"VERDICT_PASS":        2,
 	}
 )
 
@@ -229,11 +291,11 @@ func (x Verdict) String() string {
 }
 
 func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[3].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[4].Descriptor()
 }
 
 func (Verdict) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[3]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[4]
 }
 
 func (x Verdict) Number() protoreflect.EnumNumber {
@@ -242,7 +304,7 @@ func (x Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Verdict.Descriptor instead.
 func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{3}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{4}
 }
 
 // Condition selects the nodes on which a route exists.
@@ -283,11 +345,11 @@ func (x Condition) String() string {
 }
 
 func (Condition) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[4].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[5].Descriptor()
 }
 
 func (Condition) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[4]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[5]
 }
 
 func (x Condition) Number() protoreflect.EnumNumber {
@@ -296,7 +358,7 @@ func (x Condition) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Condition.Descriptor instead.
 func (Condition) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{4}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{5}
 }
 
 // Feature is a part of Service semantics that a backend may not support.
@@ -327,6 +389,20 @@ const (
 	Feature_FEATURE_EXTERNAL_IP Feature = 10
 	// Load balancer IPs.
 	Feature_FEATURE_LOAD_BALANCER Feature = 11
+	// Different weights of endpoints.
+	Feature_FEATURE_WEIGHTS Feature = 12
+	// SELECTION_CLIENT.
+	Feature_FEATURE_SELECTION_CLIENT Feature = 13
+	// SELECTION_FLOW.
+	Feature_FEATURE_SELECTION_FLOW Feature = 14
+	// SELECTION_LEAST_CONNECTIONS.
+	Feature_FEATURE_SELECTION_LEAST_CONNECTIONS Feature = 15
+	// VERDICT_PASS.
+	Feature_FEATURE_PASS Feature = 16
+	// Port.refused_per_mille.
+	Feature_FEATURE_REFUSED_SHARE Feature = 17
+	// Node.no_masquerade.
+	Feature_FEATURE_NO_MASQUERADE Feature = 18
 )
 
 // Enum value maps for Feature.
@@ -344,20 +420,34 @@ var (
 		9:  "FEATURE_NODE_PORT",
 		10: "FEATURE_EXTERNAL_IP",
 		11: "FEATURE_LOAD_BALANCER",
+		12: "FEATURE_WEIGHTS",
+		13: "FEATURE_SELECTION_CLIENT",
+		14: "FEATURE_SELECTION_FLOW",
+		15: "FEATURE_SELECTION_LEAST_CONNECTIONS",
+		16: "FEATURE_PASS",
+		17: "FEATURE_REFUSED_SHARE",
+		18: "FEATURE_NO_MASQUERADE",
 	}
 	Feature_value = map[string]int32{
-		"FEATURE_UNSPECIFIED":   0,
-		"FEATURE_IPV4":          1,
-		"FEATURE_IPV6":          2,
-		"FEATURE_TCP":           3,
-		"FEATURE_UDP":           4,
-		"FEATURE_SCTP":          5,
-		"FEATURE_AFFINITY":      6,
-		"FEATURE_SOURCE_RANGES": 7,
-		"FEATURE_CLUSTER_IP":    8,
-		"FEATURE_NODE_PORT":     9,
-		"FEATURE_EXTERNAL_IP":   10,
-		"FEATURE_LOAD_BALANCER": 11,
+		"FEATURE_UNSPECIFIED":                 0,
+		"FEATURE_IPV4":                        1,
+		"FEATURE_IPV6":                        2,
+		"FEATURE_TCP":                         3,
+		"FEATURE_UDP":                         4,
+		"FEATURE_SCTP":                        5,
+		"FEATURE_AFFINITY":                    6,
+		"FEATURE_SOURCE_RANGES":               7,
+		"FEATURE_CLUSTER_IP":                  8,
+		"FEATURE_NODE_PORT":                   9,
+		"FEATURE_EXTERNAL_IP":                 10,
+		"FEATURE_LOAD_BALANCER":               11,
+		"FEATURE_WEIGHTS":                     12,
+		"FEATURE_SELECTION_CLIENT":            13,
+		"FEATURE_SELECTION_FLOW":              14,
+		"FEATURE_SELECTION_LEAST_CONNECTIONS": 15,
+		"FEATURE_PASS":                        16,
+		"FEATURE_REFUSED_SHARE":               17,
+		"FEATURE_NO_MASQUERADE":               18,
 	}
 )
 
@@ -372,11 +462,11 @@ func (x Feature) String() string {
 }
 
 func (Feature) Descriptor() protoreflect.EnumDescriptor {
-	return file_kpng_v1alpha1_node_proto_enumTypes[5].Descriptor()
+	return file_kpng_v1alpha1_node_proto_enumTypes[6].Descriptor()
 }
 
 func (Feature) Type() protoreflect.EnumType {
-	return &file_kpng_v1alpha1_node_proto_enumTypes[5]
+	return &file_kpng_v1alpha1_node_proto_enumTypes[6]
 }
 
 func (x Feature) Number() protoreflect.EnumNumber {
@@ -385,7 +475,7 @@ func (x Feature) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Feature.Descriptor instead.
 func (Feature) EnumDescriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{5}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{6}
 }
 
 // WatchNodeRequest is a message of a node.
@@ -502,9 +592,9 @@ type NodeHello struct {
 	// Features that the node's backend does not support. The server does not filter by them;
 	// it uses them to report what the node programs.
 	Unsupported []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
-	// What the client knows of its node: the last Node that it received or, before that, one
-	// with the addresses that it determined by itself. The server uses its addresses, pod
-	// networks and zone while the cluster has no Node object of that name.
+	// Last Node that the client received or, before that, one with the addresses that it
+	// determined by itself. The server uses its addresses, pod networks and zone while the
+	// cluster has no Node object of that name.
 	KnownNode     *Node `protobuf:"bytes,4,opt,name=known_node,json=knownNode,proto3" json:"known_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -687,7 +777,10 @@ type ServiceChange struct {
 	//
 	//	*ServiceChange_Service
 	//	*ServiceChange_Delta
-	Change        isServiceChange_Change `protobuf_oneof:"change"`
+	Change isServiceChange_Change `protobuf_oneof:"change"`
+	// Kind of an object that is not a Service, such as "ServiceImport"; empty for a Service.
+	// Sent only to clients with CAPABILITY_ORIGINS.
+	Origin        string `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -768,6 +861,13 @@ func (x *ServiceChange) GetDelta() *ServiceDelta {
 	return nil
 }
 
+func (x *ServiceChange) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 type isServiceChange_Change interface {
 	isServiceChange_Change()
 }
@@ -794,7 +894,9 @@ type Service struct {
 	// TCP port of the health check for load balancers (healthCheckNodePort); 0 for none.
 	HealthCheckPort uint32 `protobuf:"varint,2,opt,name=health_check_port,json=healthCheckPort,proto3" json:"health_check_port,omitempty"`
 	// Invalid or unsupported parts of the objects, which are not programmed.
-	Problems      []*Problem `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*Problem `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Vendor-specific properties of the Service, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,4,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -850,6 +952,132 @@ func (x *Service) GetProblems() []*Problem {
 	return nil
 }
 
+func (x *Service) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
+// Extension is a vendor-specific property of an object. Peers pass extensions on unchanged.
+type Extension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key, such as the name of an annotation. Required; different within a list.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Value.
+	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extension) Reset() {
+	*x = Extension{}
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extension) ProtoMessage() {}
+
+func (x *Extension) ProtoReflect() protoreflect.Message {
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extension.ProtoReflect.Descriptor instead.
+func (*Extension) Descriptor() ([]byte, []int) {
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Extension) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Extension) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// EndpointExtensions lists the extensions of one endpoint.
+type EndpointExtensions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IP address, 4 or 16 bytes.
+	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Port number.
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Extensions of the endpoint, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,3,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointExtensions) Reset() {
+	*x = EndpointExtensions{}
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointExtensions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointExtensions) ProtoMessage() {}
+
+func (x *EndpointExtensions) ProtoReflect() protoreflect.Message {
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointExtensions.ProtoReflect.Descriptor instead.
+func (*EndpointExtensions) Descriptor() ([]byte, []int) {
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EndpointExtensions) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *EndpointExtensions) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *EndpointExtensions) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // Port is a port of a Service.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -865,14 +1093,21 @@ type Port struct {
 	// Endpoints of both address families, ordered by address and port.
 	Endpoints []*Endpoint `protobuf:"bytes,5,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Route lists, referenced by Frontend.route_list.
-	RouteLists    []*RouteList `protobuf:"bytes,6,rep,name=route_lists,json=routeLists,proto3" json:"route_lists,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RouteLists []*RouteList `protobuf:"bytes,6,rep,name=route_lists,json=routeLists,proto3" json:"route_lists,omitempty"`
+	// How the endpoint of a new connection is selected.
+	Selection Selection `protobuf:"varint,7,opt,name=selection,proto3,enum=kpng.v1alpha1.Selection" json:"selection,omitempty"`
+	// Share of new connections, in 1/1000, that are rejected whatever endpoints there are.
+	RefusedPerMille uint32 `protobuf:"varint,8,opt,name=refused_per_mille,json=refusedPerMille,proto3" json:"refused_per_mille,omitempty"`
+	// Extensions of endpoints, ordered by address and port, without empty lists. Endpoints
+	// that only node overlays have are among them.
+	EndpointExtensions []*EndpointExtensions `protobuf:"bytes,9,rep,name=endpoint_extensions,json=endpointExtensions,proto3" json:"endpoint_extensions,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[5]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1119,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[5]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1132,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{5}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Port) GetName() string {
@@ -942,6 +1177,27 @@ func (x *Port) GetRouteLists() []*RouteList {
 	return nil
 }
 
+func (x *Port) GetSelection() Selection {
+	if x != nil {
+		return x.Selection
+	}
+	return Selection_SELECTION_UNSPECIFIED
+}
+
+func (x *Port) GetRefusedPerMille() uint32 {
+	if x != nil {
+		return x.RefusedPerMille
+	}
+	return 0
+}
+
+func (x *Port) GetEndpointExtensions() []*EndpointExtensions {
+	if x != nil {
+		return x.EndpointExtensions
+	}
+	return nil
+}
+
 // Frontend is an address and port that clients connect to.
 type Frontend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -965,7 +1221,7 @@ type Frontend struct {
 
 func (x *Frontend) Reset() {
 	*x = Frontend{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[6]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1233,7 @@ func (x *Frontend) String() string {
 func (*Frontend) ProtoMessage() {}
 
 func (x *Frontend) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[6]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1246,7 @@ func (x *Frontend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frontend.ProtoReflect.Descriptor instead.
 func (*Frontend) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{6}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Frontend) GetKind() FrontendKind {
@@ -1046,7 +1302,7 @@ type Networks struct {
 
 func (x *Networks) Reset() {
 	*x = Networks{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[7]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1314,7 @@ func (x *Networks) String() string {
 func (*Networks) ProtoMessage() {}
 
 func (x *Networks) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[7]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1327,7 @@ func (x *Networks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Networks.ProtoReflect.Descriptor instead.
 func (*Networks) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{7}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Networks) GetNetworks() []*Network {
@@ -1094,7 +1350,7 @@ type Network struct {
 
 func (x *Network) Reset() {
 	*x = Network{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[8]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1362,7 @@ func (x *Network) String() string {
 func (*Network) ProtoMessage() {}
 
 func (x *Network) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[8]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1375,7 @@ func (x *Network) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Network.ProtoReflect.Descriptor instead.
 func (*Network) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{8}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Network) GetAddress() []byte {
@@ -1149,7 +1405,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[9]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1417,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[9]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1430,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{9}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RouteList) GetRoutes() []*Route {
@@ -1204,7 +1460,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[10]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1472,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[10]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1485,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{10}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Route) GetFrom() From {
@@ -1277,14 +1533,17 @@ type Endpoint struct {
 	// Bit set of pools that contain the endpoint: bit n for pool n.
 	Pools uint32 `protobuf:"varint,3,opt,name=pools,proto3" json:"pools,omitempty"`
 	// Existing connections to the endpoint end when no pool in use contains it.
-	NoDrain       bool `protobuf:"varint,4,opt,name=no_drain,json=noDrain,proto3" json:"no_drain,omitempty"`
+	NoDrain bool `protobuf:"varint,4,opt,name=no_drain,json=noDrain,proto3" json:"no_drain,omitempty"`
+	// Share of new connections in relation to the other endpoints; 0 stands for 1. In a node
+	// overlay it applies only if the shared base does not have the endpoint.
+	Weight        uint32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[11]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1555,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[11]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1568,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{11}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Endpoint) GetAddress() []byte {
@@ -1340,6 +1599,13 @@ func (x *Endpoint) GetNoDrain() bool {
 	return false
 }
 
+func (x *Endpoint) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
 // ServiceDelta is the difference between two versions of a shared base that differ only in
 // endpoints.
 type ServiceDelta struct {
@@ -1352,7 +1618,7 @@ type ServiceDelta struct {
 
 func (x *ServiceDelta) Reset() {
 	*x = ServiceDelta{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[12]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1630,7 @@ func (x *ServiceDelta) String() string {
 func (*ServiceDelta) ProtoMessage() {}
 
 func (x *ServiceDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[12]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1643,7 @@ func (x *ServiceDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceDelta.ProtoReflect.Descriptor instead.
 func (*ServiceDelta) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{12}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ServiceDelta) GetPorts() []*PortDelta {
@@ -1395,14 +1661,17 @@ type PortDelta struct {
 	// Endpoints that are added or replaced, ordered by address and port.
 	Set []*Endpoint `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty"`
 	// Endpoints that are removed, ordered by address and port; other fields are unset.
-	Removed       []*Endpoint `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
+	Removed []*Endpoint `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Endpoints whose extensions differ, with the new ones, ordered by address and port; an
+	// empty list removes them.
+	Extensions    []*EndpointExtensions `protobuf:"bytes,4,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PortDelta) Reset() {
 	*x = PortDelta{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[13]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1683,7 @@ func (x *PortDelta) String() string {
 func (*PortDelta) ProtoMessage() {}
 
 func (x *PortDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[13]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1696,7 @@ func (x *PortDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortDelta.ProtoReflect.Descriptor instead.
 func (*PortDelta) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{13}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortDelta) GetPort() uint32 {
@@ -1451,6 +1720,13 @@ func (x *PortDelta) GetRemoved() []*Endpoint {
 	return nil
 }
 
+func (x *PortDelta) GetExtensions() []*EndpointExtensions {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // OverlayChange replaces the node overlay of a Service: the part that differs between the
 // nodes of a zone.
 type OverlayChange struct {
@@ -1463,13 +1739,15 @@ type OverlayChange struct {
 	Endpoints []*OverlayEndpoint `protobuf:"bytes,3,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Number of local endpoints that the health check for load balancers reports.
 	LocalEndpoints uint32 `protobuf:"varint,4,opt,name=local_endpoints,json=localEndpoints,proto3" json:"local_endpoints,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Kind of an object that is not a Service; see ServiceChange.origin.
+	Origin        string `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OverlayChange) Reset() {
 	*x = OverlayChange{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1759,7 @@ func (x *OverlayChange) String() string {
 func (*OverlayChange) ProtoMessage() {}
 
 func (x *OverlayChange) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[14]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1772,7 @@ func (x *OverlayChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayChange.ProtoReflect.Descriptor instead.
 func (*OverlayChange) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{14}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OverlayChange) GetNamespace() string {
@@ -1525,6 +1803,13 @@ func (x *OverlayChange) GetLocalEndpoints() uint32 {
 	return 0
 }
 
+func (x *OverlayChange) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 // OverlayEndpoint adds properties to an endpoint of the shared base, or adds an endpoint
 // that the shared base does not have.
 type OverlayEndpoint struct {
@@ -1542,7 +1827,7 @@ type OverlayEndpoint struct {
 
 func (x *OverlayEndpoint) Reset() {
 	*x = OverlayEndpoint{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1839,7 @@ func (x *OverlayEndpoint) String() string {
 func (*OverlayEndpoint) ProtoMessage() {}
 
 func (x *OverlayEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[15]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1852,7 @@ func (x *OverlayEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverlayEndpoint.ProtoReflect.Descriptor instead.
 func (*OverlayEndpoint) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{15}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OverlayEndpoint) GetServicePort() uint32 {
@@ -1606,7 +1891,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[16]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1903,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[16]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1916,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{16}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Problem) GetObject() string {
@@ -1676,14 +1961,18 @@ type Node struct {
 	Deleting bool `protobuf:"varint,7,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	// Topology zone of the node; empty if it has none. A client only returns it in
 	// NodeHello.known_node.
-	Zone          string `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
+	Zone string `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Networks of clients that are not masqueraded whatever a route requires.
+	NoMasquerade []*Network `protobuf:"bytes,9,rep,name=no_masquerade,json=noMasquerade,proto3" json:"no_masquerade,omitempty"`
+	// Vendor-specific properties of the node, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,10,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[17]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1984,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[17]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1997,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{17}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Node) GetName() string {
@@ -1767,6 +2056,20 @@ func (x *Node) GetZone() string {
 	return ""
 }
 
+func (x *Node) GetNoMasquerade() []*Network {
+	if x != nil {
+		return x.NoMasquerade
+	}
+	return nil
+}
+
+func (x *Node) GetExtensions() []*Extension {
+	if x != nil {
+		return x.Extensions
+	}
+	return nil
+}
+
 // PodSources identifies packets that come from pods of a node.
 type PodSources struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1782,7 +2085,7 @@ type PodSources struct {
 
 func (x *PodSources) Reset() {
 	*x = PodSources{}
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[18]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2097,7 @@ func (x *PodSources) String() string {
 func (*PodSources) ProtoMessage() {}
 
 func (x *PodSources) ProtoReflect() protoreflect.Message {
-	mi := &file_kpng_v1alpha1_node_proto_msgTypes[18]
+	mi := &file_kpng_v1alpha1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2110,7 @@ func (x *PodSources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodSources.ProtoReflect.Descriptor instead.
 func (*PodSources) Descriptor() ([]byte, []int) {
-	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{18}
+	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PodSources) GetNetworks() []*Network {
@@ -1854,18 +2157,31 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\v2\x13.kpng.v1alpha1.NodeR\x04node\x12'\n" +
 	"\x0fremoved_digests\x18\x05 \x03(\x06R\x0eremovedDigests\x121\n" +
 	"\x15trigger_times_unix_ns\x18\x06 \x03(\x10R\x12triggerTimesUnixNs\x12-\n" +
-	"\x06commit\x18\a \x01(\v2\x15.kpng.v1alpha1.CommitR\x06commit\"\xcc\x01\n" +
+	"\x06commit\x18\a \x01(\v2\x15.kpng.v1alpha1.CommitR\x06commit\"\xe4\x01\n" +
 	"\rServiceChange\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\x06R\x06digest\x122\n" +
 	"\aservice\x18\x04 \x01(\v2\x16.kpng.v1alpha1.ServiceH\x00R\aservice\x123\n" +
-	"\x05delta\x18\x05 \x01(\v2\x1b.kpng.v1alpha1.ServiceDeltaH\x00R\x05deltaB\b\n" +
-	"\x06change\"\x94\x01\n" +
+	"\x05delta\x18\x05 \x01(\v2\x1b.kpng.v1alpha1.ServiceDeltaH\x00R\x05delta\x12\x16\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06originB\b\n" +
+	"\x06change\"\xce\x01\n" +
 	"\aService\x12)\n" +
 	"\x05ports\x18\x01 \x03(\v2\x13.kpng.v1alpha1.PortR\x05ports\x12*\n" +
 	"\x11health_check_port\x18\x02 \x01(\rR\x0fhealthCheckPort\x122\n" +
-	"\bproblems\x18\x03 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\"\x99\x02\n" +
+	"\bproblems\x18\x03 \x03(\v2\x16.kpng.v1alpha1.ProblemR\bproblems\x128\n" +
+	"\n" +
+	"extensions\x18\x04 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\"3\n" +
+	"\tExtension\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"|\n" +
+	"\x12EndpointExtensions\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x128\n" +
+	"\n" +
+	"extensions\x18\x03 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\"\xd1\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x17.kpng.v1alpha1.ProtocolR\bprotocol\x12\x1f\n" +
@@ -1874,7 +2190,10 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\tfrontends\x18\x04 \x03(\v2\x17.kpng.v1alpha1.FrontendR\tfrontends\x125\n" +
 	"\tendpoints\x18\x05 \x03(\v2\x17.kpng.v1alpha1.EndpointR\tendpoints\x129\n" +
 	"\vroute_lists\x18\x06 \x03(\v2\x18.kpng.v1alpha1.RouteListR\n" +
-	"routeLists\"\x8d\x02\n" +
+	"routeLists\x126\n" +
+	"\tselection\x18\a \x01(\x0e2\x18.kpng.v1alpha1.SelectionR\tselection\x12*\n" +
+	"\x11refused_per_mille\x18\b \x01(\rR\x0frefusedPerMille\x12R\n" +
+	"\x13endpoint_extensions\x18\t \x03(\v2!.kpng.v1alpha1.EndpointExtensionsR\x12endpointExtensions\"\x8d\x02\n" +
 	"\bFrontend\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.kpng.v1alpha1.FrontendKindR\x04kind\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -1897,23 +2216,28 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"masquerade\x18\x03 \x01(\bR\n" +
 	"masquerade\x12;\n" +
 	"\rempty_verdict\x18\x04 \x01(\x0e2\x16.kpng.v1alpha1.VerdictR\femptyVerdict\x126\n" +
-	"\tcondition\x18\x05 \x01(\x0e2\x18.kpng.v1alpha1.ConditionR\tcondition\"i\n" +
+	"\tcondition\x18\x05 \x01(\x0e2\x18.kpng.v1alpha1.ConditionR\tcondition\"\x81\x01\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
 	"\x05pools\x18\x03 \x01(\rR\x05pools\x12\x19\n" +
-	"\bno_drain\x18\x04 \x01(\bR\anoDrain\">\n" +
+	"\bno_drain\x18\x04 \x01(\bR\anoDrain\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\rR\x06weight\">\n" +
 	"\fServiceDelta\x12.\n" +
-	"\x05ports\x18\x01 \x03(\v2\x18.kpng.v1alpha1.PortDeltaR\x05ports\"}\n" +
+	"\x05ports\x18\x01 \x03(\v2\x18.kpng.v1alpha1.PortDeltaR\x05ports\"\xc0\x01\n" +
 	"\tPortDelta\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12)\n" +
 	"\x03set\x18\x02 \x03(\v2\x17.kpng.v1alpha1.EndpointR\x03set\x121\n" +
-	"\aremoved\x18\x03 \x03(\v2\x17.kpng.v1alpha1.EndpointR\aremoved\"\xa8\x01\n" +
+	"\aremoved\x18\x03 \x03(\v2\x17.kpng.v1alpha1.EndpointR\aremoved\x12A\n" +
+	"\n" +
+	"extensions\x18\x04 \x03(\v2!.kpng.v1alpha1.EndpointExtensionsR\n" +
+	"extensions\"\xc0\x01\n" +
 	"\rOverlayChange\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12<\n" +
 	"\tendpoints\x18\x03 \x03(\v2\x1e.kpng.v1alpha1.OverlayEndpointR\tendpoints\x12'\n" +
-	"\x0flocal_endpoints\x18\x04 \x01(\rR\x0elocalEndpoints\"\x7f\n" +
+	"\x0flocal_endpoints\x18\x04 \x01(\rR\x0elocalEndpoints\x12\x16\n" +
+	"\x06origin\x18\x05 \x01(\tR\x06origin\"\x7f\n" +
 	"\x0fOverlayEndpoint\x12!\n" +
 	"\fservice_port\x18\x01 \x01(\rR\vservicePort\x123\n" +
 	"\bendpoint\x18\x02 \x01(\v2\x17.kpng.v1alpha1.EndpointR\bendpoint\x12\x14\n" +
@@ -1921,7 +2245,7 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\aProblem\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xd1\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xc8\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03ips\x18\x02 \x03(\fR\x03ips\x128\n" +
@@ -1931,12 +2255,22 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x10service_networks\x18\x05 \x03(\v2\x16.kpng.v1alpha1.NetworkR\x0fserviceNetworks\x12.\n" +
 	"\x13loopback_node_ports\x18\x06 \x03(\fR\x11loopbackNodePorts\x12\x1a\n" +
 	"\bdeleting\x18\a \x01(\bR\bdeleting\x12\x12\n" +
-	"\x04zone\x18\b \x01(\tR\x04zone\"\x89\x01\n" +
+	"\x04zone\x18\b \x01(\tR\x04zone\x12;\n" +
+	"\rno_masquerade\x18\t \x03(\v2\x16.kpng.v1alpha1.NetworkR\fnoMasquerade\x128\n" +
+	"\n" +
+	"extensions\x18\n" +
+	" \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\"\x89\x01\n" +
 	"\n" +
 	"PodSources\x122\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x16.kpng.v1alpha1.NetworkR\bnetworks\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12)\n" +
-	"\x10interface_prefix\x18\x03 \x01(\tR\x0finterfacePrefix*\\\n" +
+	"\x10interface_prefix\x18\x03 \x01(\tR\x0finterfacePrefix*q\n" +
+	"\tSelection\x12\x19\n" +
+	"\x15SELECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10SELECTION_CLIENT\x10\x01\x12\x12\n" +
+	"\x0eSELECTION_FLOW\x10\x02\x12\x1f\n" +
+	"\x1bSELECTION_LEAST_CONNECTIONS\x10\x03*\\\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPROTOCOL_TCP\x10\x06\x12\x10\n" +
@@ -1951,14 +2285,15 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x04From\x12\x14\n" +
 	"\x10FROM_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fFROM_LOCAL_PODS\x10\x01\x12\x12\n" +
-	"\x0eFROM_THIS_NODE\x10\x02*4\n" +
+	"\x0eFROM_THIS_NODE\x10\x02*F\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fVERDICT_DROP\x10\x01*\\\n" +
+	"\fVERDICT_DROP\x10\x01\x12\x10\n" +
+	"\fVERDICT_PASS\x10\x02*\\\n" +
 	"\tCondition\x12\x19\n" +
 	"\x15CONDITION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14CONDITION_PODS_KNOWN\x10\x01\x12\x1a\n" +
-	"\x16CONDITION_PODS_UNKNOWN\x10\x02*\x8e\x02\n" +
+	"\x16CONDITION_PODS_UNKNOWN\x10\x02*\xce\x03\n" +
 	"\aFeature\x12\x17\n" +
 	"\x13FEATURE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fFEATURE_IPV4\x10\x01\x12\x10\n" +
@@ -1972,7 +2307,14 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"\x11FEATURE_NODE_PORT\x10\t\x12\x17\n" +
 	"\x13FEATURE_EXTERNAL_IP\x10\n" +
 	"\x12\x19\n" +
-	"\x15FEATURE_LOAD_BALANCER\x10\v2a\n" +
+	"\x15FEATURE_LOAD_BALANCER\x10\v\x12\x13\n" +
+	"\x0fFEATURE_WEIGHTS\x10\f\x12\x1c\n" +
+	"\x18FEATURE_SELECTION_CLIENT\x10\r\x12\x1a\n" +
+	"\x16FEATURE_SELECTION_FLOW\x10\x0e\x12'\n" +
+	"#FEATURE_SELECTION_LEAST_CONNECTIONS\x10\x0f\x12\x10\n" +
+	"\fFEATURE_PASS\x10\x10\x12\x19\n" +
+	"\x15FEATURE_REFUSED_SHARE\x10\x11\x12\x19\n" +
+	"\x15FEATURE_NO_MASQUERADE\x10\x122a\n" +
 	"\vNodeService\x12R\n" +
 	"\tWatchNode\x12\x1f.kpng.v1alpha1.WatchNodeRequest\x1a .kpng.v1alpha1.WatchNodeResponse(\x010\x01B1Z/sigs.k8s.io/kpng/api/kpng/v1alpha1;kpngv1alpha1b\x06proto3"
 
@@ -1988,84 +2330,94 @@ func file_kpng_v1alpha1_node_proto_rawDescGZIP() []byte {
 	return file_kpng_v1alpha1_node_proto_rawDescData
 }
 
-var file_kpng_v1alpha1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_kpng_v1alpha1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_kpng_v1alpha1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_kpng_v1alpha1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_kpng_v1alpha1_node_proto_goTypes = []any{
-	(Protocol)(0),             // 0: kpng.v1alpha1.Protocol
-	(FrontendKind)(0),         // 1: kpng.v1alpha1.FrontendKind
-	(From)(0),                 // 2: kpng.v1alpha1.From
-	(Verdict)(0),              // 3: kpng.v1alpha1.Verdict
-	(Condition)(0),            // 4: kpng.v1alpha1.Condition
-	(Feature)(0),              // 5: kpng.v1alpha1.Feature
-	(*WatchNodeRequest)(nil),  // 6: kpng.v1alpha1.WatchNodeRequest
-	(*NodeHello)(nil),         // 7: kpng.v1alpha1.NodeHello
-	(*WatchNodeResponse)(nil), // 8: kpng.v1alpha1.WatchNodeResponse
-	(*ServiceChange)(nil),     // 9: kpng.v1alpha1.ServiceChange
-	(*Service)(nil),           // 10: kpng.v1alpha1.Service
-	(*Port)(nil),              // 11: kpng.v1alpha1.Port
-	(*Frontend)(nil),          // 12: kpng.v1alpha1.Frontend
-	(*Networks)(nil),          // 13: kpng.v1alpha1.Networks
-	(*Network)(nil),           // 14: kpng.v1alpha1.Network
-	(*RouteList)(nil),         // 15: kpng.v1alpha1.RouteList
-	(*Route)(nil),             // 16: kpng.v1alpha1.Route
-	(*Endpoint)(nil),          // 17: kpng.v1alpha1.Endpoint
-	(*ServiceDelta)(nil),      // 18: kpng.v1alpha1.ServiceDelta
-	(*PortDelta)(nil),         // 19: kpng.v1alpha1.PortDelta
-	(*OverlayChange)(nil),     // 20: kpng.v1alpha1.OverlayChange
-	(*OverlayEndpoint)(nil),   // 21: kpng.v1alpha1.OverlayEndpoint
-	(*Problem)(nil),           // 22: kpng.v1alpha1.Problem
-	(*Node)(nil),              // 23: kpng.v1alpha1.Node
-	(*PodSources)(nil),        // 24: kpng.v1alpha1.PodSources
-	(*HeldDigests)(nil),       // 25: kpng.v1alpha1.HeldDigests
-	(*Ack)(nil),               // 26: kpng.v1alpha1.Ack
-	(*Hello)(nil),             // 27: kpng.v1alpha1.Hello
-	(*Welcome)(nil),           // 28: kpng.v1alpha1.Welcome
-	(*Commit)(nil),            // 29: kpng.v1alpha1.Commit
+	(Selection)(0),             // 0: kpng.v1alpha1.Selection
+	(Protocol)(0),              // 1: kpng.v1alpha1.Protocol
+	(FrontendKind)(0),          // 2: kpng.v1alpha1.FrontendKind
+	(From)(0),                  // 3: kpng.v1alpha1.From
+	(Verdict)(0),               // 4: kpng.v1alpha1.Verdict
+	(Condition)(0),             // 5: kpng.v1alpha1.Condition
+	(Feature)(0),               // 6: kpng.v1alpha1.Feature
+	(*WatchNodeRequest)(nil),   // 7: kpng.v1alpha1.WatchNodeRequest
+	(*NodeHello)(nil),          // 8: kpng.v1alpha1.NodeHello
+	(*WatchNodeResponse)(nil),  // 9: kpng.v1alpha1.WatchNodeResponse
+	(*ServiceChange)(nil),      // 10: kpng.v1alpha1.ServiceChange
+	(*Service)(nil),            // 11: kpng.v1alpha1.Service
+	(*Extension)(nil),          // 12: kpng.v1alpha1.Extension
+	(*EndpointExtensions)(nil), // 13: kpng.v1alpha1.EndpointExtensions
+	(*Port)(nil),               // 14: kpng.v1alpha1.Port
+	(*Frontend)(nil),           // 15: kpng.v1alpha1.Frontend
+	(*Networks)(nil),           // 16: kpng.v1alpha1.Networks
+	(*Network)(nil),            // 17: kpng.v1alpha1.Network
+	(*RouteList)(nil),          // 18: kpng.v1alpha1.RouteList
+	(*Route)(nil),              // 19: kpng.v1alpha1.Route
+	(*Endpoint)(nil),           // 20: kpng.v1alpha1.Endpoint
+	(*ServiceDelta)(nil),       // 21: kpng.v1alpha1.ServiceDelta
+	(*PortDelta)(nil),          // 22: kpng.v1alpha1.PortDelta
+	(*OverlayChange)(nil),      // 23: kpng.v1alpha1.OverlayChange
+	(*OverlayEndpoint)(nil),    // 24: kpng.v1alpha1.OverlayEndpoint
+	(*Problem)(nil),            // 25: kpng.v1alpha1.Problem
+	(*Node)(nil),               // 26: kpng.v1alpha1.Node
+	(*PodSources)(nil),         // 27: kpng.v1alpha1.PodSources
+	(*HeldDigests)(nil),        // 28: kpng.v1alpha1.HeldDigests
+	(*Ack)(nil),                // 29: kpng.v1alpha1.Ack
+	(*Hello)(nil),              // 30: kpng.v1alpha1.Hello
+	(*Welcome)(nil),            // 31: kpng.v1alpha1.Welcome
+	(*Commit)(nil),             // 32: kpng.v1alpha1.Commit
 }
 var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
-	7,  // 0: kpng.v1alpha1.WatchNodeRequest.hello:type_name -> kpng.v1alpha1.NodeHello
-	25, // 1: kpng.v1alpha1.WatchNodeRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
-	26, // 2: kpng.v1alpha1.WatchNodeRequest.ack:type_name -> kpng.v1alpha1.Ack
-	27, // 3: kpng.v1alpha1.NodeHello.hello:type_name -> kpng.v1alpha1.Hello
-	5,  // 4: kpng.v1alpha1.NodeHello.unsupported:type_name -> kpng.v1alpha1.Feature
-	23, // 5: kpng.v1alpha1.NodeHello.known_node:type_name -> kpng.v1alpha1.Node
-	28, // 6: kpng.v1alpha1.WatchNodeResponse.welcome:type_name -> kpng.v1alpha1.Welcome
-	9,  // 7: kpng.v1alpha1.WatchNodeResponse.services:type_name -> kpng.v1alpha1.ServiceChange
-	20, // 8: kpng.v1alpha1.WatchNodeResponse.overlays:type_name -> kpng.v1alpha1.OverlayChange
-	23, // 9: kpng.v1alpha1.WatchNodeResponse.node:type_name -> kpng.v1alpha1.Node
-	29, // 10: kpng.v1alpha1.WatchNodeResponse.commit:type_name -> kpng.v1alpha1.Commit
-	10, // 11: kpng.v1alpha1.ServiceChange.service:type_name -> kpng.v1alpha1.Service
-	18, // 12: kpng.v1alpha1.ServiceChange.delta:type_name -> kpng.v1alpha1.ServiceDelta
-	11, // 13: kpng.v1alpha1.Service.ports:type_name -> kpng.v1alpha1.Port
-	22, // 14: kpng.v1alpha1.Service.problems:type_name -> kpng.v1alpha1.Problem
-	0,  // 15: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
-	12, // 16: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
-	17, // 17: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
-	15, // 18: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
-	1,  // 19: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
-	13, // 20: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
-	13, // 21: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
-	14, // 22: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
-	16, // 23: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
-	2,  // 24: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
-	3,  // 25: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
-	4,  // 26: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
-	19, // 27: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
-	17, // 28: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
-	17, // 29: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
-	21, // 30: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
-	17, // 31: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
-	24, // 32: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
-	14, // 33: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
-	14, // 34: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
-	14, // 35: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
-	6,  // 36: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
-	8,  // 37: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
-	37, // [37:38] is the sub-list for method output_type
-	36, // [36:37] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	8,  // 0: kpng.v1alpha1.WatchNodeRequest.hello:type_name -> kpng.v1alpha1.NodeHello
+	28, // 1: kpng.v1alpha1.WatchNodeRequest.held_digests:type_name -> kpng.v1alpha1.HeldDigests
+	29, // 2: kpng.v1alpha1.WatchNodeRequest.ack:type_name -> kpng.v1alpha1.Ack
+	30, // 3: kpng.v1alpha1.NodeHello.hello:type_name -> kpng.v1alpha1.Hello
+	6,  // 4: kpng.v1alpha1.NodeHello.unsupported:type_name -> kpng.v1alpha1.Feature
+	26, // 5: kpng.v1alpha1.NodeHello.known_node:type_name -> kpng.v1alpha1.Node
+	31, // 6: kpng.v1alpha1.WatchNodeResponse.welcome:type_name -> kpng.v1alpha1.Welcome
+	10, // 7: kpng.v1alpha1.WatchNodeResponse.services:type_name -> kpng.v1alpha1.ServiceChange
+	23, // 8: kpng.v1alpha1.WatchNodeResponse.overlays:type_name -> kpng.v1alpha1.OverlayChange
+	26, // 9: kpng.v1alpha1.WatchNodeResponse.node:type_name -> kpng.v1alpha1.Node
+	32, // 10: kpng.v1alpha1.WatchNodeResponse.commit:type_name -> kpng.v1alpha1.Commit
+	11, // 11: kpng.v1alpha1.ServiceChange.service:type_name -> kpng.v1alpha1.Service
+	21, // 12: kpng.v1alpha1.ServiceChange.delta:type_name -> kpng.v1alpha1.ServiceDelta
+	14, // 13: kpng.v1alpha1.Service.ports:type_name -> kpng.v1alpha1.Port
+	25, // 14: kpng.v1alpha1.Service.problems:type_name -> kpng.v1alpha1.Problem
+	12, // 15: kpng.v1alpha1.Service.extensions:type_name -> kpng.v1alpha1.Extension
+	12, // 16: kpng.v1alpha1.EndpointExtensions.extensions:type_name -> kpng.v1alpha1.Extension
+	1,  // 17: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
+	15, // 18: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
+	20, // 19: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
+	18, // 20: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
+	0,  // 21: kpng.v1alpha1.Port.selection:type_name -> kpng.v1alpha1.Selection
+	13, // 22: kpng.v1alpha1.Port.endpoint_extensions:type_name -> kpng.v1alpha1.EndpointExtensions
+	2,  // 23: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
+	16, // 24: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
+	16, // 25: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
+	17, // 26: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
+	19, // 27: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
+	3,  // 28: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
+	4,  // 29: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
+	5,  // 30: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
+	22, // 31: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
+	20, // 32: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
+	20, // 33: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
+	13, // 34: kpng.v1alpha1.PortDelta.extensions:type_name -> kpng.v1alpha1.EndpointExtensions
+	24, // 35: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
+	20, // 36: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
+	27, // 37: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
+	17, // 38: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
+	17, // 39: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
+	17, // 40: kpng.v1alpha1.Node.no_masquerade:type_name -> kpng.v1alpha1.Network
+	12, // 41: kpng.v1alpha1.Node.extensions:type_name -> kpng.v1alpha1.Extension
+	17, // 42: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
+	7,  // 43: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
+	9,  // 44: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
+	44, // [44:45] is the sub-list for method output_type
+	43, // [43:44] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_node_proto_init() }
@@ -2088,8 +2440,8 @@ func file_kpng_v1alpha1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kpng_v1alpha1_node_proto_rawDesc), len(file_kpng_v1alpha1_node_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   19,
+			NumEnums:      7,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

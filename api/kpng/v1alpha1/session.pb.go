@@ -36,6 +36,9 @@ const (
 	Capability_CAPABILITY_RESUME Capability = 2
 	// The client acknowledges Commits; the server limits the number of unacknowledged ones.
 	Capability_CAPABILITY_ACKNOWLEDGE Capability = 3
+	// The client distinguishes objects with equal names by their origin. The server sends
+	// objects that are not Services only to such clients.
+	Capability_CAPABILITY_ORIGINS Capability = 4
 )
 
 // Enum value maps for Capability.
@@ -45,12 +48,14 @@ var (
 		1: "CAPABILITY_DELTAS",
 		2: "CAPABILITY_RESUME",
 		3: "CAPABILITY_ACKNOWLEDGE",
+		4: "CAPABILITY_ORIGINS",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED": 0,
 		"CAPABILITY_DELTAS":      1,
 		"CAPABILITY_RESUME":      2,
 		"CAPABILITY_ACKNOWLEDGE": 3,
+		"CAPABILITY_ORIGINS":     4,
 	}
 )
 
@@ -452,13 +457,14 @@ const file_kpng_v1alpha1_session_proto_rawDesc = "" +
 	"\tfull_sync\x18\x04 \x01(\bR\bfullSync\x12'\n" +
 	"\x10max_ack_delay_ns\x18\x05 \x01(\x04R\rmaxAckDelayNs\"$\n" +
 	"\x06Commit\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision*r\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision*\x8a\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CAPABILITY_DELTAS\x10\x01\x12\x15\n" +
 	"\x11CAPABILITY_RESUME\x10\x02\x12\x1a\n" +
-	"\x16CAPABILITY_ACKNOWLEDGE\x10\x03B1Z/sigs.k8s.io/kpng/api/kpng/v1alpha1;kpngv1alpha1b\x06proto3"
+	"\x16CAPABILITY_ACKNOWLEDGE\x10\x03\x12\x16\n" +
+	"\x12CAPABILITY_ORIGINS\x10\x04B1Z/sigs.k8s.io/kpng/api/kpng/v1alpha1;kpngv1alpha1b\x06proto3"
 
 var (
 	file_kpng_v1alpha1_session_proto_rawDescOnce sync.Once

@@ -1,0 +1,174 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package localsink
+
+import (
+	"iter"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// An Extension is a vendor-specific property of an object: a key, such as the name of an
+// annotation, and a value of any bytes. The library passes it from the source to the backend
+// and does not interpret it.
+type Extension struct{ Key, Value string }
+
+// Extensions is an immutable list of extensions with different keys, ordered by key. The zero
+// value is the empty list. Lists are compared with [Extensions.Equal], not with ==.
+type Extensions struct{ list *extensionList }
+
+type extensionList struct{ items []extensionItem }
+
+type extensionItem struct {
+	Extension
+	decoded atomic.Pointer[decodedValue] // a linked list, one element per accessor
+}
+
+// NewExtensions returns the list of the given extensions, in any order. Of several with the
+// same key, the last one counts.
+func NewExtensions(extensions ...Extension) Extensions {
+	if len(extensions) == 0 {
+		return Extensions{}
+	}
+	sorted := slices.Clone(extensions)
+	slices.Reverse(sorted)
+	slices.SortStableFunc(sorted, func(a, b Extension) int { return strings.Compare(a.Key, b.Key) })
+	sorted = slices.CompactFunc(sorted, func(a, b Extension) bool { return a.Key == b.Key })
+	list := &extensionList{items: make([]extensionItem, len(sorted))}
+	for i := range sorted {
+		list.items[i].Extension = sorted[i]
+	}
+	return Extensions{list}
+}
+
+// Len returns the number of extensions.
+func (x Extensions) Len() int {
+	if x.list == nil {
+		return 0
+	}
+	return len(x.list.items)
+}
+
+// All yields the extensions, ordered by key.
+func (x Extensions) All() iter.Seq[Extension] {
+	return func(yield func(Extension) bool) {
+		for i := range x.Len() {
+			if !yield(x.list.items[i].Extension) {
+				return
+			}
+		}
+	}
+}
+
+// Get returns the value of an extension, and whether the list has it.
+func (x Extensions) Get(key string) (value string, found bool) {
+	if item := x.item(key); item != nil {
+		return item.Value, true
+	}
+	return "", false
+}
+
+func (x Extensions) item(key string) *extensionItem {
+	if x.list == nil {
+		return nil
+	}
+	items := x.list.items
+	if i := sort.Search(len(items), func(i int) bool { return items[i].Key >= key }); i < len(items) && items[i].Key == key {
+		return &items[i]
+	}
+	return nil
+}
+
+// Equal reports whether x and o have the same keys and values.
+func (x Extensions) Equal(o Extensions) bool {
+	if x.list == o.list {
+		return true
+	}
+	if x.Len() != o.Len() {
+		return false
+	}
+	for i := range x.list.items {
+		if x.list.items[i].Extension != o.list.items[i].Extension {
+			return false
+		}
+	}
+	return true
+}
+
+// With returns the extensions of x and those of o whose keys x does not have.
+func (x Extensions) With(o Extensions) Extensions {
+	switch {
+	case o.Len() == 0:
+		return x
+	case x.Len() == 0:
+		return o
+	}
+	return NewExtensions(append(slices.Collect(o.All()), slices.Collect(x.All())...)...)
+}
+
+// An Accessor reads the extension with one key as a value of type T. A backend makes one
+// Accessor per key and keeps it. All methods may be called concurrently.
+type Accessor[T any] struct {
+	key    string
+	decode func(value string) (T, error)
+}
+
+// NewAccessor returns an accessor for a key. decode is called at most once for each value of
+// each list; its result is kept with the list and returned to all callers, who must not
+// modify it.
+func NewAccessor[T any](key string, decode func(value string) (T, error)) *Accessor[T] {
+	return &Accessor[T]{key: key, decode: decode}
+}
+
+// Key returns the key that the accessor reads.
+func (a *Accessor[T]) Key() string { return a.key }
+
+// Get returns the decoded value and true, the zero value and false if the list has no such
+// key, or the error of decode and true.
+func (a *Accessor[T]) Get(x Extensions) (value T, found bool, err error) {
+	item := x.item(a.key)
+	if item == nil {
+		return value, false, nil
+	}
+	d := item.decodedBy(a)
+	d.once.Do(func() {
+		var v T
+		v, d.err = a.decode(item.Value)
+		d.value = v
+	})
+	value, _ = d.value.(T)
+	return value, true, d.err
+}
+
+// A decodedValue is the result of one accessor.
+type decodedValue struct {
+	accessor any
+	next     *decodedValue
+	once     sync.Once // guards value and err
+	value    any
+	err      error
+}
+
+// decodedBy returns the element of an accessor, and adds it if there is none.
+func (item *extensionItem) decodedBy(accessor any) *decodedValue {
+	var added *decodedValue
+	for {
+		head := item.decoded.Load()
+		for d := head; d != nil; d = d.next {
+			if d.accessor == accessor {
+				return d
+			}
+		}
+		if added == nil {
+			added = &decodedValue{accessor: accessor}
+		}
+		added.next = head
+		if item.decoded.CompareAndSwap(head, added) {
+			return added
+		}
+	}
+}
