@@ -117,7 +117,7 @@ func (x *Explanation) addEndpoints(
 			Port: port.Name, Address: e.addr, Slice: sliceOf(endpointSlices, e.object), Node: e.object.Node,
 			ClusterTraffic: cluster(e), LocalTraffic: local(e),
 		}
-		if !clusterIP(svc, family).IsValid() {
+		if !svc.ClusterIPOf(family).IsValid() {
 			out.ClusterTraffic, out.LocalTraffic = false, false
 			out.Reasons = append(out.Reasons, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
 		}

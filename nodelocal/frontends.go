@@ -37,7 +37,7 @@ func (f *serviceFamily) usesLocal() bool { return f.internalLocal || f.externalL
 func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masqueradeAll bool) serviceFamily {
 	f := serviceFamily{
 		version:       version,
-		clusterIP:     clusterIP(svc, version),
+		clusterIP:     svc.ClusterIPOf(version),
 		internalLocal: svc.InternalPolicy == watchers.PolicyLocal,
 		externalLocal: externalLocal(svc),
 		masqueradeAll: masqueradeAll,
@@ -65,22 +65,6 @@ func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masquera
 		}
 	}
 	return f
-}
-
-// clusterIP returns the Service's cluster IP of a family, or the zero Addr.
-func clusterIP(svc *watchers.Service, version watchers.IPFamily) netip.Addr {
-	ip := svc.ClusterIP
-	if len(svc.IPFamilies) > 0 {
-		i := slices.Index(svc.IPFamilies, version)
-		if i < 0 || i >= len(svc.ClusterIPs) {
-			return netip.Addr{}
-		}
-		ip = svc.ClusterIPs[i]
-	}
-	if watchers.FamilyOf(ip) != version {
-		return netip.Addr{}
-	}
-	return ip
 }
 
 // reportIgnored adds a problem for each address of a family that the Service does not have.

@@ -5,6 +5,7 @@ package watchers
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -78,6 +79,23 @@ func (s *Service) IsFor(proxy string) bool {
 		return s.ProxyName == nil && proxy == ""
 	}
 	return *s.ProxyName == proxy
+}
+
+// ClusterIPOf returns the cluster IP of an address family, or the zero Addr if the Service
+// does not have the family.
+func (s *Service) ClusterIPOf(family IPFamily) netip.Addr {
+	ip := s.ClusterIP
+	if len(s.IPFamilies) > 0 {
+		i := slices.Index(s.IPFamilies, family)
+		if i < 0 || i >= len(s.ClusterIPs) {
+			return netip.Addr{}
+		}
+		ip = s.ClusterIPs[i]
+	}
+	if FamilyOf(ip) != family {
+		return netip.Addr{}
+	}
+	return ip
 }
 
 // An Ingress is an address of a load balancer.
