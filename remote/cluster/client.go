@@ -73,7 +73,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	hello := &kpng.ClusterHello{
 		Namespaces: slices.Clone(cfg.Namespaces), ServiceProxyName: cfg.ProxyName, AllProxies: cfg.AllProxies,
 	}
-	_, err := selectorOf(hello)
+	_, err := selectorOf(hello, true)
 	if err != nil {
 		err = fmt.Errorf("Namespaces, ProxyName, AllProxies: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"time"
 	"unique"
 
@@ -36,7 +35,7 @@ func (d *decoder) unsupported(value, handling, field string, args ...any) {
 // error is about a message that is invalid in every version; it names object and field.
 func decode(c *kpng.ObjectChange) (key objectKey, object watchers.Object, err error) {
 	k := c.GetKey()
-	key = objectKey{k.GetKind(), intern(k.GetNamespace()), k.GetName()}
+	key = objectKey{k.GetKind(), intern(k.GetNamespace()), k.GetName(), intern(k.GetOrigin())}
 	if key.name == "" {
 		return key, nil, fmt.Errorf("%s: key.name: required", key)
 	}
@@ -62,6 +61,8 @@ func (d *decoder) content(key objectKey, c *kpng.ObjectChange) (watchers.Object,
 	switch {
 	case known && namespaced != (key.namespace != ""):
 		return nil, errors.New("key.namespace: required for Services and EndpointSlices, and must be empty for other kinds")
+	case known && !namespaced && key.origin != "":
+		return nil, errors.New("key.origin: must be empty for kinds other than Service and EndpointSlice")
 	case c.GetObject() == nil && (c.GetDigest() == 0 || !known):
 		return nil, nil
 	case c.GetObject() == nil:
@@ -94,7 +95,7 @@ func (d *decoder) content(key objectKey, c *kpng.ObjectChange) (watchers.Object,
 
 func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Service, error) {
 	out := &watchers.Service{
-		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name)},
+		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name), Origin: key.origin},
 		HasSourceRanges:        in.GetHasSourceRanges(),
 		HasInvalidSourceRanges: in.GetHasInvalidSourceRanges(),
 		InternalPolicy:         policy(in.GetInternalTrafficPolicyLocal()),
@@ -144,28 +145,50 @@ func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Serv
 	if out.HealthCheckNodePort, err = protoconv.Port(in.GetHealthCheckNodePort()); err != nil {
 		return nil, fmt.Errorf("health_check_node_port: %w", err)
 	}
-	if out.Ports, err = d.servicePorts(in.GetPorts()); err != nil {
+	if err := d.servicePorts(out, in); err != nil {
 		return nil, err
 	}
+	out.Extensions = protoconv.FromExtensions(in.GetExtensions())
 	out.Problems = d.problems
 	return out, nil
 }
 
-func (d *decoder) servicePorts(in []*kpng.ServiceObjectPort) (out []watchers.ServicePort, err error) {
-	for i, p := range in {
-		port := watchers.ServicePort{Name: intern(p.GetName())}
-		if port.Port, err = protoconv.Port(p.GetPort()); err != nil {
-			return nil, fmt.Errorf("ports[%d].port: %w", i, err)
-		}
-		if port.NodePort, err = protoconv.Port(p.GetNodePort()); err != nil {
-			return nil, fmt.Errorf("ports[%d].node_port: %w", i, err)
-		}
-		var known bool
-		if port.Protocol, known = d.protocol(p.GetProtocol(), i); known {
-			out = append(out, port)
+// servicePorts parses the ports of a Service and its details, which have lists with the same
+// index.
+func (d *decoder) servicePorts(out *watchers.Service, in *kpng.ServiceObject) (err error) {
+	protocols := in.GetDetails().GetAppProtocols()
+	if in.GetDetails() != nil {
+		out.Details = &watchers.ServiceDetails{
+			Headless: in.GetDetails().GetHeadless(), ExternalName: in.GetDetails().GetExternalName(),
+			LoadBalancerClass: intern(in.GetDetails().GetLoadBalancerClass()),
 		}
 	}
-	return out, nil
+	if len(protocols) > 0 && len(protocols) != len(in.GetPorts()) {
+		return fmt.Errorf("details.app_protocols: has %d entries for %d ports", len(protocols), len(in.GetPorts()))
+	}
+	for i, p := range in.GetPorts() {
+		port := watchers.ServicePort{Name: intern(p.GetName())}
+		if port.Port, err = protoconv.Port(p.GetPort()); err != nil {
+			return fmt.Errorf("ports[%d].port: %w", i, err)
+		}
+		if port.NodePort, err = protoconv.Port(p.GetNodePort()); err != nil {
+			return fmt.Errorf("ports[%d].node_port: %w", i, err)
+		}
+		if port.RefusedPerMille, err = protoconv.PerMille(p.GetRefusedPerMille()); err != nil {
+			return fmt.Errorf("ports[%d].refused_per_mille: %w", i, err)
+		}
+		var known bool
+		if port.Selection, known = protoconv.FromSelection(p.GetSelection()); !known {
+			d.unsupported(fmt.Sprintf("selection %d", p.GetSelection()), "handled as Random", "ports[%d].selection", i)
+		}
+		if port.Protocol, known = d.protocol(p.GetProtocol(), i); known {
+			out.Ports = append(out.Ports, port)
+			if len(protocols) > 0 {
+				out.Details.AppProtocols = append(out.Details.AppProtocols, intern(protocols[i]))
+			}
+		}
+	}
+	return nil
 }
 
 // protocol parses the protocol of a port. It returns false if the port must be left out.
@@ -179,71 +202,10 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 	}
 }
 
-func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.EndpointSlice, error) {
-	if in.GetService() == "" {
-		return nil, errors.New("service: required")
-	}
-	out := &watchers.EndpointSlice{
-		Namespace: key.namespace, Name: key.name,
-		Service: watchers.ServiceName{Namespace: key.namespace, Name: intern(in.GetService())},
-		Family:  family(in.GetFamily()),
-	}
-	d.problems = protoconv.FromProblems(in.GetProblems())
-	if in.TriggerTimeUnixNs != nil {
-		out.TriggerTime = time.Unix(0, in.GetTriggerTimeUnixNs())
-	}
-	if uint32(out.Family) != in.GetFamily() {
-		d.unsupported(fmt.Sprintf("family %d", in.GetFamily()), "the slice is ignored", "addressType")
-		out.Problems = d.problems
-		return out, nil
-	}
-	for i, p := range in.GetPorts() {
-		number, err := protoconv.Port(p.GetPort())
-		if err != nil {
-			return nil, fmt.Errorf("ports[%d].port: %w", i, err)
-		}
-		if protocol, known := d.protocol(p.GetProtocol(), i); known {
-			out.Ports = append(out.Ports, watchers.EndpointPort{Name: intern(p.GetName()), Protocol: protocol, Port: number})
-		}
-	}
-	var err error
-	if out.Endpoints, err = endpoints(in.GetEndpoints(), out.Family); err != nil {
-		return nil, err
-	}
-	out.Problems = d.problems
-	return out, nil
-}
-
-func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.Endpoint, error) {
-	if len(in) == 0 {
-		return nil, nil
-	}
-	out := make([]watchers.Endpoint, len(in))
-	var last *watchers.Hints // consecutive endpoints often share their hints
-	for i, e := range in {
-		a, err := protoconv.Addr(e.GetAddress())
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("endpoints[%d].address: %w", i, err)
-		case watchers.FamilyOf(a) != family:
-			return nil, fmt.Errorf("endpoints[%d].address: %s is not of family IPv%d of the slice", i, a, family)
-		}
-		out[i] = watchers.Endpoint{
-			Addr: a, Node: intern(e.GetNode()), Ready: e.GetReady(), Serving: e.GetServing(), Terminating: e.GetTerminating(),
-		}
-		if h := e.GetHints(); h != nil {
-			if last == nil || !slices.Equal(last.Zones, h.GetZones()) || !slices.Equal(last.Nodes, h.GetNodes()) {
-				last = &watchers.Hints{Zones: interned(h.GetZones()), Nodes: interned(h.GetNodes())}
-			}
-			out[i].Hints = last
-		}
-	}
-	return out, nil
-}
-
 func (d *decoder) node(key objectKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
 		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
+		Extensions: protoconv.FromExtensions(in.GetExtensions()),
 	}
 	var err error
 	if out.IPs, err = fromAddrs(in.GetIps()); err != nil {

@@ -17,7 +17,7 @@
 // Problems of the object. A relay forwards only what it supports itself.
 //
 // Files: server.go publishes states and stream.go serves one client; selector.go decides
-// which objects a client receives; item.go holds an object with its encoding; encode.go and
-// decode.go convert objects; client.go is the client and objectstate.go its bookkeeping of
+// which objects a client receives; item.go holds an object with its encoding; encode.go,
+// decode.go and decodeslice.go convert objects; client.go is the client and objectstate.go its bookkeeping of
 // digests.
 package cluster

@@ -41,7 +41,9 @@ func encode(key objectKey, object watchers.Object) *fanout.Encoding {
 	if field == 0 {
 		return nil
 	}
-	name := marshal(&kpng.ObjectKey{Kind: key.kind, Namespace: protoconv.Text(key.namespace), Name: protoconv.Text(key.name)})
+	name := marshal(&kpng.ObjectKey{
+		Kind: key.kind, Namespace: protoconv.Text(key.namespace), Name: protoconv.Text(key.name), Origin: protoconv.Text(key.origin),
+	})
 	d := xxhash.New()
 	_, _ = d.Write(protowire.AppendBytes(nil, name))
 	_, _ = d.Write(content)
@@ -83,7 +85,7 @@ func contentOf(object watchers.Object) (content, trigger []byte, field protowire
 	case *watchers.Node:
 		return marshal(&kpng.NodeObject{
 			Ips: addrs(o.IPs), PodCidrs: networks(o.PodCIDRs), Zone: protoconv.Text(o.Zone), Deleting: o.Deleting,
-			Problems: protoconv.Problems(o.Problems),
+			Problems: protoconv.Problems(o.Problems), Extensions: protoconv.Extensions(o.Extensions),
 		}), nil, fieldNode
 	case *watchers.ServiceCIDR:
 		return marshal(&kpng.ServiceCidrObject{Networks: networks(o.Networks), Problems: protoconv.Problems(o.Problems)}), nil, fieldServiceCIDR
@@ -104,6 +106,7 @@ func toService(s *watchers.Service) *kpng.ServiceObject {
 		HealthCheckNodePort:        uint32(s.HealthCheckNodePort),
 		AffinityNs:                 uint64(max(s.Affinity, 0)),
 		Problems:                   protoconv.Problems(s.Problems),
+		Extensions:                 protoconv.Extensions(s.Extensions),
 	}
 	if !s.Created.IsZero() {
 		out.CreatedUnixNs = new(s.Created.UnixNano())
@@ -125,7 +128,14 @@ func toService(s *watchers.Service) *kpng.ServiceObject {
 	for _, p := range s.Ports {
 		out.Ports = append(out.Ports, &kpng.ServiceObjectPort{
 			Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), Port: uint32(p.Port), NodePort: uint32(p.NodePort),
+			Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
 		})
+	}
+	if d := s.Details; d != nil {
+		out.Details = &kpng.ServiceObjectDetails{
+			Headless: d.Headless, ExternalName: protoconv.Text(d.ExternalName),
+			LoadBalancerClass: protoconv.Text(d.LoadBalancerClass), AppProtocols: texts(d.AppProtocols),
+		}
 	}
 	return out
 }
@@ -133,6 +143,7 @@ func toService(s *watchers.Service) *kpng.ServiceObject {
 func toSlice(s *watchers.EndpointSlice) *kpng.EndpointSliceObject {
 	out := &kpng.EndpointSliceObject{
 		Service: protoconv.Text(s.Service.Name), Family: uint32(s.Family), Problems: protoconv.Problems(s.Problems),
+		Extensions: protoconv.Extensions(s.Extensions),
 	}
 	for _, p := range s.Ports {
 		out.Ports = append(out.Ports, &kpng.EndpointObjectPort{Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), Port: uint32(p.Port)})
@@ -148,9 +159,20 @@ func toSlice(s *watchers.EndpointSlice) *kpng.EndpointSliceObject {
 		if in.Hints != nil {
 			e.Hints = &kpng.Hints{Zones: texts(in.Hints.Zones), Nodes: texts(in.Hints.Nodes)}
 		}
+		if i < len(s.Details) {
+			e.Details = toDetails(&s.Details[i])
+		}
 		out.Endpoints = append(out.Endpoints, e)
 	}
 	return out
+}
+
+func toDetails(d *watchers.EndpointDetails) *kpng.EndpointObjectDetails {
+	return &kpng.EndpointObjectDetails{
+		Weight: d.Weight, Extensions: protoconv.Extensions(d.Extensions),
+		Hostname: protoconv.Text(d.Hostname), Zone: protoconv.Text(d.Zone),
+		TargetKind: protoconv.Text(d.Target.Kind), TargetNamespace: protoconv.Text(d.Target.Namespace), TargetName: protoconv.Text(d.Target.Name),
+	}
 }
 
 func texts(list []string) []string {

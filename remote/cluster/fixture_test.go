@@ -190,8 +190,30 @@ func dump(s watchers.Snapshot, include func(watchers.Object) bool) string {
 		}
 		text, err := json.Marshal(object)
 		fmt.Fprintf(&b, "%v %s %v\n", k, text, err)
+		for _, x := range extensionsOf(object) {
+			for e := range x.All() {
+				fmt.Fprintf(&b, " %q=%q", e.Key, e.Value)
+			}
+			fmt.Fprintln(&b, ";")
+		}
 	}
 	return b.String()
+}
+
+// extensionsOf returns the lists of extensions in an object, which have no JSON form.
+func extensionsOf(object watchers.Object) (lists []watchers.Extensions) {
+	switch o := object.(type) {
+	case *watchers.Service:
+		lists = append(lists, o.Extensions)
+	case *watchers.EndpointSlice:
+		lists = append(lists, o.Extensions)
+		for i := range o.Details {
+			lists = append(lists, o.Details[i].Extensions)
+		}
+	case *watchers.Node:
+		lists = append(lists, o.Extensions)
+	}
+	return lists
 }
 
 // A byteCounter is a stats.Handler that counts the bytes that a client sends and receives.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
@@ -22,19 +23,29 @@ func fullObjects() []watchers.Object {
 	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
 	proxy := "mine"
 	problems := []watchers.Problem{{Object: "Service ns/web", Field: "spec", Message: "is invalid"}}
+	extensions := localsink.NewExtensions(localsink.Extension{Key: "example.com/mode", Value: "\x00\xff"}, localsink.Extension{Key: "b"})
+	full := watchers.EndpointDetails{
+		Weight: new(uint32(7)), Extensions: extensions, Hostname: "h", Zone: "z",
+		Target: watchers.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "web-0"},
+	}
 	return []watchers.Object{
 		&watchers.Service{
-			Name: watchers.ServiceName{Namespace: "ns", Name: "web"}, Created: time.Unix(1, 2), Type: watchers.TypeExternalName,
+			Name: watchers.ServiceName{Namespace: "ns", Name: "web", Origin: "TCPRoute"}, Created: time.Unix(1, 2), Type: watchers.TypeExternalName,
 			ClusterIP: v4, ClusterIPs: []netip.Addr{v4, v6, {}}, IPFamilies: []watchers.IPFamily{4, 6, 0}, ExternalIPs: []netip.Addr{v6, v4},
 			Ingress: []watchers.Ingress{{IP: v4, Proxy: true}, {IP: v6}}, SourceRanges: networks, HasSourceRanges: true, HasInvalidSourceRanges: true,
 			InternalPolicy: watchers.PolicyLocal, ExternalPolicy: watchers.PolicyLocal, HealthCheckNodePort: 65535, Affinity: time.Hour,
 			Ports: []watchers.ServicePort{
-				{Name: "a", Protocol: 6, Port: 80, NodePort: 30000}, {Protocol: 17, Port: 80}, {Name: "c", Protocol: 132, Port: 65535},
+				{Name: "a", Protocol: 6, Port: 80, NodePort: 30000, Selection: localsink.SelectionClient, RefusedPerMille: 1000},
+				{Protocol: 17, Port: 80, Selection: localsink.SelectionFlow},
+				{Name: "c", Protocol: 132, Port: 65535, Selection: localsink.SelectionLeastConnections},
 			},
-			ProxyName: &proxy, Problems: problems,
+			ProxyName: &proxy, Problems: problems, Extensions: extensions,
+			Details: &watchers.ServiceDetails{
+				Headless: true, ExternalName: "example.com", LoadBalancerClass: "a/b", AppProtocols: []string{"http", "", "h2c"},
+			},
 		},
 		&watchers.EndpointSlice{
-			Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: watchers.FamilyIPv6,
+			Namespace: "ns", Name: "web-1", Service: watchers.ServiceName{Namespace: "ns", Name: "web", Origin: "TCPRoute"}, Family: watchers.FamilyIPv6,
 			Ports: []watchers.EndpointPort{{Name: "a", Protocol: 6, Port: 8080}, {Protocol: 17, Port: 1}},
 			Endpoints: []watchers.Endpoint{
 				{
@@ -44,10 +55,12 @@ func fullObjects() []watchers.Object {
 				{Addr: v6.Next(), Hints: &watchers.Hints{}},
 				{Addr: v6.Next().Next(), Serving: true},
 			},
-			Problems: problems, TriggerTime: time.Unix(3, 4),
+			Details:    []watchers.EndpointDetails{full, {Weight: new(uint32(0)), Extensions: extensions}, {}},
+			Extensions: extensions, Problems: problems, TriggerTime: time.Unix(3, 4),
 		},
 		&watchers.Node{
 			Name: "n", IPs: []netip.Addr{v4, v6}, PodCIDRs: networks, Zone: "z", Deleting: true, Problems: problems,
+			Extensions: extensions,
 		},
 		&watchers.ServiceCIDR{Name: "c", Networks: networks, Problems: problems},
 	}

@@ -19,10 +19,12 @@ import (
 type objectKey struct {
 	kind            kpng.ObjectKind
 	namespace, name string
+	origin          string // of a Service or the Service of a slice; see watchers.ServiceName
 }
 
 func (k objectKey) compare(o objectKey) int {
-	return cmp.Or(cmp.Compare(k.kind, o.kind), strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name))
+	return cmp.Or(cmp.Compare(k.kind, o.kind), strings.Compare(k.namespace, o.namespace), strings.Compare(k.name, o.name),
+		strings.Compare(k.origin, o.origin))
 }
 
 // String returns kind and name in the form of Problem.Object.
@@ -31,8 +33,11 @@ func (k objectKey) String() string {
 		kpng.ObjectKind_OBJECT_KIND_NODE: "Node", kpng.ObjectKind_OBJECT_KIND_SERVICE: "Service",
 		kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE: "EndpointSlice", kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR: "ServiceCIDR",
 	}[k.kind]
-	if kind == "" {
+	switch {
+	case kind == "":
 		kind = k.kind.String()
+	case k.kind == kpng.ObjectKind_OBJECT_KIND_SERVICE && k.namespace != "":
+		return k.service().Object()
 	}
 	if k.namespace != "" {
 		return kind + " " + k.namespace + "/" + k.name
@@ -40,18 +45,23 @@ func (k objectKey) String() string {
 	return kind + " " + k.name
 }
 
+// service returns the name of a Service.
+func (k objectKey) service() watchers.ServiceName {
+	return watchers.ServiceName{Namespace: k.namespace, Name: k.name, Origin: k.origin}
+}
+
 // objectKeyOf converts a key of the store. It returns false for keys that are not of
 // objects, such as the mark that the store is synced.
 func objectKeyOf(k watchers.Key) (objectKey, bool) {
 	switch k.Kind {
 	case watchers.KindNode:
-		return objectKey{kpng.ObjectKind_OBJECT_KIND_NODE, "", k.Name}, true
+		return objectKey{kind: kpng.ObjectKind_OBJECT_KIND_NODE, name: k.Name}, true
 	case watchers.KindService:
-		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE, k.Namespace, k.Name}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE, k.Namespace, k.Name, k.Origin}, true
 	case watchers.KindEndpointSlice:
-		return objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice}, true
+		return objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, k.Namespace, k.Slice, k.Origin}, true
 	case watchers.KindServiceCIDR:
-		return objectKey{kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, "", k.Name}, true
+		return objectKey{kind: kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR, name: k.Name}, true
 	case watchers.KindSynced: // not an object
 	}
 	return objectKey{}, false
@@ -65,7 +75,8 @@ func hasNames(k watchers.Key) bool {
 	has := func(name string, required bool) bool {
 		return required && localsink.ValidName(name) || !required && name == ""
 	}
-	return has(k.Name, true) && has(k.Namespace, namespaced) && has(k.Slice, k.Kind == watchers.KindEndpointSlice)
+	return has(k.Name, true) && has(k.Namespace, namespaced) && has(k.Slice, k.Kind == watchers.KindEndpointSlice) &&
+		(k.Origin == "" || localsink.ValidName(k.Origin))
 }
 
 // An objectItem is one version of an object in the hub. The owner of an EndpointSlice
@@ -90,7 +101,7 @@ func (i *objectItem) Version() uint64 { return i.sequence }
 
 // EncodingFor implements fanout.Item. The class of a stream is its selector.
 func (i *objectItem) EncodingFor(selector string) *fanout.Encoding {
-	if !selects(selector, i.owner, i.key.namespace) {
+	if !selects(selector, i.owner, i.key) {
 		return nil
 	}
 	i.encoded.once.Do(func() { i.encoded.encoding = encode(i.key, i.encoded.object) })

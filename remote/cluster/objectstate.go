@@ -158,9 +158,9 @@ func (s *objectState) setDigest(key objectKey, digest uint64) {
 func deleteObject(tx *watchers.Tx, key objectKey) {
 	switch key.kind {
 	case kpng.ObjectKind_OBJECT_KIND_SERVICE:
-		tx.DeleteService(watchers.ServiceName{Namespace: key.namespace, Name: key.name})
+		tx.DeleteService(key.service())
 	case kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE:
-		tx.DeleteEndpointSlice(key.namespace, key.name)
+		tx.Delete(watchers.Key{Kind: watchers.KindEndpointSlice, Namespace: key.namespace, Slice: key.name, Origin: key.origin})
 	case kpng.ObjectKind_OBJECT_KIND_NODE:
 		tx.DeleteNode(key.name)
 	case kpng.ObjectKind_OBJECT_KIND_SERVICE_CIDR:

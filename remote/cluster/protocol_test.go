@@ -306,7 +306,7 @@ func TestMovedSliceIsOneChange(t *testing.T) {
 	removed := diffstore.Change[watchers.Key, watchers.Object]{Key: before, Deleted: true}
 	added := diffstore.Change[watchers.Key, watchers.Object]{Key: after, Value: moved}
 	for _, order := range [][]diffstore.Change[watchers.Key, watchers.Object]{{removed, added}, {added, removed}} {
-		require.Equal(t, map[objectKey]watchers.Object{{sliceKind, "default", moved.Name}: moved}, s.changedObjects(snap, slices.Values(order)))
+		require.Equal(t, map[objectKey]watchers.Object{{sliceKind, "default", moved.Name, ""}: moved}, s.changedObjects(snap, slices.Values(order)))
 	}
 }
 

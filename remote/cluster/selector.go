@@ -16,11 +16,13 @@ import (
 // A selector is a string that describes which objects a stream receives. It is the class of
 // the stream in package fanout: streams with the same selector receive the same bytes.
 //
-//	selector = ("*" | owner) NUL ["/" namespace "/" namespace ... "/"]
+//	selector = ["+"] ("*" | owner) NUL ["/" namespace "/" namespace ... "/"]
 //
-// "*" selects all owners, and no namespace selects all namespaces. The owner of a Service is
+// "+" includes objects that are not Services, for clients with CAPABILITY_ORIGINS. "*"
+// selects all owners, and no namespace selects all namespaces. The owner of a Service is
 // the proxy that programs it; an EndpointSlice has the owner of its Service.
 const (
+	selectOrigins    = "+"
 	selectAllProxies = "*"
 	ownerUnlabelled  = "-" // of Services without the label service.kubernetes.io/service-proxy-name
 	ownerPrefix      = "=" // followed by the value of the label
@@ -41,8 +43,9 @@ func ownerOf(s *watchers.Service) string {
 	return ownerPrefix + *s.ProxyName
 }
 
-// selectorOf returns the selector of a client. The error names the invalid field.
-func selectorOf(h *kpng.ClusterHello) (string, error) {
+// selectorOf returns the selector of a client. origins reports whether the client receives
+// objects that are not Services. The error names the invalid field.
+func selectorOf(h *kpng.ClusterHello, origins bool) (string, error) {
 	owner := ownerUnlabelled
 	switch name := h.GetServiceProxyName(); {
 	case h.GetAllProxies() && name != "":
@@ -69,7 +72,11 @@ func selectorOf(h *kpng.ClusterHello) (string, error) {
 		}
 		list = "/" + strings.Join(namespaces, "/") + "/"
 	}
-	return owner + "\x00" + list, nil
+	selector := owner + "\x00" + list
+	if origins {
+		selector = selectOrigins + selector
+	}
+	return selector, nil
 }
 
 // validName reports whether s has only characters that label values and namespaces may
@@ -81,10 +88,11 @@ func validName(s string) bool {
 	return s != "" && len(s) <= 63 && strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0
 }
 
-// selects reports whether a selector includes objects with an owner and a namespace, which
-// is empty for objects without one.
-func selects(selector, owner, namespace string) bool {
+// selects reports whether a selector includes an object with an owner.
+func selects(selector, owner string, key objectKey) bool {
+	selector, origins := strings.CutPrefix(selector, selectOrigins)
 	selected, namespaces, _ := strings.Cut(selector, "\x00")
-	return (owner == ownerAny || selected == selectAllProxies || selected == owner) &&
+	namespace := key.namespace
+	return (origins || key.origin == "") && (owner == ownerAny || selected == selectAllProxies || selected == owner) &&
 		(namespace == "" || namespaces == "" || strings.Contains(namespaces, "/"+namespace+"/"))
 }

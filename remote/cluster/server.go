@@ -148,7 +148,7 @@ func (s *Server) changedObjects(snapshot watchers.Snapshot, changes iter.Seq[dif
 		if key.kind != kpng.ObjectKind_OBJECT_KIND_SERVICE {
 			continue
 		}
-		name, owner := watchers.ServiceName{Namespace: key.namespace, Name: key.name}, ownerAny
+		name, owner := key.service(), ownerAny
 		if old := s.item(key); old != nil {
 			owner = old.owner
 		}
@@ -156,7 +156,7 @@ func (s *Server) changedObjects(snapshot watchers.Snapshot, changes iter.Seq[dif
 			continue
 		}
 		for slice := range snapshot.EndpointSlices(name) {
-			changed[objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name}] = slice
+			changed[objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name, name.Origin}] = slice
 		}
 	}
 	return changed

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,7 +20,9 @@ import (
 // capabilities returns those of this package's servers and clients. There are no deltas,
 // because objects are small.
 func capabilities() []kpng.Capability {
-	return []kpng.Capability{kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE}
+	return []kpng.Capability{
+		kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE, kpng.Capability_CAPABILITY_ORIGINS,
+	}
 }
 
 // clusterService implements ClusterService.
@@ -45,12 +48,12 @@ func (c clusterService) WatchCluster(grpcStream kpng.ClusterService_WatchCluster
 			return err
 		}
 	}
-	selector, err := selectorOf(hello)
+	common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
+	selector, err := selectorOf(hello, slices.Contains(common, kpng.Capability_CAPABILITY_ORIGINS))
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	return session.Serve(ctx, until, c.server.ready, c.server.ended, func(ctx context.Context) error {
-		common := session.CommonCapabilities(hello.GetHello().GetCapabilities(), capabilities())
 		log := c.server.cfg.Logger.With("client", session.Truncate(hello.GetHello().GetClient(), maxClientName))
 		if p, ok := peer.FromContext(ctx); ok {
 			log = log.With("peer", p.Addr.String())

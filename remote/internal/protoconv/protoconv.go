@@ -95,6 +95,45 @@ func Problems(list []localsink.Problem) []*kpng.Problem {
 	return out
 }
 
+// Selection converts the selection of a port.
+func Selection(s localsink.Selection) kpng.Selection {
+	switch s {
+	case localsink.SelectionRandom:
+		return kpng.Selection_SELECTION_UNSPECIFIED
+	case localsink.SelectionClient:
+		return kpng.Selection_SELECTION_CLIENT
+	case localsink.SelectionFlow:
+		return kpng.Selection_SELECTION_FLOW
+	case localsink.SelectionLeastConnections:
+		return kpng.Selection_SELECTION_LEAST_CONNECTIONS
+	}
+	return kpng.Selection_SELECTION_UNSPECIFIED
+}
+
+// FromSelection parses the selection of a port. For a value of a newer peer it returns
+// SelectionRandom and false.
+func FromSelection(s kpng.Selection) (out localsink.Selection, known bool) {
+	switch s {
+	case kpng.Selection_SELECTION_UNSPECIFIED:
+		return localsink.SelectionRandom, true
+	case kpng.Selection_SELECTION_CLIENT:
+		return localsink.SelectionClient, true
+	case kpng.Selection_SELECTION_FLOW:
+		return localsink.SelectionFlow, true
+	case kpng.Selection_SELECTION_LEAST_CONNECTIONS:
+		return localsink.SelectionLeastConnections, true
+	}
+	return localsink.SelectionRandom, false
+}
+
+// PerMille parses a share in 1/1000.
+func PerMille(share uint32) (uint16, error) {
+	if share > 1000 {
+		return 0, fmt.Errorf("%d is out of range 0-1000", share)
+	}
+	return uint16(share), nil
+}
+
 // FromProblems converts messages to problems.
 func FromProblems(in []*kpng.Problem) []localsink.Problem {
 	var out []localsink.Problem
