@@ -10,6 +10,19 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of the extensions of one object. What exceeds them is left out and reported, where
+// cluster state enters a store and where a message is received.
+const (
+	// MaxExtensionKey is the maximum size of a key in bytes. It is that of the keys of
+	// annotations: a prefix of 253 bytes, a slash and a name of 63 bytes.
+	MaxExtensionKey = 253 + 1 + 63
+	// MaxExtensionsSize is the maximum size of all keys and values of one object in bytes.
+	// An EndpointSlice and its endpoints are one object.
+	MaxExtensionsSize = 256 << 10
 )
 
 // An Extension is a vendor-specific property of an object: a key, such as the name of an
@@ -43,6 +56,12 @@ func NewExtensions(extensions ...Extension) Extensions {
 		list.items[i].Extension = sorted[i]
 	}
 	return Extensions{list}
+}
+
+// ValidExtensionKey reports whether key can be the key of an extension: 1 to [MaxExtensionKey]
+// bytes of UTF-8 without control characters.
+func ValidExtensionKey(key string) bool {
+	return key != "" && len(key) <= MaxExtensionKey && utf8.ValidString(key) && !strings.ContainsFunc(key, unicode.IsControl)
 }
 
 // Len returns the number of extensions.

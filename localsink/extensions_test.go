@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,6 +62,16 @@ func TestExtensionsWithKeepsItsOwnValues(t *testing.T) {
 	require.True(t, x.With(y).Equal(ext("a", "own", "b", "other")))
 	require.True(t, x.With(ext()).Equal(x))
 	require.True(t, ext().With(x).Equal(x))
+}
+
+func TestValidExtensionKey(t *testing.T) {
+	longest := strings.Repeat("p", 253) + "/" + strings.Repeat("n", 63)
+	for _, key := range []string{"a", "acme.example/mode", "schlüssel:ä b", longest} {
+		require.True(t, localsink.ValidExtensionKey(key), key)
+	}
+	for _, key := range []string{"", longest + "x", "a\nb", "a\x00", "\x7f", "\u0085", "\xff", "a\xc3"} {
+		require.False(t, localsink.ValidExtensionKey(key), "%q", key)
+	}
 }
 
 func TestAccessorDecodesOnce(t *testing.T) {

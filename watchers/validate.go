@@ -4,11 +4,13 @@
 package watchers
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
@@ -24,6 +26,8 @@ type validator struct {
 	problems []Problem
 	further  int // Problems beyond maxProblems
 	changed  bool
+	// extensionsSize is the size of the valid extensions so far, in bytes.
+	extensionsSize int
 }
 
 func newValidator(object Object, existing []Problem) validator {
@@ -40,7 +44,10 @@ func (v *validator) name() string {
 	}
 	switch o := v.object.(type) {
 	case *Service:
-		return quoted("Service", o.Name.String(), validOrEmpty(o.Name.Namespace, o.Name.Name))
+		if valid.Origin(o.Name.Origin) != "" {
+			return quoted("Service", o.Name.String(), false)
+		}
+		return quoted(cmp.Or(o.Name.Origin, "Service"), o.Name.Namespace+"/"+o.Name.Name, validOrEmpty(o.Name.Namespace, o.Name.Name))
 	case *EndpointSlice:
 		return quoted("EndpointSlice", o.Namespace+"/"+o.Name, validOrEmpty(o.Namespace, o.Name))
 	case *Node:
@@ -198,4 +205,30 @@ func (v *validator) duplicate(earlier bool, name string, protocol Protocol, list
 		v.reject(fmt.Sprintf("%q", name), fmt.Sprintf("is the name of an earlier %s port", protocol), "the port is ignored", list+"[%d].name", index)
 	}
 	return earlier
+}
+
+// extensions returns x without those whose key is invalid or that exceed the size of all
+// extensions of the object.
+func (v *validator) extensions(x Extensions, field string, index ...any) Extensions {
+	if x.Len() == 0 {
+		return x
+	}
+	kept := make([]localsink.Extension, 0, x.Len())
+	for e := range x.All() {
+		size := len(e.Key) + len(e.Value)
+		failure := valid.ExtensionKey(e.Key)
+		if failure == "" && v.extensionsSize+size > localsink.MaxExtensionsSize {
+			failure = fmt.Sprintf("has %d bytes with its value, and the extensions of an object have at most %d", size, localsink.MaxExtensionsSize)
+		}
+		if failure != "" {
+			v.reject(fmt.Sprintf("key %.400q", e.Key), failure, "ignored", field, index...)
+			continue
+		}
+		v.extensionsSize += size
+		kept = append(kept, e)
+	}
+	if len(kept) == x.Len() {
+		return x
+	}
+	return localsink.NewExtensions(kept...)
 }

@@ -9,14 +9,15 @@ import (
 	"net/netip"
 	"slices"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
 // valid returns s, or a copy without its invalid values and with a Problem for each.
 func (s *Service) valid() *Service {
 	v := newValidator(s, s.Problems)
-	if failure := cmp.Or(valid.Name(s.Name.Namespace), valid.Name(s.Name.Name)); failure != "" {
-		v.reportRemaining(failure+"; the Service is ignored", "metadata.name")
+	if field, failure := s.unnamed(); failure != "" {
+		v.reportRemaining(failure+"; the Service is ignored", "%s", field)
 		if v.valid() {
 			return s
 		}
@@ -44,11 +45,8 @@ func (s *Service) valid() *Service {
 		return Ingress{ip, in.Proxy}, ok
 	})
 	ranges := v.networks(s.SourceRanges, valid.Network, "spec.loadBalancerSourceRanges[%d]")
-	ports := filtered(s.Ports, func(i int, p ServicePort) (ServicePort, bool) {
-		return p, v.port(p.Name, p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(s.Ports[:i], func(o ServicePort) bool {
-			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
-		}), p.Name, p.Protocol, "spec.ports", i)
-	})
+	ports, details := v.servicePorts(s.Ports, s.Details)
+	extensions := v.extensions(s.Extensions, "extensions")
 	// Ranges without HasSourceRanges would permit all clients.
 	restricted := s.HasSourceRanges || len(s.SourceRanges) > 0
 	if v.valid() && restricted == s.HasSourceRanges {
@@ -58,9 +56,59 @@ func (s *Service) valid() *Service {
 	out.Type, out.InternalPolicy, out.ExternalPolicy, out.Affinity = serviceType, internal, external, affinity
 	out.ClusterIP, out.ClusterIPs, out.IPFamilies, out.ExternalIPs = clusterIP, clusterIPs, families, externalIPs
 	out.Ingress, out.SourceRanges, out.Ports, out.Problems = ingress, ranges, ports, v.all()
+	out.Details, out.Extensions = details, extensions
 	out.HasSourceRanges, out.HasInvalidSourceRanges = restricted, s.HasInvalidSourceRanges || len(ranges) < len(s.SourceRanges)
 	return &out
 }
+
+// unnamed returns the field without which s has no name, and what is wrong with it.
+func (s *Service) unnamed() (field, failure string) {
+	if failure := cmp.Or(valid.Name(s.Name.Namespace), valid.Name(s.Name.Name)); failure != "" {
+		return "metadata.name", failure
+	}
+	return "origin", valid.Origin(s.Name.Origin)
+}
+
+// servicePorts returns the valid ports, and the details with the protocols of these.
+func (v *validator) servicePorts(list []ServicePort, details *ServiceDetails) ([]ServicePort, *ServiceDetails) {
+	if details != nil && len(details.AppProtocols) > 0 && len(details.AppProtocols) != len(list) {
+		v.reject(fmt.Sprintf("%d elements", len(details.AppProtocols)), fmt.Sprintf("for %d ports", len(list)), "ignored", "details.appProtocols")
+		details = &ServiceDetails{Headless: details.Headless, ExternalName: details.ExternalName, LoadBalancerClass: details.LoadBalancerClass}
+	}
+	var invalid []int
+	ports := filtered(list, func(i int, p ServicePort) (ServicePort, bool) {
+		ok := v.port(p.Name, p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(list[:i], func(o ServicePort) bool {
+			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
+		}), p.Name, p.Protocol, "spec.ports", i)
+		if !ok {
+			invalid = append(invalid, i)
+			return p, false
+		}
+		if p.Selection > localsink.SelectionLeastConnections {
+			v.reject(uint8(p.Selection), "is not a selection", "treated as Random", "spec.ports[%d].selection", i)
+			p.Selection = localsink.SelectionRandom
+		}
+		if p.RefusedPerMille > maxPerMille {
+			v.reject(p.RefusedPerMille, "is out of range 0-1000", "treated as 1000", "spec.ports[%d].refusedPerMille", i)
+			p.RefusedPerMille = maxPerMille
+		}
+		return p, true
+	})
+	if len(invalid) > 0 && details != nil && len(details.AppProtocols) > 0 {
+		aligned := *details
+		aligned.AppProtocols = make([]string, 0, len(ports))
+		for i, protocol := range details.AppProtocols {
+			if !slices.Contains(invalid, i) {
+				aligned.AppProtocols = append(aligned.AppProtocols, protocol)
+			}
+		}
+		details = &aligned
+	}
+	return ports, details
+}
+
+// maxPerMille is the whole, in 1/1000.
+const maxPerMille = 1000
 
 func (v *validator) policy(p *TrafficPolicy, field string) {
 	if *p > PolicyLocal {
@@ -118,7 +166,11 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 		}
 		return &EndpointSlice{Namespace: s.Namespace, Name: s.Name, Service: s.Service, Problems: v.all(), TriggerTime: s.TriggerTime}
 	}
-	service, family, ports, endpoints := s.Service, s.Family, s.Ports, s.Endpoints
+	service, family, ports, endpoints, details := s.Service, s.Family, s.Ports, s.Endpoints, s.Details
+	if len(details) > 0 && len(details) != len(endpoints) {
+		v.reject(fmt.Sprintf("%d elements", len(details)), fmt.Sprintf("for %d endpoints", len(endpoints)), "ignored", "details")
+		details = nil
+	}
 	if service.Namespace != s.Namespace {
 		v.reject(fmt.Sprintf("%q", service.Namespace), "is not the namespace of the slice", "treated as "+s.Namespace, "metadata.labels")
 		service.Namespace = s.Namespace
@@ -126,14 +178,15 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 	if family != FamilyIPv4 && family != FamilyIPv6 {
 		v.reportRemaining(fmt.Sprintf("%d is not IPv4 (4) or IPv6 (6); the slice is ignored", family), "addressType")
 		v.changed = v.changed || family != 0 || len(ports)+len(endpoints) > 0
-		family, ports, endpoints = 0, nil, nil
+		family, ports, endpoints, details = 0, nil, nil, nil
 	}
 	ports = filtered(ports, func(i int, p EndpointPort) (EndpointPort, bool) {
 		return p, v.port(p.Name, p.Protocol, p.Port, "ports", i) && !v.duplicate(slices.ContainsFunc(ports[:i], func(o EndpointPort) bool {
 			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
 		}), p.Name, p.Protocol, "ports", i)
 	})
-	endpoints = v.endpoints(endpoints, family)
+	extensions := v.extensions(s.Extensions, "extensions")
+	endpoints, details = v.endpoints(endpoints, details, family)
 	if len(s.Ports) == 0 && len(endpoints) > 0 {
 		v.reportRemaining("is empty; the endpoints of the slice receive no traffic", "ports")
 	}
@@ -142,6 +195,7 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 	}
 	out := *s
 	out.Service, out.Family, out.Ports, out.Endpoints, out.Problems = service, family, ports, endpoints, v.all()
+	out.Details, out.Extensions = details, extensions
 	return &out
 }
 
@@ -150,35 +204,67 @@ func (s *EndpointSlice) unnamed() (field, failure string) {
 	if failure := cmp.Or(valid.Name(s.Namespace), valid.Name(s.Name)); failure != "" {
 		return "metadata.name", failure
 	}
-	return "metadata.labels[kubernetes.io/service-name]", valid.Name(s.Service.Name)
+	if failure := valid.Name(s.Service.Name); failure != "" {
+		return "metadata.labels[kubernetes.io/service-name]", failure
+	}
+	return "origin", valid.Origin(s.Service.Origin)
 }
 
-// endpoints returns list without the endpoints whose address is invalid; list itself if all
-// are valid.
-func (v *validator) endpoints(list []Endpoint, family IPFamily) []Endpoint {
+// endpoints returns the endpoints whose address is valid, and their details; the lists
+// themselves if all values are valid.
+func (v *validator) endpoints(list []Endpoint, details []EndpointDetails, family IPFamily) ([]Endpoint, []EndpointDetails) {
 	check := func(a netip.Addr) string { return valid.Endpoint(a, int(family)) }
+	details = v.endpointExtensions(details)
 	var out []Endpoint
-	copied := false
+	var kept []int // the elements of list in out
 	for i := range list {
 		if valid.Endpoint(list[i].Addr, int(family)) == "" {
-			if copied {
-				out = append(out, list[i])
+			if out != nil {
+				out, kept = append(out, list[i]), append(kept, i)
 			}
 			continue
 		}
-		if !copied {
-			copied, out = true, append(make([]Endpoint, 0, len(list)), list[:i]...)
+		if out == nil {
+			out, kept = append(make([]Endpoint, 0, len(list)), list[:i]...), make([]int, i, len(list))
+			for j := range kept {
+				kept[j] = j
+			}
 		}
 		if a, ok := v.addr(list[i].Addr, check, "the endpoint is ignored", "endpoints[%d].addresses[0]", i); ok {
 			e := list[i]
 			e.Addr = a
-			out = append(out, e)
+			out, kept = append(out, e), append(kept, i)
 		}
 	}
-	if copied {
-		return out
+	if out == nil {
+		return list, details
 	}
-	return list
+	if len(details) == 0 || len(out) == 0 {
+		return out, nil
+	}
+	aligned := make([]EndpointDetails, len(out))
+	for i, k := range kept {
+		aligned[i] = details[k]
+	}
+	return out, aligned
+}
+
+// endpointExtensions returns details with valid extensions; details itself if all are valid.
+func (v *validator) endpointExtensions(details []EndpointDetails) []EndpointDetails {
+	copied := false
+	for i := range details {
+		x := details[i].Extensions
+		if x.Len() == 0 {
+			continue
+		}
+		if kept := v.extensions(x, "endpoints[%d].extensions", i); kept != x {
+			if !copied {
+				copied, details = true, slices.Clone(details)
+			}
+			details[i].Extensions = kept
+		}
+	}
+	return details
 }
 
 // valid returns n, or a copy without its invalid values and with a Problem for each.
@@ -189,11 +275,12 @@ func (n *Node) valid() *Node {
 	}
 	ips := v.addrs(n.IPs, valid.NodeAddr, "status.addresses[%d].address")
 	podCIDRs := v.networks(n.PodCIDRs, valid.Network, "spec.podCIDRs[%d]")
+	extensions := v.extensions(n.Extensions, "extensions")
 	if v.valid() {
 		return n
 	}
 	out := *n
-	out.IPs, out.PodCIDRs, out.Problems = ips, podCIDRs, v.all()
+	out.IPs, out.PodCIDRs, out.Extensions, out.Problems = ips, podCIDRs, extensions, v.all()
 	return &out
 }
 

@@ -9,6 +9,7 @@ package valid
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -28,6 +29,29 @@ func Name(s string) string {
 		return "is empty"
 	case !localsink.ValidName(s):
 		return "is too long, or has control characters, slashes or invalid UTF-8"
+	}
+	return ""
+}
+
+// Origin checks [localsink.ServiceName].Origin, which is empty for a Service. In the text of a
+// name, a colon follows it.
+func Origin(s string) string {
+	switch {
+	case s == "":
+		return ""
+	case strings.Contains(s, ":"):
+		return "has a colon"
+	}
+	return Name(s)
+}
+
+// ExtensionKey checks the key of an extension.
+func ExtensionKey(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case !localsink.ValidExtensionKey(s):
+		return "is too long, or has control characters or invalid UTF-8"
 	}
 	return ""
 }
