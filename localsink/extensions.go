@@ -4,6 +4,7 @@
 package localsink
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"sort"
@@ -70,6 +71,27 @@ func (x Extensions) Len() int {
 		return 0
 	}
 	return len(x.list.items)
+}
+
+// Size returns the sum of the sizes of all keys and values in bytes.
+func (x Extensions) Size() int {
+	size := 0
+	for i := range x.Len() {
+		size += len(x.list.items[i].Key) + len(x.list.items[i].Value)
+	}
+	return size
+}
+
+// String returns the extensions as text, such as `example.com/mode="fast", example.com/zone="a"`.
+func (x Extensions) String() string {
+	var b strings.Builder
+	for i := range x.Len() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s=%q", x.list.items[i].Key, x.list.items[i].Value)
+	}
+	return b.String()
 }
 
 // All yields the extensions, ordered by key.

@@ -74,6 +74,16 @@ func TestValidExtensionKey(t *testing.T) {
 	}
 }
 
+func TestExtensionsSize(t *testing.T) {
+	require.Equal(t, len("a1b")+len("key2x"), ext("a1", "b", "key2", "x").Size())
+	require.Zero(t, ext().Size())
+}
+
+func TestExtensionsAsText(t *testing.T) {
+	require.Equal(t, `a="1", b="\x00"`, ext("b", "\x00", "a", "1").String())
+	require.Empty(t, ext().String())
+}
+
 func TestAccessorDecodesOnce(t *testing.T) {
 	var calls atomic.Int32
 	number := localsink.NewAccessor("n", func(value string) (int, error) {

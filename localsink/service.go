@@ -41,6 +41,17 @@ func (n ServiceName) Compare(o ServiceName) int {
 	return cmp.Or(strings.Compare(n.Namespace, o.Namespace), strings.Compare(n.Name, o.Name), strings.Compare(n.Origin, o.Origin))
 }
 
+// ParseServiceName parses the result of [ServiceName.String]. It returns false if s is not the
+// name of a Service or another object.
+func ParseServiceName(s string) (ServiceName, bool) {
+	var n ServiceName
+	if origin, rest, found := strings.Cut(s, ":"); found && origin != "" && !strings.Contains(origin, "/") {
+		n.Origin, s = origin, rest
+	}
+	n.Namespace, n.Name, _ = strings.Cut(s, "/")
+	return n, ValidName(n.Namespace) && ValidName(n.Name) && ValidOrigin(n.Origin)
+}
+
 // maxName is the maximum size of the name of a Kubernetes object in bytes.
 const maxName = 253
 
@@ -58,6 +69,12 @@ func ValidName(s string) bool {
 		}
 	}
 	return true
+}
+
+// ValidOrigin reports whether s can be [ServiceName.Origin]: empty, or a valid name without
+// colons.
+func ValidOrigin(s string) bool {
+	return s == "" || ValidName(s) && !strings.Contains(s, ":")
 }
 
 // A Service is what a node must do for one Kubernetes Service.

@@ -22,6 +22,23 @@ func TestServiceNamesAreOrdered(t *testing.T) {
 	require.Equal(t, "default/web", localsink.ServiceName{Namespace: "default", Name: "web"}.String())
 }
 
+func TestServiceNamesAreParsed(t *testing.T) {
+	for _, n := range []localsink.ServiceName{
+		{Namespace: "default", Name: "web"}, {Namespace: "a", Name: "b:c"}, {Namespace: "a", Name: "b", Origin: "ServiceImport"},
+		{Namespace: "a", Name: "b:c", Origin: "TCPRoute"},
+	} {
+		got, ok := localsink.ParseServiceName(n.String())
+		require.True(t, ok, n)
+		require.Equal(t, n, got)
+	}
+	for _, s := range []string{"", "web", "/web", "ns/", "a/b/c", "x:web", "x:/web", "x\n:a/b"} {
+		_, ok := localsink.ParseServiceName(s)
+		require.False(t, ok, s)
+	}
+	require.Equal(t, "TCPRoute a/b", localsink.ServiceName{Namespace: "a", Name: "b", Origin: "TCPRoute"}.Object())
+	require.Equal(t, "Service a/b", localsink.ServiceName{Namespace: "a", Name: "b"}.Object())
+}
+
 func TestStrings(t *testing.T) {
 	for _, c := range []struct {
 		value interface{ String() string }

@@ -5,6 +5,9 @@ package localsink
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +21,9 @@ func (s *Service) Text() string {
 	}
 	if s.HealthCheck != nil {
 		fmt.Fprintf(&b, "  health check on port %d: %d local endpoints\n", s.HealthCheck.Port, s.HealthCheck.LocalEndpoints)
+	}
+	if s.Extensions.Len() > 0 {
+		fmt.Fprintf(&b, "  extensions: %s\n", s.Extensions)
 	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(&b, "  problem: %s\n", p)
@@ -39,6 +45,9 @@ func (p *Port) writeText(b *strings.Builder) {
 	fmt.Fprintln(b)
 	if len(p.Draining) > 0 {
 		fmt.Fprintf(b, "    draining: %v\n", p.Draining)
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(p.EndpointExtensions), netip.AddrPort.Compare) {
+		fmt.Fprintf(b, "    extensions of %s: %s\n", a, p.EndpointExtensions[a])
 	}
 	for _, fe := range p.Frontends {
 		fmt.Fprintf(b, "    %s %s", fe.Kind, fe.Addr)

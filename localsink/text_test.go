@@ -18,7 +18,10 @@ func TestTextHasAllContent(t *testing.T) {
 	s := &localsink.Service{
 		Name: localsink.ServiceName{Namespace: "default", Name: "web"},
 		Ports: []localsink.Port{{
-			Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour,
+			Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour, Selection: localsink.SelectionFlow, RefusedPerMille: 5,
+			EndpointExtensions: map[netip.AddrPort]localsink.Extensions{
+				addr("10.1.0.2:8080"): localsink.NewExtensions(localsink.Extension{Key: "z"}), addr("10.1.0.1:8080"): ext("x", "1", "y", "2"),
+			},
 			Frontends: []localsink.Frontend{
 				{Kind: localsink.KindClusterIP, Addr: addr("10.0.0.1:80"), Routes: []localsink.Route{
 					{From: localsink.FromLocalPods, Pool: 0},
@@ -31,23 +34,26 @@ func TestTextHasAllContent(t *testing.T) {
 				},
 			},
 			Pools: []localsink.Pool{
-				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true, Weight: 1}, {Addr: addr("10.1.0.2:8080"), Weight: 1}}},
+				{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:8080"), Local: true, Weight: 1}, {Addr: addr("10.1.0.2:8080"), Weight: 7}}},
 				{},
 			},
 			Draining: []netip.AddrPort{addr("10.1.0.3:8080")},
 		}},
-		HealthCheck: &localsink.HealthCheck{Port: 30000, LocalEndpoints: 1},
-		Problems:    []localsink.Problem{{Object: "Service default/web", Field: "spec.externalIPs[0]", Message: "invalid address"}},
+		HealthCheck: &localsink.HealthCheck{Port: 30000, LocalEndpoints: 1}, Extensions: ext("k", "\xff"),
+		Problems: []localsink.Problem{{Object: "Service default/web", Field: "spec.externalIPs[0]", Message: "invalid address"}},
 	}
 	require.Equal(t, `default/web
-  port "http" TCP, affinity 1h0m0s
+  port "http" TCP, affinity 1h0m0s, selection Flow, 5‰ refused
     draining: [10.1.0.3:8080]
+    extensions of 10.1.0.1:8080: x="1", y="2"
+    extensions of 10.1.0.2:8080: z=""
     ClusterIP 10.0.0.1:80
-      LocalPods -> 10.1.0.1:8080(local) 10.1.0.2:8080
-      Any -> 10.1.0.1:8080(local) 10.1.0.2:8080 masqueraded
+      LocalPods -> 10.1.0.1:8080(local) 10.1.0.2:8080(weight 7)
+      Any -> 10.1.0.1:8080(local) 10.1.0.2:8080(weight 7) masqueraded
     LoadBalancer 192.0.2.1:80 for [198.51.100.0/24]
       Any -> drop
   health check on port 30000: 1 local endpoints
+  extensions: k="\xff"
   problem: Service default/web: spec.externalIPs[0]: invalid address
 `, s.Text())
 	require.Equal(t, "/\n", (&localsink.Service{}).Text())

@@ -110,7 +110,7 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 // unnamed reports whether a Service has no valid name. No sink receives it; its Problem is
 // logged.
 func unnamed(name localsink.ServiceName) bool {
-	return !localsink.ValidName(name.Namespace) || !localsink.ValidName(name.Name)
+	return !localsink.ValidName(name.Namespace) || !localsink.ValidName(name.Name) || !localsink.ValidOrigin(name.Origin)
 }
 
 // resolveAlone resolves one Service without regard to conflicts, and returns its creation

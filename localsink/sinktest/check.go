@@ -27,6 +27,8 @@ func Check(node *localsink.Node, state localsink.State) error {
 	for svc := range state.All() {
 		c.at = svc.Name.Object()
 		c.wantf(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
+		c.wantf(localsink.ValidOrigin(svc.Name.Origin), "the origin is invalid")
+		c.extensions(svc.Extensions)
 		c.wantf(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
 		for i := range svc.Ports {
 			c.at = fmt.Sprintf("Service %s: port %d", svc.Name, i)
@@ -87,8 +89,15 @@ func (c *checker) node(n *localsink.Node) {
 	c.networks(n.NodePortAddresses, "network of node ports")
 	c.networks(n.ServiceNetworks, "network of Services")
 	c.networks(n.NoMasquerade, "network without masquerade")
+	c.extensions(n.Extensions)
 	for _, p := range n.ServiceNetworks {
 		c.wantf(p.Bits() > 0, "network of Services %s: contains all addresses", p)
+	}
+}
+
+func (c *checker) extensions(x localsink.Extensions) {
+	for e := range x.All() {
+		c.wantf(localsink.ValidExtensionKey(e.Key), "the extension key %q is invalid", e.Key)
 	}
 }
 
@@ -96,6 +105,9 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 	c.wantf(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
 	c.wantf(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
 	c.wantf(p.Affinity >= 0, "affinity %v", p.Affinity)
+	for _, x := range p.EndpointExtensions {
+		c.extensions(x)
+	}
 	c.wantf(p.Selection <= localsink.SelectionLeastConnections, "selection %d", p.Selection)
 	c.wantf(p.RefusedPerMille <= 1000, "refused share %d of 1000", p.RefusedPerMille)
 	c.wantf(len(p.Frontends) > 0, "no frontends")

@@ -45,7 +45,12 @@ func TestCheckDetectsMalformedValues(t *testing.T) {
 	require.NoError(t, Check(nil, state(func(*localsink.Service) {})))
 	type s = *localsink.Service
 	for want, change := range map[string]func(s){
-		"the name is invalid":           func(svc s) { svc.Name.Name = "" },
+		"the name is invalid":   func(svc s) { svc.Name.Name = "" },
+		"the origin is invalid": func(svc s) { svc.Name.Origin = "a:b" },
+		`extension key "a\n" is invalid`: func(svc s) {
+			svc.Ports[0].EndpointExtensions = map[netip.AddrPort]localsink.Extensions{at("10.1.0.1:80"): localsink.NewExtensions(localsink.Extension{Key: "a\n"})}
+		},
+		`extension key "" is invalid`:   func(svc s) { svc.Extensions = localsink.NewExtensions(localsink.Extension{}) },
 		"neither ports nor problems":    func(svc s) { svc.Ports = nil },
 		"protocol 1":                    func(svc s) { svc.Ports[0].Protocol = 1 },
 		"affinity -1ns":                 func(svc s) { svc.Ports[0].Affinity = -1 },

@@ -76,7 +76,7 @@ func hasNames(k watchers.Key) bool {
 		return required && localsink.ValidName(name) || !required && name == ""
 	}
 	return has(k.Name, true) && has(k.Namespace, namespaced) && has(k.Slice, k.Kind == watchers.KindEndpointSlice) &&
-		(k.Origin == "" || localsink.ValidName(k.Origin))
+		localsink.ValidOrigin(k.Origin)
 }
 
 // An objectItem is one version of an object in the hub. The owner of an EndpointSlice
