@@ -21,16 +21,18 @@ func folders() []string {
 	return []string{"api", "diffstore", "localsink", "watchers", "nodelocal", "backends", "remote", "nodeproxy", "examples"}
 }
 
+// own returns the import paths of packages of this module.
+func own(paths ...string) []string {
+	for i, p := range paths {
+		paths[i] = module + "/" + p
+	}
+	return paths
+}
+
 // allowedImports lists what each package of the library may import directly beside the
 // standard library. An entry that ends in "/" is a prefix. docs/dependencies.md has the
 // reason for each third-party module.
 func allowedImports() map[string][]string {
-	own := func(paths ...string) []string {
-		for i, p := range paths {
-			paths[i] = module + "/" + p
-		}
-		return paths
-	}
 	kubernetesAPI := []string{"k8s.io/api/", "k8s.io/apimachinery/"}
 	grpc := []string{"google.golang.org/grpc", "google.golang.org/grpc/"}
 	grpcAndProto := append(slices.Clone(grpc), "google.golang.org/protobuf/")
@@ -48,6 +50,7 @@ func allowedImports() map[string][]string {
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
 		"diffstore":                       {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
 		"localsink":                       nil,
+		"localsink/consistent":            nil,
 		"localsink/reconciler":            own("localsink", "diffstore"),
 		"localsink/sinktest":              own("localsink"),
 		"nodelocal":                       own("localsink", "localsink/reconciler", "nodelocal/overlay", "watchers", "diffstore"),

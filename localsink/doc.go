@@ -50,7 +50,8 @@
 //   - Report what it does not support ([FeatureReporter]) or could not program
 //     ([FailureReporter]), instead of failing the whole update.
 //
-// Package localsink/sinktest has a conformance suite and a reference implementation of
+// Package localsink/consistent is the algorithm of consistent selection. Package
+// localsink/sinktest has a conformance suite and a reference implementation of
 // these rules; package localsink/reconciler calls sinks and retries.
 //
 // # Ownership
