@@ -52,6 +52,9 @@ func ParseServiceName(s string) (ServiceName, bool) {
 	return n, ValidName(n.Namespace) && ValidName(n.Name) && ValidOrigin(n.Origin)
 }
 
+// unknown is the name of enum values without one.
+const unknown = "unknown"
+
 // maxName is the maximum size of the name of a Kubernetes object in bytes.
 const maxName = 253
 
@@ -154,7 +157,7 @@ func (s Selection) String() string {
 	case SelectionLeastConnections:
 		return "LeastConnections"
 	}
-	return "unknown"
+	return unknown
 }
 
 // A FrontendKind is the origin of a frontend's address.
@@ -185,7 +188,7 @@ func (k FrontendKind) String() string {
 	case KindLoadBalancer:
 		return "LoadBalancer"
 	}
-	return "unknown"
+	return unknown
 }
 
 // A Frontend is an address and port that clients dial. If a packet matches both a NodePort
@@ -226,7 +229,7 @@ func (f From) String() string {
 	case FromThisNode:
 		return "ThisNode"
 	}
-	return "unknown"
+	return unknown
 }
 
 // A Verdict is the response to a connection for which there is no endpoint.
@@ -252,7 +255,7 @@ func (v Verdict) String() string {
 	case VerdictPass:
 		return "Pass"
 	}
-	return "unknown"
+	return unknown
 }
 
 // A Route sends the connections of a set of clients to a pool. Hairpin connections, whose
@@ -313,7 +316,7 @@ func (p Protocol) String() string {
 	case ProtocolSCTP:
 		return "SCTP"
 	}
-	return "unknown"
+	return unknown
 }
 
 // A Problem is an invalid or unsupported field of a Kubernetes object.

@@ -44,6 +44,14 @@ type Config struct {
 	// IgnoreExternalIPs ignores spec.externalIPs of all Services. A Service that has any
 	// gets a Problem. It is kube-proxy's feature gate AllowServiceExternalIPs=false.
 	IgnoreExternalIPs bool
+	// NoMasquerade are the networks of clients that are not masqueraded, except for hairpin
+	// connections and those to loopback node ports: the network returns their packets to this
+	// node by itself. (KEP-6246)
+	NoMasquerade []netip.Prefix
+	// Scope limits what is served.
+	Scope Scope
+	// Policy decides how connections are distributed; nil leaves that to the objects.
+	Policy Policy
 
 	// MinInterval is the minimum time between the end of one Sync and the start of the
 	// next; changes in between are combined. 0 means no delay.
@@ -66,6 +74,9 @@ type MultiNodeConfig struct {
 	NodePortAddresses []string
 	MasqueradeAll     bool
 	IgnoreExternalIPs bool
+	NoMasquerade      []netip.Prefix
+	Scope             Scope
+	Policy            Policy
 	// Logger receives warnings about invalid objects; nil is silent.
 	Logger *slog.Logger
 }
@@ -79,6 +90,9 @@ func (cfg MultiNodeConfig) ForNode(name string) Config {
 		NodePortAddresses: cfg.NodePortAddresses,
 		MasqueradeAll:     cfg.MasqueradeAll,
 		IgnoreExternalIPs: cfg.IgnoreExternalIPs,
+		NoMasquerade:      cfg.NoMasquerade,
+		Scope:             cfg.Scope,
+		Policy:            cfg.Policy,
 		Logger:            cfg.Logger,
 	}
 }
@@ -107,7 +121,9 @@ func (cfg *Config) complete() error {
 	pace := cfg.pace()
 	np, npErr := parseNodePorts(cfg.NodePortAddresses)
 	cfg.nodePorts = np
-	if err := errors.Join(nameErr, pace.Validate(), npErr, cfg.LocalPods.validate()); err != nil {
+	noMasquerade, noMasqueradeErr := validNetworks(cfg.NoMasquerade, "NoMasquerade")
+	cfg.NoMasquerade = noMasquerade
+	if err := errors.Join(nameErr, pace.Validate(), npErr, noMasqueradeErr, cfg.LocalPods.validate(), cfg.Scope.validate()); err != nil {
 		return fmt.Errorf("nodelocal: invalid Config: %w", err)
 	}
 	return nil
@@ -115,7 +131,9 @@ func (cfg *Config) complete() error {
 
 // options returns the part of cfg that the resolution of a Service depends on.
 func (cfg *Config) options() resolveOptions {
-	return resolveOptions{masqueradeAll: cfg.MasqueradeAll, ignoreExternalIPs: cfg.IgnoreExternalIPs}
+	return resolveOptions{
+		masqueradeAll: cfg.MasqueradeAll, ignoreExternalIPs: cfg.IgnoreExternalIPs, omitted: cfg.Scope.omitted(), policy: cfg.Policy,
+	}
 }
 
 // pace returns the part of cfg that the reconciler uses.

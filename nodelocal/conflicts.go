@@ -181,7 +181,7 @@ func (svc *ResolvedService) removeConflicts(owner func(address) localsink.Servic
 			if holder == svc.name {
 				return false
 			}
-			svc.addProblemf(fieldOf(&fe, &p.Port), "%s %s %s belongs to Service %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder)
+			svc.addProblemf(fieldOf(&fe, &p.Port), "%s %s %s belongs to %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder.Object())
 			return true
 		})
 	}
@@ -205,7 +205,7 @@ func (svc *ResolvedService) healthCheckConflict(owner func(address) localsink.Se
 			}
 		}
 		if holder := owner(a); holder != svc.name {
-			return fmt.Sprintf("TCP port %d belongs to Service %s; ignored", svc.healthCheckPort, holder)
+			return fmt.Sprintf("TCP port %d belongs to %s; ignored", svc.healthCheckPort, holder.Object())
 		}
 	}
 	return ""

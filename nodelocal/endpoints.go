@@ -38,6 +38,12 @@ func (e *portEndpoint) hints() watchers.Hints {
 	return *e.object.Hints
 }
 
+// endpointSetOf returns the endpoints of one port and family.
+func endpointSetOf(endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort) endpointSet {
+	endpoints := endpointsOf(endpointSlices, family, port)
+	return newEndpointSet(family, endpoints, propertiesOf(endpointSlices, endpoints))
+}
+
 // endpointsOf returns the endpoints that all EndpointSlices of a family have for one port: a
 // slice's port belongs to the Service's port of the same name and protocol. The result is
 // ordered by address and port, and has each once. When several slices list an endpoint, the
@@ -81,6 +87,7 @@ func (e *portEndpoint) rank() int {
 // An endpointSet holds the endpoints of one port and family, with what all nodes need to
 // select from them. It does not depend on a node.
 type endpointSet struct {
+	family    watchers.IPFamily
 	endpoints []portEndpoint // ordered by address
 	anyReady  bool
 	// anyUsable reports whether some endpoint of the cluster is ready, or is terminating
@@ -90,10 +97,11 @@ type endpointSet struct {
 	// only if every ready endpoint has one: otherwise the endpoints with hints would be
 	// overloaded.
 	zoneHints, nodeHints bool
+	properties           *endpointProperties // nil if all endpoints have the default ones
 }
 
-func newEndpointSet(endpoints []portEndpoint) endpointSet {
-	s := endpointSet{endpoints: endpoints, zoneHints: true, nodeHints: true}
+func newEndpointSet(family watchers.IPFamily, endpoints []portEndpoint, properties *endpointProperties) endpointSet {
+	s := endpointSet{family: family, endpoints: endpoints, zoneHints: true, nodeHints: true, properties: properties}
 	for i := range endpoints {
 		e := &endpoints[i]
 		if !e.ready() {
@@ -118,25 +126,27 @@ func (s *endpointSet) restrictsZone(zone string) bool {
 // clusterFilter selects the endpoints for traffic that may leave a node of a zone: ready
 // ones, restricted by zone hints, or terminating ones when none is ready.
 func (s *endpointSet) clusterFilter(zone string) func(*portEndpoint) bool {
+	selected := (*portEndpoint).ready
 	switch {
 	case !s.anyReady:
-		return (*portEndpoint).terminating
+		selected = (*portEndpoint).terminating
 	case s.restrictsZone(zone):
-		return func(e *portEndpoint) bool { return e.ready() && e.hintsZone(zone) }
+		selected = func(e *portEndpoint) bool { return e.ready() && e.hintsZone(zone) }
 	}
-	return (*portEndpoint).ready
+	return s.properties.firstInOrder(s.endpoints, selected)
 }
 
 // nodeHintFilter selects the endpoints with a hint for a node. When there are any, they
-// precede those that clusterFilter selects.
-func (s *endpointSet) nodeHintFilter(node string) func(*portEndpoint) bool {
-	return func(e *portEndpoint) bool { return s.nodeHints && e.ready() && e.hintsNode(node) }
+// precede those that clusterFilter selects. endpoints must contain all endpoints of the set
+// with a hint for the node; it may contain others.
+func (s *endpointSet) nodeHintFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
+	return s.properties.firstInOrder(endpoints, func(e *portEndpoint) bool { return s.nodeHints && e.ready() && e.hintsNode(node) })
 }
 
 // localFilter selects the endpoints for traffic that must stay on a node: ready ones, or
 // terminating ones when none of the node is ready. Hints are ignored. endpoints must
-// contain all endpoints of the node; it may contain others.
-func localFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
+// contain all endpoints of the set on the node; it may contain others.
+func (s *endpointSet) localFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
 	ready := slices.ContainsFunc(endpoints, func(e portEndpoint) bool { return e.isOn(node) && e.ready() })
-	return func(e *portEndpoint) bool { return e.isOn(node) && (e.ready() || !ready && e.terminating()) }
+	return s.properties.firstInOrder(endpoints, func(e *portEndpoint) bool { return e.isOn(node) && (e.ready() || !ready && e.terminating()) })
 }

@@ -34,6 +34,8 @@ type EndpointExplanation struct {
 	ClusterTraffic bool `json:"clusterTraffic"`
 	// LocalTraffic reports whether traffic that must stay on the node uses the endpoint.
 	LocalTraffic bool `json:"localTraffic"`
+	// Weight is the share of new connections; 0 means that the endpoint gets none.
+	Weight uint32 `json:"weight"`
 	// Reasons are why cluster traffic does not use the endpoint.
 	Reasons []string `json:"reasons,omitempty"`
 }
@@ -54,6 +56,9 @@ func (x *Explanation) Text() string {
 			use = "used only by traffic that must stay on this node"
 		}
 		fmt.Fprintf(&b, "  endpoint %s for port %q (slice %s, node %q): %s", e.Address, e.Port, e.Slice, e.Node, use)
+		if e.Weight > 1 {
+			fmt.Fprintf(&b, ", weight %d", e.Weight)
+		}
 		if len(e.Reasons) > 0 {
 			fmt.Fprintf(&b, ": %s", strings.Join(e.Reasons, "; "))
 		}
@@ -73,20 +78,33 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 		return nil, err
 	}
 	svc := snapshot.Service(name)
-	if svc == nil || !svc.IsFor(cfg.ProxyName) {
+	if !cfg.Scope.selects(svc, cfg.ProxyName) {
 		return nil, nil
 	}
 	node, endpointSlices := cfg.nodeState(snapshot), slices.Collect(snapshot.EndpointSlices(name))
-	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, cfg.options())).Text()}
+	options := cfg.options()
+	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, options)).Text()}
 	if len(endpointSlices) == 0 {
 		x.Unmatched = append(x.Unmatched, "there is no EndpointSlice for it")
 	}
+	families := newServiceFamilies(svc, options)
 	for i := range svc.Ports {
 		for _, slice := range endpointSlices {
 			x.addUnmatched(slice, &svc.Ports[i])
 		}
+		port := (&ResolvedService{}).resolvePort(svc, endpointSlices, &svc.Ports[i], families, options.policy)
 		for _, family := range []watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
-			x.addEndpoints(node, svc, endpointSlices, family, &svc.Ports[i])
+			j := slices.IndexFunc(port.endpointSets, func(s endpointSet) bool { return s.family == family })
+			switch {
+			case j >= 0:
+				x.addEndpoints(node, endpointSlices, port.Name, &port.endpointSets[j], "")
+			case options.omitted.family(family):
+				set := endpointSetOf(endpointSlices, family, &svc.Ports[i])
+				x.addEndpoints(node, endpointSlices, port.Name, &set, fmt.Sprintf("IPv%d is not served", family))
+			default:
+				set := endpointSetOf(endpointSlices, family, &svc.Ports[i])
+				x.addEndpoints(node, endpointSlices, port.Name, &set, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
+			}
 		}
 	}
 	return x, nil
@@ -105,24 +123,23 @@ func (x *Explanation) addUnmatched(slice *watchers.EndpointSlice, port *watchers
 		slice.Name, port.Name, port.Protocol, strings.Join(has, ", ")))
 }
 
-// addEndpoints adds the endpoints that one port has in a family.
-func (x *Explanation) addEndpoints(
-	node *nodeState, svc *watchers.Service, endpointSlices []*watchers.EndpointSlice, family watchers.IPFamily, port *watchers.ServicePort,
-) {
-	set := newEndpointSet(endpointsOf(endpointSlices, family, port))
-	cluster, local := node.clusterFilter(&set), localFilter(node.node.Name, set.endpoints)
+// addEndpoints adds the endpoints that one port has in a family. unserved is the reason why the
+// family is not served; empty if it is.
+func (x *Explanation) addEndpoints(node *nodeState, endpointSlices []*watchers.EndpointSlice, port string, set *endpointSet, unserved string) {
+	cluster, local := node.clusterFilter(set), set.localFilter(node.node.Name, set.endpoints)
 	for i := range set.endpoints {
 		e := &set.endpoints[i]
+		object := set.properties.source(e.object)
 		out := EndpointExplanation{
-			Port: port.Name, Address: e.addr, Slice: sliceOf(endpointSlices, e.object), Node: e.object.Node,
-			ClusterTraffic: cluster(e), LocalTraffic: local(e),
+			Port: port, Address: e.addr, Slice: sliceOf(endpointSlices, object), Node: object.Node,
+			ClusterTraffic: cluster(e), LocalTraffic: local(e), Weight: set.policyEndpoint(e).Weight,
 		}
-		if !svc.ClusterIPOf(family).IsValid() {
+		if unserved != "" {
 			out.ClusterTraffic, out.LocalTraffic = false, false
-			out.Reasons = append(out.Reasons, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
+			out.Reasons = append(out.Reasons, unserved)
 		}
 		if !cluster(e) {
-			out.Reasons = append(out.Reasons, node.reason(e))
+			out.Reasons = append(out.Reasons, node.reason(set, e))
 		}
 		x.Endpoints = append(x.Endpoints, out)
 	}
@@ -130,15 +147,19 @@ func (x *Explanation) addEndpoints(
 
 // clusterFilter selects the endpoints for traffic of this node that may leave it.
 func (n *nodeState) clusterFilter(set *endpointSet) func(*portEndpoint) bool {
-	if hinted := set.nodeHintFilter(n.node.Name); slices.ContainsFunc(set.endpoints, func(e portEndpoint) bool { return hinted(&e) }) {
+	if hinted := set.nodeHintFilter(n.node.Name, set.endpoints); slices.ContainsFunc(set.endpoints, func(e portEndpoint) bool { return hinted(&e) }) {
 		return hinted
 	}
 	return set.clusterFilter(n.zone)
 }
 
 // reason returns why clusterFilter does not select e.
-func (n *nodeState) reason(e *portEndpoint) string {
+func (n *nodeState) reason(set *endpointSet, e *portEndpoint) string {
 	switch {
+	case set.properties.isDrained(e.object):
+		return "its weight is 0"
+	case set.properties.order(e.addr) > 0 && (e.ready() || !set.anyReady && e.terminating()):
+		return fmt.Sprintf("its order is %d, and there are endpoints with a smaller one", set.properties.order(e.addr))
 	case e.ready():
 		return fmt.Sprintf("its hints are for zones %v and nodes %v; this is node %q in zone %q",
 			e.hints().Zones, e.hints().Nodes, n.node.Name, n.zone)

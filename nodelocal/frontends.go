@@ -34,6 +34,17 @@ type serviceFamily struct {
 // usesLocal reports whether some traffic must stay on the node.
 func (f *serviceFamily) usesLocal() bool { return f.internalLocal || f.externalLocal }
 
+// newServiceFamilies returns the families of a Service that are served. There is at least one.
+func newServiceFamilies(svc *watchers.Service, options resolveOptions) []serviceFamily {
+	families := make([]serviceFamily, 0, 2)
+	for _, version := range [...]watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
+		if !options.omitted.family(version) {
+			families = append(families, newServiceFamily(svc, version, options.masqueradeAll))
+		}
+	}
+	return families
+}
+
 func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masqueradeAll bool) serviceFamily {
 	f := serviceFamily{
 		version:       version,
@@ -127,8 +138,8 @@ func sourceRanges(svc *watchers.Service, version watchers.IPFamily) []netip.Pref
 // addFrontends adds the family's frontends of one port. An address that is both a load
 // balancer address and an external IP becomes a load balancer frontend, with its source
 // ranges.
-func (f *serviceFamily) addFrontends(port *overlay.Port, p *watchers.ServicePort, set *endpointSet) {
-	internal, external := f.internalRoutes(set), []overlay.Route(nil)
+func (f *serviceFamily) addFrontends(port *resolvedPort, p *watchers.ServicePort, set *endpointSet) {
+	internal, external, passing := f.internalRoutes(set), []overlay.Route(nil), []overlay.Route(nil)
 	add := func(kind localsink.FrontendKind, ip netip.Addr, number uint16) {
 		fe := overlay.Frontend{Kind: kind, Addr: netip.AddrPortFrom(ip, number), Routes: internal}
 		if slices.ContainsFunc(port.Frontends, func(o overlay.Frontend) bool { return o.Addr == fe.Addr }) {
@@ -139,6 +150,12 @@ func (f *serviceFamily) addFrontends(port *overlay.Port, p *watchers.ServicePort
 				external = f.externalRoutes(set)
 			}
 			fe.Routes = external
+		}
+		if port.passExternal && (kind == localsink.KindExternalIP || kind == localsink.KindLoadBalancer) {
+			if passing == nil {
+				passing = withVerdictPass(external)
+			}
+			fe.Routes = passing
 		}
 		if kind == localsink.KindLoadBalancer {
 			fe.SourceRanges, fe.NodeSourceRanges = f.sourceRanges, f.nodeSourceRanges

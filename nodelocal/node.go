@@ -31,10 +31,11 @@ func (cfg *Config) nodeState(snapshot watchers.Snapshot) *nodeState {
 		NodePortAddresses: cfg.nodePorts.permitted(ips),
 		LoopbackNodePorts: cfg.nodePorts.loopback(),
 		ServiceNetworks:   serviceNetworks(snapshot),
+		NoMasquerade:      cfg.NoMasquerade,
 		Deleting:          object == nil || object.Deleting,
 	}}
 	if known != nil {
-		n.zone = known.Zone
+		n.zone, n.node.Extensions = known.Zone, known.Extensions
 	}
 	return n
 }

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,7 +28,11 @@ import (
 type generator struct{ *rand.Rand }
 
 func (g generator) name() watchers.ServiceName {
-	return watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", g.IntN(8))}
+	name := watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", g.IntN(8))}
+	if g.IntN(5) == 0 {
+		name.Origin = "Route"
+	}
+	return name
 }
 
 func (g generator) ip(net string) netip.Addr {
@@ -51,8 +57,10 @@ func (g generator) service() *watchers.Service {
 		s.Ports = append(s.Ports, watchers.ServicePort{
 			Name: fmt.Sprint("p", i), Protocol: []localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP}[g.IntN(2)],
 			Port: uint16(80 + g.IntN(2)), NodePort: uint16(30000 + g.IntN(4)),
+			Selection: localsink.Selection(g.IntN(2)), RefusedPerMille: uint16(g.IntN(2) * 300),
 		})
 	}
+	s.Extensions = g.extensions("policy")
 	for range g.IntN(3) {
 		s.ExternalIPs = append(s.ExternalIPs, g.ip("192.0.2."))
 		s.Ingress = append(s.Ingress, watchers.Ingress{IP: g.ip("192.0.2."), Proxy: g.IntN(3) == 0})
@@ -79,13 +87,52 @@ func (g generator) slice() *watchers.EndpointSlice {
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}
+	if g.IntN(2) == 0 {
+		s.Details = make([]watchers.EndpointDetails, len(s.Endpoints))
+		for i := range s.Details {
+			s.Details[i].Extensions = g.extensions("endpoint")
+			if weight := uint32(g.IntN(4)); weight < 3 {
+				s.Details[i].Weight = &weight
+			}
+		}
+	}
+	s.Extensions = g.extensions("slice")
 	return s
+}
+
+// extensions returns a list with the given key, or an empty one.
+func (g generator) extensions(key string) localsink.Extensions {
+	if g.IntN(3) > 0 {
+		return localsink.Extensions{}
+	}
+	return localsink.NewExtensions(localsink.Extension{Key: key, Value: fmt.Sprint(g.IntN(3))})
+}
+
+// policy changes everything that a policy may change, for Services with an extension.
+func policy(svc *watchers.Service, port *PolicyPort) error {
+	value, found := svc.Extensions.Get("policy")
+	if !found {
+		return nil
+	}
+	if value == "2" {
+		port.Selection = 99 // fails, so that nothing else counts
+	} else {
+		port.Selection, port.PassExternal = localsink.SelectionFlow, value == "1"
+	}
+	port.RefusedPerMille = 100
+	for i := range port.Endpoints {
+		octet := port.Endpoints[i].Addr.Addr().As16()[15]
+		port.Endpoints[i].Weight += uint32(octet % 3)
+		port.Endpoints[i].Order = uint32(octet % 2)
+	}
+	return nil
 }
 
 func (g generator) node() *watchers.Node {
 	return &watchers.Node{
 		Name: "node-1", Zone: fmt.Sprint("zone-", g.IntN(3)), IPs: []netip.Addr{g.ip("192.168.0.")},
-		PodCIDRs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", g.IntN(2)))},
+		PodCIDRs:   []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", g.IntN(2)))},
+		Extensions: g.extensions("node"),
 	}
 }
 
@@ -110,7 +157,10 @@ func (g generator) step() func(*watchers.Tx) {
 }
 
 func config() Config {
-	return Config{NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}}
+	return Config{
+		NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}, Policy: policy,
+		Scope: Scope{Skip: func(s *watchers.Service) bool { return s.Name.Name == "svc-7" && s.HasSourceRanges }},
+	}
 }
 
 // text returns the whole desired state of a resolver.
@@ -121,9 +171,16 @@ func text(r *Resolver) string {
 
 func updateText(u *localsink.Update) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v\n", *u.Node)
+	node := *u.Node
+	node.Extensions = localsink.Extensions{} // printed by content
+	fmt.Fprintf(&b, "%+v %v\n", node, slices.Collect(u.Node.Extensions.All()))
 	for svc := range u.All.All() {
-		b.WriteString(svc.Text())
+		fmt.Fprintf(&b, "%s%v\n", svc.Text(), slices.Collect(svc.Extensions.All()))
+		for i := range svc.Ports {
+			for _, a := range slices.SortedFunc(maps.Keys(svc.Ports[i].EndpointExtensions), netip.AddrPort.Compare) {
+				fmt.Fprintln(&b, a, slices.Collect(svc.Ports[i].EndpointExtensions[a].All()))
+			}
+		}
 	}
 	return b.String()
 }

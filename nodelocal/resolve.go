@@ -5,6 +5,7 @@ package nodelocal
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -22,13 +23,16 @@ const (
 )
 
 // resolveOptions are the settings that the resolution of a Service depends on.
-type resolveOptions struct{ masqueradeAll, ignoreExternalIPs bool }
+type resolveOptions struct {
+	masqueradeAll, ignoreExternalIPs bool
+	omitted                          omitted
+	policy                           Policy // nil if there is none
+}
 
-// resolve resolves one Service as if it owned every address that it requests; conflicts are
-// removed later. It is a pure function: the result depends only on the arguments, and
-// shares no memory with them that is written to.
+// resolve resolves one Service as if it owned every address. Address conflicts with other
+// Services are resolved later, and problems are logged by the caller.
 func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice, options resolveOptions) *ResolvedService {
-	svc := &ResolvedService{name: object.Name, problems: slices.Clone(object.Problems)}
+	svc := &ResolvedService{name: object.Name, problems: slices.Clone(object.Problems), extensions: object.Extensions}
 	for _, slice := range endpointSlices {
 		svc.problems = append(svc.problems, slice.Problems...)
 	}
@@ -40,24 +44,18 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 		without := *object
 		without.ExternalIPs, object = nil, &without
 	}
-	families := [...]serviceFamily{
-		newServiceFamily(object, watchers.FamilyIPv4, options.masqueradeAll),
-		newServiceFamily(object, watchers.FamilyIPv6, options.masqueradeAll),
-	}
+	families := newServiceFamilies(object, options)
 	portNames := map[address]string{} // by address in use
 	for i := range object.Ports {
 		p := &object.Ports[i]
-		port := resolvedPort{Port: overlay.Port{Name: p.Name, Protocol: p.Protocol, Affinity: object.Affinity}}
+		port := svc.resolvePort(object, endpointSlices, p, families, options.policy)
 		port.usesLocal = families[0].usesLocal()
-		for j := range families {
-			f := &families[j]
-			if p.Port == 0 || !f.clusterIP.IsValid() {
-				continue
-			}
-			set := newEndpointSet(endpointsOf(endpointSlices, f.version, p))
-			f.addFrontends(&port.Port, p, &set)
-			port.endpointSets = append(port.endpointSets, set)
+		for j := range port.endpointSets {
+			set := &port.endpointSets[j]
+			i := slices.IndexFunc(families, func(f serviceFamily) bool { return f.version == set.family })
+			families[i].addFrontends(&port, p, set)
 		}
+		options.omitted.removeFrontends(&port.Port)
 		svc.removeDuplicates(&port.Port, portNames)
 		if len(port.Frontends) > 0 {
 			svc.ports = append(svc.ports, port)
@@ -66,8 +64,47 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 	for i := range families {
 		svc.problems = append(svc.problems, families[i].problems...)
 	}
-	svc.resolveHealthCheck(object)
+	if !options.omitted.external() {
+		svc.resolveHealthCheck(object)
+	}
 	return svc
+}
+
+// resolvePort returns a port with the endpoints of the families that the Service has, as the
+// policy has changed them, without frontends.
+func (svc *ResolvedService) resolvePort(
+	object *watchers.Service, endpointSlices []*watchers.EndpointSlice, p *watchers.ServicePort, families []serviceFamily, policy Policy,
+) resolvedPort {
+	port := resolvedPort{Port: overlay.Port{
+		Name: p.Name, Protocol: p.Protocol, Affinity: object.Affinity, Selection: p.Selection, RefusedPerMille: p.RefusedPerMille,
+	}}
+	for i := range families {
+		if p.Port != 0 && families[i].clusterIP.IsValid() {
+			set := endpointSetOf(endpointSlices, families[i].version, p)
+			port.endpointSets = append(port.endpointSets, set)
+		}
+	}
+	if policy != nil {
+		svc.applyPolicy(policy, object, &port)
+	}
+	port.collectExtensions()
+	return port
+}
+
+// collectExtensions sets EndpointExtensions to those of all endpoint sets.
+func (p *resolvedPort) collectExtensions() {
+	for i := range p.endpointSets {
+		properties := p.endpointSets[i].properties
+		switch {
+		case properties == nil || len(properties.extensions) == 0:
+		case p.EndpointExtensions == nil:
+			p.EndpointExtensions = properties.extensions
+		default:
+			all := maps.Clone(p.EndpointExtensions)
+			maps.Copy(all, properties.extensions)
+			p.EndpointExtensions = all
+		}
+	}
 }
 
 // headless reports whether the Service has no valid cluster IP.

@@ -23,6 +23,7 @@ type ResolvedService struct {
 	ports           []resolvedPort
 	healthCheckPort uint16
 	problems        []localsink.Problem
+	extensions      localsink.Extensions
 
 	mu       sync.Mutex                  // guards the cached results below
 	bases    map[string]*overlay.Base    // by zone; "" for zones without hints of their own
@@ -34,6 +35,7 @@ type resolvedPort struct {
 	overlay.Port               // without endpoints
 	endpointSets []endpointSet // one per address family
 	usesLocal    bool          // reports whether some route uses poolLocal
+	passExternal bool          // see [PolicyPort]
 }
 
 // Name returns the Service's name.
@@ -87,7 +89,7 @@ func (svc *ResolvedService) baseZone(zone string) string {
 }
 
 func (svc *ResolvedService) newBase(zone string) *overlay.Base {
-	base := &overlay.Base{Name: svc.name, HealthCheckPort: svc.healthCheckPort, Problems: svc.problems}
+	base := &overlay.Base{Name: svc.name, HealthCheckPort: svc.healthCheckPort, Problems: svc.problems, Extensions: svc.extensions}
 	if len(svc.ports) > 0 {
 		base.Ports = make([]overlay.Port, len(svc.ports))
 	}
@@ -112,7 +114,7 @@ func (s *endpointSet) appendBaseEndpoints(to []overlay.Endpoint, zone string) []
 	selected := s.clusterFilter(zone)
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
-		out := overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving}
+		out := overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving, Weight: s.properties.weight(e.addr)}
 		if selected(e) {
 			out.Pools = overlay.NewPoolSet(poolCluster)
 		}
@@ -223,11 +225,13 @@ type overlayBuilder struct {
 // are on the node or have a hint for it; it may contain others.
 func (b *overlayBuilder) add(port, set int, endpoints []portEndpoint) {
 	p := &b.svc.ports[port]
-	hinted, local := p.endpointSets[set].nodeHintFilter(b.node), localFilter(b.node, endpoints)
+	s := &p.endpointSets[set]
+	hinted, local := s.nodeHintFilter(b.node, endpoints), s.localFilter(b.node, endpoints)
 	for i := range endpoints {
 		e := &endpoints[i]
 		o := overlay.NodeEndpoint{
-			Port: port, Local: e.isOn(b.node), Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving},
+			Port: port, Local: e.isOn(b.node),
+			Endpoint: overlay.Endpoint{Addr: e.addr, Drain: e.object.Serving, Weight: s.properties.weight(e.addr)},
 		}
 		if hinted(e) {
 			o.Pools |= overlay.NewPoolSet(poolNodeHint)

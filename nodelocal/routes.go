@@ -4,6 +4,8 @@
 package nodelocal
 
 import (
+	"slices"
+
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 )
@@ -71,4 +73,13 @@ func emptyLocalVerdict(set *endpointSet) localsink.Verdict {
 		return localsink.VerdictDrop
 	}
 	return localsink.VerdictReject
+}
+
+// withVerdictPass returns a copy of routes that pass packets on if there are no endpoints.
+func withVerdictPass(routes []overlay.Route) []overlay.Route {
+	out := slices.Clone(routes)
+	for i := range out {
+		out[i].EmptyVerdict = localsink.VerdictPass
+	}
+	return out
 }

@@ -18,6 +18,7 @@ type serviceResolver struct {
 	reader    *diffstore.Reader[watchers.Key, watchers.Object]
 	addresses *addressTable // of the Services in the acknowledged snapshot
 	proxyName string
+	scope     Scope
 	options   resolveOptions
 }
 
@@ -26,6 +27,7 @@ func newServiceResolver(store *watchers.Store, cfg *Config) *serviceResolver {
 		reader:    store.Reader(),
 		addresses: newAddressTable(),
 		proxyName: cfg.ProxyName,
+		scope:     cfg.Scope,
 		options:   cfg.options(),
 	}
 }
@@ -117,7 +119,7 @@ func unnamed(name localsink.ServiceName) bool {
 // time. It returns nil when the Service does not exist or belongs to another proxy.
 func (r *serviceResolver) resolveAlone(snapshot watchers.Snapshot, name localsink.ServiceName) (*ResolvedService, time.Time) {
 	object := snapshot.Service(name)
-	if object == nil || !object.IsFor(r.proxyName) || unnamed(name) {
+	if !r.scope.selects(object, r.proxyName) || unnamed(name) {
 		return nil, time.Time{}
 	}
 	return resolve(object, slices.Collect(snapshot.EndpointSlices(name)), r.options), object.Created
