@@ -5,6 +5,7 @@ package diffstore
 
 import (
 	"iter"
+	"sync"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 // concurrently. A snapshot shares memory with newer versions and need not be closed.
 type Snapshot[K, V any] struct {
 	compare   func(a, b K) int
+	probes    *probes[K, V]
 	items     *tree[K, V]
 	log       *tree[K, V]
 	rev       Revision
@@ -43,7 +45,9 @@ func (s *Snapshot[K, V]) Len() int { return s.items.Len() }
 
 // Get returns the value of key.
 func (s *Snapshot[K, V]) Get(key K) (value V, ok bool) {
-	if e, ok := s.items.Get(&entry[K, V]{key: key}); ok {
+	probe := s.probes.get(key)
+	defer s.probes.put(probe)
+	if e, ok := s.items.Get(probe); ok {
 		return e.value, true
 	}
 	return value, false
@@ -58,11 +62,28 @@ func (s *Snapshot[K, V]) All() iter.Seq2[K, V] {
 
 // From yields the keys >= key and their values in key order.
 func (s *Snapshot[K, V]) From(key K) iter.Seq2[K, V] {
-	return func(yield func(K, V) bool) { ascend(s.items, key, yield) }
+	return func(yield func(K, V) bool) { s.probes.ascend(s.items, key, yield) }
 }
 
-func ascend[K, V any](t *tree[K, V], from K, yield func(K, V) bool) {
-	t.AscendGreaterOrEqual(&entry[K, V]{key: from}, func(e *entry[K, V]) bool {
-		return yield(e.key, e.value)
-	})
+// probes are the lookup keys of concurrent readers, kept to avoid an allocation per lookup.
+type probes[K, V any] struct{ pool sync.Pool }
+
+func (p *probes[K, V]) get(key K) *entry[K, V] {
+	probe, ok := p.pool.Get().(*entry[K, V])
+	if !ok {
+		probe = &entry[K, V]{}
+	}
+	probe.key = key
+	return probe
+}
+
+func (p *probes[K, V]) put(probe *entry[K, V]) {
+	*probe = entry[K, V]{} // keeps no memory of the key alive
+	p.pool.Put(probe)
+}
+
+func (p *probes[K, V]) ascend(t *tree[K, V], from K, yield func(K, V) bool) {
+	probe := p.get(from)
+	defer p.put(probe)
+	t.AscendGreaterOrEqual(probe, func(e *entry[K, V]) bool { return yield(e.key, e.value) })
 }

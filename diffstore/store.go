@@ -40,6 +40,7 @@ type Store[K, V any] struct {
 	hash    func(*Hash, V)
 	seed    uint64
 	empty   *Snapshot[K, V] // the snapshot at revision 0
+	probes  *probes[K, V]
 
 	// mu serialises writers and guards the fields below, up to published.
 	mu         sync.Mutex
@@ -64,6 +65,7 @@ func New[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Store[K, V] {
 		compare: compare,
 		hash:    hash,
 		seed:    rand.Uint64(),
+		probes:  &probes[K, V]{},
 		items:   btree.NewG(treeDegree, byKey),
 		log:     btree.NewG(treeDegree, byRevision),
 		tombstones: tombstones[K, V]{
@@ -100,6 +102,7 @@ func (s *Store[K, V]) Snapshot() *Snapshot[K, V] { return s.published.Load() }
 func (s *Store[K, V]) publish() *Snapshot[K, V] {
 	snap := &Snapshot[K, V]{
 		compare:   s.compare,
+		probes:    s.probes,
 		items:     s.items.Clone(),
 		log:       s.log.Clone(),
 		rev:       s.rev,
@@ -138,7 +141,9 @@ func (tx *Tx[K, V]) Delete(key K) bool {
 
 // Ascend calls yield for each key >= from and its value, in key order, until yield returns
 // false. yield must not write to the transaction.
-func (tx *Tx[K, V]) Ascend(from K, yield func(K, V) bool) { ascend(tx.s.items, from, yield) }
+func (tx *Tx[K, V]) Ascend(from K, yield func(K, V) bool) {
+	tx.s.probes.ascend(tx.s.items, from, yield)
+}
 
 // Len returns the number of keys.
 func (tx *Tx[K, V]) Len() int { return tx.s.items.Len() }

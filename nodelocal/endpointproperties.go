@@ -115,11 +115,8 @@ func (p *endpointProperties) isDrained(e *watchers.Endpoint) bool {
 }
 
 // firstInOrder restricts a filter of endpoints to those with the smallest order that it
-// selects.
+// selects. Callers call it only if there are orders, because it makes selected escape.
 func (p *endpointProperties) firstInOrder(endpoints []portEndpoint, selected func(*portEndpoint) bool) func(*portEndpoint) bool {
-	if p == nil || len(p.orders) == 0 {
-		return selected
-	}
 	first, found := uint32(0), false
 	for i := range endpoints {
 		if selected(&endpoints[i]) {

@@ -133,20 +133,40 @@ func (s *endpointSet) clusterFilter(zone string) func(*portEndpoint) bool {
 	case s.restrictsZone(zone):
 		selected = func(e *portEndpoint) bool { return e.ready() && e.hintsZone(zone) }
 	}
-	return s.properties.firstInOrder(s.endpoints, selected)
+	if s.ordered() {
+		return s.properties.firstInOrder(s.endpoints, selected)
+	}
+	return selected
 }
 
 // nodeHintFilter selects the endpoints with a hint for a node. When there are any, they
 // precede those that clusterFilter selects. endpoints must contain all endpoints of the set
 // with a hint for the node; it may contain others.
 func (s *endpointSet) nodeHintFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
-	return s.properties.firstInOrder(endpoints, func(e *portEndpoint) bool { return s.nodeHints && e.ready() && e.hintsNode(node) })
+	if s.ordered() {
+		return s.properties.firstInOrder(endpoints, s.hasNodeHint(node))
+	}
+	return s.hasNodeHint(node)
 }
+
+// none is a filter that selects no endpoint.
+func none(*portEndpoint) bool { return false }
+
+func (s *endpointSet) hasNodeHint(node string) func(*portEndpoint) bool {
+	return func(e *portEndpoint) bool { return s.nodeHints && e.ready() && e.hintsNode(node) }
+}
+
+// ordered reports whether a policy has set an order.
+func (s *endpointSet) ordered() bool { return s.properties != nil && len(s.properties.orders) > 0 }
 
 // localFilter selects the endpoints for traffic that must stay on a node: ready ones, or
 // terminating ones when none of the node is ready. Hints are ignored. endpoints must
 // contain all endpoints of the set on the node; it may contain others.
 func (s *endpointSet) localFilter(node string, endpoints []portEndpoint) func(*portEndpoint) bool {
 	ready := slices.ContainsFunc(endpoints, func(e portEndpoint) bool { return e.isOn(node) && e.ready() })
-	return s.properties.firstInOrder(endpoints, func(e *portEndpoint) bool { return e.isOn(node) && (e.ready() || !ready && e.terminating()) })
+	selected := func(e *portEndpoint) bool { return e.isOn(node) && (e.ready() || !ready && e.terminating()) }
+	if s.ordered() {
+		return s.properties.firstInOrder(endpoints, selected)
+	}
+	return selected
 }

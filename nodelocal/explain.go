@@ -92,7 +92,7 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 		for _, slice := range endpointSlices {
 			x.addUnmatched(slice, &svc.Ports[i])
 		}
-		port := (&ResolvedService{}).resolvePort(svc, endpointSlices, &svc.Ports[i], families, options.policy)
+		port := (&ResolvedService{}).resolvePort(svc, endpointSlices, &svc.Ports[i], families[:], options.policy)
 		for _, family := range []watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
 			j := slices.IndexFunc(port.endpointSets, func(s endpointSet) bool { return s.family == family })
 			switch {

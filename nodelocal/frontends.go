@@ -34,12 +34,14 @@ type serviceFamily struct {
 // usesLocal reports whether some traffic must stay on the node.
 func (f *serviceFamily) usesLocal() bool { return f.internalLocal || f.externalLocal }
 
-// newServiceFamilies returns the families of a Service that are served. There is at least one.
-func newServiceFamilies(svc *watchers.Service, options resolveOptions) []serviceFamily {
-	families := make([]serviceFamily, 0, 2)
-	for _, version := range [...]watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
-		if !options.omitted.family(version) {
-			families = append(families, newServiceFamily(svc, version, options.masqueradeAll))
+// newServiceFamilies returns both families of a Service. One that is not served has no cluster
+// IP.
+func newServiceFamilies(svc *watchers.Service, options resolveOptions) (families [2]serviceFamily) {
+	for i, version := range [...]watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
+		if options.omitted.family(version) {
+			families[i].version = version
+		} else {
+			families[i] = newServiceFamily(svc, version, options.masqueradeAll)
 		}
 	}
 	return families

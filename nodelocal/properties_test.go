@@ -157,10 +157,15 @@ func (g generator) step() func(*watchers.Tx) {
 }
 
 func config() Config {
-	return Config{
-		NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}, Policy: policy,
-		Scope: Scope{Skip: func(s *watchers.Service) bool { return s.Name.Name == "svc-7" && s.HasSourceRanges }},
-	}
+	return Config{NodeName: "node-1", LocalPods: PodDetection{NodeCIDR: true}}
+}
+
+// configWithPolicy returns a configuration that uses everything vendors may set.
+func configWithPolicy() Config {
+	cfg := config()
+	cfg.Policy = policy
+	cfg.Scope.Skip = func(s *watchers.Service) bool { return s.Name.Name == "svc-7" && s.HasSourceRanges }
+	return cfg
 }
 
 // text returns the whole desired state of a resolver.
@@ -186,7 +191,7 @@ func updateText(u *localsink.Update) string {
 }
 
 func newResolver(t *testing.T, store *watchers.Store) *Resolver {
-	r, err := NewResolver(store, config())
+	r, err := NewResolver(store, configWithPolicy())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	return r
@@ -294,7 +299,7 @@ func TestOP14FailedSyncsLoseNothing(t *testing.T) {
 		store := watchers.NewStore()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- Follow(ctx, store, rec, config()) }()
+		go func() { done <- Follow(ctx, store, rec, configWithPolicy()) }()
 		time.Sleep(time.Minute)
 		require.Empty(t, rec.Updates(), "Sync must not be called before the initial sync")
 		store.Update((*watchers.Tx).SetSynced)

@@ -48,11 +48,11 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 	portNames := map[address]string{} // by address in use
 	for i := range object.Ports {
 		p := &object.Ports[i]
-		port := svc.resolvePort(object, endpointSlices, p, families, options.policy)
-		port.usesLocal = families[0].usesLocal()
+		port := svc.resolvePort(object, endpointSlices, p, families[:], options.policy)
+		port.usesLocal = families[0].usesLocal() || families[1].usesLocal()
 		for j := range port.endpointSets {
 			set := &port.endpointSets[j]
-			i := slices.IndexFunc(families, func(f serviceFamily) bool { return f.version == set.family })
+			i := slices.IndexFunc(families[:], func(f serviceFamily) bool { return f.version == set.family })
 			families[i].addFrontends(&port, p, set)
 		}
 		options.omitted.removeFrontends(&port.Port)

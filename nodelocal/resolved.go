@@ -226,7 +226,10 @@ type overlayBuilder struct {
 func (b *overlayBuilder) add(port, set int, endpoints []portEndpoint) {
 	p := &b.svc.ports[port]
 	s := &p.endpointSets[set]
-	hinted, local := s.nodeHintFilter(b.node, endpoints), s.localFilter(b.node, endpoints)
+	local, hinted := s.localFilter(b.node, endpoints), none
+	if s.nodeHints {
+		hinted = s.nodeHintFilter(b.node, endpoints)
+	}
 	for i := range endpoints {
 		e := &endpoints[i]
 		o := overlay.NodeEndpoint{
