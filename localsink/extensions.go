@@ -159,8 +159,8 @@ type Accessor[T any] struct {
 }
 
 // NewAccessor returns an accessor for a key. decode is called at most once for each value of
-// each list; its result is kept with the list and returned to all callers, who must not
-// modify it.
+// each list; its result is kept with the list, returned to all callers, and must not be
+// modified.
 func NewAccessor[T any](key string, decode func(value string) (T, error)) *Accessor[T] {
 	return &Accessor[T]{key: key, decode: decode}
 }

@@ -76,8 +76,77 @@ func TestRequiredFeatures(t *testing.T) {
 	}
 }
 
+// TestRequiredFeaturesOfContent: a feature is required only where it changes what a packet
+// meets, so that backends without it are not reported in vain.
+func TestRequiredFeaturesOfContent(t *testing.T) {
+	const none = localsink.FeatureTCP | localsink.FeatureIPv4 | localsink.FeatureClusterIP
+	exceptions := &localsink.Node{NoMasquerade: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	endpoint := func(host byte, weight uint32) localsink.Endpoint {
+		return localsink.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, host}), 80), Weight: weight}
+	}
+	for _, c := range []struct {
+		name   string
+		node   *localsink.Node
+		change func(p *localsink.Port, fe *localsink.Frontend)
+		want   localsink.Features
+	}{
+		{"nothing", nil, func(*localsink.Port, *localsink.Frontend) {}, 0},
+		{"equal weights", nil, func(p *localsink.Port, _ *localsink.Frontend) {
+			p.Pools[0].Endpoints = []localsink.Endpoint{endpoint(1, 3), endpoint(2, 3)}
+		}, 0},
+		{"different weights", nil, func(p *localsink.Port, _ *localsink.Frontend) {
+			p.Pools[0].Endpoints = []localsink.Endpoint{endpoint(1, 3), endpoint(2, 4)}
+		}, localsink.FeatureWeights},
+		{"selection by client", nil, func(p *localsink.Port, _ *localsink.Frontend) {
+			p.Selection = localsink.SelectionClient
+		}, localsink.FeatureSelectionClient},
+		{"selection by flow", nil, func(p *localsink.Port, _ *localsink.Frontend) {
+			p.Selection = localsink.SelectionFlow
+		}, localsink.FeatureSelectionFlow},
+		{"least connections", nil, func(p *localsink.Port, _ *localsink.Frontend) {
+			p.Selection = localsink.SelectionLeastConnections
+		}, localsink.FeatureSelectionLeastConnections},
+		{"a refused share", nil, func(p *localsink.Port, _ *localsink.Frontend) { p.RefusedPerMille = 1 }, localsink.FeatureRefusedShare},
+		{"the verdict of an empty pool", nil, func(p *localsink.Port, fe *localsink.Frontend) {
+			p.Pools[0], fe.Routes[0].EmptyVerdict = localsink.Pool{}, localsink.VerdictPass
+		}, localsink.FeaturePass},
+		{"the verdict of a pool with endpoints", nil, func(_ *localsink.Port, fe *localsink.Frontend) {
+			fe.Routes[0].EmptyVerdict = localsink.VerdictPass
+		}, 0},
+		{"masquerade without exceptions", &localsink.Node{}, func(_ *localsink.Port, fe *localsink.Frontend) {
+			fe.Routes[0].Masquerade = true
+		}, 0},
+		{"masquerade with exceptions", exceptions, func(_ *localsink.Port, fe *localsink.Frontend) {
+			fe.Routes[0].Masquerade = true
+		}, localsink.FeatureNoMasquerade},
+		{"exceptions without masquerade", exceptions, func(*localsink.Port, *localsink.Frontend) {}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &localsink.Service{Name: localsink.ServiceName{Namespace: "a", Name: "b", Origin: "TCPRoute"}, Ports: []localsink.Port{{
+				Protocol: localsink.ProtocolTCP, Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{endpoint(1, 1)}}},
+				Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: netip.MustParseAddrPort("10.0.0.1:80"), Routes: []localsink.Route{{}}}},
+			}}}
+			c.change(&s.Ports[0], &s.Ports[0].Frontends[0])
+			require.Equal(t, none|c.want, s.RequiredFeatures(c.node))
+			reported := s.WithUnsupported(^none, c.node)
+			if c.want == 0 {
+				require.Same(t, s, reported)
+				return
+			}
+			require.Equal(t, []localsink.Problem{{Object: "TCPRoute a/b", Field: "spec",
+				Message: "the backend of this node does not support " + c.want.String()}}, reported.Problems)
+			require.Empty(t, s.Problems, "the Service itself is not changed")
+		})
+	}
+}
+
 func TestFeatureNames(t *testing.T) {
-	require.Equal(t, "IPv4, IPv6, TCP, UDP, SCTP, session affinity, source ranges, ClusterIP, NodePort, ExternalIP, LoadBalancer",
-		(localsink.FeatureLoadBalancer<<1 - 1).String())
-	require.Equal(t, "LoadBalancer", localsink.FeatureLoadBalancer.String(), "the last name belongs to the last feature")
+	require.Equal(t, "IPv4, IPv6, TCP, UDP, SCTP, session affinity, source ranges, ClusterIP, NodePort, ExternalIP, LoadBalancer, "+
+		"endpoint weights, consistent selection by client, consistent selection by flow, selection by least connections, "+
+		"verdict Pass, a share of refused connections, masquerade exceptions",
+		(localsink.FeatureNoMasquerade<<1 - 1).String())
+	require.Equal(t, "masquerade exceptions", localsink.FeatureNoMasquerade.String(), "the last name belongs to the last feature")
+	supported := localsink.FeatureTCP | localsink.FeatureUDP
+	require.NotContains(t, (^supported).String(), "UDP")
+	require.Contains(t, (^supported).String(), "masquerade exceptions", "a feature that is not listed as supported is unsupported")
 }

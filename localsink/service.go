@@ -103,7 +103,8 @@ type Port struct {
 	Selection Selection
 	// RefusedPerMille is the share of new connections, in 1/1000, that are rejected as if
 	// the pool were empty and its verdict [VerdictReject]. It is at most 1000. Connections
-	// with an affinity entry are not among them.
+	// with an affinity entry are not among them. It does not apply to an empty pool, whose
+	// verdict applies to all connections.
 	RefusedPerMille uint16
 	// Affinity is the timeout of session affinity: until this long after its last new
 	// connection, a client address stays with its endpoint. All frontends of the port share

@@ -12,14 +12,20 @@ import (
 )
 
 func TestServiceNamesAreOrdered(t *testing.T) {
-	sorted := []localsink.ServiceName{{}, {Name: "b"}, {Namespace: "a", Name: "b"}, {Namespace: "a", Name: "c"}, {Namespace: "b", Name: "a"}}
+	sorted := []localsink.ServiceName{{}, {Name: "b"}, {Namespace: "a", Name: "b"}, {Namespace: "a", Name: "b", Origin: "A"},
+		{Namespace: "a", Name: "b", Origin: "B"}, {Namespace: "a", Name: "c"}, {Namespace: "b", Name: "a"}}
 	for i, a := range sorted {
 		for j, b := range sorted {
 			require.Equal(t, i < j, a.Compare(b) < 0, "%s, %s", a, b)
 			require.Equal(t, i == j, a.Compare(b) == 0, "%s, %s", a, b)
 		}
 	}
-	require.Equal(t, "default/web", localsink.ServiceName{Namespace: "default", Name: "web"}.String())
+	web := localsink.ServiceName{Namespace: "default", Name: "web"}
+	require.Equal(t, "default/web", web.String())
+	require.Equal(t, "Service default/web", web.Object())
+	web.Origin = "ServiceImport"
+	require.Equal(t, "ServiceImport:default/web", web.String())
+	require.Equal(t, "ServiceImport default/web", web.Object())
 }
 
 func TestServiceNamesAreParsed(t *testing.T) {
@@ -55,6 +61,13 @@ func TestStrings(t *testing.T) {
 		{localsink.From(99), "unknown"},
 		{localsink.VerdictReject, "Reject"},
 		{localsink.VerdictDrop, "Drop"},
+		{localsink.VerdictPass, "Pass"},
+		{localsink.Verdict(99), "unknown"},
+		{localsink.SelectionRandom, "Random"},
+		{localsink.SelectionClient, "Client"},
+		{localsink.SelectionFlow, "Flow"},
+		{localsink.SelectionLeastConnections, "LeastConnections"},
+		{localsink.Selection(99), "unknown"},
 		{localsink.ProtocolTCP, "TCP"},
 		{localsink.ProtocolUDP, "UDP"},
 		{localsink.ProtocolSCTP, "SCTP"},

@@ -38,6 +38,16 @@ func (f Func) Sync(ctx context.Context, u *Update) error { return f(ctx, u) }
 // A FeatureReporter is a [Sink] that does not support all [Features]. A Service that
 // requires an unsupported feature still reaches the sink, with a [Problem] that is reported
 // to users; see [Service.WithUnsupported].
+//
+// A sink should return the complement of what it supports:
+//
+//	func (*mySink) Unsupported() localsink.Features {
+//		return ^(localsink.FeatureIPv4 | localsink.FeatureTCP | localsink.FeatureClusterIP)
+//	}
+//
+// A list of what is missing is complete only until a later version of this package adds a
+// feature: the sink would then ignore it without a Problem. The bits of the complement that
+// are no features have no effect.
 type FeatureReporter interface {
 	// Unsupported returns the features that the sink does not support. The result is
 	// constant. It may be called concurrently with Sync.

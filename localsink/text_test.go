@@ -58,3 +58,33 @@ func TestTextHasAllContent(t *testing.T) {
 `, s.Text())
 	require.Equal(t, "/\n", (&localsink.Service{}).Text())
 }
+
+func TestTextHasOptionalContent(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	s := &localsink.Service{
+		Name:       localsink.ServiceName{Namespace: "default", Name: "web", Origin: "ServiceImport"},
+		Extensions: ext("acme.example/mode", "dsr", "acme.example/key", "a \"b\"\n\xff"),
+		Ports: []localsink.Port{{
+			Name: "http", Protocol: localsink.ProtocolUDP, Affinity: time.Second,
+			Selection: localsink.SelectionLeastConnections, RefusedPerMille: 800,
+			Frontends: []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: addr("10.0.0.1:80"), Routes: []localsink.Route{
+				{From: localsink.FromThisNode, Pool: 1, EmptyVerdict: localsink.VerdictPass},
+				{From: localsink.FromAny},
+			}}},
+			Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: addr("10.1.0.1:80"), Local: true, Weight: 3}, {Addr: addr("10.1.0.2:80"), Weight: 1}}}, {}},
+			EndpointExtensions: map[netip.AddrPort]localsink.Extensions{
+				addr("10.1.0.2:80"):  ext("acme.example/rack", "7"),
+				addr("10.1.0.10:80"): ext("b", "2", "a", "1"),
+			},
+		}},
+	}
+	require.Equal(t, `ServiceImport:default/web
+  port "http" UDP, affinity 1s, selection LeastConnections, 800‰ refused
+    extensions of 10.1.0.2:80: acme.example/rack="7"
+    extensions of 10.1.0.10:80: a="1", b="2"
+    ClusterIP 10.0.0.1:80
+      ThisNode -> pass
+      Any -> 10.1.0.1:80(local)(weight 3) 10.1.0.2:80
+  extensions: acme.example/key="a \"b\"\n\xff", acme.example/mode="dsr"
+`, s.Text())
+}
