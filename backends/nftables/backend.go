@@ -104,8 +104,13 @@ func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.resync }
 // not undone; see [localsink.DriftReporter].
 func (b *Backend) DriftedSince() time.Time { return b.monitor.driftedSince() }
 
+// supported are the features that the backend has if the kernel has both families.
+const supported = localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
+	localsink.FeatureAffinity | localsink.FeatureSourceRanges |
+	localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer
+
 // Unsupported returns the features that the backend or this kernel does not have.
-func (b *Backend) Unsupported() localsink.Features { return b.unsupported }
+func (b *Backend) Unsupported() localsink.Features { return b.unsupported | ^supported }
 
 // Close stops the backend and frees its resources. The rules stay in effect; [Cleanup]
 // removes them. Close must not be called during Sync. Further calls have no effect.

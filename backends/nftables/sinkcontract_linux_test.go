@@ -16,6 +16,7 @@ import (
 // sets only, because unused chains depend on history.
 func TestSinkContract(t *testing.T) {
 	sinktest.TestSink(t, sinktest.Harness{
+		Unsupported: ^supported,
 		New: func(t *testing.T) (localsink.Sink, func() string) {
 			ns := netnstest.New(t)
 			return backendIn(t, ns, Config{}), func() string {

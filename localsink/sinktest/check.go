@@ -28,10 +28,11 @@ func Check(node *localsink.Node, state localsink.State) error {
 		c.at = svc.Name.Object()
 		c.wantf(localsink.ValidName(svc.Name.Namespace) && localsink.ValidName(svc.Name.Name), "the name is invalid")
 		c.wantf(localsink.ValidOrigin(svc.Name.Origin), "the origin is invalid")
+		c.wantf(svc.Name.Origin != "Service", "the origin of a Service is not empty")
 		c.extensions(svc.Extensions)
 		c.wantf(len(svc.Ports) > 0 || len(svc.Problems) > 0, "neither ports nor problems")
 		for i := range svc.Ports {
-			c.at = fmt.Sprintf("Service %s: port %d", svc.Name, i)
+			c.at = fmt.Sprintf("%s: port %d", svc.Name.Object(), i)
 			c.port(svc.Name, &svc.Ports[i])
 		}
 		if check := svc.HealthCheck; check != nil {
@@ -105,9 +106,6 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 	c.wantf(slices.Contains([]localsink.Protocol{localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP}, p.Protocol), "protocol %d", p.Protocol)
 	c.wantf(p.Name == "" || localsink.ValidName(p.Name), "the name %q is invalid", p.Name)
 	c.wantf(p.Affinity >= 0, "affinity %v", p.Affinity)
-	for _, x := range p.EndpointExtensions {
-		c.extensions(x)
-	}
 	c.wantf(p.Selection <= localsink.SelectionLeastConnections, "selection %d", p.Selection)
 	c.wantf(p.RefusedPerMille <= 1000, "refused share %d of 1000", p.RefusedPerMille)
 	c.wantf(len(p.Frontends) > 0, "no frontends")
@@ -115,10 +113,15 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 		fe := &p.Frontends[i]
 		key := used{fe.Addr, p.Protocol}
 		owner, taken := c.used[key]
-		c.wantf(!taken, "frontend %s: Service %s has it too", fe.Addr, owner)
+		c.wantf(!taken, "frontend %s: %s has it too", fe.Addr, owner.Object())
 		c.used[key] = name
 		c.frontend(p, fe)
 	}
+	c.endpoints(p)
+}
+
+// endpoints checks the pools of a port, its draining endpoints, and their extensions.
+func (c *checker) endpoints(p *localsink.Port) {
 	for i, pool := range p.Pools {
 		for j, e := range pool.Endpoints {
 			c.endpoint(e.Addr)
@@ -133,6 +136,12 @@ func (c *checker) port(name localsink.ServiceName, p *localsink.Port) {
 		c.wantf(!slices.ContainsFunc(p.Pools, func(pool localsink.Pool) bool {
 			return slices.ContainsFunc(pool.Endpoints, func(o localsink.Endpoint) bool { return o.Addr == e })
 		}), "draining endpoint %s: is in a pool", e)
+	}
+	c.wantf(p.EndpointExtensions == nil || len(p.EndpointExtensions) > 0, "endpoint extensions: empty, not nil")
+	for e, x := range p.EndpointExtensions {
+		c.endpoint(e)
+		c.wantf(x.Len() > 0, "endpoint %s: an empty list of extensions", e)
+		c.extensions(x)
 	}
 }
 

@@ -7,7 +7,8 @@
 // For authors of a backend:
 //
 //   - suite.go: [TestSink] runs the conformance suite, a set of laws that hold for every
-//     sink. random.go generates its states.
+//     sink. random.go generates its states. concepts.go and contrasts.go are the laws about
+//     single concepts, such as weights.
 //   - driver.go: a [Driver] calls a sink with a sequence of states, as the contract requires.
 //     [NewState] and [NewUpdate] build its arguments.
 //   - trace.go: [Trace] is the reference implementation of the contract for one packet. It

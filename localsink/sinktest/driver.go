@@ -6,6 +6,7 @@ package sinktest
 import (
 	"context"
 	"iter"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -27,7 +28,7 @@ func NewUpdate(node *localsink.Node, from, to localsink.State) *localsink.Update
 		from = NewState()
 	}
 	for svc := range to.All() {
-		if !reflect.DeepEqual(from.Get(svc.Name), svc) {
+		if !equalServices(from.Get(svc.Name), svc) {
 			u.Changed = append(u.Changed, svc)
 		}
 	}
@@ -55,7 +56,7 @@ type Driver struct {
 // Sync calls the sink with the update to the given state and returns its error.
 func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
 	u := NewUpdate(d.Node, d.acknowledged, to)
-	u.NodeChanged = u.NodeChanged || d.unacknowledgedNode || !reflect.DeepEqual(d.Node, d.acknowledgedNode)
+	u.NodeChanged = u.NodeChanged || d.unacknowledgedNode || !equalNodes(d.Node, d.acknowledgedNode)
 	lists := func(list []*localsink.Service, name localsink.ServiceName) bool {
 		return slices.ContainsFunc(list, func(s *localsink.Service) bool { return s.Name == name })
 	}
@@ -83,6 +84,35 @@ func (d *Driver) Sync(ctx context.Context, to localsink.State) error {
 	d.acknowledged, d.unacknowledged = to, nil
 	d.acknowledgedNode, d.unacknowledgedNode = d.Node, false
 	return nil
+}
+
+// equalServices reports whether a and b have the same content. Either may be nil.
+func equalServices(a, b *localsink.Service) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return a.Extensions.Equal(b.Extensions) && slices.EqualFunc(a.Ports, b.Ports, func(p, q localsink.Port) bool {
+		return maps.EqualFunc(p.EndpointExtensions, q.EndpointExtensions, localsink.Extensions.Equal)
+	}) && reflect.DeepEqual(withoutExtensions(a), withoutExtensions(b))
+}
+
+// withoutExtensions returns a copy of svc without extensions. These also hold the values that
+// a sink has decoded, which are not content.
+func withoutExtensions(svc *localsink.Service) *localsink.Service {
+	c := *svc
+	c.Extensions, c.Ports = localsink.Extensions{}, slices.Clone(svc.Ports)
+	for i := range c.Ports {
+		c.Ports[i].EndpointExtensions = nil
+	}
+	return &c
+}
+
+// equalNodes reports whether a and b have the same content. Either may be nil.
+func equalNodes(a, b *localsink.Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(b)
 }
 
 func byName(a, b *localsink.Service) int { return a.Name.Compare(b.Name) }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,7 +94,7 @@ func (r *Recorder) check(u *localsink.Update) {
 	if !slices.IsSortedFunc(u.Changed, byName) || !slices.IsSortedFunc(u.Removed, byName) {
 		r.addViolationf("Changed or Removed is not in name order")
 	}
-	changed := r.unacknowledgedNode || r.node == nil || !reflect.DeepEqual(r.node, u.Node)
+	changed := r.unacknowledgedNode || r.node == nil || !equalNodes(r.node, u.Node)
 	if u.Node == nil || u.NodeChanged != changed {
 		r.addViolationf("NodeChanged is %t from node %v to %v", u.NodeChanged, r.node, u.Node)
 	}
@@ -108,7 +107,7 @@ func (r *Recorder) checkAll(u *localsink.Update, want map[localsink.ServiceName]
 	n := 0
 	for svc := range u.All.All() {
 		n++
-		if !reflect.DeepEqual(want[svc.Name], svc) {
+		if !equalServices(want[svc.Name], svc) {
 			r.addViolationf("Service %s differs from the acknowledged state with Changed and Removed applied", svc.Name)
 		}
 		if got := u.All.Get(svc.Name); got != svc {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestRecorderDetectsInvalidUpdates(t *testing.T) {
-	g := newGenerator(2, 0)
+	g := newGenerator(2, Harness{})
 	node, a, b := g.node(), g.state(), g.state()
 	for name, updates := range map[string][]*localsink.Update{
 		"change is not listed":      {NewUpdate(node, nil, a), {Node: node, All: b}},
@@ -31,7 +31,7 @@ func TestRecorderDetectsInvalidUpdates(t *testing.T) {
 }
 
 func TestRecorderDetectsOverlappingCalls(t *testing.T) {
-	g := newGenerator(2, 0)
+	g := newGenerator(2, Harness{})
 	u := NewUpdate(g.node(), nil, g.state())
 	var r *Recorder
 	r = &Recorder{Fail: func(*localsink.Update) error {
@@ -44,7 +44,7 @@ func TestRecorderDetectsOverlappingCalls(t *testing.T) {
 }
 
 func TestRecorderAcceptsValidUpdates(t *testing.T) {
-	g := newGenerator(2, 0)
+	g := newGenerator(2, Harness{})
 	node, a, b := g.node(), g.state(), g.state()
 	r := &Recorder{}
 	require.NoError(t, r.Sync(t.Context(), NewUpdate(node, nil, a)))

@@ -21,6 +21,10 @@ type Harness struct {
 	New func(t *testing.T) (sink localsink.Sink, describe func() string)
 	// Unsupported excludes features from the states that the sink receives.
 	Unsupported localsink.Features
+	// Extensions lists extensions that the sink reads: each changes the dataplane if the
+	// Service, its endpoints and the Node have it. The states have these extensions and
+	// others.
+	Extensions []localsink.Extension
 }
 
 // TestSink checks that the sinks of a harness obey the laws of the contract. Each law is a
@@ -35,6 +39,10 @@ type Harness struct {
 //   - RetrySafe: the same holds if calls of Sync were cancelled or failed in between.
 //   - RemovesEverything: after all Services are removed, the dataplane is the same as after
 //     an empty first state.
+//   - Weights, Selection, RefusedShare, Pass, NoMasquerade, Origin, Extensions: a change of
+//     this concept alone, and back, has the same result as a first state. If the sink, or one
+//     inside it, is a localsink.FeatureReporter and does not list the concept as unsupported,
+//     the dataplane changes.
 func TestSink(t *testing.T, h Harness) {
 	for _, law := range laws() {
 		t.Run(law.name, func(t *testing.T) { law.check(t, h) })
@@ -47,7 +55,7 @@ type law struct {
 }
 
 func laws() []law {
-	return []law{
+	all := []law{
 		{"Idempotent", idempotent},
 		{"HistoryIndependent", historyIndependent},
 		{"FollowsNode", followsNode},
@@ -55,11 +63,15 @@ func laws() []law {
 		{"RetrySafe", retrySafe},
 		{"RemovesEverything", removesEverything},
 	}
+	for _, c := range concepts() {
+		all = append(all, law{c.name, c.check})
+	}
+	return all
 }
 
 func idempotent(t *testing.T, h Harness) {
 	sink, describe := h.New(t)
-	g := newGenerator(1, h.Unsupported)
+	g := newGenerator(1, h)
 	u := NewUpdate(g.node(), nil, g.state())
 	mustSync(t, sink, u)
 	once := describe()
@@ -71,7 +83,7 @@ func idempotent(t *testing.T, h Harness) {
 func historyIndependent(t *testing.T, h Harness) {
 	for seed := range uint64(3) {
 		sink, describe := h.New(t)
-		g := newGenerator(seed, h.Unsupported)
+		g := newGenerator(seed, h)
 		d := &Driver{Sink: sink, Node: g.node()}
 		for range 40 {
 			if g.IntN(4) == 0 {
@@ -88,7 +100,7 @@ func historyIndependent(t *testing.T, h Harness) {
 // followsNode changes the Node to each of its variants and back, without other changes.
 func followsNode(t *testing.T, h Harness) {
 	sink, describe := h.New(t)
-	g := newGenerator(7, h.Unsupported)
+	g := newGenerator(7, h)
 	d := &Driver{Sink: sink, Node: g.node()}
 	state := g.state()
 	for _, node := range g.nodes() {
@@ -105,7 +117,7 @@ func followsNode(t *testing.T, h Harness) {
 // that returns nil, it compares the dataplane with a new one of the same state.
 func cutOff(t *testing.T, h Harness) {
 	sink, describe := h.New(t)
-	g := newGenerator(11, h.Unsupported)
+	g := newGenerator(11, h)
 	d := &Driver{Sink: sink}
 	type step struct {
 		node  *localsink.Node
@@ -176,7 +188,7 @@ func (c *countingContext) count() {
 
 func retrySafe(t *testing.T, h Harness) {
 	sink, describe := h.New(t)
-	g := newGenerator(9, h.Unsupported)
+	g := newGenerator(9, h)
 	// This sink fails after the tested one has succeeded, so that the tested sink must
 	// revert an update that was not acknowledged.
 	fail := false
@@ -203,7 +215,7 @@ func retrySafe(t *testing.T, h Harness) {
 
 func removesEverything(t *testing.T, h Harness) {
 	sink, describe := h.New(t)
-	g := newGenerator(5, h.Unsupported)
+	g := newGenerator(5, h)
 	full := g.state()
 	mustSync(t, sink, NewUpdate(g.node(), nil, full))
 	mustSync(t, sink, NewUpdate(g.node(), full, NewState()))

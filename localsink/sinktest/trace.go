@@ -23,9 +23,18 @@ type Packet struct {
 // An Outcome is what a dataplane must do with a connection. The zero value means that no
 // Service is concerned.
 type Outcome struct {
-	// Endpoints lists the possible destinations, each with the same probability. It is
-	// empty unless the connection is forwarded.
+	// Endpoints lists the possible destinations. It is empty unless the connection is
+	// forwarded.
 	Endpoints []netip.AddrPort
+	// Weights holds the share of each endpoint in relation to the others, with the same
+	// index. It is nil if all have the same share.
+	Weights []uint32
+	// Selection is how the connection gets one of several endpoints.
+	Selection localsink.Selection
+	// RefusedPerMille is the share of such connections, in 1/1000, that is rejected instead
+	// of forwarded. 1000 occurs only with session affinity: clients without an affinity
+	// entry are rejected.
+	RefusedPerMille uint16
 	// Masquerade reports whether endpoints see an address of the node as the source. Hairpin
 	// connections are masqueraded in any case.
 	Masquerade bool
@@ -35,7 +44,9 @@ type Outcome struct {
 	Dropped bool
 }
 
-// String returns "ENDPOINT... [masqueraded]", "rejected", "dropped" or "none".
+// String returns "rejected", "dropped" or "none", or the endpoints as "ENDPOINT[*WEIGHT]..."
+// followed by those of "masqueraded", "by-client", "by-flow", "by-least-connections" and
+// "refused=N" that apply.
 func (a Outcome) String() string {
 	switch {
 	case a.Rejected:
@@ -45,12 +56,27 @@ func (a Outcome) String() string {
 	case len(a.Endpoints) == 0:
 		return "none"
 	}
-	words := make([]string, len(a.Endpoints), len(a.Endpoints)+1)
+	words := make([]string, len(a.Endpoints), len(a.Endpoints)+3)
 	for i, e := range a.Endpoints {
 		words[i] = e.String()
+		if a.Weights != nil {
+			words[i] += fmt.Sprint("*", a.Weights[i])
+		}
 	}
 	if a.Masquerade {
 		words = append(words, "masqueraded")
+	}
+	switch a.Selection {
+	case localsink.SelectionRandom:
+	case localsink.SelectionClient:
+		words = append(words, "by-client")
+	case localsink.SelectionFlow:
+		words = append(words, "by-flow")
+	case localsink.SelectionLeastConnections:
+		words = append(words, "by-least-connections")
+	}
+	if a.RefusedPerMille > 0 {
+		words = append(words, fmt.Sprint("refused=", a.RefusedPerMille))
 	}
 	return strings.Join(words, " ")
 }
@@ -148,17 +174,32 @@ func (t *tracer) connect(port *localsink.Port, fe *localsink.Frontend) Outcome {
 		if !t.matches(r.From) {
 			continue
 		}
-		pool := port.Pools[r.Pool]
-		if len(pool.Endpoints) == 0 {
-			return Outcome{Rejected: r.EmptyVerdict == localsink.VerdictReject, Dropped: r.EmptyVerdict == localsink.VerdictDrop}
+		if endpoints := port.Pools[r.Pool].Endpoints; len(endpoints) > 0 {
+			return t.forward(port, r, endpoints)
 		}
-		a := Outcome{Masquerade: r.Masquerade}
-		for _, e := range pool.Endpoints {
-			a.Endpoints = append(a.Endpoints, e.Addr)
-		}
-		return a
+		return Outcome{Rejected: r.EmptyVerdict == localsink.VerdictReject, Dropped: r.EmptyVerdict == localsink.VerdictDrop}
 	}
 	panic(fmt.Sprintf("sinktest: %s %s: no route matches client %s", fe.Kind, fe.Addr, t.p.From))
+}
+
+// forward returns the outcome for a route whose pool has endpoints.
+func (t *tracer) forward(port *localsink.Port, r localsink.Route, endpoints []localsink.Endpoint) Outcome {
+	if port.RefusedPerMille >= 1000 && port.Affinity == 0 {
+		return Outcome{Rejected: true}
+	}
+	excepted := slices.ContainsFunc(t.node.NoMasquerade, func(n netip.Prefix) bool { return n.Contains(t.p.From) })
+	a := Outcome{Masquerade: r.Masquerade && !excepted, RefusedPerMille: port.RefusedPerMille}
+	if len(endpoints) > 1 {
+		a.Selection = port.Selection
+	}
+	for _, e := range endpoints {
+		a.Endpoints = append(a.Endpoints, e.Addr)
+		a.Weights = append(a.Weights, e.Weight)
+	}
+	if slices.Min(a.Weights) == slices.Max(a.Weights) {
+		a.Weights = nil
+	}
+	return a
 }
 
 // matches reports whether the client of the packet is in the given set.
