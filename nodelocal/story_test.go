@@ -162,6 +162,7 @@ func (s *story) apply(t *testing.T, where string, data []byte) {
 // applyDocument adds or replaces one object. An object that the filter excludes is deleted,
 // as it is for a watcher that uses the selectors of the filter.
 func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
+	doc, properties := cutProperties(t, where, doc)
 	var head struct{ Kind string }
 	require.NoError(t, yaml.Unmarshal(doc, &head), where)
 	var object metav1.Object
@@ -186,13 +187,14 @@ func applyDocument(t *testing.T, where string, tx *watchers.Tx, doc []byte) {
 		require.ErrorAs(t, err, &invalid, where)
 	}
 	if converted == nil {
-		remove(tx, head.Kind, object.GetNamespace(), object.GetName())
+		remove(tx, head.Kind, object.GetNamespace(), object.GetName(), properties.Origin)
 		return
 	}
+	properties.apply(t, where, converted)
 	tx.Set(converted)
 }
 
-// remove deletes the objects of lines "KIND NAMESPACE/NAME" or "KIND NAME".
+// remove deletes the objects of lines "KIND NAMESPACE/NAME [ORIGIN]" or "KIND NAME".
 func (s *story) remove(t *testing.T, where string, data []byte) {
 	s.store.Update(func(tx *watchers.Tx) {
 		for _, w := range lines(data) {
@@ -200,17 +202,21 @@ func (s *story) remove(t *testing.T, where string, data []byte) {
 			if !namespaced {
 				namespace, name = "", w[1]
 			}
-			require.True(t, remove(tx, w[0], namespace, name), "%s: unknown kind %q", where, w[0])
+			origin := ""
+			if len(w) > 2 {
+				origin = w[2]
+			}
+			require.True(t, remove(tx, w[0], namespace, name, origin), "%s: unknown kind %q", where, w[0])
 		}
 	})
 }
 
-func remove(tx *watchers.Tx, kind, namespace, name string) (known bool) {
+func remove(tx *watchers.Tx, kind, namespace, name, origin string) (known bool) {
 	switch kind {
 	case "Service":
-		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name})
+		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name, Origin: origin})
 	case "EndpointSlice":
-		tx.DeleteEndpointSlice(namespace, name)
+		tx.Delete(watchers.Key{Kind: watchers.KindEndpointSlice, Namespace: namespace, Slice: name, Origin: origin})
 	case "Node":
 		tx.DeleteNode(name)
 	case "ServiceCIDR":

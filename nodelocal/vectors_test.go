@@ -104,6 +104,14 @@ func TestDocumentedSettings(t *testing.T) {
 	for _, m := range regexp.MustCompile(`case "([a-z.-]+)"`).FindAllStringSubmatch(string(source), -1) {
 		known = append(known, m[1])
 	}
-	known = append(known, "rejected", "dropped", "none") // outcomes of sinktest.Trace
+	known = append(known, "rejected", "dropped", "none", "refused", // outcomes of sinktest.Trace
+		"masqueraded", "by-client", "by-flow", "by-least-connections")
+	properties, err := os.ReadFile("storyproperties_test.go")
+	require.NoError(t, err)
+	fields := regexp.MustCompile(`(?s)type objectProperties struct \{(.*?)\n\}`).FindSubmatch(properties)
+	require.NotNil(t, fields)
+	for _, m := range regexp.MustCompile(`(?m)^\t([A-Z]\w*) `).FindAllSubmatch(fields[1], -1) {
+		known = append(known, strings.ToLower(string(m[1])))
+	}
 	require.ElementsMatch(t, known, documented)
 }
