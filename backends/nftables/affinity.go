@@ -67,6 +67,9 @@ const (
 func newAffinityID(name localsink.ServiceName, p *localsink.Port, duplicates int) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %d %d", name.Namespace, name.Name, p.Name, p.Protocol, duplicates)
+	if name.Origin != "" {
+		fmt.Fprintf(h, " %q", name.Origin)
+	}
 	text := strings.Map(func(r rune) rune {
 		if isIdentifier("x" + string(r)) {
 			return r

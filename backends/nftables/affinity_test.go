@@ -140,6 +140,8 @@ func TestAffinityIDsAreUniqueAndStable(t *testing.T) {
 	name := localsink.ServiceName{Namespace: "ns", Name: "web"}
 	p := localsink.Port{Name: "http", Protocol: localsink.ProtocolTCP, Affinity: time.Hour}
 	require.Equal(t, "web-7a9262c9bcee7436", newAffinityID(name, &p, 0))
+	require.NotEqual(t, newAffinityID(name, &p, 0),
+		newAffinityID(localsink.ServiceName{Namespace: "ns", Name: "web", Origin: "ServiceImport"}, &p, 0), "objects of different origin coexist")
 	seen := map[string]bool{newAffinityID(name, &p, 0): true}
 	for _, other := range []struct {
 		namespace, name, port string
