@@ -128,6 +128,15 @@ func (s *story) configure(t *testing.T, where string, data []byte) {
 			s.cfg.KnownNode.Remember(&watchers.Node{IPs: addrs(strings.Join(w[1:], " "))})
 		case "ignore-external-ips":
 			s.cfg.IgnoreExternalIPs = true
+		case "no-masquerade":
+			for _, network := range w[1:] {
+				s.cfg.NoMasquerade = append(s.cfg.NoMasquerade, netip.MustParsePrefix(network))
+			}
+		case "pass-external":
+			s.cfg.Policy = func(_ *watchers.Service, port *nodelocal.PolicyPort) error {
+				port.PassExternal = true
+				return nil
+			}
 		case "nodeport-addresses":
 			s.cfg.NodePortAddresses = w[1:]
 		case "host":
