@@ -84,11 +84,12 @@ cross: ## the module builds for other systems, its tests too, and passes with ne
 	GOOS=windows GOARCH=amd64 $(GO) vet ./...
 	./test/newer.sh
 
-# -count=1: these tests build programs, which the cache of test results does not see.
+# -count=1: these tests build programs, which the cache of test results does not see. The
+# output of a failed test is long enough without that of the others; TESTFLAGS=-v prints all.
 e2e: ## a real API server, examples/kube-proxy and real packets; root only; the first build takes minutes
 	@./test/tools.sh e2e
 	@echo "Compiling the test, and the first time etcd, kube-apiserver and kube-proxy (about 15 minutes on two cores)."
-	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/examples)
+	cd test && KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/examples)
 
 scale: ## 10,000 Services x 10 endpoints through a real API server, and the same with the real kube-proxy
 	@./test/tools.sh e2e

@@ -109,7 +109,7 @@ func TestIN60AssumedNode(t *testing.T) {
 	t.Run("a later resolver continues with what the first one knew", func(t *testing.T) {
 		require.Equal(t, known().IPs, newNode(t, cfg).node().IPs)
 	})
-	t.Run("the zero value knows nothing", func(t *testing.T) {
+	t.Run("the zero value has no Node", func(t *testing.T) {
 		k := &nodelocal.KnownNode{}
 		k.Remember(nil)
 		require.Nil(t, k.Last())
@@ -117,7 +117,7 @@ func TestIN60AssumedNode(t *testing.T) {
 	})
 }
 
-// TestIN64AbsentNodeOfServers: a server decides per node what it knows.
+// TestIN64AbsentNodeOfServers: a server keeps the last Node of each client apart.
 func TestIN64AbsentNodeOfServers(t *testing.T) {
 	store := watchers.NewStore()
 	r, err := nodelocal.NewMultiNodeResolver(store, nodelocal.MultiNodeConfig{})

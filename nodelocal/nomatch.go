@@ -91,9 +91,9 @@ func (l *matchLog) node(cfg *Config, snapshot watchers.Snapshot) {
 	}
 	reason := fmt.Sprintf("no Node named %s among %d%s", cfg.NodeName, total, similar)
 	if last := cfg.KnownNode.Last(); last != nil {
-		l.logger.Warn("Node is absent; what is known of it is kept",
+		l.logger.Warn("Node is absent; its last addresses, pod networks and zone stay in use",
 			"node", cfg.NodeName, "reason", reason, "ips", last.IPs, "zone", last.Zone, "podNetworks", last.PodCIDRs)
 		return
 	}
-	l.logger.Warn("Node is absent, and nothing is known of it", "node", cfg.NodeName, "reason", reason)
+	l.logger.Warn("Node is absent, and its addresses are unknown", "node", cfg.NodeName, "reason", reason)
 }

@@ -63,7 +63,7 @@ func TestNamesThatMatchNothingAreLoggedOnce(t *testing.T) {
 		tx.SetNode(&watchers.Node{Name: "node-2"})
 	}), "the store is not synced")
 	first := logged(func(tx *watchers.Tx) { tx.SetSynced() })
-	require.Equal(t, noService+`level=WARN msg="Node is absent, and nothing is known of it" node=Node-1 `+
+	require.Equal(t, noService+`level=WARN msg="Node is absent, and its addresses are unknown" node=Node-1 `+
 		`reason="no Node named Node-1 among 2; node-1 differs only in case"`+"\n", first)
 	require.Empty(t, logged(func(tx *watchers.Tx) { tx.SetService(numbered(412, "other")) }), "one more")
 	require.Contains(t, logged(func(tx *watchers.Tx) { tx.SetService(numbered(412, "acme")) }), `level=INFO msg="Proxy name matches Services"`)
@@ -76,7 +76,7 @@ func TestNamesThatMatchNothingAreLoggedOnce(t *testing.T) {
 	}))
 	require.Empty(t, logged(func(tx *watchers.Tx) { tx.DeleteNode("node-1") }))
 	gone := logged(func(tx *watchers.Tx) { tx.DeleteNode("Node-1") })
-	require.Equal(t, `level=WARN msg="Node is absent; what is known of it is kept" node=Node-1 reason="no Node named Node-1 among 1" `+
+	require.Equal(t, `level=WARN msg="Node is absent; its last addresses, pod networks and zone stay in use" node=Node-1 reason="no Node named Node-1 among 1" `+
 		`ips=[192.0.2.1] zone=a podNetworks=[]`+"\n", gone)
 	require.Empty(t, logged(func(tx *watchers.Tx) { tx.DeleteNode("node-2") }))
 	require.Empty(t, logged(func(tx *watchers.Tx) {

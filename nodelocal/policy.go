@@ -22,7 +22,7 @@ import (
 // the port is distributed as without the policy.
 type Policy func(service *watchers.Service, port *PolicyPort) error
 
-// A PolicyPort is a port of a Service, as a [Policy] sees and changes it.
+// A PolicyPort is a port of a Service, as a [Policy] receives and changes it.
 type PolicyPort struct {
 	// Name and Protocol identify the port. Changes have no effect.
 	Name     string

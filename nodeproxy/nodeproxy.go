@@ -48,7 +48,7 @@ type Sinks struct {
 	// Rules programs the packet path, with the decorators that observe it.
 	Rules localsink.Sink
 	// HealthChecks answers load balancers. It runs after Rules, so that no load balancer
-	// learns of an endpoint that packets cannot reach yet.
+	// announces an endpoint that packets cannot reach yet.
 	HealthChecks localsink.Sink
 	// Loopback serves node ports on loopback addresses.
 	Loopback localsink.Sink

@@ -123,7 +123,7 @@ func TestPortsCloseImmediately(t *testing.T) {
 }
 
 // TestListenersAndErrorsGoThroughTheConfig checks that a program can bound the
-// connections of health check ports, and sees what their servers report.
+// connections of health check ports, and gets the answers of their servers.
 func TestListenersAndErrorsGoThroughTheConfig(t *testing.T) {
 	var errorLog bytes.Buffer
 	opened := 0

@@ -189,7 +189,7 @@ func TestOtherTablesCauseNoReload(t *testing.T) {
 	require.Equal(t, 2, strings.Count(logs.String(), "\n"), logs.String())
 }
 
-// A transaction that replaced the table notices each kind of change when the table is read back.
+// After a transaction that replaced the table, reading it back detects each kind of change.
 func TestReadBackFindsChanges(t *testing.T) {
 	ns := netnstest.New(t)
 	b := backendIn(t, ns, Config{})

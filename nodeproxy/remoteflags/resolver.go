@@ -7,9 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"slices"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
@@ -18,6 +21,7 @@ type resolverFlags struct {
 	proxyName, clusterCIDR, nodePortAddresses string
 	nodeCIDR, masqueradeAll                   bool
 	ignoreExternalIPs                         bool
+	noMasquerade, frontendKinds, families     string
 }
 
 func (f *resolverFlags) define(fs *flag.FlagSet) {
@@ -30,6 +34,40 @@ func (f *resolverFlags) define(fs *flag.FlagSet) {
 	fs.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade all traffic to cluster IPs")
 	fs.BoolVar(&f.ignoreExternalIPs, "ignore-external-ips", false,
 		"ignore spec.externalIPs of all Services, as kube-proxy does with the feature gate AllowServiceExternalIPs=false")
+	fs.StringVar(&f.noMasquerade, "no-masquerade-cidrs", "",
+		"`networks` of clients (comma-separated) that are masqueraded only to reach themselves or through loopback node ports")
+	fs.StringVar(&f.frontendKinds, "frontend-kinds", "",
+		"`kinds` of addresses to serve (comma-separated: ClusterIP, NodePort, ExternalIP, LoadBalancer; default all); others are left to another proxy")
+	fs.StringVar(&f.families, "ip-families", "",
+		"address `families` to serve (comma-separated: IPv4, IPv6; default both); others are left to another proxy")
+}
+
+// scope sets the fields of cfg that limit what is served, and the masquerade exceptions.
+func (f *resolverFlags) scope(cfg *nodelocal.MultiNodeConfig) error {
+	for _, text := range command.SplitList(f.noMasquerade) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("%w: -no-masquerade-cidrs: %q is not a network", command.ErrUsage, text)
+		}
+		cfg.NoMasquerade = append(cfg.NoMasquerade, network)
+	}
+	kinds := []localsink.FrontendKind{localsink.KindClusterIP, localsink.KindNodePort, localsink.KindExternalIP, localsink.KindLoadBalancer}
+	for _, text := range command.SplitList(f.frontendKinds) {
+		i := slices.IndexFunc(kinds, func(k localsink.FrontendKind) bool { return k.String() == text })
+		if i < 0 {
+			return fmt.Errorf("%w: -frontend-kinds: %q is none of %v", command.ErrUsage, text, kinds)
+		}
+		cfg.Scope.FrontendKinds = append(cfg.Scope.FrontendKinds, kinds[i])
+	}
+	families := map[string]watchers.IPFamily{"IPv4": watchers.FamilyIPv4, "IPv6": watchers.FamilyIPv6}
+	for _, text := range command.SplitList(f.families) {
+		family, found := families[text]
+		if !found {
+			return fmt.Errorf("%w: -ip-families: %q is not IPv4 or IPv6", command.ErrUsage, text)
+		}
+		cfg.Scope.Families = append(cfg.Scope.Families, family)
+	}
+	return nil
 }
 
 // config returns the Config of a resolver. The error names each invalid flag.
@@ -39,6 +77,9 @@ func (f *resolverFlags) config() (nodelocal.MultiNodeConfig, error) {
 		MasqueradeAll: f.masqueradeAll, IgnoreExternalIPs: f.ignoreExternalIPs,
 	}
 	cfg.LocalPods.NodeCIDR = f.nodeCIDR
+	if err := f.scope(&cfg); err != nil {
+		return cfg, err
+	}
 	if err := (kubeapi.Filter{ProxyName: f.proxyName}).Validate(); err != nil {
 		return cfg, fmt.Errorf("%w: %w", command.ErrUsage, command.ReplaceInError(err, "ProxyName", "-proxy-name"))
 	}

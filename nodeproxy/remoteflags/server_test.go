@@ -6,6 +6,7 @@ package remoteflags
 import (
 	"context"
 	"flag"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/remote/transport"
 	"sigs.k8s.io/kpng/watchers"
@@ -47,6 +49,9 @@ func TestServerFlagsAreNeverIgnored(t *testing.T) {
 		"-cluster-cidr ten":                            `-cluster-cidr: "ten" is not a network`,
 		"-nodeport-addresses primary,eth0":             `-nodeport-addresses[1]: "eth0" is neither a network nor one of`,
 		"-nodeport-addresses primary,primary":          `-nodeport-addresses[1]: "primary" is given twice`,
+		"-no-masquerade-cidrs ten":                      `-no-masquerade-cidrs: "ten" is not a network`,
+		"-frontend-kinds ClusterIP,Ingress":            `-frontend-kinds: "Ingress" is none of [ClusterIP NodePort ExternalIP LoadBalancer]`,
+		"-ip-families IPv5":                            `-ip-families: "IPv5" is not IPv4 or IPv6`,
 		"-max-connections 0":                           "-max-connections: must be positive",
 		"-max-unauthenticated -1":                      "-max-unauthenticated: must be positive",
 		"-max-unauthenticated-per-address 0":           "-max-unauthenticated-per-address: must be positive",
@@ -65,6 +70,17 @@ func TestServerFlagsAreNeverIgnored(t *testing.T) {
 	} {
 		require.NoError(t, parse(line), line)
 	}
+}
+
+func TestScopeFlags(t *testing.T) {
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	s := DefineServer(fs)
+	require.NoError(t, command.Parse(fs, strings.Fields("-no-masquerade-cidrs 10.0.0.0/8,fd00::/8 -frontend-kinds ClusterIP,NodePort -ip-families IPv6")))
+	cfg, err := s.resolver.config()
+	require.NoError(t, err)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}, cfg.NoMasquerade)
+	require.Equal(t, []localsink.FrontendKind{localsink.KindClusterIP, localsink.KindNodePort}, cfg.Scope.FrontendKinds)
+	require.Equal(t, []watchers.IPFamily{watchers.FamilyIPv6}, cfg.Scope.Families)
 }
 
 // A blockedWatcher brings an empty cluster state.

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package takeover removes what any mode of kube-proxy left in a network namespace. It
-// talks to the kernel directly and runs no command, so it works in a container without any
+// uses the kernel's interfaces and runs no command, so it works in a container without any
 // other program. It needs CAP_NET_ADMIN, and for tables of iptables-legacy the host's
 // /run/xtables.lock. It removes:
 //

@@ -15,27 +15,25 @@ import (
 	"strconv"
 )
 
-// Percentages of the live heap by which it may grow until the next garbage collection. The
-// heap of a large cluster is created in the first update, and then changes little.
-const (
-	growthBeforeFirstSync = 40
-	growthAfterFirstSync  = 20
-)
+// heapGrowth is the percentage of the live heap by which it may grow until the next garbage
+// collection.
+const heapGrowth = 40
 
 // BeforeFirstSync limits the peak of memory while the first state is received and applied:
-// at 10,000 Services of 10 endpoints from 138 to about 110 MB. Call it when the process starts. An operator that sets GOGC keeps that value.
+// at 10,000 Services of 10 endpoints from 138 to about 110 MB. Call it when the process
+// starts. An operator that sets GOGC keeps that value.
 //
 // The setting is that of the whole process.
 func BeforeFirstSync() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(growthBeforeFirstSync)
+		debug.SetGCPercent(heapGrowth)
 	}
 }
 
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
 // limits the Go scheduler to one processor, lets the kernel delay timers by up to 1 ms, and
 // returns the memory that the first update needed: it collects garbage once, which takes
-// some 50 ms in a large cluster, and more often from then on. Call it once the first state
+// some 50 ms in a large cluster. Call it once the first state
 // is applied, which may use all processors. An operator that sets GOMAXPROCS or GOGC keeps
 // that number of processors or that value.
 //
@@ -47,7 +45,7 @@ func AfterFirstSync() {
 	}
 	relaxTimers("/proc")
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(growthAfterFirstSync)
+		debug.SetGCPercent(heapGrowth)
 		debug.FreeOSMemory()
 	}
 }

@@ -49,7 +49,7 @@ func tlsHint(message string) string {
 }
 
 // closedEarly reports whether the server closed the connection without a response. With
-// TLS 1.3 a client learns only after its handshake that it lacks a certificate, and its next
+// TLS 1.3 a client gets the error that it lacks a certificate only after its handshake, and its next
 // write may fail before it reads the reason.
 func closedEarly(message string) bool {
 	return strings.Contains(message, "broken pipe") || strings.Contains(message, "connection reset by peer")

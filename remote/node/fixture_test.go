@@ -255,7 +255,7 @@ func join[T interface{ String() string }](list []T) string {
 // Node first, or creates it.
 func resolve(t *testing.T, store *watchers.Store, cfg nodelocal.MultiNodeConfig, node string) string {
 	if object := store.Snapshot().Node(node); object == nil || len(object.IPs) == 0 || cfg.LocalPods.NodeCIDR && len(object.PodCIDRs) == 0 {
-		// What a server knows of an absent or incomplete Node depends on what it saw before.
+		// The state of an absent or incomplete Node depends on the versions before it.
 		complete := &watchers.Node{Name: node, Zone: "zone-1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")},
 			PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}}
 		store.Update(func(tx *watchers.Tx) { tx.SetNode(complete) })

@@ -52,7 +52,7 @@ func TestIN64NodeIsDeleted(t *testing.T) {
 	})
 	fx.barrier(t, syncLimit)
 	expect(t, fx, addresses, "cluster", zoneA)
-	require.Contains(t, p.process.Tail(50), "what is known of it is kept")
+	require.Contains(t, p.process.Tail(50), "its last addresses, pod networks and zone stay in use")
 	traffic.await(t, 300)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -24,7 +24,7 @@ type initial[K, X any] struct {
 	created  time.Time
 
 	sumOnce sync.Once
-	xor     uint64 // of the digests of all items that the class sees
+	xor     uint64 // of the digests of all items of the class
 	count   int    // of these items
 
 	fullOnce sync.Once

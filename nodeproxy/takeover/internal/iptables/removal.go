@@ -3,7 +3,7 @@
 
 // Package iptables removes chains from the tables of iptables, of both variants: those of
 // iptables-nft, which are nf_tables tables, and those of iptables-legacy, which the kernel's
-// ip_tables holds. It talks to the kernel and runs no command, so it works where no
+// ip_tables holds. It uses the kernel's interfaces and runs no command, so it works where no
 // iptables binary is installed. Rules and chains other than the removed ones keep their
 // order, their content and their counters.
 //

@@ -81,7 +81,7 @@ func serve(address string) error {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		change(20)
 		if n := store.Snapshot().Node("node-1"); n == nil || len(n.IPs) == 0 {
-			// What a server knows of an absent Node depends on what it saw before.
+			// The state of an absent Node depends on the versions before it.
 			complete := &watchers.Node{Name: "node-1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}
 			store.Update(func(tx *watchers.Tx) { tx.SetNode(complete) })
 		}
