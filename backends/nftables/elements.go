@@ -10,11 +10,12 @@ import (
 )
 
 // encodedElements are encoded elements of one set, divided into pieces that fit into a
-// message each.
+// message each. Each piece has memory of its own: one buffer for all would be copied each
+// time it grows, and take twice its size.
 type encodedElements struct {
-	buf         []byte
-	pieceEnds   []int // ends of all pieces but the last
-	inLastPiece int   // elements in the last piece
+	pieces      [][]byte // those after the first used ones are memory for later
+	used        int
+	inLastPiece int // elements in the last used piece
 }
 
 // Limits of one piece. The length of a message's list of elements has 16 bits. Messages with
@@ -30,47 +31,73 @@ const attrSize = 4
 // expirationSize is the size of the attribute for the remaining lifetime, in bytes.
 const expirationSize = attrSize + 8
 
-func (l *encodedElements) reset() {
-	l.buf, l.pieceEnds, l.inLastPiece = l.buf[:0], l.pieceEnds[:0], 0
+// reset removes all elements and keeps the memory.
+func (l *encodedElements) reset() { l.used, l.inLastPiece = 0, 0 }
+
+// size returns the length of all pieces, in bytes.
+func (l *encodedElements) size() int {
+	n := 0
+	for _, piece := range l.pieces[:l.used] {
+		n += len(piece)
+	}
+	return n
 }
 
-// pieces yields the pieces.
-func (l *encodedElements) pieces(yield func([]byte) bool) {
-	start := 0
-	for _, end := range l.pieceEnds {
-		if !yield(l.buf[start:end]) {
+// capacity returns the size of the memory, in bytes.
+func (l *encodedElements) capacity() int {
+	n := 0
+	for _, piece := range l.pieces {
+		n += cap(piece)
+	}
+	return n
+}
+
+// all yields the pieces.
+func (l *encodedElements) all(yield func([]byte) bool) {
+	for _, piece := range l.pieces[:l.used] {
+		if !yield(piece) {
 			return
 		}
-		start = end
 	}
-	if start < len(l.buf) {
-		yield(l.buf[start:])
+}
+
+// room returns the piece for an element of the given size.
+func (l *encodedElements) room(size int) *[]byte {
+	if l.used > 0 {
+		last := &l.pieces[l.used-1]
+		if l.inLastPiece < pieceElements && len(*last)+attrSize+size <= pieceBytes {
+			return last
+		}
 	}
+	switch {
+	case l.used < len(l.pieces):
+		l.pieces[l.used] = l.pieces[l.used][:0]
+	case l.used == 0:
+		l.pieces = append(l.pieces, nil) // most sets have few elements, and append finds the size
+	default:
+		l.pieces = append(l.pieces, make([]byte, 0, min(pieceBytes, len(l.pieces[l.used-1])+attrSize+size)))
+	}
+	l.used++
+	l.inLastPiece = 0
+	return &l.pieces[l.used-1]
 }
 
 func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {
-	start := 0
-	if n := len(l.pieceEnds); n > 0 {
-		start = l.pieceEnds[n-1]
-	}
 	keySize, _ := s.kind.keyLayout(f)
 	size := 2*attrSize + keySize
 	if withData {
 		size += dataSize(f, s, e)
 	}
-	if l.inLastPiece == pieceElements || len(l.buf)-start+attrSize+size > pieceBytes {
-		l.pieceEnds = append(l.pieceEnds, len(l.buf))
-		l.inLastPiece = 0
-	}
+	piece := l.room(size)
 	l.inLastPiece++
-	buf := nfnl.AppendNest(l.buf, nfnl.ListElem, size)
+	buf := nfnl.AppendNest(*piece, nfnl.ListElem, size)
 	buf = nfnl.AppendNest(buf, nfnl.ElemKey, attrSize+keySize)
 	buf = nfnl.AppendAttr(buf, nfnl.DataValue, keySize)
 	buf = appendKey(buf, s.kind, e)
 	if withData {
 		buf = appendData(buf, f, s, e)
 	}
-	l.buf = buf
+	*piece = buf
 }
 
 func appendKey(buf []byte, kind setKind, e *element) []byte {

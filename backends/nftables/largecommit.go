@@ -102,8 +102,10 @@ func (t *transaction) isIntact(k transport) (bool, error) {
 		}
 		elements := map[string]nfnl.Element{}
 		if w := written[s]; w != nil {
-			for e := range nfnl.ParseElements(w.buf) {
-				elements[string(e.Key)] = e
+			for piece := range w.all {
+				for e := range nfnl.ParseElements(piece) {
+					elements[string(e.Key)] = e
+				}
 			}
 		}
 		held, err := k.Elements(t.family.number, t.table, s.name)

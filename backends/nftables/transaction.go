@@ -51,7 +51,7 @@ func (t *transaction) reset() {
 		p.set = nil
 		p.removed.reset()
 		p.added.reset()
-		total += cap(p.removed.buf) + cap(p.added.buf)
+		total += p.removed.capacity() + p.added.capacity()
 	}
 	if t.pending = t.pending[:0]; total > maxKeptBytes {
 		t.pending = nil
@@ -63,7 +63,7 @@ func (t *transaction) reset() {
 // empty reports whether the transaction has no operations.
 func (t *transaction) empty() bool {
 	for i := range t.pending {
-		if len(t.pending[i].removed.buf)+len(t.pending[i].added.buf) > 0 {
+		if t.pending[i].removed.used+t.pending[i].added.used > 0 {
 			return false
 		}
 	}
@@ -106,7 +106,7 @@ func (t *transaction) encode() *nfnl.Batch {
 	b.Reset()
 	total := 0
 	for i := range t.pending {
-		total += len(t.pending[i].removed.buf) + len(t.pending[i].added.buf)
+		total += t.pending[i].removed.size() + t.pending[i].added.size()
 	}
 	b.Grow(total + total/256)
 	if t.replaceTable {
@@ -225,7 +225,7 @@ func (t *transaction) ruleMessage(chain string, r rule) {
 
 func (t *transaction) elementMessages(kind, flags uint16, s *set, l *encodedElements) {
 	b := &t.batch
-	for piece := range l.pieces {
+	for piece := range l.all {
 		b.Start(kind, flags, t.family.number)
 		b.String(nfnl.ElemListTable, t.table)
 		b.String(nfnl.ElemListSet, s.name)

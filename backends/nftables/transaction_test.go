@@ -27,15 +27,15 @@ func TestElementsAreSplitIntoMessages(t *testing.T) {
 				tx.remove(s, e)
 			}
 			added := &tx.pending[0].added
-			start, pieces := 0, append(append([]int{}, added.pieceEnds...), len(added.buf))
-			for _, end := range pieces {
-				require.LessOrEqual(t, end-start, pieceBytes)
-				require.Positive(t, end-start)
-				start = end
+			pieces := 0
+			for piece := range added.all {
+				pieces++
+				require.LessOrEqual(t, len(piece), pieceBytes)
+				require.NotEmpty(t, piece)
 			}
-			require.GreaterOrEqual(t, len(pieces), n/pieceElements)
-			require.Zero(t, len(added.buf)%n, "all elements have the same length")
-			require.Equal(t, len(pieces)+n/pieceElements, tx.encode().Messages())
+			require.GreaterOrEqual(t, pieces, n/pieceElements)
+			require.Zero(t, added.size()%n, "all elements have the same length")
+			require.Equal(t, pieces+n/pieceElements, tx.encode().Messages())
 			require.False(t, tx.empty())
 			tx.reset()
 			require.True(t, tx.empty())
