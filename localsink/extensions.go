@@ -185,6 +185,15 @@ func (a *Accessor[T]) Get(x Extensions) (value T, found bool, err error) {
 	return value, true, d.err
 }
 
+// Or returns the decoded value, or fallback if the list has no such key or its value cannot be
+// decoded. It is for values that the source has checked; see [Accessor.Get] otherwise.
+func (a *Accessor[T]) Or(x Extensions, fallback T) T {
+	if value, found, err := a.Get(x); found && err == nil {
+		return value
+	}
+	return fallback
+}
+
 // A decodedValue is the result of one accessor.
 type decodedValue struct {
 	accessor any

@@ -121,6 +121,14 @@ func TestAccessorDecodesOnce(t *testing.T) {
 	require.Equal(t, "n", number.Key())
 }
 
+func TestAccessorOrReturnsTheFallback(t *testing.T) {
+	number := localsink.NewAccessor("n", strconv.Atoi)
+	require.Equal(t, 7, number.Or(ext("n", "7"), 1))
+	require.Equal(t, 0, number.Or(ext("n", "0"), 1), "a zero value is a value")
+	require.Equal(t, 1, number.Or(ext("n", "9223372036854775808"), 1), "out of range; the decoder returns a value as well")
+	require.Equal(t, 1, number.Or(ext("m", "7"), 1))
+}
+
 func TestAccessorOfInterfaceType(t *testing.T) {
 	accessor := localsink.NewAccessor("e", func(value string) (error, error) {
 		if value == "" {
