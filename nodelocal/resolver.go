@@ -82,10 +82,12 @@ func (r *Resolver) updateNode(snapshot watchers.Snapshot) bool {
 	return true
 }
 
-// track passes the desired state of the resolved Services to the tracker.
+// track passes the desired state of the resolved Services to the tracker. It removes them
+// from the map, so that the first state of a large cluster is in memory only once.
 func (r *Resolver) track(resolved map[localsink.ServiceName]*ResolvedService) {
 	r.tracker.Update(func(tx *reconciler.Tx) {
 		for name, svc := range resolved {
+			delete(resolved, name)
 			if svc == nil {
 				tx.Delete(name)
 				continue
