@@ -82,14 +82,23 @@ func (x Extensions) Size() int {
 	return size
 }
 
+// maxTextValue is the number of bytes of a value that texts contain.
+const maxTextValue = 256
+
 // String returns the extensions as text, such as `example.com/mode="fast", example.com/zone="a"`.
+// Of a value longer than 256 bytes, it contains the start and the length.
 func (x Extensions) String() string {
 	var b strings.Builder
 	for i := range x.Len() {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s=%q", x.list.items[i].Key, x.list.items[i].Value)
+		e := &x.list.items[i].Extension
+		if len(e.Value) > maxTextValue {
+			fmt.Fprintf(&b, "%s=%q... (%d bytes)", e.Key, e.Value[:maxTextValue], len(e.Value))
+			continue
+		}
+		fmt.Fprintf(&b, "%s=%q", e.Key, e.Value)
 	}
 	return b.String()
 }

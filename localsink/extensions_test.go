@@ -82,6 +82,7 @@ func TestExtensionsSize(t *testing.T) {
 func TestExtensionsAsText(t *testing.T) {
 	require.Equal(t, `a="1", b="\x00"`, ext("b", "\x00", "a", "1").String())
 	require.Empty(t, ext().String())
+	require.Equal(t, `a="`+strings.Repeat("x", 256)+`"... (257 bytes), b=""`, ext("a", strings.Repeat("x", 257), "b", "").String())
 }
 
 func TestAccessorDecodesOnce(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 )
 
 // Text returns a human-readable description of s with all its content, one item per line,
-// in a stable order. Its format may change; programs should not parse it.
+// in a stable order. Long values of extensions are cut. Its format may change; programs should not parse it.
 func (s *Service) Text() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, s.Name)

@@ -79,7 +79,7 @@ func (d *PortDelta) compare(old, new []Endpoint) {
 	d.Set = append(d.Set, new...)
 }
 
-// equalExceptEndpoints reports whether a and b are equal in all fields but endpoints.
+// compareExtensions adds the endpoints whose extensions differ.
 func (d *PortDelta) compareExtensions(old, new map[netip.AddrPort]localsink.Extensions) {
 	set := func(a netip.AddrPort, x localsink.Extensions) {
 		if d.Extensions == nil {
@@ -119,6 +119,7 @@ func (d *PortDelta) applyExtensions(old map[netip.AddrPort]localsink.Extensions)
 	return out
 }
 
+// equalExceptEndpoints reports whether a and b are equal in all fields but endpoints.
 func equalExceptEndpoints(a, b *Base) bool {
 	return a.Name == b.Name && a.HealthCheckPort == b.HealthCheckPort && slices.Equal(a.Problems, b.Problems) &&
 		a.Extensions.Equal(b.Extensions) && slices.EqualFunc(a.Ports, b.Ports, func(p, q Port) bool {
@@ -156,11 +157,11 @@ func (b *Base) Apply(d *Delta) (*Base, error) {
 	for i := range d.Ports {
 		p := &d.Ports[i]
 		if p.Port < 0 || p.Port >= len(out.Ports) {
-			return nil, fmt.Errorf("overlay: apply delta: Service %s has no port %d", b.Name, p.Port)
+			return nil, fmt.Errorf("overlay: apply delta: %s has no port %d", b.Name.Object(), p.Port)
 		}
 		endpoints, err := p.apply(out.Ports[p.Port].Endpoints)
 		if err != nil {
-			return nil, fmt.Errorf("overlay: apply delta: Service %s, port %d: %w", b.Name, p.Port, err)
+			return nil, fmt.Errorf("overlay: apply delta: %s, port %d: %w", b.Name.Object(), p.Port, err)
 		}
 		out.Ports[p.Port].Endpoints = endpoints
 		out.Ports[p.Port].EndpointExtensions = p.applyExtensions(out.Ports[p.Port].EndpointExtensions)

@@ -148,7 +148,9 @@ func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Serv
 	if err := d.servicePorts(out, in); err != nil {
 		return nil, err
 	}
-	out.Extensions = protoconv.FromExtensions(in.GetExtensions())
+	if out.Extensions, err = extensionReader().Read(in.GetExtensions()); err != nil {
+		return nil, fmt.Errorf("extensions%w", err)
+	}
 	out.Problems = d.problems
 	return out, nil
 }
@@ -205,9 +207,11 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 func (d *decoder) node(key objectKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
 		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
-		Extensions: protoconv.FromExtensions(in.GetExtensions()),
 	}
 	var err error
+	if out.Extensions, err = extensionReader().Read(in.GetExtensions()); err != nil {
+		return nil, fmt.Errorf("extensions%w", err)
+	}
 	if out.IPs, err = fromAddrs(in.GetIps()); err != nil {
 		return nil, fmt.Errorf("ips%w", err)
 	}
@@ -224,6 +228,11 @@ func (d *decoder) serviceCIDR(key objectKey, in *kpng.ServiceCidrObject) (*watch
 		return nil, fmt.Errorf("networks%w", err)
 	}
 	return out, nil
+}
+
+// extensionReader returns a reader for the extensions of one object.
+func extensionReader() *protoconv.ExtensionReader {
+	return &protoconv.ExtensionReader{Max: localsink.MaxExtensionsSize}
 }
 
 func policy(local bool) watchers.TrafficPolicy {

@@ -45,7 +45,13 @@ func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.
 	if out.Endpoints, err = endpoints(in.GetEndpoints(), out.Family); err != nil {
 		return nil, err
 	}
-	out.Extensions, out.Details = protoconv.FromExtensions(in.GetExtensions()), details(in.GetEndpoints())
+	extensions := extensionReader()
+	if out.Extensions, err = extensions.Read(in.GetExtensions()); err != nil {
+		return nil, fmt.Errorf("extensions%w", err)
+	}
+	if out.Details, err = details(in.GetEndpoints(), extensions); err != nil {
+		return nil, err
+	}
 	out.Problems = d.problems
 	return out, nil
 }
@@ -78,32 +84,30 @@ func endpoints(in []*kpng.EndpointObject, family watchers.IPFamily) ([]watchers.
 }
 
 // details parses the details of endpoints; nil if no endpoint has any.
-func details(in []*kpng.EndpointObject) []watchers.EndpointDetails {
+func details(in []*kpng.EndpointObject, extensions *protoconv.ExtensionReader) ([]watchers.EndpointDetails, error) {
 	if !slices.ContainsFunc(in, func(e *kpng.EndpointObject) bool { return e.GetDetails() != nil }) {
-		return nil
+		return nil, nil
 	}
 	out := make([]watchers.EndpointDetails, len(in))
-	last := &watchers.EndpointDetails{} // consecutive endpoints often share weight and extensions
+	var weight *uint32 // consecutive endpoints often have the same
 	for i, e := range in {
 		d := e.GetDetails()
 		out[i] = watchers.EndpointDetails{
-			Extensions: protoconv.FromExtensions(d.GetExtensions()),
-			Hostname:   d.GetHostname(), Zone: intern(d.GetZone()),
+			Hostname: d.GetHostname(), Zone: intern(d.GetZone()),
 			Target: watchers.ObjectReference{
 				Kind: intern(d.GetTargetKind()), Namespace: intern(d.GetTargetNamespace()), Name: d.GetTargetName(),
 			},
 		}
-		if out[i].Extensions.Equal(last.Extensions) {
-			out[i].Extensions = last.Extensions
+		var err error
+		if out[i].Extensions, err = extensions.Read(d.GetExtensions()); err != nil {
+			return nil, fmt.Errorf("endpoints[%d].details.extensions%w", i, err)
 		}
-		switch {
-		case d == nil || d.Weight == nil:
-		case last.Weight != nil && *last.Weight == d.GetWeight():
-			out[i].Weight = last.Weight
-		default:
-			out[i].Weight = new(d.GetWeight())
+		if d != nil && d.Weight != nil {
+			if weight == nil || *weight != d.GetWeight() {
+				weight = new(d.GetWeight())
+			}
+			out[i].Weight = weight
 		}
-		last = &out[i]
 	}
-	return out
+	return out, nil
 }

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
@@ -93,4 +94,16 @@ func TestDigestIgnoresTriggerTime(t *testing.T) {
 	empty := &watchers.Node{Name: "x"}
 	require.NotEqual(t, encode(objectKey{kind: nodeKind, name: "x"}, empty).Digest,
 		encode(objectKey{kind: cidrKind, name: "x"}, &watchers.ServiceCIDR{Name: "x"}).Digest, "the digest covers the kind")
+}
+
+// Objects without the newer fields have the digests that the first servers computed, so that
+// clients resume when a server is updated.
+func TestDigestsAreThoseOfFirstVersion(t *testing.T) {
+	for digest, object := range map[uint64]watchers.Object{
+		0x3c7ca16578cf6f98: service(1), 0x484695da08f625a8: slice(1, 2),
+		0x2632dc05777dfbe2: &watchers.Node{Name: "n", Zone: "z", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+		0xa53b7f8807c02689: &watchers.ServiceCIDR{Name: "c"},
+	} {
+		require.Equal(t, digest, encode(keyOfObject(object), object).Digest)
+	}
 }

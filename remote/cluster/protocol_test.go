@@ -19,6 +19,7 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -116,6 +117,7 @@ func badChanges() map[string]*kpng.ObjectChange {
 	network := func(address []byte, length uint32) []*kpng.Network {
 		return []*kpng.Network{{Address: ip, Length: 8}, {Address: address, Length: length}}
 	}
+	half := []*kpng.Extension{{Key: "k", Value: make([]byte, localsink.MaxExtensionsSize/2)}}
 	return map[string]*kpng.ObjectChange{
 		"Node : key.name: required":                      {Digest: 1, Key: &kpng.ObjectKey{Kind: nodeKind}},
 		"OBJECT_KIND_UNSPECIFIED x: key.kind: required":  {Key: &kpng.ObjectKey{Name: "x"}},
@@ -145,9 +147,31 @@ func badChanges() map[string]*kpng.ObjectChange {
 		"Service ns/web: source_ranges[1]: address":            serviceChange(&kpng.ServiceObject{SourceRanges: network(nil, 0)}),
 		"Service ns/web: health_check_node_port: 65536":        serviceChange(&kpng.ServiceObject{HealthCheckNodePort: 1 << 16}),
 		"Service ns/web: ports[0].port: 65536":                 serviceChange(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{Port: 1 << 16}}}),
-		"Service ns/web: ports[0].node_port: 65536":            serviceChange(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{NodePort: 1 << 16}}}),
-		"EndpointSlice ns/web-1: service: required":            sliceChange(&kpng.EndpointSliceObject{Family: 4}),
-		"EndpointSlice ns/web-1: ports[0].port: 65536":         sliceChange(&kpng.EndpointSliceObject{Service: "web", Ports: []*kpng.EndpointObjectPort{{Port: 1 << 16}}}),
+		"Node n: key.origin: must be empty":                    {Key: &kpng.ObjectKey{Kind: nodeKind, Name: "n", Origin: "TCPRoute"}},
+		"TCPRoute ns/web: ports[0].refused_per_mille: 1001 is out of range 0-1000": {
+			Key: &kpng.ObjectKey{Kind: serviceKind, Namespace: "ns", Name: "web", Origin: "TCPRoute"}, Digest: 1,
+			Object: &kpng.ObjectChange_Service{Service: &kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{RefusedPerMille: 1001}}}},
+		},
+		"Service ns/web: details.app_protocols: has 2 entries for 1 ports": serviceChange(&kpng.ServiceObject{
+			Ports: []*kpng.ServiceObjectPort{{}}, Details: &kpng.ServiceObjectDetails{AppProtocols: []string{"a", "b"}},
+		}),
+		"Service ns/web: extensions[1].key: ": serviceChange(&kpng.ServiceObject{
+			Extensions: []*kpng.Extension{{Key: "a"}, {Key: "a\n"}},
+		}),
+		"EndpointSlice ns/web-1: extensions: a key is repeated in a list of 2": sliceChange(&kpng.EndpointSliceObject{
+			Service: "web", Family: 4, Extensions: []*kpng.Extension{{Key: "a"}, {Key: "a"}},
+		}),
+		"EndpointSlice ns/web-1: endpoints[1].details.extensions[0]: the extensions of the object are larger than 262144 bytes": sliceChange(
+			&kpng.EndpointSliceObject{Service: "web", Family: 4, Extensions: half, Endpoints: []*kpng.EndpointObject{
+				{Address: ip}, {Address: ip, Details: &kpng.EndpointObjectDetails{Extensions: half}},
+			}}),
+		"Node n: extensions[0].key: ": {
+			Key: &kpng.ObjectKey{Kind: nodeKind, Name: "n"}, Digest: 1,
+			Object: &kpng.ObjectChange_Node{Node: &kpng.NodeObject{Extensions: []*kpng.Extension{{}}}},
+		},
+		"Service ns/web: ports[0].node_port: 65536":    serviceChange(&kpng.ServiceObject{Ports: []*kpng.ServiceObjectPort{{NodePort: 1 << 16}}}),
+		"EndpointSlice ns/web-1: service: required":    sliceChange(&kpng.EndpointSliceObject{Family: 4}),
+		"EndpointSlice ns/web-1: ports[0].port: 65536": sliceChange(&kpng.EndpointSliceObject{Service: "web", Ports: []*kpng.EndpointObjectPort{{Port: 1 << 16}}}),
 		"EndpointSlice ns/web-1: endpoints[0].address: 10.0.0.1 is not of family IPv6 of the slice": sliceChange(&kpng.EndpointSliceObject{
 			Service: "web", Family: 6, Endpoints: []*kpng.EndpointObject{{Address: ip}},
 		}),
@@ -220,7 +244,8 @@ func TestUnsupportedValuesOfNewerServersBecomeProblems(t *testing.T) {
 	change.Object = &kpng.ObjectChange_Node{Node: newer}
 	svc := serviceChange(&kpng.ServiceObject{
 		Type: 99, IpFamilies: []uint32{4, 10},
-		Ports: []*kpng.ServiceObjectPort{{Name: "a", Protocol: 99, Port: 1}, {Name: "b", Protocol: 6, Port: 2}},
+		Ports:   []*kpng.ServiceObjectPort{{Name: "a", Protocol: 99, Port: 1}, {Name: "b", Protocol: 6, Port: 2, Selection: 99}},
+		Details: &kpng.ServiceObjectDetails{AppProtocols: []string{"lost", "kept"}},
 	})
 	eps := sliceChange(&kpng.EndpointSliceObject{
 		Service: "web", Family: 4, Endpoints: []*kpng.EndpointObject{{Address: []byte{10, 0, 0, 1}}},
@@ -241,9 +266,12 @@ func TestUnsupportedValuesOfNewerServersBecomeProblems(t *testing.T) {
 	require.Equal(t, watchers.TypeClusterIP, web.Type)
 	require.Equal(t, []watchers.IPFamily{4, 0}, web.IPFamilies)
 	require.Len(t, web.Ports, 1)
+	require.Equal(t, localsink.SelectionRandom, web.Ports[0].Selection)
+	require.Equal(t, []string{"kept"}, web.Details.AppProtocols)
 	require.Equal(t, []watchers.Problem{
 		{Object: "Service ns/web", Field: "type", Message: "type 99" + unsupported + "handled as ClusterIP"},
 		{Object: "Service ns/web", Field: "ports[0].protocol", Message: "protocol 99" + unsupported + "the port is ignored"},
+		{Object: "Service ns/web", Field: "ports[1].selection", Message: "selection 99" + unsupported + "handled as Random"},
 		{Object: "Service ns/web", Field: "spec.ipFamilies[1]", Message: "0 is not IPv4 (4) or IPv6 (6); ignored"},
 	}, web.Problems)
 	var list []*watchers.EndpointSlice

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"sigs.k8s.io/kpng/localsink"
 )
 
 // Syntax describes the commands, for a usage text.
@@ -17,6 +19,9 @@ const Syntax = `  nodes [PREFIX]                 every node: connected, revision
   explain NODE NAMESPACE/NAME    what a node does for a Service, and why
   progress NAMESPACE/NAME        nodes that have not applied the last change of a Service
   lag                            summary of the lag of all nodes
+
+NAMESPACE/NAME is the name of a Service. That of another object follows its origin and a
+colon, such as ServiceImport:shop/cart.
 `
 
 // ErrNodesLagging is returned by the command progress, after its output, if a node that is
@@ -25,10 +30,10 @@ var ErrNodesLagging = errors.New("nodes have not applied the last change")
 
 // A Command is a question to the inspection service of a server.
 type Command struct {
-	name           string
-	node           string // or the prefix of names, for nodes
-	namespace, svc string
-	run            func(q *query, ctx context.Context) error
+	name string
+	node string                // or the prefix of names, for nodes
+	svc  localsink.ServiceName // zero for all
+	run  func(q *query, ctx context.Context) error
 }
 
 // A syntax has the arguments of a command.
@@ -74,8 +79,7 @@ func Parse(program string, words []string) (*Command, error) {
 		service = arguments[1]
 	}
 	if service != "" {
-		c.namespace, c.svc, ok = strings.Cut(service, "/")
-		if !ok || c.namespace == "" || c.svc == "" {
+		if c.svc, ok = localsink.ParseServiceName(service); !ok {
 			return nil, fmt.Errorf("%q is not NAMESPACE/NAME", service)
 		}
 	}

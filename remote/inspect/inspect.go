@@ -75,9 +75,9 @@ func (q *query) state(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case q.svc != "" && len(state.GetServices()) == 0:
+	case q.svc.Name != "" && len(state.GetServices()) == 0:
 		return errors.Join(q.unknownNode(state.GetNodeUnknown()),
-			fmt.Errorf("node %s has no state for Service %s/%s: not found", q.node, q.namespace, q.svc))
+			fmt.Errorf("node %s has no state for %s: not found", q.node, q.svc.Object()))
 	case q.JSON:
 		err = q.printJSON(state)
 	default:
@@ -92,8 +92,10 @@ func (q *query) state(ctx context.Context) error {
 // getState requests the state of one Service, or watches until the state of the node is
 // complete: that may exceed the size of a message, and arrives in parts.
 func (q *query) getState(ctx context.Context) (*kpng.GetNodeStateResponse, error) {
-	if q.svc != "" {
-		return q.client.GetNodeState(ctx, &kpng.GetNodeStateRequest{NodeName: q.node, Namespace: q.namespace, Name: q.svc})
+	if q.svc.Name != "" {
+		return q.client.GetNodeState(ctx, &kpng.GetNodeStateRequest{
+			NodeName: q.node, Namespace: q.svc.Namespace, Name: q.svc.Name, Origin: q.svc.Origin,
+		})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -142,7 +144,9 @@ func (q *query) watch(ctx context.Context) error {
 }
 
 func (q *query) explain(ctx context.Context) error {
-	answer, err := q.client.ExplainService(ctx, &kpng.ExplainServiceRequest{NodeName: q.node, Namespace: q.namespace, Name: q.svc})
+	answer, err := q.client.ExplainService(ctx, &kpng.ExplainServiceRequest{
+		NodeName: q.node, Namespace: q.svc.Namespace, Name: q.svc.Name, Origin: q.svc.Origin,
+	})
 	switch {
 	case err != nil:
 		return err
@@ -155,7 +159,9 @@ func (q *query) explain(ctx context.Context) error {
 }
 
 func (q *query) progress(ctx context.Context) error {
-	answer, err := q.client.GetServiceProgress(ctx, &kpng.GetServiceProgressRequest{Namespace: q.namespace, Name: q.svc})
+	answer, err := q.client.GetServiceProgress(ctx, &kpng.GetServiceProgressRequest{
+		Namespace: q.svc.Namespace, Name: q.svc.Name, Origin: q.svc.Origin,
+	})
 	if err != nil {
 		return err
 	}

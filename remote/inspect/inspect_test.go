@@ -33,6 +33,7 @@ func TestInvalidCommands(t *testing.T) {
 		"explain node-1":      "ctl explain NODE NAMESPACE/NAME",
 		"progress":            "ctl progress NAMESPACE/NAME",
 		"progress web":        `"web" is not NAMESPACE/NAME`,
+		"progress x:web":      `"x:web" is not NAMESPACE/NAME`,
 		"lag now":             "ctl lag",
 		"watch node-1 ns/a":   "ctl watch NODE",
 	} {
@@ -61,12 +62,16 @@ func (fakeServer) ListNodes(_ context.Context, r *kpng.ListNodesRequest) (*kpng.
 	return &kpng.ListNodesResponse{Nodes: []*kpng.NodeStatus{{Name: "node-1", Connected: true, SentRevision: 7, LagNs: 12_345}, {Name: "node-2", Zone: "a"}}}, nil
 }
 
-func (fakeServer) GetServiceProgress(context.Context, *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
+func (fakeServer) GetServiceProgress(_ context.Context, r *kpng.GetServiceProgressRequest) (*kpng.GetServiceProgressResponse, error) {
+	if r.GetOrigin() == "TCPRoute" {
+		return &kpng.GetServiceProgressResponse{Revision: 8}, nil
+	}
 	return &kpng.GetServiceProgressResponse{Revision: 7, Lagging: []*kpng.NodeStatus{{Name: "node-1", Connected: true}}, Disconnected: []string{"node-2", "node-3"}}, nil
 }
 
-func (fakeServer) ExplainService(context.Context, *kpng.ExplainServiceRequest) (*kpng.ExplainServiceResponse, error) {
-	return &kpng.ExplainServiceResponse{Text: "explained\n", NodeUnknown: true}, nil
+func (fakeServer) ExplainService(_ context.Context, r *kpng.ExplainServiceRequest) (*kpng.ExplainServiceResponse, error) {
+	text := strings.TrimSpace("explained "+r.GetOrigin()) + "\n"
+	return &kpng.ExplainServiceResponse{Text: text, NodeUnknown: true}, nil
 }
 
 func (fakeServer) GetNodeState(_ context.Context, r *kpng.GetNodeStateRequest) (*kpng.GetNodeStateResponse, error) {
@@ -120,6 +125,9 @@ func TestAnswersAsText(t *testing.T) {
 		{"explain n ns/web", "explained\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"state n ns/web", "# node n [] deleting\nns/web\n", ""},
 		{"state n ns/none", "", "node n has no state for Service ns/none: not found"},
+		{"state n ServiceImport:ns/none", "", "node n has no state for ServiceImport ns/none: not found"},
+		{"explain n TCPRoute:ns/web", "explained TCPRoute\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
+		{"progress TCPRoute:ns/web", "revision 8 of 1970-01-01T00:00:00Z: applied 0, lagging 0, disconnected 0\n", ""},
 		{"state n", "# node node-1 [192.0.2.1]\nns/a\nns/b\n", `there is no Node "n" in the cluster state; the output is the state that a node of that name would have`},
 		{"watch n", "# node node-1 [192.0.2.1]\n+ ns/a\n+ ns/b\n- ns/c\n", "not allowed: expired"},
 		{"progress ns/web", "revision 7 of 1970-01-01T00:00:00Z: applied 0, lagging 1, disconnected 2\n" +
@@ -194,6 +202,12 @@ func TestJSONHasReadableAddresses(t *testing.T) {
 	require.Less(t, strings.Index(out(m), "ips"), strings.Index(out(m), "revision"), "in the order of the protocol")
 	require.Contains(t, out(&kpng.Endpoint{Address: []byte{1, 2, 3}}), `"AQID"`, "bytes that are no address stay as they are")
 	require.Contains(t, out(&kpng.Endpoint{}), `"address":""`)
+	extensions := &kpng.EndpointExtensions{Extensions: []*kpng.Extension{
+		{Key: "a", Value: []byte("true")}, {Key: "b", Value: []byte("<\n>")}, {Key: "c", Value: []byte{0xff, 1, 2, 3}}, {Key: "d"},
+	}}
+	require.JSONEq(t, `{"endpoints":[],"extensions":[{"key":"a","value":"true"},{"key":"b","value":"<\n>"},`+
+		`{"key":"c","value":{"base64":"/wECAw=="}},{"key":"d","value":""}]}`, out(extensions), "four bytes are no address here")
+	require.Contains(t, out(extensions), `"<\n>"`)
 	text := &kpng.GetNodeStateResponse{Services: []*kpng.ServiceState{{Text: "Any -> <reject> & more"}}}
 	require.Contains(t, out(text), "Any -> <reject> & more")
 }

@@ -9,13 +9,15 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// printJSON prints a message as protojson, with IP addresses as text instead of base64.
+// printJSON prints a message as protojson, with IP addresses and values of extensions as text
+// instead of base64.
 // protojson varies its white space on purpose; printJSON replaces it, so that equal answers
 // are equal bytes.
 func (q *query) printJSON(m proto.Message) error {
@@ -42,8 +44,8 @@ func (q *query) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []b
 	return err
 }
 
-// readable returns a message in JSON with text for IP addresses: all fields of type bytes
-// in the protocol are addresses. Everything else stays as it is, byte by byte.
+// readable returns a message in JSON with text for the fields of type bytes: IP addresses, and
+// values of extensions. Everything else stays as it is, byte by byte.
 func readable(message json.RawMessage, kind protoreflect.MessageDescriptor) (json.RawMessage, error) {
 	in := json.NewDecoder(bytes.NewReader(message))
 	if _, err := in.Token(); err != nil { // the bracket
@@ -73,6 +75,8 @@ func readableField(value json.RawMessage, field protoreflect.FieldDescriptor) (j
 	switch {
 	case string(value) == "null", field.IsMap():
 		return value, nil
+	case field.FullName() == extensionValue:
+		one = readableText
 	case field.Kind() == protoreflect.MessageKind:
 		one = func(v json.RawMessage) (json.RawMessage, error) { return readable(v, field.Message()) }
 	case field.Kind() != protoreflect.BytesKind:
@@ -93,6 +97,25 @@ func readableField(value json.RawMessage, field protoreflect.FieldDescriptor) (j
 		}
 	}
 	return slices.Concat([]byte("["), bytes.Join(parts, []byte(",")), []byte("]")), nil
+}
+
+// extensionValue is the only field of type bytes that is not an address.
+const extensionValue = "kpng.v1alpha1.Extension.value"
+
+// readableText returns bytes as a string, or as {"base64": ...} if they are not text.
+func readableText(value json.RawMessage) (json.RawMessage, error) {
+	var raw []byte
+	if err := json.Unmarshal(value, &raw); err != nil {
+		return nil, err
+	}
+	if !utf8.Valid(raw) {
+		return slices.Concat([]byte(`{"base64":`), value, []byte("}")), nil
+	}
+	var b bytes.Buffer
+	text := json.NewEncoder(&b)
+	text.SetEscapeHTML(false)
+	err := text.Encode(string(raw))
+	return bytes.TrimSpace(b.Bytes()), err
 }
 
 func readableAddress(value json.RawMessage) (json.RawMessage, error) {

@@ -143,13 +143,24 @@ func (s *clientState) node() *localsink.Node {
 // maxKnown bounds each list of a known node, because a server bounds the first message.
 const maxKnown = 16
 
+// maxKnownExtensions bounds the extensions of a known node, in bytes.
+const maxKnownExtensions = 64 << 10
+
 // knownPart returns the part of a received Node that NodeHello.known_node needs.
 func knownPart(in *kpng.Node) *kpng.Node {
 	ips, networks := in.GetIps(), in.GetLocalPods().GetNetworks()
-	return &kpng.Node{
+	out := &kpng.Node{
 		Name: in.GetName(), Zone: in.GetZone(), Ips: ips[:min(len(ips), maxKnown)],
 		LocalPods: &kpng.PodSources{Networks: networks[:min(len(networks), maxKnown)]},
 	}
+	size := 0
+	for _, e := range in.GetExtensions() {
+		if n := len(e.GetKey()) + len(e.GetValue()); size+n <= maxKnownExtensions {
+			size += n
+			out.Extensions = append(out.Extensions, e)
+		}
+	}
+	return out
 }
 
 // knownNode returns what is known of the node; nil if nothing is.
@@ -199,10 +210,10 @@ func (s *clientState) Apply(in *kpng.WatchNodeResponse) error {
 		}
 	}
 	for _, c := range in.GetOverlays() {
-		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
+		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName(), Origin: c.GetOrigin()}
 		o, err := fromOverlay(c)
 		if err != nil {
-			return fmt.Errorf("overlay of Service %s: %w", name, err)
+			return fmt.Errorf("overlay of %s: %w", name.Object(), err)
 		}
 		s.pending.overlays[name] = o
 	}
@@ -241,22 +252,24 @@ func (s *clientState) size() int {
 }
 
 func (s *clientState) applyService(c *kpng.ServiceChange) error {
-	name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName()}
+	name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName(), Origin: c.GetOrigin()}
 	switch {
+	case !localsink.ValidOrigin(name.Origin):
+		return fmt.Errorf("%s: origin: %q is too long, or has control characters, slashes or colons", name.Object(), name.Origin)
 	case c.GetService() != nil:
 		base, err := fromService(name, c.GetService())
 		if err != nil {
-			return fmt.Errorf("Service %s: %w", name, err)
+			return fmt.Errorf("%s: %w", name.Object(), err)
 		}
 		s.pending.services[name] = &heldBase{base, c.GetDigest()}
 	case c.GetDelta() != nil:
 		delta, err := fromDelta(c.GetDelta())
 		if err != nil {
-			return fmt.Errorf("Service %s: delta: %w", name, err)
+			return fmt.Errorf("%s: delta: %w", name.Object(), err)
 		}
 		old := s.latest(name)
 		if old == nil {
-			return fmt.Errorf("delta for unknown Service %s", name)
+			return fmt.Errorf("delta for unknown %s", name.Object())
 		}
 		base, err := old.base.Apply(delta)
 		if err != nil {

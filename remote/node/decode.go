@@ -29,8 +29,12 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 	}
 	out.HealthCheckPort = port
 	out.Problems = protoconv.FromProblems(in.GetProblems())
+	extensions := extensionReader()
+	if out.Extensions, err = extensions.Read(in.GetExtensions()); err != nil {
+		return nil, fmt.Errorf("extensions%w", err)
+	}
 	for i, p := range in.GetPorts() {
-		port, unsupported, err := fromPort(p)
+		port, unsupported, err := fromPort(p, extensions)
 		if err != nil {
 			return nil, fmt.Errorf("ports[%d].%w", i, err)
 		}
@@ -40,6 +44,14 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 				Message: u + ": not supported by this version of the client; ignored",
 			})
 		}
+		if selection, known := protoconv.FromSelection(p.GetSelection()); known {
+			port.Selection = selection
+		} else {
+			out.Problems = append(out.Problems, localsink.Problem{
+				Object: name.Object(), Field: fmt.Sprintf("ports[%d].selection", i),
+				Message: fmt.Sprintf("selection %d: not supported by this version of the client; handled as Random", p.GetSelection()),
+			})
+		}
 		// Deltas and overlays refer to ports by index, so a port without frontends stays.
 		out.Ports = append(out.Ports, port)
 	}
@@ -47,10 +59,16 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 }
 
 // fromPort parses a port. unsupported describes the parts that are left out.
-func fromPort(in *kpng.Port) (out overlay.Port, unsupported []string, err error) {
+func fromPort(in *kpng.Port, extensions *protoconv.ExtensionReader) (out overlay.Port, unsupported []string, err error) {
 	out = overlay.Port{Name: in.GetName(), Affinity: time.Duration(min(in.GetAffinityNs(), math.MaxInt64))}
 	if out.Endpoints, err = fromEndpoints(in.GetEndpoints()); err != nil {
 		return out, nil, fmt.Errorf("endpoints: %w", err)
+	}
+	if out.RefusedPerMille, err = protoconv.PerMille(in.GetRefusedPerMille()); err != nil {
+		return out, nil, fmt.Errorf("refused_per_mille: %w", err)
+	}
+	if out.EndpointExtensions, err = extensions.ReadEndpoints(in.GetEndpointExtensions(), false); err != nil {
+		return out, nil, fmt.Errorf("endpoint_extensions%w", err)
 	}
 	switch in.GetProtocol() {
 	case kpng.Protocol_PROTOCOL_TCP, kpng.Protocol_PROTOCOL_UDP, kpng.Protocol_PROTOCOL_SCTP:
@@ -133,6 +151,8 @@ func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unsupported string,
 		case kpng.Verdict_VERDICT_UNSPECIFIED:
 		case kpng.Verdict_VERDICT_DROP:
 			route.EmptyVerdict = localsink.VerdictDrop
+		case kpng.Verdict_VERDICT_PASS:
+			route.EmptyVerdict = localsink.VerdictPass
 		default:
 			unsupported = fmt.Sprintf("verdict %d", r.GetEmptyVerdict())
 		}
@@ -188,12 +208,12 @@ func fromEndpoints(in []*kpng.Endpoint) ([]overlay.Endpoint, error) {
 
 func fromEndpoint(out *overlay.Endpoint, in *kpng.Endpoint) (err error) {
 	out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort())
-	out.Pools, out.Drain = overlay.PoolSet(in.GetPools()), !in.GetNoDrain()
+	out.Pools, out.Drain, out.Weight = overlay.PoolSet(in.GetPools()), !in.GetNoDrain(), in.GetWeight()
 	return err
 }
 
 func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
-	out := &overlay.Delta{}
+	out, extensions := &overlay.Delta{}, extensionReader()
 	for i, p := range in.GetPorts() {
 		set, err := fromEndpoints(p.GetSet())
 		if err != nil {
@@ -206,6 +226,9 @@ func fromDelta(in *kpng.ServiceDelta) (*overlay.Delta, error) {
 		delta := overlay.PortDelta{Port: int(p.GetPort()), Set: set}
 		for _, e := range removed {
 			delta.Removed = append(delta.Removed, e.Addr)
+		}
+		if delta.Extensions, err = extensions.ReadEndpoints(p.GetExtensions(), true); err != nil {
+			return nil, fmt.Errorf("ports[%d].extensions%w", i, err)
 		}
 		out.Ports = append(out.Ports, delta)
 	}
@@ -259,11 +282,17 @@ func fromNode(in *kpng.Node) (*localsink.Node, error) {
 		{"local_pods.networks", pods.GetNetworks(), &out.LocalPods.Networks},
 		{"node_port_addresses", in.GetNodePortAddresses(), &out.NodePortAddresses},
 		{"service_networks", in.GetServiceNetworks(), &out.ServiceNetworks},
+		{"no_masquerade", in.GetNoMasquerade(), &out.NoMasquerade},
 	} {
 		var err error
 		if *list.to, err = protoconv.Prefixes(list.from); err != nil {
 			return nil, fmt.Errorf("%s%w", list.name, err)
 		}
+	}
+	extensions := &protoconv.ExtensionReader{Max: localsink.MaxExtensionsSize}
+	var err error
+	if out.Extensions, err = extensions.Read(in.GetExtensions()); err != nil {
+		return nil, fmt.Errorf("extensions%w", err)
 	}
 	return out, nil
 }
@@ -278,7 +307,14 @@ func fromKnownNode(in *kpng.Node) (*watchers.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watchers.Node{Name: node.Name, IPs: node.IPs, PodCIDRs: node.LocalPods.Networks, Zone: in.GetZone()}, nil
+	return &watchers.Node{
+		Name: node.Name, IPs: node.IPs, PodCIDRs: node.LocalPods.Networks, Zone: in.GetZone(), Extensions: node.Extensions,
+	}, nil
+}
+
+// extensionReader returns a reader for the extensions of one Service.
+func extensionReader() *protoconv.ExtensionReader {
+	return &protoconv.ExtensionReader{Max: overlay.MaxExtensionsSize}
 }
 
 func fromNetworks(in *kpng.Networks) ([]netip.Prefix, error) {
@@ -320,5 +356,8 @@ func features() []kpng.Feature {
 		kpng.Feature_FEATURE_IPV4, kpng.Feature_FEATURE_IPV6, kpng.Feature_FEATURE_TCP, kpng.Feature_FEATURE_UDP,
 		kpng.Feature_FEATURE_SCTP, kpng.Feature_FEATURE_AFFINITY, kpng.Feature_FEATURE_SOURCE_RANGES, kpng.Feature_FEATURE_CLUSTER_IP,
 		kpng.Feature_FEATURE_NODE_PORT, kpng.Feature_FEATURE_EXTERNAL_IP, kpng.Feature_FEATURE_LOAD_BALANCER,
+		kpng.Feature_FEATURE_WEIGHTS, kpng.Feature_FEATURE_SELECTION_CLIENT, kpng.Feature_FEATURE_SELECTION_FLOW,
+		kpng.Feature_FEATURE_SELECTION_LEAST_CONNECTIONS, kpng.Feature_FEATURE_PASS, kpng.Feature_FEATURE_REFUSED_SHARE,
+		kpng.Feature_FEATURE_NO_MASQUERADE,
 	}
 }

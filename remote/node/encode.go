@@ -32,7 +32,9 @@ const (
 // encodeService encodes the shared base of a Service. The digest covers its name and
 // content, so that it is the same on all servers.
 func encodeService(s *overlay.Base) *fanout.Encoding {
-	name := localsink.ServiceName{Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name)}
+	name := localsink.ServiceName{
+		Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name), Origin: protoconv.Text(s.Name.Origin),
+	}
 	service := toService(s)
 	e := &fanout.Encoding{Value: s}
 	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(service)
@@ -40,10 +42,13 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 	for _, part := range []string{name.Namespace, "/", name.Name, "/"} {
 		_, _ = d.WriteString(part)
 	}
+	if name.Origin != "" { // no content starts with a slash
+		_, _ = d.WriteString("/" + name.Origin + "/")
+	}
 	_, _ = d.Write(content)
 	e.Digest = max(d.Sum64(), 1)
 	change := func(c *kpng.ServiceChange) []byte {
-		c.Namespace, c.Name = name.Namespace, name.Name
+		c.Namespace, c.Name, c.Origin = name.Namespace, name.Name, name.Origin
 		return codec.MessageField(fieldServices, c)
 	}
 	e.Full = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
@@ -67,7 +72,9 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 }
 
 func toService(s *overlay.Base) *kpng.Service {
-	out := &kpng.Service{HealthCheckPort: uint32(s.HealthCheckPort), Problems: protoconv.Problems(s.Problems)}
+	out := &kpng.Service{
+		HealthCheckPort: uint32(s.HealthCheckPort), Problems: protoconv.Problems(s.Problems), Extensions: protoconv.Extensions(s.Extensions),
+	}
 	for i := range s.Ports {
 		out.Ports = append(out.Ports, toPort(&s.Ports[i]))
 	}
@@ -77,7 +84,8 @@ func toService(s *overlay.Base) *kpng.Service {
 func toPort(p *overlay.Port) *kpng.Port {
 	out := &kpng.Port{
 		Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
-		Endpoints: toEndpoints(p.Endpoints),
+		Endpoints: toEndpoints(p.Endpoints), Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
+		EndpointExtensions: protoconv.EndpointExtensions(p.EndpointExtensions, false),
 	}
 	var heads []*overlay.Route // first route of each list; frontends share lists by pointer
 	for i := range p.Frontends {
@@ -141,8 +149,12 @@ func toFrom(f localsink.From) kpng.From {
 }
 
 func toVerdict(v localsink.Verdict) kpng.Verdict {
-	if v == localsink.VerdictDrop {
+	switch v {
+	case localsink.VerdictDrop:
 		return kpng.Verdict_VERDICT_DROP
+	case localsink.VerdictPass:
+		return kpng.Verdict_VERDICT_PASS
+	case localsink.VerdictReject: // has no value of its own
 	}
 	return kpng.Verdict_VERDICT_UNSPECIFIED
 }
@@ -162,13 +174,18 @@ func toEndpoints(all []overlay.Endpoint) []*kpng.Endpoint {
 func setEndpoint(out *kpng.Endpoint, e *overlay.Endpoint) {
 	out.Address, out.Port = e.Addr.Addr().AsSlice(), uint32(e.Addr.Port())
 	out.Pools, out.NoDrain = uint32(e.Pools), !e.Drain
+	if e.Weight != 1 { // the default
+		out.Weight = e.Weight
+	}
 }
 
 func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 	out := &kpng.ServiceDelta{}
 	for i := range d.Ports {
 		p := &d.Ports[i]
-		port := &kpng.PortDelta{Port: uint32(p.Port), Set: toEndpoints(p.Set)}
+		port := &kpng.PortDelta{
+			Port: uint32(p.Port), Set: toEndpoints(p.Set), Extensions: protoconv.EndpointExtensions(p.Extensions, true),
+		}
 		for _, a := range p.Removed {
 			port.Removed = append(port.Removed, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
 		}
@@ -179,7 +196,9 @@ func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 
 // encodeOverlay encodes a node overlay; nil encodes its removal.
 func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
-	out := &kpng.OverlayChange{Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name)}
+	out := &kpng.OverlayChange{
+		Namespace: protoconv.Text(name.Namespace), Name: protoconv.Text(name.Name), Origin: protoconv.Text(name.Origin),
+	}
 	if own != nil {
 		out.LocalEndpoints = uint32(own.LocalEndpoints)
 		for i := range own.Endpoints {
@@ -204,6 +223,8 @@ func toNode(n *localsink.Node) *kpng.Node {
 		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
 		ServiceNetworks:   protoconv.Networks(n.ServiceNetworks),
 		Deleting:          n.Deleting,
+		NoMasquerade:      protoconv.Networks(n.NoMasquerade),
+		Extensions:        protoconv.Extensions(n.Extensions),
 	}
 }
 

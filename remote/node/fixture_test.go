@@ -233,6 +233,12 @@ func text(u *localsink.Update) string {
 	if len(n.LoopbackNodePorts) > 0 { // not in the recording of the first version
 		b.WriteString(" | " + join(n.LoopbackNodePorts))
 	}
+	if len(n.NoMasquerade) > 0 {
+		b.WriteString(" | not masqueraded " + join(n.NoMasquerade))
+	}
+	if n.Extensions.Len() > 0 {
+		b.WriteString(" | " + n.Extensions.String())
+	}
 	if n.Deleting {
 		b.WriteString(" | deleting")
 	}

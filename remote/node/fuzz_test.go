@@ -6,7 +6,6 @@ package node
 import (
 	"context"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -25,46 +24,6 @@ import (
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
-// sampleBase returns a shared base in which no field is zero.
-func sampleBase() *overlay.Base {
-	port := netip.MustParseAddrPort
-	nets := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
-	routes := []overlay.Route{
-		{From: localsink.FromLocalPods, Pools: []overlay.Pool{0, 1}, Condition: overlay.ConditionPodsKnown},
-		{Pools: []overlay.Pool{2}, Masquerade: true, EmptyVerdict: localsink.VerdictDrop},
-	}
-	return &overlay.Base{
-		Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: 32000,
-		Problems: []localsink.Problem{{Object: "Service ns/svc", Field: "spec", Message: "no"}},
-		Ports: []overlay.Port{{Name: "p", Protocol: localsink.ProtocolUDP, Affinity: time.Hour,
-			Frontends: []overlay.Frontend{
-				{Kind: localsink.KindClusterIP, Addr: port("10.96.0.1:80"), Routes: routes},
-				{Kind: localsink.KindNodePort, Addr: port("[::]:30000"), SourceRanges: nets("fd00::/64"), NodeSourceRanges: nets("fd01::/64"), Routes: routes},
-				{Kind: localsink.KindLoadBalancer, Addr: port("192.0.2.1:80"), SourceRanges: []netip.Prefix{}, Routes: routes[1:]},
-			},
-			Endpoints: []overlay.Endpoint{
-				{Addr: port("10.1.0.1:80"), Pools: overlay.NewPoolSet(1), Drain: true}, {Addr: port("10.1.0.2:80"), Pools: overlay.NewPoolSet(1, 2)},
-				{Addr: port("[fd02::1]:80"), Pools: overlay.NewPoolSet(0)},
-			},
-		}},
-	}
-}
-
-func sampleOverlay() *overlay.Overlay {
-	return &overlay.Overlay{LocalEndpoints: 1, Endpoints: []overlay.NodeEndpoint{
-		{Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80"), Pools: overlay.NewPoolSet(0)}, Local: true},
-		{Port: 1, Endpoint: overlay.Endpoint{Addr: netip.MustParseAddrPort("10.1.0.1:80")}},
-	}}
-}
-
-func sampleNode() *localsink.Node {
-	return &localsink.Node{
-		Name: "n", IPs: []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("192.0.2.1")},
-		LocalPods:         localsink.PodSources{Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, Interface: "a", InterfacePrefix: "b"},
-		NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, ServiceNetworks: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
-	}
-}
-
 func marshal(t require.TestingT, m proto.Message) []byte {
 	b, err := proto.Marshal(m)
 	require.NoError(t, err)
@@ -75,6 +34,12 @@ func marshal(t require.TestingT, m proto.Message) []byte {
 func requireSound(t *testing.T, svc *localsink.Service) {
 	for _, p := range svc.Ports {
 		require.NotEmpty(t, p.Frontends)
+		require.LessOrEqual(t, p.Selection, localsink.SelectionLeastConnections)
+		require.LessOrEqual(t, p.RefusedPerMille, uint16(1000))
+		for a, x := range p.EndpointExtensions {
+			require.NotZero(t, x.Len(), a)
+			requireValidKeys(t, x)
+		}
 		for _, fe := range p.Frontends {
 			require.NotEmpty(t, fe.Routes)
 			require.Equal(t, localsink.FromAny, fe.Routes[len(fe.Routes)-1].From)
@@ -84,18 +49,32 @@ func requireSound(t *testing.T, svc *localsink.Service) {
 		}
 		for _, pool := range p.Pools {
 			for i := range pool.Endpoints {
+				require.NotZero(t, pool.Endpoints[i].Weight)
 				require.True(t, i == 0 || pool.Endpoints[i-1].Addr.Compare(pool.Endpoints[i].Addr) < 0)
 				require.Equal(t, pool.Endpoints[0].Addr.Addr().Is4(), pool.Endpoints[i].Addr.Addr().Is4())
 			}
 		}
 	}
+	requireValidKeys(t, svc.Extensions)
+	require.LessOrEqual(t, svc.Extensions.Size(), overlay.MaxExtensionsSize)
 	_ = svc.Text()
+}
+
+func requireValidKeys(t *testing.T, x localsink.Extensions) {
+	for e := range x.All() {
+		require.True(t, localsink.ValidExtensionKey(e.Key), "%q", e.Key)
+	}
 }
 
 // FuzzService checks that a decoded Service is sound on every node and survives another
 // round trip.
 func FuzzService(f *testing.F) {
 	f.Add(marshal(f, toService(sampleBase())))
+	newer := toService(sampleBase())
+	newer.Ports[0].Selection, newer.Ports[0].RouteLists[0].Routes[0].EmptyVerdict = 99, 99
+	newer.Ports[0].EndpointExtensions = append(newer.GetPorts()[0].GetEndpointExtensions(), newer.GetPorts()[0].GetEndpointExtensions()[0])
+	f.Add(marshal(f, newer))
+	f.Add(marshal(f, &kpng.Service{Extensions: []*kpng.Extension{{Key: "b"}, {Key: "a", Value: []byte{0}}, {Key: "\x00"}}}))
 	f.Add(marshal(f, &kpng.Service{Ports: []*kpng.Port{{Protocol: 99, RouteLists: []*kpng.RouteList{{}}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.Service
@@ -126,6 +105,8 @@ func FuzzService(f *testing.F) {
 func FuzzDelta(f *testing.F) {
 	next := sampleBase()
 	next.Ports[0].Endpoints = next.Ports[0].Endpoints[1:]
+	delete(next.Ports[0].EndpointExtensions, sampleBase().Ports[0].Endpoints[0].Addr)
+	next.Ports[0].EndpointExtensions[sampleBase().Ports[0].Endpoints[1].Addr] = ext("new", "1")
 	delta, ok := overlay.Diff(sampleBase(), next)
 	require.True(f, ok)
 	f.Add(marshal(f, toDelta(delta)))
@@ -191,8 +172,11 @@ func FuzzServer(f *testing.F) {
 	change := func(digest uint64, name string) *kpng.ServiceChange {
 		return &kpng.ServiceChange{Namespace: "ns", Name: name, Digest: digest, Change: &kpng.ServiceChange_Service{Service: toService(sampleBase())}}
 	}
+	other := change(4, "a") // of the same name as a Service
+	other.Origin = "TCPRoute"
 	f.Add(encode(
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{other}, Overlays: []*kpng.OverlayChange{{Namespace: "ns", Name: "a", Origin: "TCPRoute"}}},
 		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
 		&kpng.WatchNodeResponse{RemovedDigests: []uint64{1}, TriggerTimesUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{{Namespace: "ns", Name: "b"}}, Commit: &kpng.Commit{Revision: 3}},
@@ -309,23 +293,6 @@ func requireReceives(t *testing.T, stream *session.ServerStream, in *kpng.WatchN
 			}, *m.Ack)
 		}
 	}
-}
-
-func TestEncodingKeepsEveryField(t *testing.T) {
-	svc, err := fromService(sampleBase().Name, toService(sampleBase()))
-	require.NoError(t, err)
-	require.Equal(t, sampleBase(), svc)
-	node, err := fromNode(toNode(sampleNode()))
-	require.NoError(t, err)
-	require.Equal(t, sampleNode(), node)
-	all := localsink.Features(1<<11 - 1)
-	require.Equal(t, all, fromFeatures(toFeatures(all)))
-	require.Len(t, toFeatures(all), len(features()))
-	var in kpng.WatchNodeResponse
-	require.NoError(t, proto.Unmarshal(encodeOverlay(sampleBase().Name, sampleOverlay()), &in))
-	o, err := fromOverlay(in.GetOverlays()[0])
-	require.NoError(t, err)
-	require.Equal(t, sampleOverlay(), o)
 }
 
 // An acknowledgement has the revision of the last Refresh. A failed update is acknowledged

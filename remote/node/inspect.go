@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
@@ -160,7 +161,8 @@ func (s inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateR
 	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.GetNodeStateResponse{Node: n.toNode(), Revision: st.Revision, NodeUnknown: n.unknown}
 	for name, i := range st.Items.All() {
-		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name {
+		if in.GetNamespace() != "" && in.GetNamespace() != name.Namespace || in.GetName() != "" && in.GetName() != name.Name ||
+			(in.GetOrigin() != "" || in.GetName() != "") && in.GetOrigin() != name.Origin {
 			continue
 		}
 		if item, ok := i.(*serviceItem); ok {
@@ -170,8 +172,12 @@ func (s inspectService) GetNodeState(ctx context.Context, in *kpng.GetNodeStateR
 	return out, nil
 }
 
-// statesPerMessage bounds the Services in a message of WatchNodeState.
-const statesPerMessage = 200
+// statesPerMessage and textPerMessage bound the Services and the sum of their texts, in bytes, in
+// a message of WatchNodeState. A single Service may be larger.
+const (
+	statesPerMessage = 200
+	textPerMessage   = 1 << 20
+)
 
 // WatchNodeState implements InspectService.
 func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kpng.InspectService_WatchNodeStateServer) error {
@@ -185,15 +191,17 @@ func (s inspectService) WatchNodeState(in *kpng.WatchNodeStateRequest, stream kp
 	}
 	n := s.server.nodeState(st, in.GetNodeName())
 	out := &kpng.WatchNodeStateResponse{Node: n.toNode(), Revision: st.Revision, NodeUnknown: n.unknown}
+	text := 0
 	for _, i := range st.Items.All() {
-		if len(out.GetChanged()) == statesPerMessage {
+		if len(out.GetChanged()) == statesPerMessage || text >= textPerMessage {
 			if err := stream.Send(out); err != nil {
 				return err
 			}
-			out = &kpng.WatchNodeStateResponse{Revision: st.Revision}
+			out, text = &kpng.WatchNodeStateResponse{Revision: st.Revision}, 0
 		}
 		if item, ok := i.(*serviceItem); ok {
-			out.Changed = append(out.Changed, n.service(item))
+			state := n.service(item)
+			out.Changed, text = append(out.Changed, state), text+len(state.GetText())
 		}
 	}
 	for {
@@ -233,7 +241,7 @@ func (s *Server) nodeStateChanges(old, new *state, n *nodeState) *kpng.WatchNode
 		case a == nil:
 			out.Changed = append(out.Changed, n.service(b))
 		default:
-			if old, new := before.service(a), n.service(b); old.GetText() != new.GetText() {
+			if old, new := before.service(a), n.service(b); !proto.Equal(old, new) {
 				out.Changed = append(out.Changed, new)
 			}
 		}
@@ -270,13 +278,13 @@ func (s inspectService) ExplainService(ctx context.Context, in *kpng.ExplainServ
 	if _, err := s.authorize(ctx, in.GetNodeName()); err != nil {
 		return nil, err
 	}
-	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
+	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName(), Origin: in.GetOrigin()}
 	explanation, err := s.server.resolver.Explain(s.server.store.Snapshot(), in.GetNodeName(), s.server.knownNode(in.GetNodeName()), name)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if explanation == nil {
-		return nil, status.Errorf(codes.NotFound, "Service %s: not found", name)
+		return nil, status.Errorf(codes.NotFound, "%s: not found", name.Object())
 	}
 	// The text comes from the published state, because Explain does not consider other
 	// Services that use the same address.
@@ -302,10 +310,10 @@ func (s inspectService) GetServiceProgress(ctx context.Context, in *kpng.GetServ
 	if err != nil {
 		return nil, err
 	}
-	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName()}
+	name := localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName(), Origin: in.GetOrigin()}
 	item := serviceItemOf(st, name)
 	if item == nil {
-		return nil, status.Errorf(codes.NotFound, "Service %s: not found or not programmed on any node", name)
+		return nil, status.Errorf(codes.NotFound, "%s: not found or not programmed on any node", name.Object())
 	}
 	out := &kpng.GetServiceProgressResponse{Revision: item.revision, ChangedUnixNs: item.published.UnixNano()}
 	for _, n := range s.server.nodes(st, time.Now()) {
@@ -362,7 +370,8 @@ func (s inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpn
 
 func toServiceState(svc *localsink.Service) *kpng.ServiceState {
 	out := &kpng.ServiceState{
-		Namespace: svc.Name.Namespace, Name: svc.Name.Name, Problems: protoconv.Problems(svc.Problems), Text: protoconv.Text(svc.Text()),
+		Namespace: svc.Name.Namespace, Name: svc.Name.Name, Origin: svc.Name.Origin,
+		Problems: protoconv.Problems(svc.Problems), Text: protoconv.Text(svc.Text()), Extensions: protoconv.Extensions(svc.Extensions),
 	}
 	if svc.HealthCheck != nil {
 		out.HealthCheckPort, out.LocalEndpoints = uint32(svc.HealthCheck.Port), uint32(svc.HealthCheck.LocalEndpoints)
@@ -374,7 +383,11 @@ func toServiceState(svc *localsink.Service) *kpng.ServiceState {
 }
 
 func toPortState(p *localsink.Port) *kpng.PortState {
-	out := &kpng.PortState{Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity)}
+	out := &kpng.PortState{
+		Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
+		Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
+		EndpointExtensions: protoconv.EndpointExtensions(p.EndpointExtensions, false),
+	}
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		f := &kpng.FrontendState{
@@ -391,7 +404,7 @@ func toPortState(p *localsink.Port) *kpng.PortState {
 		ps := &kpng.PoolState{}
 		for _, e := range pool.Endpoints {
 			ps.Endpoints = append(ps.Endpoints, &kpng.EndpointState{
-				Address: e.Addr.Addr().AsSlice(), Port: uint32(e.Addr.Port()), Local: e.Local,
+				Address: e.Addr.Addr().AsSlice(), Port: uint32(e.Addr.Port()), Local: e.Local, Weight: e.Weight,
 			})
 		}
 		out.Pools = append(out.Pools, ps)

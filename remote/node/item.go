@@ -4,6 +4,7 @@
 package node
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +26,30 @@ type serviceItem struct {
 // Version implements fanout.Item.
 func (i *serviceItem) Version() uint64 { return i.sequence }
 
-// EncodingFor implements fanout.Item. The class of a stream is the zone of its node.
-func (i *serviceItem) EncodingFor(zone string) *fanout.Encoding {
+// A class is the class of a stream: how its client treats objects that are not Services, and the
+// zone of its node.
+const (
+	classOrigins  = "+" // the client has CAPABILITY_ORIGINS
+	classServices = "-" // the client receives only Services
+)
+
+// classOf returns the class of a stream.
+func classOf(zone string, origins bool) string {
+	if origins {
+		return classOrigins + zone
+	}
+	return classServices + zone
+}
+
+// EncodingFor implements fanout.Item. class is a result of classOf.
+func (i *serviceItem) EncodingFor(class string) *fanout.Encoding {
+	zone, origins := strings.CutPrefix(class, classOrigins)
+	if !origins {
+		if i.service.Name().Origin != "" {
+			return nil
+		}
+		zone = strings.TrimPrefix(class, classServices)
+	}
 	base := i.service.Base(zone)
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -39,15 +39,21 @@ const maxLookups = 8
 
 func newInitialOverlays() any { return &initialOverlays{} }
 
-// encode returns the encoded overlays of a node in state st.
-func (o *initialOverlays) encode(st *state, node string) (pieces [][]byte) {
+// encode returns the encoded overlays of a node in state st. origins reports whether those of
+// objects that are not Services are included.
+func (o *initialOverlays) encode(st *state, node string, origins bool) (pieces [][]byte) {
+	add := func(name localsink.ServiceName, own *overlay.Overlay) {
+		if origins || name.Origin == "" {
+			pieces = append(pieces, encodeOverlay(name, own))
+		}
+	}
 	o.mu.Lock()
 	o.lookups++
 	if o.lookups <= maxLookups {
 		o.mu.Unlock()
 		for name, i := range st.Items.All() {
 			if own := overlaysOf(i)[node]; own != nil {
-				pieces = append(pieces, encodeOverlay(name, own))
+				add(name, own)
 			}
 		}
 		return pieces
@@ -63,38 +69,47 @@ func (o *initialOverlays) encode(st *state, node string) (pieces [][]byte) {
 	overlays := o.byNode[node]
 	o.mu.Unlock()
 	for _, o := range overlays {
-		pieces = append(pieces, encodeOverlay(o.service, o.overlay))
+		add(o.service, o.overlay)
 	}
 	return pieces
 }
 
-// overlayChanges are the encoded overlays that change in a batch. Most nodes have none;
+// overlayChanges are the encoded overlays that change in a batch, by node. Most nodes have none;
 // nameBits lets them skip the lookup.
 type overlayChanges struct {
-	byNode   map[string][][]byte
-	nameBits uint64 // union of the name bits of byNode
+	services map[string][][]byte
+	others   map[string][][]byte // of objects that are not Services; usually nil
+	nameBits uint64              // union of the name bits of the nodes
 }
 
 func newOverlayChanges(b *batch) *overlayChanges {
-	changes := map[string][][]byte{}
+	out := &overlayChanges{services: map[string][][]byte{}}
 	for _, c := range b.Changes() {
 		before, after := overlaysOf(c.Old), overlaysOf(c.New)
 		for node, own := range after {
 			if !own.Equal(before[node]) {
-				changes[node] = append(changes[node], encodeOverlay(c.Key, own))
+				out.add(node, c.Key, own)
 			}
 		}
 		for node := range before {
 			if after[node] == nil {
-				changes[node] = append(changes[node], encodeOverlay(c.Key, nil))
+				out.add(node, c.Key, nil)
 			}
 		}
 	}
-	out := &overlayChanges{byNode: changes}
-	for node := range changes {
-		out.nameBits |= nameBitOf(node)
-	}
 	return out
+}
+
+func (o *overlayChanges) add(node string, name localsink.ServiceName, own *overlay.Overlay) {
+	o.nameBits |= nameBitOf(node)
+	pieces := o.services
+	if name.Origin != "" {
+		if o.others == nil {
+			o.others = map[string][][]byte{}
+		}
+		pieces = o.others
+	}
+	pieces[node] = append(pieces[node], encodeOverlay(name, own))
 }
 
 // nameBitOf returns a number with one bit set, chosen by a hash of the name.

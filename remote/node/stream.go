@@ -72,6 +72,7 @@ func (s *Server) serveNode(
 		},
 		server: s, name: hello.GetNodeName(), nameBit: nameBitOf(hello.GetNodeName()), unsupported: fromFeatures(hello.GetUnsupported()),
 		client: session.Truncate(hello.GetHello().GetClient(), maxClientName), connected: time.Now(),
+		origins: slices.Contains(common, kpng.Capability_CAPABILITY_ORIGINS),
 	}
 	n.known.Remember(s.withKnownZone(known))
 	if p, ok := peer.FromContext(ctx); ok {
@@ -110,6 +111,7 @@ func (s *Server) withKnownZone(known *watchers.Node) *watchers.Node {
 func capabilities() []kpng.Capability {
 	return []kpng.Capability{
 		kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
+		kpng.Capability_CAPABILITY_ORIGINS,
 	}
 }
 
@@ -183,6 +185,7 @@ type nodeStream struct {
 	object           *watchers.Node  // from which node was computed; nil if it is missing
 	known            nodelocal.KnownNode
 	zone             string
+	class            string // classOf(zone, origins)
 	nodesGeneration  uint64 // of node and zone, see stateExtra
 	sharedGeneration uint64
 
@@ -194,15 +197,17 @@ type nodeStream struct {
 	name         string
 	peer, client string
 	unsupported  localsink.Features
+	origins      bool // the client receives objects that are not Services
 	connected    time.Time
 	status       func() fanout.Status
 	cancel       context.CancelCauseFunc
 }
 
-// Class implements fanout.Conn: nodes of the same zone share their updates.
+// Class implements fanout.Conn: nodes of the same zone whose clients have the same capabilities
+// share their updates.
 func (n *nodeStream) Class(s *state) string {
 	n.refreshNode(s)
-	return n.zone
+	return n.class
 }
 
 // refreshNode computes node and zone for a state. An unchanged node keeps its pointer.
@@ -222,6 +227,9 @@ func (n *nodeStream) refreshNode(s *state) {
 	if n.node == nil || !n.node.Equal(node) || n.zone != zone {
 		n.node = node
 	}
+	if n.class == "" || n.zone != zone {
+		n.class = classOf(zone, n.origins)
+	}
 	n.zone, n.nodesGeneration, n.sharedGeneration = zone, s.Extra.nodesGeneration, s.Extra.sharedGeneration
 }
 
@@ -236,11 +244,14 @@ func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 	}
 	if old == nil {
 		initial := b.Memo(newInitialOverlays).(*initialOverlays) //nolint:forcetypeassert // the result of newInitialOverlays
-		return append(pieces, initial.encode(new, n.name)...)
+		return append(pieces, initial.encode(new, n.name, n.origins)...)
 	}
 	changes := b.Memo(func() any { return newOverlayChanges(b) }).(*overlayChanges) //nolint:forcetypeassert // the result of newOverlayChanges
 	if changes.nameBits&n.nameBit != 0 {
-		pieces = append(pieces, changes.byNode[n.name]...)
+		pieces = append(pieces, changes.services[n.name]...)
+		if n.origins {
+			pieces = append(pieces, changes.others[n.name]...)
+		}
 	}
 	return pieces
 }

@@ -566,7 +566,7 @@ type PortState struct {
 	Selection Selection `protobuf:"varint,7,opt,name=selection,proto3,enum=kpng.v1alpha1.Selection" json:"selection,omitempty"`
 	// Share of new connections, in 1/1000, that are rejected.
 	RefusedPerMille uint32 `protobuf:"varint,8,opt,name=refused_per_mille,json=refusedPerMille,proto3" json:"refused_per_mille,omitempty"`
-	// Extensions of endpoints, ordered by address and port.
+	// Extensions of endpoints.
 	EndpointExtensions []*EndpointExtensions `protobuf:"bytes,9,rep,name=endpoint_extensions,json=endpointExtensions,proto3" json:"endpoint_extensions,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache

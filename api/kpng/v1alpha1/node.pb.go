@@ -593,8 +593,8 @@ type NodeHello struct {
 	// it uses them to report what the node programs.
 	Unsupported []Feature `protobuf:"varint,3,rep,packed,name=unsupported,proto3,enum=kpng.v1alpha1.Feature" json:"unsupported,omitempty"`
 	// Last Node that the client received or, before that, one with the addresses that it
-	// determined by itself. The server uses its addresses, pod networks and zone while the
-	// cluster has no Node object of that name.
+	// determined by itself. The server uses its addresses, pod networks, zone and extensions
+	// while the cluster has no Node object of that name.
 	KnownNode     *Node `protobuf:"bytes,4,opt,name=known_node,json=knownNode,proto3" json:"known_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1014,15 +1014,14 @@ func (x *Extension) GetValue() []byte {
 	return nil
 }
 
-// EndpointExtensions lists the extensions of one endpoint.
+// EndpointExtensions is a list of extensions and the endpoints that have it. In a list of
+// them, each endpoint is in at most one element.
 type EndpointExtensions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// IP address, 4 or 16 bytes.
-	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// Port number.
-	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// Extensions of the endpoint, ordered by key.
-	Extensions    []*Extension `protobuf:"bytes,3,rep,name=extensions,proto3" json:"extensions,omitempty"`
+	// Endpoints, ordered by address and port; other fields are unset. Required.
+	Endpoints []*Endpoint `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// Extensions that each of these endpoints has, ordered by key.
+	Extensions    []*Extension `protobuf:"bytes,2,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1057,18 +1056,11 @@ func (*EndpointExtensions) Descriptor() ([]byte, []int) {
 	return file_kpng_v1alpha1_node_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *EndpointExtensions) GetAddress() []byte {
+func (x *EndpointExtensions) GetEndpoints() []*Endpoint {
 	if x != nil {
-		return x.Address
+		return x.Endpoints
 	}
 	return nil
-}
-
-func (x *EndpointExtensions) GetPort() uint32 {
-	if x != nil {
-		return x.Port
-	}
-	return 0
 }
 
 func (x *EndpointExtensions) GetExtensions() []*Extension {
@@ -1098,8 +1090,8 @@ type Port struct {
 	Selection Selection `protobuf:"varint,7,opt,name=selection,proto3,enum=kpng.v1alpha1.Selection" json:"selection,omitempty"`
 	// Share of new connections, in 1/1000, that are rejected whatever endpoints there are.
 	RefusedPerMille uint32 `protobuf:"varint,8,opt,name=refused_per_mille,json=refusedPerMille,proto3" json:"refused_per_mille,omitempty"`
-	// Extensions of endpoints, ordered by address and port, without empty lists. Endpoints
-	// that only node overlays have are among them.
+	// Extensions of endpoints, without empty lists. Endpoints that only node overlays have are
+	// among them.
 	EndpointExtensions []*EndpointExtensions `protobuf:"bytes,9,rep,name=endpoint_extensions,json=endpointExtensions,proto3" json:"endpoint_extensions,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1662,8 +1654,7 @@ type PortDelta struct {
 	Set []*Endpoint `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty"`
 	// Endpoints that are removed, ordered by address and port; other fields are unset.
 	Removed []*Endpoint `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
-	// Endpoints whose extensions differ, with the new ones, ordered by address and port; an
-	// empty list removes them.
+	// Endpoints whose extensions differ, with the new ones; an empty list removes them.
 	Extensions    []*EndpointExtensions `protobuf:"bytes,4,rep,name=extensions,proto3" json:"extensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2175,12 +2166,11 @@ const file_kpng_v1alpha1_node_proto_rawDesc = "" +
 	"extensions\"3\n" +
 	"\tExtension\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"|\n" +
-	"\x12EndpointExtensions\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\x128\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x85\x01\n" +
+	"\x12EndpointExtensions\x125\n" +
+	"\tendpoints\x18\x01 \x03(\v2\x17.kpng.v1alpha1.EndpointR\tendpoints\x128\n" +
 	"\n" +
-	"extensions\x18\x03 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
+	"extensions\x18\x02 \x03(\v2\x18.kpng.v1alpha1.ExtensionR\n" +
 	"extensions\"\xd1\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
@@ -2384,40 +2374,41 @@ var file_kpng_v1alpha1_node_proto_depIdxs = []int32{
 	14, // 13: kpng.v1alpha1.Service.ports:type_name -> kpng.v1alpha1.Port
 	25, // 14: kpng.v1alpha1.Service.problems:type_name -> kpng.v1alpha1.Problem
 	12, // 15: kpng.v1alpha1.Service.extensions:type_name -> kpng.v1alpha1.Extension
-	12, // 16: kpng.v1alpha1.EndpointExtensions.extensions:type_name -> kpng.v1alpha1.Extension
-	1,  // 17: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
-	15, // 18: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
-	20, // 19: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
-	18, // 20: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
-	0,  // 21: kpng.v1alpha1.Port.selection:type_name -> kpng.v1alpha1.Selection
-	13, // 22: kpng.v1alpha1.Port.endpoint_extensions:type_name -> kpng.v1alpha1.EndpointExtensions
-	2,  // 23: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
-	16, // 24: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
-	16, // 25: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
-	17, // 26: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
-	19, // 27: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
-	3,  // 28: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
-	4,  // 29: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
-	5,  // 30: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
-	22, // 31: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
-	20, // 32: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
-	20, // 33: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
-	13, // 34: kpng.v1alpha1.PortDelta.extensions:type_name -> kpng.v1alpha1.EndpointExtensions
-	24, // 35: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
-	20, // 36: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
-	27, // 37: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
-	17, // 38: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
-	17, // 39: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
-	17, // 40: kpng.v1alpha1.Node.no_masquerade:type_name -> kpng.v1alpha1.Network
-	12, // 41: kpng.v1alpha1.Node.extensions:type_name -> kpng.v1alpha1.Extension
-	17, // 42: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
-	7,  // 43: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
-	9,  // 44: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
-	44, // [44:45] is the sub-list for method output_type
-	43, // [43:44] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	20, // 16: kpng.v1alpha1.EndpointExtensions.endpoints:type_name -> kpng.v1alpha1.Endpoint
+	12, // 17: kpng.v1alpha1.EndpointExtensions.extensions:type_name -> kpng.v1alpha1.Extension
+	1,  // 18: kpng.v1alpha1.Port.protocol:type_name -> kpng.v1alpha1.Protocol
+	15, // 19: kpng.v1alpha1.Port.frontends:type_name -> kpng.v1alpha1.Frontend
+	20, // 20: kpng.v1alpha1.Port.endpoints:type_name -> kpng.v1alpha1.Endpoint
+	18, // 21: kpng.v1alpha1.Port.route_lists:type_name -> kpng.v1alpha1.RouteList
+	0,  // 22: kpng.v1alpha1.Port.selection:type_name -> kpng.v1alpha1.Selection
+	13, // 23: kpng.v1alpha1.Port.endpoint_extensions:type_name -> kpng.v1alpha1.EndpointExtensions
+	2,  // 24: kpng.v1alpha1.Frontend.kind:type_name -> kpng.v1alpha1.FrontendKind
+	16, // 25: kpng.v1alpha1.Frontend.source_ranges:type_name -> kpng.v1alpha1.Networks
+	16, // 26: kpng.v1alpha1.Frontend.node_source_ranges:type_name -> kpng.v1alpha1.Networks
+	17, // 27: kpng.v1alpha1.Networks.networks:type_name -> kpng.v1alpha1.Network
+	19, // 28: kpng.v1alpha1.RouteList.routes:type_name -> kpng.v1alpha1.Route
+	3,  // 29: kpng.v1alpha1.Route.from:type_name -> kpng.v1alpha1.From
+	4,  // 30: kpng.v1alpha1.Route.empty_verdict:type_name -> kpng.v1alpha1.Verdict
+	5,  // 31: kpng.v1alpha1.Route.condition:type_name -> kpng.v1alpha1.Condition
+	22, // 32: kpng.v1alpha1.ServiceDelta.ports:type_name -> kpng.v1alpha1.PortDelta
+	20, // 33: kpng.v1alpha1.PortDelta.set:type_name -> kpng.v1alpha1.Endpoint
+	20, // 34: kpng.v1alpha1.PortDelta.removed:type_name -> kpng.v1alpha1.Endpoint
+	13, // 35: kpng.v1alpha1.PortDelta.extensions:type_name -> kpng.v1alpha1.EndpointExtensions
+	24, // 36: kpng.v1alpha1.OverlayChange.endpoints:type_name -> kpng.v1alpha1.OverlayEndpoint
+	20, // 37: kpng.v1alpha1.OverlayEndpoint.endpoint:type_name -> kpng.v1alpha1.Endpoint
+	27, // 38: kpng.v1alpha1.Node.local_pods:type_name -> kpng.v1alpha1.PodSources
+	17, // 39: kpng.v1alpha1.Node.node_port_addresses:type_name -> kpng.v1alpha1.Network
+	17, // 40: kpng.v1alpha1.Node.service_networks:type_name -> kpng.v1alpha1.Network
+	17, // 41: kpng.v1alpha1.Node.no_masquerade:type_name -> kpng.v1alpha1.Network
+	12, // 42: kpng.v1alpha1.Node.extensions:type_name -> kpng.v1alpha1.Extension
+	17, // 43: kpng.v1alpha1.PodSources.networks:type_name -> kpng.v1alpha1.Network
+	7,  // 44: kpng.v1alpha1.NodeService.WatchNode:input_type -> kpng.v1alpha1.WatchNodeRequest
+	9,  // 45: kpng.v1alpha1.NodeService.WatchNode:output_type -> kpng.v1alpha1.WatchNodeResponse
+	45, // [45:46] is the sub-list for method output_type
+	44, // [44:45] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_kpng_v1alpha1_node_proto_init() }

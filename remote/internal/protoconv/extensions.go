@@ -4,6 +4,12 @@
 package protoconv
 
 import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -20,14 +26,111 @@ func Extensions(x localsink.Extensions) []*kpng.Extension {
 	return out
 }
 
-// FromExtensions converts messages to extensions.
-func FromExtensions(in []*kpng.Extension) localsink.Extensions {
+// EndpointExtensions converts the extensions of endpoints to messages: one for each different
+// list, because many endpoints have the same, such as that of their EndpointSlice. The order
+// depends only on the content, so that equal maps have equal encodings. empty reports whether
+// empty lists are included.
+func EndpointExtensions(extensions map[netip.AddrPort]localsink.Extensions, empty bool) []*kpng.EndpointExtensions {
+	if len(extensions) == 0 {
+		return nil
+	}
+	var out []*kpng.EndpointExtensions
+	byList := map[localsink.Extensions]*kpng.EndpointExtensions{} // the same list is found without a comparison
+	byContent := map[string]*kpng.EndpointExtensions{}
+	for _, a := range slices.SortedFunc(maps.Keys(extensions), netip.AddrPort.Compare) {
+		x := extensions[a]
+		if x.Len() == 0 && !empty {
+			continue
+		}
+		group := byList[x]
+		if group == nil {
+			content := contentOf(x)
+			if group = byContent[content]; group == nil {
+				group = &kpng.EndpointExtensions{Extensions: Extensions(x)}
+				byContent[content] = group
+				out = append(out, group)
+			}
+			byList[x] = group
+		}
+		group.Endpoints = append(group.Endpoints, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
+	}
+	return out
+}
+
+// contentOf returns a string that is different for different lists.
+func contentOf(x localsink.Extensions) string {
+	var b strings.Builder
+	for e := range x.All() {
+		fmt.Fprintf(&b, "%d %d %s%s", len(e.Key), len(e.Value), e.Key, e.Value)
+	}
+	return b.String()
+}
+
+// An ExtensionReader parses the extensions of one object. It rejects invalid and repeated keys,
+// and more than Max bytes of all keys and values together. The store of a server leaves out what
+// exceeds the limits of an object, so only a hostile peer sends it.
+type ExtensionReader struct {
+	Max int
+
+	size int
+	last localsink.Extensions
+}
+
+// Read parses one list. Consecutive equal lists share memory. The error starts with the path
+// within the list.
+func (r *ExtensionReader) Read(in []*kpng.Extension) (localsink.Extensions, error) {
 	if len(in) == 0 {
-		return localsink.Extensions{}
+		return localsink.Extensions{}, nil
 	}
-	list := make([]localsink.Extension, len(in))
+	list := make([]localsink.Extension, 0, min(len(in), 64))
 	for i, e := range in {
-		list[i] = localsink.Extension{Key: e.GetKey(), Value: string(e.GetValue())}
+		if !localsink.ValidExtensionKey(e.GetKey()) {
+			return localsink.Extensions{}, fmt.Errorf("[%d].key: %.400q is empty, longer than %d bytes, or has control characters",
+				i, e.GetKey(), localsink.MaxExtensionKey)
+		}
+		if r.size += len(e.GetKey()) + len(e.GetValue()); r.size > r.Max {
+			return localsink.Extensions{}, fmt.Errorf("[%d]: the extensions of the object are larger than %d bytes", i, r.Max)
+		}
+		list = append(list, localsink.Extension{Key: e.GetKey(), Value: string(e.GetValue())})
 	}
-	return localsink.NewExtensions(list...)
+	out := localsink.NewExtensions(list...)
+	if out.Len() < len(in) {
+		return localsink.Extensions{}, fmt.Errorf(": a key is repeated in a list of %d", len(in))
+	}
+	if out.Equal(r.last) {
+		return r.last, nil
+	}
+	r.last = out
+	return out, nil
+}
+
+// ReadEndpoints parses the extensions of endpoints; nil if there are none. empty reports whether
+// lists may be empty. The error starts with the path within the list.
+func (r *ExtensionReader) ReadEndpoints(in []*kpng.EndpointExtensions, empty bool) (map[netip.AddrPort]localsink.Extensions, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := map[netip.AddrPort]localsink.Extensions{}
+	for i, group := range in {
+		x, err := r.Read(group.GetExtensions())
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("[%d].extensions%w", i, err)
+		case x.Len() == 0 && !empty:
+			return nil, fmt.Errorf("[%d].extensions: required", i)
+		case len(group.GetEndpoints()) == 0:
+			return nil, fmt.Errorf("[%d].endpoints: required", i)
+		}
+		for j, e := range group.GetEndpoints() {
+			a, err := AddrPort(e.GetAddress(), e.GetPort())
+			if err != nil {
+				return nil, fmt.Errorf("[%d].endpoints[%d].%w", i, j, err)
+			}
+			if _, repeated := out[a]; repeated {
+				return nil, fmt.Errorf("[%d].endpoints[%d]: %s is repeated", i, j, a)
+			}
+			out[a] = x
+		}
+	}
+	return out, nil
 }
