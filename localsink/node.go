@@ -47,6 +47,22 @@ func (n *Node) Equal(o *Node) bool {
 		n.Deleting == o.Deleting && n.Extensions.Equal(o.Extensions)
 }
 
+// AddressesIn returns those of addrs that one of the networks contains, sorted and without
+// duplicates. IPv4 addresses in IPv6 form count as IPv4; the zone of an address is ignored
+// and kept. For [Node.NodePortAddresses] and the addresses of the node's interfaces, the
+// result are the addresses at which packets can match a node port, and loopback addresses.
+func AddressesIn(networks []netip.Prefix, addrs []netip.Addr) []netip.Addr {
+	var all []netip.Addr
+	for _, a := range addrs {
+		a = a.Unmap()
+		if slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a.WithZone("")) }) {
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
 // PodSources describes packets that come from pods of a node. A packet matches if one of
 // the fields does; the zero value matches no packet.
 type PodSources struct {

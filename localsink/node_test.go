@@ -39,3 +39,17 @@ func TestNodeEqualComparesEveryField(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressesIn(t *testing.T) {
+	networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.0/30"), netip.MustParsePrefix("fe80::/10")}
+	var addrs, want []netip.Addr
+	for _, a := range []string{"192.0.2.9", "fe80::1%eth0", "::ffff:192.0.2.7", "198.51.100.1", "192.0.2.1", "2001:db8::1", "192.0.2.9"} {
+		addrs = append(addrs, netip.MustParseAddr(a))
+	}
+	for _, a := range []string{"192.0.2.1", "192.0.2.7", "192.0.2.9", "fe80::1%eth0"} {
+		want = append(want, netip.MustParseAddr(a))
+	}
+	require.Equal(t, want, localsink.AddressesIn(networks, addrs))
+	require.Equal(t, "198.51.100.1", addrs[3].String(), "the argument is not changed")
+	require.Nil(t, localsink.AddressesIn(nil, addrs))
+}

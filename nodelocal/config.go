@@ -12,6 +12,14 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/reconciler"
+	"sigs.k8s.io/kpng/nodelocal/nodeports"
+)
+
+// Keywords that [Config.NodePortAddresses] accepts beside networks, see package nodeports.
+const (
+	KeywordPrimary   = nodeports.KeywordPrimary
+	KeywordLocalhost = nodeports.KeywordLocalhost
+	KeywordAll       = nodeports.KeywordAll
 )
 
 // A Config configures a [Resolver]: the node, and how Services are resolved for it.
@@ -63,7 +71,7 @@ type Config struct {
 	// Logger receives warnings about invalid objects and failed syncs; nil is silent.
 	Logger *slog.Logger
 
-	nodePorts nodePorts
+	nodePorts nodeports.Selection
 }
 
 // A MultiNodeConfig configures a [MultiNodeResolver]. Its fields are those of [Config] that
@@ -119,11 +127,11 @@ func (cfg *Config) complete() error {
 		cfg.KnownNode = &KnownNode{}
 	}
 	pace := cfg.pace()
-	np, npErr := parseNodePorts(cfg.NodePortAddresses)
-	cfg.nodePorts = np
+	selection, selectionErr := nodeports.Parse(cfg.NodePortAddresses)
+	cfg.nodePorts = selection
 	noMasquerade, noMasqueradeErr := validNetworks(cfg.NoMasquerade, "NoMasquerade")
 	cfg.NoMasquerade = noMasquerade
-	if err := errors.Join(nameErr, pace.Validate(), npErr, noMasqueradeErr, cfg.LocalPods.validate(), cfg.Scope.validate()); err != nil {
+	if err := errors.Join(nameErr, pace.Validate(), selectionErr, noMasqueradeErr, cfg.LocalPods.validate(), cfg.Scope.validate()); err != nil {
 		return fmt.Errorf("nodelocal: invalid Config: %w", err)
 	}
 	return nil

@@ -22,7 +22,7 @@
 //	resolved.go      ResolvedService: the base of a zone and the overlay of a node
 //	node.go          the addresses and zone of a node
 //	knownnode.go     what is known of a node without a Node object
-//	nodeports.go     the addresses that serve node ports
+//	nodeports/       the addresses that serve node ports
 //	poddetection.go  how packets of local pods are recognised
 //	explain.go       Explain: the reason for each endpoint
 //	nomatch.go       warnings about names that match no object
