@@ -4,61 +4,75 @@
 package healthcheck
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// updateAddresses computes the addresses to listen on, unless it did so for the same node
-// recently, and reports whether they changed. If the node's addresses cannot be listed, it
-// keeps the previous ones.
-func (s *Services) updateAddresses(node *localsink.Node) bool {
-	if s.addressesValid && slices.Equal(s.networks, node.NodePortAddresses) && !s.addressesExpired.Swap(false) {
+// updateAddresses computes the addresses to listen on, unless it did so for the same
+// networks recently, and reports whether they changed. If the node's addresses cannot be
+// listed, it keeps the previous ones.
+func (s *Server) updateAddresses() bool {
+	if s.addressesCurrent() && !s.addressesExpired.Swap(false) {
 		return false
 	}
-	addresses, err := s.listenAddresses(node)
-	if err != nil {
+	addresses, err := s.listenAddresses()
+	if s.addressesErr = err; err != nil {
 		s.cfg.Logger.Error("Cannot list node addresses", "err", err, "retryAfter", retryInterval)
 		s.listTimer.Reset(retryInterval)
 		return false
 	}
 	previous := s.addresses
-	s.addressesValid, s.networks, s.addresses = true, node.NodePortAddresses, addresses
+	s.addressesValid, s.listed, s.addresses = true, s.networks, addresses
 	return !slices.Equal(previous, addresses)
 }
 
+// addressesCurrent reports whether addresses belongs to the desired networks. It may be
+// outdated with regard to the interfaces of the node.
+func (s *Server) addressesCurrent() bool {
+	return s.addressesValid && slices.Equal(s.listed, s.networks)
+}
+
 // listenAddresses returns the sorted addresses to listen on: the unspecified address for a
-// network that is a whole family, otherwise the node's addresses in each network of
-// NodePortAddresses. It starts listTimer if the result depends on the node's interfaces.
-func (s *Services) listenAddresses(node *localsink.Node) ([]netip.Addr, error) {
-	var all []netip.Addr
+// network that is a whole family, the address of a network that is a single one, and
+// otherwise the node's addresses in the network. It starts listTimer if the result depends
+// on the node's interfaces.
+func (s *Server) listenAddresses() ([]netip.Addr, error) {
 	s.listTimer.Stop()
-	for _, n := range node.NodePortAddresses {
-		switch {
-		case n.Bits() == 0 || n.IsSingleIP():
+	var all []netip.Addr
+	var searched []netip.Prefix
+	for _, n := range s.networks {
+		if n.Bits() == 0 || n.IsSingleIP() {
 			all = append(all, n.Addr())
-		default:
-			contained, err := s.addressesIn(n)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, contained...)
-			s.listTimer.Reset(listInterval)
+		} else {
+			searched = append(searched, n)
 		}
+	}
+	if len(searched) > 0 {
+		addrs, err := s.nodeAddresses()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, localsink.AddressesIn(searched, addrs)...)
+		s.listTimer.Reset(listInterval)
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all), nil
 }
 
-// addressesIn returns the addresses of the node's interfaces in a network.
-func (s *Services) addressesIn(network netip.Prefix) ([]netip.Addr, error) {
-	addrs, err := s.interfaceAddrs()
+// nodeAddresses returns the addresses of the node's interfaces.
+func (s *Server) nodeAddresses() ([]netip.Addr, error) {
+	addrs, err := s.cfg.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list node addresses: %w", err)
+	}
 	var all []netip.Addr
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && network.Contains(p.Addr()) {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
 			all = append(all, p.Addr())
 		}
 	}
-	return all, err
+	return all, nil
 }

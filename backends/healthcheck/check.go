@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -28,8 +29,8 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// A check is the health check port of one Service. Its handlers read localEndpoints; all
-// else is owned by Sync and Close.
+// A check is the health check port of one Service. Its handlers read localEndpoints;
+// Server.mu guards all else.
 type check struct {
 	name           localsink.ServiceName
 	port           uint16
@@ -44,8 +45,11 @@ type server struct {
 }
 
 // listen opens the listeners of c on s.addresses and closes those on other addresses.
-func (s *Services) listen(ctx context.Context, c *check) {
+func (s *Server) listen(ctx context.Context, c *check) {
 	var errs []error
+	if !s.addressesCurrent() {
+		errs = append(errs, s.addressesErr)
+	}
 	c.closeAllExcept(s.addresses)
 	for _, a := range s.addresses {
 		if c.servers[a].Server != nil {
@@ -56,16 +60,14 @@ func (s *Services) listen(ctx context.Context, c *check) {
 			network = "tcp4"
 		}
 		ln, err := s.cfg.Listen(ctx, network, netip.AddrPortFrom(a, c.port).String())
-		if err != nil {
+		switch {
+		case err == nil:
+			s.serve(c, a, ln)
+		case a.IsUnspecified() && errors.Is(err, syscall.EAFNOSUPPORT):
+			// The system does not have the family, so there is no address to serve.
+		default:
 			errs = append(errs, err)
-			continue
 		}
-		srv := server{&http.Server{
-			Handler: s.handler(c), ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
-			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: s.cfg.ErrorLog,
-		}, ln}
-		c.servers[a] = srv
-		s.serving.Go(func() { _ = srv.Serve(ln) })
 	}
 	err := errors.Join(errs...)
 	if err != nil {
@@ -75,6 +77,16 @@ func (s *Services) listen(ctx context.Context, c *check) {
 		}
 	}
 	s.setFailure(c.name, err)
+}
+
+// serve answers health checks of c on an address, until closeAllExcept closes it.
+func (s *Server) serve(c *check, a netip.Addr, ln net.Listener) {
+	srv := server{&http.Server{
+		Handler: s.handler(c), ReadHeaderTimeout: headTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: s.cfg.ErrorLog,
+	}, ln}
+	c.servers[a] = srv
+	s.serving.Go(func() { _ = srv.Serve(ln) })
 }
 
 // closeAllExcept closes the listeners and connections on all other addresses.
@@ -101,7 +113,7 @@ type serviceBody struct {
 }
 
 // handler returns the handler of a check, for any path and method.
-func (s *Services) handler(c *check) http.Handler {
+func (s *Server) handler(c *check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		body := serviceBody{LocalEndpoints: c.localEndpoints.Load(), ServiceProxyHealthy: s.cfg.Healthy()}
 		body.Service.Namespace, body.Service.Name = c.name.Namespace, c.name.Name

@@ -56,3 +56,20 @@ func TestProxyIsUnhealthyWhileDriftIsNotRepaired(t *testing.T) {
 		expect(200, 200)
 	})
 }
+
+// A program without sinks reports drift in the same way.
+func TestProxyHealthWithDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drift := &driftingSink{}
+		health, err := NewProxyHealth(time.Minute, drift)
+		require.NoError(t, err)
+		health.Applied()
+		require.True(t, health.Healthy())
+		drift.since = time.Now()
+		require.False(t, health.Healthy())
+		code, _ := get(t, health.Livez())
+		require.Equal(t, 200, code)
+		drift.since = time.Time{}
+		require.True(t, health.Healthy())
+	})
+}

@@ -6,10 +6,8 @@ package healthcheck_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"net"
-	"net/http"
 	"net/netip"
 
 	"sigs.k8s.io/kpng/backends/healthcheck"
@@ -34,14 +32,7 @@ func ExampleServices() {
 		fmt.Println(err)
 	}
 
-	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	fmt.Printf("%s\n%s", response.Status, body)
+	probe(port)
 	// Output:
 	// 200 OK
 	// {"service":{"namespace":"default","name":"web"},"localEndpoints":2,"serviceProxyHealthy":true}

@@ -7,16 +7,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,167 +22,6 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
-
-func get(t *testing.T, h http.Handler) (int, map[string]any) {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-	require.Equal(t, "application/json", w.Header().Get("Content-Type"))
-	require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
-	var body map[string]any
-	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
-	return w.Code, body
-}
-
-// A proxyFixture is a Proxy around a sink that returns err.
-type proxyFixture struct {
-	t        *testing.T
-	proxy    *Proxy
-	err      error
-	eligible bool
-}
-
-func (p *proxyFixture) sync() { _ = p.proxy.Sync(p.t.Context(), &localsink.Update{}) }
-
-func (p *proxyFixture) syncFails() {
-	p.err = errors.New("injected")
-	p.sync()
-}
-
-func (p *proxyFixture) syncSucceeds() {
-	p.err = nil
-	p.sync()
-}
-
-// expect requests /healthz and /livez.
-func (p *proxyFixture) expect(wantHealthz, wantLivez int) {
-	p.t.Helper()
-	code, body := get(p.t, p.proxy.Healthz(func() bool { return p.eligible }))
-	require.Equal(p.t, wantHealthz, code)
-	require.Equal(p.t, p.eligible, body["nodeEligible"])
-	require.Equal(p.t, wantLivez == 200, body["healthy"], "healthy does not depend on the node")
-	require.Equal(p.t, wantLivez == 200, p.proxy.Healthy())
-	code, body = get(p.t, p.proxy.Livez())
-	require.Equal(p.t, wantLivez, code)
-	require.Equal(p.t, wantLivez == 200, body["healthy"])
-	require.NotContains(p.t, body, "nodeEligible")
-}
-
-type proxyRow struct {
-	id  string
-	run func(p *proxyFixture)
-}
-
-// runProxyRows runs each row with a new Proxy whose timeout is a minute.
-func runProxyRows(t *testing.T, rows []proxyRow) {
-	for _, row := range rows {
-		t.Run(row.id, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := &proxyFixture{t: t, eligible: true}
-				var err error
-				p.proxy, err = NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return p.err }), time.Minute)
-				require.NoError(t, err)
-				row.run(p)
-			})
-		})
-	}
-}
-
-func TestProxyHealthDependsOnUpdates(t *testing.T) {
-	runProxyRows(t, []proxyRow{
-		{"6.8 healthz HC-02 healthy while starting", func(p *proxyFixture) { p.expect(200, 200) }},
-		{"HC-02b no update is ever applied", func(p *proxyFixture) {
-			time.Sleep(59 * time.Second)
-			p.syncFails()
-			p.expect(200, 200)
-			time.Sleep(time.Second)
-			p.expect(503, 503)
-		}},
-		{"HC-02b no update ever arrives", func(p *proxyFixture) {
-			time.Sleep(time.Minute)
-			p.expect(503, 503)
-		}},
-		{"HC-02 all updates are applied", func(p *proxyFixture) {
-			p.sync()
-			time.Sleep(1000 * time.Hour)
-			p.expect(200, 200)
-		}},
-		{"6.8 healthz HC-02 pending update within the timeout", func(p *proxyFixture) {
-			p.sync()
-			p.syncFails()
-			time.Sleep(time.Minute - 1)
-			p.expect(200, 200)
-		}},
-		{"6.8 healthz HC-02 HC-03 pending update beyond the timeout", func(p *proxyFixture) {
-			p.sync()
-			p.syncFails()
-			time.Sleep(time.Minute)
-			p.expect(503, 503)
-		}},
-		{"6.8 healthz HC-02 repeated updates do not extend the timeout", func(p *proxyFixture) {
-			p.sync()
-			for range 6 {
-				p.syncFails()
-				time.Sleep(10 * time.Second)
-			}
-			p.syncFails()
-			p.expect(503, 503)
-		}},
-		{"6.8 healthz HC-06 healthy again after the next applied update", func(p *proxyFixture) {
-			p.sync()
-			p.syncFails()
-			time.Sleep(time.Hour)
-			p.expect(503, 503)
-			p.syncSucceeds()
-			p.expect(200, 200)
-			p.syncFails()
-			time.Sleep(30 * time.Second)
-			p.expect(200, 200) // a new deadline
-		}},
-	})
-}
-
-func TestProxyHealthReportsNode(t *testing.T) {
-	runProxyRows(t, []proxyRow{
-		{"6.8 healthz HC-03 HC-04 node not eligible", func(p *proxyFixture) {
-			p.sync()
-			p.eligible = false
-			p.expect(503, 200)
-			p.eligible = true
-			p.expect(200, 200)
-		}},
-		{"HC-03 unhealthy and node not eligible", func(p *proxyFixture) {
-			p.sync()
-			p.syncFails()
-			p.eligible = false
-			time.Sleep(time.Hour)
-			p.expect(503, 503)
-		}},
-		{"HC-01 HC-03 response body", func(p *proxyFixture) {
-			p.sync()
-			applied := time.Now()
-			time.Sleep(time.Minute)
-			_, body := get(p.t, p.proxy.Healthz(func() bool { return true }))
-			now := time.Now().Format(time.RFC3339Nano)
-			require.Equal(p.t, now, body["currentTime"])
-			require.Equal(p.t, now, body["lastUpdated"], "the current time while healthy")
-			family := map[string]any{"lastUpdated": applied.Format(time.RFC3339Nano), "healthy": true}
-			require.Equal(p.t, map[string]any{"IPv4": family, "IPv6": family}, body["status"])
-			require.Len(p.t, body, 5)
-			_, body = get(p.t, p.proxy.Healthz(func() bool { return false }))
-			require.Equal(p.t, applied.Format(time.RFC3339Nano), body["lastUpdated"], "the time of the last applied update")
-			_, body = get(p.t, p.proxy.Livez())
-			require.Len(p.t, body, 4)
-		}},
-	})
-}
-
-// TestNewProxyValidates expects an error for each invalid argument.
-func TestNewProxyValidates(t *testing.T) {
-	_, err := NewProxy(nil, time.Minute)
-	require.EqualError(t, err, "healthcheck: NewProxy: inner: required")
-	_, err = NewProxy(localsink.Func(func(context.Context, *localsink.Update) error { return nil }), 0)
-	require.EqualError(t, err, "healthcheck: NewProxy: timeout: 0s is not positive")
-}
 
 func newServices(t testing.TB) *Services {
 	s, err := NewServices(Config{})
@@ -228,33 +64,78 @@ func getCheck(t *testing.T, port uint16) (code int, weight string, body serviceB
 	return resp.StatusCode, resp.Header.Get("X-Load-Balancing-Endpoint-Weight"), body
 }
 
-// A servicesFixture drives Services with listeners on 127.0.0.1.
+// A servicesFixture has listeners on 127.0.0.1. It drives Services, or a Server without a
+// sink.
 type servicesFixture struct {
 	t       *testing.T
-	sink    *Services
+	server  *Server
+	sink    *Services // nil without a sink
 	current localsink.State
 	node    *localsink.Node
 	healthy bool
 	log     bytes.Buffer
 }
 
-func newServicesFixture(t *testing.T) *servicesFixture {
+func newServicesFixture(t *testing.T, withSink bool) *servicesFixture {
 	c := &servicesFixture{t: t, node: loopback(), healthy: true}
-	var err error
-	c.sink, err = NewServices(Config{
+	cfg := Config{
 		Healthy: func() bool { return c.healthy },
 		Logger:  slog.New(slog.NewTextHandler(&c.log, nil)),
-	})
-	require.NoError(t, err)
+	}
+	var err error
+	if withSink {
+		c.sink, err = NewServices(cfg)
+		require.NoError(t, err)
+		c.server = c.sink.server
+	} else {
+		c.server, err = NewServer(c.node.NodePortAddresses, cfg)
+		require.NoError(t, err)
+	}
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	t.Cleanup(func() { require.NoError(t, c.sink.Close()) })
+	t.Cleanup(func() { require.NoError(t, c.server.Close()) })
 	return c
 }
 
 func (c *servicesFixture) sync(services ...*localsink.Service) {
 	next := sinktest.NewState(services...)
-	require.NoError(c.t, c.sink.Sync(c.t.Context(), sinktest.NewUpdate(c.node, c.current, next)))
+	u := sinktest.NewUpdate(c.node, c.current, next)
 	c.current = next
+	if c.sink != nil {
+		require.NoError(c.t, c.sink.Sync(c.t.Context(), u))
+		return
+	}
+	require.NoError(c.t, c.server.SetNetworks(c.t.Context(), c.node.NodePortAddresses))
+	for _, svc := range u.Removed {
+		c.server.Remove(c.t.Context(), svc.Name)
+	}
+	for _, svc := range u.Changed {
+		if svc.HealthCheck == nil {
+			c.server.Remove(c.t.Context(), svc.Name)
+		} else {
+			_ = c.server.Set(c.t.Context(), svc.Name, svc.HealthCheck.Port, svc.HealthCheck.LocalEndpoints)
+		}
+	}
+}
+
+// retry tries to open failed ports, as it happens when the retry timer expires.
+func (c *servicesFixture) retry() {
+	c.server.retryTimer.Reset(0)
+	<-c.server.due
+	if c.sink != nil {
+		require.NoError(c.t, c.sink.Sync(c.t.Context(), &localsink.Update{Node: c.node, All: c.current}))
+		return
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	listen := c.server.cfg.Listen
+	c.server.cfg.Listen = func(_ context.Context, network, address string) (net.Listener, error) {
+		cancel() // Run ends after this retry
+		return listen(c.t.Context(), network, address)
+	}
+	c.server.requestRetry()
+	for ctx.Err() == nil {
+		require.NoError(c.t, c.server.Run(ctx))
+	}
+	c.server.cfg.Listen = listen
 }
 
 // code returns the status of a health check, or 0 if the port is closed.
@@ -269,15 +150,19 @@ type serviceRow struct {
 }
 
 // runServiceRows runs rows, some of which are those of kube-proxy's test of Service health
-// checks, each with new Services.
+// checks, each with new Services and with a new Server.
 func runServiceRows(t *testing.T, rows []serviceRow) {
 	for _, row := range rows {
 		t.Run(row.id, func(t *testing.T) {
-			a, b := freePort(t), freePort(t)
-			for a == b {
-				b = freePort(t)
+			for name, withSink := range map[string]bool{"sink": true, "server": false} {
+				t.Run(name, func(t *testing.T) {
+					a, b := freePort(t), freePort(t)
+					for a == b {
+						b = freePort(t)
+					}
+					row.run(newServicesFixture(t, withSink), a, b)
+				})
 			}
-			row.run(newServicesFixture(t), a, b)
 		})
 	}
 }
@@ -360,14 +245,21 @@ func TestServiceHealthPorts(t *testing.T) {
 			c.sync(newService("a", b, 0), newService("b", a, 2))
 			require.Equal(c.t, 200, c.code(a))
 			require.Equal(c.t, 503, c.code(b))
-			require.Empty(c.t, c.log.String())
-			require.Empty(c.t, c.sink.NotProgrammed())
+			if c.sink != nil {
+				require.Empty(c.t, c.log.String(), "a sink closes all ports before it opens any")
+			}
+			require.Empty(c.t, c.server.Failures())
 		}},
 		{"6.8 service HC HC-14 Service without health check", func(c *servicesFixture, a, _ uint16) {
 			plain := newService("a", a, 2)
 			plain.HealthCheck = nil
 			c.sync(plain)
 			require.Zero(c.t, c.code(a))
+		}},
+		{"HC-11 a node that is being deleted", func(c *servicesFixture, a, _ uint16) {
+			c.node.Deleting = true
+			c.sync(newService("a", a, 2))
+			require.Equal(c.t, 200, c.code(a), "only /healthz considers the node")
 		}},
 		{"HC-14 a port moves to another Service", func(c *servicesFixture, a, b uint16) {
 			c.sync(newService("a", a, 2), newService("b", b, 1))
@@ -400,24 +292,22 @@ func TestServiceHealthPortInUse(t *testing.T) {
 			c.sync(newService("a", a, 2), newService("b", b, 1))
 			c.sync(newService("a", a, 3), newService("b", b, 1))
 			require.Equal(c.t, 1, bytes.Count(c.log.Bytes(), []byte("level=ERROR")), c.log.String())
-			require.Len(c.t, c.sink.NotProgrammed(), 1)
-			require.ErrorContains(c.t, c.sink.NotProgrammed()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
+			require.Len(c.t, c.server.Failures(), 1)
+			require.ErrorContains(c.t, c.server.Failures()[localsink.ServiceName{Namespace: "ns", Name: "b"}], "Service ns/b: spec.healthCheckNodePort")
 			require.Equal(c.t, 200, c.code(a), "other Services still answer")
 			require.NoError(c.t, taken.Close())
-			c.sink.retryTimer.Reset(0)
-			<-c.sink.ResyncRequested()
-			require.NoError(c.t, c.sink.Sync(c.t.Context(), &localsink.Update{Node: c.node, All: c.current}))
+			c.retry()
 			require.Equal(c.t, 200, c.code(b))
-			require.Empty(c.t, c.sink.NotProgrammed())
+			require.Empty(c.t, c.server.Failures())
 		}},
 		{"HC-15 removing the Service clears the failure", func(c *servicesFixture, a, _ uint16) {
 			taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", a))
 			require.NoError(c.t, err)
 			defer taken.Close()
 			c.sync(newService("a", a, 1))
-			require.Len(c.t, c.sink.NotProgrammed(), 1)
+			require.Len(c.t, c.server.Failures(), 1)
 			c.sync()
-			require.Empty(c.t, c.sink.NotProgrammed())
+			require.Empty(c.t, c.server.Failures())
 		}},
 	})
 }

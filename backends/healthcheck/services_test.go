@@ -49,20 +49,20 @@ func TestResyncTimers(t *testing.T) {
 		require.True(t, resyncRequested(), "HC-15 a failed port is retried")
 
 		withNetwork := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
-		s.interfaceAddrs = func() ([]net.Addr, error) { return nil, nil }
+		s.server.cfg.InterfaceAddrs = func() ([]net.Addr, error) { return nil, nil }
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: withNetwork, All: sinktest.NewState(newService("a", port, 1))}))
 		require.Empty(t, s.NotProgrammed())
 		time.Sleep(listInterval - time.Nanosecond)
 		require.False(t, resyncRequested())
 		time.Sleep(time.Nanosecond)
 		require.True(t, resyncRequested(), "addresses are listed again")
-		s.interfaceAddrs = func() ([]net.Addr, error) { return nil, errors.New("injected") }
+		s.server.cfg.InterfaceAddrs = func() ([]net.Addr, error) { return nil, errors.New("injected") }
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: withNetwork, All: sinktest.NewState()}))
 		time.Sleep(retryInterval)
 		require.True(t, resyncRequested(), "a failed list is retried")
 
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback(), All: sinktest.NewState()}))
-		s.listTimer.Reset(time.Hour)
+		s.server.listTimer.Reset(time.Hour)
 		require.NoError(t, s.Close())
 		time.Sleep(48 * time.Hour)
 		require.False(t, resyncRequested(), "no resync after Close")
@@ -77,15 +77,15 @@ func TestSyncExaminesChangedServicesOnly(t *testing.T) {
 	a, b := newService("a", freePort(t), 1), newService("b", freePort(t), 1)
 	loopback := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/30")}}
 	listed := 0
-	s.interfaceAddrs = func() ([]net.Addr, error) {
+	s.server.cfg.InterfaceAddrs = func() ([]net.Addr, error) {
 		listed++
 		return net.InterfaceAddrs()
 	}
 	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback, nil, sinktest.NewState(a, b))))
-	require.False(t, s.retryTimer.Stop(), "no retry is scheduled")
+	require.False(t, s.server.retryTimer.Stop(), "no retry is scheduled")
 	code, _, _ := getCheck(t, a.HealthCheck.Port)
 	require.Equal(t, 200, code, "without Config.Healthy, the proxy is healthy")
-	s.checks[a.Name].closeAllExcept(nil)
+	s.server.checks[a.Name].closeAllExcept(nil)
 	for range 3 {
 		require.NoError(t, s.Sync(t.Context(), &localsink.Update{Node: loopback, All: sinktest.NewState(a, b), Changed: []*localsink.Service{b}}))
 	}
@@ -142,7 +142,7 @@ func TestListenersAndErrorsGoThroughTheConfig(t *testing.T) {
 	require.NoError(t, s.Sync(t.Context(), sinktest.NewUpdate(loopback(), nil, state)))
 	code, _, _ := getCheck(t, port)
 	require.Equal(t, 200, code)
-	server := s.checks[localsink.ServiceName{Namespace: "ns", Name: "a"}].servers[netip.MustParseAddr("127.0.0.1")]
+	server := s.server.checks[localsink.ServiceName{Namespace: "ns", Name: "a"}].servers[netip.MustParseAddr("127.0.0.1")]
 	server.ErrorLog.Print("reported")
 	require.Equal(t, "reported\n", errorLog.String())
 	for field, d := range map[string]time.Duration{
