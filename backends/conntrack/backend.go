@@ -9,15 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 )
-
-// maxAttempts limits how often Sync repeats a dump of the flow table that the kernel
-// interrupted.
-const maxAttempts = 5
 
 // A Config configures a Backend. The zero value is ready for use.
 type Config struct {
@@ -41,32 +37,17 @@ type Reconciliation struct {
 type Backend struct {
 	log     *slog.Logger
 	onDone  func(Reconciliation)
-	table   flowTable
+	cutter  *Cutter
 	applied appliedFrontends // owned by Sync
-	dumps   atomic.Uint64
-	removed atomic.Uint64
 }
-
-// A flowTable gives access to the flows and addresses of a network namespace.
-type flowTable interface {
-	// remove dumps the flows of one address family once, deletes those UDP flows for which
-	// stale returns true, and returns their number. The error is errInterrupted if the
-	// table changed during the dump, which may then be incomplete.
-	remove(v4 bool, stale func(flow) bool) (uint, error)
-	// addresses returns the addresses of the node's interfaces in one family.
-	addresses(v4 bool) ([]netip.Addr, error)
-	close()
-}
-
-var errInterrupted = errors.New("dump of the flow table was interrupted")
 
 // New returns a Backend for the network namespace of the calling thread. It fails on
 // systems other than Linux, and without the privilege to open netlink sockets. The caller
 // must call Close.
 func New(cfg Config) (*Backend, error) {
-	table, err := openFlowTable()
+	cutter, err := NewCutter()
 	if err != nil {
-		return nil, fmt.Errorf("conntrack: %w", err)
+		return nil, err
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -74,15 +55,12 @@ func New(cfg Config) (*Backend, error) {
 	if cfg.OnReconcile == nil {
 		cfg.OnReconcile = func(Reconciliation) {}
 	}
-	return &Backend{log: cfg.Logger, onDone: cfg.OnReconcile, table: table, applied: appliedFrontends{}}, nil
+	return &Backend{log: cfg.Logger, onDone: cfg.OnReconcile, cutter: cutter, applied: appliedFrontends{}}, nil
 }
 
 // Close closes the netlink sockets and always returns nil. Flows stay as they are. Sync
 // must not run during or after Close.
-func (b *Backend) Close() error {
-	b.table.close()
-	return nil
-}
+func (b *Backend) Close() error { return b.cutter.Close() }
 
 // Stats holds counters since New.
 type Stats struct {
@@ -93,7 +71,7 @@ type Stats struct {
 }
 
 // Stats returns the current counters. It may be called at any time from any goroutine.
-func (b *Backend) Stats() Stats { return Stats{b.dumps.Load(), b.removed.Load()} }
+func (b *Backend) Stats() Stats { return Stats{b.cutter.dumps.Load(), b.cutter.removed.Load()} }
 
 // Sync implements localsink.Sink. It dumps the flow table once for each address family in
 // which the update may leave stale flows, and not at all if there are none. After an error
@@ -110,9 +88,16 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 		if err != nil {
 			return fmt.Errorf("conntrack: list node addresses: %w", err)
 		}
-		removed, err := b.remove(ctx, v4, func(f flow) bool { return frontends.isStale(f, isLocal) })
+		isStale := flowFilter{localsink.ProtocolUDP, func(f flow) bool { return frontends.isStale(f, isLocal) }}
+		removed, err := b.cutter.remove(ctx, v4, isStale)
 		b.onDone(Reconciliation{IPv6: !v4, Duration: time.Since(start), Removed: removed})
-		if err != nil {
+		if removed > 0 {
+			b.log.Info("Removed UDP flows", "flows", removed)
+		}
+		switch {
+		case errors.Is(err, ErrIncomplete): // removed what could be seen; a failed Sync would not see more
+			b.log.Warn("Stale UDP flows may remain", "err", err, "ipv6", !v4)
+		case err != nil:
 			return fmt.Errorf("conntrack: remove stale UDP flows: %w", err)
 		}
 	}
@@ -120,39 +105,16 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	return nil
 }
 
-// remove deletes the stale flows of one family and returns how many it deleted.
-func (b *Backend) remove(ctx context.Context, v4 bool, stale func(flow) bool) (removed uint, err error) {
-	for range maxAttempts {
-		if err := ctx.Err(); err != nil {
-			return removed, err
-		}
-		n, err := b.table.remove(v4, stale)
-		removed += n
-		b.dumps.Add(1)
-		b.removed.Add(uint64(n))
-		if n > 0 {
-			b.log.Info("Removed UDP flows", "flows", n)
-		}
-		if !errors.Is(err, errInterrupted) {
-			return removed, err
-		}
-	}
-	b.log.Warn("Stale UDP flows may remain", "err", errInterrupted, "attempts", maxAttempts)
-	return removed, nil
-}
-
 // nodePortAddresses returns a function that reports whether node ports answer on an
 // address of the node.
 func (b *Backend) nodePortAddresses(v4 bool, node *localsink.Node) (func(netip.Addr) bool, error) {
-	all, err := b.table.addresses(v4)
+	all, err := b.cutter.table.addresses(v4)
 	if err != nil {
 		return nil, err
 	}
-	local := map[netip.Addr]bool{}
-	for _, a := range all {
-		for _, network := range node.NodePortAddresses {
-			local[a] = local[a] || network.Contains(a)
-		}
-	}
-	return func(a netip.Addr) bool { return local[a] }, nil
+	local := localsink.AddressesIn(node.NodePortAddresses, all)
+	return func(a netip.Addr) bool {
+		_, found := slices.BinarySearchFunc(local, a, netip.Addr.Compare)
+		return found
+	}, nil
 }

@@ -6,10 +6,13 @@ package conntrack
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"sigs.k8s.io/kpng/localsink"
 )
 
-// A fakeTable is a flowTable in memory.
+// A fakeTable is a flowTable of UDP flows in memory.
 type fakeTable struct {
 	flows       []flow
 	local       []netip.Addr
@@ -26,12 +29,12 @@ type fakeTable struct {
 func newFake() (*Backend, *fakeTable) {
 	f := &fakeTable{local: []netip.Addr{addr(onNode).Addr()}}
 	return &Backend{
-		log: slog.New(slog.NewTextHandler(&f.log, nil)), table: f, applied: appliedFrontends{},
+		log: slog.New(slog.NewTextHandler(&f.log, nil)), cutter: &Cutter{table: f}, applied: appliedFrontends{},
 		onDone: func(r Reconciliation) { f.done = append(f.done, r) },
 	}, f
 }
 
-func (f *fakeTable) remove(v4 bool, stale func(flow) bool) (n uint, err error) {
+func (f *fakeTable) remove(v4 bool, filters ...flowFilter) (n uint, err error) {
 	f.dumps = append(f.dumps, v4)
 	if f.removeErr != nil {
 		return 0, f.removeErr
@@ -43,7 +46,7 @@ func (f *fakeTable) remove(v4 bool, stale func(flow) bool) (n uint, err error) {
 	}
 	var left []flow
 	for i, entry := range f.flows {
-		if i < seen && entry.destination.Addr().Is4() == v4 && stale(entry) {
+		if i < seen && entry.destination.Addr().Is4() == v4 && selected(entry, filters) {
 			n++
 			continue
 		}
@@ -51,6 +54,10 @@ func (f *fakeTable) remove(v4 bool, stale func(flow) bool) (n uint, err error) {
 	}
 	f.flows = left
 	return n, err
+}
+
+func selected(entry flow, filters []flowFilter) bool {
+	return slices.ContainsFunc(filters, func(f flowFilter) bool { return f.protocol == localsink.ProtocolUDP && f.match(entry) })
 }
 
 func (f *fakeTable) addresses(v4 bool) (all []netip.Addr, err error) {

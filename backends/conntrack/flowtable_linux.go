@@ -33,8 +33,12 @@ func familyOf(v4 bool) int {
 	return unix.AF_INET6
 }
 
-func (t netlinkTable) remove(v4 bool, stale func(flow) bool) (uint, error) {
-	n, err := t.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(v4)), udpFilter(stale))
+func (t netlinkTable) remove(v4 bool, filters ...flowFilter) (uint, error) {
+	all := make([]netlink.CustomConntrackFilter, 0, len(filters))
+	for _, f := range filters {
+		all = append(all, netlinkFilter(f))
+	}
+	n, err := t.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(v4)), all...)
 	if errors.Is(err, netlink.ErrDumpInterrupted) {
 		err = errInterrupted
 	}
@@ -55,17 +59,17 @@ func (t netlinkTable) addresses(v4 bool) ([]netip.Addr, error) {
 	return all, nil
 }
 
-// A udpFilter selects the UDP flows for which it returns true.
-type udpFilter func(flow) bool
+// A netlinkFilter is a flowFilter for netlink.
+type netlinkFilter flowFilter
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (match udpFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
-	if f.Forward.Protocol != unix.IPPROTO_UDP {
+func (n netlinkFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	if f.Forward.Protocol != uint8(n.protocol) {
 		return false
 	}
 	destination, ok1 := netip.AddrFromSlice(f.Forward.DstIP)
 	replySource, ok2 := netip.AddrFromSlice(f.Reverse.SrcIP)
-	return ok1 && ok2 && match(flow{
+	return ok1 && ok2 && n.match(flow{
 		destination: netip.AddrPortFrom(destination.Unmap(), f.Forward.DstPort),
 		replySource: netip.AddrPortFrom(replySource.Unmap(), f.Reverse.SrcPort),
 	})

@@ -288,6 +288,7 @@ func TestCT06OneDump(t *testing.T) {
 type cluster struct {
 	node, pods, clients *netnstest.Namespace
 	driver              *sinktest.Driver
+	rules               *nftables.Backend
 	backend             *Backend
 }
 
@@ -308,13 +309,12 @@ func newCluster(t *testing.T) *cluster {
 	s.pods.Route("0.0.0.0/0", "10.0.0.254")
 	s.pods.Route("::/0", "fd00::fe")
 	s.backend = newBackend(t, s.node)
-	var rules *nftables.Backend
 	s.node.Do(func() (err error) {
-		rules, err = nftables.New(nftables.Config{})
+		s.rules, err = nftables.New(nftables.Config{})
 		return err
 	})
-	t.Cleanup(func() { rules.Close() })
-	s.driver = &sinktest.Driver{Sink: localsink.Chain(rules, s.backend), Node: kernelNode()}
+	t.Cleanup(func() { s.rules.Close() })
+	s.driver = &sinktest.Driver{Sink: localsink.Chain(s.rules, s.backend), Node: kernelNode()}
 	for _, f := range families() {
 		for _, e := range []netip.AddrPort{f.one, f.two} {
 			s.serve(t, e)

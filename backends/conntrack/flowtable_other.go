@@ -5,8 +5,12 @@
 
 package conntrack
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
 
 func openFlowTable() (flowTable, error) {
-	return nil, errors.New("connection tracking is supported on Linux only")
+	return nil, fmt.Errorf("connection tracking on %s: %w; Linux is required", runtime.GOOS, errors.ErrUnsupported)
 }

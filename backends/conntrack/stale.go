@@ -10,11 +10,13 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// A flow is one UDP entry of the kernel's connection tracking.
+// A flow is one entry of the kernel's connection tracking.
 type flow struct {
 	destination netip.AddrPort // of the client's packets
 	replySource netip.AddrPort // the endpoint, or destination if the flow is not translated
 }
+
+func (f flow) translated() bool { return f.replySource != f.destination }
 
 // A udpFrontend is a frontend with the endpoints to which its flows may lead. It is
 // immutable.
@@ -139,10 +141,9 @@ func (stale staleFrontends) hasFamily(v4 bool) bool {
 // isStale reports whether f must be removed. isLocal reports whether node ports answer on
 // an address.
 func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool {
-	translated := f.replySource != f.destination
 	if fe, ok := stale[f.destination]; ok {
 		if fe == nil {
-			return translated // the frontend was removed, and the translation with it
+			return f.translated() // the frontend was removed, and the translation with it
 		}
 		return !fe.allows(f.replySource)
 	}
@@ -155,7 +156,7 @@ func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool 
 	case !ok || !isLocal(f.destination.Addr()):
 		return false
 	case fe == nil || len(fe.endpoints) == 0:
-		return translated // untranslated flows belong to a process on the node
+		return f.translated() // untranslated flows belong to a process on the node
 	}
 	return !fe.allows(f.replySource)
 }
