@@ -83,11 +83,18 @@ func newOutsideModule(t *testing.T, files map[string]string) *outsideModule {
 // run runs the go command in the module.
 func (m *outsideModule) run(args ...string) {
 	m.t.Helper()
+	m.output(args...)
+}
+
+// output runs the go command in the module and returns what it prints.
+func (m *outsideModule) output(args ...string) string {
+	m.t.Helper()
 	cmd := exec.Command("go", args...)
 	cmd.Dir = m.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	require.NoError(m.t, err, "go %v: %s", args, out)
+	return string(out)
 }
 
 func (m *outsideModule) read(name string) string {
