@@ -71,7 +71,7 @@ func (s *Server) listen(ctx context.Context, c *check) {
 	}
 	err := errors.Join(errs...)
 	if err != nil {
-		err = fmt.Errorf("healthcheck: Service %s: spec.healthCheckNodePort %d: %w", c.name, c.port, err)
+		err = fmt.Errorf("healthcheck: %s: spec.healthCheckNodePort %d: %w", c.name.Object(), c.port, err)
 		if previous := s.failures[c.name]; previous == nil || previous.Error() != err.Error() {
 			s.cfg.Logger.Error("Cannot open health check port", "service", c.name, "err", err, "retryAfter", retryInterval)
 		}

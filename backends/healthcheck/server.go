@@ -150,14 +150,14 @@ func (s *Server) requestRetry() {
 func (s *Server) Set(ctx context.Context, name localsink.ServiceName, port uint16, localEndpoints int) error {
 	switch {
 	case port == 0:
-		return fmt.Errorf("healthcheck: Service %s: port: 0 is out of range 1-65535", name)
+		return fmt.Errorf("healthcheck: %s: port: 0 is out of range 1-65535", name.Object())
 	case localEndpoints < 0:
-		return fmt.Errorf("healthcheck: Service %s: localEndpoints: %d is negative", name, localEndpoints)
+		return fmt.Errorf("healthcheck: %s: localEndpoints: %d is negative", name.Object(), localEndpoints)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return fmt.Errorf("healthcheck: Service %s: %w", name, net.ErrClosed)
+		return fmt.Errorf("healthcheck: %s: %w", name.Object(), net.ErrClosed)
 	}
 	released := s.assign(name, &localsink.HealthCheck{Port: port, LocalEndpoints: localEndpoints})
 	outdated := s.waiting(released)
