@@ -78,7 +78,7 @@ func allowedImports() map[string][]string {
 			"nodeproxy/problems", "nodeproxy/status"), "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/printer":  own("localsink"),
 		"nodeproxy/problems": own("backends/healthcheck", "localsink"),
-		"nodeproxy/remoteflags": slices.Concat(own("nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/servertier", "remote/transport", "remote/transport/kubetoken", "watchers", "watchers/kubeapi"), grpc,
+		"nodeproxy/remoteflags": slices.Concat(own("localsink", "nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/servertier", "remote/transport", "remote/transport/kubetoken", "watchers", "watchers/kubeapi"), grpc,
 			[]string{"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/kubernetes"}),
 		"nodeproxy/servertier": append(own("nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "remote/cluster", "remote/node", "remote/node/nodemetrics", "remote/transport", "watchers"),
 			"github.com/prometheus/client_golang/prometheus", "google.golang.org/grpc/codes"),
