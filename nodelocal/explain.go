@@ -123,9 +123,9 @@ func (x *Explanation) addUnmatched(slice *watchers.EndpointSlice, port *watchers
 		slice.Name, port.Name, port.Protocol, strings.Join(has, ", ")))
 }
 
-// addEndpoints adds the endpoints that one port has in a family. unserved is the reason why the
+// addEndpoints adds the endpoints that one port has in a family. reason is why the
 // family is not served; empty if it is.
-func (x *Explanation) addEndpoints(node *nodeState, endpointSlices []*watchers.EndpointSlice, port string, set *endpointSet, unserved string) {
+func (x *Explanation) addEndpoints(node *nodeState, endpointSlices []*watchers.EndpointSlice, port string, set *endpointSet, reason string) {
 	cluster, local := node.clusterFilter(set), set.localFilter(node.node.Name, set.endpoints)
 	for i := range set.endpoints {
 		e := &set.endpoints[i]
@@ -134,9 +134,9 @@ func (x *Explanation) addEndpoints(node *nodeState, endpointSlices []*watchers.E
 			Port: port, Address: e.addr, Slice: sliceOf(endpointSlices, object), Node: object.Node,
 			ClusterTraffic: cluster(e), LocalTraffic: local(e), Weight: set.policyEndpoint(e).Weight,
 		}
-		if unserved != "" {
+		if reason != "" {
 			out.ClusterTraffic, out.LocalTraffic = false, false
-			out.Reasons = append(out.Reasons, unserved)
+			out.Reasons = append(out.Reasons, reason)
 		}
 		if !cluster(e) {
 			out.Reasons = append(out.Reasons, node.reason(set, e))

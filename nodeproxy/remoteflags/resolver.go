@@ -55,7 +55,7 @@ func (f *resolverFlags) scope(cfg *nodelocal.MultiNodeConfig) error {
 	for _, text := range command.SplitList(f.frontendKinds) {
 		i := slices.IndexFunc(kinds, func(k localsink.FrontendKind) bool { return k.String() == text })
 		if i < 0 {
-			return fmt.Errorf("%w: -frontend-kinds: %q is none of %v", command.ErrUsage, text, kinds)
+			return fmt.Errorf("%w: -frontend-kinds: %q is not one of %v", command.ErrUsage, text, kinds)
 		}
 		cfg.Scope.FrontendKinds = append(cfg.Scope.FrontendKinds, kinds[i])
 	}

@@ -50,7 +50,7 @@ func TestServerFlagsAreNeverIgnored(t *testing.T) {
 		"-nodeport-addresses primary,eth0":             `-nodeport-addresses[1]: "eth0" is neither a network nor one of`,
 		"-nodeport-addresses primary,primary":          `-nodeport-addresses[1]: "primary" is given twice`,
 		"-no-masquerade-cidrs ten":                     `-no-masquerade-cidrs: "ten" is not a network`,
-		"-frontend-kinds ClusterIP,Ingress":            `-frontend-kinds: "Ingress" is none of [ClusterIP NodePort ExternalIP LoadBalancer]`,
+		"-frontend-kinds ClusterIP,Ingress":            `-frontend-kinds: "Ingress" is not one of [ClusterIP NodePort ExternalIP LoadBalancer]`,
 		"-ip-families IPv5":                            `-ip-families: "IPv5" is not IPv4 or IPv6`,
 		"-max-connections 0":                           "-max-connections: must be positive",
 		"-max-unauthenticated -1":                      "-max-unauthenticated: must be positive",
