@@ -61,6 +61,7 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 			svc.ports = append(svc.ports, port)
 		}
 	}
+	svc.limitExtensions()
 	for i := range families {
 		svc.problems = append(svc.problems, families[i].problems...)
 	}

@@ -10,11 +10,6 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// MaxExtensionsSize is the maximum size of the extensions of a Base in bytes: its own, and those
-// of the endpoints of each port, where equal lists count once per port. One Service must fit into
-// one message to a node.
-const MaxExtensionsSize = 4 << 20
-
 // A Base is the part of a Service's desired state that all nodes of a zone share.
 type Base struct {
 	Name  localsink.ServiceName

@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -33,10 +34,33 @@ func (g generator) addr() netip.AddrPort {
 
 func (g generator) endpoints() (out []Endpoint) {
 	for range g.IntN(15) {
-		out = append(out, Endpoint{Addr: g.addr(), Pools: PoolSet(g.IntN(8)), Drain: g.IntN(2) == 0})
+		out = append(out, Endpoint{Addr: g.addr(), Pools: PoolSet(g.IntN(8)), Drain: g.IntN(2) == 0, Weight: uint32(g.IntN(2) * g.IntN(4))})
 	}
 	slices.SortFunc(out, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
 	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Addr == b.Addr })
+}
+
+// list returns random extensions: often none.
+func (g generator) list() localsink.Extensions {
+	var list []localsink.Extension
+	for range g.IntN(5) - 2 {
+		list = append(list, localsink.Extension{Key: fmt.Sprint("k", g.IntN(3)), Value: fmt.Sprint(g.IntN(3))})
+	}
+	return localsink.NewExtensions(list...)
+}
+
+// extensions returns random extensions of endpoints: often nil.
+func (g generator) extensions() map[netip.AddrPort]localsink.Extensions {
+	var out map[netip.AddrPort]localsink.Extensions
+	for range g.IntN(10) - 4 {
+		if x := g.list(); x.Len() > 0 {
+			if out == nil {
+				out = map[netip.AddrPort]localsink.Extensions{}
+			}
+			out[g.addr()] = x
+		}
+	}
+	return out
 }
 
 func (g generator) overlay(ports int) *Overlay {
@@ -51,7 +75,7 @@ func (g generator) overlay(ports int) *Overlay {
 
 func (g generator) routes() (out []Route) {
 	route := func(from localsink.From, condition Condition) {
-		r := Route{From: from, Condition: condition, Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(2))}
+		r := Route{From: from, Condition: condition, Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(3))}
 		for range 1 + g.IntN(3) {
 			r.Pools = append(r.Pools, Pool(g.IntN(4)))
 		}
@@ -85,9 +109,13 @@ func (g generator) prefixes() (out []netip.Prefix) {
 }
 
 func (g generator) base() *Base {
-	s := &Base{Name: localsink.ServiceName{Namespace: "ns", Name: "svc"}, HealthCheckPort: uint16(g.IntN(2))}
+	s := &Base{
+		Name:            localsink.ServiceName{Namespace: "ns", Name: "svc", Origin: []string{"", "TCPRoute"}[g.IntN(2)]},
+		HealthCheckPort: uint16(g.IntN(2)), Extensions: g.list(),
+	}
 	for i := range g.IntN(4) {
-		p := Port{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Affinity: time.Duration(g.IntN(2)), Endpoints: g.endpoints()}
+		p := Port{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Affinity: time.Duration(g.IntN(2)), Endpoints: g.endpoints(),
+			Selection: localsink.Selection(g.IntN(4)), RefusedPerMille: uint16(g.IntN(1001)), EndpointExtensions: g.extensions()}
 		shared := g.routes()
 		for j := range g.IntN(4) {
 			fe := Frontend{Kind: localsink.KindClusterIP, Addr: netip.AddrPortFrom(g.addr().Addr(), uint16(j)), Routes: shared, SourceRanges: g.prefixes()}
@@ -129,6 +157,8 @@ func TestAssembleMatchesReference(t *testing.T) {
 		got := Assemble(s, o, node)
 		require.Equal(t, before, fmt.Sprintf("%+v", s), "Assemble must not modify the base")
 		require.Equal(t, overlayBefore, fmt.Sprintf("%+v", o), "Assemble must not modify the overlay")
+		require.Equal(t, s.Name, got.Name)
+		require.True(t, s.Extensions.Equal(got.Extensions))
 		require.Equal(t, s.HealthCheckPort != 0, got.HealthCheck != nil)
 		if got.HealthCheck != nil {
 			require.Equal(t, o.LocalEndpoints, got.HealthCheck.LocalEndpoints)
@@ -149,26 +179,32 @@ func checkPort(t *testing.T, p *Port, index int, o *Overlay, node *localsink.Nod
 	type merged struct {
 		pools        PoolSet
 		drain, local bool
+		weight       uint32
 	}
 	all := map[netip.AddrPort]merged{}
 	for _, e := range p.Endpoints {
-		all[e.Addr] = merged{pools: e.Pools, drain: e.Drain}
+		all[e.Addr] = merged{pools: e.Pools, drain: e.Drain, weight: max(1, e.Weight)}
 	}
 	for _, e := range o.Endpoints {
 		if e.Port == index {
-			m := all[e.Addr]
-			all[e.Addr] = merged{m.pools | e.Pools, m.drain || e.Drain, e.Local}
+			m, inBase := all[e.Addr]
+			if !inBase {
+				m.weight = max(1, e.Weight)
+			}
+			all[e.Addr] = merged{m.pools | e.Pools, m.drain || e.Drain, e.Local, m.weight}
 		}
 	}
 	endpointsIn := func(pool Pool, v4 bool) (out []localsink.Endpoint) {
 		for a, m := range all {
 			if m.pools.Has(pool) && a.Addr().Is4() == v4 {
-				out = append(out, localsink.Endpoint{Addr: a, Local: m.local, Weight: 1})
+				out = append(out, localsink.Endpoint{Addr: a, Local: m.local, Weight: m.weight})
 			}
 		}
 		slices.SortFunc(out, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 		return out
 	}
+	require.Equal(t, []any{p.Name, p.Protocol, p.Affinity, p.Selection, p.RefusedPerMille, p.EndpointExtensions},
+		[]any{got.Name, got.Protocol, got.Affinity, got.Selection, got.RefusedPerMille, got.EndpointExtensions})
 	used := map[bool]PoolSet{}
 	require.Len(t, got.Frontends, len(p.Frontends))
 	for i, fe := range p.Frontends {
@@ -233,6 +269,9 @@ func TestApplyOfDiffYieldsNewBase(t *testing.T) {
 			if g.IntN(3) > 0 {
 				b.Ports[i].Endpoints = g.endpoints()
 			}
+			if g.IntN(2) == 0 {
+				b.Ports[i].EndpointExtensions = g.extensions()
+			}
 		}
 		before := fmt.Sprintf("%+v", a)
 		d, ok := Diff(a, &b)
@@ -243,7 +282,7 @@ func TestApplyOfDiffYieldsNewBase(t *testing.T) {
 		require.Equal(t, before, fmt.Sprintf("%+v", a), "Apply must not modify its receiver")
 		require.Equal(t, a.Equal(&b), d.Len() == 0)
 		for _, p := range d.Ports {
-			require.NotZero(t, len(p.Set)+len(p.Removed), "a delta has no port without changes")
+			require.NotZero(t, len(p.Set)+len(p.Removed)+len(p.Extensions), "a delta has no port without changes")
 		}
 		other := g.base()
 		if _, ok := Diff(a, other); ok {
@@ -263,6 +302,7 @@ func TestApplyRejectsMismatchedDeltas(t *testing.T) {
 			for range g.IntN(4) {
 				p.Set = append(p.Set, Endpoint{Addr: g.addr()})
 			}
+			p.Extensions = g.extensions()
 			if g.IntN(2) == 0 {
 				slices.SortFunc(p.Set, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
 			}
@@ -275,13 +315,13 @@ func TestApplyRejectsMismatchedDeltas(t *testing.T) {
 		got, err := s.Apply(d)
 		require.Equal(t, before, fmt.Sprintf("%+v", s))
 		if err != nil {
-			require.ErrorContains(t, err, "Service ns/svc")
+			require.ErrorContains(t, err, s.Name.Object())
 			rejected++
 			continue
 		}
 		applied++
 		for i, p := range got.Ports {
-			want := map[netip.AddrPort]Endpoint{}
+			want, extensions := map[netip.AddrPort]Endpoint{}, maps.Clone(s.Ports[i].EndpointExtensions)
 			for _, e := range s.Ports[i].Endpoints {
 				want[e.Addr] = e
 			}
@@ -296,7 +336,12 @@ func TestApplyRejectsMismatchedDeltas(t *testing.T) {
 				for _, e := range change.Set {
 					want[e.Addr] = e
 				}
+				if extensions == nil {
+					extensions = map[netip.AddrPort]localsink.Extensions{}
+				}
+				maps.Copy(extensions, change.Extensions)
 			}
+			require.True(t, maps.EqualFunc(extensions, p.EndpointExtensions, localsink.Extensions.Equal))
 			require.Len(t, p.Endpoints, len(want))
 			for _, e := range p.Endpoints {
 				require.Equal(t, want[e.Addr], e)
@@ -412,7 +457,10 @@ func FuzzApply(f *testing.F) {
 			if b[0]%3 == 0 {
 				p.Removed = append(p.Removed, a)
 			} else {
-				p.Set = append(p.Set, Endpoint{Addr: a, Pools: PoolSet(b[1])})
+				p.Set = append(p.Set, Endpoint{Addr: a, Pools: PoolSet(b[1]), Weight: uint32(b[2])})
+			}
+			if b[1]%5 == 0 {
+				p.Extensions = g.extensions()
 			}
 		}
 		if got, err := s.Apply(d); err == nil {

@@ -85,7 +85,7 @@ func toPort(p *overlay.Port) *kpng.Port {
 	out := &kpng.Port{
 		Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
 		Endpoints: toEndpoints(p.Endpoints), Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
-		EndpointExtensions: protoconv.EndpointExtensions(p.EndpointExtensions, false),
+		EndpointExtensions: toEndpointExtensions(p.EndpointExtensions, false),
 	}
 	var heads []*overlay.Route // first route of each list; frontends share lists by pointer
 	for i := range p.Frontends {
@@ -179,12 +179,28 @@ func setEndpoint(out *kpng.Endpoint, e *overlay.Endpoint) {
 	}
 }
 
+// toEndpointExtensions encodes the extensions of endpoints. empty reports whether empty lists
+// are included.
+func toEndpointExtensions(extensions map[netip.AddrPort]localsink.Extensions, empty bool) (out []*kpng.EndpointExtensions) {
+	for _, g := range overlay.GroupExtensions(extensions) {
+		if g.Extensions.Len() == 0 && !empty {
+			continue
+		}
+		group := &kpng.EndpointExtensions{Extensions: protoconv.Extensions(g.Extensions)}
+		for _, a := range g.Endpoints {
+			group.Endpoints = append(group.Endpoints, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
+		}
+		out = append(out, group)
+	}
+	return out
+}
+
 func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 	out := &kpng.ServiceDelta{}
 	for i := range d.Ports {
 		p := &d.Ports[i]
 		port := &kpng.PortDelta{
-			Port: uint32(p.Port), Set: toEndpoints(p.Set), Extensions: protoconv.EndpointExtensions(p.Extensions, true),
+			Port: uint32(p.Port), Set: toEndpoints(p.Set), Extensions: toEndpointExtensions(p.Extensions, true),
 		}
 		for _, a := range p.Removed {
 			port.Removed = append(port.Removed, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})

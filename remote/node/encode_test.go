@@ -249,7 +249,7 @@ func TestInvalidMessagesAreErrors(t *testing.T) {
 		`extensions[0].key: "" is empty`:               {Extensions: []*kpng.Extension{nil}},
 		`extensions[0].key: "kk`:                       {Extensions: list(strings.Repeat("k", 318), "")},
 		`extensions: a key is repeated in a list of 2`: {Extensions: append(list("a", ""), list("a", "")...)},
-		"ports[1].endpoint_extensions[1].extensions[0]: the extensions of the object are larger than 4194304 bytes": port(&kpng.Port{
+		"ports[1].endpoint_extensions[1].extensions[0]: the extensions of the object are larger than 2097152 bytes": port(&kpng.Port{
 			EndpointExtensions: []*kpng.EndpointExtensions{{Endpoints: []*kpng.Endpoint{endpoint(1)}, Extensions: large}, {Extensions: large}},
 		}),
 		"ports[1].endpoint_extensions[0].extensions: required": port(&kpng.Port{

@@ -386,7 +386,7 @@ func toPortState(p *localsink.Port) *kpng.PortState {
 	out := &kpng.PortState{
 		Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
 		Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
-		EndpointExtensions: protoconv.EndpointExtensions(p.EndpointExtensions, false),
+		EndpointExtensions: toEndpointExtensions(p.EndpointExtensions, false),
 	}
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]

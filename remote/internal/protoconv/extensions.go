@@ -5,10 +5,7 @@ package protoconv
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
@@ -24,46 +21,6 @@ func Extensions(x localsink.Extensions) []*kpng.Extension {
 		out = append(out, &kpng.Extension{Key: Text(e.Key), Value: []byte(e.Value)})
 	}
 	return out
-}
-
-// EndpointExtensions converts the extensions of endpoints to messages: one for each different
-// list, because many endpoints have the same, such as that of their EndpointSlice. The order
-// depends only on the content, so that equal maps have equal encodings. empty reports whether
-// empty lists are included.
-func EndpointExtensions(extensions map[netip.AddrPort]localsink.Extensions, empty bool) []*kpng.EndpointExtensions {
-	if len(extensions) == 0 {
-		return nil
-	}
-	var out []*kpng.EndpointExtensions
-	byList := map[localsink.Extensions]*kpng.EndpointExtensions{} // the same list is found without a comparison
-	byContent := map[string]*kpng.EndpointExtensions{}
-	for _, a := range slices.SortedFunc(maps.Keys(extensions), netip.AddrPort.Compare) {
-		x := extensions[a]
-		if x.Len() == 0 && !empty {
-			continue
-		}
-		group := byList[x]
-		if group == nil {
-			content := contentOf(x)
-			if group = byContent[content]; group == nil {
-				group = &kpng.EndpointExtensions{Extensions: Extensions(x)}
-				byContent[content] = group
-				out = append(out, group)
-			}
-			byList[x] = group
-		}
-		group.Endpoints = append(group.Endpoints, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
-	}
-	return out
-}
-
-// contentOf returns a string that is different for different lists.
-func contentOf(x localsink.Extensions) string {
-	var b strings.Builder
-	for e := range x.All() {
-		fmt.Fprintf(&b, "%d %d %s%s", len(e.Key), len(e.Value), e.Key, e.Value)
-	}
-	return b.String()
 }
 
 // An ExtensionReader parses the extensions of one object. It rejects invalid and repeated keys,
