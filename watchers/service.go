@@ -53,7 +53,7 @@ type Service struct {
 	Problems []Problem
 	// Extensions lists the vendor-specific properties of the Service.
 	Extensions Extensions
-	// Details is nil unless the source was asked for it.
+	// Details is nil if the source was not asked for it, or has nothing for the Service.
 	Details *ServiceDetails
 }
 

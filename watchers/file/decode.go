@@ -49,7 +49,7 @@ type contents struct {
 
 // A decoder decodes files.
 type decoder struct {
-	filter      kubeapi.Filter
+	converter   kubeapi.Converter
 	logger      *slog.Logger
 	seed        maphash.Seed
 	loggedKinds map[string]bool // ignored kinds that have been logged
@@ -290,7 +290,7 @@ func (d *decoder) convert(apiObject any, namespace string) (watchers.Object, err
 	if err := checkAllocated(apiObject); err != nil {
 		return nil, err
 	}
-	object, err := d.filter.Object(apiObject)
+	object, err := d.converter.Object(apiObject)
 	if invalid := (*kubeapi.InvalidObjectError)(nil); errors.As(err, &invalid) {
 		// Error.Object already has the name of the object.
 		return nil, errors.New(invalid.Problem.Field + ": " + invalid.Problem.Message)

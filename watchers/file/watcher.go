@@ -19,8 +19,11 @@ import (
 
 // Config configures a [Watcher].
 type Config struct {
-	// Filter selects Services and EndpointSlices.
+	// Filter selects Services and EndpointSlices, and the properties that are kept.
 	Filter kubeapi.Filter
+	// Extend attaches extensions to Services, EndpointSlices and Nodes; nil attaches none.
+	// The goroutine of Run calls it, once each time that an object is read.
+	Extend kubeapi.Extend
 	// OnErrors receives all errors of the files, in the order of files and lines, each
 	// time that they change; an empty list means that there are none any more. The
 	// goroutine of Run calls it, so calls do not overlap. It may be nil.
@@ -83,7 +86,8 @@ func New(path string, cfg Config) (*Watcher, error) {
 // at once, the store keeps its objects until there are files again. A path that is a pipe
 // is read once, to its end.
 func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
-	decoder := &decoder{filter: w.cfg.Filter, logger: w.logger, seed: maphash.MakeSeed(), loggedKinds: map[string]bool{}}
+	converter := kubeapi.Converter{Filter: w.cfg.Filter, Extend: w.cfg.Extend}
+	decoder := &decoder{converter: converter, logger: w.logger, seed: maphash.MakeSeed(), loggedKinds: map[string]bool{}}
 	p := publisher{path: w.path, store: store, onErrors: w.cfg.OnErrors, logger: w.logger}
 	if info, err := os.Stat(w.path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return w.runPipe(ctx, info, decoder, &p)

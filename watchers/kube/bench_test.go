@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 const (
@@ -54,7 +55,14 @@ func encodedCluster(b *testing.B) (services, endpoints [][]byte) {
 // BenchmarkLoad measures the initial load of a large cluster: it decodes objects from
 // protobuf one by one, as in a streamed list, and writes them into the store. The custom
 // metrics are the heap memory that the store retains.
-func BenchmarkLoad(b *testing.B) {
+func BenchmarkLoad(b *testing.B) { benchmarkLoad(b, kubeapi.Converter{}) }
+
+// BenchmarkLoadWithDetails keeps all details, here zone and target of each endpoint.
+func BenchmarkLoadWithDetails(b *testing.B) {
+	benchmarkLoad(b, kubeapi.Converter{Filter: kubeapi.Filter{Details: kubeapi.DetailsAll}})
+}
+
+func benchmarkLoad(b *testing.B, converter kubeapi.Converter) {
 	services, endpoints := encodedCluster(b)
 	var store *watchers.Store
 	var before, after runtime.MemStats
@@ -62,8 +70,8 @@ func BenchmarkLoad(b *testing.B) {
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
 		store = watchers.NewStore()
-		load(b, store, watchers.KindService, services, func() unmarshaler { return &corev1.Service{} })
-		load(b, store, watchers.KindEndpointSlice, endpoints, func() unmarshaler { return &discoveryv1.EndpointSlice{} })
+		load(b, store, converter, watchers.KindService, services, func() unmarshaler { return &corev1.Service{} })
+		load(b, store, converter, watchers.KindEndpointSlice, endpoints, func() unmarshaler { return &discoveryv1.EndpointSlice{} })
 	}
 	runtime.GC()
 	runtime.GC()
@@ -78,8 +86,8 @@ func BenchmarkLoad(b *testing.B) {
 
 type unmarshaler interface{ Unmarshal([]byte) error }
 
-func load(b *testing.B, store *watchers.Store, kind watchers.Kind, objects [][]byte, newObject func() unmarshaler) {
-	s := &storeWriter{resource: &resource{kind: kind}, store: store, logger: slog.New(slog.DiscardHandler), unlisted: map[watchers.Kind]bool{kind: true}}
+func load(b *testing.B, store *watchers.Store, converter kubeapi.Converter, kind watchers.Kind, objects [][]byte, newObject func() unmarshaler) {
+	s := &storeWriter{resource: &resource{kind: kind}, store: store, converter: converter, logger: slog.New(slog.DiscardHandler), unlisted: map[watchers.Kind]bool{kind: true}}
 	convert := s.Transformer()
 	list := make([]any, 0, len(objects))
 	for _, data := range objects {

@@ -8,6 +8,7 @@
 // informer and no cache: a storeWriter converts each API object with package kubeapi
 // and writes the result into the store. The API server evaluates the selectors of
 // [kubeapi.Filter]; the storeWriter evaluates the filter again, for servers that do not.
+// Labels and annotations reach the store only as extensions; see [Config].Extend.
 // With streamed lists (WatchList) each object is converted when it arrives, so
 // that not even the first list is ever in memory as a whole. Other servers are listed.
 //

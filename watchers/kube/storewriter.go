@@ -17,10 +17,10 @@ import (
 // results into a watchers.Store and keeps no objects itself. Only the goroutine of its
 // reflector uses it.
 type storeWriter struct {
-	resource *resource
-	store    *watchers.Store
-	filter   kubeapi.Filter
-	logger   *slog.Logger
+	resource  *resource
+	store     *watchers.Store
+	converter kubeapi.Converter
+	logger    *slog.Logger
 	// unlisted holds the required kinds without a complete list yet. All storeWriters of a
 	// run share it; only transactions of the store access it, and these do not overlap.
 	unlisted map[watchers.Kind]bool
@@ -51,7 +51,7 @@ func (s *storeWriter) convert(object any) *converted {
 		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.name, "err", err)
 		return nil
 	}
-	result, err := s.filter.Object(object)
+	result, err := s.converter.Object(object)
 	if err != nil {
 		s.logger.Warn("Object is invalid, ignored", "resource", s.resource.name, "err", err)
 	}

@@ -34,8 +34,11 @@ const (
 
 // Config configures a [Watcher].
 type Config struct {
-	// Filter selects Services and EndpointSlices.
+	// Filter selects Services and EndpointSlices, and the properties that are kept.
 	Filter kubeapi.Filter
+	// Extend attaches extensions to Services, EndpointSlices and Nodes; nil attaches none.
+	// It is called once for each object of a list and each event, by several goroutines.
+	Extend kubeapi.Extend
 	// Namespace is the only namespace to watch; "" selects all of them.
 	Namespace string
 	// Nodes selects the nodes to watch.
@@ -112,7 +115,8 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 	var inFlight sync.RWMutex
 	var reflectors sync.WaitGroup
 	for _, r := range resources {
-		s := &storeWriter{resource: r, store: store, unlisted: unlisted, filter: w.cfg.Filter, logger: w.logger}
+		s := &storeWriter{resource: r, store: store, unlisted: unlisted, logger: w.logger,
+			converter: kubeapi.Converter{Filter: w.cfg.Filter, Extend: w.cfg.Extend}}
 		reflector := w.reflector(ctx, s, &inFlight)
 		reflectors.Go(func() { reflector.RunWithContext(ctx) })
 	}

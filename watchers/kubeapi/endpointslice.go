@@ -18,8 +18,12 @@ import (
 // EndpointSlice converts an EndpointSlice. The error is an [*InvalidObjectError]: the
 // slice has no namespace, no name, or no label with the name of its Service. A slice
 // whose addressType is neither IPv4 nor IPv6 is converted to one with Family 0, no
-// endpoints and a Problem.
+// endpoints and a Problem. The result has neither extensions nor details; see [Converter].
 func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error) {
+	return convertEndpointSlice(s, 0)
+}
+
+func convertEndpointSlice(s *discoveryv1.EndpointSlice, details Details) (*watchers.EndpointSlice, error) {
 	service := s.Labels[discoveryv1.LabelServiceName]
 	p := &fieldParser{object: "EndpointSlice " + s.Namespace + "/" + s.Name}
 	switch {
@@ -39,7 +43,7 @@ func EndpointSlice(s *discoveryv1.EndpointSlice) (*watchers.EndpointSlice, error
 	}
 	if out.Family != 0 {
 		out.Ports = p.endpointPorts(s.Ports)
-		out.Endpoints = p.endpoints(s.Endpoints, out.Family)
+		out.Endpoints, out.Details = p.endpoints(s.Endpoints, out.Family, details&(DetailHostname|DetailZone|DetailTarget))
 	}
 	out.Problems = p.problems
 	return out, nil
@@ -86,14 +90,20 @@ func (p *fieldParser) endpointPorts(list []discoveryv1.EndpointPort) []watchers.
 	return out
 }
 
-func (p *fieldParser) endpoints(list []discoveryv1.Endpoint, family watchers.IPFamily) []watchers.Endpoint {
-	var out []watchers.Endpoint
+// endpoints parses the valid endpoints and those of their properties that are in selected.
+// There are no details if no endpoint has any.
+func (p *fieldParser) endpoints(
+	list []discoveryv1.Endpoint, family watchers.IPFamily, selected Details,
+) (out []watchers.Endpoint, details []watchers.EndpointDetails) {
 	var hints hintCache
 	for i := range list {
 		e := &list[i]
 		addr, ok := p.endpointAddr(e.Addresses, family, i)
 		if !ok {
 			continue
+		}
+		if selected != 0 {
+			details = appendAligned(details, selected.ofEndpoint(e), len(out), len(list)-i)
 		}
 		out = appendWithRoom(out, watchers.Endpoint{
 			Addr:        addr,
@@ -104,7 +114,7 @@ func (p *fieldParser) endpoints(list []discoveryv1.Endpoint, family watchers.IPF
 			Hints:       hints.get(e.Hints),
 		}, len(list)-i)
 	}
-	return out
+	return out, details
 }
 
 // endpointAddr parses the first address of an endpoint. The API defines further

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -20,7 +19,8 @@ import (
 const LabelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // A Filter selects the Services and EndpointSlices that a proxy, or a server for
-// several proxies, needs. The zero Filter is that of the default proxy of a cluster.
+// several proxies, needs, and their properties. The zero Filter is that of the default proxy
+// of a cluster.
 type Filter struct {
 	// ProxyName selects Services by the value of [LabelProxyName]; "" selects Services
 	// without that label.
@@ -28,6 +28,8 @@ type Filter struct {
 	// AllProxies selects the Services of all proxies, for a server whose clients are
 	// different proxies. ProxyName must be empty then.
 	AllProxies bool
+	// Details selects what consumers other than proxies need beside that; 0 is nothing.
+	Details Details
 }
 
 // ServiceLabels returns the label selector for Services.
@@ -41,19 +43,33 @@ func (f Filter) ServiceLabels() string {
 	return LabelProxyName + "=" + f.ProxyName
 }
 
-// ServiceFields returns the field selector for Services. It excludes headless ones.
-func (f Filter) ServiceFields() string { return "spec.clusterIP!=" + corev1.ClusterIPNone }
+// ServiceFields returns the field selector for Services. It excludes headless ones, unless
+// Details has [DetailHeadless].
+func (f Filter) ServiceFields() string {
+	if f.Details.has(DetailHeadless) {
+		return ""
+	}
+	return "spec.clusterIP!=" + corev1.ClusterIPNone
+}
 
 // EndpointSliceLabels returns the label selector for EndpointSlices. It excludes those
-// of headless Services.
-func (f Filter) EndpointSliceLabels() string { return "!" + corev1.IsHeadlessService }
+// of headless Services, unless Details has [DetailHeadless].
+func (f Filter) EndpointSliceLabels() string {
+	if f.Details.has(DetailHeadless) {
+		return ""
+	}
+	return "!" + corev1.IsHeadlessService
+}
 
 // NodeFields returns the field selector for the node of the given name.
 func NodeFields(name string) string { return metav1.ObjectNameField + "=" + name }
 
 // Validate returns an error if ProxyName is not a valid label value, or set together
-// with AllProxies.
+// with AllProxies, or if Details has an unknown value.
 func (f Filter) Validate() error {
+	if unknown := f.Details &^ DetailsAll; unknown != 0 {
+		return fmt.Errorf("Details: %#x is unknown", uint8(unknown))
+	}
 	if f.AllProxies && f.ProxyName != "" {
 		return fmt.Errorf("ProxyName %q: must be empty with AllProxies", f.ProxyName)
 	}
@@ -71,45 +87,18 @@ func (f Filter) Service(s *corev1.Service) bool {
 	if !f.AllProxies && !labelled.IsFor(f.ProxyName) {
 		return false
 	}
-	return s.Spec.ClusterIP != corev1.ClusterIPNone
+	return s.Spec.ClusterIP != corev1.ClusterIPNone || f.Details.has(DetailHeadless)
 }
 
 // EndpointSlice reports whether the filter selects a slice. The result is the same as
 // that of the selector for slices.
 func (f Filter) EndpointSlice(s *discoveryv1.EndpointSlice) bool {
 	_, headless := s.Labels[corev1.IsHeadlessService]
-	return !headless
+	return !headless || f.Details.has(DetailHeadless)
 }
 
-// Object converts a *Service, *EndpointSlice, *Node or *ServiceCIDR of the API. It
-// returns nil for an object that the filter excludes and for a nil pointer. The error is
-// an [*InvalidObjectError], or that object has another type.
+// Object converts a *Service, *EndpointSlice, *Node or *ServiceCIDR of the API, like a
+// [Converter] without Extend.
 func (f Filter) Object(object any) (watchers.Object, error) {
-	switch o := object.(type) {
-	case *corev1.Service:
-		if o == nil || !f.Service(o) {
-			return nil, nil
-		}
-		return Service(o), nil
-	case *discoveryv1.EndpointSlice:
-		if o == nil || !f.EndpointSlice(o) {
-			return nil, nil
-		}
-		slice, err := EndpointSlice(o)
-		if err != nil {
-			return nil, err
-		}
-		return slice, nil
-	case *corev1.Node:
-		if o == nil {
-			return nil, nil
-		}
-		return Node(o), nil
-	case *networkingv1.ServiceCIDR:
-		if o == nil {
-			return nil, nil
-		}
-		return ServiceCIDR(o), nil
-	}
-	return nil, fmt.Errorf("unsupported type %T, want a Service, EndpointSlice, Node or ServiceCIDR of the API", object)
+	return Converter{Filter: f}.Object(object)
 }

@@ -4,6 +4,7 @@
 package kubeapi_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,10 +20,12 @@ import (
 func FuzzConvert(f *testing.F) {
 	svc, err := service(func(s *corev1.Service) {
 		s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = []string{"x", "::1"}, []string{"10.0.0.0/8"}
-		s.Spec.Ports, s.Spec.SessionAffinity = []corev1.ServicePort{{Port: 80}}, "ClientIP"
+		s.Spec.Ports, s.Spec.SessionAffinity = []corev1.ServicePort{{Port: 80, AppProtocol: new("x")}}, "ClientIP"
+		s.Labels, s.Annotations = map[string]string{"a": "1"}, map[string]string{"a": "2", "b": "3"}
 	}).Marshal()
 	require.NoError(f, err)
 	eps, err := slice(func(s *discoveryv1.EndpointSlice) {
+		s.Endpoints[0].Hostname = new("web-0")
 		s.Endpoints[0].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}
 	}).Marshal()
 	require.NoError(f, err)
@@ -33,6 +36,9 @@ func FuzzConvert(f *testing.F) {
 	for _, data := range [][]byte{svc, eps, n, nil} {
 		f.Add(data)
 	}
+	copyKeys, err := kubeapi.CopyKeys("*a*")
+	require.NoError(f, err)
+	converter := kubeapi.Converter{Filter: kubeapi.Filter{AllProxies: true, Details: kubeapi.DetailsAll}, Extend: copyKeys}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s corev1.Service
 		_ = s.Unmarshal(data) // fields decoded before an error stay set
@@ -69,7 +75,54 @@ func FuzzConvert(f *testing.F) {
 		var n corev1.Node
 		_ = n.Unmarshal(data)
 		checkProblems(t, "Node "+n.Name, kubeapi.Node(&n).Problems)
+		checkOptions(t, converter, &s, &e, &n)
 	})
+}
+
+// checkOptions checks that the options of a Converter add what they select and change nothing
+// else.
+func checkOptions(t *testing.T, c kubeapi.Converter, s *corev1.Service, e *discoveryv1.EndpointSlice, n *corev1.Node) {
+	t.Helper()
+	if object, err := c.Object(s); err == nil && object != nil {
+		got := object.(*watchers.Service)
+		if got.Details != nil && len(got.Details.AppProtocols) > 0 {
+			require.Len(t, got.Details.AppProtocols, len(got.Ports))
+		}
+		checkCopied(t, got.Extensions, s.Labels, s.Annotations)
+		got.Extensions, got.Details = watchers.Extensions{}, nil
+		require.Equal(t, kubeapi.Service(s), got)
+	}
+	if object, err := c.Object(e); err == nil {
+		got := object.(*watchers.EndpointSlice)
+		if len(got.Details) > 0 {
+			require.Len(t, got.Details, len(got.Endpoints))
+		}
+		checkCopied(t, got.Extensions, e.Labels, e.Annotations)
+		got.Extensions, got.Details = watchers.Extensions{}, nil
+		want, err := kubeapi.EndpointSlice(e)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	object, err := c.Object(n)
+	require.NoError(t, err)
+	got := object.(*watchers.Node)
+	checkCopied(t, got.Extensions, n.Labels, n.Annotations)
+	got.Extensions = watchers.Extensions{}
+	require.Equal(t, kubeapi.Node(n), got)
+}
+
+// checkCopied checks the extensions of an object whose keys with an "a" are copied.
+func checkCopied(t *testing.T, x watchers.Extensions, labels, annotations map[string]string) {
+	t.Helper()
+	want := map[string]string{}
+	for _, m := range []map[string]string{labels, annotations} {
+		for key, value := range m {
+			if strings.Contains(key, "a") {
+				want[key] = value
+			}
+		}
+	}
+	require.Equal(t, want, content(x))
 }
 
 func checkProblems(t *testing.T, object string, problems []watchers.Problem) {

@@ -16,7 +16,7 @@ import (
 // removes the node.
 const taintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
-// Node converts a Node.
+// Node converts a Node. The result has no extensions; see [Converter].
 func Node(n *corev1.Node) *watchers.Node {
 	p := &fieldParser{object: "Node " + n.Name}
 	out := &watchers.Node{

@@ -14,8 +14,11 @@ import (
 	"sigs.k8s.io/kpng/watchers/internal/valid"
 )
 
-// Service converts a Service of any type, including headless ones.
-func Service(s *corev1.Service) *watchers.Service {
+// Service converts a Service of any type, including headless ones. The result has neither
+// extensions nor details; see [Converter].
+func Service(s *corev1.Service) *watchers.Service { return convertService(s, 0) }
+
+func convertService(s *corev1.Service, details Details) *watchers.Service {
 	p := &fieldParser{object: "Service " + s.Namespace + "/" + s.Name}
 	spec := &s.Spec
 	out := &watchers.Service{
@@ -33,9 +36,11 @@ func Service(s *corev1.Service) *watchers.Service {
 
 		HealthCheckNodePort: p.optionalPort(spec.HealthCheckNodePort, "spec.healthCheckNodePort"),
 		Affinity:            p.affinity(spec),
-		Ports:               p.servicePorts(spec.Ports),
 		ProxyName:           proxyName(s),
 	}
+	var protocols []string
+	out.Ports, protocols = p.servicePorts(spec.Ports, details.has(DetailAppProtocol))
+	out.Details = details.ofService(s, protocols)
 	ranges := countNonBlank(spec.LoadBalancerSourceRanges)
 	out.HasSourceRanges, out.HasInvalidSourceRanges = ranges > 0, ranges > len(out.SourceRanges)
 	for i, ip := range spec.ClusterIPs {
@@ -143,14 +148,18 @@ func (p *fieldParser) ingress(list []corev1.LoadBalancerIngress) []watchers.Ingr
 	return out
 }
 
-func (p *fieldParser) servicePorts(list []corev1.ServicePort) []watchers.ServicePort {
-	var out []watchers.ServicePort
+// servicePorts parses the valid ports, and their application protocols on request. There are
+// no protocols if no port has any.
+func (p *fieldParser) servicePorts(list []corev1.ServicePort, withProtocols bool) (out []watchers.ServicePort, protocols []string) {
 	for i := range list {
 		port := &list[i]
 		protocol, known := p.protocol(port.Protocol, "spec.ports[%d].protocol", i)
 		number, valid := p.port(port.Port, "spec.ports[%d].port", i)
 		if !known || !valid {
 			continue
+		}
+		if withProtocols {
+			protocols = appendAligned(protocols, intern(deref(port.AppProtocol, "")), len(out), len(list)-i)
 		}
 		out = appendWithRoom(out, watchers.ServicePort{
 			Name:     intern(port.Name),
@@ -159,7 +168,7 @@ func (p *fieldParser) servicePorts(list []corev1.ServicePort) []watchers.Service
 			NodePort: p.optionalPort(port.NodePort, "spec.ports[%d].nodePort", i),
 		}, len(list)-i)
 	}
-	return out
+	return out, protocols
 }
 
 func countNonBlank(list []string) (n int) {
