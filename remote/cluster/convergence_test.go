@@ -13,12 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 
 	"sigs.k8s.io/kpng/watchers"
-	"sigs.k8s.io/kpng/watchers/kubeapi"
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
@@ -30,8 +26,8 @@ func TestClientIsWatcher(t *testing.T) {
 		s := newFixture(t, source, ServerConfig{MinInterval: time.Microsecond})
 		conn := s.dial()
 		conn.Connect()
-		change := func(fn func(*watchers.Tx, watchertest.APIObject)) func(...watchertest.APIObject) {
-			return func(objects ...watchertest.APIObject) {
+		change := func(fn func(*watchers.Tx, watchers.Object)) func(...watchers.Object) {
+			return func(objects ...watchers.Object) {
 				source.Update(func(tx *watchers.Tx) {
 					for _, o := range objects {
 						fn(tx, o)
@@ -41,25 +37,13 @@ func TestClientIsWatcher(t *testing.T) {
 			}
 		}
 		return watchertest.Harness{
-			Watcher: newClient(t, ClientConfig{}, conn),
-			Apply: change(func(tx *watchers.Tx, o watchertest.APIObject) {
-				object, err := kubeapi.Filter{}.Object(o)
-				require.NoError(t, err)
-				tx.Set(object)
-			}),
-			Delete: change(func(tx *watchers.Tx, o watchertest.APIObject) {
-				switch o.(type) {
-				case *corev1.Service:
-					tx.DeleteService(watchers.ServiceName{Namespace: o.GetNamespace(), Name: o.GetName()})
-				case *discoveryv1.EndpointSlice:
-					tx.DeleteEndpointSlice(o.GetNamespace(), o.GetName())
-				case *corev1.Node:
-					tx.DeleteNode(o.GetName())
-				case *networkingv1.ServiceCIDR:
-					tx.DeleteServiceCIDR(o.GetName())
-				}
-			}),
-			Idle: func() { s.stop(); conn.Close() },
+			Watcher: newClient(t, ClientConfig{AllProxies: true}, conn),
+			Set:     change(func(tx *watchers.Tx, o watchers.Object) { tx.Set(o) }),
+			Remove:  change(func(tx *watchers.Tx, o watchers.Object) { tx.Delete(tx.Set(o)) }),
+
+			Annotation: "acme.example/mode",
+			AllFields:  true,
+			Idle:       func() { s.stop(); conn.Close() },
 		}
 	})
 }
@@ -123,6 +107,7 @@ func TestClientsConvergeToSelectedObjects(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := watchertest.NewRandom(seed, 4, 5)
+			r.Extended = true
 			r.Namespaces = 2
 			source := watchers.NewStore()
 			source.Update(func(tx *watchers.Tx) {

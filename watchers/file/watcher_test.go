@@ -23,9 +23,11 @@ func TestLaws(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watchertest.TestWatcher(t, func(t *testing.T) watchertest.Harness {
 				dir := t.TempDir()
-				w := mustNew(t, dir, Config{Poll: time.Hour})
+				extend, err := kubeapi.CopyKeys("acme.example/*")
+				require.NoError(t, err)
+				w := mustNew(t, dir, Config{Extend: extend, Poll: time.Hour})
 				if pollOnly {
-					w = mustNew(t, dir, Config{Poll: time.Millisecond})
+					w = mustNew(t, dir, Config{Extend: extend, Poll: time.Millisecond})
 					w.pollOnly = true
 				}
 				fileOf := func(o watchertest.APIObject) string {
@@ -33,7 +35,8 @@ func TestLaws(t *testing.T) {
 					return filepath.Join(dir, strings.Join([]string{kind, o.GetNamespace(), o.GetName(), "json"}, "."))
 				}
 				return watchertest.Harness{
-					Watcher: w,
+					Watcher:    w,
+					Annotation: "acme.example/mode",
 					Apply: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							b, err := json.Marshal(o)
@@ -108,4 +111,39 @@ func TestNewValidatesConfig(t *testing.T) {
 	}
 	_, err := New("", Config{})
 	require.ErrorContains(t, err, "path is empty")
+}
+
+// TestDetailsAndExtensionsOnRequest reads a headless Service with the manifests' own
+// annotations.
+func TestDetailsAndExtensionsOnRequest(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.yaml"), `
+apiVersion: v1
+kind: Service
+metadata: {name: db, annotations: {acme.example/mode: dsr, other.example/x: "1"}}
+spec: {clusterIP: None}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-x, labels: {kubernetes.io/service-name: db, service.kubernetes.io/headless: ""}}
+addressType: IPv4
+ports: [{port: 5432}]
+endpoints: [{addresses: [10.1.0.1], hostname: db-0}]
+`)
+	require.Equal(t, 1, run(t, dir, Config{}).store.Snapshot().Len(), "only the synced marker")
+
+	extend, err := kubeapi.CopyKeys("acme.example/*")
+	require.NoError(t, err)
+	snap := run(t, dir, Config{Filter: kubeapi.Filter{Details: kubeapi.DetailsAll}, Extend: extend}).store.Snapshot()
+	name := watchers.ServiceName{Namespace: "default", Name: "db"}
+	require.Equal(t, &watchers.ServiceDetails{Headless: true}, snap.Service(name).Details)
+	mode, found := snap.Service(name).Extensions.Get("acme.example/mode")
+	require.True(t, found)
+	require.Equal(t, "dsr", mode)
+	require.Equal(t, 1, snap.Service(name).Extensions.Len())
+	for e := range snap.EndpointSlices(name) {
+		require.Equal(t, []watchers.EndpointDetails{{Hostname: "db-0"}}, e.Details)
+	}
+	_, err = New(dir, Config{Filter: kubeapi.Filter{Details: 0x80}})
+	require.EqualError(t, err, "watchers/file: Config.Filter: Details: 0x80 is unknown")
 }

@@ -6,6 +6,9 @@ package kube
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 	"sigs.k8s.io/kpng/watchers/watchertest"
 )
 
@@ -15,8 +18,11 @@ func TestLaws(t *testing.T) {
 			watchertest.TestWatcher(t, func(t *testing.T) watchertest.Harness {
 				s := newAPIServer(t)
 				s.plainListsOnly = plain
+				extend, err := kubeapi.CopyKeys("acme.example/*")
+				require.NoError(t, err)
 				return watchertest.Harness{
-					Watcher: mustNew(t, s.client(t), Config{Nodes: NodesAll}),
+					Watcher:    mustNew(t, s.client(t), Config{Nodes: NodesAll, Extend: extend}),
+					Annotation: "acme.example/mode",
 					Apply: func(objects ...watchertest.APIObject) {
 						for _, o := range objects {
 							s.set(o)

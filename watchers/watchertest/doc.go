@@ -5,7 +5,8 @@
 // of other code. It has no notion of a particular source or client.
 //
 //   - suite.go: [TestWatcher] runs the conformance suite, a set of laws that hold for every
-//     watcher. objects.go has its objects and conditions.
+//     watcher. fields.go has the laws about extensions and all fields, objects.go the objects and
+//     conditions.
 //   - memory.go: a [Memory] is a watcher whose source is a program.
 //   - random.go: a [Random] generates the cluster state of a small cluster.
 package watchertest

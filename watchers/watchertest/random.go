@@ -23,6 +23,9 @@ type Random struct {
 	Services int
 	// Namespaces is the number of namespaces in addition to "ns".
 	Namespaces int
+	// Extended adds the fields that few sources have: extensions, selections, shares of
+	// refused connections, weights and other details, and origins.
+	Extended bool
 }
 
 // NewRandom returns a Random that generates the same sequence for the same seed.
@@ -48,7 +51,8 @@ func (r Random) Step() func(*watchers.Tx) {
 				}
 			case 5:
 				name := r.serviceName()
-				tx.DeleteEndpointSlice(name.Namespace, fmt.Sprintf("%s-%d", name.Name, r.IntN(3)))
+				tx.Delete(watchers.Key{Kind: watchers.KindEndpointSlice, Namespace: name.Namespace, Name: name.Name,
+					Slice: fmt.Sprintf("%s-%d", name.Name, r.IntN(3)), Origin: name.Origin})
 			case 6:
 				if r.IntN(4) == 0 {
 					tx.SetServiceCIDR(&watchers.ServiceCIDR{Name: "default", Networks: []netip.Prefix{netip.PrefixFrom(r.ip("10.96.0."), 16+r.IntN(4)).Masked()}})
@@ -64,6 +68,9 @@ func (r Random) serviceName() watchers.ServiceName {
 	name := watchers.ServiceName{Namespace: "ns", Name: fmt.Sprint("svc-", r.IntN(r.Services))}
 	if n := r.IntN(r.Namespaces + 1); n > 0 {
 		name.Namespace = fmt.Sprint("ns-", n)
+	}
+	if r.Extended && r.IntN(5) == 0 {
+		name.Origin = "ServiceImport"
 	}
 	return name
 }
@@ -115,6 +122,9 @@ func (r Random) Service() *watchers.Service {
 	if r.IntN(8) == 0 {
 		s.Problems = []watchers.Problem{{Object: "Service " + s.Name.String(), Field: "spec.externalIPs[0]", Message: "invalid address"}}
 	}
+	if r.Extended {
+		r.extendService(s)
+	}
 	return s
 }
 
@@ -148,6 +158,9 @@ func (r Random) EndpointSlice() *watchers.EndpointSlice {
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}
+	if r.Extended {
+		r.extendSlice(s)
+	}
 	return s
 }
 
@@ -162,6 +175,9 @@ func (r Random) Node() *watchers.Node {
 	}
 	if r.IntN(2) == 0 {
 		n.PodCIDRs = []netip.Prefix{netip.PrefixFrom(r.ip("10.244.0."), 24).Masked()}
+	}
+	if r.Extended {
+		n.Extensions = r.extensions()
 	}
 	return n
 }

@@ -47,6 +47,14 @@ type Harness struct {
 	Set func(objects ...watchers.Object)
 	// Remove is Delete with the objects of package watchers.
 	Remove func(objects ...watchers.Object)
+	// Annotation is the key of an annotation, "example.org/note" excepted, that the watcher
+	// attaches to Services, EndpointSlices and Nodes as an extension with the same key. If it
+	// is empty, the law about extensions is skipped.
+	Annotation string
+	// AllFields reports whether the source represents every field of the objects of package
+	// watchers. It requires Set and Remove. If it is false, the law about all fields is
+	// skipped.
+	AllFields bool
 	// Idle ends goroutines of the harness, such as those of idle connections to a test
 	// server. It is called after Run has returned and before the suite looks for leaked
 	// goroutines. nil has no effect.
@@ -60,13 +68,21 @@ type Harness struct {
 //   - SyncedHoldsAll: a synced store holds everything that the source had.
 //   - FollowsServices, FollowsEndpointSlices, FollowsNodes, FollowsServiceCIDRs: additions,
 //     changes and deletions of each kind reach the store.
+//   - FollowsExtensions: additions, changes and deletions of an extension reach the store.
+//   - KeepsAllFields: objects in the store have all fields of those in the source.
 //   - MetadataIsNotAChange: metadata that no proxy reads does not change the store.
 //   - SliceChangesService: a slice whose Service label changes has only its new key.
 //   - RunStops: Run returns nil when its context is done, and leaks no goroutine.
 //   - RunCanBeRepeated: a second Run applies what changed since the first.
 func TestWatcher(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for _, law := range laws() {
-		t.Run(law.name, func(t *testing.T) { law.check(t, newHarness(t).withAPIObjects(t)) })
+		t.Run(law.name, func(t *testing.T) {
+			h := newHarness(t).withAPIObjects(t)
+			if missing := law.missing(h); missing != "" {
+				t.Skip("the harness has no " + missing)
+			}
+			law.check(t, h)
+		})
 	}
 }
 
@@ -76,15 +92,22 @@ func (h Harness) withAPIObjects(t testing.TB) Harness {
 	t.Helper()
 	ofAPI, ofLibrary := h.Apply != nil && h.Delete != nil, h.Set != nil && h.Remove != nil
 	require.True(t, h.Watcher != nil && ofAPI != ofLibrary, "a Harness has a Watcher, and either Apply and Delete or Set and Remove")
+	require.True(t, ofLibrary || !h.AllFields, "AllFields requires Set and Remove")
 	if ofAPI {
 		return h
+	}
+	converter := kubeapi.Converter{Filter: kubeapi.Filter{AllProxies: true}}
+	if h.Annotation != "" {
+		var err error
+		converter.Extend, err = kubeapi.CopyKeys("annotation:" + h.Annotation)
+		require.NoError(t, err)
 	}
 	converted := func(f func(...watchers.Object)) func(...APIObject) {
 		return func(list ...APIObject) {
 			objects := make([]watchers.Object, len(list))
 			for i, o := range list {
 				var err error
-				objects[i], err = kubeapi.Filter{AllProxies: true}.Object(o)
+				objects[i], err = converter.Object(o)
 				require.NoError(t, err)
 			}
 			f(objects...)
@@ -97,20 +120,31 @@ func (h Harness) withAPIObjects(t testing.TB) Harness {
 type law struct {
 	name  string
 	check func(t testing.TB, h Harness)
+	needs func(h Harness) (missing string) // nil if the law applies to every harness
+}
+
+// missing returns the field of a harness without which the law does not apply, or "".
+func (l law) missing(h Harness) string {
+	if l.needs == nil {
+		return ""
+	}
+	return l.needs(h)
 }
 
 func laws() []law {
 	return []law{
-		{"EmptySourceSyncs", emptySourceSyncs},
-		{"SyncedHoldsAll", syncedHoldsAll},
-		{"FollowsServices", followsServices},
-		{"FollowsEndpointSlices", followsEndpointSlices},
-		{"FollowsNodes", followsNodes},
-		{"FollowsServiceCIDRs", followsServiceCIDRs},
-		{"MetadataIsNotAChange", metadataIsNotAChange},
-		{"SliceChangesService", sliceChangesService},
-		{"RunStops", runStops},
-		{"RunCanBeRepeated", runCanBeRepeated},
+		{name: "EmptySourceSyncs", check: emptySourceSyncs},
+		{name: "SyncedHoldsAll", check: syncedHoldsAll},
+		{name: "FollowsServices", check: followsServices},
+		{name: "FollowsEndpointSlices", check: followsEndpointSlices},
+		{name: "FollowsNodes", check: followsNodes},
+		{name: "FollowsServiceCIDRs", check: followsServiceCIDRs},
+		{name: "FollowsExtensions", check: followsExtensions, needs: needsAnnotation},
+		{name: "KeepsAllFields", check: keepsAllFields, needs: needsAllFields},
+		{name: "MetadataIsNotAChange", check: metadataIsNotAChange},
+		{name: "SliceChangesService", check: sliceChangesService},
+		{name: "RunStops", check: runStops},
+		{name: "RunCanBeRepeated", check: runCanBeRepeated},
 	}
 }
 
