@@ -65,7 +65,7 @@ func allowedImports() map[string][]string {
 		"nodeproxy/httpserver":            nil,
 		"nodeproxy/kubeclient":            append(own("watchers/kube"), "k8s.io/client-go/"),
 		"nodeproxy/kubeproxy": append(own("localsink", "nodelocal", "nodeproxy/command", "nodeproxy/events", "nodeproxy/health", "nodeproxy/httpserver",
-			"nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeips", "nodeproxy/pipeline", "watchers", "watchers/kube"),
+			"nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeips", "nodeproxy/pipeline", "watchers", "watchers/kube", "watchers/kubeapi"),
 			"k8s.io/client-go/kubernetes", "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/logging": {"k8s.io/klog/v2"},
 		"nodeproxy/kubeproxyconfig": append(own("backends/nftables", "nodelocal", "nodeproxy/kubeclient", "nodeproxy/sysctl", "watchers/kube", "watchers/kubeapi"), "k8s.io/apimachinery/pkg/",

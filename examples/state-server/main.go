@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -49,6 +48,14 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
 	manifests := fs.String("manifests", "", "`directory` of manifests to watch instead of an API server")
 	kubeconfig := fs.String("kubeconfig", "", "kubeconfig `file` (default: the service account of the pod)")
+	var extend kubeapi.Extend
+	fs.Func("copy-keys", "`patterns` (comma-separated) of labels and annotations that backends read as extensions, "+
+		"such as acme.example/* or service:annotation:acme.example/mode",
+		func(s string) (err error) { extend, err = kubeapi.CopyKeys(command.SplitList(s)...); return err })
+	var filter kubeapi.Filter
+	fs.TextVar(&filter.Details, "details", kubeapi.Details(0),
+		"`names` (comma-separated) of what to keep for clients of the cluster state that are not proxies: "+
+			"headless, external-name, load-balancer-class, app-protocol, hostname, zone, target, or all")
 	server := remoteflags.DefineServer(fs)
 	if err := command.Parse(fs, args); err != nil {
 		return err
@@ -69,7 +76,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 			return err
 		}
 	}
-	watcher, err := newWatcher(*manifests, server.ProxyName(), client, logger)
+	kubeConfig := kube.Config{Nodes: kube.NodesAll, Filter: filter, Extend: extend, Logger: logger}
+	kubeConfig.Filter.ProxyName = server.ProxyName()
+	watcher, err := newWatcher(*manifests, client, kubeConfig)
 	if err != nil {
 		return err
 	}
@@ -79,12 +88,10 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	})
 }
 
-// newWatcher returns a watcher of manifests, or of the API server without manifests.
-func newWatcher(manifests, proxyName string, client kubernetes.Interface, logger *slog.Logger) (watchers.Watcher, error) {
+// newWatcher returns a watcher of the API server, or of manifests, as cfg describes.
+func newWatcher(manifests string, client kubernetes.Interface, cfg kube.Config) (watchers.Watcher, error) {
 	if manifests != "" {
-		return file.New(manifests, file.Config{Logger: logger})
+		return file.New(manifests, file.Config{Filter: cfg.Filter, Extend: cfg.Extend, Logger: cfg.Logger})
 	}
-	return kube.New(client, kube.Config{
-		Nodes: kube.NodesAll, Filter: kubeapi.Filter{ProxyName: proxyName}, Logger: logger,
-	})
+	return kube.New(client, cfg)
 }

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/kpng/nodeproxy/pipeline"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kube"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // A Config configures a proxy. Several proxies can run in one process.
@@ -45,6 +46,9 @@ type Config struct {
 	// Flows and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
 	Flows          localsink.Sink
 	AfterFirstSync func()
+	// Extend attaches extensions to the objects of the API server, which Rules and Flows read;
+	// nil attaches none.
+	Extend kubeapi.Extend
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
@@ -108,7 +112,9 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 		p.cfg.Limiter = httpserver.NewLimiter(httpserver.LimiterConfig{})
 	}
 	var err error
-	if p.watcher, err = kube.New(cfg.Client, cfg.Settings.Kube(p.logger)); err != nil {
+	watch := cfg.Settings.Kube(p.logger)
+	watch.Extend = cfg.Extend
+	if p.watcher, err = kube.New(cfg.Client, watch); err != nil {
 		return nil, err
 	}
 	if p.pipeline, err = pipeline.New(pipeline.Config{

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/kpng/localsink/sinktest"
 	"sigs.k8s.io/kpng/nodeproxy/events"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // A failingSink is a backend that fails with the given errors.
@@ -124,6 +125,32 @@ func TestProfilingIsOptional(t *testing.T) {
 	defer func() { require.NoError(t, p.pipeline.Close()) }()
 	code, _ := get(p.operatorHandler, "/debug/pprof/")
 	require.Equal(t, 200, code)
+}
+
+// TestExtensionsReachTheBackend: an annotation of a Service, as Config.Extend copies it.
+func TestExtensionsReachTheBackend(t *testing.T) {
+	extend, err := kubeapi.CopyKeys("acme.example/*")
+	require.NoError(t, err)
+	client := fake.NewClientset(&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", Annotations: map[string]string{"acme.example/mode": "dsr", "other.example/x": "y"}},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Port: 80}}},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cfg := settings(t, func(c *v1alpha1.KubeProxyConfiguration) {
+		c.HealthzBindAddress, c.MetricsBindAddress = freePort(t), freePort(t)
+	})
+	var got localsink.Extensions
+	require.NoError(t, Run(ctx, Config{Settings: cfg, Client: client, Extend: extend, AfterFirstSync: cancel,
+		Rules: localsink.Func(func(_ context.Context, u *localsink.Update) error {
+			for svc := range u.All.All() {
+				got = svc.Extensions
+			}
+			return nil
+		})}))
+	require.Equal(t, 1, got.Len())
+	mode, _ := got.Get("acme.example/mode")
+	require.Equal(t, "dsr", mode)
 }
 
 // freePort returns an address of the loopback interface that no listener uses.
