@@ -8,6 +8,7 @@
 //   - watcher.go: a [Watcher] copies objects from a source into a store.
 //   - store.go: a [Store] is the versioned cluster state; a [Tx] changes it.
 //   - snapshot.go: a [Snapshot] is an immutable version of the cluster state.
+//   - join.go: [Join] combines several watchers; merge.go merges their objects.
 //   - key.go: a [Key] identifies an object. Objects are ordered by key.
 //   - objects.go: an [APIObject] is a [Service], [EndpointSlice], [Node] or [ServiceCIDR], each
 //     in a file of its own.

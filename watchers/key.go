@@ -63,3 +63,6 @@ type sliceID struct{ namespace, name, origin string }
 func (id sliceID) key(service string) Key {
 	return Key{Kind: KindEndpointSlice, Namespace: id.namespace, Name: service, Slice: id.name, Origin: id.origin}
 }
+
+// slice returns the identity of the EndpointSlice with the given key.
+func (k Key) slice() sliceID { return sliceID{k.Namespace, k.Slice, k.Origin} }

@@ -12,6 +12,9 @@ type Store struct {
 	// serviceOf holds the name of the Service that each EndpointSlice in the store belongs
 	// to, which is part of its key. Only transactions use it.
 	serviceOf map[sliceID]string
+	// updated is called after each Update, without a lock. It is nil except in the stores
+	// of joined sources.
+	updated func()
 }
 
 // NewStore returns an empty store, which is not synced.
@@ -26,7 +29,11 @@ func NewStore() *Store {
 // fn changes nothing, Update returns the current snapshot. Objects that fn sets must not be
 // modified afterwards. fn must not call Update of the same store.
 func (s *Store) Update(fn func(tx *Tx)) Snapshot {
-	return Snapshot{s.objects.Update(func(tx *diffstore.Tx[Key, Object]) { fn(&Tx{tx, s.serviceOf}) })}
+	snapshot := Snapshot{s.objects.Update(func(tx *diffstore.Tx[Key, Object]) { fn(&Tx{tx, s.serviceOf}) })}
+	if s.updated != nil {
+		s.updated()
+	}
+	return snapshot
 }
 
 // Snapshot returns the current cluster state, in constant time and without a lock.
@@ -136,7 +143,7 @@ func (tx *Tx) Delete(k Key) {
 	case KindService:
 		tx.DeleteService(k.Service())
 	case KindEndpointSlice:
-		tx.deleteSlice(sliceID{k.Namespace, k.Slice, k.Origin})
+		tx.deleteSlice(k.slice())
 	case KindNode:
 		tx.DeleteNode(k.Name)
 	case KindServiceCIDR:
@@ -166,7 +173,7 @@ func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {
 	for _, k := range stale {
 		tx.tx.Delete(k)
 		if kind == KindEndpointSlice {
-			delete(tx.serviceOf, sliceID{k.Namespace, k.Slice, k.Origin})
+			delete(tx.serviceOf, k.slice())
 		}
 	}
 }

@@ -17,6 +17,9 @@ import (
 // maxProblems bounds the Problems of one object: all of them are stored, sent and logged.
 const maxProblems = 32
 
+// furtherProblems is the message of the Problem that counts those beyond maxProblems.
+const furtherProblems = "%d further problems of the object"
+
 // A validator removes the invalid values of one object and collects a Problem for each. A
 // transaction validates each object that it sets: readers of a store never see a malformed
 // value, whatever its source. A valid object remains as it is.
@@ -105,7 +108,7 @@ func (v *validator) all() []Problem {
 		all = all[:maxProblems]
 	}
 	if v.further > 0 {
-		message := fmt.Sprintf("%d further problems of the object", v.further)
+		message := fmt.Sprintf(furtherProblems, v.further)
 		all = append(slices.Clip(all), Problem{Object: v.name(), Field: all[maxProblems-1].Field, Message: message})
 	}
 	return all

@@ -14,22 +14,9 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-func newService(name string) *watchers.Service { return &watchers.Service{Name: serviceName(name)} }
-
-func sliceOf(service, name string) *watchers.EndpointSlice {
-	return &watchers.EndpointSlice{Namespace: namespace, Name: name, Service: serviceName(service)}
-}
-
 // startMemory runs m until the test ends or stop is called.
 func startMemory(t *testing.T, m *Memory, store *watchers.Store) (stop func()) {
 	return start(t, Harness{Watcher: m}, store).stop
-}
-
-func keys(s watchers.Snapshot) (keys []watchers.Key) {
-	for k := range s.All() {
-		keys = append(keys, k)
-	}
-	return keys
 }
 
 func TestMemoryBeforeRun(t *testing.T) {

@@ -167,3 +167,16 @@ func hasNode(name, zone string) condition {
 func serviceName(name string) watchers.ServiceName {
 	return watchers.ServiceName{Namespace: namespace, Name: name}
 }
+
+func newService(name string) *watchers.Service { return &watchers.Service{Name: serviceName(name)} }
+
+func sliceOf(service, name string) *watchers.EndpointSlice {
+	return &watchers.EndpointSlice{Namespace: namespace, Name: name, Service: serviceName(service), Family: watchers.FamilyIPv4}
+}
+
+func keys(s watchers.Snapshot) (keys []watchers.Key) {
+	for k := range s.All() {
+		keys = append(keys, k)
+	}
+	return keys
+}
