@@ -17,6 +17,7 @@
 //   - live_test.go, livechanges_test.go, liveconntrack_test.go: tests that need more than
 //     a table of probes.
 //   - takeover_test.go: swaps the proxies under traffic.
+//   - details_test.go: annotations, headless Services and details in the cluster state.
 //   - scale_test.go, stopwatch_test.go: measurements with many Services.
 //   - documentation_test.go: checks that documents list the cases and differences.
 package e2e

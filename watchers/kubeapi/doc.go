@@ -12,5 +12,10 @@
 //
 // A [Filter] selects the objects that one proxy needs. Its methods return label and
 // field selectors, which an API server evaluates, and predicates with the same result
-// for objects that no server has filtered.
+// for objects that no server has filtered. [Details] selects what other consumers of the
+// cluster state need beside that.
+//
+// A [Converter] converts what its Filter selects, and attaches extensions: its [Extend]
+// turns labels and annotations into properties that a backend reads. [CopyKeys] copies
+// them by patterns.
 package kubeapi
