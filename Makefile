@@ -29,11 +29,13 @@ test: ## all tests, with the race detector; as root also with real packets; on D
 	@echo "Compiling and testing all packages with the race detector (about 9 minutes on two cores)."
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v -e /backends/ -e /nft-script)
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 $(TESTFLAGS) ./backends/... ./examples/nft-script
+	cd examples/vendor && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
 	cd test && $(GO) test -count=1 -vet=off -timeout 10m $(TESTFLAGS) ./examples
 
 test-unit: ## tests that need only Go: no root, no C compiler, no other program; on any system
 	@echo "Tests that need network namespaces or other programs are skipped; make test runs them."
 	$(GO) test -short $(TESTFLAGS) ./...
+	cd examples/vendor && $(GO) test $(TESTFLAGS) ./...
 	cd test && $(GO) test $(TESTFLAGS) ./sourcecheck
 	cd test && $(GO) test -count=1 $(TESTFLAGS) ./examples
 
@@ -41,12 +43,14 @@ bench: ## benchmarks; as root also those that use the kernel
 	@./test/tools.sh test
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 
-lint: ## formatting, vet, golangci-lint and tidy go.mod files, of both modules; shell scripts if shellcheck is there
+lint: ## formatting, vet, golangci-lint and tidy go.mod files, of all modules; shell scripts if shellcheck is there
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
+	cd examples/vendor && $(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) mod tidy -diff
+	cd examples/vendor && $(GO) mod tidy -diff
 	@./test/lint.sh shell
 	@./test/lint.sh run
 

@@ -59,6 +59,20 @@ func main() {}
 	}
 }
 
+// TestVendorExampleBuildsElsewhere compiles a copy of examples/vendor and its tests outside of
+// this repository.
+func TestVendorExampleBuildsElsewhere(t *testing.T) {
+	dependOnModuleFiles(t)
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	m := &outsideModule{t: t, dir: t.TempDir()}
+	require.NoError(t, os.CopyFS(m.dir, os.DirFS("examples/vendor")))
+	m.run("mod", "edit", "-replace="+module+"="+root)
+	m.run("vet", "./...")
+	require.NotContains(t, m.read("go.mod"), "k8s.io/kubernetes")
+	require.Equal(t, 1, strings.Count(m.read("go.mod"), "=>"), "a plugin needs no replace lines but the one for this repository")
+}
+
 // An outsideModule is a module that requires this one.
 type outsideModule struct {
 	t   *testing.T

@@ -3,6 +3,7 @@ module sigs.k8s.io/kpng/test
 go 1.26.0
 
 require (
+	example.com/plugins v0.0.0
 	github.com/moby/profiles/seccomp v0.3.0
 	github.com/opencontainers/runtime-spec v1.3.0
 	github.com/prometheus/prometheus v0.311.3
@@ -245,4 +246,7 @@ tool (
 	sigs.k8s.io/kpng/examples/kube-proxy
 )
 
-replace sigs.k8s.io/kpng => ../
+replace (
+	example.com/plugins => ../examples/vendor
+	sigs.k8s.io/kpng => ../
+)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Copyright 2026 The Kubernetes Authors.
 # SPDX-License-Identifier: Apache-2.0
-# Runs the linters on both modules. golangci-lint is installed into .tools, in a pinned version.
+# Runs the linters on all modules. golangci-lint is installed into .tools, in a pinned version.
 # usage: lint.sh run [FLAG ...]   golangci-lint; --fix also corrects what it can
 #        lint.sh fmt              format the Go code
 #        lint.sh shell            shellcheck, if it is installed
@@ -23,7 +23,7 @@ golangci() {
 	golangci=$PWD/.tools/bin/golangci-lint
 	"$golangci" config verify # run ignores settings that it does not know
 	status=0
-	for module in . test; do
+	for module in . test examples/vendor; do
 		echo "golangci-lint $1, module in $module"
 		(cd "$module" && "$golangci" "$@" ./...) || status=1
 	done
