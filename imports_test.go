@@ -87,7 +87,7 @@ func allowedImports() map[string][]string {
 		"nodeproxy/takeover":         own("backends/nftables", "nodeproxy/takeover/internal/iptables", "nodeproxy/takeover/internal/ipvs"),
 		"nodeproxy/tuning":           nil,
 		"remote/cluster":             remote,
-		"remote/inspect":             append(own("api/kpng/v1alpha1"), grpcAndProto...),
+		"remote/inspect":             append(own("api/kpng/v1alpha1", "localsink"), grpcAndProto...),
 		"remote/internal/codec":      grpcAndProto,
 		"remote/internal/fanout":     own("diffstore"),
 		"remote/internal/loglimit":   nil,
