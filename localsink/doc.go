@@ -11,7 +11,7 @@
 // A simple backend reads only the state, a fast one only the delta.
 //
 //   - sink.go: [Sink], and the optional interfaces [FeatureReporter], [FailureReporter],
-//     [ResyncRequester] and [DriftReporter]
+//     [ResyncRequester] and [DriftReporter]; connections.go: [ConnectionCounter]
 //   - update.go: [Update] and [Snapshot]
 //   - service.go: [Service] and its [Port], [Frontend], [Route] and [Pool]
 //   - node.go: [Node]

@@ -9,8 +9,8 @@ import (
 )
 
 // A Sink programs the desired state of one node into a dataplane. Its optional abilities
-// are the interfaces [FeatureReporter], [FailureReporter], [ResyncRequester] and
-// [DriftReporter].
+// are the interfaces [FeatureReporter], [FailureReporter], [ResyncRequester],
+// [DriftReporter] and [ConnectionCounter].
 type Sink interface {
 	// Sync programs the desired state u.
 	//

@@ -209,7 +209,7 @@ func TestAffinitySlotsKeepEndpointsInPlace(t *testing.T) {
 
 func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	var s *affinityPort
 	apply := func(affinity time.Duration, endpoints ...string) (ops int) {
 		svc := newService("a", localsink.Port{Affinity: affinity, Pools: []localsink.Pool{newLocalPool(endpoints...)}, Frontends: []localsink.Frontend{
@@ -281,7 +281,7 @@ func TestAffinityChangeCopiesEntriesOnlyWhenNeeded(t *testing.T) {
 // Both dispatch chains lose a reference and get another.
 func TestAffinityFrontendsExchangeDispatchChains(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	exchange := func(masqueraded int) *localsink.Service {
 		frontends := []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80"), newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}
 		frontends[masqueraded].Routes = []localsink.Route{{Masquerade: true}}
@@ -304,7 +304,7 @@ func TestAffinityFrontendsExchangeDispatchChains(t *testing.T) {
 // Entries of an earlier process are found in the maps with either suffix.
 func TestAffinityEntriesAreRestoredAfterRestart(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	svc := newService("a", localsink.Port{Affinity: time.Minute, Pools: []localsink.Pool{newLocalPool("10.0.0.1:80", "10.0.0.2:80")},
 		Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
 	st.load(svc)

@@ -99,6 +99,7 @@ func (st *tableState) fillPoolMaps(a *affinityPort, p *affinityPool, number int,
 	endpoints := a.desired[number-1].Endpoints
 	if p.endpoints == nil {
 		p.endpoints = st.newSet(poolEndpointsMapName(a.id, number, a.suffix), endpointsBySlot, commentAffinityEndpoints)
+		p.endpoints.counted, p.endpoints.portID = st.counting, a.id
 		p.endpoints.size = max(minPoolMapSize, 1<<bits.Len(uint(2*len(endpoints))))
 	}
 	present := make(map[uint32]bool, len(p.slots))

@@ -23,6 +23,10 @@ type Backend struct {
 	monitor     *driftMonitor
 	release     func() error // closes what New opened
 	closed      atomic.Bool
+	// busy holds a value while the tables are in use, if connections are counted: by Sync or
+	// by a reader of counts. It is nil otherwise.
+	busy chan struct{}
+	all  localsink.State // of the last Sync, if connections are counted; guarded by busy
 
 	mu            sync.Mutex // guards the following fields
 	stats         Stats
@@ -30,11 +34,12 @@ type Backend struct {
 }
 
 var (
-	_ localsink.Sink            = (*Backend)(nil)
-	_ localsink.ResyncRequester = (*Backend)(nil)
-	_ localsink.FeatureReporter = (*Backend)(nil)
-	_ localsink.FailureReporter = (*Backend)(nil)
-	_ localsink.DriftReporter   = (*Backend)(nil)
+	_ localsink.Sink              = (*Backend)(nil)
+	_ localsink.ResyncRequester   = (*Backend)(nil)
+	_ localsink.FeatureReporter   = (*Backend)(nil)
+	_ localsink.FailureReporter   = (*Backend)(nil)
+	_ localsink.DriftReporter     = (*Backend)(nil)
+	_ localsink.ConnectionCounter = (*Backend)(nil)
 )
 
 // refusedRetryInterval is the delay after which Services refused by the kernel are retried.
@@ -55,6 +60,13 @@ var errClosed = errors.New("nftables: the backend is closed")
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if b.closed.Load() {
 		return errClosed
+	}
+	if b.busy != nil {
+		if err := b.acquire(ctx); err != nil {
+			return err
+		}
+		defer b.releaseTables()
+		b.all = u.All
 	}
 	repair := b.monitor.begin()
 	if repair.drift {
@@ -119,5 +131,9 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.monitor.stop()
+	if b.busy != nil {
+		b.busy <- struct{}{} // a reader may use the connection
+		defer b.releaseTables()
+	}
 	return b.release()
 }

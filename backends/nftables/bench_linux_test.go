@@ -60,8 +60,14 @@ func heap() uint64 {
 
 // The result is valid only while no other process of the machine listens to nf_tables, like
 // "nft monitor", another backend or another test.
-func BenchmarkFullLoad10kx10(b *testing.B) {
-	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
+func BenchmarkFullLoad10kx10(b *testing.B) { benchmarkFullLoad(b, nodeBackend(b)) }
+
+func BenchmarkFullLoadCounted10kx10(b *testing.B) {
+	benchmarkFullLoad(b, backendIn(b, netnstest.New(b), Config{CountConnections: true}))
+}
+
+func benchmarkFullLoad(b *testing.B, backend *Backend) {
+	all, node := manyServices(10000, 10), testNode()
 	before := heap()
 	u := &localsink.Update{Node: node, NodeChanged: true, All: all, Changed: all.serviceList}
 	cpu := cpuTime()
@@ -75,8 +81,14 @@ func BenchmarkFullLoad10kx10(b *testing.B) {
 	runtime.KeepAlive(backend)
 }
 
-func BenchmarkOneEndpointChange10kx10(b *testing.B) {
-	all, node, backend := manyServices(10000, 10), testNode(), nodeBackend(b)
+func BenchmarkOneEndpointChange10kx10(b *testing.B) { benchmarkOneEndpointChange(b, nodeBackend(b)) }
+
+func BenchmarkOneEndpointChangeCounted10kx10(b *testing.B) {
+	benchmarkOneEndpointChange(b, backendIn(b, netnstest.New(b), Config{CountConnections: true}))
+}
+
+func benchmarkOneEndpointChange(b *testing.B, backend *Backend) {
+	all, node := manyServices(10000, 10), testNode()
 	require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.serviceList}))
 	next, i := 200000, 0
 	cpu := cpuTime()

@@ -19,7 +19,7 @@ func BenchmarkTableState(b *testing.B) {
 			b.Run(fmt.Sprintf("affinity=%v/%d", affinity, n), func(b *testing.B) {
 				all := manyServices(n, 10)
 				out := &transaction{family: ipv4(), table: "t"}
-				st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, out)
+				st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, out)
 				for _, s := range all.serviceList {
 					if affinity {
 						s.Ports[0].Affinity = time.Hour

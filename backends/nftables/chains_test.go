@@ -48,7 +48,7 @@ func TestDispatchChainNames(t *testing.T) {
 
 func TestFrontendsShareDispatchChains(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	before := st.chainCount
 	for i, s := range manyServices(500, 7).serviceList {
 		fe := s.Ports[0].Frontends[0]

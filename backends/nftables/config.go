@@ -27,6 +27,9 @@ type Config struct {
 	// to masquerade and the masquerading. Exactly one bit must be set. The default is
 	// DefaultMasqueradeMark.
 	MasqueradeMark uint32
+	// CountConnections makes the kernel count new connections, by frontend and by endpoint; see
+	// [Backend.FrontendConnections]. It costs memory and time for each endpoint.
+	CountConnections bool
 	// Logger receives log messages for operators; nil disables logging.
 	Logger *slog.Logger
 }

@@ -193,6 +193,9 @@ func decodeMessage(kind, flags uint16, family uint8, a attrs) string {
 		if a.has(nfnl.SetTimeout) {
 			text += fmt.Sprintf(" timeout %d", a.number(nfnl.SetTimeout))
 		}
+		if a.has(nfnl.SetExpr) {
+			text += " each with " + a.nest(nfnl.SetExpr).text(nfnl.ExprName)
+		}
 		return text + userData(a.get(nfnl.SetUserData), userDataSetComment) + "\n"
 	case nfnl.MsgDelSet:
 		return head + "del set " + a.text(nfnl.SetTable) + " " + a.text(nfnl.SetName) + "\n"

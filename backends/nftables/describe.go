@@ -22,7 +22,7 @@ func Describe(cfg Config, u *localsink.Update) (string, error) {
 	var b strings.Builder
 	for _, f := range []*family{ipv4(), ipv6()} {
 		d := &describer{elements: map[string][]string{}}
-		st := newTableState(f, newNodeMatches(f, u.Node), cfg.MasqueradeMark, d)
+		st := newTableState(f, newNodeMatches(f, u.Node), cfg, d)
 		for s := range u.All.All() {
 			st.load(s)
 		}

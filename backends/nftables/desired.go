@@ -69,6 +69,9 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 			all = append(all, newDesiredFrontend(st.family, i, p, fe, pools, id))
 		}
 		if id != "" {
+			if st.counting {
+				st.countedPorts[id] = c.name
+			}
 			clearUnusedPools(all[first:], pools)
 		}
 	}

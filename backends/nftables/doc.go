@@ -42,6 +42,7 @@
 //   - testdata/kinds-ip.txt: each kind of frontend and route
 //   - testdata/endpoints-ip.txt: what changes of endpoints write
 //   - testdata/affinity-ip.txt: session affinity
+//   - testdata/counted-ip.txt: counters of connections
 //   - testdata/refused.txt: the search for a Service that the kernel refuses
 //
 // # Glossary
@@ -96,6 +97,18 @@
 // remain. The names of the maps end in "-a" and "-b" in turn. No entry ever leads to a removed
 // endpoint; an entry that a packet adds while entries are copied may be lost. In the same way
 // entries are copied to the new table when a table is rebuilt, also after a restart.
+//
+// # Counts of connections
+//
+// With [Config.CountConnections], the elements of the maps service-ips, service-nodeports and
+// endpoints-... have counters. In the nat chains they count the first packets of connections: by
+// frontend, and by frontend and endpoint. A port with session affinity has one endpoint map for
+// all frontends, which connections that follow an affinity entry look up too.
+//
+// A counter ends with its element. So the backend reads the counters of elements that a
+// transaction removes, before it, and adds them to counts in memory. To read the counts of a
+// Service, it reads the counters of its elements and no others. connectioncounts.go has what
+// happens if another program removes elements.
 //
 // # Design rationale
 //
@@ -178,6 +191,8 @@
 //     properties of the node in rules.
 //   - affinity.go: maps and rules of a port with affinity. affinitystate.go: their changes.
 //     affinitycopy.go: copies of entries.
+//   - connections.go: numbers of new connections. connectioncounts.go: those that removed
+//     elements have counted.
 //   - sets.go, typeof.go, expressions.go, family.go: sets and rules. transaction.go,
 //     elements.go: their encoding. internal/nfnl: netlink.
 package nftables

@@ -5,6 +5,7 @@ package nftables
 
 import (
 	"encoding/binary"
+	"iter"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 )
@@ -80,6 +81,22 @@ func (l *encodedElements) room(size int) *[]byte {
 	l.used++
 	l.inLastPiece = 0
 	return &l.pieces[l.used-1]
+}
+
+// chunks yields the keys of removed elements, which are all of the same size, in lists of at most
+// n.
+func (l *encodedElements) chunks(n int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for rest := range l.all {
+			for len(rest) > 0 {
+				size := min(n*int(binary.NativeEndian.Uint16(rest)), len(rest)) // the first two bytes are the size of an element
+				if !yield(rest[:size]) {
+					return
+				}
+				rest = rest[size:]
+			}
+		}
+	}
 }
 
 func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {

@@ -41,6 +41,14 @@ func (f *family) has(a netip.Addr) bool {
 	return a.BitLen() == f.addrLen*8 && !a.Is4In6() && a.Zone() == ""
 }
 
+// unspecified returns the unspecified address of the family.
+func (f *family) unspecified() netip.Addr {
+	if f.addrLen == 4 {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
 // prefixes returns the prefixes of this family, masked, sorted and without duplicates.
 func (f *family) prefixes(all []netip.Prefix) []netip.Prefix {
 	var own []netip.Prefix

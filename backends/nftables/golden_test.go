@@ -53,6 +53,19 @@ func (k *recordingKernel) Elements(_ uint8, table, set string) ([]nfnl.Element, 
 	return nil, syscall.ENOENT
 }
 
+// Get returns the elements of the map with the keys.
+func (k *recordingKernel) Get(_ uint8, table, set string, keys []byte) (found []nfnl.Element, err error) {
+	for want := range nfnl.ParseElements(keys) {
+		fmt.Fprintf(&k.log, "get %s %s %s\n", table, set, words(want.Key))
+		at := slices.IndexFunc(k.sets[set], func(e nfnl.Element) bool { return string(e.Key) == string(want.Key) })
+		if at < 0 {
+			return nil, syscall.ENOENT
+		}
+		found = append(found, k.sets[set][at])
+	}
+	return found, nil
+}
+
 // normalize leaves out most of the preallocated load-balancing chains and sorts operations whose
 // order is undefined.
 func normalize(text string) string {
@@ -107,8 +120,8 @@ type goldenTest struct {
 
 func (k *recordingKernel) Objects(uint8, string) (int, uint64, error) { return 0, 0, nil }
 
-func newGoldenTest(t *testing.T, f *family) *goldenTest {
-	c, err := Config{}.withDefaults()
+func newGoldenTest(t *testing.T, f *family, cfg Config) *goldenTest {
+	c, err := cfg.withDefaults()
 	require.NoError(t, err)
 	k := &recordingKernel{}
 	return &goldenTest{t: t, f: f, kernel: k, table: newTable(f, c, k), node: &localsink.Node{}}
@@ -175,9 +188,15 @@ func (a *goldenTest) service(pools []localsink.Pool, fronts ...localsink.Fronten
 
 // runGoldenTest runs a test for both families and compares the recorded transactions.
 func runGoldenTest(t *testing.T, name string, f func(a *goldenTest)) {
+	t.Helper()
+	runGoldenTestWith(t, name, Config{}, f)
+}
+
+func runGoldenTestWith(t *testing.T, name string, cfg Config, f func(a *goldenTest)) {
+	t.Helper()
 	for _, fam := range families() {
 		t.Run(fam.name, func(t *testing.T) {
-			a := newGoldenTest(t, fam)
+			a := newGoldenTest(t, fam, cfg)
 			f(a)
 			golden(t, name+"-"+fam.name, a.kernel.log.String())
 		})
@@ -310,7 +329,7 @@ func TestGoldenAffinity(t *testing.T) {
 }
 
 func TestUnusedChainsAreDeleted(t *testing.T) {
-	a := newGoldenTest(t, ipv4())
+	a := newGoldenTest(t, ipv4(), Config{})
 	for i := range byte(maxUnusedChains + 2) {
 		fe := a.frontend(localsink.KindExternalIP, 1)
 		fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(i), 32)}
@@ -328,9 +347,30 @@ func TestUnusedChainsAreDeleted(t *testing.T) {
 	require.NotContains(t, again, " del chain ", "each chain is deleted once")
 }
 
+// TestGoldenCounted covers tables that count connections: which sets have counters, and which
+// elements are read before changes.
+func TestGoldenCounted(t *testing.T) {
+	runGoldenTestWith(t, "counted", Config{CountConnections: true}, func(a *goldenTest) {
+		restricted := a.frontend(localsink.KindLoadBalancer, 2)
+		restricted.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 25)}
+		web := func(ids ...byte) *localsink.Service {
+			return a.service([]localsink.Pool{a.pool(ids...)}, a.frontend(localsink.KindClusterIP, 1), a.frontend(localsink.KindNodePort, 1), restricted)
+		}
+		sticky := web(1, 2)
+		sticky.Ports[0].Affinity = time.Hour
+		a.mustStep("two endpoints", web(1, 2))
+		a.mustStep("one is replaced", web(2, 3))
+		a.mustStep("one is added", web(2, 3, 4))
+		a.mustStep("affinity", sticky)
+		a.node = &localsink.Node{LocalPods: localsink.PodSources{Interface: "cni0"}}
+		a.mustStep("another node", sticky)
+		a.mustStep("no Services")
+	})
+}
+
 // TestGoldenRefused covers the search for a refused Service, and retries.
 func TestGoldenRefused(t *testing.T) {
-	a := newGoldenTest(t, ipv4())
+	a := newGoldenTest(t, ipv4(), Config{})
 	var all []*localsink.Service
 	for i := range byte(5) {
 		s := a.service([]localsink.Pool{a.pool(1)}, a.frontend(localsink.KindExternalIP, 10+i))

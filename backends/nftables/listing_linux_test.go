@@ -82,8 +82,12 @@ var withoutSuffix = regexp.MustCompile(`\b((?:affinity|endpoints|index)-[\w.-]+)
 // sharedEndpointMap matches the names of endpoint maps that Services share.
 var sharedEndpointMap = regexp.MustCompile(`^endpoints-(service|nodeport)-pool\d-max\d+$`)
 
-// withoutSlot returns the text of an element, without the slot of an endpoint.
+// withCounter matches an element with a counter.
+var withCounter = regexp.MustCompile(`\{"elem": \{"val": (.*?), "counter": \{"packets": \d+, "bytes": \d+\}\}\}`)
+
+// withoutSlot returns the text of an element, without its counter and the slot of an endpoint.
 func withoutSlot(t testing.TB, set string, e json.RawMessage) string {
+	e = withCounter.ReplaceAll(e, []byte("$1"))
 	switch {
 	case sharedEndpointMap.MatchString(set):
 		var pair []struct{ Concat []any }

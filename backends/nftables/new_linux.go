@@ -23,7 +23,8 @@ import (
 //
 // New returns an error, which names the remedy, if the kernel is older than 5.13, lacks parts
 // of nf_tables, or denies CAP_NET_ADMIN. If only IPv6 is missing, the backend works without
-// it, and [Backend.Unsupported] contains that feature.
+// it, and [Backend.Unsupported] contains that feature. If the kernel does not support
+// [Config.CountConnections], New returns an error too.
 func New(cfg Config) (*Backend, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -37,14 +38,24 @@ func New(cfg Config) (*Backend, error) {
 		return nil, explain(err)
 	}
 	b := &Backend{release: conn.Close}
+	if cfg.CountConnections {
+		b.busy = make(chan struct{}, 1)
+	}
 	for _, f := range []*family{ipv4(), ipv6()} {
 		t := newTable(f, cfg, conn)
-		if err := t.probe(conn); err == nil {
+		err := t.probe(conn)
+		if err == nil {
+			err = t.probeCounters(conn)
+		}
+		switch {
+		case errors.Is(err, errNoCounters):
+			return nil, errors.Join(err, conn.Close())
+		case err == nil:
 			b.tables = append(b.tables, t)
-		} else if f.number == nfnl.FamilyIPv6 && !errors.Is(err, unix.EPERM) {
+		case f.number == nfnl.FamilyIPv6 && !errors.Is(err, unix.EPERM):
 			b.unsupported |= localsink.FeatureIPv6
 			cfg.Logger.Warn("IPv6 Services are not supported on this system", "err", err)
-		} else {
+		default:
 			return nil, errors.Join(explain(err), conn.Close())
 		}
 	}
@@ -70,7 +81,7 @@ func (t *table) probe(conn *nfnl.Conn) error {
 	}
 	tx := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true}
 	node := &localsink.Node{LocalPods: localsink.PodSources{Interface: "x", InterfacePrefix: "y"}}
-	st := newTableState(t.family, newNodeMatches(t.family, node), t.cfg.MasqueradeMark, &tx)
+	st := newTableState(t.family, newNodeMatches(t.family, node), Config{MasqueradeMark: t.cfg.MasqueradeMark}, &tx)
 	st.ensureDispatchChain(dispatch{count: 3, branches: [maxPools]branch{
 		{from: localsink.FromLocalPods, pool: 1, size: 1},
 		{from: localsink.FromThisNode, pool: 2, size: 1, masquerade: true},
@@ -82,6 +93,26 @@ func (t *table) probe(conn *nfnl.Conn) error {
 	st.updateAffinityPort("probe", localsink.ProtocolTCP, []localsink.Pool{pool(1), pool(2)}, time.Hour)
 	st.sizeSets()
 	return conn.Check(tx.encode())
+}
+
+// errNoCounters means that the kernel does not support counters in maps.
+var errNoCounters = errors.New("nftables: Config.CountConnections: this kernel does not support counters in maps: " +
+	"load the module nft_counter, or build it in, or leave CountConnections unset")
+
+// probeCounters returns errNoCounters if connections are to be counted and the kernel, which
+// supports all else, does not support that.
+func (t *table) probeCounters(conn *nfnl.Conn) error {
+	if !t.cfg.CountConnections {
+		return nil
+	}
+	tx := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true}
+	st := newTableState(t.family, newNodeMatches(t.family, nil), t.cfg, &tx)
+	st.add(st.serviceIPs, element{key: frontendKey{netip.AddrPortFrom(t.family.loopback.Addr(), 1), localsink.ProtocolTCP}, chain: chainReject})
+	st.sizeSets()
+	if err := conn.Check(tx.encode()); err != nil {
+		return fmt.Errorf("%w: %w", errNoCounters, err)
+	}
+	return nil
 }
 
 // Cleanup removes the tables with that name from the network namespace of the calling

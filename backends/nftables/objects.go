@@ -12,8 +12,9 @@ import (
 // objects are the chains and sets of a table. Its methods update them and write the
 // operations to out.
 type objects struct {
-	family *family
-	out    txWriter
+	family   *family
+	out      txWriter
+	counting bool // whether elements have counters
 
 	sets                           []*set // nil where a set was deleted
 	freeIndexes                    []int  // of sets
@@ -41,6 +42,7 @@ func (o *objects) newStaticSets() {
 	o.firewallIPs = o.newSet(mapFirewallIPs, verdictsByAddress, commentFirewallIPs)
 	o.firewallNodePorts = o.newSet(mapFirewallNodePorts, verdictsByNodePort, commentFirewallNodePorts)
 	o.firewallIPs.jump, o.firewallNodePorts.jump = true, true
+	o.serviceIPs.counted, o.nodePorts.counted = o.counting, o.counting
 	o.clusterIPs = o.newSet(setClusterIPs, addresses, commentClusterIPs)
 	o.hairpin = o.newSet(setHairpinConnections, addressPairs, commentHairpinConnections)
 }
@@ -89,6 +91,7 @@ func (o *objects) ensureLBChain(c lbChain) {
 func (o *objects) ensureEndpointMap(e endpointMap) *set {
 	if o.endpointMaps[e] == nil {
 		o.endpointMaps[e] = o.newSet(e.name(), e.kind(), endpointMapComment(e.limit))
+		o.endpointMaps[e].counted = o.counting
 	}
 	return o.endpointMaps[e]
 }

@@ -35,7 +35,7 @@ func (t *table) recheckRefused(u *localsink.Update) []localsink.ServiceName {
 // check returns the error with which the kernel would refuse a table of these Services.
 func (t *table) check(node *nodeMatches, services []*localsink.Service) error {
 	tx := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true, detached: true}
-	st := newTableState(t.family, node, t.cfg.MasqueradeMark, &tx)
+	st := newTableState(t.family, node, t.cfg, &tx)
 	for _, s := range services {
 		st.load(s)
 	}

@@ -121,66 +121,73 @@ func (w *testbed) requireService(ip ipFamily, held map[string]string) {
 }
 
 // variable matches what differs between two listings of the same rules.
-var variable = regexp.MustCompile(` expires [0-9dhms]+|\s*# count \d+`)
+var variable = regexp.MustCompile(` expires [0-9dhms]+|\s*# count \d+|packets \d+ bytes \d+`)
 
 func TestSavedRulesetLoads(t *testing.T) {
 	for _, suite := range []string{"bookworm", "trixie", "sid"} {
-		t.Run(suite, func(t *testing.T) {
-			nft := nftOf(t, suite)
-			w := newTestbed(t)
-			run := func(args ...string) string {
-				out, err := w.node.Command(nft, args...)
-				require.NoError(t, err)
-				return out
-			}
-			for _, ip := range ipFamilies() {
-				for i := range 4 {
-					w.startServers(w.pods, ip.pod(i))
-				}
-			}
-			var services []*localsink.Service
-			for _, ip := range ipFamilies() {
-				for _, s := range savedServices(ip) {
-					s.Name.Name += ip.name
-					services = append(services, s)
-				}
-			}
-			w.sync(services...)
-			file := filepath.Join(t.TempDir(), "rules.nft")
-			require.NoError(t, os.WriteFile(file, []byte(hostFirewall), 0o600))
-			run("-f", file)
-			held := []map[string]string{{}, {}}
-			for i, ip := range ipFamilies() {
-				w.requireService(ip, held[i])
-			}
-			require.NoError(t, w.backend.Close())
+		t.Run(suite, func(t *testing.T) { testSavedRuleset(t, suite, Config{}) })
+		t.Run(suite+" counted", func(t *testing.T) { testSavedRuleset(t, suite, Config{CountConnections: true}) })
+	}
+}
 
-			saved := run("list", "ruleset")
-			run("flush", "ruleset")
-			require.NoError(t, os.WriteFile(file, []byte(saved), 0o600))
-			run("-f", file)
-			loaded := run("list", "ruleset")
-			want, got := linesOf(saved), linesOf(loaded)
-			require.Len(t, got, len(want))
-			for i := range want {
-				require.Equal(t, want[i], got[i], "line %d", i+1)
-			}
-			for i, ip := range ipFamilies() {
-				w.requireService(ip, held[i])
-			}
+func testSavedRuleset(t *testing.T, suite string, cfg Config) {
+	nft := nftOf(t, suite)
+	w := newTestbed(t)
+	require.NoError(t, w.backend.Close())
+	w.cfg = cfg
+	w.backend = w.newBackend()
+	run := func(args ...string) string {
+		out, err := w.node.Command(nft, args...)
+		require.NoError(t, err)
+		return out
+	}
+	for _, ip := range ipFamilies() {
+		for i := range 4 {
+			w.startServers(w.pods, ip.pod(i))
+		}
+	}
+	var services []*localsink.Service
+	for _, ip := range ipFamilies() {
+		for _, s := range savedServices(ip) {
+			s.Name.Name += ip.name
+			services = append(services, s)
+		}
+	}
+	w.sync(services...)
+	file := filepath.Join(t.TempDir(), "rules.nft")
+	require.NoError(t, os.WriteFile(file, []byte(hostFirewall), 0o600))
+	run("-f", file)
+	held := []map[string]string{{}, {}}
+	for i, ip := range ipFamilies() {
+		w.requireService(ip, held[i])
+	}
+	require.NoError(t, w.backend.Close())
 
-			// A backend that starts afterwards replaces the tables and keeps the affinity.
-			w.backend = w.newBackend()
-			w.sync(services...)
-			for i, ip := range ipFamilies() {
-				w.requireService(ip, held[i])
-			}
-			fresh := backendIn(t, w.node, Config{Table: "fresh"})
-			require.NoError(t, fresh.Sync(context.Background(), firstUpdate(testNode(), services...)))
-			for _, family := range []string{"ip", "ip6"} {
-				require.Equal(t, listTable(t, w.node, family, "fresh").nonEmpty(), listTable(t, w.node, family, "kpng").nonEmpty())
-			}
-		})
+	saved := run("list", "ruleset")
+	run("flush", "ruleset")
+	require.NoError(t, os.WriteFile(file, []byte(saved), 0o600))
+	run("-f", file)
+	loaded := run("list", "ruleset")
+	want, got := linesOf(saved), linesOf(loaded)
+	require.Len(t, got, len(want))
+	for i := range want {
+		require.Equal(t, want[i], got[i], "line %d", i+1)
+	}
+	for i, ip := range ipFamilies() {
+		w.requireService(ip, held[i])
+	}
+
+	// A backend that starts afterwards replaces the tables and keeps the affinity.
+	w.backend = w.newBackend()
+	w.sync(services...)
+	for i, ip := range ipFamilies() {
+		w.requireService(ip, held[i])
+	}
+	cfg.Table = "fresh"
+	fresh := backendIn(t, w.node, cfg)
+	require.NoError(t, fresh.Sync(context.Background(), firstUpdate(testNode(), services...)))
+	for _, family := range []string{"ip", "ip6"} {
+		require.Equal(t, listTable(t, w.node, family, "fresh").nonEmpty(), listTable(t, w.node, family, "kpng").nonEmpty())
 	}
 }
 

@@ -51,7 +51,10 @@ type set struct {
 	kind    setKind
 	comment string
 	// jump makes the verdicts of a verdict map return when their chain ends without one.
-	jump    bool
+	jump bool
+	// counted sets have a counter for each element: how often a packet has found it.
+	counted bool
+	portID  string        // of the affinity port that the set belongs to, if any
 	index   int           // position in objects.sets
 	size    int           // maximum number of elements; fixed at creation
 	timeout time.Duration // lifetime of elements that packets add; zero for other sets

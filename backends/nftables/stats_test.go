@@ -16,7 +16,7 @@ import (
 // TestFailedTransactionsAreCounted fails one transaction of each kind: the first of a
 // change, and the second, which only removes what is unused.
 func TestFailedTransactionsAreCounted(t *testing.T) {
-	a := newGoldenTest(t, ipv4())
+	a := newGoldenTest(t, ipv4(), Config{})
 	s := a.service([]localsink.Pool{a.pool(1, 2)}, a.frontend(localsink.KindExternalIP, 10))
 	a.mustStep("no Service")
 	failOnce := func(applies func(log string) bool) {

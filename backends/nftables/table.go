@@ -24,6 +24,9 @@ type transport interface {
 	Check(*nfnl.Batch) error
 	// Elements returns the elements of a set. The error is ENOENT if there is no such set.
 	Elements(family uint8, table, set string) ([]nfnl.Element, error)
+	// Get returns single elements of a set: those with the keys in an encoded list of at most
+	// nfnl.MaxGet elements. The error is ENOENT if one does not exist.
+	Get(family uint8, table, set string, keys []byte) ([]nfnl.Element, error)
 	// Objects returns the number of chains, rules and sets of a table, and the largest of
 	// their handles. Both are the same if none was added or deleted since the creation of the
 	// table.
@@ -54,17 +57,22 @@ type table struct {
 	state   *tableState // nil if the content of the kernel's table is unknown
 	tx      transaction
 	refused map[localsink.ServiceName]error // by the kernel
+	counts  *connectionCounts               // nil if connections are not counted
 	stats   TableStats
 }
 
 func newTable(f *family, cfg Config, kernel transport) *table {
-	return &table{
+	t := &table{
 		family: f, cfg: cfg, kernel: kernel,
 		log:     cfg.Logger.With("table", f.name+" "+cfg.Table),
 		tx:      transaction{family: f, table: cfg.Table},
 		refused: map[localsink.ServiceName]error{},
 		stats:   TableStats{Family: f.name},
 	}
+	if cfg.CountConnections {
+		t.counts = &connectionCounts{table: t, owners: map[countOwner]*ownerCounts{}, ports: map[string]localsink.ServiceName{}}
+	}
+	return t
 }
 
 // sync applies u; names are the Services that may differ from the last update.
@@ -108,14 +116,14 @@ func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error
 	if err := t.state.prepare(t.desiredChanges(u, names), u.All.Get, t.readElements); err != nil {
 		return err
 	}
-	if err := t.commit(); err != nil {
+	if err := t.commit(t.state); err != nil {
 		return err
 	}
 	t.state.cleanUp()
 	if len(t.state.unused) > maxUnusedChains {
 		t.state.deleteUnusedChains()
 	}
-	err := t.commit()
+	err := t.commit(t.state)
 	if err != nil {
 		t.stats.CleanupFailures++
 	}
@@ -136,18 +144,24 @@ func (t *table) desiredChanges(u *localsink.Update, names []localsink.ServiceNam
 	return changes
 }
 
-// commit sends the transaction unless it is empty, and empties it.
-func (t *table) commit() (err error) {
+// commit sends the transaction, which leads to the state st, unless it is empty. It empties the
+// transaction.
+func (t *table) commit(st *tableState) error {
 	defer t.tx.reset()
 	if t.tx.empty() {
 		return nil
 	}
 	t.stats.Transactions++
-	defer func() {
-		if err != nil {
-			t.stats.SyncFailures++
-		}
-	}()
+	removed := t.counts.readRemoved()
+	if err := t.send(); err != nil {
+		t.stats.SyncFailures++
+		return err
+	}
+	t.counts.add(removed, st)
+	return nil
+}
+
+func (t *table) send() error {
 	batch := t.tx.encode()
 	if t.commitWithoutListener == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
 		return t.kernel.Commit(batch)
@@ -182,7 +196,10 @@ func (t *table) load(u *localsink.Update, node *nodeMatches) error {
 	t.state = nil
 	t.tx.reset()
 	t.tx.replaceTable = true
-	st := newTableState(t.family, node, t.cfg.MasqueradeMark, &t.tx)
+	st := newTableState(t.family, node, t.cfg, &t.tx)
+	if t.counts != nil {
+		st.countedPorts = t.counts.ports
+	}
 	for s := range t.notRefused(u) {
 		st.load(s)
 	}
@@ -190,7 +207,7 @@ func (t *table) load(u *localsink.Update, node *nodeMatches) error {
 	st.sizeSets() // all sets are new, so everything fits
 	t.stats.Rebuilds++
 	t.installReplacementHooks()
-	if err := t.commit(); err != nil {
+	if err := t.commit(st); err != nil {
 		return err
 	}
 	t.state = st

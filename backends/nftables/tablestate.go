@@ -41,6 +41,8 @@ type tableState struct {
 	programmed
 	failures
 	affinityPorts map[string]*affinityPort // by affinity ID
+	// countedPorts holds the Service of each affinity ID, if connections are counted.
+	countedPorts map[string]localsink.ServiceName
 
 	change  pendingChange
 	cleanup cleanup
@@ -103,14 +105,15 @@ type chain struct {
 func (c *chain) hasAffinity() bool { return c.dispatch != nil && c.dispatch.affinityID != "" }
 
 // newTableState returns the state of a table without Services and writes its objects to out.
-func newTableState(f *family, node *nodeMatches, mark uint32, out txWriter) *tableState {
+// cfg must have its defaults.
+func newTableState(f *family, node *nodeMatches, cfg Config, out txWriter) *tableState {
 	st := &tableState{
 		objects: objects{
-			family: f, out: out,
+			family: f, out: out, counting: cfg.CountConnections,
 			endpointMaps: map[endpointMap]*set{},
 			lbChains:     map[lbChain]bool{},
 		},
-		node: node, mark: mark,
+		node: node, mark: cfg.MasqueradeMark,
 		sharedChains: sharedChains{
 			dispatchChains: map[dispatch]*chain{},
 			firewallChains: map[string]*chain{},
@@ -127,10 +130,11 @@ func newTableState(f *family, node *nodeMatches, mark uint32, out txWriter) *tab
 			conflicts: map[localsink.ServiceName]bool{},
 		},
 		affinityPorts: map[string]*affinityPort{},
+		countedPorts:  map[string]localsink.ServiceName{},
 		change:        pendingChange{released: map[frontendKey]programmedFrontend{}},
 	}
 	st.newStaticSets()
-	for _, c := range staticChains(f, node, mark) {
+	for _, c := range staticChains(f, node, st.mark) {
 		st.newChain(c)
 	}
 	// A rule that begins to use a map walks all of it, so the usual load-balancing chains

@@ -21,7 +21,7 @@ func TestStateIsIndependentOfHistory(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
 			k.f = f
-			st := newTableState(f, newNodeMatches(f, nil), 1, k)
+			st := newTableState(f, newNodeMatches(f, nil), Config{MasqueradeMark: 1}, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
 			expected := clientEndpoints{}
@@ -61,7 +61,7 @@ func TestRepeatedChangeWritesNothing(t *testing.T) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			g, k := newGenerator(t), newModelKernel(t)
-			st := newTableState(f, newNodeMatches(f, nil), 1, k)
+			st := newTableState(f, newNodeMatches(f, nil), Config{MasqueradeMark: 1}, k)
 			all := map[localsink.ServiceName]*localsink.Service{}
 			get := func(n localsink.ServiceName) *localsink.Service { return all[n] }
 			for range 50 {
@@ -103,7 +103,7 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 			apply := func(p localsink.Pool) {
 				s := newService("a", localsink.Port{Pools: []localsink.Pool{p}, Frontends: []localsink.Frontend{newFrontend(localsink.KindClusterIP, "10.96.0.1:80")}})
 				st.apply([]serviceChange{{name: s.Name, desired: s}}, nil)
@@ -139,7 +139,7 @@ func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 // The second Service gets the frontend when the first gives it up.
 func TestFirstServiceKeepsConflictingFrontend(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	newNamed := func(name, endpoint string) *localsink.Service {
 		return newService(name, localsink.Port{Pools: []localsink.Pool{newLocalPool(endpoint)},
 			Frontends: []localsink.Frontend{newFrontend(localsink.KindExternalIP, "198.51.100.1:80")}})
@@ -213,7 +213,7 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newModelKernel(t)
-			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+			st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 			if c.port.Pools == nil {
 				c.port.Pools = []localsink.Pool{newLocalPool("10.0.0.1:80")}
 			}
@@ -236,7 +236,7 @@ func TestInvalidFrontendsAreReportedAndSkipped(t *testing.T) {
 
 func TestFullSetRequiresRebuild(t *testing.T) {
 	k := newModelKernel(t)
-	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st := newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	require.True(t, st.sizeSets())
 	require.Equal(t, minSetSize, st.serviceIPs.size)
 	fits := true
@@ -254,7 +254,7 @@ func TestFullSetRequiresRebuild(t *testing.T) {
 	st.count(st.serviceIPs, -1)
 	require.True(t, st.sizeSets())
 	k = newModelKernel(t)
-	st = newTableState(ipv4(), newNodeMatches(ipv4(), nil), 1, k)
+	st = newTableState(ipv4(), newNodeMatches(ipv4(), nil), Config{MasqueradeMark: 1}, k)
 	st.serviceIPs.count = 100000
 	require.True(t, st.sizeSets())
 	require.Equal(t, 262144, st.serviceIPs.size)

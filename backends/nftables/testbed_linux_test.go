@@ -34,7 +34,8 @@ type testbed struct {
 	pods          *netnstest.Namespace // all endpoints
 	otherPod      *netnstest.Namespace // a pod that is not an endpoint
 	backend       *Backend
-	expectSilence bool // shortens the timeout
+	cfg           Config // of newBackend
+	expectSilence bool   // shortens the timeout
 }
 
 // timeout returns how long to wait for a response.
@@ -91,7 +92,7 @@ func newTestbed(t testing.TB) *testbed {
 
 func (w *testbed) newBackend() *Backend {
 	w.t.Helper()
-	var cfg Config
+	cfg := w.cfg
 	if testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}

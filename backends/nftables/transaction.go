@@ -190,6 +190,11 @@ func (t *transaction) setMessage(s *set) {
 	}
 	var buf [maxUserData]byte
 	b.Bytes(nfnl.SetUserData, appendSetUserData(buf[:0], t.family, s))
+	if s.counted {
+		expr := b.Nest(nfnl.SetExpr)
+		b.String(nfnl.ExprName, "counter")
+		b.End(expr)
+	}
 	desc := b.Nest(nfnl.SetDesc)
 	b.Uint32(nfnl.SetDescSize, uint32(s.size))
 	b.End(desc)

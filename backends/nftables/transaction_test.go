@@ -47,7 +47,7 @@ func TestElementsAreSplitIntoMessages(t *testing.T) {
 func TestDetachedTableHasNoHooks(t *testing.T) {
 	encoded := func(detached bool) string {
 		t := transaction{family: ipv4(), table: "checked", detached: detached}
-		newTableState(t.family, newNodeMatches(t.family, nil), 1, &t).sizeSets()
+		newTableState(t.family, newNodeMatches(t.family, nil), Config{MasqueradeMark: 1}, &t).sizeSets()
 		return decode(t.encode())
 	}
 	require.Contains(t, encoded(false), "hook")

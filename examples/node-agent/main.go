@@ -56,6 +56,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	backend := fs.String("backend", "nftables", "`backend`: nftables, or print, which prints changes and programs nothing")
 	healthAddress := fs.String("health", "", "`address` (host:port) that serves /healthz and /livez over HTTP; empty disables them")
 	operatorAddress := fs.String("metrics", "", "`address` (host:port) that serves /metrics and /state over HTTP; empty disables them")
+	counts := fs.String("count-connections", "",
+		"count new connections, for /state, and for /metrics those of `services`, by frontend, or of endpoints too; empty counts none")
 	cleanup := fs.Bool("cleanup", false, "remove all rules, and those that kube-proxy has left, and exit")
 	verbose := fs.Bool("v", false, "log debug messages")
 	servers := remoteflags.DefineWatcher(fs, "server", "")
@@ -67,6 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		fmt.Sprintf("-backend %q: want nftables or print", *backend):                *backend != "nftables" && *backend != printBackend,
 		"-health requires -backend nftables: the print backend has no health state": *backend == printBackend && *healthAddress != "",
 		"-metrics requires -backend nftables: the print backend has no metrics":     *backend == printBackend && *operatorAddress != "",
+		"-count-connections requires -metrics, which serves them":                   *counts != "" && *operatorAddress == "",
 		"-cleanup requires -backend nftables: print leaves nothing to remove":       *backend == printBackend && *cleanup,
 	}); err != nil {
 		return err
@@ -92,13 +95,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return command.RunAll(ctx, conns.Run, func(ctx context.Context) error { return client.Run(ctx, printer.New(stdout)) })
 	}
 	return program(ctx, conns.Run, nodeagent.Config{
-		Client: client, HealthAddress: *healthAddress, OperatorAddress: *operatorAddress, Logger: logger,
+		Client: client, HealthAddress: *healthAddress, OperatorAddress: *operatorAddress, CountConnections: *counts, Logger: logger,
 	})
 }
 
 // program programs the node with the state that the client of cfg receives.
 func program(ctx context.Context, watchCredentials func(context.Context) error, cfg nodeagent.Config) (err error) {
-	rules, err := nftables.New(nftables.Config{Logger: cfg.Logger})
+	rules, err := nftables.New(nftables.Config{CountConnections: cfg.CountConnections != "", Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -110,6 +113,7 @@ func program(ctx context.Context, watchCredentials func(context.Context) error, 
 	defer func() { err = errors.Join(err, flows.Close()) }()
 	cfg.Rules, cfg.Flows, cfg.AfterFirstSync, cfg.Takeover = rules, flows, tuning.AfterFirstSync, takeover.New(cfg.Logger)
 	return command.RunAll(ctx, watchCredentials, func(ctx context.Context) error {
-		return command.ReplaceInError(nodeagent.Run(ctx, cfg), "HealthAddress:", "-health:", "OperatorAddress:", "-metrics:")
+		return command.ReplaceInError(nodeagent.Run(ctx, cfg),
+			"HealthAddress:", "-health:", "OperatorAddress:", "-metrics:", "pipeline: CountConnections:", "-count-connections:")
 	})
 }

@@ -120,7 +120,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if p.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
 		HealthTimeout: cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
-		Limiter: p.cfg.Limiter, Logger: p.logger,
+		CountConnections: cfg.Settings.CountConnections(), Limiter: p.cfg.Limiter, Logger: p.logger,
 	}); err != nil {
 		return nil, err
 	}

@@ -417,6 +417,27 @@ windowsRunAsService: true
 	require.Len(t, c.Ignored(), 30, "%v", c.Ignored())
 }
 
+// TestCountConnections: the flag, which kube-proxy does not have, also applies with a
+// configuration file.
+func TestCountConnections(t *testing.T) {
+	for _, args := range [][]string{
+		{"--count-connections=services", "--hostname-override=n"},
+		{"--count-connections=services", "--hostname-override=n", "--config=" + writeFile(t, "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")},
+	} {
+		var log bytes.Buffer
+		c, err := load(args, &log)
+		require.NoError(t, err)
+		require.Equal(t, "services", c.CountConnections())
+		require.True(t, c.NFTables(nil).CountConnections)
+		require.NotContains(t, log.String(), "count-connections", "it has an effect")
+	}
+	c, err := load([]string{"--hostname-override=n"}, io.Discard)
+	require.NoError(t, err)
+	require.False(t, c.NFTables(nil).CountConnections)
+	_, err = load([]string{"--count-connections=all"}, io.Discard)
+	require.EqualError(t, err, `--count-connections: "all" is not services or endpoints`)
+}
+
 // TestProxyName: the flag, which kube-proxy does not have, also applies with a configuration
 // file.
 func TestProxyName(t *testing.T) {

@@ -29,7 +29,7 @@ type Options struct {
 	config                   v1alpha1.KubeProxyConfiguration // of the flags
 	version                  versionValue
 	master, hostnameOverride string
-	proxyName                string
+	proxyName, counts        string
 	healthzPort, metricsPort int32
 
 	// Values of flags that belong to no single field.
@@ -96,6 +96,8 @@ func (o *Options) define(fs *pflag.FlagSet) {
 	fs.StringVar(&o.hostnameOverride, "hostname-override", "", "name of the node; empty means the file's, or the host name")
 	fs.StringVar(&o.proxyName, "proxy-name", "",
 		"name of this proxy: serve the Services with this value of the label service.kubernetes.io/service-proxy-name instead of those without the label")
+	fs.StringVar(&o.counts, "count-connections", "",
+		"count new connections by frontend and endpoint, for /state, and for /metrics those of services (by frontend) or of endpoints too; empty counts none")
 	ip := func(to *string, name, usage string) {
 		fs.Var(&stringValue{to: to, typ: "ip", check: checkIP, keepIfEmpty: true}, name, usage+fileWins)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -25,7 +26,10 @@ func (o *Options) Load() (*Config, error) {
 	if err := (kubeapi.Filter{ProxyName: o.proxyName}).Validate(); err != nil {
 		return nil, fmt.Errorf("--proxy-name: %w", err)
 	}
-	cfg := &Config{master: o.master, proxyName: o.proxyName, flags: o.Flags()}
+	if !slices.Contains([]string{"", "services", "endpoints"}, o.counts) {
+		return nil, fmt.Errorf("--count-connections: %q is not services or endpoints", o.counts)
+	}
+	cfg := &Config{master: o.master, proxyName: o.proxyName, counts: o.counts, flags: o.Flags()}
 	s := &settings{KubeProxyConfiguration: *o.config.DeepCopy()}
 	if o.ConfigFile != "" {
 		c, content, lenient, err := readFile(o.ConfigFile)
@@ -81,7 +85,7 @@ func (o *Options) applyFlags(s *settings) {
 func (o *Options) flagsWithoutEffect() (names []string) {
 	o.set.Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "version", "help":
+		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "count-connections", "version", "help":
 		default:
 			if !isLogFlag(f.Name) {
 				names = append(names, "--"+f.Name)

@@ -25,6 +25,7 @@ type Config struct {
 	settings  *settings // normalized
 	master    string
 	proxyName string
+	counts    string // "", services or endpoints
 	nodeName  string
 	bindIP    netip.Addr
 	networks  []netip.Prefix // of clusterCIDR
@@ -98,8 +99,12 @@ func (c *Config) Kube(logger *slog.Logger) kube.Config {
 
 // NFTables returns the configuration of the nftables backend.
 func (c *Config) NFTables(logger *slog.Logger) nftables.Config {
-	return nftables.Config{MasqueradeMark: 1 << *c.settings.NFTables.MasqueradeBit, Logger: logger}
+	return nftables.Config{MasqueradeMark: 1 << *c.settings.NFTables.MasqueradeBit, CountConnections: c.counts != "", Logger: logger}
 }
+
+// CountConnections returns which numbers of new connections /metrics has: those of "services",
+// by frontend, or those of "endpoints" too; empty for none.
+func (c *Config) CountConnections() string { return c.counts }
 
 // Nodelocal returns how Services are resolved for the node.
 func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {

@@ -48,6 +48,8 @@ type Config struct {
 	// HealthTimeout is how long an update may take to be applied before /healthz fails; zero
 	// means one minute.
 	HealthTimeout time.Duration
+	// CountConnections is that of [pipeline.Config].
+	CountConnections string
 	// Logger receives what operators need to know; nil is silent.
 	Logger *slog.Logger
 }
@@ -84,7 +86,7 @@ func newAgent(cfg Config) (*agent, error) {
 	var err error
 	if a.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
-		HealthTimeout: cfg.HealthTimeout, Limiter: a.limiter, Logger: cfg.Logger,
+		HealthTimeout: cfg.HealthTimeout, CountConnections: cfg.CountConnections, Limiter: a.limiter, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}

@@ -22,8 +22,11 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +46,12 @@ import (
 // verifyInterval is well below five minutes, the age of the last sync at which operators of
 // kube-proxy are alerted.
 const verifyInterval = time.Minute
+
+// Values of [Config.CountConnections].
+const (
+	countServices  = "services"
+	countEndpoints = "endpoints"
+)
 
 // A Takeover removes the rules of another proxy; takeover.Takeover is one.
 type Takeover interface {
@@ -72,6 +81,10 @@ type Config struct {
 	Event problems.EventFunc
 	// Explain is that of [status.Config], and may be nil.
 	Explain func(name localsink.ServiceName) (*nodelocal.Explanation, error)
+	// CountConnections is which numbers of new connections the collectors have: those of
+	// "services", by frontend, or those of "endpoints" too; empty for none. Then Rules must count
+	// connections; see [localsink.ConnectionCounter].
+	CountConnections string
 	// Limiter bounds the descriptors of listeners. Required.
 	Limiter *httpserver.Limiter
 	// Logger receives what operators need to know; nil is silent.
@@ -99,6 +112,10 @@ func New(cfg Config) (*Pipeline, error) {
 		return nil, errors.New("pipeline: Rules: required")
 	case cfg.Limiter == nil:
 		return nil, errors.New("pipeline: Limiter: required")
+	case !slices.Contains([]string{"", countServices, countEndpoints}, cfg.CountConnections):
+		return nil, fmt.Errorf("pipeline: CountConnections: %q is not services or endpoints", cfg.CountConnections)
+	case cfg.CountConnections != "" && connectionCounter(cfg.Rules) == nil:
+		return nil, errors.New("pipeline: CountConnections: Rules do not count connections")
 	}
 	if cfg.HealthTimeout == 0 {
 		cfg.HealthTimeout = time.Minute
@@ -186,18 +203,44 @@ func (p *Pipeline) HealthHandler() http.Handler { return p.healthHandler }
 
 // StateHandler returns the handler of /state and the pages below it.
 func (p *Pipeline) StateHandler() http.Handler {
-	return status.Handler(status.Config{Applied: p.applied, Problems: p.tracker, Explain: p.cfg.Explain})
+	return status.Handler(status.Config{
+		Applied: p.applied, Problems: p.tracker, Explain: p.cfg.Explain, Connections: connectionCounter(p.cfg.Rules),
+	})
+}
+
+// connectionCounter returns a sink inside s that counts connections, or nil.
+func connectionCounter(s localsink.Sink) localsink.ConnectionCounter {
+	for inner := range localsink.Walk(s) {
+		if c, ok := inner.(localsink.ConnectionCounter); ok && c.CountsConnections() {
+			return c
+		}
+	}
+	return nil
+}
+
+// appliedServices yields the Services that are programmed.
+func (p *Pipeline) appliedServices() iter.Seq[*localsink.Service] {
+	if u, _ := p.applied.Applied(); u != nil {
+		return u.All.All()
+	}
+	return func(func(*localsink.Service) bool) {}
 }
 
 // Collectors returns the collectors of the sinks and of the listeners.
 func (p *Pipeline) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{
+	all := []prometheus.Collector{
 		p.measured, p.requests,
 		metrics.NewNotProgrammed(p.tracker.Count),
 		metrics.NewLoopback(p.loopback.Stats),
 		metrics.NewTakeover(p.takeoverFailures),
 		metrics.NewHTTP(p.cfg.Limiter.Stats),
 	}
+	if p.cfg.CountConnections != "" {
+		all = append(all, metrics.NewConnections(metrics.ConnectionsConfig{
+			Counter: connectionCounter(p.cfg.Rules), Services: p.appliedServices, Endpoints: p.cfg.CountConnections == countEndpoints,
+		}))
+	}
+	return all
 }
 
 // Close closes the listeners of health checks and of loopback addresses.

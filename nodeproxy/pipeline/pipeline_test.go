@@ -6,6 +6,10 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +17,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 	"sigs.k8s.io/kpng/nodeproxy/httpserver"
+	"sigs.k8s.io/kpng/nodeproxy/metrics"
 )
 
 // A fakeTakeover calls run.
@@ -64,6 +69,69 @@ func TestPipelineWithoutTakeover(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, p.RunTakeover(ctx))
+}
+
+// A countingSink is a sink that counts connections, or not.
+type countingSink struct {
+	localsink.Sink
+	counts bool
+}
+
+func (s countingSink) CountsConnections() bool { return s.counts }
+
+func (countingSink) FrontendConnections(context.Context, localsink.ServiceName) ([]localsink.FrontendConnections, error) {
+	return []localsink.FrontendConnections{{Addr: netip.MustParseAddrPort("10.96.0.1:80"), Protocol: localsink.ProtocolTCP, Kind: localsink.KindClusterIP, Count: 7}}, nil
+}
+
+func (countingSink) EndpointConnections(context.Context, localsink.ServiceName) ([]localsink.EndpointConnections, error) {
+	return []localsink.EndpointConnections{
+		{Frontend: netip.MustParseAddrPort("10.96.0.1:80"), Endpoint: netip.MustParseAddrPort("10.1.0.1:80"), Protocol: localsink.ProtocolTCP, Count: 4},
+		{Port: "dns", Endpoint: netip.MustParseAddrPort("10.1.0.1:53"), Protocol: localsink.ProtocolUDP, Count: 3},
+	}, nil
+}
+
+// TestConnectionsAreCounted checks which collectors and pages have the counts of the backend.
+func TestConnectionsAreCounted(t *testing.T) {
+	rules := localsink.Func(func(context.Context, *localsink.Update) error { return nil })
+	web := &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: "web"}}
+	for _, c := range []struct {
+		rules  localsink.Sink
+		count  string
+		err    string
+		series int // of /metrics
+		page   string
+	}{
+		{rules, "", "", 0, ""},
+		{rules, "services", "pipeline: CountConnections: Rules do not count connections", 0, ""},
+		{countingSink{rules, false}, "endpoints", "pipeline: CountConnections: Rules do not count connections", 0, ""},
+		{countingSink{rules, true}, "all", `pipeline: CountConnections: "all" is not services or endpoints`, 0, ""},
+		{countingSink{rules, true}, "", "", 0, "# new connections\nClusterIP 10.96.0.1:80/TCP: 7\n"},
+		{countingSink{rules, true}, "services", "", 1, "  10.96.0.1:80/TCP -> 10.1.0.1:80: 4\n"},
+		{countingSink{rules, true}, "endpoints", "", 3, "  port \"dns\"/UDP -> 10.1.0.1:53: 3\n"},
+	} {
+		p, err := New(Config{Rules: c.rules, CountConnections: c.count, Limiter: httpserver.NewLimiter(httpserver.LimiterConfig{})})
+		if c.err != "" {
+			require.EqualError(t, err, c.err)
+			continue
+		}
+		require.NoError(t, err)
+		get := func(h http.Handler, path string) string {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			return w.Body.String()
+		}
+		h, err := metrics.Handler(p.Collectors()...)
+		require.NoError(t, err)
+		require.NotContains(t, get(h, "/metrics"), "_new_connections_total{", "nothing is programmed")
+		d := sinktest.Driver{Sink: p, Node: &localsink.Node{Name: "node-1"}}
+		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(web)))
+		require.Equal(t, c.series, strings.Count(get(h, "/metrics"), "_new_connections_total{"))
+		page := get(p.StateHandler(), "/state/ns/web")
+		require.Contains(t, page, c.page)
+		require.Equal(t, c.page != "", strings.Contains(page, "# new connections"))
+		require.NotContains(t, get(p.StateHandler(), "/state"), "connections")
+		require.NoError(t, p.Close())
+	}
 }
 
 // TestRequiredFields checks that the error names the field.

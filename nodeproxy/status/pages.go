@@ -5,7 +5,8 @@
 // and failures, Service by Service. It is independent of the packet filter.
 //
 //	applied.go   the applied state: a sink around a sink
-//	pages.go     the pages, as text or, with ?output=json, as JSON
+//	pages.go     the pages, as text or, with ?output=json, as JSON; connections.go: their
+//	             numbers of new connections
 package status
 
 import (
@@ -31,6 +32,9 @@ type Config struct {
 	// such Service: nodelocal.Explain with a store's snapshot. A proxy without cluster
 	// state has no Explain; its pages show the applied state only.
 	Explain func(name localsink.ServiceName) (*nodelocal.Explanation, error)
+	// Connections has the numbers of new connections, for the pages of single Services. It may
+	// be nil.
+	Connections localsink.ConnectionCounter
 }
 
 // Handler returns a handler of /state and /state/NAMESPACE/NAME.
@@ -61,6 +65,9 @@ type serviceState struct {
 	// Desired has the reasons too, endpoint by endpoint; /state leaves it out.
 	Desired *nodelocal.Explanation `json:"desired,omitempty"`
 	Applied string                 `json:"applied,omitempty"`
+	// Connections are the numbers of new connections, if they are counted; /state leaves them
+	// out.
+	Connections *connectionState `json:"connections,omitempty"`
 	// Errors are the failures of this Service, current and resolved.
 	Errors []problems.Failure `json:"errors,omitempty"`
 }
@@ -122,6 +129,7 @@ func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
 	if u, _ := p.cfg.Applied.Applied(); u != nil {
 		if svc := u.All.Get(name); svc != nil {
 			s.Applied = svc.Text()
+			s.Connections = readConnections(r.Context(), p.cfg.Connections, name)
 		}
 	}
 	switch {
@@ -134,6 +142,7 @@ func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "# desired\n%s", s.Desired.Text())
 		}
 		fmt.Fprintf(w, "# applied\n%s", s.Applied)
+		s.Connections.write(w)
 		if len(s.Errors) > 0 {
 			fmt.Fprintln(w, "# errors")
 			writeFailures(w, "", s.Errors)

@@ -105,6 +105,35 @@ func TestStatePages(t *testing.T) {
 	require.Equal(t, "injected\n", body)
 }
 
+// A fakeCounter returns an error if it has one.
+type fakeCounter struct{ err error }
+
+func (fakeCounter) CountsConnections() bool { return true }
+
+func (c fakeCounter) FrontendConnections(context.Context, localsink.ServiceName) ([]localsink.FrontendConnections, error) {
+	return []localsink.FrontendConnections{{Port: "http", Addr: netip.MustParseAddrPort("10.96.0.1:80"), Protocol: localsink.ProtocolTCP, Kind: localsink.KindClusterIP, Count: 7}}, nil
+}
+
+func (c fakeCounter) EndpointConnections(context.Context, localsink.ServiceName) ([]localsink.EndpointConnections, error) {
+	return []localsink.EndpointConnections{{Port: "http", Frontend: netip.MustParseAddrPort("10.96.0.1:80"), Endpoint: netip.MustParseAddrPort("10.0.0.1:80"), Protocol: localsink.ProtocolTCP, Count: 7}}, c.err
+}
+
+func TestServicePageHasConnections(t *testing.T) {
+	applied := NewAppliedSink(&failingSink{})
+	tracker := problems.NewTracker(applied, nil)
+	driver := sinktest.Driver{Sink: tracker, Node: &localsink.Node{Name: "node-1"}}
+	require.NoError(t, driver.Sync(t.Context(), sinktest.NewState(service("web", "10.0.0.1:80"))))
+	f := &pagesFixture{t: t, handler: Handler(Config{Applied: applied, Problems: tracker, Connections: fakeCounter{}})}
+	_, body := f.get("/state/ns/web")
+	require.Contains(t, body, "# new connections\nClusterIP 10.96.0.1:80/TCP: 7\n  10.96.0.1:80/TCP -> 10.0.0.1:80: 7\n")
+	_, body = f.get("/state/ns/web?output=json")
+	require.Contains(t, body, `"connections":{"frontends":[{"port":"http","protocol":"TCP","kind":"ClusterIP","address":"10.96.0.1:80","count":7}],`+
+		`"endpoints":[{"port":"http","protocol":"TCP","frontend":"10.96.0.1:80","endpoint":"10.0.0.1:80","count":7}]}`)
+	f.handler = Handler(Config{Applied: applied, Problems: tracker, Connections: fakeCounter{errors.New("injected")}})
+	_, body = f.get("/state/ns/web")
+	require.Contains(t, body, "# new connections\nerror: injected\n")
+}
+
 // TestOP14StatePagesOfServiceNotProgrammed expects its error on its own page and on that of
 // the node.
 func TestOP14StatePagesOfServiceNotProgrammed(t *testing.T) {

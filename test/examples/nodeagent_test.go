@@ -44,7 +44,7 @@ func TestAgentServesOperators(t *testing.T) {
 	start(t, "state-server", "-manifests", "testdata/manifests", "-node-cidr", "-listen", socket).address("Serving gRPC")
 	log := &strings.Builder{}
 	agent := exec.Command(filepath.Join(bin, "node-agent"), "-server", socket, "-node", "node-1",
-		"-health", "127.0.0.1:10256", "-metrics", "127.0.0.1:10249")
+		"-health", "127.0.0.1:10256", "-metrics", "127.0.0.1:10249", "-count-connections", "services")
 	agent.Stderr = log
 	require.NoError(t, ns.Start(agent))
 	defer func() {
@@ -64,6 +64,8 @@ func TestAgentServesOperators(t *testing.T) {
 		"http://127.0.0.1:10249/state":             "shop/web",
 		"http://127.0.0.1:10249/state/shop/web":    "ClusterIP 10.96.0.10:80",
 		"http://127.0.0.1:10249/healthz":           "ok",
+		"http://127.0.0.1:10249/metrics?":          `kpng_frontend_new_connections_total{frontend="10.96.0.10:80",kind="ClusterIP",namespace="shop",`,
+		"http://127.0.0.1:10249/state/shop/web?":   "# new connections\nClusterIP 10.96.0.10:80/TCP: 0\n",
 		"http://127.0.0.1:10256/livez":             "",
 		"http://127.0.0.1:10249/state?output=json": `"node":"node-1"`,
 	} {

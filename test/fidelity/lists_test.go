@@ -33,6 +33,7 @@ func flagDifferences() []difference {
 	return []difference{
 		{"--iptables-min-sync-period", "duration 1s", "duration", whyMinPeriod},
 		{"--ipvs-min-sync-period", "duration 1s", "duration", whyMinPeriod},
+		{"--count-connections", absent, "string", "new connections are counted by Service"},
 		{"--proxy-name", absent, "string", "a proxy may serve the Services of another name than kube-proxy's"},
 	}
 }

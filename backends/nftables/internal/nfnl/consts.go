@@ -92,6 +92,7 @@ const (
 	SetTimeout  = 11
 	SetUserData = 13
 	setHandle   = 16
+	SetExpr     = 17 // of the elements that are added
 	SetDescSize = 1
 
 	SetFlagMap     = 0x8
@@ -104,6 +105,7 @@ const (
 	ElemKey          = 1
 	ElemData         = 2
 	ElemExpiration   = 5
+	elemExpr         = 7
 )
 
 // Data and verdicts.
@@ -189,6 +191,8 @@ const (
 	CtKey          = 2
 	CtStatus       = 2
 	CtStatusDstNAT = 0x20
+
+	counterPackets = 2
 
 	FibDreg        = 1
 	FibResult      = 2

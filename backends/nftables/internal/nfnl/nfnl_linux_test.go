@@ -40,6 +40,7 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{SetDescSize, unix.NFTA_SET_DESC_SIZE}, {SetFlagMap, unix.NFT_SET_MAP},
 		{ElemListTable, unix.NFTA_SET_ELEM_LIST_TABLE}, {ElemListSet, unix.NFTA_SET_ELEM_LIST_SET},
 		{ElemListElements, unix.NFTA_SET_ELEM_LIST_ELEMENTS}, {ElemKey, unix.NFTA_SET_ELEM_KEY}, {ElemData, unix.NFTA_SET_ELEM_DATA},
+		{elemExpr, unix.NFTA_SET_ELEM_EXPR}, {counterPackets, unix.NFTA_COUNTER_PACKETS},
 		{DataValue, unix.NFTA_DATA_VALUE}, {DataVerdict, unix.NFTA_DATA_VERDICT}, {DataTypeVerdict, unix.NFT_DATA_VERDICT},
 		{VerdictCode, unix.NFTA_VERDICT_CODE}, {VerdictChain, unix.NFTA_VERDICT_CHAIN},
 		{VerdictJump, 1<<32 + unix.NFT_JUMP}, {VerdictGoto, 1<<32 + unix.NFT_GOTO}, {VerdictReturn, 1<<32 + unix.NFT_RETURN},

@@ -125,6 +125,10 @@ type Element struct {
 	Chain string
 	// Expires is the remaining lifetime; zero for elements without timeout.
 	Expires time.Duration
+	// Counted reports whether the element has a counter, and Packets is how often packets have
+	// found it.
+	Counted bool
+	Packets uint64
 }
 
 // ParseElements yields the elements in the content of the attribute ElemListElements.
@@ -150,8 +154,15 @@ func parseElement(elem []byte) Element {
 	if expiration := findAttr(elem, ElemExpiration); len(expiration) == 8 {
 		e.Expires = time.Duration(binary.BigEndian.Uint64(expiration)) * time.Millisecond
 	}
+	if packets := findAttr(findAttr(findAttr(elem, elemExpr), ExprData), counterPackets); len(packets) == 8 {
+		e.Counted, e.Packets = true, binary.BigEndian.Uint64(packets)
+	}
 	return e
 }
+
+// MaxGet is the maximum number of elements for one call of [Conn.Get], for whose replies the
+// receive buffer has room.
+const MaxGet = 100
 
 // An elementList is the reply to one request for the elements of a set.
 type elementList struct {
@@ -168,7 +179,11 @@ func (l *elementList) add(datagram []byte) error {
 		case h.kind == nlmsgDone:
 			l.done = true
 		case h.kind == nlmsgError && len(body) >= 4:
-			l.err = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Detail: errorDetail(h.flags, body), Message: 1}
+			if errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(body))); errno != 0 {
+				l.err = &Error{Errno: errno, Detail: errorDetail(h.flags, body), Message: 1}
+			} else {
+				l.done = true
+			}
 		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
 			l.elements = slices.AppendSeq(l.elements, ParseElements(findAttr(body[nfgenmsgLen:], ElemListElements)))
 		}

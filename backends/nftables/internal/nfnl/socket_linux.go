@@ -167,13 +167,33 @@ func (c *Conn) list(family uint8, table, set string) ([]Element, error) {
 	b.header(subsysNftables<<8|msgGetSetElem, flagRequest|flagDump, family, 0)
 	b.String(ElemListTable, table)
 	b.String(ElemListSet, set)
+	return c.receiveElements(&b)
+}
+
+// Get returns single elements of a set or map, in an order that is undefined. keys is the content
+// of the attribute ElemListElements, with at most MaxGet elements. The time does not depend on
+// the size of the set. If there is no such set or no such element, the error is an *[Error] with
+// ENOENT.
+func (c *Conn) Get(family uint8, table, set string, keys []byte) ([]Element, error) {
+	var b Batch
+	b.header(subsysNftables<<8|msgGetSetElem, flagRequest|flagAck, family, 0)
+	b.String(ElemListTable, table)
+	b.String(ElemListSet, set)
+	list := b.Nest(ElemListElements)
+	b.Raw(keys)
+	b.End(list)
+	return c.receiveElements(&b)
+}
+
+// receiveElements sends a request for elements and returns the reply.
+func (c *Conn) receiveElements(b *Batch) ([]Element, error) {
 	data, end := b.number(c.seq)
 	list := elementList{seq: c.seq}
 	c.seq = end
 	if err := c.sendto(data); err != nil {
 		return nil, err
 	}
-	// The kernel writes the next part of the list when one is received.
+	// The kernel writes the next part of a long list when one is received.
 	err := c.drain(list.add)
 	switch {
 	case err != nil:
