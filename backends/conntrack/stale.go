@@ -23,6 +23,15 @@ func (f flow) translated() bool { return f.replySource != f.destination }
 type udpFrontend struct {
 	addr      netip.AddrPort // has the unspecified address for a node port
 	endpoints map[netip.AddrPort]struct{}
+	// passes reports whether some clients have no endpoint and the verdict Pass: their flows
+	// are not translated. Flows that another program translates cannot be told from those to
+	// a former endpoint, and are removed after a restart; their next packet makes a new one.
+	passes bool
+}
+
+// allowsFlow reports whether a flow may remain.
+func (fe *udpFrontend) allowsFlow(f flow) bool {
+	return fe.allows(f.replySource) || fe.passes && f.replySource == f.destination
 }
 
 func (fe *udpFrontend) allows(endpoint netip.AddrPort) bool {
@@ -48,7 +57,10 @@ func udpFrontends(svc *localsink.Service) []*udpFrontend {
 			allowed[e] = struct{}{}
 		}
 		for _, fe := range p.Frontends {
-			all = append(all, &udpFrontend{fe.Addr, allowed})
+			passes := slices.ContainsFunc(fe.Routes, func(r localsink.Route) bool {
+				return r.EmptyVerdict == localsink.VerdictPass && len(p.Pools[r.Pool].Endpoints) == 0
+			})
+			all = append(all, &udpFrontend{fe.Addr, allowed, passes})
 		}
 	}
 	return all
@@ -63,8 +75,8 @@ type appliedFrontends map[localsink.ServiceName][]*udpFrontend
 type staleFrontends map[netip.AddrPort]*udpFrontend
 
 // stale returns the frontends at which u may leave stale flows: those that are new or
-// removed, those that lost an endpoint, and those that got their first endpoint. Further
-// endpoints make no flow stale.
+// removed, those that lost an endpoint, those that got their first endpoint, and those that
+// no longer pass packets. Further endpoints make no flow stale.
 func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 	stale := staleFrontends{}
 	for _, svc := range u.Removed {
@@ -86,7 +98,7 @@ func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 		for _, fe := range udpFrontends(svc) {
 			old := applied.find(svc.Name, fe.addr)
 			_, removedElsewhere := stale[fe.addr]
-			if removedElsewhere || old == nil || old.gainsFirstEndpoint(fe) || old.losesEndpoint(fe) {
+			if removedElsewhere || old == nil || old.gainsFirstEndpoint(fe) || old.losesEndpoint(fe) || old.passes && !fe.passes {
 				stale[fe.addr] = fe
 			}
 		}
@@ -145,7 +157,7 @@ func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool 
 		if fe == nil {
 			return f.translated() // the frontend was removed, and the translation with it
 		}
-		return !fe.allows(f.replySource)
+		return !fe.allowsFlow(f)
 	}
 	unspecified := netip.IPv6Unspecified()
 	if f.destination.Addr().Is4() {
@@ -158,5 +170,5 @@ func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool 
 	case fe == nil || len(fe.endpoints) == 0:
 		return f.translated() // untranslated flows belong to a process on the node
 	}
-	return !fe.allows(f.replySource)
+	return !fe.allowsFlow(f)
 }

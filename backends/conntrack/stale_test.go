@@ -34,6 +34,23 @@ func udp(name string, frontends []string, endpoints []string, draining ...string
 	return &localsink.Service{Name: localsink.ServiceName{Name: name}, Ports: []localsink.Port{p, tcp}}
 }
 
+// passing returns svc with the verdict Pass for the clients of some frontends that have no
+// endpoints. They use a pool of their own, if alone is false.
+func passing(svc *localsink.Service, alone bool) *localsink.Service {
+	for i := range svc.Ports {
+		p := &svc.Ports[i]
+		pass := localsink.Route{EmptyVerdict: localsink.VerdictPass}
+		if !alone {
+			p.Pools = append(p.Pools, localsink.Pool{})
+			pass.From, pass.Pool = localsink.FromLocalPods, 1
+		}
+		for j := range p.Frontends {
+			p.Frontends[j].Routes = []localsink.Route{pass, {}}
+		}
+	}
+	return svc
+}
+
 const (
 	vip, nodePort = "10.96.0.1:53", "0.0.0.0:30053"
 	one, two, old = "10.0.0.1:5353", "10.0.0.2:5353", "10.0.0.9:5353"
@@ -47,6 +64,10 @@ func TestStaleFlows(t *testing.T) {
 	s := sinktest.NewState
 	frontends := []string{vip, nodePort}
 	both := s(udp("dns", frontends, []string{one, two}))
+	imported := udp("dns", []string{"10.96.0.9:53"}, []string{one})
+	imported.Name.Origin = "ServiceImport"
+	pass := s(passing(udp("dns", frontends, nil), true))
+	passToPods := s(passing(udp("dns", frontends, []string{one}), false))
 	for _, row := range []struct {
 		id          string
 		from, to    localsink.State
@@ -76,6 +97,22 @@ func TestStaleFlows(t *testing.T) {
 		{"address moves, same endpoint", both, s(udp("new", frontends, []string{two})), vip, two, false},
 		{"one of two Services with the same address loses it", s(udp("dns", frontends, []string{one}), udp("new", frontends, []string{one})),
 			s(udp("dns", frontends, []string{one, two}), udp("new", []string{"10.96.0.9:53"}, []string{one})), vip, one, false},
+		{"CT-11 passed flow, restart", nil, pass, vip, vip, false},
+		{"CT-11 passed flow to a node port, restart", nil, pass, onNode, onNode, false},
+		{"CT-11 flow to an endpoint before its pool became empty", both, pass, vip, one, true},
+		{"CT-11 passed flow, while the pool loses its last endpoint", both, pass, vip, vip, false},
+		{"CT-11 passed flow, while the frontend stays", pass, pass, vip, vip, false},
+		{"CT-11 passed flow of some clients, restart", nil, passToPods, vip, vip, false},
+		{"CT-11 passed flow of some clients, node port", nil, passToPods, onNode, onNode, false},
+		{"CT-11 flow of other clients to a removed endpoint", both, passToPods, vip, two, true},
+		{"CT-11 flow of other clients to an endpoint", both, passToPods, vip, one, false},
+		{"CT-11 passed flow gets an endpoint", pass, both, vip, vip, true},
+		{"CT-11 passed flow of some clients gets an endpoint", passToPods, s(udp("dns", frontends, []string{one})), vip, vip, true},
+		{"CT-11 passed flow is dropped", pass, s(udp("dns", frontends, nil)), vip, vip, true},
+		{"CT-11 passed flow to a process of the node is dropped", pass, s(udp("dns", frontends, nil)), onNode, onNode, false},
+		{"an object of another origin has the name", both, s(udp("dns", frontends, []string{one, two}), imported), vip, one, false},
+		{"an object of another origin is removed", s(udp("dns", frontends, []string{one}), imported), s(udp("dns", frontends, []string{one})), vip, one, false},
+		{"an object of another origin is removed, its flow", s(udp("dns", frontends, []string{one}), imported), s(udp("dns", frontends, []string{one})), "10.96.0.9:53", one, true},
 		{"unrelated address", both, s(), "10.96.0.2:53", one, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
