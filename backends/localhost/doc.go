@@ -10,6 +10,10 @@
 // is no such sysctl. The price of a userspace proxy is that endpoints see the node's address
 // and not the client's, and that connections end with the process.
 //
+// Weights, consistent selection and least connections are those of localsink.Port. All clients
+// have the same address, so selection by client leads all of them to one endpoint. A connection
+// of the refused share is accepted and reset at once; if the share is 1,000, the port is closed.
+//
 // UDP and SCTP node ports are not served on loopback addresses. A reply over UDP could be
 // assigned to its client only by tracking flows.
 //
@@ -20,6 +24,7 @@
 //   - sink.go: [Sink], which assigns ports to Services.
 //   - listener.go: opens and closes ports, and retries those that failed.
 //   - port.go: the endpoints and the affinity entry of one port.
+//   - selector.go: selects the endpoint of a new connection.
 //   - relay.go: forwards one connection.
 //
 // A port is closed, open or failed. Sync creates it closed and opens it; a port that cannot

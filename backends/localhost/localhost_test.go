@@ -277,19 +277,24 @@ func TestDP62ChoosesEndpoints(t *testing.T) {
 // TestDP62AffinityExpires uses fake time.
 func TestDP62AffinityExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var many []netip.AddrPort
+		var many []localsink.Endpoint
 		for i := range 1000 {
-			many = append(many, netip.AddrPortFrom(loopback(false), uint16(i+1)))
+			many = append(many, localsink.Endpoint{Addr: netip.AddrPortFrom(loopback(false), uint16(i+1)), Weight: 1})
 		}
 		p := &port{}
-		pick := func() netip.AddrPort { return p.pick(time.Now()) }
-		p.set(many, time.Minute)
+		pick := func() netip.AddrPort {
+			endpoint, ok := p.pick(time.Now(), nil)
+			require.True(t, ok)
+			return endpoint
+		}
+		set := func(affinity time.Duration) { p.set(desiredPort{endpoints: many, affinity: affinity}) }
+		set(time.Minute)
 		first := pick()
 		for range 10 { // each connection renews the entry
 			time.Sleep(time.Minute - time.Nanosecond)
 			require.Equal(t, first, pick())
 		}
-		p.set(many, time.Minute)
+		set(time.Minute)
 		require.Equal(t, first, pick(), "nothing has changed")
 		// Six random choices among 1,000 endpoints are never all the same.
 		expectNewChoice := func(why string, f func(i int)) {
@@ -301,8 +306,8 @@ func TestDP62AffinityExpires(t *testing.T) {
 			require.Greater(t, len(seen), 1, why)
 		}
 		expectNewChoice("the entry expired", func(int) { time.Sleep(time.Minute) })
-		expectNewChoice("the duration changed", func(i int) { p.set(many, time.Hour+time.Duration(i)) })
-		expectNewChoice("affinity was turned off", func(int) { p.set(many, 0) })
+		expectNewChoice("the duration changed", func(i int) { set(time.Hour + time.Duration(i)) })
+		expectNewChoice("affinity was turned off", func(int) { set(0) })
 	})
 }
 

@@ -62,7 +62,12 @@ func sleep(ctx context.Context, d time.Duration) {
 // relay connects client to an endpoint and copies bytes until both directions have ended,
 // or the sink is closed.
 func (s *Sink) relay(p *port, client net.Conn) {
-	endpoint := p.pick(time.Now())
+	endpoint, ok := p.pick(time.Now(), client.RemoteAddr())
+	if !ok {
+		reset(client)
+		return
+	}
+	defer p.release(endpoint)
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 	server, err := s.cfg.Dial(ctx, "tcp", endpoint.String())
 	cancel()

@@ -180,17 +180,20 @@ func (s *Sink) Sync(ctx context.Context, u *localsink.Update) error {
 // A desiredPort is the desired state of one port.
 type desiredPort struct {
 	addr      netip.AddrPort
-	endpoints []netip.AddrPort // not empty
+	endpoints []localsink.Endpoint // not empty
+	selection localsink.Selection
+	refused   uint16 // share of new connections in 1/1000
 	affinity  time.Duration
 }
 
-// desiredPorts returns the desired ports of a Service. A node port without endpoints is not
-// among them, so that the kernel refuses connections.
+// desiredPorts returns the desired ports of a Service. A node port without endpoints, or with
+// a refused share of all connections, is not among them, so that the kernel refuses
+// connections.
 func (s *Sink) desiredPorts(svc *localsink.Service) []desiredPort {
 	var all []desiredPort
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		if p.Protocol != localsink.ProtocolTCP {
+		if p.Protocol != localsink.ProtocolTCP || p.RefusedPerMille >= 1000 && p.Affinity == 0 {
 			continue
 		}
 		for _, fe := range p.Frontends {
@@ -199,7 +202,7 @@ func (s *Sink) desiredPorts(svc *localsink.Service) []desiredPort {
 					continue
 				}
 				if endpoints := endpointsFor(p, &fe, a); len(endpoints) > 0 {
-					all = append(all, desiredPort{netip.AddrPortFrom(a, fe.Addr.Port()), endpoints, p.Affinity})
+					all = append(all, desiredPort{netip.AddrPortFrom(a, fe.Addr.Port()), endpoints, p.Selection, p.RefusedPerMille, p.Affinity})
 				}
 			}
 		}
@@ -208,7 +211,7 @@ func (s *Sink) desiredPorts(svc *localsink.Service) []desiredPort {
 }
 
 // endpointsFor returns the endpoints of a client on this node that has the address client.
-func endpointsFor(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []netip.AddrPort {
+func endpointsFor(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) []localsink.Endpoint {
 	if fe.SourceRanges != nil && !slices.ContainsFunc(fe.SourceRanges, func(n netip.Prefix) bool { return n.Contains(client) }) {
 		return nil
 	}
@@ -216,11 +219,7 @@ func endpointsFor(p *localsink.Port, fe *localsink.Frontend, client netip.Addr) 
 	if i < 0 {
 		return nil
 	}
-	var all []netip.AddrPort
-	for _, e := range p.Pools[fe.Routes[i].Pool].Endpoints {
-		all = append(all, e.Addr)
-	}
-	return all
+	return p.Pools[fe.Routes[i].Pool].Endpoints
 }
 
 // release moves the ports of a Service that are not desired to released.
@@ -253,7 +252,7 @@ func (s *Sink) acquire(name localsink.ServiceName, desired []desiredPort, releas
 			s.owned[name] = append(s.owned[name], d.addr)
 		}
 		s.setOwner(p, name)
-		p.set(d.endpoints, d.affinity)
+		p.set(d)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestSinkContract(t *testing.T) {
 func describe(s *Sink) string {
 	var lines []string
 	for a, p := range s.ports {
-		lines = append(lines, fmt.Sprintln(a, p.service, p.endpoints, p.affinity))
+		lines = append(lines, fmt.Sprintln(a, p.service, p.selector.endpoints, p.selector.selection, p.refused, p.affinity))
 	}
 	for name, owned := range s.owned {
 		slices.SortFunc(owned, netip.AddrPort.Compare)
