@@ -42,10 +42,10 @@ func allowedImports() map[string][]string {
 	return map[string][]string{
 		"":                                nil,
 		"api/kpng/v1alpha1":               grpcAndProto,
-		"backends/backendtest":            append(own("localsink", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
+		"backends/backendtest":            append(own("localsink", "localsink/consistent", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
 		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
 		"backends/healthcheck":            own("localsink"),
-		"backends/localhost":              own("localsink"),
+		"backends/localhost":              own("localsink", "localsink/consistent"),
 		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
 		"diffstore":                       {"github.com/google/btree", "github.com/cespare/xxhash/v2"},

@@ -135,8 +135,9 @@ const (
 	SelectionRandom Selection = iota
 	// SelectionClient selects by the client's address: on all nodes where the pool is equal,
 	// a client gets the same endpoint. If 1 of N endpoints is removed, at most 1/N + 1 % of
-	// the clients change their endpoint. Package localsink/consistent is the algorithm, so that
-	// nodes with different backends agree.
+	// the clients change their endpoint. Clients are distributed roughly in proportion to the
+	// weights. Package localsink/consistent is the algorithm, so that nodes with different
+	// backends agree.
 	SelectionClient
 	// SelectionFlow is like SelectionClient for flows: it selects by the client's address and
 	// source port.

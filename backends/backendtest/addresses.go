@@ -29,6 +29,19 @@ func (v variant) secondNodeAddr() netip.Addr   { return v.addr("192.0.2.", "2001
 func (v variant) excludedNodeAddr() netip.Addr { return v.addr("192.0.2.", "2001:db8:1::", 77) }
 func (v variant) clientAddr(i int) netip.Addr  { return v.addr("192.0.2.", "2001:db8:1::", 100+i) }
 
+// manyClients is a network whose addresses are all external clients.
+func (v variant) manyClients() netip.Prefix {
+	return prefix(v.addr("10.250.0.", "fd00:250::", 0), 16, 64)
+}
+
+// manyClientAddr returns client i of that network.
+func (v variant) manyClientAddr(i int) netip.Addr {
+	if v.v6 {
+		return v.addr("", "fd00:250::", i+1)
+	}
+	return v.addr(fmt.Sprintf("10.250.%d.", i/250), "", i%250+1)
+}
+
 func (v variant) loopback() netip.Addr { return v.addr("127.0.0.", "::", 1) }
 
 // Pods of the node: endpoints, and one that is only a client.

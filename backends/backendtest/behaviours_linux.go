@@ -7,6 +7,6 @@ import "slices"
 
 // behaviours returns all behaviours in the order of reports.
 func behaviours() []behaviour {
-	return slices.Concat(addressCases(), loopbackCases(), clientCases(), refusalCases(), choiceCases(), affinityCases(),
-		changeCases(), flowCases(), resetCases(), operationCases())
+	return slices.Concat(addressCases(), loopbackCases(), clientCases(), masqueradeExceptionCases(), refusalCases(), refusedShareCases(), passCases(),
+		choiceCases(), weightCases(), consistentCases(), affinityCases(), changeCases(), flowCases(), resetCases(), operationCases())
 }

@@ -5,7 +5,6 @@ package backendtest
 
 import (
 	"fmt"
-	"net/netip"
 	"sync"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -27,7 +26,6 @@ const connectionsPerEndpoint = 40
 
 func uniform(c *checker) {
 	for _, size := range []int{6, 5, 2} { // the second and third size result from removal
-		var all []probe
 		s := c.build(func(s *step, v variant) {
 			fe := v.frontend(localsink.KindClusterIP, 1)
 			endpoints := []localsink.Endpoint{v.podEndpoint(0), v.remoteEndpoint(0), v.podEndpoint(1), v.remoteEndpoint(1), v.podEndpoint(2), v.podEndpoint(3)}[6-size:]
@@ -39,29 +37,7 @@ func uniform(c *checker) {
 		if !c.sync(s.state()) {
 			return
 		}
-		all = s.probes
-		counts := map[variant]map[netip.AddrPort]int{}
-		for i, a := range c.run(all) {
-			v := all[i].variant
-			if mismatch := c.mismatch(all[i], a); mismatch != "" {
-				c.failf(v, "%s: expected %s, observed: %s", all[i], c.expectation(all[i]), mismatch)
-			}
-			if counts[v] == nil {
-				counts[v] = map[netip.AddrPort]int{}
-			}
-			counts[v][a.server]++
-		}
-		for v, count := range counts {
-			chi := 0.0
-			for _, n := range count {
-				chi += float64((n-connectionsPerEndpoint)*(n-connectionsPerEndpoint)) / connectionsPerEndpoint
-			}
-			// A uniform choice exceeds 31 less than once in 100,000 runs (chi-square, five degrees
-			// of freedom).
-			if len(count) != size || chi > 31 {
-				c.failf(v, "%d connections to %d endpoints were distributed unevenly: %v", connectionsPerEndpoint*size, size, count)
-			}
-		}
+		c.checkDistribution(fmt.Sprintf("%d endpoints", size), s.probes)
 	}
 }
 

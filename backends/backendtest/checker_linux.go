@@ -21,6 +21,7 @@ type behaviour struct {
 	id, title string
 	needs     localsink.Features   // in addition to those of the variant
 	loopback  bool                 // also needs Backend.LoopbackNodePorts
+	twoNodes  bool                 // check uses checker.peer
 	protocols []localsink.Protocol // nil is all
 	check     func(c *checker)
 }
@@ -37,6 +38,10 @@ type checker struct {
 	behaviour behaviour
 	testbed   *testbed
 	variants  []variant // supported and testable
+
+	// peer checks the same behaviour on a second node, with a sink and a testbed of its own
+	// and the same addresses; nil unless the behaviour has two nodes.
+	peer *checker
 
 	sink   localsink.Sink
 	cancel context.CancelFunc // of the sink
@@ -185,7 +190,13 @@ func (c *checker) sync(state localsink.State) bool {
 	return true
 }
 
-// changeNode syncs another node with the same state.
+// replaceNode syncs another node with the same state, as a change of the node alone.
+func (c *checker) replaceNode(node *localsink.Node) bool {
+	c.node, c.driver.Node = node, node
+	return c.sync(c.state)
+}
+
+// changeNode syncs another node with the same state, as a first update.
 func (c *checker) changeNode(node *localsink.Node) bool {
 	c.node = node
 	c.driver = &sinktest.Driver{Sink: c.driver.Sink, Node: node}
@@ -257,6 +268,18 @@ func capText(text string) string {
 func (c *checker) failAllf(format string, args ...any) {
 	for _, v := range c.variants {
 		c.failf(v, format, args...)
+	}
+}
+
+// addPeer adds the failures and connections of the second node.
+func (c *checker) addPeer() {
+	for v, cell := range c.peer.cells {
+		for _, failure := range cell.Failures {
+			c.failf(v, "second node: %s", failure)
+		}
+		c.mu.Lock()
+		c.cells[v].Connections += cell.Connections
+		c.mu.Unlock()
 	}
 }
 

@@ -94,6 +94,15 @@ func (k *kit) newChecker(t testing.TB, bh behaviour) *checker {
 		c.ctx, c.cancelAll = context.WithDeadline(context.Background(), k.deadline)
 	}
 	c.node = testbedNode()
+	if bh.twoNodes {
+		bh.twoNodes = false
+		c.peer = k.newChecker(t, bh)
+		cancelOne := c.cancelAll
+		c.cancelAll = func() {
+			cancelOne()
+			c.peer.cancelAll()
+		}
+	}
 	return c
 }
 
@@ -139,7 +148,13 @@ func (c *checker) checkBehaviour() {
 	if !c.setUp() {
 		return
 	}
-	if len(c.variants) > 0 { // otherwise no variant is supported
+	ready := len(c.variants) > 0 // otherwise no variant is supported
+	if c.peer != nil {
+		ready = c.peer.setUp() && ready
+		defer c.addPeer()
+		defer c.peer.tearDown()
+	}
+	if ready {
 		c.behaviour.check(c)
 	}
 	c.tearDown()

@@ -45,6 +45,7 @@ func newTestbed(t testing.TB, limits TimeLimits) *testbed {
 			return os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("10000"), 0)
 		})
 	}
+	b.clients.Sysctl("net/ipv6/ip_nonlocal_bind", "1") // for manyClients, which no interface has
 	b.node.Sysctl("net/ipv4/ip_forward", "1")
 	b.node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	netnstest.Link(b.node, "outside", b.clients, "eth0")
@@ -101,6 +102,7 @@ func (b *testbed) addAddresses(v variant) {
 	b.remote.Route(all, v.remoteGateway().String())
 	b.otherNode.Route(all, v.otherNodeGateway().String())
 	b.clients.Route(all, v.nodeAddr().String())
+	b.clients.LocalNetwork(v.manyClients().String())
 }
 
 // startServers starts the servers of a variant.

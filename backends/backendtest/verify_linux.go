@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
@@ -33,7 +34,7 @@ func (c *checker) check(probes []probe) {
 			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
 		}
 	}
-	answers = c.runLimited(retries, maxParallelRetries, func(probe) time.Duration { return c.testbed.limits.Refusal })
+	answers = c.runLimited(retries, maxParallelRetries, c.waitForRefusal)
 	for i, p := range retries {
 		if mismatch := c.mismatch(p, answers[i]); mismatch != "" {
 			c.failf(p.variant, "%s: expected %s, observed: %s", p, c.expectation(p), mismatch)
@@ -48,12 +49,15 @@ func (c *checker) run(probes []probe) []answer {
 		if want.Dropped || len(want.Endpoints) == 0 && !want.Rejected && !c.answersItself(p) {
 			return c.testbed.limits.Silence
 		}
-		if want.Rejected {
+		// A packet that is sent again may be refused although the first was not.
+		if want.Rejected || want.RefusedPerMille > 0 && p.variant.protocol != localsink.ProtocolTCP {
 			return c.testbed.limits.Refusal
 		}
 		return c.testbed.limits.Answer
 	})
 }
+
+func (c *checker) waitForRefusal(probe) time.Duration { return c.testbed.limits.Refusal }
 
 // runLimited runs at most parallel probes at a time. wait returns the timeout of a probe.
 func (c *checker) runLimited(probes []probe, parallel int, wait func(probe) time.Duration) []answer {
@@ -121,6 +125,8 @@ func (c *checker) mismatch(p probe, a answer) string {
 			return a.String()
 		}
 		return ""
+	case want.RefusedPerMille > 0 && a.refused:
+		return "" // DP-19-all checks how soon
 	case len(want.Endpoints) > 0:
 		return c.endpointMismatch(p, a, want.Endpoints, want.Masquerade)
 	case c.testbed.servers.listensOn(p.variant.protocol, p.to):

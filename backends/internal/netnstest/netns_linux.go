@@ -195,3 +195,20 @@ func (n *Namespace) Route(network, gateway string) {
 		})
 	})
 }
+
+// LocalNetwork makes all addresses of a network, a prefix, those of the namespace, without
+// adding each to an interface.
+func (n *Namespace) LocalNetwork(network string) {
+	n.t.Helper()
+	n.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		p := netip.MustParsePrefix(network)
+		return netlink.RouteAdd(&netlink.Route{
+			Type: syscall.RTN_LOCAL, Table: syscall.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST, LinkIndex: lo.Attrs().Index,
+			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+		})
+	})
+}
