@@ -26,8 +26,13 @@ func newConfigFile(path string) *configFile {
 }
 
 // Unsupported implements [localsink.FeatureReporter]: the library reports Services that
-// need these features. This load balancer chooses an endpoint for each connection.
-func (f *configFile) Unsupported() localsink.Features { return localsink.FeatureAffinity }
+// need these features. This load balancer chooses an endpoint for each connection, by weight.
+// The complement contains the features of later versions too.
+func (f *configFile) Unsupported() localsink.Features {
+	return ^(localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
+		localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer |
+		localsink.FeatureSourceRanges | localsink.FeatureWeights)
+}
 
 // Sync renders the whole state, and replaces the file if a line differs from the last
 // state that was written. An error leaves the old file in place and changes nothing else.
@@ -68,7 +73,11 @@ func (f *configFile) render(svc *localsink.Service, port localsink.Port, fronten
 		clients = fmt.Sprint(frontend.SourceRanges)
 	}
 	for _, endpoint := range port.Pools[route.Pool].Endpoints {
-		f.lines.Set(fmt.Sprintf("%v %v from %s to %v", port.Protocol, frontend.Addr, clients, endpoint.Addr), svc.Name.String())
+		line := fmt.Sprintf("%v %v from %s to %v", port.Protocol, frontend.Addr, clients, endpoint.Addr)
+		if endpoint.Weight > 1 {
+			line += fmt.Sprint(" weight ", endpoint.Weight)
+		}
+		f.lines.Set(line, svc.Name.String())
 	}
 }
 

@@ -54,6 +54,30 @@ func TestFileHasEachEndpointAndItsClients(t *testing.T) {
 	require.False(t, os.SameFile(before, after), "a new file replaces the old one")
 }
 
+// TestLaws: the file depends on the last state only, and shows what the sink declares.
+func TestLaws(t *testing.T) {
+	sinktest.TestSink(t, sinktest.Harness{New: func(t *testing.T) (localsink.Sink, func() string) {
+		path := filepath.Join(t.TempDir(), "lb.conf")
+		return newConfigFile(path), func() string {
+			data, err := os.ReadFile(path)
+			require.NoError(t, err)
+			return string(data)
+		}
+	}})
+}
+
+func TestWeights(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lb.conf")
+	d := sinktest.Driver{Sink: newConfigFile(path), Node: &localsink.Node{}}
+	svc := service("10.0.0.1:80", "10.0.0.2:80")
+	svc.Ports[0].Pools[0].Endpoints[1].Weight = 3
+	svc.Ports[0].Frontends = svc.Ports[0].Frontends[:1]
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(svc)))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "TCP 10.96.0.1:80 from any to 10.0.0.1:80 # ns/web\nTCP 10.96.0.1:80 from any to 10.0.0.2:80 weight 3 # ns/web\n", string(data))
+}
+
 func TestFailedUpdateIsWrittenLater(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	path := filepath.Join(dir, "lb.conf")

@@ -25,8 +25,14 @@ type scriptSink struct {
 }
 
 // Unsupported implements [localsink.FeatureReporter]: Services with session affinity get a
-// Problem that names this sink's limit, and are served without it.
-func (*scriptSink) Unsupported() localsink.Features { return localsink.FeatureAffinity }
+// Problem that names this sink's limit, and are served without it. It is the complement of
+// what is supported, so that it contains the features of later versions of the library.
+func (*scriptSink) Unsupported() localsink.Features {
+	return ^(localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
+		localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer |
+		localsink.FeatureSourceRanges | localsink.FeatureWeights | localsink.FeatureSelectionClient | localsink.FeatureSelectionFlow |
+		localsink.FeaturePass | localsink.FeatureRefusedShare | localsink.FeatureNoMasquerade)
+}
 
 // Sync replaces the rules. It ignores the delta: its work grows with the number of Services.
 func (s *scriptSink) Sync(ctx context.Context, u *localsink.Update) error {
@@ -66,7 +72,7 @@ type script struct {
 	chains   map[string]bool
 	rules    map[string]string // of chains
 	elements map[string]map[string]bool
-	dispatch map[string]string // the first chains of filter and nat
+	dispatch map[string]string // the first chains of filter, nat and masquerading
 }
 
 // newScript returns the content for an update.
@@ -79,16 +85,19 @@ func newScript(u *localsink.Update) *script {
 			}
 		}
 	}
-	s.dispatch = map[string]string{"filter": s.addDispatch("filter"), "nat": s.addDispatch("nat")}
+	s.dispatch = map[string]string{"filter": s.addDispatch("filter"), "nat": s.addDispatch("nat"), "masquerade": s.addMasquerade()}
 	return s
 }
+
+// The names of the address families in nft.
+const ip4, ip6 = "ip", "ip6"
 
 // familyOf returns the name of the family of addr in nft.
 func familyOf(addr netip.Addr) string {
 	if addr.Is4() {
-		return "ip"
+		return ip4
 	}
-	return "ip6"
+	return ip6
 }
 
 // addFrontend adds what happens to the connections of one frontend.
@@ -146,15 +155,20 @@ func (s *script) filterRules(port *localsink.Port, frontend localsink.Frontend) 
 		}
 	}
 	for _, route := range frontend.Routes {
-		verdict := "return"
-		if len(port.Pools[route.Pool].Endpoints) == 0 {
+		verdict := "return" // to the nat chain, or, with the verdict Pass, to other programs
+		switch empty := len(port.Pools[route.Pool].Endpoints) == 0; {
+		case empty && route.EmptyVerdict == localsink.VerdictReject:
 			verdict = "goto " + s.refuse()
-			if route.EmptyVerdict == localsink.VerdictDrop {
-				verdict = "drop"
-			}
+		case empty && route.EmptyVerdict == localsink.VerdictDrop:
+			verdict = "drop"
+		case !empty && port.RefusedPerMille > 0:
+			verdict = fmt.Sprintf("numgen random mod 1000 vmap { 0-%d : goto %s }", port.RefusedPerMille-1, s.refuse())
 		}
 		for _, match := range s.clients(route.From, family) {
 			fmt.Fprintf(&b, "%s%s\n", match, verdict)
+			if verdict != "return" {
+				fmt.Fprintf(&b, "%sreturn\n", match) // a connection that is not refused
+			}
 		}
 	}
 	return b.String()
@@ -167,13 +181,10 @@ func (s *script) natRules(port *localsink.Port, frontend localsink.Frontend) str
 	for _, route := range frontend.Routes {
 		action := "return"
 		if endpoints := port.Pools[route.Pool].Endpoints; len(endpoints) > 0 {
-			var choices []string
-			for i, e := range endpoints {
-				choices = append(choices, fmt.Sprintf("%d : %s . %d", i, e.Addr.Addr(), e.Addr.Port()))
+			for _, e := range endpoints {
 				s.addElement("hairpin-"+family, fmt.Sprintf("%[1]s . %[1]s", e.Addr.Addr()))
 			}
-			action = fmt.Sprintf("meta l4proto %s dnat %s to numgen random mod %d map { %s }",
-				strings.ToLower(port.Protocol.String()), family, len(choices), strings.Join(choices, ", "))
+			action = fmt.Sprintf("meta l4proto %s dnat %s to %s", strings.ToLower(port.Protocol.String()), family, choice(port.Selection, family, endpoints))
 			if route.Masquerade {
 				action = "meta mark set meta mark or 0x4000 " + action
 			}

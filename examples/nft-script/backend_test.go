@@ -30,5 +30,5 @@ func TestConformance(t *testing.T) {
 		},
 	})
 	t.Log(report.Text())
-	require.Equal(t, "session affinity", report.Unsupported)
+	require.Equal(t, "session affinity, selection by least connections", report.Unsupported)
 }

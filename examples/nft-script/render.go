@@ -68,9 +68,7 @@ func writeHooks(w *strings.Builder, table string, s *script) {
 		chain("filter-"+hook, "filter", hook, -110, "ct state != new return\ngoto "+s.dispatch["filter"]+"\n")
 		chain("nat-"+hook, "nat", hook, -100, "goto "+s.dispatch["nat"]+"\n")
 	}
-	// The mark is that of routes that masquerade. A hairpin connection returns to its source.
-	chain("postrouting", "nat", "postrouting", 100, "meta mark & 0x4000 != 0 masquerade fully-random\n"+
-		"ct status dnat ip saddr . ip daddr @hairpin-ip masquerade\nct status dnat ip6 saddr . ip6 daddr @hairpin-ip6 masquerade\n")
+	chain("postrouting", "nat", "postrouting", 100, "goto "+s.dispatch["masquerade"]+"\n")
 }
 
 // An object is a map or set of the table.
@@ -78,7 +76,7 @@ type object struct{ kind, name, keys string }
 
 // objects returns the maps and sets of the table.
 func objects() (all []object) {
-	for family, address := range map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"} {
+	for family, address := range map[string]string{ip4: "ipv4_addr", ip6: "ipv6_addr"} {
 		for _, chain := range []string{"filter", "nat"} {
 			all = append(all,
 				object{"map", chain + "-services-" + family, address + " . inet_proto . inet_service : verdict"},
@@ -89,15 +87,29 @@ func objects() (all []object) {
 	return all
 }
 
+// addMasquerade adds a chain that masquerades, and returns its name. The mark is that of routes
+// that masquerade. A hairpin connection returns to its source, so it has no exception.
+func (s *script) addMasquerade() string {
+	var b strings.Builder
+	for _, family := range []string{ip4, ip6} {
+		fmt.Fprintf(&b, "ct status dnat %[1]s saddr . %[1]s daddr @hairpin-%[1]s masquerade\n", family)
+		if exceptions := networks(s.node.NoMasquerade, family); exceptions != "" {
+			fmt.Fprintf(&b, "%s saddr { %s } return\n", family, exceptions)
+		}
+	}
+	b.WriteString("meta mark & 0x4000 != 0 masquerade fully-random\n")
+	return s.addChain("nat", b.String())
+}
+
 // addDispatch adds a chain that finds the frontend of a packet, and returns its name. It
 // depends on the node only.
 func (s *script) addDispatch(kind string) string {
 	var b strings.Builder
-	for _, family := range []string{"ip", "ip6"} {
+	for _, family := range []string{ip4, ip6} {
 		fmt.Fprintf(&b, "%[2]s daddr . meta l4proto . th dport vmap @%[1]s-services-%[2]s\n", kind, family)
 		if nodes := networks(s.node.NodePortAddresses, family); nodes != "" {
 			fmt.Fprintf(&b, "%[2]s daddr { %[3]s } %[2]s daddr != %[4]s fib daddr type local meta l4proto . th dport vmap @%[1]s-nodeports-%[2]s\n",
-				kind, family, nodes, map[string]string{"ip": "127.0.0.0/8", "ip6": "::1"}[family])
+				kind, family, nodes, map[string]string{ip4: "127.0.0.0/8", ip6: "::1"}[family])
 		}
 		if kind == "filter" {
 			fmt.Fprintf(&b, "%[1]s daddr @cluster-ips-%[1]s goto %[2]s\n", family, s.refuse())
