@@ -33,9 +33,9 @@ func (c *checker) addRefusing(s *step, v variant, share uint16, n int, endpoints
 func refusedShare(c *checker) {
 	for _, share := range []uint16{800, 250} {
 		s := c.build(func(s *step, v variant) {
-			n := v.manyConnections()
-			if share != 800 {
-				n = 400
+			n := 200
+			if share == 800 && v.protocol == localsink.ProtocolTCP {
+				n = v.manyConnections()
 			}
 			c.addRefusing(s, v, share, n, fourEndpoints(v)...)
 		})

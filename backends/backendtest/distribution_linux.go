@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
@@ -76,12 +77,31 @@ func chiLimit(degreesOfFreedom int) float64 {
 	return limits[min(max(degreesOfFreedom, 0), len(limits)-1)]
 }
 
+// runPaced runs probes of which many are refused with ICMP messages, so slowly that the kernel,
+// which limits these per second, sends all: a packet that is sent again because there was no
+// answer would be refused with another probability.
+func (c *checker) runPaced(probes []probe) []answer {
+	return c.runLimited(probes, 4, func(probe) time.Duration {
+		c.pause(time.Millisecond)
+		return c.testbed.limits.Answer
+	})
+}
+
 // checkDistribution connects, and compares the number of connections of each endpoint, and of
 // refused ones, with the weights and the refused share.
 func (c *checker) checkDistribution(when string, probes []probe) {
+	var fast, paced []probe
+	for _, p := range probes {
+		if c.expect(p).RefusedPerMille > 0 && p.variant.protocol != localsink.ProtocolTCP {
+			paced = append(paced, p)
+		} else {
+			fast = append(fast, p)
+		}
+	}
 	tallies := map[variant]*tally{}
-	for i, a := range c.run(probes) {
-		p := probes[i]
+	answers := slices.Concat(c.run(fast), c.runPaced(paced))
+	for i, p := range slices.Concat(fast, paced) {
+		a := answers[i]
 		t := tallies[p.variant]
 		if t == nil {
 			t = &tally{expected: map[netip.AddrPort]float64{}, observed: map[netip.AddrPort]int{}}
@@ -94,7 +114,6 @@ func (c *checker) checkDistribution(when string, probes []probe) {
 			t.observed[refusedAddr()]++
 			t.messages++
 		case want.RefusedPerMille > 0 && a.silent && p.variant.protocol != localsink.ProtocolTCP:
-			// The kernel limits ICMP messages per second; without one, there is no answer.
 			t.observed[refusedAddr()]++
 			continue
 		default:

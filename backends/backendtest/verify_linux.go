@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
@@ -49,8 +48,7 @@ func (c *checker) run(probes []probe) []answer {
 		if want.Dropped || len(want.Endpoints) == 0 && !want.Rejected && !c.answersItself(p) {
 			return c.testbed.limits.Silence
 		}
-		// A packet that is sent again may be refused although the first was not.
-		if want.Rejected || want.RefusedPerMille > 0 && p.variant.protocol != localsink.ProtocolTCP {
+		if want.Rejected {
 			return c.testbed.limits.Refusal
 		}
 		return c.testbed.limits.Answer
