@@ -186,22 +186,27 @@ func TestLawsDetectBrokenWatchers(t *testing.T) {
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			for _, form := range []harnessForm{harness, objectHarness} {
-				var want, failed []string
-				for _, law := range laws() {
-					if m := NewMemory(); law.missing(form(t, m, m)) != "" {
-						continue
-					}
-					if slices.Contains(c.laws, law.name) {
-						want = append(want, law.name)
-					}
-					if fails(t, law, form, c.run) {
-						failed = append(failed, law.name)
-					}
-				}
+				want, failed := lawsOf(t, form, c.laws, c.run)
 				require.Equal(t, want, failed)
 			}
 		})
 	}
+}
+
+// lawsOf returns those of the given laws that apply to a form of harness, and the laws that fail.
+func lawsOf(t *testing.T, form harnessForm, names []string, run func(m *Memory, end <-chan struct{}) watchers.Func) (want, failed []string) {
+	for _, law := range laws() {
+		if m := NewMemory(); law.missing(form(t, m, m)) != "" {
+			continue
+		}
+		if slices.Contains(names, law.name) {
+			want = append(want, law.name)
+		}
+		if fails(t, law, form, run) {
+			failed = append(failed, law.name)
+		}
+	}
+	return want, failed
 }
 
 type harnessForm func(t testing.TB, m *Memory, w watchers.Watcher) Harness
