@@ -15,6 +15,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,11 @@ type Config struct {
 	// Extend attaches extensions to the objects of the API server, which Rules and Flows read;
 	// nil attaches none.
 	Extend kubeapi.Extend
+	// Policy, Scope and NoMasquerade are those of [nodelocal.Config], which kube-proxy's
+	// settings do not have. The zero values change nothing.
+	Policy       nodelocal.Policy
+	Scope        nodelocal.Scope
+	NoMasquerade []netip.Prefix
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
@@ -158,6 +164,7 @@ func (p *proxy) follow(ctx context.Context) error {
 func (p *proxy) nodelocal() nodelocal.Config {
 	cfg := p.cfg.Settings.Nodelocal(p.logger)
 	cfg.KnownNode = &p.known
+	cfg.Policy, cfg.Scope, cfg.NoMasquerade = p.cfg.Policy, p.cfg.Scope, p.cfg.NoMasquerade
 	return cfg
 }
 

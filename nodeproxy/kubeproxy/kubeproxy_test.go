@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -24,8 +25,10 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
+	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodeproxy/events"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
+	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
@@ -127,30 +130,53 @@ func TestProfilingIsOptional(t *testing.T) {
 	require.Equal(t, 200, code)
 }
 
-// TestExtensionsReachTheBackend: an annotation of a Service, as Config.Extend copies it.
-func TestExtensionsReachTheBackend(t *testing.T) {
+// TestVendorsExtendTheAssembly: an annotation of a Service, as Config.Extend copies it, reaches
+// the policy and the backend, and the settings that kube-proxy does not have apply.
+func TestVendorsExtendTheAssembly(t *testing.T) {
 	extend, err := kubeapi.CopyKeys("acme.example/*")
 	require.NoError(t, err)
 	client := fake.NewClientset(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", Annotations: map[string]string{"acme.example/mode": "dsr", "other.example/x": "y"}},
 		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Port: 80}}},
+	}, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "skipped"},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.2", Ports: []corev1.ServicePort{{Port: 80}}},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cfg := settings(t, func(c *v1alpha1.KubeProxyConfiguration) {
 		c.HealthzBindAddress, c.MetricsBindAddress = freePort(t), freePort(t)
 	})
-	var got localsink.Extensions
-	require.NoError(t, Run(ctx, Config{Settings: cfg, Client: client, Extend: extend, AfterFirstSync: cancel,
+	var got *localsink.Service
+	var node *localsink.Node
+	assembly := Config{
+		Settings: cfg, Client: client, Extend: extend, AfterFirstSync: cancel,
 		Rules: localsink.Func(func(_ context.Context, u *localsink.Update) error {
+			require.Equal(t, 1, u.All.Len(), "Scope leaves one out")
 			for svc := range u.All.All() {
-				got = svc.Extensions
+				got = svc
+			}
+			node = u.Node
+			return nil
+		}),
+		Policy: func(svc *watchers.Service, port *nodelocal.PolicyPort) error {
+			if mode, _ := svc.Extensions.Get("acme.example/mode"); mode == "dsr" {
+				port.Selection = localsink.SelectionClient
 			}
 			return nil
-		})}))
-	require.Equal(t, 1, got.Len())
-	mode, _ := got.Get("acme.example/mode")
+		},
+		Scope:        nodelocal.Scope{Skip: func(svc *watchers.Service) bool { return svc.Name.Name == "skipped" }},
+		NoMasquerade: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	}
+	require.NoError(t, Run(ctx, assembly))
+	require.Equal(t, 1, got.Extensions.Len())
+	mode, _ := got.Extensions.Get("acme.example/mode")
 	require.Equal(t, "dsr", mode)
+	require.Equal(t, localsink.SelectionClient, got.Ports[0].Selection)
+	require.Equal(t, assembly.NoMasquerade, node.NoMasquerade)
+
+	assembly.NoMasquerade = []netip.Prefix{{}}
+	require.ErrorContains(t, Run(t.Context(), assembly), "NoMasquerade[0]")
 }
 
 // freePort returns an address of the loopback interface that no listener uses.
