@@ -28,9 +28,13 @@ type recordingKernel struct {
 	log   strings.Builder
 	fault func(commit bool, text string) error // injected errors; may be nil
 	sets  map[string][]nfnl.Element
+	gets  []string // to be recorded
 }
 
 func (k *recordingKernel) record(verb string, b *nfnl.Batch) error {
+	slices.Sort(k.gets)
+	k.log.WriteString(strings.Join(k.gets, ""))
+	k.gets = nil
 	text := normalize(decode(b))
 	fmt.Fprintf(&k.log, "%s\n%s", verb, text)
 	if k.fault != nil {
@@ -53,10 +57,13 @@ func (k *recordingKernel) Elements(_ uint8, table, set string) ([]nfnl.Element, 
 	return nil, syscall.ENOENT
 }
 
-// Get returns the elements of the map with the keys.
+// Get returns the elements of the map with the keys. It records them in order, because the order
+// of removed elements is undefined.
 func (k *recordingKernel) Get(_ uint8, table, set string, keys []byte) (found []nfnl.Element, err error) {
 	for want := range nfnl.ParseElements(keys) {
-		fmt.Fprintf(&k.log, "get %s %s %s\n", table, set, words(want.Key))
+		k.gets = append(k.gets, fmt.Sprintf("get %s %s %s\n", table, set, words(want.Key)))
+	}
+	for want := range nfnl.ParseElements(keys) {
 		at := slices.IndexFunc(k.sets[set], func(e nfnl.Element) bool { return string(e.Key) == string(want.Key) })
 		if at < 0 {
 			return nil, syscall.ENOENT
