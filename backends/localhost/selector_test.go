@@ -158,7 +158,8 @@ func TestDP19RefusedConnections(t *testing.T) {
 	require.Greater(t, resets, 40)
 	share(0, 0)
 	f.expectEndpoint(false, "a")
-	require.Eventually(t, func() bool { return f.sink.Stats().Connections == 2 }, 10*time.Second, time.Millisecond, "refused connections have ended")
+	open := int64(2 + 50 - resets) // of 50 connections, one in a thousand is not refused
+	require.Eventually(t, func() bool { return f.sink.Stats().Connections == open }, 10*time.Second, time.Millisecond, "refused connections have ended")
 	share(0, time.Hour)
 	f.expectEndpoint(false, "a")
 	share(1000, time.Hour)
