@@ -19,14 +19,14 @@ import (
 
 // A decoder converts one message to an object and collects its problems.
 type decoder struct {
-	object   string
+	key      objectKey
 	problems []watchers.Problem
 }
 
 // unsupported adds a problem for a value of a newer server.
 func (d *decoder) unsupported(value, handling, field string, args ...any) {
 	d.problems = append(d.problems, watchers.Problem{
-		Object: d.object, Field: fmt.Sprintf(field, args...),
+		Object: d.key.String(), Field: fmt.Sprintf(field, args...),
 		Message: value + ": not supported by this version of the client; " + handling,
 	})
 }
@@ -39,7 +39,7 @@ func decode(c *kpng.ObjectChange) (key objectKey, object watchers.Object, err er
 	if key.name == "" {
 		return key, nil, fmt.Errorf("%s: key.name: required", key)
 	}
-	d := &decoder{object: key.String()}
+	d := &decoder{key: key}
 	if object, err = d.content(key, c); err != nil {
 		return key, nil, fmt.Errorf("%s: %w", key, err)
 	}

@@ -103,12 +103,17 @@ func (s *objectState) commit(revision uint64) {
 	start := time.Now()
 	s.store.Update(func(tx *watchers.Tx) {
 		s.deleteRemoved(tx)
-		set := map[watchers.Key]struct{}{}
+		var set map[watchers.Key]struct{}
+		if s.fullSync {
+			set = make(map[watchers.Key]struct{}, len(s.pending))
+		}
 		for key, p := range s.pending {
-			if p.object != nil {
-				set[tx.Set(p.object)] = struct{}{}
-			} else {
+			if p.object == nil {
 				deleteObject(tx, key)
+				continue
+			}
+			if k := tx.Set(p.object); s.fullSync {
+				set[k] = struct{}{}
 			}
 		}
 		if s.fullSync {

@@ -59,7 +59,7 @@ type committedState struct {
 	node     *localsink.Node
 	services map[localsink.ServiceName]*heldBase
 	overlays map[localsink.ServiceName]*overlay.Overlay
-	byDigest map[uint64]localsink.ServiceName
+	byDigest map[uint64]*heldBase
 	xor      uint64 // of the digests of services
 	revision uint64
 }
@@ -84,13 +84,14 @@ func newClientState(node string) *clientState {
 	}
 	s.committed.node = &localsink.Node{Name: node}
 	s.committed.overlays = map[localsink.ServiceName]*overlay.Overlay{}
-	s.committed.clearServices()
+	s.committed.clearServices(0)
 	return s
 }
 
-func (c *committedState) clearServices() {
-	c.services = map[localsink.ServiceName]*heldBase{}
-	c.byDigest = map[uint64]localsink.ServiceName{}
+// clearServices removes all Services, with room for the given number of new ones.
+func (c *committedState) clearServices(size int) {
+	c.services = make(map[localsink.ServiceName]*heldBase, size)
+	c.byDigest = make(map[uint64]*heldBase, size)
 	c.xor = 0
 }
 
@@ -98,7 +99,7 @@ func (c *committedState) clearServices() {
 func (c *committedState) set(name localsink.ServiceName, base *heldBase) {
 	if old := c.services[name]; old != nil {
 		c.xor ^= old.digest
-		if c.byDigest[old.digest] == name {
+		if c.byDigest[old.digest] == old {
 			delete(c.byDigest, old.digest)
 		}
 	}
@@ -108,7 +109,7 @@ func (c *committedState) set(name localsink.ServiceName, base *heldBase) {
 	}
 	c.services[name] = base
 	c.xor ^= base.digest
-	c.byDigest[base.digest] = name
+	c.byDigest[base.digest] = base
 }
 
 // HeldXor implements session.ClientState. If two Services have the same digest, it returns
@@ -300,11 +301,12 @@ func (s *clientState) commit(revision uint64) {
 		for name := range s.committed.services {
 			s.changed[name] = struct{}{}
 		}
-		s.committed.clearServices()
+		s.committed.clearServices(len(s.pending.services))
 		s.fullSync, s.invalid = false, false
 	}
 	for _, d := range s.pending.removed {
-		if name, ok := s.committed.byDigest[d]; ok {
+		if held, ok := s.committed.byDigest[d]; ok {
+			name := held.base.Name
 			s.committed.set(name, nil)
 			s.changed[name] = struct{}{}
 		}

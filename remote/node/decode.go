@@ -33,6 +33,9 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 	if out.Extensions, err = extensions.Read(in.GetExtensions()); err != nil {
 		return nil, fmt.Errorf("extensions%w", err)
 	}
+	if n := len(in.GetPorts()); n > 0 {
+		out.Ports = make([]overlay.Port, 0, n)
+	}
 	for i, p := range in.GetPorts() {
 		port, unsupported, err := fromPort(p, extensions)
 		if err != nil {
@@ -85,6 +88,9 @@ func fromPort(in *kpng.Port, extensions *protoconv.ExtensionReader) (out overlay
 		}
 		lists, unsupportedRoutes[i] = append(lists, routes), u
 	}
+	if n := len(in.GetFrontends()); n > 0 {
+		out.Frontends = make([]overlay.Frontend, 0, n)
+	}
 	for i, f := range in.GetFrontends() {
 		fe, u, err := fromFrontend(f)
 		if err != nil {
@@ -136,6 +142,7 @@ func fromFrontend(in *kpng.Frontend) (out overlay.Frontend, unsupported string, 
 // fromRouteList parses a list of routes. One unsupported route makes the whole list
 // unusable, because it may take precedence over the others.
 func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unsupported string, err error) {
+	out = make([]overlay.Route, 0, len(in.GetRoutes()))
 	for i, r := range in.GetRoutes() {
 		route := overlay.Route{Masquerade: r.GetMasquerade()}
 		switch r.GetFrom() {
@@ -165,6 +172,7 @@ func fromRouteList(in *kpng.RouteList) (out []overlay.Route, unsupported string,
 		if len(r.GetPools()) == 0 {
 			return nil, "", fmt.Errorf("routes[%d].pools: required", i)
 		}
+		route.Pools = make([]overlay.Pool, 0, len(r.GetPools()))
 		for _, p := range r.GetPools() {
 			if p > uint32(overlay.MaxPool) {
 				return nil, "", fmt.Errorf("routes[%d].pools: %d is out of range 0-%d", i, p, overlay.MaxPool)

@@ -29,15 +29,17 @@ const (
 	fieldCommit         protowire.Number = 7
 )
 
+// fieldService is the number of the field service of ServiceChange.
+const fieldService protowire.Number = 4
+
 // encodeService encodes the shared base of a Service. The digest covers its name and
 // content, so that it is the same on all servers.
 func encodeService(s *overlay.Base) *fanout.Encoding {
 	name := localsink.ServiceName{
 		Namespace: protoconv.Text(s.Name.Namespace), Name: protoconv.Text(s.Name.Name), Origin: protoconv.Text(s.Name.Origin),
 	}
-	service := toService(s)
 	e := &fanout.Encoding{Value: s}
-	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(service)
+	content, _ := proto.MarshalOptions{Deterministic: true}.Marshal(toService(s))
 	d := xxhash.New()
 	for _, part := range []string{name.Namespace, "/", name.Name, "/"} {
 		_, _ = d.WriteString(part)
@@ -51,7 +53,7 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 		c.Namespace, c.Name, c.Origin = name.Namespace, name.Name, name.Origin
 		return codec.MessageField(fieldServices, c)
 	}
-	e.Full = change(&kpng.ServiceChange{Digest: e.Digest, Change: &kpng.ServiceChange_Service{Service: service}})
+	e.Full = withService(&kpng.ServiceChange{Namespace: name.Namespace, Name: name.Name, Origin: name.Origin, Digest: e.Digest}, content)
 	e.Removal = change(&kpng.ServiceChange{})
 	e.Delta = func(old *fanout.Encoding) []byte {
 		oldBase, ok := old.Value.(*overlay.Base)
@@ -69,6 +71,18 @@ func encodeService(s *overlay.Base) *fanout.Encoding {
 		return b
 	}
 	return e
+}
+
+// withService encodes a change with an encoded Service, which is not encoded again for that.
+func withService(c *kpng.ServiceChange, service []byte) []byte {
+	options := proto.MarshalOptions{Deterministic: true}
+	size := options.Size(c) + protowire.SizeTag(fieldService) + protowire.SizeBytes(len(service))
+	b := make([]byte, 0, protowire.SizeTag(fieldServices)+protowire.SizeBytes(size))
+	b = protowire.AppendTag(b, fieldServices, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	b, _ = options.MarshalAppend(b, c) // fails only for invalid UTF-8, which protoconv.Text has replaced
+	b = protowire.AppendTag(b, fieldService, protowire.BytesType)
+	return protowire.AppendBytes(b, service)
 }
 
 func toService(s *overlay.Base) *kpng.Service {

@@ -218,7 +218,7 @@ func FuzzServer(f *testing.F) {
 			xor := uint64(0)
 			for name, k := range m.committed.services {
 				xor ^= k.digest
-				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest], name)
+				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest].base.Name, name)
 			}
 			require.Equal(t, xor, m.committed.xor)
 		}

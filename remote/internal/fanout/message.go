@@ -42,7 +42,7 @@ type splitter struct {
 
 func (c *splitter) add(piece []byte) {
 	if len(c.last) > 0 && len(c.last)+len(piece) > messageSize {
-		c.full, c.last = append(c.full, c.last), nil
+		c.full, c.last = append(c.full, c.last), make([]byte, 0, max(messageSize, len(piece))) // more pieces will follow
 	}
 	c.last = append(c.last, piece...)
 }
