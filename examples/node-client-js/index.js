@@ -80,7 +80,7 @@ function watch(client, ended) {
     nodeName: flags.node,
     knownNode: state.node.ips.length > 0 ? state.node : null, // used while the Node object is missing
     hello: {
-      client: 'node-client-js', capabilities: ['CAPABILITY_RESUME', 'CAPABILITY_ACKNOWLEDGE'],
+      client: 'node-client-js', capabilities: ['CAPABILITY_RESUME', 'CAPABILITY_ACKNOWLEDGE', 'CAPABILITY_ORIGINS'],
       heldDigestsXor: digests().reduce((xor, d) => xor ^ BigInt(d), 0n).toString(), heldCount: state.services.size,
     },
   } });
@@ -89,8 +89,8 @@ function watch(client, ended) {
       fullSync = message.welcome.fullSync;
       if (message.welcome.sendDigests) sendHeldDigests(stream, digests());
     }
-    for (const c of message.services) update.services.set(`${c.namespace}/${c.name}`, c.service ? c : null);
-    for (const o of message.overlays) update.overlays.set(`${o.namespace}/${o.name}`, o);
+    for (const c of message.services) update.services.set(nameOf(c), c.service ? c : null);
+    for (const o of message.overlays) update.overlays.set(nameOf(o), o);
     update.removedDigests.push(...message.removedDigests);
     update.node = message.node ?? update.node;
     if (!message.commit) return;
@@ -108,6 +108,9 @@ function watch(client, ended) {
   stream.on('error', ended); // may be followed by end
   stream.on('end', () => ended(null));
 }
+
+// nameOf returns the name of a Service, or of another object behind its origin.
+const nameOf = ({ namespace, name, origin }) => `${origin && origin + ':'}${namespace}/${name}`;
 
 // sendHeldDigests sends digests in messages of at most 64 KiB.
 function sendHeldDigests(stream, digests) {
@@ -132,7 +135,7 @@ function commit(update, fullSync) {
 // a failure in ack.error.
 function apply() {
   let out = `# node ${state.node.name} [${state.node.ips.map(ip).join(' ')}]${state.node.deleting ? ' deleting' : ''}\n`;
-  const byName = ([, a], [, b]) => compare(a.namespace, b.namespace) || compare(a.name, b.name);
+  const byName = ([, a], [, b]) => compare(a.namespace, b.namespace) || compare(a.name, b.name) || compare(a.origin, b.origin);
   for (const [name, s] of [...state.services].sort(byName)) {
     out += text(name, assemble(s.service, state.overlays.get(name), state.node));
   }

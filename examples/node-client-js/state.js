@@ -13,6 +13,7 @@ export function assemble(service, overlay, node) {
   return {
     ports: ports.filter((p) => p.frontends.length > 0), // no client can connect to others
     problems: service.problems,
+    extensions: service.extensions,
     healthCheckPort: service.healthCheckPort,
     localEndpoints: overlay?.localEndpoints ?? 0,
   };
@@ -32,21 +33,22 @@ function assemblePort(port, additions, node) {
     return { kind: f.kind, address: f.address, port: f.port, sourceRanges: sourceRanges(f, node), routes };
   });
   const draining = endpoints.filter((e) => !e.noDrain && (e.pools & used[e.address.length]) === 0);
-  return { name: port.name, protocol: port.protocol, affinityNs: BigInt(port.affinityNs), frontends, draining };
+  const { name, protocol, selection, refusedPerMille, endpointExtensions } = port;
+  return { name, protocol, affinityNs: BigInt(port.affinityNs), selection, refusedPerMille, endpointExtensions, frontends, draining };
 }
 
 // merge adds the endpoints of an overlay to those of the shared base. An endpoint in both is
-// in the pools of both, and drains if either allows it.
+// in the pools of both, has the weight of the shared base, and drains if either allows it.
 function merge(base, additions) {
   const all = new Map(base.map((e) => [hostPort(e), { ...e, local: false }]));
   for (const { endpoint, local } of additions) {
     const shared = all.get(hostPort(endpoint));
     all.set(hostPort(endpoint), {
       ...endpoint, local, pools: endpoint.pools | (shared?.pools ?? 0),
-      noDrain: endpoint.noDrain && (shared?.noDrain ?? true),
+      noDrain: endpoint.noDrain && (shared?.noDrain ?? true), weight: (shared ?? endpoint).weight,
     });
   }
-  return [...all.values()].sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port);
+  return [...all.values()].sort(byAddress);
 }
 
 // exists reports whether a route exists on a node. The condition of a route may require that
@@ -75,14 +77,19 @@ function contains(net, ip) {
 }
 
 const compareAddresses = (a, b) => a.length - b.length || Buffer.compare(a, b);
+const byAddress = (a, b) => compareAddresses(a.address, b.address) || a.port - b.port;
 
 // text formats the desired state of a Service, like localsink.Service.Text in Go.
 export function text(name, s) {
   const lines = [name];
   for (const p of s.ports) {
     const affinity = p.affinityNs > 0n ? `, affinity ${duration(p.affinityNs)}` : '';
-    lines.push(`  port ${JSON.stringify(p.name)} ${p.protocol.replace('PROTOCOL_', '')}${affinity}`);
+    const selection = p.selection in selections ? `, selection ${selections[p.selection]}` : '';
+    const refused = p.refusedPerMille > 0 ? `, ${p.refusedPerMille}‰ refused` : '';
+    lines.push(`  port ${JSON.stringify(p.name)} ${p.protocol.replace('PROTOCOL_', '')}${affinity}${selection}${refused}`);
     if (p.draining.length) lines.push(`    draining: [${p.draining.map(hostPort).join(' ')}]`);
+    const extended = p.endpointExtensions.flatMap((x) => x.endpoints.map((e) => ({ ...e, extensions: x.extensions })));
+    for (const e of extended.sort(byAddress)) lines.push(`    extensions of ${hostPort(e)}: ${e.extensions.map(extension).join(', ')}`);
     for (const f of p.frontends) {
       const ranges = f.sourceRanges === null ? '' : ` for [${f.sourceRanges.map(network).join(' ')}]`;
       lines.push(`    ${kinds[f.kind]} ${hostPort(f)}${ranges}`);
@@ -90,6 +97,7 @@ export function text(name, s) {
     }
   }
   if (s.healthCheckPort) lines.push(`  health check on port ${s.healthCheckPort}: ${s.localEndpoints} local endpoints`);
+  if (s.extensions.length) lines.push(`  extensions: ${s.extensions.map(extension).join(', ')}`);
   for (const p of s.problems) lines.push(`  problem: ${p.object}: ${p.field}: ${p.message}`);
   return lines.join('\n') + '\n';
 }
@@ -98,13 +106,19 @@ const kinds = {
   FRONTEND_KIND_CLUSTER_IP: 'ClusterIP', FRONTEND_KIND_NODE_PORT: 'NodePort',
   FRONTEND_KIND_EXTERNAL_IP: 'ExternalIP', FRONTEND_KIND_LOAD_BALANCER: 'LoadBalancer',
 };
+const selections = { SELECTION_CLIENT: 'Client', SELECTION_FLOW: 'Flow', SELECTION_LEAST_CONNECTIONS: 'LeastConnections' };
+const verdicts = { VERDICT_UNSPECIFIED: 'reject', VERDICT_DROP: 'drop', VERDICT_PASS: 'pass' };
 const froms = { FROM_UNSPECIFIED: 'Any', FROM_LOCAL_PODS: 'LocalPods', FROM_THIS_NODE: 'ThisNode' };
 
 function target(route) {
-  if (route.endpoints.length === 0) return route.emptyVerdict === 'VERDICT_DROP' ? 'drop' : 'reject';
-  const words = route.endpoints.map((e) => hostPort(e) + (e.local ? '(local)' : ''));
+  if (route.endpoints.length === 0) return verdicts[route.emptyVerdict];
+  const words = route.endpoints.map((e) => hostPort(e) + (e.local ? '(local)' : '') + (e.weight > 1 ? `(weight ${e.weight})` : ''));
   return words.concat(route.masquerade ? ['masqueraded'] : []).join(' ');
 }
+
+// extension formats a key and its value: ASCII without control characters, other bytes in hexadecimal.
+const extension = ({ key, value }) => `${key}="${value.toString('latin1').replace(/["\\]|[^ -~]/g, escape)}"`;
+const escape = (c) => (c === '"' || c === '\\' ? '\\' + c : '\\x' + c.charCodeAt(0).toString(16).padStart(2, '0'));
 
 const hostPort = (e) => (e.address.length === 4 ? ip(e.address) : `[${ip(e.address)}]`) + ':' + e.port;
 const network = (n) => `${ip(n.address)}/${n.length}`;

@@ -2,13 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package overlay splits the desired state of a Service into a base that many nodes share
-// and a small overlay per node. It does not know traffic policies, wire formats or kernels.
+// and a small overlay per node. It is independent of traffic policies, wire formats
+// and kernels.
 //
 // A server computes, stores and sends the base once for all nodes, and adds a few bytes per
 // node. The files:
 //
 //	base.go      Base: one Service, as all nodes of a zone have it
 //	overlay.go   Overlay: the endpoints that are special to one node, and how many are local
+//	extensions.go  endpoints with equal extensions, and the limit of all of a Service
 //	assemble.go  Assemble: base + overlay + node -> localsink.Service
 //	delta.go     Diff and Base.Apply: what changed between two bases, endpoint by endpoint
 //

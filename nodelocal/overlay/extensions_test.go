@@ -42,7 +42,7 @@ func TestGroupsOfExtensions(t *testing.T) {
 		for a, x := range in {
 			copied[a] = localsink.NewExtensions(slices.Collect(x.All())...)
 		}
-		require.Equal(t, len(groups), len(GroupExtensions(copied)))
+		require.Len(t, GroupExtensions(copied), len(groups))
 		for i, group := range GroupExtensions(copied) {
 			require.Equal(t, groups[i].Endpoints, group.Endpoints)
 		}

@@ -104,9 +104,10 @@ func randomChange(r watchertest.Random) func(*watchers.Tx) {
 // selects: at the root server, behind two relays, and with all of them as its servers.
 func TestClientsConvergeToSelectedObjects(t *testing.T) {
 	const steps = 200
-	for seed := range uint64(3) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := watchertest.NewRandom(seed, 4, 5)
+			r.Extended = seed > 0
 			r.Extended = true
 			r.Namespaces = 2
 			source := watchers.NewStore()

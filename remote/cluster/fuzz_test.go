@@ -74,6 +74,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint64(1), "\xff")
 	f.Fuzz(func(t *testing.T, seed uint64, label string) {
 		r := watchertest.NewRandom(seed, 3, 3)
+		r.Extended = seed%2 == 0
 		r.Extended = true
 		svc := r.Service()
 		svc.ProxyName = &label

@@ -164,7 +164,7 @@ func knownPart(in *kpng.Node) *kpng.Node {
 	return out
 }
 
-// knownNode returns what is known of the node; nil if nothing is.
+// knownNode returns the last received or the assumed properties of the node; nil without any.
 func (s *clientState) knownNode() *kpng.Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,6 +6,7 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,12 +26,16 @@ import (
 // the state that it would resolve by itself.
 func TestNodesConvergeToLocallyResolvedState(t *testing.T) {
 	const nodes, steps = 5, 400
-	for seed := range uint64(3) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := watchertest.NewRandom(seed, nodes, 6)
+			random.Extended = seed != 1
 			store := watchers.NewStore()
 			resolver := nodelocal.MultiNodeConfig{LocalPods: nodelocal.PodDetection{NodeCIDR: seed != 1}, MasqueradeAll: seed == 2,
 				NodePortAddresses: []string{"primary", "localhost"}[:min(seed, 2)]}
+			if seed == 3 {
+				resolver.NoMasquerade = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+			}
 			store.Update(func(tx *watchers.Tx) {
 				random.Step()(tx)
 				tx.SetSynced()
@@ -100,6 +105,7 @@ func TestClientFailsOverToNextServer(t *testing.T) {
 func TestNodesConvergeOverFrequentRestarts(t *testing.T) {
 	const nodes = 4
 	random := watchertest.NewRandom(9, nodes, 30)
+	random.Extended = true
 	store := watchers.NewStore()
 	store.Update(func(tx *watchers.Tx) { tx.SetSynced() })
 	f := newFixture(t, store, node.ServerConfig{})

@@ -341,7 +341,7 @@ func eventually(t *testing.T, condition func() bool) {
 	}
 }
 
-// Connections that do not speak HTTP/2 or gRPC do not affect other clients.
+// Connections without HTTP/2 or gRPC do not affect other clients.
 func TestGarbageOnConnectionIsHarmless(t *testing.T) {
 	store := newStore(3)
 	f := newFixture(t, store, node.ServerConfig{Limits: transport.StreamLimits{HelloTimeout: time.Second}})

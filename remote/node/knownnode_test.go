@@ -116,7 +116,7 @@ func TestIN60ClientStartsWithoutNode(t *testing.T) {
 	sink.waitContains(t, "node-1 | 192.0.2.8 |  | 192.0.2.8/32 |  | deleting\n")
 }
 
-// TestKnownNodeOfHostileClients: what a client claims to know is checked.
+// TestKnownNodeOfHostileClients: the server validates known_node.
 func TestKnownNodeOfHostileClients(t *testing.T) {
 	f := newFixture(t, zoned(), node.ServerConfig{})
 	hello := func(known *kpng.Node) *kpng.WatchNodeRequest {

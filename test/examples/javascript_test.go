@@ -125,9 +125,13 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 		serve(t, dir, "-listen", address)
 		p.stdout.wait(t, `# node node-1 \[192\.0\.2\.1[^\n]* deleting\n`)
 	})
-	for _, resolver := range []nodelocal.MultiNodeConfig{{}, {MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}}} {
+	for _, resolver := range []nodelocal.MultiNodeConfig{
+		{},
+		{MasqueradeAll: true, LocalPods: nodelocal.PodDetection{NodeCIDR: true}, Policy: passExternal},
+	} {
 		t.Run("random objects", func(t *testing.T) {
 			random, store := watchertest.NewRandom(7, 4, 6), watchers.NewStore()
+			random.Extended = true
 			store.Update(func(tx *watchers.Tx) {
 				random.Step()(tx)
 				tx.SetSynced()
@@ -145,6 +149,12 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// passExternal is a policy with the verdict Pass.
+func passExternal(_ *watchers.Service, port *nodelocal.PolicyPort) error {
+	port.PassExternal = true
+	return nil
 }
 
 // serveStore runs a server for a store in this process.

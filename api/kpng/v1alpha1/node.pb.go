@@ -34,8 +34,8 @@ const (
 	Selection_SELECTION_CLIENT Selection = 1
 	// By the client's address and source port, equally on all nodes with an equal pool.
 	Selection_SELECTION_FLOW Selection = 2
-	// The endpoint with the fewest connections in relation to its weight, as far as the
-	// backend can tell.
+	// The endpoint with the fewest connections in relation to its weight, among those that the
+	// backend counts.
 	Selection_SELECTION_LEAST_CONNECTIONS Selection = 3
 )
 

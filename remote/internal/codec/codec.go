@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package codec lets one encoded message be sent on any number of gRPC streams. It does not
-// know any message type.
+// Package codec lets one encoded message be sent on any number of gRPC streams. It is
+// independent of message types.
 //
 // All uses of experimental APIs of grpc-go in this module are in codec.go.
 package codec

@@ -58,6 +58,7 @@ func print(u *localsink.Update) error {
 func serve(address string) error {
 	store := watchers.NewStore()
 	random := watchertest.NewRandom(1, 3, 20)
+	random.Extended = true
 	change := func(n int) {
 		for range n {
 			store.Update(random.Step())
