@@ -43,7 +43,10 @@ type affinityPool struct {
 	chain     string
 	slots     []uint32 // of the pool's endpoints
 	endpoints *set     // slot : endpoint, with the slots of this pool only
-	// index maps 0, 1, 2... to slots; nil if the slots are 0, 1, 2... themselves.
+	// choices holds the slot of each number: the slots themselves, or, with different weights,
+	// each as often as its weight requires.
+	choices []uint32
+	// index maps numbers to slots; nil if the choices are 0, 1, 2...
 	index *set
 }
 
@@ -138,7 +141,7 @@ func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 			loadMeta(nfnl.MetaPriority, word(0)), setMeta(nfnl.MetaPriority, saved))...)
 	}
 	matchProtocol := rule{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(a.proto)})}
-	newSlot := rule{randomBelow(len(p.slots), word(0))}
+	newSlot := rule{randomBelow(len(p.choices), word(0))}
 	selectSlot := matchProtocol.then(viaPriority(newSlot)...)
 	if p.index != nil {
 		newSlot = viaPriority(viaPriority(newSlot).then(mapTo(p.index.name)))
@@ -163,6 +166,9 @@ func (a *affinityPort) canGrow() bool {
 		if number > len(a.desired) || len(a.desired[number-1].Endpoints) > p.endpoints.size {
 			return false
 		}
+		if p.index != nil && numberOfChoices(a.desired[number-1].Endpoints) > p.index.size {
+			return false
+		}
 		remaining := map[netip.AddrPort]bool{}
 		for _, e := range a.desired[number-1].Endpoints {
 			remaining[e.Addr] = true
@@ -174,6 +180,48 @@ func (a *affinityPort) canGrow() bool {
 		}
 	}
 	return true
+}
+
+// numberOfChoices returns the number of choices for the endpoints of a pool.
+func numberOfChoices(endpoints []localsink.Endpoint) (n int) {
+	if !hasDifferentWeights(endpoints) {
+		return len(endpoints)
+	}
+	for _, count := range slotCounts(endpoints) {
+		n += count
+	}
+	return n
+}
+
+// newChoices returns the choices of a pool, whose slots are given. Choices that remain keep their
+// number. slotOf has the slot of each endpoint.
+func (p *affinityPool) newChoices(endpoints []localsink.Endpoint, slotOf map[netip.AddrPort]uint32) []uint32 {
+	if !hasDifferentWeights(endpoints) {
+		return p.slots
+	}
+	missing, total := make(map[uint32]int, len(endpoints)), 0
+	for i, n := range slotCounts(endpoints) {
+		missing[slotOf[endpoints[i].Addr]] = n
+		total += n
+	}
+	choices, kept := make([]uint32, total), make([]bool, total)
+	for i, slot := range p.choices[:min(len(p.choices), total)] {
+		if missing[slot] > 0 {
+			choices[i], kept[i] = slot, true
+			missing[slot]--
+		}
+	}
+	at := 0
+	for _, slot := range p.slots {
+		for range missing[slot] {
+			for kept[at] {
+				at++
+			}
+			choices[at] = slot
+			at++
+		}
+	}
+	return choices
 }
 
 // slotsByEndpoint returns the slot of each endpoint.

@@ -53,7 +53,7 @@ func (st *tableState) replaceMaps(a *affinityPort, timeout time.Duration) {
 		p := a.pools[number]
 		c.pools = max(c.pools, number)
 		st.cleanUpMaps(p)
-		p.slots, p.endpoints, p.index = nil, nil, nil
+		p.slots, p.choices, p.endpoints, p.index = nil, nil, nil, nil
 		if number > len(a.desired) || len(a.desired[number-1].Endpoints) == 0 {
 			st.emptyChain(p.chain)
 			delete(a.pools, number)
@@ -113,18 +113,39 @@ func (st *tableState) fillPoolMaps(a *affinityPort, p *affinityPool, number int,
 		}
 	}
 	slices.Sort(missing)
-	indexed := len(p.slots)
 	p.slots = append(p.slots, missing...)
 	for _, slot := range missing {
 		st.add(p.endpoints, element{slot: slot, value: a.endpoints[slot].Addr})
 	}
-	if p.index == nil && !isIdentity(p.slots) {
+	indexed := p.choices
+	p.choices = p.newChoices(endpoints, slots)
+	if p.index == nil && !isIdentity(p.choices) {
 		p.index = st.newSet(poolIndexMapName(a.id, number, a.suffix), slotsByIndex, commentAffinityIndex)
-		p.index.size, indexed = p.endpoints.size, 0
+		p.index.size, indexed = max(p.endpoints.size, 1<<bits.Len(uint(2*len(p.choices)))), nil
 	}
 	if p.index != nil {
-		for i, slot := range p.slots[indexed:] {
-			st.add(p.index, element{slot: uint32(indexed + i), target: slot})
+		st.replaceIndex(p.index, indexed, p.choices)
+	}
+}
+
+// replaceIndex writes the differences between two states of an index. Numbers without a successor
+// are removed in the cleanup.
+func (st *tableState) replaceIndex(index *set, old, desired []uint32) {
+	for i := range max(len(old), len(desired)) {
+		if i < len(old) && i < len(desired) && old[i] == desired[i] {
+			continue
+		}
+		if i < len(old) {
+			r := removal{index, element{slot: uint32(i), target: old[i]}}
+			if i < len(desired) {
+				st.remove(index, r.element)
+			} else {
+				st.count(index, -1)
+				st.cleanup.removals = append(st.cleanup.removals, r)
+			}
+		}
+		if i < len(desired) {
+			st.add(index, element{slot: uint32(i), target: desired[i]})
 		}
 	}
 }

@@ -119,7 +119,8 @@ func (b *Backend) DriftedSince() time.Time { return b.monitor.driftedSince() }
 // supported are the features that the backend has if the kernel has both families.
 const supported = localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
 	localsink.FeatureAffinity | localsink.FeatureSourceRanges |
-	localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer
+	localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer |
+	localsink.FeatureWeights
 
 // Unsupported returns the features that the backend or this kernel does not have.
 func (b *Backend) Unsupported() localsink.Features { return b.unsupported | ^supported }

@@ -241,7 +241,7 @@ func (st *tableState) replaceSlots(k frontendKey, pool uint8, old, desired []loc
 	}
 	from, to := st.endpointMapOf(k, pool, old), st.endpointMapOf(k, pool, desired)
 	for i := range max(len(old), len(desired)) {
-		if from == to && i < len(old) && i < len(desired) && old[i] == desired[i] {
+		if from == to && i < len(old) && i < len(desired) && sameEndpoint(&old[i], &desired[i]) {
 			continue
 		}
 		if i < len(old) {
@@ -252,6 +252,9 @@ func (st *tableState) replaceSlots(k frontendKey, pool uint8, old, desired []loc
 		}
 	}
 }
+
+// sameEndpoint reports whether elements for both are the same; weights are in the number of slots.
+func sameEndpoint(a, b *localsink.Endpoint) bool { return a.Addr == b.Addr && a.Local == b.Local }
 
 // endpointMapOf returns the map for the slots of a pool, or nil if there are none.
 func (st *tableState) endpointMapOf(k frontendKey, pool uint8, slots []localsink.Endpoint) *set {

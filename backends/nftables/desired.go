@@ -55,6 +55,10 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 			all = make([]desiredFrontend, 0, len(p.Frontends))
 		}
 		pools, id, first := validPools(st.family, p), affinityIDOf(c.desired, i), len(all)
+		slots := pools
+		if id == "" {
+			slots = withRepeatedEndpoints(pools)
+		}
 		for j := range p.Frontends {
 			fe := &p.Frontends[j]
 			if !st.family.has(fe.Addr.Addr()) {
@@ -66,7 +70,7 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 					continue
 				}
 			}
-			all = append(all, newDesiredFrontend(st.family, i, p, fe, pools, id))
+			all = append(all, newDesiredFrontend(st.family, i, p, fe, slots, id))
 		}
 		if id != "" {
 			if st.counting {

@@ -43,6 +43,7 @@
 //   - testdata/endpoints-ip.txt: what changes of endpoints write
 //   - testdata/affinity-ip.txt: session affinity
 //   - testdata/counted-ip.txt: counters of connections
+//   - testdata/weights-ip.txt: changes of weights
 //   - testdata/refused.txt: the search for a Service that the kernel refuses
 //
 // # Glossary
@@ -69,6 +70,14 @@
 //   - Drift is a difference between table state and kernel, caused by an external change:
 //     a change by another program.
 //
+// # Weights
+//
+// An endpoint occurs in as many slots as its weight requires in relation to the others: weights
+// 80 and 20 are four slots and one. Weights whose ratios need more than 256 slots are rounded to
+// 1,024 slots, or more for more than 256 endpoints: a share is wrong by less than 0.1 % of the
+// connections. An endpoint with a smaller share has one slot nevertheless, and the endpoints with
+// most slots have fewer for it. Equal weights, whatever they are, need one slot each.
+//
 // # Session affinity
 //
 // A port with affinity has dispatch chains of its own, one map of affinity entries, and a
@@ -90,7 +99,7 @@
 // after its first packet.
 //
 // Slots count the endpoints of all pools of the port. If the slots of a pool are not 0, 1,
-// 2..., the map index-<port>-pool1-a translates random numbers to slots.
+// 2..., or have different weights, the map index-<port>-pool1-a translates random numbers to slots.
 //
 // New endpoints get further slots. When an endpoint is removed or the timeout changes, new
 // maps replace the present ones in one transaction, with the entries of the endpoints that
@@ -186,6 +195,7 @@
 //   - desired.go: frontends of an update, validated. tablestate.go, objects.go: the table
 //     state. change.go: its difference to the desired frontends.
 //     deferredremovals.go: what the second transaction of a change removes.
+//   - weights.go: the number of slots of each endpoint.
 //   - names.go: names and comments of kernel objects. chains.go: static chains. dispatch.go,
 //     loadbalancing.go, firewall.go: the other chains and endpoint maps. nodematches.go:
 //     properties of the node in rules.

@@ -93,12 +93,33 @@ func (g generator) endpoint(v6 bool) localsink.Endpoint {
 	return localsink.Endpoint{Addr: netip.AddrPortFrom(addr, uint16(8080+g.IntN(2))), Local: n%3 == 0, Weight: 1}
 }
 
+// endpoints returns random endpoints, in one of six cases with different weights.
 func (g generator) endpoints(v6 bool) []localsink.Endpoint {
+	all := g.equalEndpoints(v6)
+	if g.IntN(6) == 0 {
+		g.setWeights(all)
+	}
+	return all
+}
+
+// equalEndpoints returns random endpoints of equal weights.
+func (g generator) equalEndpoints(v6 bool) []localsink.Endpoint {
 	var all []localsink.Endpoint
 	for range []int{0, 1, 2, 8, 9, 16, 17, 33, 40}[g.IntN(9)] {
 		all = append(all, g.endpoint(v6))
 	}
 	return sortEndpoints(all)
+}
+
+// setWeights gives the endpoints random weights, mostly small ones: others need many slots.
+func (g generator) setWeights(all []localsink.Endpoint) {
+	limit := uint32(3)
+	if g.IntN(30) == 0 {
+		limit = 1<<32 - 1
+	}
+	for i := range all {
+		all[i].Weight = 1 + g.Uint32N(limit)
+	}
 }
 
 func sortEndpoints(all []localsink.Endpoint) []localsink.Endpoint {
@@ -125,7 +146,11 @@ func (g generator) modify(s *localsink.Service) *localsink.Service {
 				continue
 			}
 			at := g.IntN(len(list))
-			switch g.IntN(4) {
+			switch g.IntN(6) {
+			case 4:
+				list[at].Weight = 1 + g.Uint32N(5)
+			case 5:
+				g.setWeights(list)
 			case 0:
 				list = slices.Delete(list, at, at+1)
 			case 1:

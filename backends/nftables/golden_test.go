@@ -375,6 +375,29 @@ func TestGoldenCounted(t *testing.T) {
 	})
 }
 
+// TestGoldenWeights covers changes of weights, without and with affinity.
+func TestGoldenWeights(t *testing.T) {
+	runGoldenTest(t, "weights", func(a *goldenTest) {
+		a.mustStep("no Services")
+		apply := func(title string, affinity time.Duration, weights ...uint32) {
+			p := a.pool(1, 3, 5)
+			for i, w := range weights {
+				p.Endpoints[i].Weight = w
+			}
+			s := a.service([]localsink.Pool{p}, a.frontend(localsink.KindClusterIP, 1))
+			s.Ports[0].Affinity = affinity
+			a.mustStep(title, s)
+		}
+		apply("different weights", 0, 1, 2, 3)
+		apply("one is larger", 0, 1, 2, 4)
+		apply("one is smaller", 0, 1, 1, 4)
+		apply("equal weights", 0, 7, 7, 7)
+		apply("affinity with different weights", time.Hour, 1, 2, 1)
+		apply("one is smaller", time.Hour, 1, 1, 1)
+		apply("one is larger", time.Hour, 1, 1, 3)
+	})
+}
+
 // TestGoldenRefused covers the search for a refused Service, and retries.
 func TestGoldenRefused(t *testing.T) {
 	a := newGoldenTest(t, ipv4(), Config{})

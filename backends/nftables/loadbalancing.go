@@ -79,9 +79,9 @@ func loadKey(f *family, k matchKind) (loads rule, next int) {
 	return loads.then(loadMeta(nfnl.MetaL4proto, word(next)), loadDport(word(next+1))), next + 2
 }
 
-// assignSlots distributes the endpoints of a pool, which must be sorted, to slots. Endpoints
-// that held has in a slot below the new number of slots keep it; the others fill the free
-// slots. The result may share memory with pool and must not be modified.
+// assignSlots distributes the endpoints of a pool, which must be sorted and may have repetitions,
+// to slots. Endpoints that held has in a slot below the new number of slots keep it; the others
+// fill the free slots. The result may share memory with pool and must not be modified.
 func assignSlots(held, pool []localsink.Endpoint) []localsink.Endpoint {
 	if len(held) == 0 || slices.Equal(held, pool) {
 		return pool
@@ -91,6 +91,10 @@ func assignSlots(held, pool []localsink.Endpoint) []localsink.Endpoint {
 	taken := make([]bool, len(pool))
 	for i, e := range held[:min(len(held), len(pool))] {
 		at, found := slices.BinarySearchFunc(pool, e.Addr, func(e localsink.Endpoint, a netip.AddrPort) int { return e.Addr.Compare(a) })
+		for found && placed[at] { // a repetition
+			at++
+			found = at < len(pool) && pool[at].Addr == e.Addr
+		}
 		if found {
 			slots[i], placed[at], taken[i] = pool[at], true, true
 		}

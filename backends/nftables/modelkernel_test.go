@@ -122,11 +122,15 @@ func (k *modelKernel) commit(st *tableState) {
 func (k *modelKernel) apply() {
 	k.t.Helper()
 	for _, op := range k.removed {
-		require.Contains(k.t, k.sets[op.set.name], op.key(), "ENOENT in %s", op.set.name)
+		if _, found := k.sets[op.set.name][op.key()]; !found {
+			require.Fail(k.t, "ENOENT", "%v in %s", op.key(), op.set.name)
+		}
 		delete(k.sets[op.set.name], op.key())
 	}
 	for _, op := range k.added {
-		require.NotContains(k.t, k.sets[op.set.name], op.key(), "EEXIST in %s", op.set.name)
+		if _, found := k.sets[op.set.name][op.key()]; found {
+			require.Fail(k.t, "EEXIST", "%v in %s", op.key(), op.set.name)
+		}
 		if op.e.chain != "" {
 			require.True(k.t, k.chains[op.e.chain], "no chain %q", op.e.chain)
 		}
@@ -192,7 +196,9 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 					s := k.sets[d.lbChain(b).endpointMap().name()]
 					for i := range b.size {
 						slot, ok := s[modelKey{mk.key, uint32(i)}]
-						require.True(k.t, ok, "slot %d of %v", i, mk.key)
+						if !ok {
+							require.Fail(k.t, "missing slot", "slot %d of %v", i, mk.key)
+						}
 						a.endpoints = append(a.endpoints, slot.value)
 					}
 					slices.SortFunc(a.endpoints, netip.AddrPort.Compare)
@@ -258,7 +264,7 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 					if fe.SourceRanges != nil {
 						a.firewall = newSourceRanges(f, fe.SourceRanges).name
 					}
-					for _, e := range p.Pools[r.Pool].Endpoints {
+					for _, e := range withRepeatedEndpoints(p.Pools)[r.Pool].Endpoints {
 						a.masquerade = r.Masquerade
 						a.endpoints = append(a.endpoints, e.Addr)
 						if e.Local {

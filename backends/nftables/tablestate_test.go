@@ -121,7 +121,7 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
-		held, pool := g.endpoints(false), g.endpoints(false)
+		held, pool := g.equalEndpoints(false), g.equalEndpoints(false)
 		if g.IntN(2) == 0 {
 			pool = sortEndpoints(append(slices.Clone(held), g.endpoint(false)))
 		}
