@@ -120,7 +120,7 @@ func (b *Backend) DriftedSince() time.Time { return b.monitor.driftedSince() }
 const supported = localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
 	localsink.FeatureAffinity | localsink.FeatureSourceRanges |
 	localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer |
-	localsink.FeatureWeights
+	localsink.FeatureWeights | localsink.FeaturePass | localsink.FeatureRefusedShare | localsink.FeatureNoMasquerade
 
 // Unsupported returns the features that the backend or this kernel does not have.
 func (b *Backend) Unsupported() localsink.Features { return b.unsupported | ^supported }

@@ -40,12 +40,13 @@ func staticChains(f *family, n *nodeMatches, mark uint32) []chainSpec {
 			{reject(nfnl.RejectICMP, f.unreachable)},
 		}},
 		{name: chainDrop, comment: commentDrop, rules: []rule{{verdict(nfnl.VerdictDrop, "")}}},
+		{name: chainPass, comment: commentPass, rules: []rule{{verdict(nfnl.VerdictAccept, "")}}},
 		{name: chainNodePorts, comment: commentNodePorts, rules: []rule{
 			verdictLookup(f, matchNodePort, mapFirewallNodePorts),
 			verdictLookup(f, matchNodePort, mapServiceNodePorts),
 		}},
 		{name: chainServices, comment: commentServices, rules: servicesRules(f, n)},
-		{name: chainMasquerading, comment: commentMasquerading, rules: masqueradingRules(f, mark)},
+		{name: chainMasquerading, comment: commentMasquerading, rules: masqueradingRules(f, n, mark)},
 		{name: chainClusterIPsPrerouting, comment: commentClusterIPCheck, hook: &hook{nfnl.HookPrerouting, priorityClusterIPsCheck}, rules: check},
 		{name: chainClusterIPsOutput, comment: commentClusterIPCheck, hook: &hook{nfnl.HookOutput, priorityClusterIPsCheck}, rules: check},
 	}, natHooks()...)
@@ -114,16 +115,18 @@ func servicesRules(f *family, n *nodeMatches) []rule {
 	return rules
 }
 
-func masqueradingRules(f *family, mark uint32) []rule {
+func masqueradingRules(f *family, n *nodeMatches, mark uint32) []rule {
 	zero := native(0)
-	return []rule{
-		{
-			loadStatus(word(0)), bitwise(word(0), native(nfnl.CtStatusDstNAT), zero), notEqual(word(0), zero),
-			loadSaddr(f, word(0)), loadDaddr(f, word(f.addrLen/4)), inSet(setHairpinConnections), masquerade,
-		},
-		{
-			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(mark), zero), notEqual(word(0), zero),
-			loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^uint32(0)), native(mark)), setMeta(nfnl.MetaMark, word(0)), masquerade,
-		},
+	rules := []rule{{
+		loadStatus(word(0)), bitwise(word(0), native(nfnl.CtStatusDstNAT), zero), notEqual(word(0), zero),
+		loadSaddr(f, word(0)), loadDaddr(f, word(f.addrLen/4)), inSet(setHairpinConnections), masquerade,
+	}}
+	clearMark := rule{
+		loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(mark), zero), notEqual(word(0), zero),
+		loadMeta(nfnl.MetaMark, word(0)), bitwise(word(0), native(^uint32(0)), native(mark)), setMeta(nfnl.MetaMark, word(0)),
 	}
+	for _, p := range n.noMasquerade {
+		rules = append(rules, within(f, f.saddrOffset, p, nfnl.CmpEq).then(clearMark...).then(verdict(nfnl.VerdictReturn, "")))
+	}
+	return append(rules, clearMark.then(masquerade))
 }

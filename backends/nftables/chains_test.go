@@ -27,6 +27,8 @@ func TestDispatchChainNames(t *testing.T) {
 		{"reject-chain", []route{{Pool: 2}}, [3]int{-1, -1, -1}},
 		{"reject-chain", []route{{Pool: 2, Masquerade: true}}, [3]int{-1, -1, -1}},
 		{"drop-chain", []route{{Pool: 2, EmptyVerdict: localsink.VerdictDrop}}, [3]int{-1, -1, -1}},
+		{"pass-chain", []route{{Pool: 2, EmptyVerdict: localsink.VerdictPass}}, [3]int{-1, -1, -1}},
+		{"dispatch-service.pods-pool1-10.any-pass", []route{{From: localsink.FromLocalPods}, {Pool: 2, EmptyVerdict: localsink.VerdictPass}}, [3]int{0, -1, -1}},
 		{"dispatch-service.pods-pool1-10.node-masq-pool1-10.any-pool2-3",
 			[]route{{From: localsink.FromLocalPods}, {From: localsink.FromThisNode, Masquerade: true}, {Pool: 1}}, [3]int{0, 1, -1}},
 		{"dispatch-service.pods-pool1-3.node-pool2-10.any-pool3-10",
@@ -44,6 +46,13 @@ func TestDispatchChainNames(t *testing.T) {
 	}
 	p, _ := newDispatch(matchNodePort, []route{{From: localsink.FromLocalPods}, {}}, pools)
 	require.Equal(t, "dispatch-nodeport.pods-pool1-10.any-pool1-10", p.name())
+
+	refusing, _ := newDispatch(matchAddress, []route{{}}, pools)
+	refusing.refused = 800
+	require.Equal(t, "dispatch-service.refuse800.any-pool1-10", refusing.name())
+	empty, _ := newDispatch(matchAddress, []route{{Pool: 2}}, pools)
+	empty.refused = 800
+	require.Equal(t, "reject-chain", empty.name(), "the verdict of an empty pool applies")
 }
 
 func TestFrontendsShareDispatchChains(t *testing.T) {

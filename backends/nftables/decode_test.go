@@ -226,7 +226,7 @@ func decodeData(d attrs) string {
 		return d.hex()
 	}
 	v := d.nest(nfnl.DataVerdict)
-	code := map[uint32]string{nfnl.VerdictDrop: "drop", nfnl.VerdictJump: "jump", nfnl.VerdictGoto: "goto", nfnl.VerdictReturn: "return"}[uint32(v.number(nfnl.VerdictCode))]
+	code := map[uint32]string{nfnl.VerdictDrop: "drop", nfnl.VerdictAccept: "accept", nfnl.VerdictJump: "jump", nfnl.VerdictGoto: "goto", nfnl.VerdictReturn: "return"}[uint32(v.number(nfnl.VerdictCode))]
 	return strings.TrimSpace(code + " " + v.text(nfnl.VerdictChain))
 }
 
@@ -244,8 +244,10 @@ func decodeExpr(name string, x attrs) string {
 	case "ct":
 		return fmt.Sprintf("%s = ct %d", x.reg(nfnl.CtDreg), x.number(nfnl.CtKey))
 	case "cmp":
-		op := map[int64]string{nfnl.CmpEq: "==", nfnl.CmpNeq: "!="}[x.number(nfnl.CmpOp)]
+		op := map[int64]string{nfnl.CmpEq: "==", nfnl.CmpNeq: "!=", nfnl.CmpLt: "<"}[x.number(nfnl.CmpOp)]
 		return fmt.Sprintf("%s %s %s", x.reg(nfnl.CmpSreg), op, x.nest(nfnl.CmpData).hex())
+	case "byteorder":
+		return fmt.Sprintf("%s = byteorder %d of %s, %d bytes", x.reg(nfnl.ByteorderDreg), x.number(nfnl.ByteorderOp), x.reg(nfnl.ByteorderSreg), x.number(nfnl.ByteorderLen))
 	case "bitwise":
 		return fmt.Sprintf("%s = %s+%d & %s ^ %s", x.reg(nfnl.BitwiseDreg), x.reg(nfnl.BitwiseSreg), x.number(nfnl.BitwiseLen),
 			x.nest(nfnl.BitwiseMask).hex(), x.nest(nfnl.BitwiseXor).hex())

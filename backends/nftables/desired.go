@@ -106,6 +106,9 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 		portPools: pools,
 	}
 	d.dispatch, d.pools = newDispatch(d.key.matchKind(), fe.Routes, pools)
+	if p.Affinity == 0 {
+		d.dispatch.refused = p.RefusedPerMille
+	}
 	if affinityID != "" {
 		d.dispatch = d.dispatch.withAffinity(affinityID, d.pools)
 	}
@@ -121,6 +124,10 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 func checkFrontend(f *family, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) (problem string, usable bool) {
 	if violation := frontendViolation(p, fe); violation != "" {
 		return fmt.Sprintf("%v %v/%v: %s; ignored", fe.Kind, fe.Addr, p.Protocol, violation), false
+	}
+	if p.RefusedPerMille > 0 && p.Affinity > 0 {
+		return fmt.Sprintf("session affinity and a share of %d/1000 refused connections: the backend does not combine them; none are refused",
+			p.RefusedPerMille), true
 	}
 	for _, r := range fe.Routes {
 		if n := len(p.Pools[r.Pool].Endpoints) - len(pools[r.Pool].Endpoints); n > 0 {
@@ -153,6 +160,9 @@ func frontendViolation(p *localsink.Port, fe *localsink.Frontend) string {
 	for i, r := range fe.Routes {
 		if r.Pool < 0 || r.Pool >= len(p.Pools) {
 			return fmt.Sprintf("routes[%d].pool: %d is out of range [0,%d)", i, r.Pool, len(p.Pools))
+		}
+		if r.EmptyVerdict > localsink.VerdictPass {
+			return fmt.Sprintf("routes[%d].emptyVerdict: unknown verdict %d", i, r.EmptyVerdict)
 		}
 		if r.From > localsink.FromThisNode {
 			return fmt.Sprintf("routes[%d].from: unknown kind of client %d", i, r.From)

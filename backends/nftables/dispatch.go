@@ -22,6 +22,7 @@ const maxPools = 3
 type dispatch struct {
 	match      matchKind
 	affinityID string // of the port; empty without affinity
+	refused    uint16 // share of connections to a pool that are rejected, in 1/1000
 	count      uint8
 	branches   [maxPools]branch
 }
@@ -97,6 +98,8 @@ func (d *dispatch) target(b branch) string {
 		return d.lbChain(b).name()
 	case b.empty == localsink.VerdictDrop:
 		return chainDrop
+	case b.empty == localsink.VerdictPass:
+		return chainPass
 	}
 	return chainReject
 }
@@ -105,7 +108,7 @@ func (d *dispatch) target(b branch) string {
 // all clients are treated alike and none is masqueraded.
 func (d *dispatch) directTarget() (chain string, ok bool) {
 	b := d.branches[0]
-	if d.count == 1 && b.from == localsink.FromAny && !b.masquerade && d.affinityID == "" {
+	if d.count == 1 && b.from == localsink.FromAny && !b.masquerade && d.affinityID == "" && (d.refused == 0 || b.pool == 0) {
 		return d.target(b), true
 	}
 	return "", false
@@ -123,6 +126,9 @@ func (d *dispatch) name() string {
 	if d.affinityID != "" {
 		s.WriteString("." + d.affinityID)
 	}
+	if d.refused > 0 {
+		s.WriteString(".refuse" + strconv.Itoa(int(d.refused)))
+	}
 	for _, b := range d.branches[:d.count] {
 		s.WriteString("." + [...]string{"any", "pods", "node"}[b.from] + "-")
 		if b.masquerade {
@@ -135,6 +141,8 @@ func (d *dispatch) name() string {
 			s.WriteString(d.lbChain(b).ref())
 		case b.empty == localsink.VerdictDrop:
 			s.WriteString("drop")
+		case b.empty == localsink.VerdictPass:
+			s.WriteString("pass")
 		default:
 			s.WriteString("reject")
 		}
@@ -159,6 +167,9 @@ func (d *dispatch) rules(f *family, n *nodeMatches, mark uint32) []rule {
 		}
 		steps = steps.then(goTo(d.target(b)))
 		for _, match := range n.clientMatches(f, b.from) {
+			if b.pool > 0 && d.refused > 0 {
+				rules = append(rules, match.then(randomlyBelow(int(d.refused), 1000)...).then(goTo(chainReject)))
+			}
 			rules = append(rules, match.then(steps...))
 		}
 	}

@@ -171,6 +171,20 @@ func randomBelow(n int, reg uint32) expr {
 	}
 }
 
+// randomlyBelow matches limit of n packets, at random.
+func randomlyBelow(limit, n int) rule {
+	bigEndian := func(b *nfnl.Batch) { // numbers are compared byte by byte
+		expression(b, "byteorder", func() {
+			b.Uint32(nfnl.ByteorderSreg, word(0))
+			b.Uint32(nfnl.ByteorderDreg, word(0))
+			b.Uint32(nfnl.ByteorderOp, nfnl.ByteorderHton)
+			b.Uint32(nfnl.ByteorderLen, 4)
+			b.Uint32(nfnl.ByteorderSize, 4)
+		})
+	}
+	return rule{randomBelow(n, word(0)), bigEndian, compare(nfnl.CmpLt, word(0), binary.BigEndian.AppendUint32(nil, uint32(limit)))}
+}
+
 func dnat(f *family, addr, port uint32) expr {
 	return func(b *nfnl.Batch) {
 		expression(b, "nat", func() {

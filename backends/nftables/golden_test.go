@@ -269,6 +269,26 @@ func TestGoldenKinds(t *testing.T) {
 	})
 }
 
+// TestGoldenConcepts covers the verdict Pass, a share of refused connections, and masquerade
+// exceptions.
+func TestGoldenConcepts(t *testing.T) {
+	runGoldenTest(t, "concepts", func(a *goldenTest) {
+		pools := []localsink.Pool{a.pool(1, 2), {}}
+		pass := localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictPass}
+		s := a.service(pools, a.frontend(localsink.KindExternalIP, 1, localsink.Route{From: localsink.FromThisNode, Masquerade: true}, pass),
+			a.frontend(localsink.KindExternalIP, 2, pass))
+		a.mustStep("Pass", s)
+		refusing := a.service(pools, a.frontend(localsink.KindClusterIP, 1), a.frontend(localsink.KindExternalIP, 2, localsink.Route{Masquerade: true}),
+			a.frontend(localsink.KindExternalIP, 3, pass))
+		refusing.Ports[0].RefusedPerMille = 800
+		a.mustStep("800 of 1000 are refused", refusing)
+		exceptions := *a.node
+		exceptions.NoMasquerade = []netip.Prefix{netip.PrefixFrom(a.addr(64), 26), netip.PrefixFrom(a.addr(7), a.f.addrLen*8)}
+		a.node = &exceptions
+		a.mustStep("masquerade exceptions", refusing)
+	})
+}
+
 // TestGoldenEndpoints covers the operations of changes of endpoints.
 func TestGoldenEndpoints(t *testing.T) {
 	runGoldenTest(t, "endpoints", func(a *goldenTest) {
@@ -345,7 +365,7 @@ func TestUnusedChainsAreDeleted(t *testing.T) {
 	log := a.kernel.log.String()
 	require.Equal(t, maxUnusedChains+1, strings.Count(log, " del chain "))
 	require.Less(t, strings.Index(log, fmt.Sprint("# source ", maxUnusedChains+1)), strings.Index(log, " del chain "), "only when there are many")
-	require.Contains(t, log[strings.Index(log, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
+	require.Contains(t, log[strings.Index(log, "# source 65"):], "holds 76 chains, 12 sets, 2 elements")
 	fe := a.frontend(localsink.KindExternalIP, 1)
 	fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
 	a.mustStep("the first source again", a.service([]localsink.Pool{{}}, fe))

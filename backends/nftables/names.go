@@ -26,6 +26,7 @@ const (
 	chainClusterIPsOutput     = "cluster-ips-check-output"
 	chainReject               = "reject-chain"
 	chainDrop                 = "drop-chain"
+	chainPass                 = "pass-chain"
 
 	// replacementSuffix ends the names of the chains that exist while a table is replaced.
 	replacementSuffix = "-during-replacement"
@@ -65,6 +66,7 @@ const (
 	commentClusterIPCheck = "After DNAT: rejects unused ports of ClusterIPs, drops unallocated Service IPs"
 	commentReject         = "Rejects: TCP reset, otherwise ICMP port unreachable"
 	commentDrop           = "Drops without an answer"
+	commentPass           = "Leaves packets alone, as if no Service had their destination"
 	commentReplacement    = "Temporary: serves packets in flight while the table is replaced"
 
 	commentFirewall = "Source ranges: returns for allowed clients, drops all others"

@@ -18,6 +18,7 @@ type nodeMatches struct {
 	podInterfacePrefix string
 	nodePortAddrs      []netip.Prefix
 	serviceNetworks    []netip.Prefix // used by Services only
+	noMasquerade       []netip.Prefix // clients that keep their address
 }
 
 // maxInterfaceName is the maximum length of an interface name in Linux, in bytes.
@@ -33,6 +34,7 @@ func newNodeMatches(f *family, n *localsink.Node) *nodeMatches {
 	v.podNetworks = f.prefixes(n.LocalPods.Networks)
 	v.nodePortAddrs = f.prefixes(n.NodePortAddresses)
 	v.serviceNetworks = f.prefixes(n.ServiceNetworks)
+	v.noMasquerade = f.prefixes(n.NoMasquerade)
 	if len(n.LocalPods.Interface) <= maxInterfaceName {
 		v.podInterface = n.LocalPods.Interface
 	}
@@ -46,7 +48,7 @@ func newNodeMatches(f *family, n *localsink.Node) *nodeMatches {
 func (v *nodeMatches) equal(o *nodeMatches) bool {
 	return v != nil && o != nil && v.podInterface == o.podInterface && v.podInterfacePrefix == o.podInterfacePrefix &&
 		slices.Equal(v.podNetworks, o.podNetworks) && slices.Equal(v.nodePortAddrs, o.nodePortAddrs) &&
-		slices.Equal(v.serviceNetworks, o.serviceNetworks)
+		slices.Equal(v.serviceNetworks, o.serviceNetworks) && slices.Equal(v.noMasquerade, o.noMasquerade)
 }
 
 // clientMatches returns the alternative matches for packets of such clients. A match without

@@ -118,6 +118,7 @@ const (
 	VerdictChain = 2
 
 	VerdictDrop   = 0
+	VerdictAccept = 1
 	VerdictJump   = 0xfffffffd
 	VerdictGoto   = 0xfffffffc
 	VerdictReturn = 0xfffffffb
@@ -155,6 +156,14 @@ const (
 	CmpData = 3
 	CmpEq   = 0
 	CmpNeq  = 1
+	CmpLt   = 2
+
+	ByteorderSreg = 1
+	ByteorderDreg = 2
+	ByteorderOp   = 3
+	ByteorderLen  = 4
+	ByteorderSize = 5
+	ByteorderHton = 1
 
 	BitwiseSreg = 1
 	BitwiseDreg = 2
