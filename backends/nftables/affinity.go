@@ -31,6 +31,7 @@ type affinityPort struct {
 	proto     localsink.Protocol
 	refs      int // dispatch chains that lead here
 	timeout   time.Duration
+	refused   uint16 // share of connections without an entry that are rejected, in 1/1000
 	desired   []localsink.Pool
 	endpoints []localsink.Endpoint  // by slot
 	suffix    int                   // which of two suffixes the names of the maps have
@@ -128,6 +129,9 @@ func affinityTimeout(d time.Duration) time.Duration {
 //  3. if the entry leads to another pool's endpoint, replace it and DNAT to the new endpoint
 //  4. if there is no room for an entry, DNAT to a random endpoint
 //
+// If a share of connections is refused, two rules precede them: clients with an entry for this
+// pool restart its timeout and get its endpoint; the share of the others is rejected.
+//
 // Where a slot is the key of a lookup, the packet priority holds it before and is restored at
 // once: nft 1.0.6 aborts when it lists a lookup whose key is a lookup. What nft lists does not
 // contain the restoration. If it is loaded again, the slot remains in the priority of the
@@ -149,10 +153,17 @@ func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 	}
 	dnatToSlot := []expr{mapTo(p.endpoints.name), dnat(f, word(0), word(port))}
 	setEntry := updateEntry(a.entries.name, client, word(0))
-	rules := []rule{
+	var rules []rule
+	if a.refused > 0 {
+		rules = []rule{
+			matchProtocol.then(viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)})...).then(loadSaddr(f, client), setEntry).then(dnatToSlot...),
+			randomlyBelow(int(a.refused), 1000).then(goTo(chainReject)),
+		}
+	}
+	rules = append(rules,
 		newSlot.then(loadSaddr(f, client), setEntry),
 		matchProtocol.then(viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)})...).then(dnatToSlot...),
-	}
+	)
 	if len(a.pools) > 1 {
 		rules = append(rules, selectSlot.then(loadSaddr(f, client), deleteEntry(a.entries.name, client, word(0)), setEntry).then(dnatToSlot...))
 	}

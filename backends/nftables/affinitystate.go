@@ -15,10 +15,10 @@ import (
 
 // updateAffinityPort brings the chains and maps of a port with affinity to their desired
 // state, created if necessary.
-func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, pools []localsink.Pool, timeout time.Duration) {
+func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, pools []localsink.Pool, timeout time.Duration, refused uint16) {
 	timeout = affinityTimeout(timeout)
 	a := st.affinityPorts[id]
-	if a != nil && a.timeout == timeout && slices.EqualFunc(a.desired, pools, func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }) {
+	if a != nil && a.timeout == timeout && a.refused == refused && slices.EqualFunc(a.desired, pools, func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }) {
 		return
 	}
 	if a == nil {
@@ -32,7 +32,7 @@ func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, po
 	for _, e := range a.endpoints {
 		st.countHairpin(e, false)
 	}
-	a.desired, a.endpoints = pools, slots
+	a.desired, a.endpoints, a.refused = pools, slots, refused
 	if removed || a.timeout != timeout || !a.canGrow() {
 		st.replaceMaps(a, timeout)
 	}

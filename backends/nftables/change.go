@@ -153,7 +153,7 @@ func (st *tableState) newFrontend(
 			break
 		}
 		if id := desired.dispatch.affinityID; id != "" {
-			st.updateAffinityPort(id, desired.key.proto, desired.portPools, desired.affinity)
+			st.updateAffinityPort(id, desired.key.proto, desired.portPools, desired.affinity, desired.refused)
 			continue
 		}
 		if shared := findSharedSlots(desired, i, earlier, frontends); shared != nil {

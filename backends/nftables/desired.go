@@ -23,6 +23,7 @@ type desiredFrontend struct {
 	// Of the Service port:
 	port      int // index in the Service
 	affinity  time.Duration
+	refused   uint16
 	portPools []localsink.Pool
 
 	restricted bool // has source ranges, perhaps none
@@ -103,11 +104,12 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 		clusterIP: fe.Kind == localsink.KindClusterIP,
 		port:      port,
 		affinity:  p.Affinity,
+		refused:   p.RefusedPerMille,
 		portPools: pools,
 	}
 	d.dispatch, d.pools = newDispatch(d.key.matchKind(), fe.Routes, pools)
 	if p.Affinity == 0 {
-		d.dispatch.refused = p.RefusedPerMille
+		d.dispatch.refused = p.RefusedPerMille // with affinity, the chain of the pool refuses
 	}
 	if affinityID != "" {
 		d.dispatch = d.dispatch.withAffinity(affinityID, d.pools)
@@ -124,10 +126,6 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 func checkFrontend(f *family, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) (problem string, usable bool) {
 	if violation := frontendViolation(p, fe); violation != "" {
 		return fmt.Sprintf("%v %v/%v: %s; ignored", fe.Kind, fe.Addr, p.Protocol, violation), false
-	}
-	if p.RefusedPerMille > 0 && p.Affinity > 0 {
-		return fmt.Sprintf("session affinity and a share of %d/1000 refused connections: the backend does not combine them; none are refused",
-			p.RefusedPerMille), true
 	}
 	for _, r := range fe.Routes {
 		if n := len(p.Pools[r.Pool].Endpoints) - len(pools[r.Pool].Endpoints); n > 0 {

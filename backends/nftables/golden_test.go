@@ -282,6 +282,11 @@ func TestGoldenConcepts(t *testing.T) {
 			a.frontend(localsink.KindExternalIP, 3, pass))
 		refusing.Ports[0].RefusedPerMille = 800
 		a.mustStep("800 of 1000 are refused", refusing)
+		sticky := *refusing
+		sticky.Ports = slices.Clone(refusing.Ports)
+		sticky.Ports[0].Affinity = time.Hour
+		a.mustStep("800 of 1000 clients without an affinity entry are refused", &sticky)
+		a.mustStep("no affinity", refusing)
 		exceptions := *a.node
 		exceptions.NoMasquerade = []netip.Prefix{netip.PrefixFrom(a.addr(64), 26), netip.PrefixFrom(a.addr(7), a.f.addrLen*8)}
 		a.node = &exceptions

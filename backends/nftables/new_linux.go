@@ -90,7 +90,7 @@ func (t *table) probe(conn *nfnl.Conn) error {
 	pool := func(port uint16) localsink.Pool {
 		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port), Weight: 1}}}
 	}
-	st.updateAffinityPort("probe", localsink.ProtocolTCP, []localsink.Pool{pool(1), pool(2)}, time.Hour)
+	st.updateAffinityPort("probe", localsink.ProtocolTCP, []localsink.Pool{pool(1), pool(2)}, time.Hour, 1)
 	st.sizeSets()
 	return conn.Check(tx.encode())
 }
