@@ -216,7 +216,10 @@ func fromEndpoints(in []*kpng.Endpoint) ([]overlay.Endpoint, error) {
 
 func fromEndpoint(out *overlay.Endpoint, in *kpng.Endpoint) (err error) {
 	out.Addr, err = protoconv.AddrPort(in.GetAddress(), in.GetPort())
-	out.Pools, out.Drain, out.Weight = overlay.PoolSet(in.GetPools()), !in.GetNoDrain(), in.GetWeight()
+	out.Pools, out.Drain = overlay.PoolSet(in.GetPools()), !in.GetNoDrain()
+	if w := in.GetWeight(); w != 1 { // the default
+		out.Weight = w
+	}
 	return err
 }
 

@@ -70,6 +70,9 @@ func requireValidKeys(t *testing.T, x localsink.Extensions) {
 // round trip.
 func FuzzService(f *testing.F) {
 	f.Add(marshal(f, toService(sampleBase())))
+	weight := toService(sampleBase())
+	weight.Ports[0].Endpoints[1].Weight = 1 // explicitly the default
+	f.Add(marshal(f, weight))
 	newer := toService(sampleBase())
 	newer.Ports[0].Selection, newer.Ports[0].RouteLists[0].Routes[0].EmptyVerdict = 99, 99
 	newer.Ports[0].EndpointExtensions = append(newer.GetPorts()[0].GetEndpointExtensions(), newer.GetPorts()[0].GetEndpointExtensions()[0])
