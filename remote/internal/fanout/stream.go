@@ -65,13 +65,13 @@ func (h *Hub[K, X]) Serve(ctx context.Context, peer Peer, conn Conn[K, X], repor
 		hub: h, peer: peer, conn: conn,
 		held: make(chan Received), acked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	if report != nil {
+		report(s.Status) // before anything is sent, so that a peer that has received is reported
+	}
 	if !h.add(s) {
 		return context.Canceled
 	}
 	defer h.remove(s)
-	if report != nil {
-		report(s.Status)
-	}
 	defer context.AfterFunc(ctx, func() { s.end(ctx.Err()) })()
 	<-s.done
 	return s.cause // constant after the end
