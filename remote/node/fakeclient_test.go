@@ -165,6 +165,7 @@ func (c *fakeClient) hello(node string) {
 	hello, _ := proto.Marshal(&kpng.WatchNodeRequest{Message: &kpng.WatchNodeRequest_Hello{Hello: &kpng.NodeHello{
 		NodeName: node, Hello: &kpng.Hello{Client: "fake", Capabilities: []kpng.Capability{
 			kpng.Capability_CAPABILITY_DELTAS, kpng.Capability_CAPABILITY_RESUME, kpng.Capability_CAPABILITY_ACKNOWLEDGE,
+			kpng.Capability_CAPABILITY_ORIGINS,
 		}},
 	}}})
 	_ = framer.WriteData(1, false, grpcMessage(hello))
