@@ -27,13 +27,20 @@
 //	  from pods of this node                  ── goto loadbalance-service-pool1-10
 //	  set the masquerade mark                 ── goto loadbalance-service-pool1-10
 //
+//	dispatch chain         dispatch-service.refuse800.any-pool1-10
+//	  a random number below 1000 is below 800 ── goto reject-chain
+//	                                          ── goto loadbalance-service-pool1-10
+//
+//	pass-chain: verdict Pass                  ── accept
+//
 //	load-balancing chain   loadbalance-service-pool1-10
 //	  dnat to address . protocol . port . (random number below 10)   @endpoints-service-pool1-max16
 //
 //	nat-postrouting
 //	  └─ masquerading
 //	       1. after DNAT, source . destination   @hairpin-connections ── masquerade
-//	       2. masquerade mark                    ── clear the mark, masquerade
+//	       2. clients in NoMasquerade            ── clear the mark, return
+//	       3. masquerade mark                    ── clear the mark, masquerade
 //
 // Golden files contain these tables as netlink messages in readable form, one line per object
 // ("ip6" in place of "ip" for IPv6):
@@ -42,6 +49,7 @@
 //   - testdata/kinds-ip.txt: each kind of frontend and route
 //   - testdata/endpoints-ip.txt: what changes of endpoints write
 //   - testdata/affinity-ip.txt: session affinity
+//   - testdata/concepts-ip.txt: verdict Pass, refused shares and masquerade exceptions
 //   - testdata/counted-ip.txt: counters of connections
 //   - testdata/weights-ip.txt: changes of weights
 //   - testdata/refused.txt: the search for a Service that the kernel refuses
