@@ -77,6 +77,16 @@ func newInformerSource(t testing.TB) *informerSource {
 	for range s.watcher.kinds {
 		<-watching
 	}
+	// An informer starts the goroutines of its handlers late. An event proves that they run, so
+	// that a test does not take them for those of the watcher.
+	meta := metav1.ObjectMeta{Namespace: "default", Name: "first"}
+	for _, o := range []watchertest.APIObject{
+		&corev1.Service{ObjectMeta: meta}, &discoveryv1.EndpointSlice{ObjectMeta: meta},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "first"}}, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "first"}},
+	} {
+		s.apply(o)
+		s.delete(o)
+	}
 	return s
 }
 
