@@ -129,8 +129,9 @@ func affinityTimeout(d time.Duration) time.Duration {
 //  3. if the entry leads to another pool's endpoint, replace it and DNAT to the new endpoint
 //  4. if there is no room for an entry, DNAT to a random endpoint
 //
-// If a share of connections is refused, two rules precede them: clients with an entry for this
-// pool restart its timeout and get its endpoint; the share of the others is rejected.
+// If a share of connections is refused, other rules precede them: clients with an entry for this
+// pool restart its timeout and get its endpoint; those with an entry for another pool get a new
+// one; the share of the others is rejected.
 //
 // Where a slot is the key of a lookup, the packet priority holds it before and is restored at
 // once: nft 1.0.6 aborts when it lists a lookup whose key is a lookup. What nft lists does not
@@ -153,19 +154,23 @@ func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 	}
 	dnatToSlot := []expr{mapTo(p.endpoints.name), dnat(f, word(0), word(port))}
 	setEntry := updateEntry(a.entries.name, client, word(0))
+	replaceEntry := selectSlot.then(loadSaddr(f, client), deleteEntry(a.entries.name, client, word(0)), setEntry).then(dnatToSlot...)
 	var rules []rule
 	if a.refused > 0 {
 		rules = []rule{
 			matchProtocol.then(viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)})...).then(loadSaddr(f, client), setEntry).then(dnatToSlot...),
-			randomlyBelow(int(a.refused), 1000).then(goTo(chainReject)),
 		}
+		if len(a.pools) > 1 {
+			rules = append(rules, viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)}).then(replaceEntry...))
+		}
+		rules = append(rules, randomlyBelow(int(a.refused), 1000).then(goTo(chainReject)))
 	}
 	rules = append(rules,
 		newSlot.then(loadSaddr(f, client), setEntry),
 		matchProtocol.then(viaPriority(rule{loadSaddr(f, word(0)), mapTo(a.entries.name)})...).then(dnatToSlot...),
 	)
 	if len(a.pools) > 1 {
-		rules = append(rules, selectSlot.then(loadSaddr(f, client), deleteEntry(a.entries.name, client, word(0)), setEntry).then(dnatToSlot...))
+		rules = append(rules, replaceEntry)
 	}
 	return append(rules, selectSlot.then(dnatToSlot...))
 }

@@ -27,6 +27,7 @@ func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort 
 	for _, part := range []*set{p.endpoints, s.entries, p.index} {
 		require.True(k.t, part == nil || k.rules[p.chain].Contains([]byte(part.name+"\x00")))
 	}
+	require.Equal(k.t, s.refused > 0, k.rules[p.chain].Contains([]byte(chainReject+"\x00")))
 	var all []netip.AddrPort
 	used := map[uint32]bool{}
 	for i := range p.choices {

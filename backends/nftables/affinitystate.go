@@ -18,7 +18,8 @@ import (
 func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, pools []localsink.Pool, timeout time.Duration, refused uint16) {
 	timeout = affinityTimeout(timeout)
 	a := st.affinityPorts[id]
-	if a != nil && a.timeout == timeout && a.refused == refused && slices.EqualFunc(a.desired, pools, func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }) {
+	equal := func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }
+	if a != nil && a.timeout == timeout && a.refused == refused && slices.EqualFunc(a.desired, pools, equal) {
 		return
 	}
 	if a == nil {

@@ -40,7 +40,6 @@ func staticChains(f *family, n *nodeMatches, mark uint32) []chainSpec {
 			{reject(nfnl.RejectICMP, f.unreachable)},
 		}},
 		{name: chainDrop, comment: commentDrop, rules: []rule{{verdict(nfnl.VerdictDrop, "")}}},
-		{name: chainPass, comment: commentPass, rules: []rule{{verdict(nfnl.VerdictAccept, "")}}},
 		{name: chainNodePorts, comment: commentNodePorts, rules: []rule{
 			verdictLookup(f, matchNodePort, mapFirewallNodePorts),
 			verdictLookup(f, matchNodePort, mapServiceNodePorts),

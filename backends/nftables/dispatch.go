@@ -176,6 +176,11 @@ func (d *dispatch) rules(f *family, n *nodeMatches, mark uint32) []rule {
 	return rules
 }
 
+// passes reports whether a branch leaves packets alone.
+func (d *dispatch) passes() bool {
+	return slices.ContainsFunc(d.branches[:d.count], func(b branch) bool { return b.pool == 0 && b.empty == localsink.VerdictPass })
+}
+
 func (d *dispatch) lbChain(b branch) lbChain { return lbChain{d.match, uint8(b.pool), b.size} }
 
 // lbChains yields the load-balancing chains that the dispatch leads to.

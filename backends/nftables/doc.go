@@ -31,7 +31,7 @@
 //	  a random number below 1000 is below 800 ── goto reject-chain
 //	                                          ── goto loadbalance-service-pool1-10
 //
-//	pass-chain: verdict Pass                  ── accept
+//	pass-chain (if needed): verdict Pass      ── accept
 //
 //	load-balancing chain   loadbalance-service-pool1-10
 //	  dnat to address . protocol . port . (random number below 10)   @endpoints-service-pool1-max16
@@ -85,6 +85,14 @@
 // 1,024 slots, or more for more than 256 endpoints: a share is wrong by less than 0.1 % of the
 // connections. An endpoint with a smaller share has one slot nevertheless, and the endpoints with
 // most slots have fewer for it. Equal weights, whatever they are, need one slot each.
+//
+// # Other verdicts
+//
+// A rule of the dispatch chain compares a random number with the share of connections to refuse,
+// before the others. With session affinity the chain of the pool does, after its rules for clients
+// with an entry. The verdict Pass leads to pass-chain, which accepts: neither DNAT nor the
+// cluster-ips-check chains concern the packet. The chain masquerading has a rule for each network
+// of clients that are excepted; a change of these replaces the rules of this chain only.
 //
 // # Session affinity
 //
@@ -171,7 +179,8 @@
 //	current   Sync: both transactions acknowledged         current
 //	current   Sync: a transaction fails, or a map is full  unknown, Sync rebuilds at once
 //	current   Sync after an external change                unknown, Sync rebuilds at once
-//	current   Sync with other node properties in rules     unknown, Sync rebuilds at once
+//	current   Sync with other node properties in rules,    unknown, Sync rebuilds at once
+//	          apart from masquerade exceptions
 //
 // A rebuild deletes the old table and creates the new one in one transaction. That alone does
 // not ensure that each packet passes one of them, because a packet may be between two base

@@ -34,6 +34,9 @@ func (g generator) service(i int) *localsink.Service {
 		if g.IntN(3) == 0 {
 			port.Affinity = time.Duration(1+g.IntN(2)) * time.Hour
 		}
+		if g.IntN(6) == 0 {
+			port.RefusedPerMille = []uint16{1, 500, 1000}[g.IntN(3)]
+		}
 		for _, v6 := range []bool{false, true} {
 			if g.IntN(4) > 0 {
 				g.family(&port, i, p, v6)
@@ -77,7 +80,7 @@ func (g generator) family(port *localsink.Port, i, p int, v6 bool) {
 		for _, from := range []localsink.From{localsink.FromLocalPods, localsink.FromThisNode, localsink.FromAny} {
 			if from == localsink.FromAny || g.IntN(2) == 0 {
 				fe.Routes = append(fe.Routes, localsink.Route{From: from, Pool: first + g.IntN(len(port.Pools)-first),
-					Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(2))})
+					Masquerade: g.IntN(2) == 0, EmptyVerdict: localsink.Verdict(g.IntN(3))})
 			}
 		}
 		port.Frontends = append(port.Frontends, fe)
@@ -131,7 +134,11 @@ func sortEndpoints(all []localsink.Endpoint) []localsink.Endpoint {
 func (g generator) modify(s *localsink.Service) *localsink.Service {
 	v := &localsink.Service{Name: s.Name, Ports: slices.Clone(s.Ports)}
 	for i := range v.Ports {
-		switch g.IntN(10) {
+		switch g.IntN(12) {
+		case 3:
+			v.Ports[i].RefusedPerMille = 0
+		case 4:
+			v.Ports[i].RefusedPerMille = 200
 		case 0:
 			v.Ports[i].Affinity = 0
 		case 1:

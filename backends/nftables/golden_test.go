@@ -286,11 +286,18 @@ func TestGoldenConcepts(t *testing.T) {
 		sticky.Ports = slices.Clone(refusing.Ports)
 		sticky.Ports[0].Affinity = time.Hour
 		a.mustStep("800 of 1000 clients without an affinity entry are refused", &sticky)
+		sticky.Ports[0].Pools = []localsink.Pool{a.pool(1, 2), a.pool(2, 3)}
+		pools2 := sticky
+		a.mustStep("affinity with two pools", &pools2)
 		a.mustStep("no affinity", refusing)
 		exceptions := *a.node
 		exceptions.NoMasquerade = []netip.Prefix{netip.PrefixFrom(a.addr(64), 26), netip.PrefixFrom(a.addr(7), a.f.addrLen*8)}
 		a.node = &exceptions
 		a.mustStep("masquerade exceptions", refusing)
+		a.node = &localsink.Node{NoMasquerade: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+		a.mustStep("no masquerading", refusing)
+		a.node = &localsink.Node{}
+		a.mustStep("no exceptions", refusing)
 	})
 }
 
@@ -370,7 +377,7 @@ func TestUnusedChainsAreDeleted(t *testing.T) {
 	log := a.kernel.log.String()
 	require.Equal(t, maxUnusedChains+1, strings.Count(log, " del chain "))
 	require.Less(t, strings.Index(log, fmt.Sprint("# source ", maxUnusedChains+1)), strings.Index(log, " del chain "), "only when there are many")
-	require.Contains(t, log[strings.Index(log, "# source 65"):], "holds 76 chains, 12 sets, 2 elements")
+	require.Contains(t, log[strings.Index(log, "# source 65"):], "holds 75 chains, 12 sets, 2 elements")
 	fe := a.frontend(localsink.KindExternalIP, 1)
 	fe.SourceRanges = []netip.Prefix{netip.PrefixFrom(a.addr(0), 32)}
 	a.mustStep("the first source again", a.service([]localsink.Pool{{}}, fe))

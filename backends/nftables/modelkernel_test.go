@@ -160,12 +160,13 @@ func (k *modelKernel) apply() {
 type connectionResult struct {
 	masquerade bool
 	verdict    string
+	refused    uint16
 	endpoints  []netip.AddrPort // sorted
 	firewall   string           // firewall chain
 }
 
 func (a connectionResult) String() string {
-	return fmt.Sprint(a.masquerade, a.verdict, a.endpoints, a.firewall)
+	return fmt.Sprint(a.masquerade, a.verdict, a.refused, a.endpoints, a.firewall)
 }
 
 // connections returns the results for each frontend and kind of client. It checks that the kernel
@@ -191,8 +192,10 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 					a.verdict = b.empty.String()
 				case d.affinityID != "":
 					affinityIDs[d.affinityID] = true
+					a.refused = st.affinityPorts[d.affinityID].refused
 					a.endpoints = k.poolEndpoints(st.affinityPorts[d.affinityID], b.pool)
 				default:
+					a.refused = d.refused
 					s := k.sets[d.lbChain(b).endpointMap().name()]
 					for i := range b.size {
 						slot, ok := s[modelKey{mk.key, uint32(i)}]
@@ -273,6 +276,8 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 					}
 					if len(a.endpoints) == 0 {
 						a.verdict = r.EmptyVerdict.String()
+					} else {
+						a.refused = p.RefusedPerMille
 					}
 					want[fmt.Sprint(k, " ", from)] = a
 				}

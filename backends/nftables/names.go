@@ -26,7 +26,7 @@ const (
 	chainClusterIPsOutput     = "cluster-ips-check-output"
 	chainReject               = "reject-chain"
 	chainDrop                 = "drop-chain"
-	chainPass                 = "pass-chain"
+	chainPass                 = "pass-chain" // exists if a Service needs it
 
 	// replacementSuffix ends the names of the chains that exist while a table is replaced.
 	replacementSuffix = "-during-replacement"

@@ -18,7 +18,7 @@ type nodeMatches struct {
 	podInterfacePrefix string
 	nodePortAddrs      []netip.Prefix
 	serviceNetworks    []netip.Prefix // used by Services only
-	noMasquerade       []netip.Prefix // clients that keep their address
+	noMasquerade       []netip.Prefix // clients that keep their address; may change without a rebuild
 }
 
 // maxInterfaceName is the maximum length of an interface name in Linux, in bytes.
@@ -44,11 +44,12 @@ func newNodeMatches(f *family, n *localsink.Node) *nodeMatches {
 	return v
 }
 
-// equal reports whether v and o lead to the same rules; nil equals nothing.
+// equal reports whether v and o lead to the same rules, apart from noMasquerade; nil equals
+// nothing.
 func (v *nodeMatches) equal(o *nodeMatches) bool {
 	return v != nil && o != nil && v.podInterface == o.podInterface && v.podInterfacePrefix == o.podInterfacePrefix &&
 		slices.Equal(v.podNetworks, o.podNetworks) && slices.Equal(v.nodePortAddrs, o.nodePortAddrs) &&
-		slices.Equal(v.serviceNetworks, o.serviceNetworks) && slices.Equal(v.noMasquerade, o.noMasquerade)
+		slices.Equal(v.serviceNetworks, o.serviceNetworks)
 }
 
 // clientMatches returns the alternative matches for packets of such clients. A match without

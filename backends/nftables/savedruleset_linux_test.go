@@ -73,8 +73,22 @@ func savedServices(ip ipFamily) []*localsink.Service {
 		p.Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(7, 80)),
 			newFrontend(localsink.KindExternalIP, ip.vip(8, 80), localsink.Route{Pool: 1, Masquerade: true})}
 	}
+	refusing := newTCPAndUDPService("refusing", []localsink.Pool{newLocalPool(ip.pod(0), ip.pod(1)), {}},
+		newFrontend(localsink.KindClusterIP, ip.vip(13, 80)), newFrontend(localsink.KindExternalIP, ip.vip(14, 80), localsink.Route{Pool: 1, EmptyVerdict: localsink.VerdictPass}))
+	for i := range refusing.Ports {
+		refusing.Ports[i].RefusedPerMille = 500
+		refusing.Ports[i].Pools[0].Endpoints[1].Weight = 3
+	}
+	sticky := affinityService(ip, time.Hour, 0, 1, 2)
+	sticky.Name.Name = "sticky"
+	for i := range sticky.Ports {
+		p := &sticky.Ports[i]
+		p.RefusedPerMille = 500
+		p.Pools = append(p.Pools[:1:1], newLocalPool(ip.pod(2), ip.pod(3)))
+		p.Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(15, 80)), newFrontend(localsink.KindExternalIP, ip.vip(16, 80), localsink.Route{Pool: 1})}
+	}
 	hairpin := newTCPAndUDPService("hairpin", []localsink.Pool{newLocalPool(ip.pod(0))}, newFrontend(localsink.KindClusterIP, ip.vip(9, 80)))
-	return []*localsink.Service{plain, empty, hairpin, affinityService(ip, time.Hour, 0, 1, 2), pools}
+	return []*localsink.Service{plain, empty, refusing, sticky, hairpin, affinityService(ip, time.Hour, 0, 1, 2), pools}
 }
 
 // requireService checks the packets of savedServices. held are the endpoints that the client has

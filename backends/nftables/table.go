@@ -98,7 +98,7 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	if t.state == nil || !t.state.node.equal(node) {
 		return t.rebuild(u, node)
 	}
-	err := t.update(u, names)
+	err := t.update(u, node, names)
 	if err != nil {
 		if errors.Is(err, errInterrupted) {
 			t.log.Debug("Update interrupted; rebuilding the table", "err", err)
@@ -111,8 +111,9 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 }
 
 // update commits the two transactions of a change. After an error the state is wrong.
-func (t *table) update(u *localsink.Update, names []localsink.ServiceName) error {
+func (t *table) update(u *localsink.Update, node *nodeMatches, names []localsink.ServiceName) error {
 	t.tx.reset()
+	t.state.setNode(node)
 	if err := t.state.prepare(t.desiredChanges(u, names), u.All.Get, t.readElements); err != nil {
 		return err
 	}

@@ -5,7 +5,9 @@ package nftables
 
 import (
 	"net/netip"
+	"slices"
 
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -54,6 +56,8 @@ type sharedChains struct {
 	firewallChains map[string]*chain
 	// unused holds the chains without references, to be deleted when there are many.
 	unused map[*chain]bool
+	// passChain reports whether the chain for the verdict Pass exists.
+	passChain bool
 }
 
 // programmed is the content of the maps, by Service.
@@ -146,6 +150,15 @@ func newTableState(f *family, node *nodeMatches, cfg Config, out txWriter) *tabl
 	return st
 }
 
+// setNode writes the rules that contain exceptions from masquerading, if those of node are others.
+// Apart from them, node must lead to the same rules as before.
+func (st *tableState) setNode(node *nodeMatches) {
+	if !slices.Equal(st.node.noMasquerade, node.noMasquerade) {
+		st.out.setRules(chainSpec{name: chainMasquerading, rules: masqueradingRules(st.family, node, st.mark)})
+	}
+	st.node = node
+}
+
 // prepare writes the first transaction of a change. get returns the desired state of a
 // Service, or nil; read returns the elements that a set has in the kernel. prepare fails
 // with errFull if a set is too small: the table must be rebuilt.
@@ -166,6 +179,10 @@ func (st *tableState) ensureDispatchChain(d dispatch) *chain {
 	}
 	for lb := range d.lbChains {
 		st.ensureLBChain(lb)
+	}
+	if d.passes() && !st.passChain {
+		st.passChain = true
+		st.newChain(chainSpec{name: chainPass, comment: commentPass, rules: []rule{{verdict(nfnl.VerdictAccept, "")}}})
 	}
 	_, direct := d.directTarget()
 	c := &chain{name: d.name(), permanent: direct, dispatch: &d}
