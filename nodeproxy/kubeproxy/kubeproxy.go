@@ -102,11 +102,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer cancel()
 	recorder := events.Start(ctx, cfg.Client, "kube-proxy")
 	defer func() { err = errors.Join(err, recorder.Close()) }()
-	p, err := newProxy(cfg, recorder)
+	p, err := newProxy(cfg, recorder) //nolint:contextcheck // Close ends listeners, also when ctx has ended
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.run(ctx), p.pipeline.Close())
+	return errors.Join(p.run(ctx), p.pipeline.Close()) //nolint:contextcheck // Close ends listeners, also when ctx has ended
 }
 
 func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {

@@ -74,11 +74,11 @@ func Run(ctx context.Context, cfg Config) error {
 	case cfg.Rules == nil:
 		return errors.New("nodeagent: Rules: required")
 	}
-	a, err := newAgent(cfg)
+	a, err := newAgent(cfg) //nolint:contextcheck // Close ends listeners, also when ctx has ended
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.run(ctx), a.pipeline.Close())
+	return errors.Join(a.run(ctx), a.pipeline.Close()) //nolint:contextcheck // Close ends listeners, also when ctx has ended
 }
 
 func newAgent(cfg Config) (*agent, error) {
