@@ -84,7 +84,8 @@ type joinSource struct {
 	unreachable bool
 
 	mu     sync.Mutex
-	runs   int // calls of Run that have not returned
+	slow   bool // Run returns a moment after its end
+	runs   int  // calls of Run that have not returned
 	cancel context.CancelCauseFunc
 }
 
@@ -95,6 +96,12 @@ func (s *joinSource) Run(ctx context.Context, store *watchers.Store) error {
 	s.runs, s.cancel = s.runs+1, cancel
 	s.mu.Unlock()
 	defer func() {
+		s.mu.Lock()
+		slow := s.slow
+		s.mu.Unlock()
+		if slow {
+			time.Sleep(time.Millisecond) // of fake time: a join that does not wait returns before
+		}
 		s.mu.Lock()
 		s.runs--
 		s.mu.Unlock()
@@ -115,6 +122,12 @@ func (s *joinSource) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancel(err)
+}
+
+func (s *joinSource) setSlow(slow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow = slow
 }
 
 func (s *joinSource) running() int {

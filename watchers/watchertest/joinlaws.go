@@ -318,8 +318,10 @@ func leftoversGoWhenSynced(t testing.TB, join JoinFunc) {
 func joinedRunStops(t testing.TB, join JoinFunc) {
 	j := startJoin(t, join)
 	require.Equal(t, 2, j.first.running()+j.second.running())
+	j.first.setSlow(true)
 	j.stop()
 	require.Zero(t, j.first.running()+j.second.running(), "Run has returned before its sources")
+	j.first.setSlow(false)
 	j.run(t, j.store)
 	settle()
 	j.second.fail(errInjected)
