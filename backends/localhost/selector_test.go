@@ -80,6 +80,7 @@ func TestDP17ConsistentSelection(t *testing.T) {
 			require.Equal(t, want, got, "%s, client %s", selection, client)
 		}
 	}
+	p.set(desiredPort{endpoints: endpoints, selection: localsink.SelectionFlow})
 	count, _ := picked(p, 100)
 	require.Greater(t, len(count), 1, "flows have several endpoints")
 }
