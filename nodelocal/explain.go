@@ -40,22 +40,26 @@ type EndpointExplanation struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
+// Use returns which traffic uses the endpoint, in words.
+func (e *EndpointExplanation) Use() string {
+	switch {
+	case e.ClusterTraffic && e.LocalTraffic:
+		return "used, also by traffic that must stay on this node"
+	case e.ClusterTraffic:
+		return "used"
+	case e.LocalTraffic:
+		return "used only by traffic that must stay on this node"
+	}
+	return "not used"
+}
+
 // Text returns the desired state of the Service, then one line per endpoint: its use and,
 // if cluster traffic does not use it, the reasons.
 func (x *Explanation) Text() string {
 	var b strings.Builder
 	b.WriteString(x.Service)
 	for _, e := range x.Endpoints {
-		use := "not used"
-		switch {
-		case e.ClusterTraffic && e.LocalTraffic:
-			use = "used, also by traffic that must stay on this node"
-		case e.ClusterTraffic:
-			use = "used"
-		case e.LocalTraffic:
-			use = "used only by traffic that must stay on this node"
-		}
-		fmt.Fprintf(&b, "  endpoint %s for port %q (slice %s, node %q): %s", e.Address, e.Port, e.Slice, e.Node, use)
+		fmt.Fprintf(&b, "  endpoint %s for port %q (slice %s, node %q): %s", e.Address, e.Port, e.Slice, e.Node, e.Use())
 		if e.Weight > 1 {
 			fmt.Fprintf(&b, ", weight %d", e.Weight)
 		}

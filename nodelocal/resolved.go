@@ -41,6 +41,9 @@ type resolvedPort struct {
 // Name returns the Service's name.
 func (svc *ResolvedService) Name() localsink.ServiceName { return svc.name }
 
+// Problems returns the problems of the Service on all nodes. They must not be modified.
+func (svc *ResolvedService) Problems() []localsink.Problem { return svc.problems }
+
 // empty reports whether svc has neither ports nor problems.
 func (svc *ResolvedService) empty() bool { return len(svc.ports) == 0 && len(svc.problems) == 0 }
 

@@ -38,6 +38,26 @@ const (
 	marginDivisor = 160
 )
 
+// Size returns the number of slots of a table for n endpoints with a weight.
+func Size(n int) int {
+	if n < 2 {
+		return n
+	}
+	level, _ := levelOf(n)
+	return cells << (2 * level) // branching to the power of level
+}
+
+// levelOf returns the level of the table for n endpoints, and the number of endpoints above which
+// this level begins.
+func levelOf(n int) (level, from int) {
+	from = smallSize
+	for limit := smallSize; level < maxLevel && limit < n; limit *= branching {
+		level++
+		from = limit
+	}
+	return level, from
+}
+
 // NewTable distributes slots to endpoints of distinct addresses. The table has no slot if no
 // endpoint has a weight.
 func NewTable(endpoints []Endpoint) Table {
@@ -111,14 +131,10 @@ func newFiller(endpoints []Endpoint) *filler {
 }
 
 func (f *filler) setSize() {
-	f.layers = 1
-	from := smallSize // number of endpoints at which the level begins
-	for n := smallSize; f.level < maxLevel && n < len(f.owners); n *= branching {
-		f.level++
-		f.layers *= branching
-		from = n
-	}
-	f.free = cells * f.layers
+	level, from := levelOf(len(f.owners))
+	f.level = level
+	f.free = Size(len(f.owners))
+	f.layers = f.free / cells
 	f.table = make(Table, f.free)
 	for i := range f.table {
 		f.table[i] = unowned

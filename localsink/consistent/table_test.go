@@ -79,6 +79,7 @@ func countSlots(all []Endpoint, t Table) []int {
 // requireValid checks all that is exact about a table.
 func requireValid(t require.TestingT, all []Endpoint, table Table) {
 	n := len(slices.DeleteFunc(slices.Clone(all), func(e Endpoint) bool { return e.Weight == 0 }))
+	require.Len(t, table, Size(n))
 	switch {
 	case n < 2:
 		require.Len(t, table, n)
