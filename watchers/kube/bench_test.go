@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/reflectors"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
@@ -87,7 +88,8 @@ func benchmarkLoad(b *testing.B, converter kubeapi.Converter) {
 type unmarshaler interface{ Unmarshal([]byte) error }
 
 func load(b *testing.B, store *watchers.Store, converter kubeapi.Converter, kind watchers.Kind, objects [][]byte, newObject func() unmarshaler) {
-	s := &storeWriter{resource: &resource{kind: kind}, store: store, converter: converter, logger: slog.New(slog.DiscardHandler), unlisted: map[watchers.Kind]bool{kind: true}}
+	r := &reflectors.Resource{Kind: kind, Convert: converter.Object}
+	s := r.Store(store, slog.New(slog.DiscardHandler))
 	convert := s.Transformer()
 	list := make([]any, 0, len(objects))
 	for _, data := range objects {

@@ -8,15 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/reflectors"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
@@ -102,43 +99,7 @@ func (c *Config) validate() error {
 // Run retries with a backoff of up to a minute and logs the begin and the end once per
 // resource.
 func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
-	resources := w.resources()
-	unlisted := map[watchers.Kind]bool{}
-	for _, r := range resources {
-		if !r.optional {
-			unlisted[r.kind] = true
-		}
-	}
-	ctx = klog.NewContext(ctx, logr.FromSlogHandler(debugHandler{w.logger.Handler()}))
-	// Reflectors return without waiting for a list request in flight. Each such request
-	// holds inFlight for reading, so locking it waits for all of them.
-	var inFlight sync.RWMutex
-	var reflectors sync.WaitGroup
-	for _, r := range resources {
-		s := &storeWriter{resource: r, store: store, unlisted: unlisted, logger: w.logger,
-			converter: kubeapi.Converter{Filter: w.cfg.Filter, Extend: w.cfg.Extend}}
-		reflector := w.reflector(ctx, s, &inFlight)
-		reflectors.Go(func() { reflector.RunWithContext(ctx) })
-	}
-	reflectors.Wait()
-	inFlight.Lock()
-	defer inFlight.Unlock()
+	cfg := reflectors.Config{Name: "watchers/kube", Client: w.client, Logger: w.logger, Backoff: w.backoff}
+	reflectors.Run(ctx, store, cfg, w.resources()...)
 	return nil
-}
-
-// reflector returns the reflector of one resource. It has no resync period, because a
-// resync would not change the store.
-func (w *Watcher) reflector(ctx context.Context, s *storeWriter, inFlight *sync.RWMutex) *cache.Reflector {
-	requests := &requestLog{resource: s.resource.name, optional: s.resource.optional, logger: w.logger}
-	logger := klog.FromContext(ctx)
-	return cache.NewReflectorWithOptions(
-		// client-go asks w.client whether it supports streamed lists: fake clients do not.
-		cache.ToListWatcherWithWatchListSemantics(s.resource.listWatch(requests, inFlight), w.client),
-		s.resource.example, s, cache.ReflectorOptions{
-			Name:            "watchers/kube",
-			TypeDescription: s.resource.name,
-			Logger:          &logger,
-			Backoff:         w.backoff,
-			Clock:           contextClock{ctx: ctx},
-		})
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package kube
+package reflectors
 
 import (
 	"log/slog"
@@ -10,23 +10,27 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"sigs.k8s.io/kpng/watchers"
-	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // A storeWriter is the store of one reflector. It converts API objects, writes the
 // results into a watchers.Store and keeps no objects itself. Only the goroutine of its
 // reflector uses it.
 type storeWriter struct {
-	resource  *resource
-	store     *watchers.Store
-	converter kubeapi.Converter
-	logger    *slog.Logger
+	resource *Resource
+	store    *watchers.Store
+	logger   *slog.Logger
 	// unlisted holds the required kinds without a complete list yet. All storeWriters of a
 	// run share it; only transactions of the store access it, and these do not overlap.
 	unlisted map[watchers.Kind]bool
 }
 
 var _ cache.TransformingStore = (*storeWriter)(nil)
+
+// Store returns a store for one reflector that writes into store, and marks it as synced when
+// the resource has been listed. [Run] creates its own.
+func (r *Resource) Store(store *watchers.Store, logger *slog.Logger) cache.TransformingStore {
+	return &storeWriter{resource: r, store: store, logger: logger, unlisted: map[watchers.Kind]bool{r.Kind: true}}
+}
 
 // A converted holds the result of converting one API object.
 type converted struct {
@@ -48,12 +52,12 @@ func (s *storeWriter) convert(object any) *converted {
 	}
 	metadata, err := meta.Accessor(object)
 	if err != nil {
-		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.name, "err", err)
+		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.Name, "err", err)
 		return nil
 	}
-	result, err := s.converter.Object(object)
+	result, err := s.resource.Convert(object)
 	if err != nil {
-		s.logger.Warn("Object is invalid, ignored", "resource", s.resource.name, "err", err)
+		s.logger.Warn("Object is invalid, ignored", "resource", s.resource.Name, "err", err)
 	}
 	return &converted{namespace: metadata.GetNamespace(), name: metadata.GetName(), object: result}
 }
@@ -67,7 +71,7 @@ func (s *storeWriter) Update(object any) error {
 	if c := s.convert(object); c != nil {
 		s.store.Update(func(tx *watchers.Tx) {
 			if c.object == nil {
-				s.delete(tx, c.namespace, c.name)
+				s.resource.Delete(tx, c.namespace, c.name)
 				return
 			}
 			tx.Set(c.object)
@@ -82,31 +86,17 @@ func (s *storeWriter) Delete(object any) error {
 	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 		var err error
 		if namespace, name, err = cache.SplitMetaNamespaceKey(tombstone.Key); err != nil {
-			s.logger.Warn("Tombstone key is invalid, ignored", "resource", s.resource.name, "err", err)
+			s.logger.Warn("Tombstone key is invalid, ignored", "resource", s.resource.Name, "err", err)
 			return nil
 		}
 	} else if metadata, err := meta.Accessor(object); err == nil {
 		namespace, name = metadata.GetNamespace(), metadata.GetName()
 	} else {
-		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.name, "err", err)
+		s.logger.Warn("Value is not an API object, ignored", "resource", s.resource.Name, "err", err)
 		return nil
 	}
-	s.store.Update(func(tx *watchers.Tx) { s.delete(tx, namespace, name) })
+	s.store.Update(func(tx *watchers.Tx) { s.resource.Delete(tx, namespace, name) })
 	return nil
-}
-
-func (s *storeWriter) delete(tx *watchers.Tx, namespace, name string) {
-	switch s.resource.kind {
-	case watchers.KindService:
-		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name})
-	case watchers.KindEndpointSlice:
-		tx.DeleteEndpointSlice(namespace, name)
-	case watchers.KindNode:
-		tx.DeleteNode(name)
-	case watchers.KindServiceCIDR:
-		tx.DeleteServiceCIDR(name)
-	case watchers.KindSynced: // not a resource
-	}
 }
 
 // Replace replaces all objects of the kind with those of the list, in one transaction.
@@ -123,11 +113,11 @@ func (s *storeWriter) Replace(list []any, _ string) error {
 				listed[tx.Set(c.object)] = struct{}{}
 			}
 		}
-		tx.Retain(s.resource.kind, func(k watchers.Key) bool {
+		tx.Retain(s.resource.Kind, func(k watchers.Key) bool {
 			_, ok := listed[k]
 			return ok
 		})
-		delete(s.unlisted, s.resource.kind)
+		delete(s.unlisted, s.resource.Kind)
 		if len(s.unlisted) == 0 {
 			tx.SetSynced()
 		}
