@@ -12,18 +12,6 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Syntax describes the commands, for a usage text.
-const Syntax = `  nodes [PREFIX]                 every node: connected, revisions, delay, last error
-  state NODE [NAMESPACE/NAME]    the desired state of a node, for all Services or one
-  watch NODE                     the desired state of a node, and then each change of it
-  explain NODE NAMESPACE/NAME    what a node does for a Service, and why
-  progress NAMESPACE/NAME        nodes that have not applied the last change of a Service
-  lag                            summary of the lag of all nodes
-
-NAMESPACE/NAME is the name of a Service. That of another object follows its origin and a
-colon, such as ServiceImport:shop/cart.
-`
-
 // ErrNodesLagging is returned by the command progress, after its output, if a node that is
 // connected to the server has not applied the last change of the Service.
 var ErrNodesLagging = errors.New("nodes have not applied the last change")

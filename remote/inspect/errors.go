@@ -33,17 +33,17 @@ func describe(err error) error {
 	return errors.New(s.Message())
 }
 
-// tlsHint returns the flag that a failed handshake suggests.
+// tlsHint returns the flag of kpng that a failed handshake suggests.
 func tlsHint(message string) string {
 	switch {
 	case strings.Contains(message, "certificate required"):
-		return " (the server requires a client certificate: set -cert and -key)"
+		return " (the server requires a client certificate: set --cert and --key)"
 	case strings.Contains(message, "signed by unknown authority"):
-		return " (set -ca to the CA of the server certificate)"
+		return " (set --ca to the CA of the server certificate)"
 	case strings.Contains(message, "error reading server preface"), closedEarly(message):
-		return " (if the server uses TLS, set -ca; if it requires a client certificate, also -cert and -key)"
+		return " (if the server uses TLS, set --ca; if it requires a client certificate, also --cert and --key)"
 	case strings.Contains(message, "first record does not look like a TLS handshake"):
-		return " (the server does not use TLS; -insecure connects without)"
+		return " (the server does not use TLS; --insecure connects without)"
 	}
 	return ""
 }

@@ -10,11 +10,11 @@ import (
 )
 
 func ExampleParse() {
-	c, err := inspect.Parse("kpngctl", []string{"watch", "node-1"})
+	c, err := inspect.Parse("kpng", []string{"watch", "node-1"})
 	fmt.Println(c.Endless(), err) // then c.Run(ctx, inspect.Config{Out: os.Stdout}, conn)
-	_, err = inspect.Parse("kpngctl", []string{"explain", "node-1"})
+	_, err = inspect.Parse("kpng", []string{"explain", "node-1"})
 	fmt.Println(err)
 	// Output:
 	// true <nil>
-	// kpngctl explain NODE NAMESPACE/NAME
+	// kpng explain NODE NAMESPACE/NAME
 }

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package inspect asks the inspection service of a server about its nodes, and prints
-// the answers as tables or JSON. It is the library of kpngctl, without its flags.
+// the answers as tables or JSON. It is the library of the
+// commands nodes, state, watch, explain, progress and lag of kpng, without their flags.
 //
 //	command.go   the commands and their arguments
 //	inspect.go   servers, and what each command requests

@@ -171,9 +171,9 @@ func TestHintIfOnlyOneEndUsesTLS(t *testing.T) {
 	cfg := Config{Out: new(strings.Builder)}
 	// A server without a certificate gets as far as the handshake.
 	secure := serve(t, insecure.NewCredentials(), grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})))
-	require.ErrorContains(t, run(t, "lag", cfg, secure), "set -ca")
+	require.ErrorContains(t, run(t, "lag", cfg, secure), "set --ca")
 	plain := serve(t, credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}))
-	require.ErrorContains(t, run(t, "lag", cfg, plain), "-insecure connects without")
+	require.ErrorContains(t, run(t, "lag", cfg, plain), "--insecure connects without")
 }
 
 func TestDurations(t *testing.T) {

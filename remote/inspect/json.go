@@ -6,37 +6,20 @@ package inspect
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"net/netip"
-	"slices"
-	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 )
 
-// printJSON prints a message as protojson, with IP addresses and values of extensions as text
-// instead of base64.
-// protojson varies its white space on purpose; printJSON replaces it, so that equal answers
-// are equal bytes.
+// printJSON prints a message over several lines.
 func (q *query) printJSON(m proto.Message) error {
-	return q.printSpaced(m, func(b *bytes.Buffer, raw []byte) error { return json.Indent(b, raw, "", "  ") })
-}
-
-// printLine prints a message on one line.
-func (q *query) printLine(m proto.Message) error { return q.printSpaced(m, json.Compact) }
-
-func (q *query) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []byte) error) error {
-	raw, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
+	line, err := nodestate.JSON(m)
 	if err != nil {
 		return err
 	}
-	if raw, err = readable(raw, m.ProtoReflect().Descriptor()); err != nil {
-		return err
-	}
 	var b bytes.Buffer
-	if err := space(&b, raw); err != nil {
+	if err := json.Indent(&b, line, "", "  "); err != nil {
 		return err
 	}
 	b.WriteByte('\n')
@@ -44,88 +27,12 @@ func (q *query) printSpaced(m proto.Message, space func(b *bytes.Buffer, raw []b
 	return err
 }
 
-// readable returns a message in JSON with text for the fields of type bytes: IP addresses, and
-// values of extensions. Everything else stays as it is, byte by byte.
-func readable(message json.RawMessage, kind protoreflect.MessageDescriptor) (json.RawMessage, error) {
-	in := json.NewDecoder(bytes.NewReader(message))
-	if _, err := in.Token(); err != nil { // the bracket
-		return nil, err
+// printLine prints a message on one line.
+func (q *query) printLine(m proto.Message) error {
+	line, err := nodestate.JSON(m)
+	if err != nil {
+		return err
 	}
-	var fields [][]byte
-	for in.More() {
-		name, err := in.Token()
-		if err != nil {
-			return nil, err
-		}
-		var value json.RawMessage
-		if err := in.Decode(&value); err != nil {
-			return nil, err
-		}
-		value, err = readableField(value, kind.Fields().ByJSONName(fmt.Sprint(name)))
-		if err != nil {
-			return nil, fmt.Errorf("%v: %w", name, err)
-		}
-		fields = append(fields, fmt.Appendf(nil, "%q:%s", name, value))
-	}
-	return slices.Concat([]byte("{"), bytes.Join(fields, []byte(",")), []byte("}")), nil
-}
-
-func readableField(value json.RawMessage, field protoreflect.FieldDescriptor) (json.RawMessage, error) {
-	one := readableAddress
-	switch {
-	case string(value) == "null", field.IsMap():
-		return value, nil
-	case field.FullName() == extensionValue:
-		one = readableText
-	case field.Kind() == protoreflect.MessageKind:
-		one = func(v json.RawMessage) (json.RawMessage, error) { return readable(v, field.Message()) }
-	case field.Kind() != protoreflect.BytesKind:
-		return value, nil
-	}
-	if !field.IsList() {
-		return one(value)
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(value, &list); err != nil {
-		return nil, err
-	}
-	parts := make([][]byte, len(list))
-	for i, v := range list {
-		var err error
-		if parts[i], err = one(v); err != nil {
-			return nil, err
-		}
-	}
-	return slices.Concat([]byte("["), bytes.Join(parts, []byte(",")), []byte("]")), nil
-}
-
-// extensionValue is the only field of type bytes that is not an address.
-const extensionValue = "kpng.v1alpha1.Extension.value"
-
-// readableText returns bytes as a string, or as {"base64": ...} if they are not text.
-func readableText(value json.RawMessage) (json.RawMessage, error) {
-	var raw []byte
-	if err := json.Unmarshal(value, &raw); err != nil {
-		return nil, err
-	}
-	if !utf8.Valid(raw) {
-		return slices.Concat([]byte(`{"base64":`), value, []byte("}")), nil
-	}
-	var b bytes.Buffer
-	text := json.NewEncoder(&b)
-	text.SetEscapeHTML(false)
-	err := text.Encode(string(raw))
-	return bytes.TrimSpace(b.Bytes()), err
-}
-
-func readableAddress(value json.RawMessage) (json.RawMessage, error) {
-	var raw []byte // in base64
-	if err := json.Unmarshal(value, &raw); err != nil || len(raw) == 0 {
-		return value, err
-	}
-	addr, ok := netip.AddrFromSlice(raw)
-	if !ok {
-		return value, nil
-	}
-	return json.Marshal(addr)
+	_, err = q.Out.Write(append(line, '\n'))
+	return err
 }

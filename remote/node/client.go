@@ -17,6 +17,7 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/reconciler"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
@@ -90,7 +91,7 @@ func NewClient(cfg ClientConfig, servers ...grpc.ClientConnInterface) (*Client, 
 	}
 	state := newClientState(cfg.NodeName)
 	if len(assumed) > 0 {
-		state.known = &kpng.Node{Name: protoconv.Text(cfg.NodeName), Ips: addrs(assumed)}
+		state.known = &kpng.Node{Name: protoconv.Text(cfg.NodeName), Ips: nodestate.Addrs(assumed)}
 	}
 	return &Client{cfg: cfg, servers: servers, state: state}, nil
 }

@@ -30,4 +30,5 @@
 //	encode.go       messages of the server; decode.go parses them
 //	client.go       the client; clientstate.go is its copy of the server's state
 //	inspect.go      InspectService; stats.go the same for metrics
+//	progress.go     the same for programs that act on it
 package node

@@ -4,8 +4,6 @@
 package node
 
 import (
-	"net/netip"
-
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -15,6 +13,7 @@ import (
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 )
 
@@ -99,14 +98,14 @@ func toPort(p *overlay.Port) *kpng.Port {
 	out := &kpng.Port{
 		Name: protoconv.Text(p.Name), Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
 		Endpoints: toEndpoints(p.Endpoints), Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
-		EndpointExtensions: toEndpointExtensions(p.EndpointExtensions, false),
+		EndpointExtensions: nodestate.EndpointExtensions(p.EndpointExtensions, false),
 	}
 	var heads []*overlay.Route // first route of each list; frontends share lists by pointer
 	for i := range p.Frontends {
 		fe := &p.Frontends[i]
 		f := &kpng.Frontend{
-			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
-			SourceRanges: toNetworks(fe.SourceRanges), NodeSourceRanges: toNetworks(fe.NodeSourceRanges),
+			Kind: nodestate.Kind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()),
+			SourceRanges: nodestate.Networks(fe.SourceRanges), NodeSourceRanges: nodestate.Networks(fe.NodeSourceRanges),
 		}
 		index := 0
 		for index < len(heads) && (len(fe.Routes) == 0 || heads[index] != &fe.Routes[0]) {
@@ -127,7 +126,7 @@ func toRouteList(routes []overlay.Route) *kpng.RouteList {
 	for i := range routes {
 		r := &routes[i]
 		route := &kpng.Route{
-			From: toFrom(r.From), Masquerade: r.Masquerade, EmptyVerdict: toVerdict(r.EmptyVerdict), Condition: kpng.Condition(r.Condition),
+			From: nodestate.From(r.From), Masquerade: r.Masquerade, EmptyVerdict: nodestate.Verdict(r.EmptyVerdict), Condition: kpng.Condition(r.Condition),
 		}
 		for _, p := range r.Pools {
 			route.Pools = append(route.Pools, uint32(p))
@@ -135,42 +134,6 @@ func toRouteList(routes []overlay.Route) *kpng.RouteList {
 		out.Routes = append(out.Routes, route)
 	}
 	return out
-}
-
-func toKind(k localsink.FrontendKind) kpng.FrontendKind {
-	switch k {
-	case localsink.KindClusterIP:
-		return kpng.FrontendKind_FRONTEND_KIND_CLUSTER_IP
-	case localsink.KindNodePort:
-		return kpng.FrontendKind_FRONTEND_KIND_NODE_PORT
-	case localsink.KindExternalIP:
-		return kpng.FrontendKind_FRONTEND_KIND_EXTERNAL_IP
-	case localsink.KindLoadBalancer:
-		return kpng.FrontendKind_FRONTEND_KIND_LOAD_BALANCER
-	}
-	return kpng.FrontendKind_FRONTEND_KIND_UNSPECIFIED
-}
-
-func toFrom(f localsink.From) kpng.From {
-	switch f {
-	case localsink.FromLocalPods:
-		return kpng.From_FROM_LOCAL_PODS
-	case localsink.FromThisNode:
-		return kpng.From_FROM_THIS_NODE
-	case localsink.FromAny: // has no value of its own
-	}
-	return kpng.From_FROM_UNSPECIFIED
-}
-
-func toVerdict(v localsink.Verdict) kpng.Verdict {
-	switch v {
-	case localsink.VerdictDrop:
-		return kpng.Verdict_VERDICT_DROP
-	case localsink.VerdictPass:
-		return kpng.Verdict_VERDICT_PASS
-	case localsink.VerdictReject: // has no value of its own
-	}
-	return kpng.Verdict_VERDICT_UNSPECIFIED
 }
 
 func toEndpoints(all []overlay.Endpoint) []*kpng.Endpoint {
@@ -193,28 +156,12 @@ func setEndpoint(out *kpng.Endpoint, e *overlay.Endpoint) {
 	}
 }
 
-// toEndpointExtensions encodes the extensions of endpoints. empty reports whether empty lists
-// are included.
-func toEndpointExtensions(extensions map[netip.AddrPort]localsink.Extensions, empty bool) (out []*kpng.EndpointExtensions) {
-	for _, g := range overlay.GroupExtensions(extensions) {
-		if g.Extensions.Len() == 0 && !empty {
-			continue
-		}
-		group := &kpng.EndpointExtensions{Extensions: protoconv.Extensions(g.Extensions)}
-		for _, a := range g.Endpoints {
-			group.Endpoints = append(group.Endpoints, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
-		}
-		out = append(out, group)
-	}
-	return out
-}
-
 func toDelta(d *overlay.Delta) *kpng.ServiceDelta {
 	out := &kpng.ServiceDelta{}
 	for i := range d.Ports {
 		p := &d.Ports[i]
 		port := &kpng.PortDelta{
-			Port: uint32(p.Port), Set: toEndpoints(p.Set), Extensions: toEndpointExtensions(p.Extensions, true),
+			Port: uint32(p.Port), Set: toEndpoints(p.Set), Extensions: nodestate.EndpointExtensions(p.Extensions, true),
 		}
 		for _, a := range p.Removed {
 			port.Removed = append(port.Removed, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
@@ -239,38 +186,4 @@ func encodeOverlay(name localsink.ServiceName, own *overlay.Overlay) []byte {
 		}
 	}
 	return codec.MessageField(fieldOverlays, out)
-}
-
-func toNode(n *localsink.Node) *kpng.Node {
-	return &kpng.Node{
-		Name: protoconv.Text(n.Name),
-		LocalPods: &kpng.PodSources{
-			Networks:  protoconv.Networks(n.LocalPods.Networks),
-			Interface: protoconv.Text(n.LocalPods.Interface), InterfacePrefix: protoconv.Text(n.LocalPods.InterfacePrefix),
-		},
-		Ips:               addrs(n.IPs),
-		NodePortAddresses: protoconv.Networks(n.NodePortAddresses),
-		LoopbackNodePorts: addrs(n.LoopbackNodePorts),
-		ServiceNetworks:   protoconv.Networks(n.ServiceNetworks),
-		Deleting:          n.Deleting,
-		NoMasquerade:      protoconv.Networks(n.NoMasquerade),
-		Extensions:        protoconv.Extensions(n.Extensions),
-	}
-}
-
-func addrs(list []netip.Addr) [][]byte {
-	var out [][]byte
-	for _, a := range list {
-		out = append(out, a.AsSlice())
-	}
-	return out
-}
-
-// toNetworks keeps the difference between nil, which allows all sources, and an empty list,
-// which allows none.
-func toNetworks(list []netip.Prefix) *kpng.Networks {
-	if list == nil {
-		return nil
-	}
-	return &kpng.Networks{Networks: protoconv.Networks(list)}
 }

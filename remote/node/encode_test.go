@@ -19,6 +19,7 @@ import (
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 )
 
@@ -86,7 +87,7 @@ func TestEncodingKeepsEveryField(t *testing.T) {
 	svc, err := fromService(nameOf(change), change.GetService())
 	require.NoError(t, err)
 	require.Equal(t, sampleBase(), svc)
-	node, err := fromNode(toNode(sampleNode()))
+	node, err := fromNode(nodestate.Node(sampleNode()))
 	require.NoError(t, err)
 	require.Equal(t, sampleNode(), node)
 	var in kpng.WatchNodeResponse
@@ -300,7 +301,7 @@ func TestUnknownSelectionBecomesRandom(t *testing.T) {
 
 // A client returns what a server needs while the Node is missing, as far as hello has room.
 func TestKnownNodeHasExtensions(t *testing.T) {
-	node := toNode(sampleNode())
+	node := nodestate.Node(sampleNode())
 	node.Extensions = append(protoconv.Extensions(ext("large", strings.Repeat("x", maxKnownExtensions))), node.GetExtensions()...)
 	known, err := fromKnownNode(knownPart(node))
 	require.NoError(t, err)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
 
@@ -148,14 +149,14 @@ func FuzzOverlay(f *testing.F) {
 
 // FuzzNode checks that a decoded node survives another round trip.
 func FuzzNode(f *testing.F) {
-	f.Add(marshal(f, toNode(sampleNode())))
+	f.Add(marshal(f, nodestate.Node(sampleNode())))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in kpng.Node
 		if proto.Unmarshal(b, &in) != nil {
 			return
 		}
 		if node, err := fromNode(&in); err == nil {
-			again, err := fromNode(toNode(node))
+			again, err := fromNode(nodestate.Node(node))
 			require.NoError(t, err)
 			require.True(t, node.Equal(again))
 			requireSound(t, overlay.Assemble(sampleBase(), sampleOverlay(), node))
@@ -178,7 +179,7 @@ func FuzzServer(f *testing.F) {
 	other := change(4, "a") // of the same name as a Service
 	other.Origin = "TCPRoute"
 	f.Add(encode(
-		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: toNode(sampleNode())},
+		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{change(1, "a"), change(2, "b")}, Node: nodestate.Node(sampleNode())},
 		&kpng.WatchNodeResponse{Services: []*kpng.ServiceChange{other}, Overlays: []*kpng.OverlayChange{{Namespace: "ns", Name: "a", Origin: "TCPRoute"}}},
 		&kpng.WatchNodeResponse{Commit: &kpng.Commit{Revision: 1}},
 		&kpng.WatchNodeResponse{RemovedDigests: []uint64{1}, TriggerTimesUnixNs: []int64{1}, Commit: &kpng.Commit{Revision: 2}},

@@ -151,14 +151,15 @@ func (p *tamperingProxy) WatchNode(client kpng.NodeService_WatchNodeServer) erro
 			if err == nil {
 				p.observe(stream, true, in)
 			}
-			if err != nil || server.Send(in) != nil {
-				cancel()
-				return
-			}
+			// The answer of the server may arrive before Send returns.
 			if in.GetHello() != nil {
 				p.mu.Lock()
 				p.hellos = append(p.hellos, in.GetHello())
 				p.mu.Unlock()
+			}
+			if err != nil || server.Send(in) != nil {
+				cancel()
+				return
 			}
 		}
 	})

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
 )
@@ -25,13 +26,20 @@ import (
 // inspectService implements InspectService.
 type inspectService struct {
 	kpng.UnimplementedInspectServiceServer
-	server *Server
+	server  *Server
+	trusted bool // calls come from this process
+}
+
+// LocalInspect returns InspectService for callers in this process. It authorizes nothing: its callers
+// must restrict access to the state of the whole cluster.
+func (s *Server) LocalInspect() kpng.InspectServiceServer {
+	return inspectService{server: s, trusted: true}
 }
 
 // authorize checks that the peer may inspect a node, or all nodes if node is empty, and
 // returns the current state.
 func (s inspectService) authorize(ctx context.Context, node string) (*state, error) {
-	if s.server.cfg.AuthorizeInspect != nil {
+	if s.server.cfg.AuthorizeInspect != nil && !s.trusted {
 		if err := s.server.cfg.AuthorizeInspect(ctx, node); err != nil {
 			return nil, err
 		}
@@ -66,11 +74,7 @@ func (s *Server) nodes(st *state, now time.Time) []*kpng.NodeStatus {
 	s.mu.Lock()
 	newest := make(map[string]*nodeStream, len(s.streams))
 	for name, streams := range s.streams {
-		for n := range streams {
-			if o := newest[name]; o == nil || n.connected.After(o.connected) {
-				newest[name] = n
-			}
-		}
+		newest[name] = newestOf(streams)
 	}
 	s.mu.Unlock()
 	all := make([]*kpng.NodeStatus, 0, len(newest))
@@ -112,7 +116,7 @@ type nodeState struct {
 
 // toNode encodes the properties of the node with its zone.
 func (n *nodeState) toNode() *kpng.Node {
-	out := toNode(n.node)
+	out := nodestate.Node(n.node)
 	out.Zone = protoconv.Text(n.zone)
 	return out
 }
@@ -132,12 +136,7 @@ func (s *Server) nodeState(st *state, name string) nodeState {
 func (s *Server) knownNode(name string) *nodelocal.KnownNode {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var latest *nodeStream
-	for stream := range s.streams[name] {
-		if latest == nil || stream.connected.After(latest.connected) {
-			latest = stream
-		}
-	}
+	latest := newestOf(s.streams[name])
 	if latest == nil {
 		return nil
 	}
@@ -146,7 +145,7 @@ func (s *Server) knownNode(name string) *nodelocal.KnownNode {
 
 func (n *nodeState) service(i *serviceItem) *kpng.ServiceState {
 	svc := overlay.Assemble(i.service.Base(n.zone), i.service.Overlay(n.node.Name), n.node)
-	return toServiceState(svc.WithUnsupported(n.unsupported, n.node))
+	return nodestate.Service(svc.WithUnsupported(n.unsupported, n.node))
 }
 
 // GetNodeState implements InspectService.
@@ -366,51 +365,4 @@ func (s inspectService) GetLag(ctx context.Context, _ *kpng.GetLagRequest) (*kpn
 		}
 	}
 	return out, nil
-}
-
-func toServiceState(svc *localsink.Service) *kpng.ServiceState {
-	out := &kpng.ServiceState{
-		Namespace: svc.Name.Namespace, Name: svc.Name.Name, Origin: svc.Name.Origin,
-		Problems: protoconv.Problems(svc.Problems), Text: protoconv.Text(svc.Text()), Extensions: protoconv.Extensions(svc.Extensions),
-	}
-	if svc.HealthCheck != nil {
-		out.HealthCheckPort, out.LocalEndpoints = uint32(svc.HealthCheck.Port), uint32(svc.HealthCheck.LocalEndpoints)
-	}
-	for i := range svc.Ports {
-		out.Ports = append(out.Ports, toPortState(&svc.Ports[i]))
-	}
-	return out
-}
-
-func toPortState(p *localsink.Port) *kpng.PortState {
-	out := &kpng.PortState{
-		Name: p.Name, Protocol: kpng.Protocol(p.Protocol), AffinityNs: uint64(p.Affinity),
-		Selection: protoconv.Selection(p.Selection), RefusedPerMille: uint32(p.RefusedPerMille),
-		EndpointExtensions: toEndpointExtensions(p.EndpointExtensions, false),
-	}
-	for i := range p.Frontends {
-		fe := &p.Frontends[i]
-		f := &kpng.FrontendState{
-			Kind: toKind(fe.Kind), Address: fe.Addr.Addr().AsSlice(), Port: uint32(fe.Addr.Port()), SourceRanges: toNetworks(fe.SourceRanges),
-		}
-		for _, r := range fe.Routes {
-			f.Routes = append(f.Routes, &kpng.RouteState{
-				From: toFrom(r.From), Pool: uint32(r.Pool), Masquerade: r.Masquerade, EmptyVerdict: toVerdict(r.EmptyVerdict),
-			})
-		}
-		out.Frontends = append(out.Frontends, f)
-	}
-	for _, pool := range p.Pools {
-		ps := &kpng.PoolState{}
-		for _, e := range pool.Endpoints {
-			ps.Endpoints = append(ps.Endpoints, &kpng.EndpointState{
-				Address: e.Addr.Addr().AsSlice(), Port: uint32(e.Addr.Port()), Local: e.Local, Weight: e.Weight,
-			})
-		}
-		out.Pools = append(out.Pools, ps)
-	}
-	for _, a := range p.Draining {
-		out.Draining = append(out.Draining, &kpng.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())})
-	}
-	return out
 }

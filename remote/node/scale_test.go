@@ -158,7 +158,7 @@ func newBenchServer(b *testing.B, services, endpoints, nodes int) *benchServer {
 	return s
 }
 
-// relaxGC sets the GC percentage of examples/state-server.
+// relaxGC sets the GC percentage of tuning.ServerGarbageCollection.
 func relaxGC(b *testing.B) {
 	percent := debug.SetGCPercent(400)
 	b.Cleanup(func() { debug.SetGCPercent(percent) })

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -95,6 +96,16 @@ type Server struct {
 
 	mu      sync.Mutex
 	streams map[string]map[*nodeStream]struct{} // by node name
+
+	progress progressState
+}
+
+// A progressState is what [Server.Progress] returns.
+type progressState struct {
+	mu       sync.Mutex
+	resolved watchers.Snapshot
+	newer    chan struct{} // nil if no caller waits
+	awaited  atomic.Bool   // reports whether newer is not nil, without mu
 }
 
 type (
@@ -192,6 +203,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		first := s.hub.Snapshot().Revision == 0
 		snapshot := s.publish(time.Now())
+		s.setResolved(snapshot)
 		if first {
 			close(s.ready)
 		}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
+	"sigs.k8s.io/kpng/remote/internal/nodestate"
 	"sigs.k8s.io/kpng/remote/internal/protoconv"
 	"sigs.k8s.io/kpng/remote/internal/session"
 	"sigs.k8s.io/kpng/watchers"
@@ -238,7 +239,7 @@ func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 	n.refreshNode(new)
 	if n.sentNode != n.node {
 		n.sentNode = n.node
-		node := toNode(n.node)
+		node := nodestate.Node(n.node)
 		node.Zone = protoconv.Text(n.zone)
 		pieces = append(pieces, codec.MessageField(fieldNode, node))
 	}
@@ -258,6 +259,7 @@ func (n *nodeStream) Overlay(old, new *state, b *batch) (pieces [][]byte) {
 
 // Acknowledged implements fanout.Conn.
 func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
+	n.server.wakeProgress()
 	if n.server.cfg.OnAcknowledge == nil || sent.IsZero() {
 		return
 	}
