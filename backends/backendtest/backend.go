@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -23,13 +24,20 @@ type Namespace interface {
 	Run(f func() error) error
 }
 
+// A NodeNamespace is the namespace of the node, for sinks that act in those of its pods too.
+type NodeNamespace interface {
+	Namespace
+	// LocalPods returns the namespaces of the pods on the node.
+	LocalPods() []Namespace
+}
+
 // A Backend describes the sink under test. The kit calls Sync, Close and all functions of
 // Backend on a thread in the namespace of the node.
 type Backend struct {
 	// Name appears in the report.
 	Name string
 	// New returns a sink for the namespace of the node, which is that of the calling
-	// thread. It is called for each behaviour in a new namespace; several sinks exist at a
+	// thread; node is a NodeNamespace. It is called for each behaviour in a new namespace; several sinks exist at a
 	// time. ctx is canceled after the sink is closed. If the sink has a method Close, with
 	// or without an error result, the kit calls it at the end and to simulate a restart;
 	// otherwise it calls Close of the sinks inside, see localsink.Walk. After Close,
@@ -41,6 +49,35 @@ type Backend struct {
 	// LoopbackNodePorts reports whether TCP node ports answer on the addresses in
 	// Node.LoopbackNodePorts. If false, the behaviours about it are unsupported.
 	LoopbackNodePorts bool
+	// Proxy reports whether connections end in a process of the node, such as that of the sink,
+	// which connects to endpoints. What a proxy cannot do is then expected or unsupported:
+	//
+	//   - Endpoints see an address of the node, whatever the route requires.
+	//   - A refused TCP connection may be reset after it was accepted.
+	//   - A UDP client that must be refused may get no answer, if the frontend serves other
+	//     clients or has established flows.
+	//   - Connections and affinity entries end with Close.
+	//   - It does not know through which interface a client's packets arrived.
+	//   - It cannot listen where another process does; clients reach that process.
+	Proxy bool
+	// Sockets reports whether addresses of Services are translated at the sockets of processes on
+	// the node and in its pods, before there are packets. Three things are then different:
+	//
+	//   - An endpoint that connects to its own Service and reaches itself sees its own address.
+	//   - Instead of leading to another endpoint, connected UDP sockets are closed soon after
+	//     Sync, and the client connects again.
+	//   - The interface through which packets of a pod would arrive is unknown.
+	Sockets bool
+	// MaxServices is the number of Services above which the backend is documented to be
+	// unusable; zero means no limit. Behaviours with more Services are unsupported.
+	MaxServices int
+	// AffinityPerFrontend reports whether each frontend of a port has affinity entries of its
+	// own. If true, the behaviour that they share them is unsupported.
+	AffinityPerFrontend bool
+	// Exceptions lists what the dataplane cannot do by nature: the reason, by the ID of a
+	// behaviour ("DP-41"), or by ID and variant ("DP-41 IPv4 UDP"). It is reported as
+	// unsupported.
+	Exceptions map[string]string
 	// Drift makes an external change to what the sink programs, such as flushing all
 	// rules. If it is nil, or the sink is no localsink.ResyncRequester, behaviour OP-16 is
 	// untested.
@@ -99,6 +136,16 @@ func (b Backend) validate(ids []string) error {
 	} {
 		if limit.value < 0 {
 			return fmt.Errorf("backendtest: Backend.TimeLimits.%s: %v is negative", limit.name, limit.value)
+		}
+	}
+	for key, reason := range b.Exceptions {
+		id, of, hasVariant := strings.Cut(key, " ")
+		known := slices.ContainsFunc(allVariants(), func(v variant) bool { return v.String() == of })
+		if !slices.Contains(IDs(), id) || hasVariant && !known {
+			return fmt.Errorf("backendtest: Backend.Exceptions: %q is neither a behaviour nor a behaviour and a variant", key)
+		}
+		if reason == "" {
+			return fmt.Errorf("backendtest: Backend.Exceptions: %q: the reason is empty", key)
 		}
 	}
 	for _, id := range ids {

@@ -13,10 +13,11 @@ import (
 
 func affinityCases() []behaviour {
 	all := []behaviour{
-		{id: "DP-40", title: "a client address keeps its endpoint on all frontends of the port", check: affinityKeepsEndpoint},
+		{id: "DP-40", title: "a client address keeps its endpoint on all frontends of the port", shared: true, check: affinityKeepsEndpoint},
 		{id: "DP-41", title: "affinity expires when a client makes no new connection for its duration", check: affinityExpires},
 		{id: "DP-42", title: "a client whose endpoint is removed gets and keeps another; other clients keep theirs", check: affinityEndpointRemoved},
-		{id: "DP-43", title: "affinity survives other changes of the Service and a restart", check: affinitySurvivesChanges},
+		{id: "DP-43", title: "affinity survives other changes of the Service and a restart",
+			noProxy: endsWithProxy, check: affinitySurvivesChanges},
 		{id: "DP-44", title: "a changed affinity duration takes effect", check: affinityDurationChanges},
 		{id: "DP-45", title: "affinity can be turned on and off", check: affinitySwitched},
 	}

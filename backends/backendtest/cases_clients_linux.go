@@ -13,7 +13,7 @@ import (
 func clientCases() []behaviour {
 	return []behaviour{
 		{id: "DP-20", title: "endpoints see a node address if the route masquerades, otherwise the client address",
-			needs: localsink.FeatureExternalIP, check: masquerading},
+			needs: localsink.FeatureExternalIP, noProxy: "every connection is masqueraded", check: masquerading},
 		{id: "DP-22", title: "hairpin connections are masqueraded regardless of the route",
 			needs: localsink.FeatureClusterIP, check: hairpin},
 		{id: "DP-23", title: "masqueraded clients with the same source port do not interfere",
@@ -27,7 +27,8 @@ func clientCases() []behaviour {
 		{id: "SEL-11-order", title: "the order of routes decides, not the kind of client",
 			needs: localsink.FeatureExternalIP, check: routeOrder},
 		{id: "SEL-11-pods", title: "pods are recognised by network, interface and interface prefix",
-			needs: localsink.FeatureClusterIP, check: podSources},
+			needs: localsink.FeatureClusterIP, noProxy: "the input interface of a packet is unknown",
+			noSockets: "pods are recognised by their network namespaces", check: podSources},
 		{id: "SEL-22", title: "source ranges apply before the verdict of an empty pool",
 			needs: localsink.FeatureLoadBalancer | localsink.FeatureSourceRanges, check: sourceRangesFirst},
 		{id: "node-changed", title: "a change of NodePortAddresses takes effect",

@@ -16,7 +16,8 @@ import (
 func resetCases() []behaviour {
 	return []behaviour{{
 		id: "zero-resets", title: "1,000 busy connections survive endpoint removal, restarts and rebuilds without a reset",
-		needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP}, check: zeroResets,
+		needs: localsink.FeatureClusterIP | localsink.FeatureNodePort, protocols: []localsink.Protocol{localsink.ProtocolTCP},
+		noProxy: endsWithProxy, check: zeroResets,
 	}}
 }
 

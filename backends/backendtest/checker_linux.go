@@ -4,6 +4,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,12 @@ type behaviour struct {
 	id, title string
 	needs     localsink.Features   // in addition to those of the variant
 	loopback  bool                 // also needs Backend.LoopbackNodePorts
+	shared    bool                 // is about affinity entries that frontends share
 	twoNodes  bool                 // check uses checker.peer
 	protocols []localsink.Protocol // nil is all
+	services  int                  // also needs Backend.MaxServices, or no limit
+	noProxy   string               // why a proxy cannot have the behaviour, see Backend.Proxy; "" if it can
+	noSockets string               // why translation at sockets cannot have the behaviour, see Backend.Sockets; "" if it can
 	check     func(c *checker)
 }
 
@@ -69,8 +74,18 @@ func (c *checker) setUp() bool {
 		switch missing := (v.needs() | c.behaviour.needs) & unsupported; {
 		case missing != 0:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "the backend does not support "+missing.String()
+		case c.behaviour.shared && c.backend.AffinityPerFrontend:
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.AffinityPerFrontend is true"
+		case c.exception(v) != "":
+			cell.Outcome, cell.Reason = OutcomeUnsupported, c.exception(v)
 		case c.behaviour.loopback && !c.backend.LoopbackNodePorts:
 			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.LoopbackNodePorts is false"
+		case c.backend.Proxy && c.behaviour.noProxy != "":
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.Proxy: "+c.behaviour.noProxy
+		case c.backend.Sockets && c.behaviour.noSockets != "" && !v.isSCTP():
+			cell.Outcome, cell.Reason = OutcomeUnsupported, "Backend.Sockets: "+c.behaviour.noSockets
+		case c.backend.MaxServices > 0 && c.behaviour.services > c.backend.MaxServices:
+			cell.Outcome, cell.Reason = OutcomeUnsupported, fmt.Sprintf("Backend.MaxServices is %d", c.backend.MaxServices)
 		case v.isSCTP() && c.kit.untestedSCTP != "":
 			cell.Outcome, cell.Reason = OutcomeUntested, c.kit.untestedSCTP
 		default:
@@ -97,6 +112,11 @@ func (c *checker) setUp() bool {
 	return true
 }
 
+// exception returns why the dataplane cannot have the behaviour, or "".
+func (c *checker) exception(v variant) string {
+	return cmp.Or(c.backend.Exceptions[c.behaviour.id], c.backend.Exceptions[c.behaviour.id+" "+v.String()])
+}
+
 // variants returns the variants to which the behaviour applies.
 func (bh behaviour) variants() []variant {
 	return slices.DeleteFunc(allVariants(), func(v variant) bool {
@@ -109,7 +129,7 @@ func (c *checker) createSink() error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var sink localsink.Sink
 	err := c.call("New", func() (err error) {
-		sink, err = c.backend.New(ctx, c.testbed.node)
+		sink, err = c.backend.New(ctx, c.testbed.nodeNamespace())
 		return err
 	})
 	if err != nil {

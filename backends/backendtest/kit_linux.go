@@ -74,15 +74,23 @@ func checkOpenFiles() error {
 			parallel = min(n, len(behaviours()))
 		}
 	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("backendtest: limit of open files: %w", err)
+	limit, err := openFilesLimit()
+	if err != nil {
+		return fmt.Errorf("backendtest: %w", err)
 	}
-	if need := uint64(parallel) * openFilesPerBehaviour; limit.Cur < need {
+	if need := uint64(parallel) * openFilesPerBehaviour; limit < need {
 		return fmt.Errorf("backendtest: the limit of open files is %d; %d are needed with -parallel %d: raise it with ulimit -n, or lower -parallel",
-			limit.Cur, need, parallel)
+			limit, need, parallel)
 	}
 	return nil
+}
+
+func openFilesLimit() (uint64, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("limit of open files: %w", err)
+	}
+	return limit.Cur, nil
 }
 
 // newChecker returns a checker of a behaviour, in a new testbed, without a sink. Call

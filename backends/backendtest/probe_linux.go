@@ -153,8 +153,8 @@ func (f *flow) handshake(wait time.Duration) error {
 	for {
 		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
 		// For a process on the node, a dropped packet is the error EPERM. The read that
-		// follows times out.
-		if _, err := f.conn.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) {
+		// follows times out. On a busy machine the write may be late already.
+		if _, err := f.conn.Write([]byte("hello")); err != nil && !errors.Is(err, syscall.EPERM) && !timedOut(err) {
 			return err
 		}
 		err := f.readGreeting(min(wait, resendInterval))
@@ -162,6 +162,17 @@ func (f *flow) handshake(wait time.Duration) error {
 			return err
 		}
 	}
+}
+
+// reconnect replaces a closed socket by one with the same source port.
+func (f *flow) reconnect(wait time.Duration) error {
+	_ = f.conn.Close()
+	conn, err := f.dialFrom(wait)
+	if err != nil {
+		return err
+	}
+	f.conn = conn
+	return nil
 }
 
 func (f *flow) readGreeting(wait time.Duration) error {

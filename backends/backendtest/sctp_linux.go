@@ -172,7 +172,7 @@ func (f *flow) sctpRequest(p sctpPacket, want byte, wait time.Duration) (sctpPac
 	p.from, p.to = f.port, f.to.Port()
 	for {
 		_ = f.conn.SetDeadline(time.Now().Add(min(wait, resendInterval)))
-		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !f.isForeignError(err) {
+		if _, err := f.conn.Write(p.encode()); err != nil && !errors.Is(err, syscall.EPERM) && !timedOut(err) && !f.isForeignError(err) {
 			return p, err
 		}
 		answer, err := f.awaitChunk(want)

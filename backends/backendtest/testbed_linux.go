@@ -6,7 +6,6 @@ package backendtest
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"testing"
 
@@ -29,6 +28,19 @@ type testbed struct {
 	limits    TimeLimits
 }
 
+// nodeNamespace implements NodeNamespace.
+type nodeNamespace struct {
+	*netnstest.Namespace
+	pods []Namespace
+}
+
+func (n nodeNamespace) LocalPods() []Namespace { return n.pods }
+
+// nodeNamespace returns the namespace of the node for a sink.
+func (b *testbed) nodeNamespace() NodeNamespace {
+	return nodeNamespace{b.node, []Namespace{b.pods, b.clientPod}}
+}
+
 // clientPorts allocates source ports. They repeat after 32,000 connections.
 type clientPorts struct{ used atomic.Uint32 }
 
@@ -38,12 +50,6 @@ func newTestbed(t testing.TB, limits TimeLimits) *testbed {
 	b := &testbed{ports: &clientPorts{}, limits: limits}
 	for _, ns := range []**netnstest.Namespace{&b.node, &b.pods, &b.clientPod, &b.remote, &b.otherNode, &b.clients} {
 		*ns = netnstest.New(t)
-		// By default the kernel sends one ICMP error per second and client only.
-		(*ns).Sysctl("net/ipv4/icmp_ratelimit", "0")
-		(*ns).Sysctl("net/ipv6/icmp/ratelimit", "0")
-		_ = (*ns).Run(func() error { // exists in kernels with a limit per namespace
-			return os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("10000"), 0)
-		})
 	}
 	b.clients.Sysctl("net/ipv6/ip_nonlocal_bind", "1") // for manyClients, which no interface has
 	b.node.Sysctl("net/ipv4/ip_forward", "1")

@@ -37,4 +37,22 @@ func TestBackendValidate(t *testing.T) {
 	require.NoError(t, b.validate(nil))
 	require.ErrorContains(t, b.validate([]string{"churn", "chrun"}), `"chrun"`)
 	require.ErrorContains(t, Backend{}.validate(nil), "Backend.New: required")
+
+	for key, reason := range map[string]string{"DP-41": "x", "DP-41 IPv6 UDP": "x"} {
+		b.Exceptions = map[string]string{key: reason}
+		require.NoError(t, b.validate(nil), key)
+	}
+	for key, reason := range map[string]string{"DP-41": "", "DP-0": "x", "DP-41 IPv5 UDP": "x", "DP-41 ": "x"} {
+		b.Exceptions = map[string]string{key: reason}
+		require.ErrorContains(t, b.validate(nil), "Backend.Exceptions: ", key)
+	}
+}
+
+func TestExceptionsApplyToVariants(t *testing.T) {
+	c := &checker{backend: Backend{Exceptions: map[string]string{"DP-41": "all", "churn IPv4 UDP": "one"}}}
+	udp4, udp6 := variant{false, localsink.ProtocolUDP}, variant{true, localsink.ProtocolUDP}
+	for id, want := range map[string][2]string{"DP-41": {"all", "all"}, "churn": {"one", ""}, "DP-01": {"", ""}} {
+		c.behaviour.id = id
+		require.Equal(t, want, [2]string{c.exception(udp4), c.exception(udp6)}, id)
+	}
 }

@@ -19,15 +19,7 @@
 //
 // Place the sink behind the sink that programs the rules, in a localsink.Chain.
 //
-// The pieces:
-//
-//   - sink.go: [Sink], which assigns ports to Services.
-//   - listener.go: opens and closes ports, and retries those that failed.
-//   - port.go: the endpoints and the affinity entry of one port.
-//   - selector.go: selects the endpoint of a new connection.
-//   - relay.go: forwards one connection.
-//
-// A port is closed, open or failed. Sync creates it closed and opens it; a port that cannot
-// be opened is failed until a later Sync opens it. If another Service takes over the port,
-// it stays open.
+// [Sink] is a userspace.Backend that serves only the addresses of
+// userspace.LoopbackNodePorts; package userspace has the states of ports and connections. If
+// another Service takes over a port, it stays open.
 package localhost

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -88,7 +89,8 @@ func (e *endpoint) reset() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.open {
-		reset(c)
+		_ = c.SetLinger(0)
+		_ = c.Close()
 	}
 }
 
@@ -118,6 +120,9 @@ func (f *fixture) service(name string, affinity time.Duration, endpoints ...*end
 			pool = &port.Pools[1]
 		}
 		pool.Endpoints = append(pool.Endpoints, localsink.Endpoint{Addr: e.addr, Weight: 1})
+	}
+	for _, pool := range port.Pools {
+		slices.SortFunc(pool.Endpoints, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	}
 	for i, unspecified := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		port.Frontends = append(port.Frontends, localsink.Frontend{

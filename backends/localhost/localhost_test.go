@@ -77,15 +77,18 @@ func TestDP62Listeners(t *testing.T) {
 	})
 
 	t.Run("a port that moves to another Service stays open", func(t *testing.T) {
-		f := newFixture(t, Config{}, v4)
+		opened := 0
+		f := newFixture(t, Config{Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			opened++
+			return new(net.ListenConfig).Listen(ctx, network, address)
+		}}, v4)
 		a, b := newEndpoint(t, "a", false), newEndpoint(t, "b", false)
 		f.sync(f.service("old", 0, a))
-		ln := f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener
 		f.sync(f.service("new", 0, b))
 		f.expectEndpoint(false, "b")
-		require.Same(t, ln, f.sink.ports[netip.AddrPortFrom(loopback(false), f.port)].listener)
 		f.sync(f.service("old", 0, a))
 		f.expectEndpoint(false, "a")
+		require.Equal(t, 1, opened)
 		f.sync()
 		f.expectRefused(false)
 	})
@@ -274,43 +277,6 @@ func TestDP62ChoosesEndpoints(t *testing.T) {
 	})
 }
 
-// TestDP62AffinityExpires uses fake time.
-func TestDP62AffinityExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var many []localsink.Endpoint
-		for i := range 1000 {
-			many = append(many, localsink.Endpoint{Addr: netip.AddrPortFrom(loopback(false), uint16(i+1)), Weight: 1})
-		}
-		p := &port{}
-		pick := func() netip.AddrPort {
-			endpoint, ok := p.pick(time.Now(), nil)
-			require.True(t, ok)
-			return endpoint
-		}
-		set := func(affinity time.Duration) { p.set(desiredPort{endpoints: many, affinity: affinity}) }
-		set(time.Minute)
-		first := pick()
-		for range 10 { // each connection renews the entry
-			time.Sleep(time.Minute - time.Nanosecond)
-			require.Equal(t, first, pick())
-		}
-		set(time.Minute)
-		require.Equal(t, first, pick(), "nothing has changed")
-		// Six random choices among 1,000 endpoints are never all the same.
-		expectNewChoice := func(why string, f func(i int)) {
-			seen := map[netip.AddrPort]bool{}
-			for i := range 6 {
-				f(i)
-				seen[pick()] = true
-			}
-			require.Greater(t, len(seen), 1, why)
-		}
-		expectNewChoice("the entry expired", func(int) { time.Sleep(time.Minute) })
-		expectNewChoice("the duration changed", func(i int) { set(time.Hour + time.Duration(i)) })
-		expectNewChoice("affinity was turned off", func(int) { set(0) })
-	})
-}
-
 // TestDP62PortInUse: a port in use is reported and retried; other Services are served.
 func TestDP62PortInUse(t *testing.T) {
 	var log bytes.Buffer
@@ -328,7 +294,7 @@ func TestDP62PortInUse(t *testing.T) {
 	failed := f.sink.NotProgrammed()
 	require.Len(t, failed, 1)
 	require.ErrorIs(t, failed[web.Name], syscall.EADDRINUSE)
-	require.ErrorContains(t, failed[web.Name], fmt.Sprintf("localhost: Service ns/web: spec.ports[].nodePort %d: ", f.port))
+	require.ErrorContains(t, failed[web.Name], fmt.Sprintf("Service ns/web: NodePort 0.0.0.0:%d: ", f.port))
 	f.sync(web, other)
 	require.EqualValues(t, 2, f.sink.Stats().OpenFailures)
 	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=ERROR")), "logged once: %s", log.String())
@@ -338,8 +304,6 @@ func TestDP62PortInUse(t *testing.T) {
 	f.sync(web, other)
 	require.Len(t, f.sink.NotProgrammed(), 1)
 	require.NoError(t, taken.Close())
-	f.sink.retryTimer.Reset(0)
-	<-f.sink.ResyncRequested()
 	require.NoError(t, f.sink.Sync(t.Context(), &localsink.Update{Node: f.node, All: sinktest.NewState(web, other)}))
 	f.expectEndpoint(false, "a")
 	require.Empty(t, f.sink.NotProgrammed())
@@ -392,7 +356,7 @@ func TestResyncTimer(t *testing.T) {
 		require.False(t, resyncRequested(), "there is nothing to retry")
 		sync(loopbackNode(loopback(false)))
 		require.Len(t, s.NotProgrammed(), 1)
-		time.Sleep(retryInterval - time.Nanosecond)
+		time.Sleep(5*time.Second - time.Nanosecond)
 		require.False(t, resyncRequested())
 		time.Sleep(time.Nanosecond)
 		require.True(t, resyncRequested())
@@ -484,5 +448,37 @@ func TestConnectionsAreLimited(t *testing.T) {
 	for f.sink.Stats().Connections > 1 {
 		runtime.Gosched()
 	}
+	f.expectEndpoint(false, "a")
+}
+
+// TestDP19RefusedConnections uses real connections.
+func TestDP19RefusedConnections(t *testing.T) {
+	f, a := newFixture(t, Config{}, loopbackNode(loopback(false))), newEndpoint(t, "a", false)
+	share := func(perMille uint16, affinity time.Duration) {
+		svc := f.service("web", affinity, a)
+		svc.Ports[0].RefusedPerMille = perMille
+		f.sync(svc)
+	}
+	share(0, 0)
+	c := f.expectEndpoint(false, "a")
+	share(1000, 0)
+	f.expectRefused(false)
+	expectEcho(t, c)
+	share(999, 0)
+	resets := 0
+	for range 50 {
+		if _, _, err := f.connect(false); err != nil {
+			require.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF), err)
+			resets++
+		}
+	}
+	require.Greater(t, resets, 40)
+	share(0, 0)
+	f.expectEndpoint(false, "a")
+	open := int64(2 + 50 - resets) // of 50 connections, one in a thousand is not refused
+	require.Eventually(t, func() bool { return f.sink.Stats().Connections == open }, 10*time.Second, time.Millisecond, "refused connections have ended")
+	share(0, time.Hour)
+	f.expectEndpoint(false, "a")
+	share(1000, time.Hour)
 	f.expectEndpoint(false, "a")
 }

@@ -7,8 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"testing"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -36,15 +34,4 @@ func TestSinkContract(t *testing.T) {
 }
 
 // describe returns the ports and their owners as text.
-func describe(s *Sink) string {
-	var lines []string
-	for a, p := range s.ports {
-		lines = append(lines, fmt.Sprintln(a, p.service, p.selector.endpoints, p.selector.selection, p.refused, p.affinity))
-	}
-	for name, owned := range s.owned {
-		slices.SortFunc(owned, netip.AddrPort.Compare)
-		lines = append(lines, fmt.Sprintln(name, owned))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "")
-}
+func describe(s *Sink) string { return fmt.Sprint(s.proxy.Listeners(), s.Stats()) }

@@ -15,6 +15,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/consistent"
 )
 
 // An affinityPort is a port with session affinity as the kernel holds it: the affinity
@@ -31,7 +32,8 @@ type affinityPort struct {
 	proto     localsink.Protocol
 	refs      int // dispatch chains that lead here
 	timeout   time.Duration
-	refused   uint16 // share of connections without an entry that are rejected, in 1/1000
+	selection localsink.Selection // of the endpoint of a new client
+	refused   uint16              // share of connections without an entry that are rejected, in 1/1000
 	desired   []localsink.Pool
 	endpoints []localsink.Endpoint  // by slot
 	suffix    int                   // which of two suffixes the names of the maps have
@@ -98,6 +100,17 @@ func affinityIDOf(s *localsink.Service, port int) string {
 	return newAffinityID(s.Name, p, duplicates)
 }
 
+// portIDOf returns the identifier of a port without affinity.
+func portIDOf(s *localsink.Service, port int) string {
+	p, duplicates := &s.Ports[port], 0
+	for i := range s.Ports[:port] {
+		if s.Ports[i].Name == p.Name && s.Ports[i].Protocol == p.Protocol {
+			duplicates++
+		}
+	}
+	return newAffinityID(s.Name, p, duplicates)
+}
+
 // Names of the chains and maps of a port with affinity, and of its pools, counted from one.
 // i selects one of two suffixes.
 
@@ -140,13 +153,10 @@ func affinityTimeout(d time.Duration) time.Duration {
 // packet mark. nft loads a DNAT to a port only if the rule matches the transport protocol.
 func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 	port := f.addrLen / 4
-	saved, client := word(port+1), word(port+2)
-	viaPriority := func(r rule) rule {
-		return append(rule{loadMeta(nfnl.MetaPriority, saved)}, r.then(setMeta(nfnl.MetaPriority, word(0)),
-			loadMeta(nfnl.MetaPriority, word(0)), setMeta(nfnl.MetaPriority, saved))...)
-	}
+	client := word(port + 2)
+	viaPriority := func(r rule) rule { return viaPriority(f, r) }
 	matchProtocol := rule{loadMeta(nfnl.MetaL4proto, word(0)), equal(word(0), []byte{byte(a.proto)})}
-	newSlot := rule{randomBelow(len(p.choices), word(0))}
+	newSlot := a.newNumber(f, len(p.choices))
 	selectSlot := matchProtocol.then(viaPriority(newSlot)...)
 	if p.index != nil {
 		newSlot = viaPriority(viaPriority(newSlot).then(mapTo(p.index.name)))
@@ -175,6 +185,22 @@ func (a *affinityPort) rules(f *family, p *affinityPool) []rule {
 	return append(rules, selectSlot.then(dnatToSlot...))
 }
 
+// newNumber computes the number by which a new client gets its endpoint.
+func (a *affinityPort) newNumber(f *family, choices int) rule {
+	if isConsistent(a.selection) && choices > 1 {
+		return hashOfClient(f, a.selection, choices)
+	}
+	return rule{randomBelow(choices, word(0))}
+}
+
+// viaPriority appends steps that move the first register through the packet priority. They use
+// the register after those of an endpoint.
+func viaPriority(f *family, r rule) rule {
+	saved := word(f.addrLen/4 + 1)
+	return append(rule{loadMeta(nfnl.MetaPriority, saved)}, r.then(setMeta(nfnl.MetaPriority, word(0)),
+		loadMeta(nfnl.MetaPriority, word(0)), setMeta(nfnl.MetaPriority, saved))...)
+}
+
 // canGrow reports whether the desired pools contain all endpoints of the present ones, and
 // the maps have room for them.
 func (a *affinityPort) canGrow() bool {
@@ -182,7 +208,7 @@ func (a *affinityPort) canGrow() bool {
 		if number > len(a.desired) || len(a.desired[number-1].Endpoints) > p.endpoints.size {
 			return false
 		}
-		if p.index != nil && numberOfChoices(a.desired[number-1].Endpoints) > p.index.size {
+		if p.index != nil && a.numberOfChoices(a.desired[number-1].Endpoints) > p.index.size {
 			return false
 		}
 		remaining := map[netip.AddrPort]bool{}
@@ -199,7 +225,10 @@ func (a *affinityPort) canGrow() bool {
 }
 
 // numberOfChoices returns the number of choices for the endpoints of a pool.
-func numberOfChoices(endpoints []localsink.Endpoint) (n int) {
+func (a *affinityPort) numberOfChoices(endpoints []localsink.Endpoint) (n int) {
+	if isConsistent(a.selection) {
+		return consistent.Size(len(endpoints))
+	}
 	if !hasDifferentWeights(endpoints) {
 		return len(endpoints)
 	}
@@ -211,7 +240,10 @@ func numberOfChoices(endpoints []localsink.Endpoint) (n int) {
 
 // newChoices returns the choices of a pool, whose slots are given. Choices that remain keep their
 // number. slotOf has the slot of each endpoint.
-func (p *affinityPool) newChoices(endpoints []localsink.Endpoint, slotOf map[netip.AddrPort]uint32) []uint32 {
+func (a *affinityPort) newChoices(p *affinityPool, endpoints []localsink.Endpoint, slotOf map[netip.AddrPort]uint32) []uint32 {
+	if isConsistent(a.selection) && len(endpoints) > 1 {
+		return consistentChoices(endpoints, slotOf)
+	}
 	if !hasDifferentWeights(endpoints) {
 		return p.slots
 	}

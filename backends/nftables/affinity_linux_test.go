@@ -273,7 +273,7 @@ func TestAffinitySurvivesRebuildAndRestart(t *testing.T) {
 	}
 	held := endpoints()
 	for range 2 {
-		w.backend.monitor.reportDrift()
+		w.backend.monitor.Report()
 		require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: all}))
 		require.Equal(t, held, endpoints())
 		n := testNode()
@@ -468,7 +468,7 @@ func TestFullAffinityMapStillBalances(t *testing.T) {
 		require.Equal(t, held, w.endpointFor(w.client, "tcp", "", ip.vip(1, 80)))
 	}
 	// A rebuild copies all entries.
-	w.backend.monitor.reportDrift()
+	w.backend.monitor.Report()
 	began := time.Now()
 	require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: serviceList{s}}))
 	t.Logf("copied %d affinity entries in %v", maxAffinityEntries, time.Since(began))

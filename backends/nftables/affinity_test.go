@@ -45,15 +45,19 @@ func (k *modelKernel) poolEndpoints(s *affinityPort, pool int) []netip.AddrPort 
 		used[slot] = true
 	}
 	require.Len(k.t, k.sets[p.endpoints.name], len(used))
-	slices.SortFunc(all, netip.AddrPort.Compare)
 	return all
 }
 
-// requireOnlySetsOf checks that all sets of ports with affinity belong to these ports.
-func (k *modelKernel) requireOnlySetsOf(stickies map[string]*affinityPort) {
+// requireOnlySetsOf checks that all sets of ports with affinity, and of tables of consistent
+// selection, belong to those of the state.
+func (k *modelKernel) requireOnlySetsOf(st *tableState) {
 	k.t.Helper()
 	known := map[*set]bool{}
-	for _, s := range stickies {
+	for _, t := range st.selections {
+		known[t.index], known[t.values] = true, true
+		require.Positive(k.t, t.users, t.name)
+	}
+	for _, s := range st.affinityPorts {
 		known[s.entries] = true
 		for _, p := range s.pools {
 			known[p.endpoints], known[p.index] = true, true
@@ -300,7 +304,7 @@ func TestAffinityFrontendsExchangeDispatchChains(t *testing.T) {
 	st.apply([]serviceChange{{name: exchange(0).Name}}, nil)
 	k.commit(st)
 	for c := range st.unused {
-		require.False(t, c.hasAffinity(), "%s was deleted", c.name)
+		require.True(t, c.isShared(), "%s was deleted", c.name)
 	}
 }
 

@@ -15,15 +15,15 @@ import (
 
 // updateAffinityPort brings the chains and maps of a port with affinity to their desired
 // state, created if necessary.
-func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, pools []localsink.Pool, timeout time.Duration, refused uint16) {
-	timeout = affinityTimeout(timeout)
+func (st *tableState) updateAffinityPort(id string, desired *desiredFrontend) {
+	pools, timeout, refused := desired.portPools, affinityTimeout(desired.affinity), desired.refused
 	a := st.affinityPorts[id]
 	equal := func(a, b localsink.Pool) bool { return slices.Equal(a.Endpoints, b.Endpoints) }
-	if a != nil && a.timeout == timeout && a.refused == refused && slices.EqualFunc(a.desired, pools, equal) {
+	if a != nil && a.timeout == timeout && a.refused == refused && a.selection == desired.selection && slices.EqualFunc(a.desired, pools, equal) {
 		return
 	}
 	if a == nil {
-		a = &affinityPort{id: id, proto: proto, pools: map[int]*affinityPool{}}
+		a = &affinityPort{id: id, proto: desired.key.proto, pools: map[int]*affinityPool{}}
 		st.affinityPorts[id] = a
 	}
 	slots, removed := affinitySlots(a.endpoints, pools)
@@ -33,7 +33,7 @@ func (st *tableState) updateAffinityPort(id string, proto localsink.Protocol, po
 	for _, e := range a.endpoints {
 		st.countHairpin(e, false)
 	}
-	a.desired, a.endpoints, a.refused = pools, slots, refused
+	a.desired, a.endpoints, a.refused, a.selection = pools, slots, refused, desired.selection
 	if removed || a.timeout != timeout || !a.canGrow() {
 		st.replaceMaps(a, timeout)
 	}
@@ -119,14 +119,23 @@ func (st *tableState) fillPoolMaps(a *affinityPort, p *affinityPool, number int,
 		st.add(p.endpoints, element{slot: slot, value: a.endpoints[slot].Addr})
 	}
 	indexed := p.choices
-	p.choices = p.newChoices(endpoints, slots)
+	p.choices = a.newChoices(p, endpoints, slots)
 	if p.index == nil && !isIdentity(p.choices) {
 		p.index = st.newSet(poolIndexMapName(a.id, number, a.suffix), slotsByIndex, commentAffinityIndex)
-		p.index.size, indexed = max(p.endpoints.size, 1<<bits.Len(uint(2*len(p.choices)))), nil
+		p.index.size, indexed = a.indexSize(p), nil
 	}
 	if p.index != nil {
 		st.replaceIndex(p.index, indexed, p.choices)
 	}
+}
+
+// indexSize returns the size of a new index of a pool. Those of consistent selection have a fixed
+// number of elements.
+func (a *affinityPort) indexSize(p *affinityPool) int {
+	if isConsistent(a.selection) && len(p.choices) > 1 {
+		return len(p.choices)
+	}
+	return max(p.endpoints.size, 1<<bits.Len(uint(2*len(p.choices))))
 }
 
 // replaceIndex writes the differences between two states of an index. Numbers without a successor
@@ -161,10 +170,10 @@ func isIdentity(slots []uint32) bool {
 	return true
 }
 
-// removeUnreferenced removes the dispatch chains with affinity that lost their last reference,
-// and then affinity ports without dispatch chains. Unlike shared dispatch chains, they are of
-// no use to other frontends. Their rules are removed at once, which ends the references to
-// chains and sets; the cleanup deletes those.
+// removeUnreferenced removes the dispatch chains with affinity or consistent selection that lost
+// their last reference, and then affinity ports without dispatch chains. Unlike shared dispatch
+// chains, they are of no use to other frontends. Their rules are removed at once, which ends the
+// references to chains and sets; the cleanup deletes those.
 func (st *tableState) removeUnreferenced() {
 	for _, c := range st.change.unreferenced {
 		if c.refs > 0 || st.dispatchChains[*c.dispatch] != c {
@@ -172,8 +181,12 @@ func (st *tableState) removeUnreferenced() {
 		}
 		delete(st.dispatchChains, *c.dispatch)
 		delete(st.unused, c)
-		st.emptyChain(c.name)
-		st.releaseAffinityPort(c.dispatch.affinityID)
+		if !c.permanent { // a permanent one is that of a table
+			st.emptyChain(c.name)
+		}
+		if c.dispatch.affinityID != "" {
+			st.releaseAffinityPort(c.dispatch.affinityID)
+		}
 	}
 	st.change.unreferenced = st.change.unreferenced[:0]
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sigs.k8s.io/kpng/backends/internal/contract"
+	"sigs.k8s.io/kpng/backends/internal/drift"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -18,14 +20,14 @@ import (
 // created. Its methods are safe for concurrent use, except that calls of Sync must not
 // overlap.
 type Backend struct {
-	tables      []*table // owned by Sync
+	tables      []*table // guarded by busy
 	unsupported localsink.Features
-	monitor     *driftMonitor
+	monitor     *drift.Monitor
 	release     func() error // closes what New opened
 	closed      atomic.Bool
-	// busy holds a value while the tables are in use, if connections are counted: by Sync or
-	// by a reader of counts. It is nil otherwise.
-	busy chan struct{}
+	counting    bool // of connections
+
+	busy chan struct{}   // holds a value while the tables are in use: by Sync, a verification, or a reader of counts
 	all  localsink.State // of the last Sync, if connections are counted; guarded by busy
 
 	mu            sync.Mutex // guards the following fields
@@ -61,20 +63,20 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if b.closed.Load() {
 		return errClosed
 	}
-	if b.busy != nil {
-		if err := b.acquire(ctx); err != nil {
-			return err
-		}
-		defer b.releaseTables()
+	if err := b.acquire(ctx); err != nil {
+		return err
+	}
+	defer b.releaseTables()
+	if b.counting {
 		b.all = u.All
 	}
-	repair := b.monitor.begin()
-	if repair.drift {
+	repair := b.monitor.Begin()
+	if repair.NeedsRepair {
 		for _, t := range b.tables {
 			t.state = nil
 		}
 	}
-	names := touchedServices(u)
+	names := contract.TouchedServices(u)
 	var errs []error
 	for _, t := range b.tables {
 		if err := ctx.Err(); err != nil {
@@ -85,42 +87,32 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	}
 	err := errors.Join(errs...)
 	if err == nil {
-		b.monitor.succeeded(repair)
+		b.monitor.Succeeded(repair)
 	}
 	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
-		b.monitor.scheduleRetry(refusedRetryInterval)
+		b.monitor.ScheduleRetry(refusedRetryInterval)
 	}
 	b.publish(err)
 	return err
 }
 
-// touchedServices returns the names of the Services that may differ from the tables.
-func touchedServices(u *localsink.Update) []localsink.ServiceName {
-	names := make([]localsink.ServiceName, 0, len(u.Changed)+len(u.Removed))
-	for _, list := range [][]*localsink.Service{u.Removed, u.Changed} {
-		for _, s := range list {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
 // ResyncRequested returns a channel that receives after another program has changed the
-// backend's tables, or may have; see [localsink.ResyncRequester]. The next Sync rebuilds them.
-// Requests follow changes within some 20 milliseconds. If another program changes the tables
-// right after each repair, as a second backend with the same table does, the delay grows up to
-// one second.
-func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.resync }
+// backend's tables; see [localsink.ResyncRequester]. The next Sync rebuilds them. Requests follow
+// changes within 0.3 seconds, apart from single elements of large maps while other programs keep
+// changing rules of their own. If another program changes the tables right after each repair, as
+// a second backend with the same table does, the delay grows up to one second.
+func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.Requests() }
 
 // DriftedSince returns when the backend detected the oldest change by another program that it has
 // not undone; see [localsink.DriftReporter].
-func (b *Backend) DriftedSince() time.Time { return b.monitor.driftedSince() }
+func (b *Backend) DriftedSince() time.Time { return b.monitor.DriftedSince() }
 
 // supported are the features that the backend has if the kernel has both families.
 const supported = localsink.FeatureIPv4 | localsink.FeatureIPv6 | localsink.FeatureTCP | localsink.FeatureUDP | localsink.FeatureSCTP |
 	localsink.FeatureAffinity | localsink.FeatureSourceRanges |
 	localsink.FeatureClusterIP | localsink.FeatureNodePort | localsink.FeatureExternalIP | localsink.FeatureLoadBalancer |
-	localsink.FeatureWeights | localsink.FeaturePass | localsink.FeatureRefusedShare | localsink.FeatureNoMasquerade
+	localsink.FeatureWeights | localsink.FeaturePass | localsink.FeatureRefusedShare | localsink.FeatureNoMasquerade |
+	localsink.FeatureSelectionClient | localsink.FeatureSelectionFlow
 
 // Unsupported returns the features that the backend or this kernel does not have.
 func (b *Backend) Unsupported() localsink.Features { return b.unsupported | ^supported }
@@ -131,10 +123,8 @@ func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
-	b.monitor.stop()
-	if b.busy != nil {
-		b.busy <- struct{}{} // a reader may use the connection
-		defer b.releaseTables()
-	}
+	b.monitor.Close()
+	b.busy <- struct{}{} // a reader of counts may use the connection
+	defer b.releaseTables()
 	return b.release()
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sigs.k8s.io/kpng/backends/internal/netnstest"
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -58,8 +59,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// The result is valid only while no other process of the machine listens to nf_tables, like
-// "nft monitor", another backend or another test.
+// The result is valid only while no process of the machine listens to nf_tables, like "nft monitor".
 func BenchmarkFullLoad10kx10(b *testing.B) { benchmarkFullLoad(b, nodeBackend(b)) }
 
 func BenchmarkFullLoadCounted10kx10(b *testing.B) {
@@ -79,6 +79,67 @@ func benchmarkFullLoad(b *testing.B, backend *Backend) {
 	b.ReportMetric(float64(int64(heap())-int64(before))/(1<<20), "heap-MB")
 	require.Equal(b, 10000, backend.Stats().Tables[0].Services)
 	runtime.KeepAlive(backend)
+}
+
+// BenchmarkFullLoadBesideOtherInstance10kx10 compares a load while another instance runs in another
+// network namespace with one while there is no other.
+func BenchmarkFullLoadBesideOtherInstance10kx10(b *testing.B) {
+	all := manyServices(10000, 10)
+	u := &localsink.Update{Node: testNode(), NodeChanged: true, All: all, Changed: all.serviceList}
+	load := func(backend *Backend) time.Duration {
+		backend.tables[0].state = nil
+		began := time.Now()
+		require.NoError(b, backend.Sync(context.Background(), u))
+		return time.Since(began)
+	}
+	own := nodeBackend(b)
+	load(own) // creates the table
+	var alone, beside time.Duration
+	for b.Loop() {
+		alone += load(own)
+		other := nodeBackend(b)
+		load(other)
+		beside += load(own)
+		require.NoError(b, other.Close())
+	}
+	b.ReportMetric(alone.Seconds()*1e3/float64(b.N), "alone-ms")
+	b.ReportMetric(beside.Seconds()*1e3/float64(b.N), "beside-ms")
+	b.ReportMetric(beside.Seconds()/alone.Seconds(), "beside/alone")
+}
+
+// BenchmarkVerification measures what a change by another program costs.
+func BenchmarkVerification(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		all  indexedState
+	}{{"200x10", manyServices(200, 10)}, {"10kx10", manyServices(10000, 10)}, {"affinity1000", manyAffinityServices(1000, 10)}} {
+		b.Run(c.name, func(b *testing.B) {
+			backend := nodeBackend(b)
+			require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: c.all, Changed: c.all.serviceList}))
+			v := verifierOf(b, backend, backend.tables[0].kernel.(*nfnl.Conn))
+			var idle, objects, elements time.Duration
+			for b.Loop() {
+				idle += cpuOf(func() { _, _ = v.check(b.Context()) })
+				v.changes++
+				v.objects.next, v.elements.next = time.Time{}, time.Now().Add(time.Hour)
+				objects += cpuOf(func() { _, _ = v.check(b.Context()) })
+				for v.elements.verified < v.changes {
+					v.elements.next = time.Time{}
+					elements += cpuOf(func() { _, _ = v.check(b.Context()) })
+				}
+			}
+			for unit, d := range map[string]time.Duration{"idle-us": idle, "objects-us": objects, "elements-us": elements} {
+				b.ReportMetric(float64(d.Microseconds())/float64(b.N), unit)
+			}
+		})
+	}
+}
+
+// cpuOf returns the CPU time of f.
+func cpuOf(f func()) time.Duration {
+	before := cpuTime()
+	f()
+	return cpuTime() - before
 }
 
 func BenchmarkOneEndpointChange10kx10(b *testing.B) { benchmarkOneEndpointChange(b, nodeBackend(b)) }
@@ -156,4 +217,30 @@ func BenchmarkOneEndpointChangeAffinity1000(b *testing.B) {
 		require.NoError(b, backend.Sync(context.Background(), set))
 	}
 	require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
+}
+
+// BenchmarkOneEndpointChangeConsistent replaces an endpoint of one of 100 Services with consistent
+// selection.
+func BenchmarkOneEndpointChangeConsistent(b *testing.B) {
+	for _, endpoints := range []int{10, 100} {
+		b.Run(strconv.Itoa(endpoints), func(b *testing.B) {
+			all, node, backend := manyServices(100, endpoints), testNode(), nodeBackend(b)
+			for _, s := range all.serviceList {
+				s.Ports[0].Selection = localsink.SelectionClient
+			}
+			require.NoError(b, backend.Sync(context.Background(), &localsink.Update{Node: node, All: all, Changed: all.serviceList}))
+			next, i := 200000, 0
+			cpu := cpuTime()
+			for b.Loop() {
+				i = (i + 79) % 100
+				list := slices.Clone(all.serviceList[i].Ports[0].Pools[0].Endpoints)
+				next++
+				list = append(list[1:], localsink.Endpoint{Addr: endpointAddr(200000 + next%100000), Weight: 1})
+				slices.SortFunc(list, func(a, b localsink.Endpoint) int { return a.Addr.Compare(b.Addr) })
+				require.NoError(b, backend.Sync(context.Background(), all.set(node, i, list)))
+			}
+			reportCPU(b, cpu)
+			require.EqualValues(b, 1, backend.Stats().Tables[0].Rebuilds)
+		})
+	}
 }

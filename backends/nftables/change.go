@@ -25,7 +25,10 @@ func (st *tableState) apply(changes []serviceChange, get func(localsink.ServiceN
 	for i := range changes {
 		c := &changes[i]
 		c.frontends = st.desiredFrontends(c)
-		st.release(c)
+	}
+	st.reuseTables(changes)
+	for i := range changes {
+		st.release(&changes[i])
 	}
 	for i := range changes {
 		st.claim(&changes[i])
@@ -35,6 +38,7 @@ func (st *tableState) apply(changes []serviceChange, get func(localsink.ServiceN
 	}
 	clear(st.change.released)
 	st.removeUnreferenced()
+	st.dropUnusedTables()
 }
 
 // load adds a Service that the state does not hold.
@@ -153,8 +157,11 @@ func (st *tableState) newFrontend(
 			break
 		}
 		if id := desired.dispatch.affinityID; id != "" {
-			st.updateAffinityPort(id, desired.key.proto, desired.portPools, desired.affinity, desired.refused)
+			st.updateAffinityPort(id, desired)
 			continue
+		}
+		if isConsistent(desired.selection) && len(desired.portPools[pool].Endpoints) > 1 {
+			continue // in a table
 		}
 		if shared := findSharedSlots(desired, i, earlier, frontends); shared != nil {
 			f.slots[i] = shared
@@ -166,7 +173,7 @@ func (st *tableState) newFrontend(
 		}
 		f.slots[i] = assignSlots(held, desired.portPools[pool].Endpoints)
 	}
-	f.chain = st.ensureDispatchChain(desired.dispatch)
+	f.chain = st.ensureDispatchChain(st.withTables(desired))
 	return f
 }
 
@@ -223,12 +230,15 @@ func (st *tableState) replaceChain(s *set, k frontendKey, old, desired *chain) {
 		return
 	}
 	if old != nil {
-		st.remove(s, element{key: k})
+		st.remove(s, element{key: k, chain: old.name})
 		st.releaseChain(old)
 	}
 	if desired != nil {
 		st.add(s, element{key: k, chain: desired.name})
 		desired.refs++
+		for t := range desired.tables {
+			t.users++
+		}
 		delete(st.unused, desired)
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	CountConnections bool
 	// Logger receives log messages for operators; nil disables logging.
 	Logger *slog.Logger
+
+	withoutHash bool // set if the kernel cannot compute hashes
 }
 
 // maxTableName is the maximum length of a table name in bytes. It leaves room for suffixes.

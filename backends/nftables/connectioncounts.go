@@ -22,7 +22,7 @@ import (
 type connectionCounts struct {
 	table  *table
 	owners map[countOwner]*ownerCounts
-	ports  map[string]localsink.ServiceName // Service of each affinity ID
+	ports  map[string]localsink.ServiceName // Service of each port whose connections are counted together
 	state  *tableState                      // of the last transaction
 	clock  uint64                           // number of endpoints that were removed
 }
@@ -235,7 +235,13 @@ func (st *tableState) endpointsOf(owner countOwner) (present map[netip.AddrPort]
 		if a := st.affinityPorts[owner.portID]; a != nil {
 			add(a.endpoints)
 		}
-		return present, st.records[st.countedPorts[owner.portID]] != nil
+		service := st.countedPorts[owner.portID]
+		for t := range st.tablesOf(service) {
+			if t.portID == owner.portID {
+				add(t.endpoints)
+			}
+		}
+		return present, st.records[service] != nil
 	}
 	f := st.programmedFrontend(owner.frontend)
 	if f != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/backends/internal/drift"
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -29,8 +30,6 @@ type countingKernel struct {
 }
 
 func (k *countingKernel) Check(*nfnl.Batch) error { return nil }
-
-func (k *countingKernel) Objects(uint8, string) (int, uint64, error) { return 0, 0, nil }
 
 func (k *countingKernel) Commit(b *nfnl.Batch) error {
 	for data := b.Content(); len(data) > 0; data = data[binary.NativeEndian.Uint32(data):] {
@@ -93,8 +92,8 @@ func newCountingBackend(t *testing.T, k transport) *Backend {
 	cfg, err := Config{CountConnections: true}.withDefaults()
 	require.NoError(t, err)
 	b := &Backend{
-		tables: []*table{newTable(ipv4(), cfg, k)}, busy: make(chan struct{}, 1),
-		monitor: startDriftMonitor(&fakeListener{events: make(chan error)}, slog.New(slog.DiscardHandler)),
+		tables: []*table{newTable(ipv4(), cfg, k)}, counting: true, busy: make(chan struct{}, 1),
+		monitor: drift.NewMonitor(nil, slog.New(slog.DiscardHandler)),
 		release: func() error { return nil },
 	}
 	t.Cleanup(func() { b.Close() })
@@ -107,9 +106,16 @@ var countedSet = regexp.MustCompile(`^(?:service-(ips|nodeports)|endpoints-(serv
 
 // countPackets lets packets find some elements, and adds them to the counts that must be read: by
 // frontend, frontend and endpoint, or port and endpoint.
-func (k *countingKernel) countPackets(g generator, want map[string]uint64) {
+func (k *countingKernel) countPackets(g generator, st *tableState, want map[string]uint64) {
+	ports := map[string]string{} // of tables of consistent selection
+	for _, t := range st.selections {
+		ports[t.values.name] = t.portID
+	}
 	for name, set := range k.sets {
 		m := countedSet.FindStringSubmatch(name)
+		if id := ports[name]; id != "" {
+			m = []string{name, "", "", id}
+		}
 		if m == nil {
 			continue
 		}
@@ -147,7 +153,10 @@ func countsOf(t *testing.T, b *Backend, all map[localsink.ServiceName]*localsink
 		for _, c := range endpoints {
 			frontend := fmt.Sprintf("%v/%d", c.Frontend, c.Protocol)
 			if !c.Frontend.IsValid() {
-				frontend = affinityIDOf(s, slices.IndexFunc(s.Ports, func(p localsink.Port) bool { return p.Name == c.Port }))
+				port := slices.IndexFunc(s.Ports, func(p localsink.Port) bool { return p.Name == c.Port })
+				if frontend = affinityIDOf(s, port); frontend == "" {
+					frontend = portIDOf(s, port)
+				}
 			}
 			got[fmt.Sprintf("%s %v", frontend, c.Endpoint)] = c.Count
 		}
@@ -214,7 +223,7 @@ func TestNoConnectionIsLost(t *testing.T) {
 		if g.IntN(3) == 0 {
 			requireCounts(t, want, countsOf(t, b, all), step)
 		}
-		k.countPackets(g, want)
+		k.countPackets(g, b.tables[0].state, want)
 	}
 	require.NotEmpty(t, want)
 	requireCounts(t, want, countsOf(t, b, all), 200)

@@ -19,7 +19,7 @@ import (
 
 // CountsConnections reports whether [Config.CountConnections] is set; see
 // [localsink.ConnectionCounter].
-func (b *Backend) CountsConnections() bool { return b.busy != nil }
+func (b *Backend) CountsConnections() bool { return b.counting }
 
 // FrontendConnections returns the number of new connections to each frontend of a Service, none
 // if connections are not counted; see [localsink.ConnectionCounter]. It reads the counters of
@@ -45,7 +45,7 @@ func (b *Backend) EndpointConnections(ctx context.Context, name localsink.Servic
 
 // readConnections calls read for each table and returns the results.
 func readConnections[T any](ctx context.Context, b *Backend, name localsink.ServiceName, read func(*table, *localsink.Service) ([]T, error)) ([]T, error) {
-	if b.busy == nil {
+	if !b.counting {
 		return nil, nil
 	}
 	if err := b.acquire(ctx); err != nil {
@@ -176,18 +176,17 @@ func (t *table) endpointConnections(s *localsink.Service) (all []localsink.Endpo
 		}
 	}
 	for i := range s.Ports {
-		p, shared := &s.Ports[i], false
+		p, requested := &s.Ports[i], map[any]bool{} // ports and tables
 		for _, fe := range p.Frontends {
 			f := t.programmedFrontend(s, frontendKey{fe.Addr, p.Protocol})
 			if f == nil {
 				continue
 			}
 			r.requestEndpoints(f)
-			if id := f.portID(); id == "" {
-				add(p, countOwner{frontend: f.key})
-			} else if !shared {
-				shared = true
-				r.requestPort(t.state.affinityPorts[id])
+			add(p, countOwner{frontend: f.key})
+			id := r.requestShared(f, requested)
+			if id != "" && !requested[id] {
+				requested[id] = true
 				add(p, countOwner{portID: id})
 			}
 		}
@@ -202,15 +201,6 @@ func (t *table) endpointConnections(s *localsink.Service) (all []localsink.Endpo
 	return all, nil
 }
 
-// portID returns the identifier of the port whose endpoint maps the frontend uses, or an empty
-// string if they are its own.
-func (f *programmedFrontend) portID() string {
-	if f.chain.dispatch == nil {
-		return ""
-	}
-	return f.chain.dispatch.affinityID
-}
-
 // requestEndpoints requests the elements of a frontend in endpoint maps.
 func (r *countReader) requestEndpoints(f *programmedFrontend) {
 	for i, slots := range f.slots {
@@ -219,6 +209,29 @@ func (r *countReader) requestEndpoints(f *programmedFrontend) {
 			r.request(s, element{key: f.key, slot: uint32(slot)})
 		}
 	}
+}
+
+// requestShared requests the elements that the frontend shares with others of its port: those of
+// session affinity, and of tables that are not requested yet. It returns the port, empty if the
+// frontend shares no elements.
+func (r *countReader) requestShared(f *programmedFrontend, requested map[any]bool) (portID string) {
+	if id := f.chain.dispatch.affinityID; id != "" {
+		if !requested[id] {
+			r.requestPort(r.table.state.affinityPorts[id])
+		}
+		return id
+	}
+	for t := range f.chain.tables {
+		portID = t.portID
+		if requested[t] {
+			continue
+		}
+		requested[t] = true
+		for _, n := range t.numbers {
+			r.request(t.values, element{slot: n})
+		}
+	}
+	return portID
 }
 
 // requestPort requests the elements of a port with affinity in endpoint maps.

@@ -263,6 +263,8 @@ func decodeExpr(name string, x attrs) string {
 	case "numgen":
 		kind := map[int64]string{nfnl.NumgenRandom: "random"}[x.number(nfnl.NumgenType)]
 		return fmt.Sprintf("%s = %s below %d", x.reg(nfnl.NumgenDreg), kind, x.number(nfnl.NumgenModulus))
+	case "hash":
+		return fmt.Sprintf("%s = hash of %s+%d below %d seed %x", x.reg(nfnl.HashDreg), x.reg(nfnl.HashSreg), x.number(nfnl.HashLen), x.number(nfnl.HashModulus), x.number(nfnl.HashSeed))
 	case "nat":
 		kind := map[int64]string{nfnl.NATDestination: "destination"}[x.number(nfnl.NATType)]
 		return fmt.Sprintf("nat %s family %d to %s port %s", kind, x.number(nfnl.NATFamily), x.reg(nfnl.NATRegAddrMin), x.reg(nfnl.NATRegProtoMin))

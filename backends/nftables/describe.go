@@ -44,6 +44,9 @@ func (d *describer) dropSet(*set)         {}
 func (d *describer) remove(*set, element) {}
 
 func (d *describer) add(s *set, e element) {
+	if strings.HasPrefix(s.name, prefixIndex+prefixConsistent) {
+		return // thousands of slots, which package consistent computes
+	}
 	var key []string
 	if a := e.key.addr.Addr(); a.IsValid() && !a.IsUnspecified() {
 		key = append(key, a.String())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"sigs.k8s.io/kpng/backends/internal/contract"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -24,6 +25,8 @@ type desiredFrontend struct {
 	port      int // index in the Service
 	affinity  time.Duration
 	refused   uint16
+	selection localsink.Selection
+	portID    string // whose connections are counted together; empty unless they are
 	portPools []localsink.Pool
 
 	restricted bool // has source ranges, perhaps none
@@ -57,7 +60,7 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 		}
 		pools, id, first := validPools(st.family, p), affinityIDOf(c.desired, i), len(all)
 		slots := pools
-		if id == "" {
+		if id == "" && !st.selectsConsistently(p) {
 			slots = withRepeatedEndpoints(pools)
 		}
 		for j := range p.Frontends {
@@ -73,6 +76,7 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 			}
 			all = append(all, newDesiredFrontend(st.family, i, p, fe, slots, id))
 		}
+		st.setSelection(c, i, all[first:])
 		if id != "" {
 			if st.counting {
 				st.countedPorts[id] = c.name
@@ -81,6 +85,31 @@ func (st *tableState) desiredFrontends(c *serviceChange) []desiredFrontend {
 		}
 	}
 	return all
+}
+
+// selectsConsistently reports whether clients of a port get the same endpoint again, as far as the
+// kernel supports that.
+func (st *tableState) selectsConsistently(p *localsink.Port) bool {
+	return !st.withoutHash && isConsistent(p.Selection)
+}
+
+// setSelection completes the frontends of a port with what consistent selection needs.
+func (st *tableState) setSelection(c *serviceChange, port int, all []desiredFrontend) {
+	p := &c.desired.Ports[port]
+	if !st.selectsConsistently(p) {
+		for i := range all {
+			all[i].selection = localsink.SelectionRandom
+		}
+		return
+	}
+	if !st.counting || p.Affinity > 0 {
+		return
+	}
+	id := portIDOf(c.desired, port)
+	st.countedPorts[id] = c.name
+	for i := range all {
+		all[i].portID = id
+	}
 }
 
 // clearUnusedPools empties the pools that no frontend of a port uses.
@@ -105,6 +134,7 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 		port:      port,
 		affinity:  p.Affinity,
 		refused:   p.RefusedPerMille,
+		selection: p.Selection,
 		portPools: pools,
 	}
 	d.dispatch, d.pools = newDispatch(d.key.matchKind(), fe.Routes, pools)
@@ -124,7 +154,7 @@ func newDesiredFrontend(f *family, port int, p *localsink.Port, fe *localsink.Fr
 // It reports whether the frontend can be programmed nevertheless, without some endpoints.
 // pools are the valid pools of p.
 func checkFrontend(f *family, p *localsink.Port, fe *localsink.Frontend, pools []localsink.Pool) (problem string, usable bool) {
-	if violation := frontendViolation(p, fe); violation != "" {
+	if violation := contract.FrontendViolation(p, fe); violation != "" {
 		return fmt.Sprintf("%v %v/%v: %s; ignored", fe.Kind, fe.Addr, p.Protocol, violation), false
 	}
 	for _, r := range fe.Routes {
@@ -134,39 +164,6 @@ func checkFrontend(f *family, p *localsink.Port, fe *localsink.Frontend, pools [
 		}
 	}
 	return "", true
-}
-
-// frontendViolation returns why a frontend cannot be programmed, or an empty string.
-func frontendViolation(p *localsink.Port, fe *localsink.Frontend) string {
-	switch p.Protocol {
-	case localsink.ProtocolTCP, localsink.ProtocolUDP, localsink.ProtocolSCTP:
-	default:
-		return fmt.Sprintf("protocol number %d is not TCP, UDP or SCTP", uint8(p.Protocol))
-	}
-	if fe.Addr.Port() == 0 {
-		return "port 0 is out of range 1-65535"
-	}
-	if nodePort := fe.Kind == localsink.KindNodePort; nodePort != fe.Addr.Addr().IsUnspecified() {
-		if nodePort {
-			return "the address of a node port must be unspecified"
-		}
-		return "the address must not be unspecified"
-	}
-	if len(fe.Routes) == 0 {
-		return "routes must not be empty"
-	}
-	for i, r := range fe.Routes {
-		if r.Pool < 0 || r.Pool >= len(p.Pools) {
-			return fmt.Sprintf("routes[%d].pool: %d is out of range [0,%d)", i, r.Pool, len(p.Pools))
-		}
-		if r.EmptyVerdict > localsink.VerdictPass {
-			return fmt.Sprintf("routes[%d].emptyVerdict: unknown verdict %d", i, r.EmptyVerdict)
-		}
-		if r.From > localsink.FromThisNode {
-			return fmt.Sprintf("routes[%d].from: unknown kind of client %d", i, r.From)
-		}
-	}
-	return ""
 }
 
 // validPools returns the pools of a port as their contract requires: endpoints of the family,

@@ -20,22 +20,25 @@ const maxPools = 3
 // to its Service. Frontends with equal dispatches share a dispatch chain, unless their port
 // has session affinity. Dispatches are comparable and immutable.
 type dispatch struct {
-	match      matchKind
 	affinityID string // of the port; empty without affinity
-	refused    uint16 // share of connections to a pool that are rejected, in 1/1000
-	count      uint8
 	branches   [maxPools]branch
+	count      uint8
+	match      matchKind
+	selection  localsink.Selection // of the tables of branches; zero if no branch has a table
+	proto      localsink.Protocol  // likewise
+	refused    uint16              // share of connections to a pool that are rejected, in 1/1000
 }
 
 // A branch is one reachable route.
 type branch struct {
+	table      *selectionTable // of consistent selection; nil otherwise
 	from       localsink.From
 	masquerade bool
+	empty      localsink.Verdict // when there is no endpoint
 	// pool is the number of the pool, from one; zero when there is no endpoint. Without
 	// affinity it counts the pools of the frontend, with affinity those of the port.
-	pool  int
-	size  int               // endpoints in the pool; zero with affinity
-	empty localsink.Verdict // when there is no endpoint
+	pool int32
+	size int32 // slots of the pool; zero with affinity or a table
 }
 
 // newDispatch reduces routes to a dispatch. used holds the index in pools of each of its
@@ -54,7 +57,7 @@ func newDispatch(k matchKind, routes []localsink.Route, pools []localsink.Pool) 
 				at, used[n] = n, route.Pool
 				n++
 			}
-			b.masquerade, b.pool, b.size = route.Masquerade, at+1, size
+			b.masquerade, b.pool, b.size = route.Masquerade, int32(at+1), int32(size)
 		} else {
 			b.empty = route.EmptyVerdict
 		}
@@ -73,7 +76,7 @@ func (d *dispatch) withAffinity(id string, used [maxPools]int) dispatch {
 	out := *d
 	for i := range out.branches[:out.count] {
 		if b := &out.branches[i]; b.pool > 0 {
-			b.pool, b.size, out.affinityID = used[b.pool-1]+1, 0, id
+			b.pool, b.size, out.affinityID = int32(used[b.pool-1]+1), 0, id
 		}
 	}
 	return out
@@ -93,7 +96,9 @@ func (d *dispatch) covers(from localsink.From) bool {
 func (d *dispatch) target(b branch) string {
 	switch {
 	case b.pool > 0 && d.affinityID != "":
-		return affinityChainName(d.affinityID, b.pool)
+		return affinityChainName(d.affinityID, int(b.pool))
+	case b.table != nil:
+		return b.table.chainOf(d.selection, d.proto)
 	case b.pool > 0:
 		return d.lbChain(b).name()
 	case b.empty == localsink.VerdictDrop:
@@ -129,6 +134,9 @@ func (d *dispatch) name() string {
 	if d.refused > 0 {
 		s.WriteString(".refuse" + strconv.Itoa(int(d.refused)))
 	}
+	if d.selection != localsink.SelectionRandom {
+		s.WriteString("." + selectionWord(d.selection, d.proto))
+	}
 	for _, b := range d.branches[:d.count] {
 		s.WriteString("." + [...]string{"any", "pods", "node"}[b.from] + "-")
 		if b.masquerade {
@@ -136,7 +144,9 @@ func (d *dispatch) name() string {
 		}
 		switch {
 		case b.pool > 0 && d.affinityID != "":
-			s.WriteString(poolWord + strconv.Itoa(b.pool))
+			s.WriteString(poolWord + strconv.Itoa(int(b.pool)))
+		case b.table != nil:
+			s.WriteString(b.table.name)
 		case b.pool > 0:
 			s.WriteString(d.lbChain(b).ref())
 		case b.empty == localsink.VerdictDrop:
@@ -181,12 +191,12 @@ func (d *dispatch) passes() bool {
 	return slices.ContainsFunc(d.branches[:d.count], func(b branch) bool { return b.pool == 0 && b.empty == localsink.VerdictPass })
 }
 
-func (d *dispatch) lbChain(b branch) lbChain { return lbChain{d.match, uint8(b.pool), b.size} }
+func (d *dispatch) lbChain(b branch) lbChain { return lbChain{d.match, uint8(b.pool), int(b.size)} }
 
 // lbChains yields the load-balancing chains that the dispatch leads to.
 func (d *dispatch) lbChains(yield func(lbChain) bool) {
 	for _, b := range d.branches[:d.count] {
-		if b.pool > 0 && d.affinityID == "" && !yield(d.lbChain(b)) {
+		if b.pool > 0 && b.table == nil && d.affinityID == "" && !yield(d.lbChain(b)) {
 			return
 		}
 	}

@@ -99,22 +99,35 @@ func (l *encodedElements) chunks(n int) iter.Seq[[]byte] {
 	}
 }
 
-func (l *encodedElements) append(f *family, s *set, e *element, withData bool) {
+// append adds an encoded element and returns the content of its attribute.
+func (l *encodedElements) append(f *family, s *set, e *element, withData bool) []byte {
+	size := elementSize(f, s, e, withData)
+	piece := l.room(size)
+	l.inLastPiece++
+	*piece = appendElement(*piece, f, s, e, withData)
+	return (*piece)[len(*piece)-size:]
+}
+
+// elementSize returns the length of the content of an element's attribute.
+func elementSize(f *family, s *set, e *element, withData bool) int {
 	keySize, _ := s.kind.keyLayout(f)
 	size := 2*attrSize + keySize
 	if withData {
 		size += dataSize(f, s, e)
 	}
-	piece := l.room(size)
-	l.inLastPiece++
-	buf := nfnl.AppendNest(*piece, nfnl.ListElem, size)
+	return size
+}
+
+func appendElement(buf []byte, f *family, s *set, e *element, withData bool) []byte {
+	keySize, _ := s.kind.keyLayout(f)
+	buf = nfnl.AppendNest(buf, nfnl.ListElem, elementSize(f, s, e, withData))
 	buf = nfnl.AppendNest(buf, nfnl.ElemKey, attrSize+keySize)
 	buf = nfnl.AppendAttr(buf, nfnl.DataValue, keySize)
 	buf = appendKey(buf, s.kind, e)
 	if withData {
 		buf = appendData(buf, f, s, e)
 	}
-	*piece = buf
+	return buf
 }
 
 func appendKey(buf []byte, kind setKind, e *element) []byte {

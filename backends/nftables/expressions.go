@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/localsink/consistent"
 )
 
 // An expr writes one expression of a rule. The kernel evaluates expressions in order until
@@ -57,6 +58,8 @@ func loadSaddr(f *family, reg uint32) expr {
 func loadDaddr(f *family, reg uint32) expr {
 	return payload(nfnl.PayloadNetwork, f.daddrOffset, f.addrLen, reg)
 }
+
+func loadSport(reg uint32) expr { return payload(nfnl.PayloadTransport, 0, 2, reg) }
 
 func loadDport(reg uint32) expr { return payload(nfnl.PayloadTransport, 2, 2, reg) }
 
@@ -167,6 +170,21 @@ func randomBelow(n int, reg uint32) expr {
 			b.Uint32(nfnl.NumgenDreg, reg)
 			b.Uint32(nfnl.NumgenModulus, uint32(n))
 			b.Uint32(nfnl.NumgenType, nfnl.NumgenRandom)
+		})
+	}
+}
+
+// hashBelow replaces size bytes that begin in the first register by a number below n: their hash,
+// which package consistent computes too.
+func hashBelow(n, size int) expr {
+	return func(b *nfnl.Batch) {
+		expression(b, "hash", func() {
+			b.Uint32(nfnl.HashSreg, word(0))
+			b.Uint32(nfnl.HashDreg, word(0))
+			b.Uint32(nfnl.HashLen, uint32(size))
+			b.Uint32(nfnl.HashModulus, uint32(n))
+			b.Uint32(nfnl.HashSeed, consistent.Seed)
+			b.Uint32(nfnl.HashType, nfnl.HashJenkins)
 		})
 	}
 }

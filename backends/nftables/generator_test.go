@@ -34,6 +34,9 @@ func (g generator) service(i int) *localsink.Service {
 		if g.IntN(3) == 0 {
 			port.Affinity = time.Duration(1+g.IntN(2)) * time.Hour
 		}
+		if g.IntN(15) == 0 {
+			port.Selection = localsink.Selection(g.IntN(4))
+		}
 		if g.IntN(6) == 0 {
 			port.RefusedPerMille = []uint16{1, 500, 1000}[g.IntN(3)]
 		}
@@ -134,7 +137,11 @@ func sortEndpoints(all []localsink.Endpoint) []localsink.Endpoint {
 func (g generator) modify(s *localsink.Service) *localsink.Service {
 	v := &localsink.Service{Name: s.Name, Ports: slices.Clone(s.Ports)}
 	for i := range v.Ports {
-		switch g.IntN(12) {
+		switch g.IntN(14) {
+		case 5:
+			if v.Ports[i].Selection != localsink.SelectionRandom {
+				v.Ports[i].Selection = localsink.Selection(g.IntN(4))
+			}
 		case 3:
 			v.Ports[i].RefusedPerMille = 0
 		case 4:

@@ -236,9 +236,6 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 		"add chain ip6 kpng foreign",
 		"add table inet other; add chain ip kpng foreign",
 	} {
-		b.monitor.mu.Lock()
-		b.monitor.repaired = time.Time{} // not contested
-		b.monitor.mu.Unlock()
 		_, err := ns.Command("nft", command)
 		require.NoError(t, err)
 		select {

@@ -5,6 +5,8 @@ package nftables
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -51,6 +53,21 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 	out = out[strings.Index(out, "{"):] // after warnings
 	require.NoError(t, json.Unmarshal([]byte(out), &list))
 	c := tableContent{rules: map[string][]string{}, sets: map[string][]string{}}
+	digests := map[string]string{}
+	for _, o := range list.Nftables {
+		if o.Map != nil && strings.HasPrefix(o.Map.Name, prefixIndex+prefixConsistent) {
+			name := strings.TrimPrefix(o.Map.Name, prefixIndex)
+			for _, values := range list.Nftables {
+				if values.Map != nil && values.Map.Name == prefixEndpoints+name {
+					digests[name] = digestOfTable(t, o.Map.Elem, values.Map.Elem)
+				}
+			}
+		}
+	}
+	number := regexp.MustCompile(`\bconsistent-\d+`) // depends on history
+	withDigests := func(s string) string {
+		return number.ReplaceAllStringFunc(s, func(name string) string { return digests[name] })
+	}
 	for _, o := range list.Nftables {
 		set := o.Map
 		if set == nil {
@@ -58,22 +75,47 @@ func listTable(t testing.TB, ns *netnstest.Namespace, family, table string) tabl
 		}
 		switch {
 		case set != nil:
+			if number.MatchString(set.Name) {
+				c.sets[withDigests(set.Name)] = []string{"in its digest"}
+				continue
+			}
 			name := withoutSuffix.ReplaceAllString(set.Name, "$1")
 			require.NotContains(t, c.sets, name)
 			c.sets[name] = []string{}
 			for _, e := range set.Elem {
 				if !strings.HasPrefix(name, prefixAffinity) && !strings.HasPrefix(name, prefixIndex) {
-					c.sets[name] = append(c.sets[name], withoutSlot(t, name, e))
+					c.sets[name] = append(c.sets[name], withDigests(withoutSlot(t, name, e)))
 				}
 			}
 			slices.Sort(c.sets[name])
 		case o.Chain != nil:
-			c.rules[o.Chain.Name] = []string{}
+			c.rules[withDigests(o.Chain.Name)] = []string{}
 		case o.Rule != nil:
-			c.rules[o.Rule.Chain] = append(c.rules[o.Rule.Chain], withoutSuffix.ReplaceAllString(string(o.Rule.Expr), "$1"))
+			chain := withDigests(o.Rule.Chain)
+			c.rules[chain] = append(c.rules[chain], withDigests(withoutSuffix.ReplaceAllString(string(o.Rule.Expr), "$1")))
 		}
 	}
 	return c
+}
+
+// digestOfTable returns a digest of the endpoint of each slot of a table of consistent selection.
+func digestOfTable(t testing.TB, index, values []json.RawMessage) string {
+	endpoints := map[string]string{}
+	for _, e := range values {
+		var pair []json.RawMessage
+		require.NoError(t, json.Unmarshal(withCounter.ReplaceAll(e, []byte("$1")), &pair))
+		endpoints[string(pair[0])] = string(pair[1])
+	}
+	var slots []string
+	for _, e := range index {
+		var pair []json.RawMessage
+		require.NoError(t, json.Unmarshal(e, &pair))
+		require.Contains(t, endpoints, string(pair[1]))
+		slots = append(slots, string(pair[0])+endpoints[string(pair[1])])
+	}
+	slices.Sort(slots)
+	h := sha256.Sum256([]byte(strings.Join(slots, "\n")))
+	return "consistent-" + hex.EncodeToString(h[:8])
 }
 
 // withoutSuffix matches the names of maps of a port with affinity, which have two alternatives.

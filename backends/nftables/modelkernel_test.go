@@ -4,6 +4,7 @@
 package nftables
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/consistent"
 )
 
 // A modelKernel is a [txWriter] that behaves like the kernel: it fails the test if an operation is
@@ -24,6 +26,7 @@ type modelKernel struct {
 	kinds  map[string]*set
 	chains map[string]bool
 	rules  map[string]*nfnl.Batch // encoded rules, by chain
+	tables map[string]string      // digests of tables, in connections
 	f      *family
 	// Of the transaction being written:
 	removed, added []modelOp
@@ -161,12 +164,13 @@ type connectionResult struct {
 	masquerade bool
 	verdict    string
 	refused    uint16
+	selection  string           // of a table: what it selects by, and a digest of its content
 	endpoints  []netip.AddrPort // sorted
 	firewall   string           // firewall chain
 }
 
 func (a connectionResult) String() string {
-	return fmt.Sprint(a.masquerade, a.verdict, a.refused, a.endpoints, a.firewall)
+	return fmt.Sprint(a.masquerade, a.verdict, a.refused, a.selection, a.endpoints, a.firewall)
 }
 
 // connections returns the results for each frontend and kind of client. It checks that the kernel
@@ -178,6 +182,7 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 		dispatches[c.name] = d
 	}
 	got, slots := map[string]connectionResult{}, 0
+	k.tables = map[string]string{}
 	affinityIDs := map[string]bool{}
 	for _, pair := range [][2]string{{mapServiceIPs, mapFirewallIPs}, {mapServiceNodePorts, mapFirewallNodePorts}} {
 		for mk, e := range k.sets[pair[0]] {
@@ -193,7 +198,14 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 				case d.affinityID != "":
 					affinityIDs[d.affinityID] = true
 					a.refused = st.affinityPorts[d.affinityID].refused
-					a.endpoints = k.poolEndpoints(st.affinityPorts[d.affinityID], b.pool)
+					a.endpoints = k.poolEndpoints(st.affinityPorts[d.affinityID], int(b.pool))
+					if s := st.affinityPorts[d.affinityID].selection; isConsistent(s) && len(a.endpoints) > 1 {
+						a.selection, a.endpoints = digestOf(s, a.endpoints), nil
+					}
+					slices.SortFunc(a.endpoints, netip.AddrPort.Compare)
+				case b.table != nil:
+					a.refused = d.refused
+					a.selection = k.tableContent(st, b.table, d)
 				default:
 					a.refused = d.refused
 					s := k.sets[d.lbChain(b).endpointMap().name()]
@@ -206,7 +218,7 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 					}
 					slices.SortFunc(a.endpoints, netip.AddrPort.Compare)
 					if !seen[uint8(b.pool)] {
-						slots += b.size
+						slots += int(b.size)
 					}
 					seen[uint8(b.pool)] = true
 				}
@@ -220,9 +232,58 @@ func (k *modelKernel) connections(st *tableState) map[string]connectionResult {
 	}
 	require.Equal(k.t, slots, held, "all slots are used")
 	require.Len(k.t, st.affinityPorts, len(affinityIDs), "all ports with affinity are used")
-	k.requireOnlySetsOf(st.affinityPorts)
+	k.requireOnlySetsOf(st)
 	require.Equal(k.t, len(k.sets[mapFirewallIPs])+len(k.sets[mapFirewallNodePorts]), countFirewalls(got), "all source ranges are used")
 	return got
+}
+
+// tableContent returns the selection of a dispatch with a digest of the endpoint of each slot.
+func (k *modelKernel) tableContent(st *tableState, t *selectionTable, d dispatch) string {
+	k.t.Helper()
+	chain := t.chainOf(d.selection, d.proto)
+	if content := k.tables[chain]; content != "" {
+		return content
+	}
+	require.Same(k.t, t, st.selections[t.key])
+	require.True(k.t, k.chains[chain], chain)
+	index, values := k.sets[t.index.name], k.sets[t.values.name]
+	require.True(k.t, k.rules[chain].Contains([]byte(t.index.name+"\x00")) && k.rules[chain].Contains([]byte(t.values.name+"\x00")))
+	var endpoints []netip.AddrPort
+	for slot := range len(index) {
+		e, ok := values[modelKey{slot: index[modelKey{slot: uint32(slot)}].target}]
+		if !ok {
+			require.Fail(k.t, "missing endpoint", "slot %d of %s", slot, t.name)
+		}
+		endpoints = append(endpoints, e.value)
+	}
+	require.Len(k.t, values, len(t.endpoints))
+	require.Len(k.t, index, t.index.size)
+	k.tables[chain] = digestOf(d.selection, endpoints)
+	return k.tables[chain]
+}
+
+// digestOf returns a selection with a digest of the endpoint of each slot.
+func digestOf(s localsink.Selection, endpoints []netip.AddrPort) string {
+	h := sha256.New()
+	var buf []byte
+	for _, e := range endpoints {
+		buf, _ = e.AppendBinary(buf[:0])
+		h.Write(buf)
+	}
+	return fmt.Sprintf("%v %x", s, h.Sum(nil))
+}
+
+// desiredTable returns what tableContent must return for a pool.
+func desiredTable(s localsink.Selection, endpoints []localsink.Endpoint) string {
+	var list []consistent.Endpoint
+	for _, e := range endpoints {
+		list = append(list, consistent.Endpoint{Addr: e.Addr, Weight: e.Weight})
+	}
+	var ofSlots []netip.AddrPort
+	for _, i := range consistent.NewTable(list) {
+		ofSlots = append(ofSlots, list[i].Addr)
+	}
+	return digestOf(s, ofSlots)
 }
 
 func everyFrom() []localsink.From {
@@ -253,6 +314,7 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 	want, clusterIPs, hairpin = map[string]connectionResult{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for s := range services {
 		for _, p := range s.Ports {
+			tables := map[int]string{} // by pool
 			for _, fe := range p.Frontends {
 				if !f.has(fe.Addr.Addr()) {
 					continue
@@ -274,9 +336,15 @@ func desiredConnections(f *family, services iter.Seq[*localsink.Service]) (want 
 							hairpin[e.Addr.Addr()] = true
 						}
 					}
-					if len(a.endpoints) == 0 {
+					switch endpoints := p.Pools[r.Pool].Endpoints; {
+					case isConsistent(p.Selection) && len(endpoints) > 1:
+						if tables[r.Pool] == "" {
+							tables[r.Pool] = desiredTable(p.Selection, endpoints)
+						}
+						a.selection, a.endpoints, a.refused = tables[r.Pool], nil, p.RefusedPerMille
+					case len(endpoints) == 0:
 						a.verdict = r.EmptyVerdict.String()
-					} else {
+					default:
 						a.refused = p.RefusedPerMille
 					}
 					want[fmt.Sprint(k, " ", from)] = a

@@ -41,6 +41,7 @@ const (
 	prefixEndpoints   = "endpoints-"
 	prefixAffinity    = "affinity-"
 	prefixIndex       = "index-"
+	prefixConsistent  = "consistent-"
 
 	// poolWord precedes the number of a pool, counted from one.
 	poolWord = "pool"
@@ -71,6 +72,10 @@ const (
 
 	commentFirewall = "Source ranges: returns for allowed clients, drops all others"
 	commentDispatch = "Dispatch chain: goes to a load-balancing chain by kind of client"
+
+	commentConsistentChain     = "Load-balancing chain: DNAT by a hash of the client"
+	commentConsistentIndex     = "Consistent selection: hash of the client to number of the endpoint"
+	commentConsistentEndpoints = "Consistent selection: number to endpoint"
 
 	commentAffinityDispatch  = "Dispatch chain of one Service port with session affinity"
 	commentAffinityEntries   = "Session affinity: client address to endpoint slot"

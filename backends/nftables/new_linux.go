@@ -6,6 +6,7 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sigs.k8s.io/kpng/backends/internal/drift"
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -37,15 +39,17 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	b := &Backend{release: conn.Close}
-	if cfg.CountConnections {
-		b.busy = make(chan struct{}, 1)
-	}
+	b := &Backend{release: conn.Close, counting: cfg.CountConnections, busy: make(chan struct{}, 1)}
 	for _, f := range []*family{ipv4(), ipv6()} {
 		t := newTable(f, cfg, conn)
 		err := t.probe(conn)
 		if err == nil {
 			err = t.probeCounters(conn)
+		}
+		if hashErr := t.probeHash(conn); err == nil && hashErr != nil {
+			t.cfg.withoutHash = true
+			b.unsupported |= localsink.FeatureSelectionClient | localsink.FeatureSelectionFlow
+			cfg.Logger.Warn("Consistent selection is not supported on this system: load the module nft_hash, or build it in", "err", hashErr)
 		}
 		switch {
 		case errors.Is(err, errNoCounters):
@@ -59,17 +63,26 @@ func New(cfg Config) (*Backend, error) {
 			return nil, errors.Join(explain(err), conn.Close())
 		}
 	}
-	l, err := nfnl.Listen(cfg.Table, conn)
-	if err != nil {
+	if err := b.startMonitor(cfg.Logger); err != nil {
 		return nil, errors.Join(explain(err), conn.Close())
 	}
-	b.monitor = startDriftMonitor(l, cfg.Logger)
-	for _, t := range b.tables {
-		t.commitWithoutListener = func(batch *nfnl.Batch, intact func() (bool, error)) error {
-			return b.monitor.commitWithoutListener(t.kernel, conn, batch, intact)
-		}
-	}
 	return b, nil
+}
+
+// startMonitor begins to detect changes by other programs.
+func (b *Backend) startMonitor(log *slog.Logger) error {
+	conn, err := nfnl.Open()
+	if err != nil {
+		return err
+	}
+	v, err := newVerifier(b.tables, b.busy, conn)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	b.monitor = drift.NewMonitor(drift.Poll(pollInterval, log, v.check), log)
+	closeFirst := b.release
+	b.release = func() error { return errors.Join(closeFirst(), conn.Close()) }
+	return nil
 }
 
 // probe returns an error if the kernel does not support all that a table may need.
@@ -90,8 +103,17 @@ func (t *table) probe(conn *nfnl.Conn) error {
 	pool := func(port uint16) localsink.Pool {
 		return localsink.Pool{Endpoints: []localsink.Endpoint{{Addr: netip.AddrPortFrom(t.family.loopback.Addr(), port), Weight: 1}}}
 	}
-	st.updateAffinityPort("probe", localsink.ProtocolTCP, []localsink.Pool{pool(1), pool(2)}, time.Hour, 1)
+	st.updateAffinityPort("probe", &desiredFrontend{
+		key: frontendKey{proto: localsink.ProtocolTCP}, portPools: []localsink.Pool{pool(1), pool(2)}, affinity: time.Hour, refused: 1,
+	})
 	st.sizeSets()
+	return conn.Check(tx.encode())
+}
+
+// probeHash returns an error if the kernel, which supports all else, cannot compute hashes.
+func (t *table) probeHash(conn *nfnl.Conn) error {
+	tx := transaction{family: t.family, table: t.cfg.Table + "-check", replaceTable: true}
+	tx.newChain(chainSpec{name: chainReject, rules: []rule{hashOfClient(t.family, localsink.SelectionFlow, 2)}})
 	return conn.Check(tx.encode())
 }
 

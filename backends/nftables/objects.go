@@ -15,6 +15,8 @@ type objects struct {
 	family   *family
 	out      txWriter
 	counting bool // whether elements have counters
+	// withoutHash reports whether the kernel cannot compute hashes.
+	withoutHash bool
 
 	sets                           []*set // nil where a set was deleted
 	freeIndexes                    []int  // of sets
@@ -65,6 +67,15 @@ func (o *objects) dropSet(s *set) {
 	o.out.dropSet(s)
 	o.sets[s.index] = nil
 	o.freeIndexes = append(o.freeIndexes, s.index)
+}
+
+// verifiable yields the sets whose elements only the backend changes.
+func (o *objects) verifiable(yield func(*set) bool) {
+	for _, s := range o.sets {
+		if s != nil && s.kind != affinityEntries && !yield(s) {
+			return
+		}
+	}
 }
 
 func (o *objects) newChain(c chainSpec) {

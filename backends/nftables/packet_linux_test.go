@@ -410,7 +410,7 @@ func TestTrafficSurvivesChangesAndRestarts(t *testing.T) {
 			}
 			tr.requireUndisturbed()
 			for range 20 { // rebuilds
-				w.backend.monitor.reportDrift()
+				w.backend.monitor.Report()
 				require.NoError(t, w.backend.Sync(context.Background(), &localsink.Update{Node: testNode(), All: last}))
 			}
 			require.EqualValues(t, 21, w.backend.Stats().Tables[0].Rebuilds)

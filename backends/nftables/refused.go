@@ -5,14 +5,11 @@ package nftables
 
 import (
 	"errors"
-	"fmt"
 
+	"sigs.k8s.io/kpng/backends/internal/bisect"
+	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
 )
-
-// maxRefusedServices is the number of refused Services above which the search for them fails,
-// because the cause is unlikely to be the Services themselves.
-const maxRefusedServices = 100
 
 // recheckRefused checks each refused Service again and returns the names of those that are
 // accepted now or no longer exist.
@@ -43,30 +40,17 @@ func (t *table) check(node *nodeMatches, services []*localsink.Service) error {
 	return t.kernel.Check(tx.encode())
 }
 
-// findRefused returns the Services that the kernel refuses, found by bisection. It fails if
-// the kernel refuses even a table without Services, or more than maxRefusedServices.
+// findRefused returns the Services that the kernel refuses by themselves.
 func (t *table) findRefused(all []*localsink.Service, node *nodeMatches) (map[localsink.ServiceName]error, error) {
-	found := map[localsink.ServiceName]error{}
-	if err := t.check(node, nil); err != nil {
-		return nil, fmt.Errorf("kernel refuses a table without Services: %w", err)
+	search := bisect.Search{
+		Check:     func(services []*localsink.Service) error { return t.check(node, services) },
+		IsRefusal: isRefusal,
 	}
-	var search func([]*localsink.Service) error
-	search = func(services []*localsink.Service) error {
-		if len(services) == 0 {
-			return nil
-		}
-		err := t.check(node, services)
-		switch {
-		case err == nil:
-			return nil
-		case len(services) == 1:
-			if found[services[0].Name] = err; len(found) > maxRefusedServices {
-				return fmt.Errorf("the kernel refuses more than %d Services", maxRefusedServices)
-			}
-			return nil
-		}
-		half := len(services) / 2
-		return errors.Join(search(services[:half]), search(services[half:]))
-	}
-	return found, search(all)
+	return search.Find(all)
+}
+
+// isRefusal reports whether the kernel refused a transaction, which had no effect.
+func isRefusal(err error) bool {
+	var refusal *nfnl.Error
+	return errors.As(err, &refusal)
 }

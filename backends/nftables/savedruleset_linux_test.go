@@ -87,8 +87,14 @@ func savedServices(ip ipFamily) []*localsink.Service {
 		p.Pools = append(p.Pools[:1:1], newLocalPool(ip.pod(2), ip.pod(3)))
 		p.Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(15, 80)), newFrontend(localsink.KindExternalIP, ip.vip(16, 80), localsink.Route{Pool: 1})}
 	}
+	client, flow := consistentService(ip, localsink.SelectionClient, weightedPool(ip, 1, 1, 2)), consistentService(ip, localsink.SelectionFlow, weightedPool(ip, 1, 1, 2))
+	client.Name.Name, flow.Name.Name = "client", "flow"
+	for i := range client.Ports {
+		client.Ports[i].Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(17, 80))}
+		flow.Ports[i].Frontends = []localsink.Frontend{newFrontend(localsink.KindClusterIP, ip.vip(18, 80))}
+	}
 	hairpin := newTCPAndUDPService("hairpin", []localsink.Pool{newLocalPool(ip.pod(0))}, newFrontend(localsink.KindClusterIP, ip.vip(9, 80)))
-	return []*localsink.Service{plain, empty, refusing, sticky, hairpin, affinityService(ip, time.Hour, 0, 1, 2), pools}
+	return []*localsink.Service{plain, empty, refusing, sticky, client, flow, hairpin, affinityService(ip, time.Hour, 0, 1, 2), pools}
 }
 
 // requireService checks the packets of savedServices. held are the endpoints that the client has
@@ -130,6 +136,12 @@ func (w *testbed) requireService(ip ipFamily, held map[string]string) {
 			}
 		}
 		delete(held, network+ip.vip(8, 80))
+		for addr, s := range map[string]localsink.Selection{ip.vip(17, 80): localsink.SelectionClient, ip.vip(18, 80): localsink.SelectionFlow} {
+			for range 5 {
+				client, server := w.requestFrom(network, "", addr)
+				require.Equal(w.t, predict(s, weightedPool(ip, 1, 1, 2), client), server)
+			}
+		}
 		w.requireResponse(w.pods, network, pod, ip.vip(9, 80), response{ip.gateway, ip.pod(0)})
 	}
 }

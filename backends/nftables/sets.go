@@ -59,6 +59,7 @@ type set struct {
 	size    int           // maximum number of elements; fixed at creation
 	timeout time.Duration // lifetime of elements that packets add; zero for other sets
 	count   int           // elements that the backend added
+	digest  uint64        // sum of the digests of these elements, after the transaction
 	pending int           // position in the transaction that changes the set
 }
 

@@ -19,7 +19,8 @@ import (
 type Stats struct {
 	// Tables has one entry for each address family.
 	Tables []TableStats
-	// ExternalChanges counts the detected changes of the tables by other programs.
+	// ExternalChanges counts the detected changes of the tables by other programs. Changes that
+	// are detected together count once.
 	ExternalChanges uint64
 	// LastSync is the time when Sync last returned nil; zero before that.
 	LastSync time.Time
@@ -53,7 +54,7 @@ func (b *Backend) Stats() Stats {
 	defer b.mu.Unlock()
 	s := b.stats
 	s.Tables = slices.Clone(s.Tables)
-	s.ExternalChanges = b.monitor.count.Load()
+	s.ExternalChanges = b.monitor.Count()
 	return s
 }
 

@@ -27,18 +27,10 @@ type transport interface {
 	// Get returns single elements of a set: those with the keys in an encoded list of at most
 	// nfnl.MaxGet elements. The error is ENOENT if one does not exist.
 	Get(family uint8, table, set string, keys []byte) ([]nfnl.Element, error)
-	// Objects returns the number of chains, rules and sets of a table, and the largest of
-	// their handles. Both are the same if none was added or deleted since the creation of the
-	// table.
-	Objects(family uint8, table string) (count int, maxHandle uint64, err error)
 }
 
-const (
-	// maxUnusedChains is the number of unused chains above which they are deleted.
-	maxUnusedChains = 64
-	// largeBatchBytes is the size from which a transaction runs without notifications.
-	largeBatchBytes = 100_000
-)
+// maxUnusedChains is the number of unused chains above which they are deleted.
+const maxUnusedChains = 64
 
 // errFull means that a set has no room for its elements.
 var errFull = errors.New("a set is full")
@@ -50,11 +42,10 @@ type table struct {
 	cfg    Config
 	log    *slog.Logger
 	kernel transport
-	// commitWithoutListener commits a large transaction; nil to commit it like others. intact reports
-	// whether the table is as the transaction made it; it is nil if that cannot be determined.
-	commitWithoutListener func(b *nfnl.Batch, intact func() (bool, error)) error
 
-	state   *tableState // nil if the content of the kernel's table is unknown
+	state   *tableState   // nil if the content of the kernel's table is unknown
+	handles objectHandles // of the kernel's table, if state is not nil
+	commits uint64        // transactions that took effect
 	tx      transaction
 	refused map[localsink.ServiceName]error // by the kernel
 	counts  *connectionCounts               // nil if connections are not counted
@@ -100,11 +91,7 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	}
 	err := t.update(u, node, names)
 	if err != nil {
-		if errors.Is(err, errInterrupted) {
-			t.log.Debug("Update interrupted; rebuilding the table", "err", err)
-		} else {
-			t.log.Warn("Update failed; rebuilding the table", "err", err)
-		}
+		t.log.Warn("Update failed; rebuilding the table", "err", err)
 		return t.rebuild(u, node)
 	}
 	return nil
@@ -154,30 +141,29 @@ func (t *table) commit(st *tableState) error {
 	}
 	t.stats.Transactions++
 	removed := t.counts.readRemoved()
-	if err := t.send(); err != nil {
+	if err := t.send(t.tx.encode()); err != nil {
 		t.stats.SyncFailures++
 		return err
 	}
+	t.handles.apply(&t.tx)
 	t.counts.add(removed, st)
 	return nil
 }
 
-func (t *table) send() error {
-	batch := t.tx.encode()
-	if t.commitWithoutListener == nil || !t.tx.replaceTable && batch.Len() < largeBatchBytes {
-		return t.kernel.Commit(batch)
+// send commits the transaction of b.
+func (t *table) send(b *nfnl.Batch) error {
+	err := t.kernel.Commit(b)
+	if err == nil {
+		t.commits++
 	}
-	if !t.tx.replaceTable {
-		return t.commitWithoutListener(batch, nil)
-	}
-	return t.commitWithoutListener(batch, func() (bool, error) { return t.tx.isIntact(t.kernel) })
+	return err
 }
 
 // rebuild replaces the table. If the kernel refuses that, rebuild finds the Services that it
 // refuses by themselves, and replaces the table by one without them.
 func (t *table) rebuild(u *localsink.Update, node *nodeMatches) error {
 	err := t.load(u, node)
-	if refusal := (*nfnl.Error)(nil); !errors.As(err, &refusal) {
+	if !isRefusal(err) {
 		return err
 	}
 	found, searchErr := t.findRefused(slices.Collect(t.notRefused(u)), node)
@@ -240,7 +226,7 @@ func (t *table) readElements(set string) []nfnl.Element {
 // that if there is no table, or one that this package did not create.
 func (t *table) installReplacementHooks() {
 	tx := transaction{family: t.family, table: t.cfg.Table, chains: replacementHooks()}
-	if err := t.kernel.Commit(tx.encode()); err != nil {
+	if err := t.send(tx.encode()); err != nil {
 		t.log.Debug("No table to replace", "err", err)
 	}
 }

@@ -20,7 +20,7 @@ type txWriter interface {
 	setRules(c chainSpec) // replaces all rules of an existing chain
 	dropChain(name string)
 	dropSet(s *set)
-	remove(s *set, e element)
+	remove(s *set, e element) // e is the whole element
 	add(s *set, e element)
 }
 
@@ -38,12 +38,16 @@ type tableState struct {
 	objects
 	node *nodeMatches
 	mark uint32 // masquerade mark
+	// drifted reports whether another program has changed the table, so that it must be replaced.
+	drifted bool
 
 	sharedChains
 	programmed
 	failures
 	affinityPorts map[string]*affinityPort // by affinity ID
-	// countedPorts holds the Service of each affinity ID, if connections are counted.
+	selections    map[selectionKey]*selectionTable
+	lastSelection int // number of tables of consistent selection that have existed
+	// countedPorts holds the Service of each port whose connections are counted together.
 	countedPorts map[string]localsink.ServiceName
 
 	change  pendingChange
@@ -77,7 +81,8 @@ type failures struct {
 // A pendingChange is the state of a change between its parts; it is empty between changes.
 type pendingChange struct {
 	released     map[frontendKey]programmedFrontend // removed from one Service, free for others
-	unreferenced []*chain                           // dispatch chains with affinity that lost a reference
+	unreferenced []*chain                           // dispatch chains that are not shared and lost a reference
+	unusedTables []*selectionTable                  // tables that lost a reference
 	entryCopies  []entryCopy
 }
 
@@ -105,15 +110,18 @@ type chain struct {
 	dispatch  *dispatch // nil for firewall chains
 }
 
-// hasAffinity reports whether the chain belongs to one port with session affinity.
-func (c *chain) hasAffinity() bool { return c.dispatch != nil && c.dispatch.affinityID != "" }
+// isShared reports whether frontends of other ports may need the chain again: it has neither
+// session affinity nor consistent selection.
+func (c *chain) isShared() bool {
+	return c.dispatch == nil || c.dispatch.affinityID == "" && c.dispatch.selection == localsink.SelectionRandom
+}
 
 // newTableState returns the state of a table without Services and writes its objects to out.
 // cfg must have its defaults.
 func newTableState(f *family, node *nodeMatches, cfg Config, out txWriter) *tableState {
 	st := &tableState{
 		objects: objects{
-			family: f, out: out, counting: cfg.CountConnections,
+			family: f, out: out, counting: cfg.CountConnections, withoutHash: cfg.withoutHash,
 			endpointMaps: map[endpointMap]*set{},
 			lbChains:     map[lbChain]bool{},
 		},
@@ -134,6 +142,7 @@ func newTableState(f *family, node *nodeMatches, cfg Config, out txWriter) *tabl
 			conflicts: map[localsink.ServiceName]bool{},
 		},
 		affinityPorts: map[string]*affinityPort{},
+		selections:    map[selectionKey]*selectionTable{},
 		countedPorts:  map[string]localsink.ServiceName{},
 		change:        pendingChange{released: map[frontendKey]programmedFrontend{}},
 	}
@@ -184,6 +193,11 @@ func (st *tableState) ensureDispatchChain(d dispatch) *chain {
 		st.passChain = true
 		st.newChain(chainSpec{name: chainPass, comment: commentPass, rules: []rule{{verdict(nfnl.VerdictAccept, "")}}})
 	}
+	for _, b := range d.branches[:d.count] {
+		if b.table != nil {
+			st.ensureTableChain(b.table, d.selection, d.proto)
+		}
+	}
 	_, direct := d.directTarget()
 	c := &chain{name: d.name(), permanent: direct, dispatch: &d}
 	if !direct {
@@ -210,11 +224,17 @@ func (st *tableState) ensureFirewallChain(r sourceRanges) *chain {
 }
 
 func (st *tableState) releaseChain(c *chain) {
-	if c.refs--; c.refs > 0 || c.permanent {
+	for t := range c.tables {
+		t.users--
+		st.change.unusedTables = append(st.change.unusedTables, t)
+	}
+	if c.refs--; c.refs > 0 {
 		return
 	}
-	st.unused[c] = true
-	if c.hasAffinity() {
+	if !c.permanent {
+		st.unused[c] = true
+	}
+	if !c.isShared() {
 		st.change.unreferenced = append(st.change.unreferenced, c)
 	}
 }

@@ -48,6 +48,8 @@ func TestStateIsIndependentOfHistory(t *testing.T) {
 			require.Empty(t, st.owners)
 			require.Empty(t, st.firewallChains)
 			require.Empty(t, st.affinityPorts)
+			require.Empty(t, st.selections)
+			require.Empty(t, st.change.unusedTables)
 			require.Empty(t, st.change.unreferenced)
 			require.Empty(t, st.change.entryCopies)
 			require.Empty(t, st.clusterIPRefs)

@@ -26,6 +26,7 @@ type transaction struct {
 	deletedChains []string
 	deletedSets   []*set
 	pending       []setElements
+	scratch       []byte // memory for one element
 }
 
 // setElements are the elements of one set to remove and to add.
@@ -78,10 +79,12 @@ func (t *transaction) dropSet(s *set)        { t.deletedSets = append(t.deletedS
 
 func (t *transaction) remove(s *set, e element) {
 	t.elementsOf(s).removed.append(t.family, s, &e, false)
+	t.scratch = appendElement(t.scratch[:0], t.family, s, &e, true)
+	s.digest -= nfnl.Digest(t.scratch[attrSize:])
 }
 
 func (t *transaction) add(s *set, e element) {
-	t.elementsOf(s).added.append(t.family, s, &e, true)
+	s.digest += nfnl.Digest(t.elementsOf(s).added.append(t.family, s, &e, true))
 }
 
 // elementsOf returns the pending elements of s.

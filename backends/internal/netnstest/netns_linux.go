@@ -81,8 +81,14 @@ func New(t testing.TB) *Namespace {
 	}
 	handle := n.handle // Close changes it; a function that the test has abandoned may still read n.handle
 	t.Cleanup(func() { _ = handle.Close() })
-	// Duplicate address detection would delay the use of IPv6 addresses by a second.
-	_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
+	for path, value := range map[string]string{
+		// Duplicate address detection would delay the use of IPv6 addresses by a second.
+		"ipv6/conf/default/accept_dad": "0",
+		// Limits of ICMP would suppress rejections. The last two belong to the namespace since Linux 6.13.
+		"ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0", "ipv4/icmp_msgs_per_sec": "100000", "ipv4/icmp_msgs_burst": "10000",
+	} {
+		_ = n.Run(func() error { return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0) })
+	}
 	n.Do(func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {

@@ -27,7 +27,6 @@ func (b *Batch) Reset() {
 	b.buf = b.buf[:0]
 	b.messages = 0
 	b.header(batchBegin, flagRequest, 0, subsysNftables)
-	b.Uint32(batchGeneration, 0)
 }
 
 // Trim frees the batch's memory if it is larger than what Reset keeps. The batch must be Reset
@@ -36,12 +35,6 @@ func (b *Batch) Trim() {
 	if cap(b.buf) > maxKeptBytes {
 		b.buf = nil
 	}
-}
-
-// SetGeneration makes the kernel refuse the batch with ERESTART unless the generation of the
-// rules is this one. Zero removes the condition.
-func (b *Batch) SetGeneration(generation uint32) {
-	binary.BigEndian.PutUint32(b.buf[nlmsgHeaderLen+nfgenmsgLen+attrHeaderLen:], generation)
 }
 
 // Grow allocates room for n more bytes.

@@ -41,7 +41,6 @@ func TestBatchEncoding(t *testing.T) {
 			{batchEnd, flagRequest, 103},
 		}, headers)
 		require.Equal(t, []byte{0, 0, 0, subsysNftables}, bodies[0][:nfgenmsgLen])
-		require.Equal(t, []byte{0, 0, 0, 0}, findAttr(bodies[0][nfgenmsgLen:], batchGeneration))
 		require.Equal(t, "abc\x00", string(findAttr(bodies[1][nfgenmsgLen:], TableName)))
 		require.EqualValues(t, FamilyIPv6, bodies[2][0])
 		inner := findAttr(bodies[2][nfgenmsgLen:], 4)
@@ -112,6 +111,49 @@ func FuzzReplies(f *testing.F) {
 		o := batchResult{first: 10, end: 14}
 		_ = o.add(data)
 		_ = o.result()
-		_ = eachMessage(data, func(h header, body []byte) { concernsTable(h, body, "kpng") })
 	})
+}
+
+func TestGenerationsSkipZero(t *testing.T) {
+	for _, c := range []struct {
+		from uint32
+		n    uint64
+		want uint32
+	}{{1, 0, 1}, {1, 1, 2}, {1<<32 - 1, 0, 1<<32 - 1}, {1<<32 - 1, 1, 1}, {1<<32 - 2, 3, 2}, {7, 1<<32 - 1, 7}} {
+		require.Equal(t, c.want, AddGenerations(c.from, c.n))
+	}
+}
+
+func TestDigestIgnoresAttributesThatPacketsChange(t *testing.T) {
+	encode := func(key, data, code uint32, chain string, expires bool) []byte {
+		var b Batch
+		if expires {
+			b.Uint64(ElemExpiration, 1)
+		}
+		nest := b.Nest(ElemKey)
+		b.Uint32(DataValue, key)
+		b.End(nest)
+		nest = b.Nest(ElemData)
+		if chain == "" {
+			b.Uint32(DataValue, data)
+		} else {
+			verdict := b.Nest(DataVerdict)
+			b.Uint32(VerdictCode, code)
+			b.String(VerdictChain, chain)
+			b.End(verdict)
+		}
+		b.End(nest)
+		return b.buf
+	}
+	seen := map[uint64]bool{}
+	for key := range uint32(10) {
+		for data := range uint32(10) {
+			for _, chain := range []string{"", "a", "b"} {
+				d := Digest(encode(key, data, data, chain, false))
+				require.False(t, seen[d])
+				seen[d] = true
+				require.Equal(t, d, Digest(encode(key, data, data, chain, true)))
+			}
+		}
+	}
 }

@@ -9,6 +9,7 @@ package nfnl
 // Message types of nf_tables.
 const (
 	MsgNewTable   = 0
+	msgGetTable   = 1
 	MsgDelTable   = 2
 	MsgNewChain   = 3
 	msgGetChain   = 4
@@ -46,6 +47,8 @@ const (
 // Attributes of tables, hooks and chains.
 const (
 	TableName     = 1
+	tableFlags    = 2
+	tableUse      = 3
 	TableUserData = 6
 
 	HookNum      = 1
@@ -57,6 +60,7 @@ const (
 	ChainType     = 7
 	ChainUserData = 12
 	chainHandle   = 2
+	chainPolicy   = 5
 )
 
 // Hook numbers of IP packets.
@@ -92,6 +96,7 @@ const (
 	SetTimeout  = 11
 	SetUserData = 13
 	setHandle   = 16
+	setCount    = 20
 	SetExpr     = 17 // of the elements that are added
 	SetDescSize = 1
 
@@ -187,6 +192,14 @@ const (
 	NumgenType    = 3
 	NumgenRandom  = 1
 
+	HashSreg    = 1
+	HashDreg    = 2
+	HashLen     = 3
+	HashModulus = 4
+	HashSeed    = 5
+	HashType    = 7
+	HashJenkins = 0
+
 	NATType        = 1
 	NATFamily      = 2
 	NATRegAddrMin  = 3
@@ -225,12 +238,10 @@ const (
 
 // The framing of messages.
 const (
-	subsysNftables  = 10
-	batchBegin      = 0x10
-	batchEnd        = 0x11
-	batchGeneration = 1
-	groupNftables   = 7
-	genID           = 1
+	subsysNftables = 10
+	batchBegin     = 0x10
+	batchEnd       = 0x11
+	genID          = 1
 
 	nlmsgHeaderLen = 16
 	nfgenmsgLen    = 4

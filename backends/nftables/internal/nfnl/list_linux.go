@@ -58,35 +58,83 @@ func (c *Conn) Rules(family uint8, table string) (rules []Rule, err error) {
 	return rules, err
 }
 
-// Objects returns the number of chains, rules and sets of a table, and the largest of their
-// handles. The kernel numbers the objects of a table in the order of their creation, so both
-// are the same if none has been added, replaced or deleted since the creation of the table.
-func (c *Conn) Objects(family uint8, table string) (count int, maxHandle uint64, err error) {
-	for _, kind := range []struct{ request, reply, handle uint16 }{
-		{msgGetChain, MsgNewChain, chainHandle}, {msgGetRule, MsgNewRule, RuleHandle}, {msgGetSet, MsgNewSet, setHandle},
+// Table returns the state of a table. If there is no such table, the error is an *[Error] with
+// ENOENT.
+func (c *Conn) Table(family uint8, name string) (t Table, err error) {
+	found := false
+	_, err = c.request(msgGetTable, MsgNewTable, flagRequest|flagAck, family, name, func(attrs []byte) {
+		found = true
+		t = Table{Objects: int(number(findAttr(attrs, tableUse))), Flags: number(findAttr(attrs, tableFlags))}
+	})
+	if err == nil && !found {
+		err = errors.New("nf_tables did not return the table")
+	}
+	return t, err
+}
+
+// Objects returns the chains, rules and sets of a table; none if there is no such table. Objects
+// may be missing or be listed twice if exact is false: other transactions, perhaps of other tables,
+// have interrupted every attempt to list them.
+func (c *Conn) Objects(family uint8, table string) (all []Object, exact bool, err error) {
+	exact = true
+	for _, kind := range []objectKind{
+		{msgGetChain, MsgNewChain, chainHandle, ChainName},
+		{msgGetRule, MsgNewRule, RuleHandle, RuleChain},
+		{msgGetSet, MsgNewSet, setHandle, SetName},
 	} {
-		handles := map[uint64]bool{}
-		err := c.dump(kind.request, kind.reply, family, table, func() { clear(handles) }, func(attrs []byte) {
-			if handle := findAttr(attrs, kind.handle); text(findAttr(attrs, TableName)) == table && len(handle) == 8 {
-				handles[binary.BigEndian.Uint64(handle)] = true
+		before := len(all)
+		interrupted := true
+		for try := 0; interrupted && try < maxListings; try++ {
+			all = all[:before]
+			interrupted, err = c.request(kind.request, kind.reply, flagRequest|flagDump, family, table, func(attrs []byte) {
+				if o, ok := kind.parse(attrs, table); ok {
+					all = append(all, o)
+				}
+			})
+			if err != nil && !errors.Is(err, syscall.ENOENT) {
+				return nil, false, err
 			}
-		})
-		if err != nil {
-			return 0, 0, err
 		}
-		count += len(handles)
-		for handle := range handles {
-			maxHandle = max(maxHandle, handle)
+		exact = exact && !interrupted
+	}
+	return all, exact, nil
+}
+
+// An objectKind holds the numbers of messages and attributes about one kind of objects.
+type objectKind struct{ request, reply, handle, name uint16 }
+
+// parse returns an object of the table.
+func (k objectKind) parse(attrs []byte, table string) (o Object, ok bool) {
+	handle := findAttr(attrs, k.handle)
+	if text(findAttr(attrs, TableName)) != table || len(handle) != 8 {
+		return o, false
+	}
+	o = Object{Kind: k.reply, Handle: binary.BigEndian.Uint64(handle), Name: text(findAttr(attrs, k.name)), Elements: -1}
+	switch k.reply {
+	case MsgNewChain:
+		policy := findAttr(attrs, chainPolicy)
+		o.Drops = policy != nil && number(policy) != uint32(VerdictAccept)
+	case MsgNewSet:
+		if count := findAttr(attrs, setCount); count != nil {
+			o.Elements = int(number(count))
 		}
 	}
-	return count, maxHandle, nil
+	return o, true
+}
+
+// number returns the number in an attribute, zero if there is none.
+func number(attr []byte) uint32 {
+	if len(attr) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(attr)
 }
 
 // dump lists the objects of a table and calls each with the attributes of every one. When
 // another program changes the ruleset meanwhile, it calls restart and lists them again.
 func (c *Conn) dump(request, reply uint16, family uint8, table string, restart func(), each func(attrs []byte)) error {
 	for try := 1; ; try++ {
-		interrupted, err := c.dumpOnce(request, reply, family, table, each)
+		interrupted, err := c.request(request, reply, flagRequest|flagDump, family, table, each)
 		switch {
 		case errors.Is(err, syscall.ENOENT):
 			return nil
@@ -101,9 +149,11 @@ func (c *Conn) dump(request, reply uint16, family uint8, table string, restart f
 	}
 }
 
-func (c *Conn) dumpOnce(request, reply uint16, family uint8, table string, each func(attrs []byte)) (interrupted bool, err error) {
+// request sends one request about a table and calls each with the attributes of every object in the
+// reply. interrupted reports whether objects changed meanwhile.
+func (c *Conn) request(request, reply, flags uint16, family uint8, table string, each func(attrs []byte)) (interrupted bool, err error) {
 	var b Batch
-	b.header(subsysNftables<<8|request, flagRequest|flagDump, family, 0)
+	b.header(subsysNftables<<8|request, flags, family, 0)
 	b.String(TableName, table) // the first attribute of each kind of object
 	data, end := b.number(c.seq)
 	seq := c.seq
@@ -123,7 +173,10 @@ func (c *Conn) dumpOnce(request, reply uint16, family uint8, table string, each 
 			case h.kind == nlmsgDone:
 				done = true
 			case h.kind == nlmsgError && len(body) >= 4:
-				failed = &Error{Errno: syscall.Errno(-int32(binary.NativeEndian.Uint32(body))), Detail: errorDetail(h.flags, body), Message: 1}
+				done = true
+				if errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(body))); errno != 0 {
+					failed = &Error{Errno: errno, Detail: errorDetail(h.flags, body), Message: 1}
+				}
 			case h.kind == subsysNftables<<8|reply && len(body) >= nfgenmsgLen:
 				each(body[nfgenmsgLen:])
 			}

@@ -4,8 +4,6 @@
 package nfnl
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -20,7 +18,7 @@ func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
 
 func TestConstantsMatchSystemHeaders(t *testing.T) {
 	for _, c := range []struct{ got, want int64 }{
-		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
+		{MsgNewTable, unix.NFT_MSG_NEWTABLE}, {msgGetTable, unix.NFT_MSG_GETTABLE}, {MsgDelTable, unix.NFT_MSG_DELTABLE},
 		{MsgNewChain, unix.NFT_MSG_NEWCHAIN}, {MsgDelChain, unix.NFT_MSG_DELCHAIN},
 		{MsgNewRule, unix.NFT_MSG_NEWRULE}, {MsgNewSet, unix.NFT_MSG_NEWSET},
 		{MsgNewSetElem, unix.NFT_MSG_NEWSETELEM}, {MsgDelSetElem, unix.NFT_MSG_DELSETELEM},
@@ -28,9 +26,9 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{flagRequest, unix.NLM_F_REQUEST}, {flagAck, unix.NLM_F_ACK},
 		{FlagCreate, unix.NLM_F_CREATE}, {FlagAppend, unix.NLM_F_APPEND},
 		{FamilyIPv4, unix.NFPROTO_IPV4}, {FamilyIPv6, unix.NFPROTO_IPV6},
-		{TableName, unix.NFTA_TABLE_NAME}, {HookNum, unix.NFTA_HOOK_HOOKNUM}, {HookPriority, unix.NFTA_HOOK_PRIORITY},
+		{TableName, unix.NFTA_TABLE_NAME}, {tableFlags, unix.NFTA_TABLE_FLAGS}, {tableUse, unix.NFTA_TABLE_USE}, {HookNum, unix.NFTA_HOOK_HOOKNUM}, {HookPriority, unix.NFTA_HOOK_PRIORITY},
 		{ChainTable, unix.NFTA_CHAIN_TABLE}, {ChainName, unix.NFTA_CHAIN_NAME},
-		{ChainHook, unix.NFTA_CHAIN_HOOK}, {ChainType, unix.NFTA_CHAIN_TYPE},
+		{chainHandle, unix.NFTA_CHAIN_HANDLE}, {chainPolicy, unix.NFTA_CHAIN_POLICY}, {ChainHook, unix.NFTA_CHAIN_HOOK}, {ChainType, unix.NFTA_CHAIN_TYPE},
 		{HookPrerouting, unix.NF_INET_PRE_ROUTING}, {HookOutput, unix.NF_INET_LOCAL_OUT}, {HookPostrouting, unix.NF_INET_POST_ROUTING},
 		{RuleTable, unix.NFTA_RULE_TABLE}, {RuleChain, unix.NFTA_RULE_CHAIN}, {RuleExpressions, unix.NFTA_RULE_EXPRESSIONS},
 		{ListElem, unix.NFTA_LIST_ELEM}, {ExprName, unix.NFTA_EXPR_NAME}, {ExprData, unix.NFTA_EXPR_DATA},
@@ -54,7 +52,9 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{BitwiseSreg, unix.NFTA_BITWISE_SREG}, {BitwiseDreg, unix.NFTA_BITWISE_DREG}, {BitwiseLen, unix.NFTA_BITWISE_LEN},
 		{BitwiseMask, unix.NFTA_BITWISE_MASK}, {BitwiseXor, unix.NFTA_BITWISE_XOR},
 		{LookupSet, unix.NFTA_LOOKUP_SET}, {LookupSreg, unix.NFTA_LOOKUP_SREG}, {LookupDreg, unix.NFTA_LOOKUP_DREG},
-		{NATType, unix.NFTA_NAT_TYPE}, {NATFamily, unix.NFTA_NAT_FAMILY}, {NATRegAddrMin, unix.NFTA_NAT_REG_ADDR_MIN},
+		{NATType, unix.NFTA_NAT_TYPE}, {NATFamily, unix.NFTA_NAT_FAMILY}, {HashSreg, unix.NFTA_HASH_SREG}, {HashDreg, unix.NFTA_HASH_DREG}, {HashLen, unix.NFTA_HASH_LEN},
+		{HashModulus, unix.NFTA_HASH_MODULUS}, {HashSeed, unix.NFTA_HASH_SEED}, {HashType, unix.NFTA_HASH_TYPE}, {HashJenkins, unix.NFT_HASH_JENKINS},
+		{NATRegAddrMin, unix.NFTA_NAT_REG_ADDR_MIN},
 		{NATRegProtoMin, unix.NFTA_NAT_REG_PROTO_MIN}, {NATDestination, unix.NFT_NAT_DNAT},
 		{MasqFlags, unix.NFTA_MASQ_FLAGS}, {NATFullyRandom, unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY},
 		{CtDreg, unix.NFTA_CT_DREG}, {CtKey, unix.NFTA_CT_KEY}, {CtStatus, unix.NFT_CT_STATUS},
@@ -63,38 +63,27 @@ func TestConstantsMatchSystemHeaders(t *testing.T) {
 		{RouteTypeLocal, unix.RTN_LOCAL}, {RejectType, unix.NFTA_REJECT_TYPE}, {RejectCode, unix.NFTA_REJECT_ICMP_CODE},
 		{RejectICMP, unix.NFT_REJECT_ICMP_UNREACH}, {RejectTCPReset, unix.NFT_REJECT_TCP_RST},
 		{subsysNftables, unix.NFNL_SUBSYS_NFTABLES}, {batchBegin, unix.NFNL_MSG_BATCH_BEGIN}, {batchEnd, unix.NFNL_MSG_BATCH_END},
-		{batchGeneration, unix.NFNL_BATCH_GENID},
 		{genID, unix.NFTA_GEN_ID}, {nestedFlag, unix.NLA_F_NESTED}, {nlmsgError, unix.NLMSG_ERROR},
 		{errAttrMessage, unix.NLMSGERR_ATTR_MSG}, {flagCapped, unix.NLM_F_CAPPED}, {flagAckTLVs, unix.NLM_F_ACK_TLVS},
-		{groupNftables, unix.NFNLGRP_NFTABLES},
 	} {
 		require.Equal(t, c.want, c.got)
 	}
 }
 
-// pair returns a Conn and a Listener of the table "own" in a new namespace, and a
-// second Conn there.
-func pair(t *testing.T) (*Conn, *Listener, *Conn) {
-	ns := netnstest.New(t)
-	var own, other *Conn
-	var l *Listener
-	ns.Do(func() (err error) {
+// pair returns two Conns in a new namespace.
+func pair(t *testing.T) (own, other *Conn) {
+	netnstest.New(t).Do(func() (err error) {
 		if own, err = Open(); err != nil {
 			return err
 		}
-		if other, err = Open(); err != nil {
-			return err
-		}
-		l, err = Listen("own", own)
+		other, err = Open()
 		return err
 	})
 	t.Cleanup(func() {
 		own.Close()
 		other.Close()
-		l.Close()
 	})
-	require.NoError(t, l.Resume())
-	return own, l, other
+	return own, other
 }
 
 func addTable(b *Batch, name string) *Batch {
@@ -105,7 +94,7 @@ func addTable(b *Batch, name string) *Batch {
 }
 
 func TestRefusedBatchHasNoEffect(t *testing.T) {
-	own, _, _ := pair(t)
+	own, _ := pair(t)
 	var b Batch
 	require.NoError(t, own.Commit(addTable(&b, "own")))
 	for range 3 { // also after an error
@@ -135,7 +124,7 @@ func addChain(b *Batch, table, name string) {
 }
 
 func TestCheckChangesNothing(t *testing.T) {
-	own, _, _ := pair(t)
+	own, _ := pair(t)
 	var b Batch
 	require.NoError(t, own.Check(addTable(&b, "own")))
 	b.Reset()
@@ -145,7 +134,7 @@ func TestCheckChangesNothing(t *testing.T) {
 }
 
 func TestBatchLargerThanSocketBuffer(t *testing.T) {
-	own, _, _ := pair(t)
+	own, _ := pair(t)
 	var b Batch
 	addTable(&b, "own")
 	for range 30000 {
@@ -156,66 +145,8 @@ func TestBatchLargerThanSocketBuffer(t *testing.T) {
 	require.NoError(t, own.Commit(&b))
 }
 
-func TestListenerSkipsOwnChangesAndOtherTables(t *testing.T) {
-	own, l, other := pair(t)
-	results := make(chan error, 10)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			err := l.Wait()
-			results <- err
-			if err != nil {
-				return
-			}
-		}
-	}()
-	next := func() error {
-		select {
-		case err := <-results:
-			return err
-		case <-time.After(2 * time.Second):
-			t.Fatal("no notification")
-			return nil
-		}
-	}
-	var b Batch
-	require.NoError(t, own.Commit(addTable(&b, "own")))
-	require.NoError(t, other.Commit(addTable(&b, "others")))
-	require.NoError(t, other.Commit(addTable(&b, "ow")))
-	require.Empty(t, results)
-	addTable(&b, "own")
-	addChain(&b, "own", "c")
-	require.NoError(t, other.Commit(&b))
-	require.NoError(t, next())
-	require.NoError(t, l.Pause())
-	addTable(&b, "own")
-	addChain(&b, "own", "d")
-	require.NoError(t, other.Commit(&b))
-	require.NoError(t, l.Resume())
-	b.Reset()
-	b.Start(MsgDelTable, 0, FamilyIPv4)
-	b.String(TableName, "own")
-	require.NoError(t, other.Commit(&b))
-	require.NoError(t, next())
-	for len(results) > 0 {
-		require.NoError(t, <-results) // the deletion of a table is several messages, perhaps in several datagrams
-	}
-	require.NoError(t, l.Close())
-	for {
-		if err := next(); err != nil {
-			break
-		}
-	}
-	<-done
-}
-
-func TestElementsReturnsAll(t *testing.T) {
-	own, _, _ := pair(t)
-	_, err := own.Elements(FamilyIPv4, "own", "s")
-	require.ErrorIs(t, err, unix.ENOENT)
-	var b Batch
-	addTable(&b, "own")
+// addIntegerMap adds the map "s" from numbers to numbers.
+func addIntegerMap(b *Batch) {
 	b.Start(MsgNewSet, FlagCreate, FamilyIPv4)
 	b.String(SetTable, "own")
 	b.String(SetName, "s")
@@ -225,6 +156,33 @@ func TestElementsReturnsAll(t *testing.T) {
 	b.Uint32(SetDataType, 1)
 	b.Uint32(SetDataLen, 8)
 	b.Uint64(SetTimeout, 100_000)
+}
+
+// addInteger adds an element to that map.
+func addInteger(b *Batch, i uint32) {
+	b.Start(MsgNewSetElem, FlagCreate, FamilyIPv4)
+	b.String(ElemListTable, "own")
+	b.String(ElemListSet, "s")
+	list := b.Nest(ElemListElements)
+	elem := b.Nest(ListElem)
+	key := b.Nest(ElemKey)
+	b.Uint32(DataValue, i)
+	b.End(key)
+	b.Uint64(ElemExpiration, 50_000)
+	data := b.Nest(ElemData)
+	b.Uint64(DataValue, uint64(i)<<32)
+	b.End(data)
+	b.End(elem)
+	b.End(list)
+}
+
+func TestElementsReturnsAll(t *testing.T) {
+	own, _ := pair(t)
+	_, err := own.Elements(FamilyIPv4, "own", "s")
+	require.ErrorIs(t, err, unix.ENOENT)
+	var b Batch
+	addTable(&b, "own")
+	addIntegerMap(&b)
 	require.NoError(t, own.Commit(&b))
 	none, err := own.Elements(FamilyIPv4, "own", "s")
 	require.NoError(t, err)
@@ -232,20 +190,7 @@ func TestElementsReturnsAll(t *testing.T) {
 	const n = 20000
 	b.Reset()
 	for i := range uint32(n) {
-		b.Start(MsgNewSetElem, FlagCreate, FamilyIPv4)
-		b.String(ElemListTable, "own")
-		b.String(ElemListSet, "s")
-		list := b.Nest(ElemListElements)
-		elem := b.Nest(ListElem)
-		key := b.Nest(ElemKey)
-		b.Uint32(DataValue, i)
-		b.End(key)
-		b.Uint64(ElemExpiration, 50_000)
-		data := b.Nest(ElemData)
-		b.Uint64(DataValue, uint64(i)<<32)
-		b.End(data)
-		b.End(elem)
-		b.End(list)
+		addInteger(&b, i)
 	}
 	require.NoError(t, own.Commit(&b))
 	all, err := own.Elements(FamilyIPv4, "own", "s")
@@ -265,77 +210,77 @@ func TestElementsReturnsAll(t *testing.T) {
 	require.ErrorIs(t, err, unix.ENOENT)
 }
 
-func TestBatchWithGenerationIsRefusedAfterOtherCommit(t *testing.T) {
-	own, _, other := pair(t)
+func TestGenerationCountsTransactions(t *testing.T) {
+	own, other := pair(t)
 	var b Batch
 	first, err := own.Generation()
 	require.NoError(t, err)
 	require.NotZero(t, first)
 	require.NoError(t, own.Check(addTable(&b, "checked")))
-	addTable(&b, "own").SetGeneration(first)
-	require.NoError(t, own.Commit(&b))
-	second, err := own.Generation()
-	require.NoError(t, err)
-	require.Equal(t, NextGeneration(first), second)
+	b.Reset()
+	addChain(&b, "missing", "c")
+	require.ErrorIs(t, own.Commit(&b), unix.ENOENT)
+	require.NoError(t, own.Commit(addTable(&b, "own")))
 	require.NoError(t, other.Commit(addTable(&b, "others")))
-	addTable(&b, "more").SetGeneration(second)
-	err = own.Commit(&b)
-	require.ErrorIs(t, err, unix.ERESTART)
-	require.True(t, IsOtherGeneration(err))
-	third, err := own.Generation()
+	last, err := own.Generation()
 	require.NoError(t, err)
-	require.Equal(t, NextGeneration(second), third, "the refused batch must have no effect")
-	b.SetGeneration(third)
-	require.NoError(t, own.Commit(&b), "the same batch, sent again")
-	require.EqualValues(t, 1, NextGeneration(1<<32-1))
+	require.Equal(t, AddGenerations(first, 2), last)
 }
 
-// TestFilterDiscardsOtherTables checks that changes of other tables do not even reach the
-// socket's buffer, whatever their number and size.
-func TestFilterDiscardsOtherTables(t *testing.T) {
-	for _, name := range []string{"own", "x", "table-with-a-name-of-more-than-sixteen-bytes"} {
-		t.Run(name, func(t *testing.T) {
-			ns := netnstest.New(t)
-			var own, other *Conn
-			var l *Listener
-			ns.Do(func() (err error) {
-				if own, err = Open(); err != nil {
-					return err
-				}
-				if other, err = Open(); err != nil {
-					return err
-				}
-				l, err = Listen(name, own)
-				return err
-			})
-			defer func() { require.NoError(t, errors.Join(own.Close(), other.Close(), l.Close())) }()
-			require.NoError(t, l.Resume())
-			received := func() (n int, err error) {
-				raw, err := l.file.SyscallConn()
-				require.NoError(t, err)
-				require.NoError(t, raw.Control(func(fd uintptr) { n, _, err = unix.Recvfrom(int(fd), l.buf, unix.MSG_DONTWAIT) }))
-				return n, err
-			}
-			var b Batch
-			for range 1000 {
-				require.NoError(t, other.Commit(addTable(&b, "others")))
-			}
-			addTable(&b, "others")
-			for i := range 20_000 {
-				addChain(&b, "others", fmt.Sprintf("chain-%d", i))
-			}
-			require.NoError(t, other.Commit(&b))
-			_, err := received()
-			require.ErrorIs(t, err, unix.EAGAIN, "other tables")
-			// The table is not the first of the transaction.
-			addTable(&b, "others")
-			for i := range 10 {
-				addChain(&b, "others", fmt.Sprintf("more-%d", i))
-			}
-			b.Start(MsgNewTable, FlagCreate, FamilyIPv6)
-			b.String(TableName, name)
-			require.NoError(t, other.Commit(&b))
-			require.NoError(t, l.Wait())
-		})
+func TestTableAndObjects(t *testing.T) {
+	own, _ := pair(t)
+	_, err := own.Table(FamilyIPv4, "own")
+	require.ErrorIs(t, err, unix.ENOENT)
+	none, _, err := own.Objects(FamilyIPv4, "own")
+	require.NoError(t, err)
+	require.Empty(t, none)
+	var b Batch
+	addTable(&b, "own")
+	addIntegerMap(&b)
+	addChain(&b, "own", "c")
+	b.Start(MsgNewRule, FlagCreate|FlagAppend, FamilyIPv4)
+	b.String(RuleTable, "own")
+	b.String(RuleChain, "c")
+	for i := range uint32(3) {
+		addInteger(&b, i)
 	}
+	require.NoError(t, own.Commit(&b))
+	addTable(&b, "others")
+	addChain(&b, "others", "d")
+	require.NoError(t, own.Commit(&b))
+	table, err := own.Table(FamilyIPv4, "own")
+	require.NoError(t, err)
+	require.Equal(t, Table{Objects: 2}, table)
+	all, exact, err := own.Objects(FamilyIPv4, "own")
+	require.NoError(t, err)
+	require.True(t, exact)
+	require.Len(t, all, 3)
+	if all[2].Elements != -1 {
+		require.Equal(t, 3, all[2].Elements)
+	}
+	all[2].Elements = 0
+	require.Equal(t, []Object{{MsgNewChain, 2, "c", false, -1}, {MsgNewRule, 3, "c", false, -1}, {MsgNewSet, 1, "s", false, 0}}, all)
+}
+
+// The digest of a set follows from its elements as they were sent.
+func TestSetDigest(t *testing.T) {
+	own, _ := pair(t)
+	_, err := own.SetDigest(FamilyIPv4, "own", "s")
+	require.ErrorIs(t, err, unix.ENOENT)
+	var b Batch
+	addTable(&b, "own")
+	addIntegerMap(&b)
+	for i := range uint32(3000) {
+		addInteger(&b, i)
+	}
+	var want uint64
+	require.NoError(t, eachMessage(b.Content(), func(h header, body []byte) {
+		if h.kind == subsysNftables<<8|MsgNewSetElem {
+			want += Digest(findAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem))
+		}
+	}))
+	require.NoError(t, own.Commit(&b))
+	sum, err := own.SetDigest(FamilyIPv4, "own", "s")
+	require.NoError(t, err)
+	require.Equal(t, want, sum)
 }

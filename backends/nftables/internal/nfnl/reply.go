@@ -9,13 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"syscall"
 	"time"
 )
 
 // ErrOverrun means that the kernel sent more than the socket buffer holds: the outcome of a
-// transaction, or whether a table changed, is unknown.
+// transaction is unknown.
 var ErrOverrun = errors.New("netlink socket overrun")
 
 // An Error means that the kernel refused a transaction, which had no effect.
@@ -40,19 +39,10 @@ func (e *Error) Error() string {
 // Unwrap returns e.Errno.
 func (e *Error) Unwrap() error { return e.Errno }
 
-// errRestart is ERESTART of Linux.
-const errRestart = syscall.Errno(85)
-
-// IsOtherGeneration reports whether err means that the kernel refused a batch because of
-// [Batch.SetGeneration].
-func IsOtherGeneration(err error) bool { return errors.Is(err, errRestart) }
-
-// NextGeneration returns the generation of the rules after one more transaction.
-func NextGeneration(generation uint32) uint32 {
-	if generation == 1<<32-1 {
-		return 1
-	}
-	return generation + 1
+// AddGenerations returns the generation of the rules after n more transactions.
+func AddGenerations(generation uint32, n uint64) uint32 {
+	const numbers = 1<<32 - 1 // without zero
+	return uint32((uint64(generation)-1+n%numbers)%numbers) + 1
 }
 
 // A header is the header of a netlink message.
@@ -116,6 +106,29 @@ func eachAttr(data []byte, attr uint16, f func(content []byte)) {
 // text returns a NUL-terminated string.
 func text(attr []byte) string { return string(bytes.TrimRight(attr, "\x00")) }
 
+// A Table is the state of a table.
+type Table struct {
+	// Objects is the number of its chains and sets.
+	Objects int
+	// Flags are properties that the table may have beside its content, such as being dormant.
+	Flags uint32
+}
+
+// An Object is a chain, a rule or a set of a table. The kernel numbers the objects of a table in
+// the order of their creation.
+type Object struct {
+	// Kind is MsgNewChain, MsgNewRule or MsgNewSet.
+	Kind   uint16
+	Handle uint64
+	// Name is the name of the chain or set, and of the chain of a rule.
+	Name string
+	// Drops reports whether the policy of a chain is to drop.
+	Drops bool
+	// Elements is the number of elements of a set, or -1 if the kernel does not return it. Linux
+	// 6.18 does.
+	Elements int
+}
+
 // An Element is an element of a set or map as the kernel holds it.
 type Element struct {
 	Key []byte
@@ -166,10 +179,10 @@ const MaxGet = 100
 
 // An elementList is the reply to one request for the elements of a set.
 type elementList struct {
-	seq      uint32
-	elements []Element
-	done     bool
-	err      *Error
+	seq  uint32
+	each func(elem []byte) // is called with the content of each attribute ListElem
+	done bool
+	err  *Error
 }
 
 func (l *elementList) add(datagram []byte) error {
@@ -185,7 +198,7 @@ func (l *elementList) add(datagram []byte) error {
 				l.done = true
 			}
 		case h.kind == subsysNftables<<8|MsgNewSetElem && len(body) >= nfgenmsgLen:
-			l.elements = slices.AppendSeq(l.elements, ParseElements(findAttr(body[nfgenmsgLen:], ElemListElements)))
+			eachAttr(findAttr(body[nfgenmsgLen:], ElemListElements), ListElem, l.each)
 		}
 	})
 }
@@ -240,16 +253,4 @@ func errorDetail(flags uint16, body []byte) string {
 		return ""
 	}
 	return string(bytes.TrimRight(findAttr(body[original+size:], errAttrMessage), "\x00"))
-}
-
-// concernsTable reports whether a notification is about the table of that name, for IPv4 or
-// IPv6. In all messages of nf_tables but one, the first attribute is the table.
-func concernsTable(h header, body []byte, table string) bool {
-	if h.kind>>8 != subsysNftables || h.kind&0xff == msgNewGen || len(body) < nfgenmsgLen {
-		return false
-	}
-	if family := body[0]; family != FamilyIPv4 && family != FamilyIPv6 {
-		return false
-	}
-	return text(findAttr(body[nfgenmsgLen:], TableName)) == table
 }

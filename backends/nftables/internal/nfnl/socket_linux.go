@@ -18,7 +18,6 @@ import (
 // uses it. It is not safe for concurrent use.
 type Conn struct {
 	fd     int
-	port   uint32 // netlink port, which identifies the socket
 	seq    uint32 // sequence number of the next message
 	sndbuf int    // size of the send buffer in bytes
 	buf    []byte
@@ -26,7 +25,7 @@ type Conn struct {
 
 // Open opens a Conn in the network namespace of the calling thread.
 func Open() (*Conn, error) {
-	fd, port, err := open()
+	fd, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -37,30 +36,20 @@ func Open() (*Conn, error) {
 		}
 	}
 	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 1<<20)
-	return &Conn{fd: fd, port: port, seq: 1, buf: make([]byte, 64<<10)}, nil
+	return &Conn{fd: fd, seq: 1, buf: make([]byte, 64<<10)}, nil
 }
 
-// open returns a bound netlink socket and its port.
-func open() (int, uint32, error) {
+// open returns a bound netlink socket.
+func open() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return -1, 0, os.NewSyscallError("socket(AF_NETLINK, NETLINK_NETFILTER)", err)
+		return -1, os.NewSyscallError("socket(AF_NETLINK, NETLINK_NETFILTER)", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		unix.Close(fd)
-		return -1, 0, os.NewSyscallError("bind", err)
+		return -1, os.NewSyscallError("bind", err)
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		unix.Close(fd)
-		return -1, 0, os.NewSyscallError("getsockname", err)
-	}
-	local, ok := name.(*unix.SockaddrNetlink)
-	if !ok {
-		unix.Close(fd)
-		return -1, 0, fmt.Errorf("getsockname: %T is not the address of a netlink socket", name)
-	}
-	return fd, local.Pid, nil
+	return fd, nil
 }
 
 // growBuffer sets a socket buffer to size bytes, or to the limit of the system without the
@@ -70,9 +59,6 @@ func growBuffer(fd, force, polite, size int) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, polite, size)
 	}
 }
-
-// Port returns the netlink port, by which notifications identify the author of a change.
-func (c *Conn) Port() uint32 { return c.port }
 
 // Commit sends the batch as one transaction and waits for its outcome. If it returns nil, the
 // transaction took effect; with an *[Error], it did not; with another error, its effect is
@@ -107,7 +93,7 @@ func (c *Conn) send(b *Batch, commit bool) error {
 }
 
 // Generation returns the generation of the rules: a number other than zero that changes with
-// each transaction in the network namespace, whatever its table; see [NextGeneration].
+// each transaction in the network namespace, whatever its table; see [AddGenerations].
 func (c *Conn) Generation() (uint32, error) {
 	var b Batch
 	b.header(subsysNftables<<8|msgGetGen, flagRequest, 0, 0)
@@ -146,7 +132,7 @@ const maxListings = 5
 func (c *Conn) Elements(family uint8, table, set string) ([]Element, error) {
 	all := map[string]Element{}
 	for range maxListings {
-		list, err := c.list(family, table, set)
+		list, err := c.receiveElements(listRequest(family, table, set))
 		if err != nil {
 			return nil, err
 		}
@@ -162,12 +148,13 @@ func (c *Conn) Elements(family uint8, table, set string) ([]Element, error) {
 	return slices.Collect(maps.Values(all)), nil
 }
 
-func (c *Conn) list(family uint8, table, set string) ([]Element, error) {
-	var b Batch
+// listRequest returns the request for all elements of a set.
+func listRequest(family uint8, table, set string) *Batch {
+	b := &Batch{}
 	b.header(subsysNftables<<8|msgGetSetElem, flagRequest|flagDump, family, 0)
 	b.String(ElemListTable, table)
 	b.String(ElemListSet, set)
-	return c.receiveElements(&b)
+	return b
 }
 
 // Get returns single elements of a set or map, in an order that is undefined. keys is the content
@@ -185,25 +172,41 @@ func (c *Conn) Get(family uint8, table, set string, keys []byte) ([]Element, err
 	return c.receiveElements(&b)
 }
 
+// SetDigest returns the sum of the digests of all elements of a set or map; see [Digest]. If
+// there is no such set, the error is an *[Error].
+func (c *Conn) SetDigest(family uint8, table, set string) (sum uint64, err error) {
+	err = c.eachElement(listRequest(family, table, set), func(elem []byte) { sum += Digest(elem) })
+	return sum, err
+}
+
 // receiveElements sends a request for elements and returns the reply.
-func (c *Conn) receiveElements(b *Batch) ([]Element, error) {
+func (c *Conn) receiveElements(b *Batch) (all []Element, err error) {
+	err = c.eachElement(b, func(elem []byte) { all = append(all, parseElement(elem)) })
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// eachElement sends a request for elements and calls each with every encoded element of the reply.
+func (c *Conn) eachElement(b *Batch, each func(elem []byte)) error {
 	data, end := b.number(c.seq)
-	list := elementList{seq: c.seq}
+	list := elementList{seq: c.seq, each: each}
 	c.seq = end
 	if err := c.sendto(data); err != nil {
-		return nil, err
+		return err
 	}
 	// The kernel writes the next part of a long list when one is received.
 	err := c.drain(list.add)
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case list.err != nil:
-		return nil, list.err
+		return list.err
 	case !list.done:
-		return nil, errors.New("nf_tables did not list all elements")
+		return errors.New("nf_tables did not list all elements")
 	}
-	return list.elements, nil
+	return nil
 }
 
 func (c *Conn) sendto(data []byte) error {

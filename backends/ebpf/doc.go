@@ -1,0 +1,66 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ebpf serves Services at the sockets of clients: when a process connects or sends to the
+// address of a Service, the kernel replaces it by the address of an endpoint. Packets then need no
+// translation and no connection tracking. It needs Linux 5.18 and a cgroup v2.
+//
+// It serves processes on the node and in its pods. Traffic from outside, and what cannot be decided
+// at a socket, needs a backend in the packet path, such as nftables, which receives the same
+// updates; see [Config.Combined]:
+//
+//	rules, err := nftables.New(nftables.Config{})
+//	sockets, err := ebpf.New(ebpf.Config{Combined: true})
+//	sink := localsink.Chain(rules, sockets)
+//
+// # Where a connection is decided
+//
+//	cluster IP, external IP, load balancer address    at the socket
+//	node port at an address of the node               at the socket
+//	node port at 127.0.0.1, from the node             at the socket (TCP)
+//	port of a cluster IP without frontend             packet path
+//	verdict Reject                                    at the socket: ECONNREFUSED
+//	verdict Drop                                      packet path; alone, EPERM
+//	verdict Pass                                      left alone
+//	masqueraded route, client in a pod                packet path
+//	source ranges, selection by client or flow        at the socket if it is bound to an address,
+//	                                                  otherwise packet path; alone, EPERM
+//	SCTP, other protocols                             packet path
+//
+// A socket that is not bound has no source address yet when it connects. Session affinity
+// therefore identifies the client by its network namespace, at the socket.
+//
+// # What applications see
+//
+// getpeername returns the address of the Service, and so does recvfrom for UDP. A TCP connection
+// to a Service without endpoints fails at once with ECONNREFUSED, and so do connect and sendto of
+// UDP. The local address of a connection is one from which the endpoint can be reached. An endpoint
+// that connects to its own Service and selects itself sees its own address.
+//
+// When an endpoint is removed, connected UDP sockets to it are closed within 50 ms, because they
+// would not get another endpoint: reading fails with ECONNABORTED, writing with EDESTADDRREQ, or
+// ECONNREFUSED or EPIPE, and the application must connect again. Unconnected sockets get another
+// endpoint with their next packet. TCP connections are not closed.
+//
+// # Maps
+//
+// The program (internal/bytecode/services.bpf.c) contains no policy. A frontend leads to two
+// records, one for clients in the network namespace of the node and one for pods:
+//
+//	frontends  hash        address, port, protocol -> two indices of records, in one word
+//	records    array       verdict, pool, source ranges, session affinity, refused share
+//	slots      array       endpoints; a pool is a range of slots
+//	tables     array       consistent selection: the endpoint of each value of the hash
+//	ranges     LPM trie    source ranges
+//	affinity   LRU hash    namespace, port -> endpoint, time
+//	flows      LRU hash    UDP socket, frontend -> endpoint
+//	reverse    LRU hash    UDP socket, endpoint -> frontend
+//	peers      storage     connected socket -> frontend, endpoint
+//	namespaces hash        excluded network namespaces
+//
+// A change writes new slots and a new record to unused elements, and then the word of the
+// frontend. A program sees either the old or the new pool. Elements that are no longer used are
+// reused after a second. If a map is full, larger maps are filled, and the programs are replaced
+// by ones that use these; so are they after a restart, and after external changes. The links of
+// the programs, and the maps from affinity on, are pinned in [Config.PinDirectory].
+package ebpf

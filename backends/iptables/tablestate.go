@@ -1,0 +1,188 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"sigs.k8s.io/kpng/backends/internal/bisect"
+	"sigs.k8s.io/kpng/localsink"
+)
+
+// A familyState is what the backend has programmed for one family. Sync owns it. The package comment
+// has its states.
+type familyState struct {
+	family   *family
+	cfg      *Config
+	programs *programs
+
+	known    bool
+	renderer renderer
+	static   *static
+	applied  map[localsink.ServiceName]*localsink.Service
+	hairpins hairpins
+	problems map[localsink.ServiceName]error // invalid parts of Services
+	refused  map[localsink.ServiceName]error // Services that iptables-restore does not accept
+	retried  time.Time                       // when refused Services were tried last
+}
+
+// refusedRetryInterval is the delay after which refused Services are retried.
+const refusedRetryInterval = 30 * time.Second
+
+// sync brings the tables to the state of u.
+func (st *familyState) sync(ctx context.Context, u *localsink.Update, names []localsink.ServiceName) error {
+	if u.NodeChanged || st.static == nil {
+		st.setNode(u.Node)
+	}
+	if st.known {
+		names = append(names, st.acceptedAgain(ctx, u)...)
+		err := st.change(ctx, u, names)
+		if err == nil || !isRefusal(err) {
+			return err
+		}
+		st.cfg.Logger.Warn("Change of rules was refused; loading all rules", "family", st.family.name, "err", err)
+	}
+	return st.load(ctx, u)
+}
+
+// acceptedAgain returns the refused Services that are accepted now, if it is time to try them.
+func (st *familyState) acceptedAgain(ctx context.Context, u *localsink.Update) []localsink.ServiceName {
+	if len(st.refused) == 0 || time.Since(st.retried) < refusedRetryInterval {
+		return nil
+	}
+	st.retried = time.Now()
+	still := st.stillRefused(ctx, u)
+	var accepted []localsink.ServiceName
+	for name := range st.refused {
+		if still[name] == nil {
+			accepted = append(accepted, name)
+		}
+	}
+	return accepted
+}
+
+// stillRefused returns those of the refused Services that are refused by themselves again.
+func (st *familyState) stillRefused(ctx context.Context, u *localsink.Update) map[localsink.ServiceName]error {
+	still := map[localsink.ServiceName]error{}
+	for name := range st.refused {
+		if s := u.All.Get(name); s != nil {
+			if err := st.probe(ctx, []*localsink.Service{s}); isRefusal(err) {
+				still[name] = err
+			}
+		}
+	}
+	return still
+}
+
+// setNode sets the properties of the node. If rules depend on those that have changed, the state
+// becomes unknown.
+func (st *familyState) setNode(n *localsink.Node) {
+	before := st.static
+	st.static = newStatic(st.family, n, st.cfg)
+	matches := newNodeMatches(st.family, n, st.cfg)
+	if before == nil || !before.equal(st.static) || !matches.equal(&st.renderer.matches) {
+		st.known = false
+	}
+	st.renderer = renderer{family: st.family, matches: matches}
+}
+
+// change programs the difference between the last state and that of u.
+func (st *familyState) change(ctx context.Context, u *localsink.Update, names []localsink.ServiceName) error {
+	var c change
+	for _, name := range names {
+		s := u.All.Get(name)
+		old, desired := st.renderer.render(st.applied[name]), st.renderer.render(s)
+		c.add(old, desired)
+		st.hairpins.replace(old.hairpins, desired.hairpins, &c)
+		st.note(name, s, desired)
+	}
+	var in restoreInput
+	c.write(&in, st.static)
+	if in.Len() == 0 {
+		return nil
+	}
+	err := st.programs.apply(ctx, in.Bytes())
+	st.known = err == nil
+	return err
+}
+
+// note notes that a Service has a rendering; s is nil if it is removed.
+func (st *familyState) note(name localsink.ServiceName, s *localsink.Service, r *rendering) {
+	delete(st.problems, name)
+	delete(st.refused, name)
+	if s == nil {
+		delete(st.applied, name)
+		return
+	}
+	st.applied[name] = s
+	if err := errors.Join(r.problems...); err != nil {
+		st.problems[name] = err
+	}
+}
+
+// load replaces all rules. Services that are refused by themselves are left out.
+func (st *familyState) load(ctx context.Context, u *localsink.Update) error {
+	present, err := st.programs.read(ctx)
+	if err != nil {
+		return err
+	}
+	st.known, st.refused, st.retried = false, st.stillRefused(ctx, u), time.Now()
+	err = st.tryLoad(ctx, u, present)
+	for isRefusal(err) {
+		refused, searchErr := st.findRefused(ctx, u)
+		if searchErr != nil || len(refused) == 0 {
+			return errors.Join(err, searchErr)
+		}
+		maps.Copy(st.refused, refused)
+		err = st.tryLoad(ctx, u, present)
+	}
+	if err == nil && st.renderer.matches.loopback.IsValid() {
+		err = allowLoopback()
+	}
+	st.known = err == nil
+	return err
+}
+
+// tryLoad replaces all rules by those of the Services that are not refused.
+func (st *familyState) tryLoad(ctx context.Context, u *localsink.Update, present map[string]*savedTable) error {
+	st.applied, st.problems = map[localsink.ServiceName]*localsink.Service{}, map[localsink.ServiceName]error{}
+	st.hairpins = hairpins{}
+	l := newLoad(st.static)
+	for s := range u.All.All() {
+		if err := st.refused[s.Name]; err != nil {
+			continue
+		}
+		r := st.renderer.render(s)
+		st.note(s.Name, s, r)
+		st.hairpins.add(r.hairpins)
+		l.add(r)
+	}
+	l.addHairpins(st.hairpins)
+	var in restoreInput
+	l.write(&in, present)
+	return st.programs.apply(ctx, in.Bytes())
+}
+
+// findRefused returns the Services, of those not refused yet, that are refused by themselves.
+func (st *familyState) findRefused(ctx context.Context, u *localsink.Update) (map[localsink.ServiceName]error, error) {
+	var candidates []*localsink.Service
+	for s := range u.All.All() {
+		if st.refused[s.Name] == nil {
+			candidates = append(candidates, s)
+		}
+	}
+	search := bisect.Search{
+		Check:     func(services []*localsink.Service) error { return st.probe(ctx, services) },
+		IsRefusal: isRefusal,
+	}
+	found, err := search.Find(candidates)
+	if err != nil {
+		return nil, fmt.Errorf("iptables: %s: %w", st.family.name, err)
+	}
+	return found, nil
+}
