@@ -15,6 +15,7 @@
 //	kubeproxyconfig   kube-proxy's configuration file and flags -> Configs of the library
 //	kubeclient        a client of the API server
 //	metrics           kube-proxy's Prometheus metrics
+//	dataplane         the backend of a proxy mode, with its metrics
 //	backendmetrics    those of the backends for Linux
 //	clientmetrics     those of client-go, for main functions
 //	logging           a log with the settings of Kubernetes components
@@ -29,7 +30,7 @@
 //	tuning            the Go runtime and the timers of the process
 //	printer           a sink that prints changes, for tests and demonstrations
 //	remoteflags       flags of clients and servers of the gRPC API
-//	servertier        one server of the gRPC API: state-server or relay
+//	servertier        one server of the gRPC API: a state server or a relay
 //
 // The programs in examples/ show complete assemblies.
 package nodeproxy

@@ -1,14 +1,17 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backendmetrics has the Prometheus collectors of the backends for Linux, with
+// Package backendmetrics has the Prometheus collectors of the backends, with
 // kube-proxy's names. It is apart from package metrics, whose users compile no backend.
 package backendmetrics
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigs.k8s.io/kpng/backends/conntrack"
+	"sigs.k8s.io/kpng/backends/hns"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/nodeproxy/metrics"
 )
@@ -41,4 +44,37 @@ func byFamily(tables []nftables.TableStats) (ipv4, ipv6 metrics.Transactions) {
 func NewConntrack() (prometheus.Collector, func(conntrack.Reconciliation)) {
 	r := metrics.NewReconciler()
 	return r, func(done conntrack.Reconciliation) { r.Observe(done.IPv6, done.Duration, done.Removed) }
+}
+
+// NewHNS returns collectors, and the function for [hns.Config.OnFailure] that they count. Unlike
+// those of kube-proxy, they have no label lb_type.
+func NewHNS() ([]prometheus.Collector, func(hns.Failure)) {
+	counters := map[hns.Operation]*prometheus.CounterVec{}
+	var all []prometheus.Collector
+	for _, op := range []hns.Operation{hns.OperationCreate, hns.OperationModify, hns.OperationDelete} {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kubeproxy_sync_proxy_rules_winkernel_lb_" + string(op) + "_failures_total",
+			Help: "Failed calls of HNS to " + string(op) + " a load balancer.",
+		}, []string{"ip_family", "error"})
+		counters[op] = c
+		all = append(all, c)
+	}
+	return all, func(f hns.Failure) {
+		family := "IPv4"
+		if f.IPv6 {
+			family = "IPv6"
+		}
+		counters[f.Operation].WithLabelValues(family, errorClass(f.Err)).Inc()
+	}
+}
+
+// errorClass returns kube-proxy's name of the class of an error of HNS.
+func errorClass(err error) string {
+	switch {
+	case errors.Is(err, hns.ErrExists):
+		return "port_already_exists"
+	case errors.Is(err, hns.ErrNotImplemented):
+		return "not_implemented"
+	}
+	return "other"
 }

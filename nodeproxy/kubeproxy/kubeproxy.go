@@ -11,6 +11,7 @@
 package kubeproxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,6 +45,8 @@ type Config struct {
 	Client kubernetes.Interface
 	// Rules programs the packet path. Required.
 	Rules localsink.Sink
+	// Mode is the proxy mode at /proxyMode; empty means that of Settings.
+	Mode string
 	// Flows and AfterFirstSync are those of [nodeproxy.Sinks], and may be nil.
 	Flows          localsink.Sink
 	AfterFirstSync func()
@@ -55,6 +58,8 @@ type Config struct {
 	Policy       nodelocal.Policy
 	Scope        nodelocal.Scope
 	NoMasquerade []netip.Prefix
+	// NoLoopbackListeners is that of [pipeline.Config].
+	NoLoopbackListeners bool
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
@@ -114,6 +119,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
+	p.cfg.Mode = cmp.Or(cfg.Mode, cfg.Settings.Mode())
 	if p.cfg.Limiter == nil {
 		p.cfg.Limiter = httpserver.NewLimiter(httpserver.LimiterConfig{})
 	}
@@ -125,7 +131,8 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	}
 	if p.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
-		HealthTimeout: cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
+		NoLoopbackListeners: cfg.NoLoopbackListeners,
+		HealthTimeout:       cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
 		CountConnections: cfg.Settings.CountConnections(), Limiter: p.cfg.Limiter, Logger: p.logger,
 	}); err != nil {
 		return nil, err
@@ -140,7 +147,7 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 
 func (p *proxy) run(ctx context.Context) error {
 	settings := p.cfg.Settings
-	p.logger.InfoContext(ctx, "Starting proxy", "node", settings.NodeName(), "mode", settings.Mode(), "version", p.cfg.Version)
+	p.logger.InfoContext(ctx, "Starting proxy", "node", settings.NodeName(), "mode", p.cfg.Mode, "version", p.cfg.Version)
 	p.recorder.ProxyStarting(settings.NodeName())
 	return command.RunAll(ctx,
 		func(ctx context.Context) error {

@@ -25,7 +25,7 @@ func (p *proxy) newOperatorHandler(metricsHandler, stateHandler http.Handler) ht
 	pages := map[string]http.Handler{
 		"/metrics":      metricsHandler,
 		"/metrics/slis": metrics.SLIHandler(),
-		"/proxyMode":    httpserver.Text(settings.Mode()),
+		"/proxyMode":    httpserver.Text(p.cfg.Mode),
 		"/configz":      httpserver.Configz("kubeproxy.config.k8s.io", settings.Configuration()),
 		"/flagz":        httpserver.Flagz(component, settings.Flags()),
 		"/state":        stateHandler,

@@ -29,7 +29,7 @@ import (
 func load(args []string, w io.Writer) (*Config, error) {
 	fs := pflag.NewFlagSet("kube-proxy", pflag.ContinueOnError)
 	fs.SetOutput(w)
-	o, err := Parse(fs, args)
+	o, err := ParseFor(fs, args, "linux")
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,6 @@ func TestConfigurationFileReplacesFlags(t *testing.T) {
 	require.Contains(t, log.String(), "flags=--cluster-cidr")
 	require.Equal(t, "0.0.0.0:10256", c.HealthzAddress())
 	require.Equal(t, "0.0.0.0:10249", c.MetricsAddress())
-	require.Same(t, c, c.ForNFTables(nil))
 	require.Equal(t, "/var/lib/kube-proxy/kubeconfig.conf", c.Client().Kubeconfig)
 	require.EqualValues(t, 1<<15, c.NFTables(nil).MasqueradeMark)
 	cfg := c.Nodelocal(nil)
@@ -152,7 +151,7 @@ func TestConfigurationFileReplacesFlags(t *testing.T) {
 }
 
 func TestErrorNamesEachInvalidField(t *testing.T) {
-	_, err := load([]string{"--config=" + writeFile(t, `mode: ebpf
+	_, err := load([]string{"--config=" + writeFile(t, `mode: kernelspace
 clusterCIDR: 10.0.0.0/8,10.1.0.0/16
 bindAddress: x
 healthzBindAddress: 1.2.3.4:70000
@@ -434,6 +433,11 @@ func TestCountConnections(t *testing.T) {
 	c, err := load([]string{"--hostname-override=n"}, io.Discard)
 	require.NoError(t, err)
 	require.False(t, c.NFTables(nil).CountConnections)
+	c, err = load([]string{"--recent-rewrites=100", "--hostname-override=n"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, 100, c.RecentRewrites())
+	_, err = load([]string{"--recent-rewrites=-1"}, io.Discard)
+	require.EqualError(t, err, "--recent-rewrites: -1 is out of range 0-65536")
 	_, err = load([]string{"--count-connections=all"}, io.Discard)
 	require.EqualError(t, err, `--count-connections: "all" is not services or endpoints`)
 }

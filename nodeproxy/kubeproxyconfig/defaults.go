@@ -14,12 +14,19 @@ import (
 	netutils "k8s.io/utils/net"
 )
 
-// Values of mode and detectLocalMode.
+// Values of mode.
 const (
 	ModeNFTables = "nftables"
-	modeIPTables = "iptables"
-	modeIPVS     = "ipvs"
+	ModeIPTables = "iptables"
+	ModeIPVS     = "ipvs"
+	// ModeKernelspace is the only mode on Windows, and exists there only.
+	ModeKernelspace = "kernelspace"
+	// ModeEBPF is a mode of this proxy only. Its settings are those of nftables.
+	ModeEBPF = "ebpf"
+)
 
+// Values of detectLocalMode.
+const (
 	detectClusterCIDR     = "ClusterCIDR"
 	detectNodeCIDR        = "NodeCIDR"
 	detectBridgeInterface = "BridgeInterface"
@@ -36,6 +43,9 @@ const (
 	defaultMinConntrack  = 128 << 10
 	defaultSyncPeriod    = 30 * time.Second
 )
+
+// usesNFTables reports whether the section nftables has the settings of a mode.
+func usesNFTables(mode string) bool { return mode == ModeNFTables || mode == ModeEBPF }
 
 // setDefaults sets the unset fields to kube-proxy's defaults, except nftables.minSyncPeriod: its
 // default here is 0, because an update costs what has changed.
@@ -67,11 +77,19 @@ func setDefaults(c *v1alpha1.KubeProxyConfiguration) {
 	logsapi.SetRecommendedLoggingConfiguration(&c.Logging)
 }
 
+// defaultMode returns the mode that an empty one means.
+func defaultMode(isWindows bool) string {
+	if isWindows {
+		return ModeKernelspace
+	}
+	return ModeNFTables
+}
+
 // setPlatformDefaults sets the defaults that kube-proxy derives from the whole configuration.
-func setPlatformDefaults(c *v1alpha1.KubeProxyConfiguration) {
-	setDefault(&c.Mode, ModeNFTables)
+func setPlatformDefaults(c *v1alpha1.KubeProxyConfiguration, isWindows bool) {
+	setDefault(&c.Mode, v1alpha1.ProxyMode(defaultMode(isWindows)))
 	setDefault(&c.DetectLocalMode, detectClusterCIDR)
-	if c.Mode == ModeNFTables && len(c.NodePortAddresses) == 0 {
+	if usesNFTables(string(c.Mode)) && len(c.NodePortAddresses) == 0 {
 		c.NodePortAddresses = []string{"primary"}
 	}
 }

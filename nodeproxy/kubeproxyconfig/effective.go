@@ -24,15 +24,16 @@ type settings struct {
 	masqueradeAll             bool
 	syncPeriod, minSyncPeriod time.Duration
 	clusterCIDRs              []string
+	isWindows                 bool // the system of the proxy
 }
 
-func newSettings(c *v1alpha1.KubeProxyConfiguration) *settings {
-	s := &settings{KubeProxyConfiguration: *c, masqueradeAll: c.IPTables.MasqueradeAll}
+func newSettings(c *v1alpha1.KubeProxyConfiguration, isWindows bool) *settings {
+	s := &settings{KubeProxyConfiguration: *c, masqueradeAll: c.IPTables.MasqueradeAll, isWindows: isWindows}
 	switch c.Mode {
-	case ModeNFTables:
+	case ModeNFTables, ModeEBPF:
 		s.masqueradeAll = c.NFTables.MasqueradeAll
 		s.syncPeriod, s.minSyncPeriod = c.NFTables.SyncPeriod.Duration, c.NFTables.MinSyncPeriod.Duration
-	case modeIPVS:
+	case ModeIPVS:
 		s.syncPeriod, s.minSyncPeriod = c.IPVS.SyncPeriod.Duration, c.IPVS.MinSyncPeriod.Duration
 	default:
 		s.syncPeriod, s.minSyncPeriod = c.IPTables.SyncPeriod.Duration, c.IPTables.MinSyncPeriod.Duration
@@ -52,9 +53,9 @@ func (s *settings) normalize() {
 	s.IPVS.SyncPeriod, s.IPVS.MinSyncPeriod = zero, zero
 	s.NFTables.SyncPeriod, s.NFTables.MinSyncPeriod, s.NFTables.MasqueradeAll = zero, zero, false
 	switch s.Mode {
-	case ModeNFTables:
+	case ModeNFTables, ModeEBPF:
 		s.NFTables.SyncPeriod, s.NFTables.MinSyncPeriod, s.NFTables.MasqueradeAll = sync, minimum, s.masqueradeAll
-	case modeIPVS:
+	case ModeIPVS:
 		s.IPVS.SyncPeriod, s.IPVS.MinSyncPeriod, s.IPTables.MasqueradeAll = sync, minimum, s.masqueradeAll
 	default:
 		s.IPTables.SyncPeriod, s.IPTables.MinSyncPeriod, s.IPTables.MasqueradeAll = sync, minimum, s.masqueradeAll

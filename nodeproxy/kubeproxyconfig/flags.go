@@ -6,6 +6,7 @@ package kubeproxyconfig
 import (
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -26,10 +27,12 @@ type Options struct {
 	Cleanup, InitOnly bool
 
 	set                      *pflag.FlagSet
+	isWindows                bool
 	config                   v1alpha1.KubeProxyConfiguration // of the flags
 	version                  versionValue
 	master, hostnameOverride string
 	proxyName, counts        string
+	rewrites                 int
 	healthzPort, metricsPort int32
 
 	// Values of flags that belong to no single field.
@@ -43,7 +46,13 @@ type Options struct {
 // kube-proxy it accepts underscores in names, and prints a warning about a deprecated flag to the
 // output of fs.
 func Parse(fs *pflag.FlagSet, args []string) (*Options, error) {
-	o := &Options{set: fs, healthzPort: healthzPort, metricsPort: metricsPort, version: "false"}
+	return ParseFor(fs, args, runtime.GOOS)
+}
+
+// ParseFor is like [Parse] for the kube-proxy of another system: "windows" has flags and a mode of
+// its own.
+func ParseFor(fs *pflag.FlagSet, args []string, system string) (*Options, error) {
+	o := &Options{set: fs, healthzPort: healthzPort, metricsPort: metricsPort, version: "false", isWindows: system == "windows"}
 	setDefaults(&o.config)
 	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	o.define(fs)
@@ -98,6 +107,7 @@ func (o *Options) define(fs *pflag.FlagSet) {
 		"name of this proxy: serve the Services with this value of the label service.kubernetes.io/service-proxy-name instead of those without the label")
 	fs.StringVar(&o.counts, "count-connections", "",
 		"count new connections by frontend and endpoint, for /state, and for /metrics those of services (by frontend) or of endpoints too; empty counts none")
+	fs.IntVar(&o.rewrites, "recent-rewrites", 0, "recent connections whose destination was replaced at the socket, for /state, in the mode ebpf; 0 records none")
 	ip := func(to *string, name, usage string) {
 		fs.Var(&stringValue{to: to, typ: "ip", check: checkIP, keepIfEmpty: true}, name, usage+fileWins)
 	}
@@ -118,6 +128,9 @@ func (o *Options) define(fs *pflag.FlagSet) {
 	o.defineProxy(fs)
 	o.defineIPVS(fs)
 	o.defineKernel(fs)
+	if o.isWindows {
+		o.defineWindows(fs)
+	}
 	defineLogging(fs, &c.Logging)
 }
 
@@ -125,7 +138,7 @@ func (o *Options) define(fs *pflag.FlagSet) {
 func (o *Options) defineProxy(fs *pflag.FlagSet) {
 	c := &o.config
 	fs.Var(&stringValue{to: (*string)(&c.Mode), typ: "ProxyMode"}, "proxy-mode",
-		"packet filter: "+ModeNFTables+", which is also used for "+modeIPTables+" and "+modeIPVS+fileWins)
+		"packet filter: "+strings.Join(modes(o.isWindows), ", ")+"; empty means "+defaultMode(o.isWindows)+fileWins)
 	fs.Var(&stringValue{to: (*string)(&c.DetectLocalMode), typ: "LocalMode"}, "detect-local-mode",
 		"how to detect packets from pods of this node: "+strings.Join(localModes(), ", ")+"; empty means "+detectClusterCIDR+fileWins)
 	fs.StringVar(&c.ClusterCIDR, "cluster-cidr", "", "network of all pods, or one of each address family (comma-separated), for "+detectClusterCIDR+fileWins)
@@ -144,7 +157,7 @@ func (o *Options) defineProxy(fs *pflag.FlagSet) {
 		"minimum time between updates of rules, in every mode but ipvs; 0 applies each change at once"+fileWins)
 }
 
-// defineIPVS defines the flags of the mode ipvs, which have no effect.
+// defineIPVS defines the flags of the mode ipvs, which have no effect in other modes.
 func (o *Options) defineIPVS(fs *pflag.FlagSet) {
 	c := &o.config.IPVS
 	const ipvsOnly = ", for the mode ipvs" + fileWins

@@ -19,6 +19,9 @@ import (
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
+// maxRewrites is the limit of the ebpf backend.
+const maxRewrites = 65536
+
 // Load returns the configuration of the options. It reads the configuration file, if
 // there is one: then most flags have no effect, as in kube-proxy. The error names each
 // invalid field. [Config.Log] logs what an operator should know about the configuration.
@@ -29,7 +32,10 @@ func (o *Options) Load() (*Config, error) {
 	if !slices.Contains([]string{"", "services", "endpoints"}, o.counts) {
 		return nil, fmt.Errorf("--count-connections: %q is not services or endpoints", o.counts)
 	}
-	cfg := &Config{master: o.master, proxyName: o.proxyName, counts: o.counts, flags: o.Flags()}
+	if o.rewrites < 0 || o.rewrites > maxRewrites {
+		return nil, fmt.Errorf("--recent-rewrites: %d is out of range 0-%d", o.rewrites, maxRewrites)
+	}
+	cfg := &Config{master: o.master, proxyName: o.proxyName, counts: o.counts, rewrites: o.rewrites, flags: o.Flags()}
 	s := &settings{KubeProxyConfiguration: *o.config.DeepCopy()}
 	if o.ConfigFile != "" {
 		c, content, lenient, err := readFile(o.ConfigFile)
@@ -38,8 +44,8 @@ func (o *Options) Load() (*Config, error) {
 		}
 		setDefaults(c)
 		o.mergeLogging(&c.Logging)
-		setPlatformDefaults(c)
-		s = newSettings(c)
+		setPlatformDefaults(c, o.isWindows)
+		s = newSettings(c, o.isWindows)
 		cfg.file, cfg.content, cfg.lenient = o.ConfigFile, sha256.Sum256(content), lenient
 		cfg.overridden = o.flagsWithoutEffect()
 	} else {
@@ -47,8 +53,8 @@ func (o *Options) Load() (*Config, error) {
 			s.HealthzBindAddress = withDeprecatedPort(s.HealthzBindAddress, o.healthzPort)
 			s.MetricsBindAddress = withDeprecatedPort(s.MetricsBindAddress, o.metricsPort)
 		}
-		setPlatformDefaults(&s.KubeProxyConfiguration)
-		s = newSettings(&s.KubeProxyConfiguration)
+		setPlatformDefaults(&s.KubeProxyConfiguration, o.isWindows)
+		s = newSettings(&s.KubeProxyConfiguration, o.isWindows)
 		o.applyFlags(s)
 	}
 	if o.hostnameOverride != "" {
@@ -66,7 +72,7 @@ func (o *Options) applyFlags(s *settings) {
 	s.masqueradeAll = o.masqueradeAll
 	sync, minimum := "iptables-sync-period", "iptables-min-sync-period"
 	syncPeriod, minPeriod := o.iptablesSyncPeriod, o.iptablesMinPeriod
-	if s.Mode == modeIPVS {
+	if s.Mode == ModeIPVS {
 		sync, minimum = "ipvs-sync-period", "ipvs-min-sync-period"
 		syncPeriod, minPeriod = o.ipvsSyncPeriod, o.ipvsMinPeriod
 	}
@@ -85,7 +91,8 @@ func (o *Options) applyFlags(s *settings) {
 func (o *Options) flagsWithoutEffect() (names []string) {
 	o.set.Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "count-connections", "version", "help":
+		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "count-connections", "recent-rewrites",
+			"version", "help":
 		default:
 			if !isLogFlag(f.Name) {
 				names = append(names, "--"+f.Name)
@@ -106,13 +113,14 @@ func withDeprecatedPort(address string, port int32) string {
 
 // New returns the configuration c, which did not come from a command line, with defaults
 // for unset fields. hostname is called if c does not name the node. The error names each
-// invalid field.
+// invalid field. The mode kernelspace makes it a configuration for Windows.
 func New(c v1alpha1.KubeProxyConfiguration, hostname func() (string, error)) (*Config, error) {
 	c = *c.DeepCopy()
 	setDefaults(&c)
-	setPlatformDefaults(&c)
+	isWindows := c.Mode == ModeKernelspace
+	setPlatformDefaults(&c, isWindows)
 	cfg := &Config{}
-	return cfg, cfg.complete(newSettings(&c), hostname)
+	return cfg, cfg.complete(newSettings(&c, isWindows), hostname)
 }
 
 // complete validates s and sets the fields of c that depend on it.

@@ -4,46 +4,88 @@
 package kubeproxyconfig
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"sigs.k8s.io/kpng/nodeproxy/command"
 )
 
-// TestOtherModesKeepTheirSettings reads files as kubeadm writes them, with a mode for which
-// there is no backend.
-func TestOtherModesKeepTheirSettings(t *testing.T) {
-	for mode, lines := range map[string]string{
-		"iptables": "iptables: {masqueradeAll: true, masqueradeBit: 9, syncPeriod: 20s, minSyncPeriod: 2s}\nnftables: {syncPeriod: 40s}\n",
-		"ipvs":     "iptables: {masqueradeAll: true, masqueradeBit: 9}\nipvs: {syncPeriod: 20s, minSyncPeriod: 2s, scheduler: sh}\n",
-	} {
-		var log strings.Builder
-		configured, err := load([]string{"--config=" + writeFile(t, "hostnameOverride: node-1\nmode: "+mode+"\n"+lines)}, &log)
-		require.NoError(t, err)
-		require.Equal(t, mode, configured.Mode(), "for --cleanup and --write-config-to")
-		require.NotContains(t, log.String(), "iptables.masquerade")
-		require.NotContains(t, log.String(), mode+".syncPeriod")
-		c := configured.ForNFTables(command.NewLogger(&log, false))
-		require.Contains(t, log.String(), `msg="Proxy mode not available, using nftables" mode=`+mode)
-		require.Equal(t, "nftables", c.Mode())
-		require.Equal(t, mode, configured.Mode())
-		require.EqualValues(t, 1<<9, c.NFTables(nil).MasqueradeMark)
-		require.Equal(t, 40*time.Second, c.HealthTimeout())
-		node := c.Nodelocal(nil)
-		require.True(t, node.MasqueradeAll)
-		require.Equal(t, 2*time.Second, node.MinInterval)
-		require.Equal(t, 20*time.Second, node.MaxBackoff)
-		require.Equal(t, []string{"all"}, node.NodePortAddresses)
-		require.Equal(t, 20*time.Second, c.Configuration().NFTables.SyncPeriod.Duration)
-		require.Contains(t, c.Configuration().NodePortAddresses, "all")
-		if mode == "ipvs" {
-			require.Contains(t, log.String(), "ipvs.scheduler=sh")
-		}
-	}
-	c, err := load([]string{"--config=" + writeFile(t, "hostnameOverride: node-1\nmode: iptables\nnodePortAddresses: [192.0.2.0/24]\n")}, &strings.Builder{})
+// loadFile loads a configuration file with these lines.
+func loadFile(t *testing.T, lines string) *Config {
+	t.Helper()
+	c, err := load([]string{"--config=" + writeFile(t, "hostnameOverride: node-1\n"+lines)}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, []string{"192.0.2.0/24"}, c.ForNFTables(nil).Nodelocal(nil).NodePortAddresses)
+	return c
+}
+
+// TestSettingsOfTheModeInUse reads files as kubeadm writes them, with the sections of all modes.
+func TestSettingsOfTheModeInUse(t *testing.T) {
+	const sections = `
+iptables: {masqueradeAll: true, masqueradeBit: 9, syncPeriod: 21s, minSyncPeriod: 2s, localhostNodePorts: false}
+ipvs: {syncPeriod: 22s, minSyncPeriod: 3s, scheduler: sh}
+nftables: {masqueradeBit: 10, syncPeriod: 23s, minSyncPeriod: 4s}
+`
+	for _, test := range []struct {
+		mode          string
+		masqueradeAll bool
+		mark          uint32
+		sync, minimum time.Duration
+		idle          []string
+	}{
+		{ModeIPTables, true, 1 << 9, 21 * time.Second, 2 * time.Second, []string{
+			"ipvs.minSyncPeriod", "ipvs.scheduler", "ipvs.syncPeriod", "nftables.masqueradeBit", "nftables.minSyncPeriod", "nftables.syncPeriod",
+		}},
+		{ModeIPVS, true, 1 << 9, 22 * time.Second, 3 * time.Second, []string{
+			"iptables.localhostNodePorts", "iptables.minSyncPeriod", "iptables.syncPeriod", "nftables.masqueradeBit", "nftables.minSyncPeriod", "nftables.syncPeriod",
+		}},
+		{ModeNFTables, false, 1 << 10, 23 * time.Second, 4 * time.Second, []string{
+			"iptables.localhostNodePorts", "iptables.masqueradeAll", "iptables.masqueradeBit", "iptables.minSyncPeriod", "iptables.syncPeriod",
+			"ipvs.minSyncPeriod", "ipvs.scheduler", "ipvs.syncPeriod",
+		}},
+		{ModeEBPF, false, 1 << 10, 23 * time.Second, 4 * time.Second, []string{
+			"iptables.localhostNodePorts", "iptables.masqueradeAll", "iptables.masqueradeBit", "iptables.minSyncPeriod", "iptables.syncPeriod",
+			"ipvs.minSyncPeriod", "ipvs.scheduler", "ipvs.syncPeriod",
+		}},
+	} {
+		c := loadFile(t, "mode: "+test.mode+sections)
+		require.Equal(t, test.mode, c.Mode())
+		require.Equal(t, test.mark, c.NFTables(nil).MasqueradeMark, test.mode)
+		node := c.Nodelocal(nil)
+		require.Equal(t, test.masqueradeAll, node.MasqueradeAll, test.mode)
+		require.Equal(t, test.minimum, node.MinInterval, test.mode)
+		require.Equal(t, test.sync, node.MaxBackoff, test.mode)
+		require.Equal(t, 2*test.sync, c.HealthTimeout(), test.mode)
+		var idle []string
+		for _, setting := range c.Ignored() {
+			path, _, _ := strings.Cut(setting, "=")
+			idle = append(idle, path)
+		}
+		require.Equal(t, test.idle, idle, test.mode)
+	}
+}
+
+// TestNodePortAddressesOfTheMode checks which addresses serve node ports, also IPv4 loopback
+// addresses in the mode iptables.
+func TestNodePortAddressesOfTheMode(t *testing.T) {
+	for _, test := range []struct {
+		lines string
+		want  []string
+	}{
+		{"mode: nftables", []string{"primary"}},
+		{"mode: ebpf", []string{"primary"}},
+		{"mode: ipvs", []string{"all"}},
+		{"mode: iptables", []string{"all", "127.0.0.0/8"}},
+		{"mode: iptables\niptables: {localhostNodePorts: false}", []string{"all"}},
+		{"mode: iptables\nnodePortAddresses: [192.0.2.0/24]", []string{"192.0.2.0/24"}},
+		{"mode: iptables\nnodePortAddresses: [0.0.0.0/0]", []string{"0.0.0.0/0", "127.0.0.0/8"}},
+		{"mode: iptables\nnodePortAddresses: [192.0.2.0/24, 127.0.0.1/32]", []string{"192.0.2.0/24", "127.0.0.1/32", "127.0.0.0/8"}},
+		{"mode: iptables\nnodePortAddresses: ['::/0']", []string{"::/0", "0.0.0.0/0", "127.0.0.0/8"}},
+		{"mode: iptables\nnodePortAddresses: [primary]", []string{"primary"}},
+		{"mode: ipvs\nnodePortAddresses: [primary]", []string{"primary"}},
+	} {
+		c := loadFile(t, test.lines)
+		require.Equal(t, test.want, c.Nodelocal(nil).NodePortAddresses, test.lines)
+	}
 }

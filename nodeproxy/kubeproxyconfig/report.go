@@ -18,8 +18,7 @@ import (
 // withoutEffect lists the fields, and sections that end in ".", that have no effect in this proxy.
 func withoutEffect() []string {
 	return []string{
-		"configSyncPeriod",                                        // a watch that has a gap is started again, so that nothing needs to be refreshed
-		"iptables.", "ipvs.", "winkernel.", "windowsRunAsService", // other modes and systems
+		"configSyncPeriod",                                              // a watch that has a gap is started again, so that nothing needs to be refreshed
 		"portRange",                                                     // nor in kube-proxy
 		"showHiddenMetricsForVersion",                                   // no metric is hidden
 		"logging.flushFrequency", "logging.options.", "logging.vmodule", // messages are not buffered, and have no file
@@ -37,12 +36,12 @@ func ignored(s *settings) (fields []string) {
 	defaults := v1alpha1.KubeProxyConfiguration{}
 	setDefaults(&defaults)
 	usual, got := leaves(&defaults), leaves(&s.KubeProxyConfiguration)
-	idle := append(withoutEffect(), s.idleLocalModes()...)
+	idle := slices.Concat(withoutEffect(), s.idleModes(), s.idleLocalModes())
 	for _, path := range slices.Sorted(maps.Keys(got)) {
 		hasNoEffect := slices.ContainsFunc(idle, func(f string) bool {
 			return path == f || strings.HasSuffix(f, ".") && strings.HasPrefix(path, f)
 		})
-		if hasNoEffect && !s.hasEffectInMode(path) && !reflect.DeepEqual(got[path], usual[path]) && !isEmpty(got[path]) {
+		if hasNoEffect && !reflect.DeepEqual(got[path], usual[path]) && !isEmpty(got[path]) {
 			fields = append(fields, fmt.Sprintf("%s=%v", path, got[path]))
 		}
 	}
@@ -52,6 +51,22 @@ func ignored(s *settings) (fields []string) {
 		}
 	}
 	return fields
+}
+
+// idleModes lists the fields and sections of modes that are not in use. The mode ipvs has its
+// masquerading in the section of iptables.
+func (s *settings) idleModes() []string {
+	const otherSystem, service = "winkernel.", "windowsRunAsService"
+	switch s.Mode {
+	case ModeIPTables:
+		return []string{"ipvs.", "nftables.", otherSystem, service}
+	case ModeIPVS:
+		return []string{"iptables.localhostNodePorts", "iptables.minSyncPeriod", "iptables.syncPeriod", "nftables.", otherSystem, service}
+	case ModeKernelspace:
+		return []string{"iptables.localhostNodePorts", "iptables.masqueradeBit", "ipvs.", "nftables.", "conntrack.", "oomScoreAdj"}
+	default:
+		return []string{"iptables.", "ipvs.", otherSystem, service}
+	}
 }
 
 // idleLocalModes lists the fields of values of detectLocalMode that are not in use.

@@ -12,6 +12,8 @@ import (
 
 	logsapi "k8s.io/component-base/logs/api/v1"
 
+	"sigs.k8s.io/kpng/backends/iptables"
+	"sigs.k8s.io/kpng/backends/ipvs"
 	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodeproxy/kubeclient"
@@ -26,6 +28,7 @@ type Config struct {
 	master    string
 	proxyName string
 	counts    string // "", services or endpoints
+	rewrites  int
 	nodeName  string
 	bindIP    netip.Addr
 	networks  []netip.Prefix // of clusterCIDR
@@ -97,14 +100,42 @@ func (c *Config) Kube(logger *slog.Logger) kube.Config {
 	return kube.Config{NodeName: c.NodeName(), Filter: kubeapi.Filter{ProxyName: c.proxyName}, Logger: logger}
 }
 
-// NFTables returns the configuration of the nftables backend.
+// NFTables returns the configuration of the nftables backend. In another mode it has what the
+// modes have in common.
 func (c *Config) NFTables(logger *slog.Logger) nftables.Config {
-	return nftables.Config{MasqueradeMark: 1 << *c.settings.NFTables.MasqueradeBit, CountConnections: c.counts != "", Logger: logger}
+	return nftables.Config{MasqueradeMark: c.masqueradeMark(), CountConnections: c.counts != "", Logger: logger}
+}
+
+// IPTables returns the configuration of the iptables backend.
+func (c *Config) IPTables(logger *slog.Logger) iptables.Config {
+	return iptables.Config{
+		MasqueradeMark: c.masqueradeMark(), LocalhostNodePorts: *c.settings.IPTables.LocalhostNodePorts,
+		KeepInvalidPackets: c.settings.Conntrack.TCPBeLiberal, Logger: logger,
+	}
+}
+
+// IPVS returns the configuration of the ipvs backend.
+func (c *Config) IPVS(logger *slog.Logger) ipvs.Config {
+	s := &c.settings.IPVS
+	return ipvs.Config{
+		Scheduler: s.Scheduler, MasqueradeMark: c.masqueradeMark(), StrictARP: s.StrictARP, ExcludeCIDRs: parseNetworks(s.ExcludeCIDRs),
+		TCPTimeout: s.TCPTimeout.Duration, TCPFinTimeout: s.TCPFinTimeout.Duration, UDPTimeout: s.UDPTimeout.Duration, Logger: logger,
+	}
+}
+
+func (c *Config) masqueradeMark() uint32 {
+	if usesNFTables(c.Mode()) {
+		return 1 << *c.settings.NFTables.MasqueradeBit
+	}
+	return 1 << *c.settings.IPTables.MasqueradeBit // also that of the mode ipvs
 }
 
 // CountConnections returns which numbers of new connections /metrics has: those of "services",
 // by frontend, or those of "endpoints" too; empty for none.
 func (c *Config) CountConnections() string { return c.counts }
+
+// RecentRewrites returns how many recent rewrites /state shows in the mode ebpf; 0 for none.
+func (c *Config) RecentRewrites() int { return c.rewrites }
 
 // Nodelocal returns how Services are resolved for the node.
 func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
@@ -112,7 +143,7 @@ func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
 		NodeName:          c.NodeName(),
 		ProxyName:         c.proxyName,
 		NodeIP:            c.bindIP,
-		NodePortAddresses: canonicalNetworks(c.settings.NodePortAddresses),
+		NodePortAddresses: c.nodePortAddresses(),
 		MasqueradeAll:     c.settings.masqueradeAll,
 		IgnoreExternalIPs: !c.FeatureEnabled(gateExternalIPs),
 		MinInterval:       c.settings.minSyncPeriod,
@@ -130,6 +161,42 @@ func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {
 		cfg.LocalPods.InterfacePrefix = c.settings.DetectLocal.InterfaceNamePrefix
 	}
 	return cfg
+}
+
+// ipv4Loopback is the network whose addresses serve node ports in the mode iptables, if
+// iptables.localhostNodePorts is true and nodePortAddresses permit it.
+const ipv4Loopback = "127.0.0.0/8"
+
+// nodePortAddresses returns the addresses that serve node ports. None means all in the modes
+// iptables and ipvs; setPlatformDefaults has the default of the mode nftables.
+func (c *Config) nodePortAddresses() []string {
+	entries := canonicalNetworks(c.settings.NodePortAddresses)
+	if len(entries) == 0 {
+		entries = []string{nodelocal.KeywordAll}
+	}
+	if c.settings.Mode == ModeIPTables && *c.settings.IPTables.LocalhostNodePorts {
+		return withLoopback(entries)
+	}
+	return entries
+}
+
+// withLoopback adds the IPv4 loopback network to entries of nodePortAddresses that include it, as
+// kube-proxy decides that. Without an entry for IPv4, all its addresses are included.
+func withLoopback(entries []string) []string {
+	isOpen, included := true, false
+	for _, entry := range entries {
+		p, err := netip.ParsePrefix(entry)
+		isOpen = isOpen && err == nil && p.Addr().Is6()
+		included = included || entry == nodelocal.KeywordAll || err == nil && p.Overlaps(netip.MustParsePrefix(ipv4Loopback))
+	}
+	switch {
+	case isOpen:
+		return append(entries, "0.0.0.0/0", ipv4Loopback)
+	case included:
+		return append(entries, ipv4Loopback)
+	default:
+		return entries
+	}
 }
 
 // canonicalNetworks returns entries with networks as net/netip accepts them: kube-proxy

@@ -18,8 +18,13 @@ import (
 // previousVersion is the minor version of Kubernetes before that of this configuration.
 const previousVersion = "1.36"
 
-// modes lists the values of mode that kube-proxy has on Linux.
-func modes() []string { return []string{modeIPTables, modeIPVS, ModeNFTables} }
+// modes lists the values of mode that kube-proxy has on the system, and ModeEBPF.
+func modes(isWindows bool) []string {
+	if isWindows {
+		return []string{ModeKernelspace}
+	}
+	return []string{ModeIPTables, ModeIPVS, ModeNFTables, ModeEBPF}
+}
 
 func localModes() []string {
 	return []string{detectClusterCIDR, detectNodeCIDR, detectBridgeInterface, detectInterfacePrefix}
@@ -37,20 +42,24 @@ func (v *validator) invalidf(path string, value any, format string, args ...any)
 func (s *settings) validate() error {
 	v := &validator{}
 	c := &s.KubeProxyConfiguration
-	if mode := string(c.Mode); !slices.Contains(modes(), mode) || mode == modeIPVS && !featureEnabled(c.FeatureGates, gateIPVS) {
-		v.invalidf("mode", mode, "must be one of %s", strings.Join(modes(), ", "))
+	if mode := string(c.Mode); !slices.Contains(modes(s.isWindows), mode) || mode == ModeIPVS && !featureEnabled(c.FeatureGates, gateIPVS) {
+		v.invalidf("mode", mode, "must be one of %s", strings.Join(modes(s.isWindows), ", "))
 	}
 	v.masqueradeBit("iptables.masqueradeBit", c.IPTables.MasqueradeBit)
 	switch string(c.Mode) {
-	case modeIPVS:
+	case ModeIPVS:
 		v.nonNegative("ipvs.tcpTimeout", c.IPVS.TCPTimeout)
 		v.nonNegative("ipvs.tcpFinTimeout", c.IPVS.TCPFinTimeout)
 		v.nonNegative("ipvs.udpTimeout", c.IPVS.UDPTimeout)
 		for i, network := range c.IPVS.ExcludeCIDRs {
 			v.network(fmt.Sprintf("ipvs.excludeCIDRs[%d]", i), network)
 		}
-	case ModeNFTables:
+	case ModeNFTables, ModeEBPF:
 		v.masqueradeBit("nftables.masqueradeBit", c.NFTables.MasqueradeBit)
+	case ModeKernelspace:
+		if vip := c.Winkernel.SourceVip; vip != "" && checkIP(vip) != nil {
+			v.invalidf("winkernel.sourceVip", vip, "must be an IP address")
+		}
 	}
 	v.periods(s)
 	s.validateKernel(v)
@@ -81,6 +90,9 @@ func (v *validator) periods(s *settings) {
 		v.invalidf("configSyncPeriod", d.Duration.String(), "must be positive")
 	}
 	section := string(s.Mode)
+	if usesNFTables(section) {
+		section = ModeNFTables
+	}
 	if s.syncPeriod <= 0 {
 		v.invalidf(section+".syncPeriod", s.syncPeriod.String(), "must be positive")
 	}

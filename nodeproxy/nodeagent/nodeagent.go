@@ -15,7 +15,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodeproxy/command"
@@ -42,6 +45,10 @@ type Config struct {
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
+	// NoLoopbackListeners is that of [pipeline.Config].
+	NoLoopbackListeners bool
+	// Collectors are served at /metrics beside those of the agent.
+	Collectors []prometheus.Collector
 	// HealthAddress serves /healthz and /livez, and OperatorAddress /metrics and /state, over
 	// HTTP. Both are HOST:PORT; "" serves nothing.
 	HealthAddress, OperatorAddress string
@@ -86,11 +93,12 @@ func newAgent(cfg Config) (*agent, error) {
 	var err error
 	if a.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
-		HealthTimeout: cfg.HealthTimeout, CountConnections: cfg.CountConnections, Limiter: a.limiter, Logger: cfg.Logger,
+		NoLoopbackListeners: cfg.NoLoopbackListeners,
+		HealthTimeout:       cfg.HealthTimeout, CountConnections: cfg.CountConnections, Limiter: a.limiter, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
-	metricsHandler, err := metrics.Handler(a.pipeline.Collectors()...)
+	metricsHandler, err := metrics.Handler(slices.Concat(cfg.Collectors, a.pipeline.Collectors())...)
 	if err != nil {
 		return nil, errors.Join(err, a.pipeline.Close())
 	}

@@ -85,6 +85,8 @@ type Config struct {
 	// "services", by frontend, or those of "endpoints" too; empty for none. Then Rules must count
 	// connections; see [localsink.ConnectionCounter].
 	CountConnections string
+	// NoLoopbackListeners leaves node ports on loopback addresses to Rules.
+	NoLoopbackListeners bool
 	// Limiter bounds the descriptors of listeners. Required.
 	Limiter *httpserver.Limiter
 	// Logger receives what operators need to know; nil is silent.
@@ -97,7 +99,7 @@ type Pipeline struct {
 	applied  *status.AppliedSink
 	measured *metrics.Sink
 	checks   *healthcheck.Services
-	loopback *localhost.Sink
+	loopback *localhost.Sink // nil if Rules serve loopback addresses
 	tracker  *problems.Tracker
 	requests *metrics.HealthRequests
 	synced   chan struct{} // closed after the first update
@@ -138,19 +140,22 @@ func New(cfg Config) (*Pipeline, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if p.loopback, err = localhost.New(localhost.Config{
-		Listen: cfg.Limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: cfg.Logger,
-	}); err != nil {
-		return nil, errors.Join(err, p.checks.Close())
-	}
-	p.tracker = problems.NewTracker(nodeproxy.Sinks{
+	sinks := nodeproxy.Sinks{
 		Problems:       problems.NewReporter(cfg.Logger, cfg.Event),
 		Rules:          eligibility,
 		HealthChecks:   p.checks,
-		Loopback:       p.loopback,
 		Flows:          cfg.Flows,
 		AfterFirstSync: p.afterFirstSync,
-	}.Chain(), cfg.Event)
+	}
+	if !cfg.NoLoopbackListeners {
+		if p.loopback, err = localhost.New(localhost.Config{
+			Listen: cfg.Limiter.ListenOnly, MaxConnections: httpserver.MaxRelays(), Logger: cfg.Logger,
+		}); err != nil {
+			return nil, errors.Join(err, p.checks.Close())
+		}
+		sinks.Loopback = p.loopback
+	}
+	p.tracker = problems.NewTracker(sinks.Chain(), cfg.Event)
 	p.healthHandler = health.Handler(health.Config{
 		Proxy: healthy, Eligible: cfg.Eligible,
 		InstrumentHealthz: p.requests.InstrumentHealthz, InstrumentLivez: p.requests.InstrumentLivez,
@@ -205,7 +210,18 @@ func (p *Pipeline) HealthHandler() http.Handler { return p.healthHandler }
 func (p *Pipeline) StateHandler() http.Handler {
 	return status.Handler(status.Config{
 		Applied: p.applied, Problems: p.tracker, Explain: p.cfg.Explain, Connections: connectionCounter(p.cfg.Rules),
+		Details: detailer(p.cfg.Rules),
 	})
+}
+
+// detailer returns a sink inside s that adds details to /state, or nil.
+func detailer(s localsink.Sink) status.Detailer {
+	for inner := range localsink.Walk(s) {
+		if d, ok := inner.(status.Detailer); ok {
+			return d
+		}
+	}
+	return nil
 }
 
 // connectionCounter returns a sink inside s that counts connections, or nil.
@@ -231,9 +247,11 @@ func (p *Pipeline) Collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		p.measured, p.requests,
 		metrics.NewNotProgrammed(p.tracker.Count),
-		metrics.NewLoopback(p.loopback.Stats),
 		metrics.NewTakeover(p.takeoverFailures),
 		metrics.NewHTTP(p.cfg.Limiter.Stats),
+	}
+	if p.loopback != nil {
+		all = append(all, metrics.NewLoopback(p.loopback.Stats))
 	}
 	if p.cfg.CountConnections != "" {
 		all = append(all, metrics.NewConnections(metrics.ConnectionsConfig{
@@ -244,4 +262,9 @@ func (p *Pipeline) Collectors() []prometheus.Collector {
 }
 
 // Close closes the listeners of health checks and of loopback addresses.
-func (p *Pipeline) Close() error { return errors.Join(p.loopback.Close(), p.checks.Close()) }
+func (p *Pipeline) Close() error {
+	if p.loopback == nil {
+		return p.checks.Close()
+	}
+	return errors.Join(p.loopback.Close(), p.checks.Close())
+}

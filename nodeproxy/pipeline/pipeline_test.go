@@ -6,10 +6,13 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -140,4 +143,47 @@ func TestRequiredFields(t *testing.T) {
 	require.EqualError(t, err, "pipeline: Rules: required")
 	_, err = New(Config{Rules: localsink.Tee()})
 	require.EqualError(t, err, "pipeline: Limiter: required")
+}
+
+// TestLoopbackListeners checks that node ports on loopback addresses are served unless that is
+// left to Rules.
+func TestLoopbackListeners(t *testing.T) {
+	for _, none := range []bool{false, true} {
+		p, err := New(Config{
+			Rules:               localsink.Func(func(context.Context, *localsink.Update) error { return nil }),
+			NoLoopbackListeners: none, Limiter: httpserver.NewLimiter(httpserver.LimiterConfig{}),
+		})
+		require.NoError(t, err)
+		port := freePort(t)
+		d := sinktest.Driver{Sink: p, Node: &localsink.Node{Name: "node-1", LoopbackNodePorts: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}
+		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(nodePortService(port))))
+		_, err = metrics.Handler(p.Collectors()...)
+		require.NoError(t, err)
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		// A listener resets connections without an endpoint, maybe before Dial has returned.
+		require.Equal(t, none, errors.Is(err, syscall.ECONNREFUSED), "no listeners: %t, dial: %v", none, err)
+		if err == nil {
+			require.NoError(t, c.Close())
+		}
+		require.NoError(t, p.Close())
+	}
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return netip.MustParseAddrPort(l.Addr().String()).Port()
+}
+
+func nodePortService(port uint16) *localsink.Service {
+	return &localsink.Service{Name: localsink.ServiceName{Namespace: "ns", Name: "web"}, Ports: []localsink.Port{{
+		Protocol: localsink.ProtocolTCP,
+		Frontends: []localsink.Frontend{{
+			Kind: localsink.KindNodePort, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), port),
+			Routes: []localsink.Route{{}},
+		}},
+		Pools: []localsink.Pool{{Endpoints: []localsink.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:80"), Weight: 1}}}},
+	}}}
 }

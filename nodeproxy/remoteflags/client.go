@@ -75,13 +75,19 @@ type Connections struct {
 }
 
 // Dial returns connections as the flags describe them, which must be closed.
-func (c *Client) Dial() (*Connections, error) {
-	addresses, err := command.SplitList(c.servers), c.validate()
+func (c *Client) Dial() (*Connections, error) { return c.dial(c.servers, "-"+c.name+": ") }
+
+// DialAddresses is Dial with other addresses than those of the flag (comma-separated).
+func (c *Client) DialAddresses(addresses string) (*Connections, error) { return c.dial(addresses, "") }
+
+// dial begins errors about addresses with prefix.
+func (c *Client) dial(list, prefix string) (*Connections, error) {
+	addresses, err := command.SplitList(list), c.validate()
 	switch {
 	case err != nil:
 		return nil, err
 	case len(addresses) == 0:
-		return nil, fmt.Errorf("%w: -%s: required, at least one address", command.ErrUsage, c.name)
+		return nil, fmt.Errorf("%w: %srequired, at least one address", command.ErrUsage, prefix)
 	}
 	conns := &Connections{}
 	files := transport.Files{CA: c.ca, Cert: c.cert, Key: c.key}
@@ -101,7 +107,7 @@ func (c *Client) Dial() (*Connections, error) {
 		}
 		conn, err := grpc.NewClient(address, options...)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("-%s: server %s: %w", c.name, address, err), conns.Close())
+			return nil, errors.Join(fmt.Errorf("%sserver %s: %w", prefix, address, err), conns.Close())
 		}
 		conns.Conns = append(conns.Conns, conn)
 	}

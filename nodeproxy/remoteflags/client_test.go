@@ -50,6 +50,13 @@ func TestClientFlagsAreNeverIgnored(t *testing.T) {
 		require.NotContains(t, err.Error(), "Files", line)
 	}
 	require.NoError(t, dial("-upstream-insecure"))
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	c := DefineClient(fs, "upstream", "upstream-", "")
+	for addresses, want := range map[string]string{",": "usage: required, at least one address", "a\x7f:1": "server a\x7f:1: "} {
+		_, err := c.DialAddresses(addresses)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "-upstream", "another place than the flag has the addresses")
+	}
 	for line, want := range map[string]string{"": "insecure", "-server-name a": "tls"} {
 		fs := flag.NewFlagSet("x", flag.ContinueOnError)
 		c := DefineClient(fs, "server", "", "localhost:1")

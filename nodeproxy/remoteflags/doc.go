@@ -5,7 +5,7 @@
 // connections, listeners and Configs. It handles no signals and ends no process.
 //
 //	client.go     servers, and TLS and tokens to reach them  -> Connections
-//	server.go     a whole server: all flags of state-server and relay
+//	server.go     a whole server, with all of its flags
 //	listener.go   address, TLS, and clients with their permissions
 //	resolver.go   how Services are resolved                  -> nodelocal.MultiNodeConfig
 //

@@ -4,9 +4,9 @@
 package remoteflags
 
 import (
+	"cmp"
 	"context"
 	"flag"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -75,8 +75,9 @@ type listener struct {
 	followFiles func(ctx context.Context) error
 }
 
-// listen opens the socket. client reviews tokens; it may be nil without -token-review.
-func (f *listenerFlags) listen(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) (*listener, error) {
+// listen opens the socket at an address, or at that of -listen if it is "". client reviews tokens; it
+// may be nil without -token-review.
+func (f *listenerFlags) listen(ctx context.Context, address string, client kubernetes.Interface, logger *slog.Logger) (*listener, error) {
 	l := &listener{guard: transport.Guard{Logger: logger}, followFiles: func(context.Context) error { return nil }}
 	cfg := transport.ListenConfig{Connections: f.limits.connections(), Logger: logger}
 	var err error
@@ -91,9 +92,13 @@ func (f *listenerFlags) listen(ctx context.Context, client kubernetes.Interface,
 			cfg.Plaintext = transport.PlaintextEverywhere
 		}
 	}
-	if l.socket, err = transport.Listen(ctx, f.address, cfg); err != nil {
-		return nil, fmt.Errorf("-listen: %w", command.ReplaceInError(err,
-			"set ListenConfig.Credentials", "give -cert and -key", "set ListenConfig.Plaintext to PlaintextEverywhere", "give -insecure"))
+	if l.socket, err = transport.Listen(ctx, cmp.Or(address, f.address), cfg); err != nil {
+		err = command.ReplaceInError(err,
+			"set ListenConfig.Credentials", "give -cert and -key", "set ListenConfig.Plaintext to PlaintextEverywhere", "give -insecure")
+		if address == "" {
+			err = command.Prefix("-listen", err)
+		}
+		return nil, err
 	}
 	return l, nil
 }

@@ -130,6 +130,10 @@ func TestServerRunsAsTheFlagsDescribe(t *testing.T) {
 	require.NoError(t, <-done)
 
 	require.ErrorContains(t, run(t.Context(), "-listen 0.0.0.0:0"), "give -insecure")
+	require.ErrorContains(t, run(t.Context(), "-listen nowhere:x"), "-listen: ")
+	err = DefineServer(flag.NewFlagSet("x", flag.ContinueOnError)).Run(t.Context(), ServerConfig{Watcher: blockedWatcher{}, Listen: "nowhere:x"})
+	require.ErrorContains(t, err, "nowhere")
+	require.NotContains(t, err.Error(), "-listen")
 	require.ErrorContains(t, run(t.Context(), "-listen "+socket+" -metrics nowhere:x"), "-metrics: ")
 	require.ErrorContains(t, run(t.Context(), "-listen "+socket+" -cert nope -key nope -client-ca nope"), "-cert: open nope")
 	twice := prometheus.NewCounter(prometheus.CounterOpts{Name: "x_total", Help: "x"})

@@ -35,11 +35,25 @@ type Config struct {
 	Name string
 	// Resolver configures how Services are resolved for all nodes.
 	Resolver nodelocal.MultiNodeConfig
+	// Store, if not nil, is served: its owner fills it, and Run gets no watcher.
+	Store *watchers.Store
+	// Services selects what Run serves; zero means everything.
+	Services Services
 	// Limits bound what one client may cost.
 	Limits transport.ServerLimits
 	// Logger receives what operators need to know; nil is silent.
 	Logger *slog.Logger
 }
+
+// Services are the services of a Tier.
+type Services uint8
+
+const (
+	// ServicesNodes are NodeService and InspectService.
+	ServicesNodes Services = 1 << iota
+	// ServicesClusters is ClusterService.
+	ServicesClusters
+)
 
 // A Tier is one server of a tier.
 type Tier struct {
@@ -52,7 +66,13 @@ type Tier struct {
 
 // New returns a Tier, which must be closed. The error names the invalid field of cfg.
 func New(cfg Config) (*Tier, error) {
-	t := &Tier{cfg: cfg, store: watchers.NewStore(), latencies: nodemetrics.NewLatencies()}
+	if cfg.Services == 0 {
+		cfg.Services = ServicesNodes | ServicesClusters
+	}
+	t := &Tier{cfg: cfg, store: cfg.Store, latencies: nodemetrics.NewLatencies()}
+	if t.store == nil {
+		t.store = watchers.NewStore()
+	}
 	var err error
 	if t.nodes, err = node.NewServer(t.store, node.ServerConfig{
 		Resolver: cfg.Resolver, Authorize: transport.AllowNode, AuthorizeInspect: transport.AllowInspect,
@@ -73,6 +93,9 @@ func (t *Tier) Close() error {
 	return errors.Join(t.nodes.Close(), t.clusters.Close())
 }
 
+// Nodes returns the NodeService server, for programs that act on what nodes have applied.
+func (t *Tier) Nodes() *node.Server { return t.nodes }
+
 // Handler returns a handler of /metrics, /livez and /readyz. /metrics has the given
 // collectors beside those of the server; /readyz is 200 when the cluster state is
 // complete.
@@ -89,12 +112,24 @@ func (t *Tier) Handler(collectors ...prometheus.Collector) (http.Handler, error)
 }
 
 // Run serves what watcher brings on listener, which it closes, until ctx is done; then it
-// returns nil. guard authenticates and authorizes clients. It is called once.
+// returns nil. watcher is nil with [Config].Store. guard authenticates and authorizes clients. It is
+// called once.
 func (t *Tier) Run(ctx context.Context, watcher watchers.Watcher, listener *transport.Listener, guard transport.Guard) error {
+	if watcher == nil {
+		watcher = watchers.Func(func(context.Context, *watchers.Store) error { return nil })
+	}
 	return command.RunAll(ctx,
 		func(ctx context.Context) error { return watcher.Run(ctx, t.store) },
 		func(ctx context.Context) error {
-			cfg := transport.ServeConfig{Guard: guard, Limits: t.cfg.Limits, Register: t.nodes.RegisterInspect, Logger: t.cfg.Logger}
-			return transport.Serve(ctx, listener, cfg, t.nodes, t.clusters)
+			cfg := transport.ServeConfig{Guard: guard, Limits: t.cfg.Limits, Logger: t.cfg.Logger}
+			var served []transport.Service
+			if t.cfg.Services&ServicesNodes != 0 {
+				cfg.Register = t.nodes.RegisterInspect
+				served = append(served, t.nodes)
+			}
+			if t.cfg.Services&ServicesClusters != 0 {
+				served = append(served, t.clusters)
+			}
+			return transport.Serve(ctx, listener, cfg, served...)
 		})
 }

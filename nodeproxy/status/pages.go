@@ -6,20 +6,24 @@
 //
 //	applied.go   the applied state: a sink around a sink
 //	pages.go     the pages, as text or, with ?output=json, as JSON; connections.go: their
-//	             numbers of new connections
+//	             numbers of new connections; details.go: what a backend adds
+//	people.go    what the HTML page shows, which browsers get
 package status
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
 	"sigs.k8s.io/kpng/nodeproxy/problems"
+	"sigs.k8s.io/kpng/nodeproxy/statepage"
 )
 
 // A Config has the sources of the pages. Calls may overlap.
@@ -35,18 +39,24 @@ type Config struct {
 	// Connections has the numbers of new connections, for the pages of single Services. It may
 	// be nil.
 	Connections localsink.ConnectionCounter
+	// Details are parts that the backend adds to /state. It may be nil.
+	Details Detailer
 }
 
 // Handler returns a handler of /state and /state/NAMESPACE/NAME.
 func Handler(cfg Config) http.Handler {
-	p := pages{cfg}
+	p := pages{cfg: cfg}
+	p.events = statepage.NewEvents(p.view)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/state", p.serveNode)
 	mux.HandleFunc("/state/{namespace}/{name}", p.serveService)
 	return mux
 }
 
-type pages struct{ cfg Config }
+type pages struct {
+	cfg    Config
+	events *statepage.Events
+}
 
 // nodeState is the JSON of /state.
 type nodeState struct {
@@ -57,6 +67,8 @@ type nodeState struct {
 	// Applied is false until the first state is applied.
 	Applied  bool           `json:"applied"`
 	Services []serviceState `json:"services"`
+	// Details are those of the backend, by name.
+	Details map[string]any `json:"details,omitempty"`
 }
 
 // serviceState is the JSON of /state/NAMESPACE/NAME.
@@ -94,11 +106,27 @@ func (p pages) node() (s nodeState) {
 }
 
 func (p pages) serveNode(w http.ResponseWriter, r *http.Request) {
-	s := p.node()
-	if r.FormValue("output") == "json" {
+	format, err := statepage.FormatOf(r)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case format == statepage.FormatHTML:
+		statepage.ServeDocument(w)
+	case format == statepage.FormatEvents:
+		p.events.ServeHTTP(w, r)
+	case format == statepage.FormatJSON:
+		s := p.node()
+		s.Details = detailsByName(p.details(r.Context()))
 		writeJSON(w, s)
-		return
+	default:
+		s := p.node()
+		s.write(w)
+		writeDetails(w, p.details(r.Context()))
 	}
+}
+
+// write writes s as text.
+func (s *nodeState) write(w io.Writer) {
 	if s.LastError != "" {
 		fmt.Fprintf(w, "# the last attempt failed: %s\n", s.LastError)
 	}
@@ -116,11 +144,23 @@ func (p pages) serveNode(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// details returns the parts that the backend adds.
+func (p pages) details(ctx context.Context) []Detail {
+	if p.cfg.Details == nil {
+		return nil
+	}
+	return p.cfg.Details.StateDetails(ctx)
+}
+
 func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
+	format, err := statepage.FormatOf(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	name := localsink.ServiceName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
 	s := serviceState{Service: name.String(), Errors: p.cfg.Problems.Failures(name)}
 	if p.cfg.Explain != nil {
-		var err error
 		if s.Desired, err = p.cfg.Explain(name); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -135,7 +175,12 @@ func (p pages) serveService(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.Desired == nil && s.Applied == "" && s.Errors == nil:
 		http.Error(w, "no Service "+name.String(), http.StatusNotFound)
-	case r.FormValue("output") == "json":
+	case format == statepage.FormatHTML: // a link from elsewhere
+		w.Header().Set("Location", "../../state#"+url.PathEscape(name.String())) // relative, for proxies that add a prefix
+		w.WriteHeader(http.StatusFound)
+	case format == statepage.FormatDetail:
+		statepage.ServeDetail(w, s.detail())
+	case format == statepage.FormatJSON:
 		writeJSON(w, s)
 	default:
 		if s.Desired != nil {

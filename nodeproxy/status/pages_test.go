@@ -134,6 +134,25 @@ func TestServicePageHasConnections(t *testing.T) {
 	require.Contains(t, body, "# new connections\nerror: injected\n")
 }
 
+// fakeDetails has one detail.
+type fakeDetails struct{}
+
+func (fakeDetails) StateDetails(context.Context) []Detail {
+	return []Detail{{Name: "maps", Value: []int{1, 2}, Lines: []string{"a: 1", "b: 2"}}}
+}
+
+func TestNodePageHasDetails(t *testing.T) {
+	f := newPagesFixture(t)
+	_, body := f.get("/state?output=json")
+	require.NotContains(t, body, "details")
+	applied := NewAppliedSink(&failingSink{})
+	f.handler = Handler(Config{Applied: applied, Problems: problems.NewTracker(applied, nil), Details: fakeDetails{}})
+	_, body = f.get("/state")
+	require.Contains(t, body, "\n# maps\na: 1\nb: 2\n")
+	_, body = f.get("/state?output=json")
+	require.Contains(t, body, `"details":{"maps":[1,2]}`)
+}
+
 // TestOP14StatePagesOfServiceNotProgrammed expects its error on its own page and on that of
 // the node.
 func TestOP14StatePagesOfServiceNotProgrammed(t *testing.T) {
@@ -190,4 +209,44 @@ func TestOP14StatePagesOfFailedUpdate(t *testing.T) {
 	require.True(t, state.Errors[0].Resolved, "the failure is remembered")
 	_, body = f.get("/state/ns/fresh")
 	require.Contains(t, body, ", resolved): kernel busy\n")
+}
+
+// Browsers get the page, its rows and its details from the addresses of the text.
+func TestPageForBrowsers(t *testing.T) {
+	f := newPagesFixture(t)
+	browser := func(path string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept", "text/html,*/*;q=0.8")
+		f.handler.ServeHTTP(w, r)
+		return w
+	}
+	require.Contains(t, browser("/state").Header().Get("Content-Type"), "text/html")
+	w := browser("/state/ns/none")
+	require.Equal(t, http.StatusNotFound, w.Code)
+
+	web, refused := service("web", "10.0.0.1:80"), service("refused", "10.0.0.2:80")
+	web.Problems = []localsink.Problem{{Object: "Service ns/web", Field: "spec.x", Message: "is odd"}}
+	f.rules.notProgrammed = map[localsink.ServiceName]error{refused.Name: errors.New("no space")}
+	require.NoError(t, f.sync(web, refused))
+	w = browser("/state/ns/web")
+	require.Equal(t, http.StatusFound, w.Code)
+	require.Equal(t, "../../state#ns%2Fweb", w.Header().Get("Location"))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // one event
+	events := httptest.NewRecorder()
+	f.handler.ServeHTTP(events, httptest.NewRequest(http.MethodGet, "/state?output=events", nil).WithContext(ctx))
+	require.Contains(t, events.Body.String(), `{"key":"ns/web","cells":["ns/web","10.96.0.1:80/TCP","1","Service ns/web: spec.x: is odd"],"level":"warning","detail":"ns/web"}`)
+	require.Contains(t, events.Body.String(), `"cells":["ns/refused","10.96.0.1:80/TCP","1","no space"],"level":"error"`)
+
+	_, body := f.get("/state/ns/web?output=page")
+	require.Contains(t, body, `{"title":"Endpoints","text":"slice x has no port"`)
+	require.Contains(t, body, `{"title":"Desired","text":"ns/web\n"}`)
+	_, body = f.get("/state/ns/refused?output=page")
+	require.Contains(t, body, `"columns":["Error","Since","Last seen","Resolved"],"rows":[{"key":"","cells":["no space"`)
+	for _, path := range []string{"/state?output=xml", "/state/ns/web?output=xml"} {
+		code, body := f.get(path)
+		require.Equal(t, http.StatusBadRequest, code)
+		require.Equal(t, "output \"xml\": want text, json or html\n", body)
+	}
 }

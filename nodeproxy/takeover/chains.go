@@ -6,12 +6,9 @@ package takeover
 import (
 	"strings"
 
+	backend "sigs.k8s.io/kpng/backends/iptables"
 	"sigs.k8s.io/kpng/nodeproxy/takeover/internal/iptables"
 )
-
-// kubeProxyPrefixes are those of the chains of one Service port or endpoint; a hash follows.
-// kube-proxy itself deletes all chains with these prefixes, so no other program has any.
-const kubeProxyPrefixes = `KUBE-SVC- KUBE-SVL- KUBE-SEP- KUBE-FW- KUBE-EXT- KUBE-XLB-`
 
 const (
 	// firewallChain is kubelet's chain of the table filter, of which kube-proxy creates a
@@ -20,12 +17,14 @@ const (
 	markChain     = "KUBE-MARK-MASQ"
 )
 
-// isKubeProxyChain reports whether kube-proxy of any release, and no other program, creates
-// chains with that name.
+// isKubeProxyChain reports whether kube-proxy of any release, or the iptables backend of this
+// module, and no other program, creates chains with that name.
 func isKubeProxyChain(table, chain string) bool {
+	if backend.OwnsChain(chain) {
+		return true
+	}
 	switch chain {
-	case "KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", markChain, "KUBE-FORWARD",
-		"KUBE-PROXY-FIREWALL", "KUBE-PROXY-CANARY",
+	case
 		// The ipvs mode.
 		"KUBE-SOURCE-RANGES-FIREWALL", "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER",
 		// The userspace mode, which ended with release 1.26.
@@ -34,12 +33,7 @@ func isKubeProxyChain(table, chain string) bool {
 	case firewallChain:
 		return table == "nat"
 	}
-	for prefix := range strings.FieldsSeq(kubeProxyPrefixes) {
-		if strings.HasPrefix(chain, prefix) {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(chain, "KUBE-XLB-") // of releases before 1.24, one for each Service port
 }
 
 // hasKubelet reports whether the kubelet has created chains.
@@ -49,6 +43,8 @@ func hasKubelet(all iptables.Names) bool {
 
 // A chainOwner decides which chains are removed in one removal.
 type chainOwner struct {
+	// keep is [Config.KeepChain].
+	keep func(variant, table, chain string) bool
 	// disableRouteLocalnet makes loopback addresses safe without KUBE-FIREWALL; it returns
 	// an error if it cannot.
 	disableRouteLocalnet func() error
@@ -57,17 +53,28 @@ type chainOwner struct {
 	err    error
 }
 
-func (o *chainOwner) owns(table, chain string, all iptables.Names) bool {
+func (o *chainOwner) owns(variant, table, chain string, all iptables.Names) bool {
+	if o.keep(variant, table, chain) {
+		return false
+	}
 	if chain != firewallChain || table != "filter" {
 		return isKubeProxyChain(table, chain)
 	}
 	if hasKubelet(all) {
 		return false
 	}
+	if o.keepsFirewall() {
+		return true // the chain of the other variant protects loopback addresses
+	}
 	if !o.called {
 		o.called, o.err = true, o.disableRouteLocalnet()
 	}
 	return o.err == nil
+}
+
+// keepsFirewall reports whether the new proxy uses the chain KUBE-FIREWALL of a variant.
+func (o *chainOwner) keepsFirewall() bool {
+	return o.keep(iptables.VariantNFT, "filter", firewallChain) || o.keep(iptables.VariantLegacy, "filter", firewallChain)
 }
 
 // keepsRules reports whether a chain that other rules use keeps its rules: to mark a packet

@@ -15,7 +15,7 @@
 //     nat, the chains of older releases KUBE-PORTALS-CONTAINER, KUBE-PORTALS-HOST,
 //     KUBE-NODEPORT-CONTAINER, KUBE-NODEPORT-HOST and KUBE-NODEPORT-NON-LOCAL, and those
 //     whose name begins with KUBE-SVC-, KUBE-SVL-, KUBE-SEP-, KUBE-FW-, KUBE-EXT- or
-//     KUBE-XLB-; and each rule of a built-in chain that jumps to one of them;
+//     KUBE-XLB-, and the further chains of package backends/iptables; and each rule of a built-in chain that jumps to one of them;
 //   - KUBE-FIREWALL of the table filter, if the kubelet has no chain in that variant and
 //     family. It protects loopback addresses while the sysctl net.ipv4.conf.all.route_localnet,
 //     which kube-proxy sets, is 1; so the sysctl is first set to 0. Where it cannot be
@@ -36,6 +36,8 @@
 //     not exist; KUBE-MARK-MASQ keeps its rule. Each is logged at level warn;
 //   - virtual servers of other programs, sysctls other than the one above, connection
 //     tracking entries, and the accounting objects of kube-proxy's counters (nfacct).
+//
+// [Config] keeps what the new proxy uses itself, and adds what other backends left.
 //
 // Rules and chains that remain keep their order, their content and their counters. A second
 // removal finds nothing.

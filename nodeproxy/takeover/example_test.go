@@ -6,7 +6,6 @@ package takeover_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodeproxy"
@@ -16,7 +15,7 @@ import (
 // The rules of kube-proxy stay until those of the new proxy are in place.
 func ExampleTakeover_Run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	old := takeover.New(slog.New(slog.DiscardHandler))
+	old := takeover.New(takeover.Config{})
 	synced := make(chan struct{})
 	sink := nodeproxy.Sinks{
 		Rules:          localsink.Func(func(context.Context, *localsink.Update) error { return nil }),

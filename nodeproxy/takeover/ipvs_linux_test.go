@@ -113,6 +113,14 @@ func TestInsideUserModeLinux(t *testing.T) {
 	run(t, `iptables-legacy -t nat -F USER`)
 	require.Contains(t, cleanup(t), "ipSets=1")
 	require.Empty(t, cleanup(t))
+
+	loadIPVSMode(t)
+	before := command(t, "", "ipvsadm", "-S", "-n")
+	require.NoError(t, Cleanup(t.Context(), Config{KeepIPVS: true}))
+	require.Equal(t, before, command(t, "", "ipvsadm", "-S", "-n"), "a backend that uses IPVS adopts the virtual servers")
+	require.Contains(t, command(t, "", "ip", "link"), "kube-ipvs0")
+	require.NotContains(t, command(t, "", "ipset", "list", "-n"), "KUBE-CLUSTER-IP")
+	require.NotContains(t, save(t, "iptables-legacy"), "KUBE-")
 }
 
 func sorted(text string) string {

@@ -28,21 +28,45 @@ const (
 	maxCheck = time.Hour
 )
 
+// A Config configures a Takeover. The zero value removes everything that kube-proxy left.
+type Config struct {
+	// Tables lists nf_tables tables of other programs, which are removed in both families as
+	// those of kube-proxy are.
+	Tables []string
+	// KeepChain reports whether the new proxy uses a chain of iptables itself, so that it and
+	// the rules that jump to it stay. variant is nft or legacy; table is nat, filter or
+	// mangle. If it is nil, the new proxy uses none.
+	KeepChain func(variant, table, chain string) bool
+	// KeepIPVS means that the new proxy uses virtual servers and the interface kube-ipvs0 itself,
+	// so that these stay. The IP sets of kube-proxy are removed.
+	KeepIPVS bool
+	// Others removes what other backends of the caller left, before anything else. It is called at
+	// each attempt; an error is repeated like others. It may be nil.
+	Others func() error
+	// Logger receives what operators need to know; nil is silent.
+	Logger *slog.Logger
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.KeepChain == nil {
+		cfg.KeepChain = func(_, _, _ string) bool { return false }
+	}
+	return cfg
+}
+
 // A Takeover removes what kube-proxy left while another proxy runs. Its methods may be
 // called concurrently.
 type Takeover struct {
-	logger   *slog.Logger
-	remove   func(ctx context.Context, logger *slog.Logger) (counts, error)
+	cfg      Config
+	remove   func(ctx context.Context, cfg Config) (counts, error)
 	failures atomic.Uint64
 }
 
-// New returns a Takeover. A nil logger is silent.
-func New(logger *slog.Logger) *Takeover {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Takeover{logger: logger, remove: remove}
-}
+// New returns a Takeover.
+func New(cfg Config) *Takeover { return &Takeover{cfg: cfg.withDefaults(), remove: remove} }
 
 // Failures returns the number of removals that failed, each of which is logged and repeated.
 func (t *Takeover) Failures() uint64 { return t.failures.Load() }
@@ -55,18 +79,18 @@ func (t *Takeover) Failures() uint64 { return t.failures.Load() }
 func (t *Takeover) Run(ctx context.Context) {
 	retry, check := minRetry, minCheck
 	for ctx.Err() == nil {
-		removed, err := t.remove(ctx, t.logger)
+		removed, err := t.remove(ctx, t.cfg)
 		if ctx.Err() != nil {
 			return // err may be a consequence
 		}
 		if removed.any() {
-			t.logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
+			t.cfg.Logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
 		}
 		var delay time.Duration
 		switch {
 		case err != nil:
 			t.failures.Add(1)
-			t.logger.ErrorContext(ctx, "Cannot remove all rules of kube-proxy", "err", err, "retryAfter", retry)
+			t.cfg.Logger.ErrorContext(ctx, "Cannot remove all rules of kube-proxy", "err", err, "retryAfter", retry)
 			delay, retry = retry, min(2*retry, maxRetry)
 		case !removed.any():
 			return
@@ -84,13 +108,12 @@ func (t *Takeover) Run(ctx context.Context) {
 }
 
 // Cleanup removes what kube-proxy left in the network namespace of the calling thread. If
-// there is nothing, it returns nil. It continues after errors and returns all of them. A nil
-// logger is silent.
-func Cleanup(ctx context.Context, logger *slog.Logger) error {
-	t := New(logger)
-	removed, err := t.remove(ctx, t.logger)
+// there is nothing, it returns nil. It continues after errors and returns all of them.
+func Cleanup(ctx context.Context, cfg Config) error {
+	t := New(cfg)
+	removed, err := t.remove(ctx, t.cfg)
 	if removed.any() {
-		t.logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
+		t.cfg.Logger.InfoContext(ctx, "Removed the rules of kube-proxy", removed.attrs()...)
 	}
 	return err
 }
@@ -109,28 +132,39 @@ func (r counts) attrs() []any {
 
 // remove removes everything once. The order matters: IP sets are in use until the iptables
 // rules are gone.
-func remove(ctx context.Context, logger *slog.Logger) (counts, error) {
-	return removeWith(ctx, logger, disableRouteLocalnet)
+func remove(ctx context.Context, cfg Config) (counts, error) {
+	return removeWith(ctx, cfg, disableRouteLocalnet)
 }
 
-func removeWith(ctx context.Context, logger *slog.Logger, disableRouteLocalnet func() error) (removed counts, err error) {
+func removeWith(ctx context.Context, cfg Config, disableRouteLocalnet func() error) (removed counts, err error) {
 	var errs []error
-	if removed.tables, err = nftables.DeleteTables(kubeProxyTable); err != nil {
-		errs = append(errs, err)
+	if cfg.Others != nil {
+		errs = append(errs, cfg.Others())
 	}
-	owner := chainOwner{disableRouteLocalnet: disableRouteLocalnet}
-	chains, failed := iptables.Remover{Owns: owner.owns, KeepsRules: keepsRules, Logger: logger}.Remove(ctx)
+	for _, table := range append([]string{kubeProxyTable}, cfg.Tables...) {
+		deleted, err := nftables.DeleteTables(table)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		removed.tables += deleted
+	}
+	owner := chainOwner{keep: cfg.KeepChain, disableRouteLocalnet: disableRouteLocalnet}
+	chains, failed := iptables.Remover{Owns: owner.owns, KeepsRules: keepsRules, Logger: cfg.Logger}.Remove(ctx)
 	removed.chains, removed.rules = chains.Chains, chains.Rules
 	errs = append(errs, failed...)
 	if owner.err != nil {
-		logger.WarnContext(ctx, "Keeping the iptables chain KUBE-FIREWALL of kube-proxy: it protects loopback addresses until route_localnet is 0",
+		cfg.Logger.WarnContext(ctx, "Keeping the iptables chain KUBE-FIREWALL of kube-proxy: it protects loopback addresses until route_localnet is 0",
 			"file", routeLocalnet, "err", owner.err)
 	}
-	servers, failed := ipvs.Remove(ctx)
+	removeIPVS := ipvs.Remove
+	if cfg.KeepIPVS {
+		removeIPVS = ipvs.RemoveSets
+	}
+	servers, failed := removeIPVS(ctx)
 	removed.servers, removed.interfaces, removed.sets = servers.Servers, servers.Interfaces, servers.Sets
 	errs = append(errs, failed...)
-	for _, kept := range append(chains.Kept, servers.Kept...) {
-		logger.WarnContext(ctx, "Cannot remove what other rules use: remove those rules, then run the program with --cleanup", "kept", kept)
+	for _, name := range append(chains.Kept, servers.Kept...) {
+		cfg.Logger.WarnContext(ctx, "Cannot remove what other rules use: remove those rules, then run the program with --cleanup", "kept", name)
 	}
 	return removed, errors.Join(errs...)
 }

@@ -131,7 +131,7 @@ func loadForeign(t *testing.T, variant string) {
 func cleanup(t *testing.T) string {
 	t.Helper()
 	var log strings.Builder
-	require.NoError(t, Cleanup(t.Context(), slog.New(slog.NewTextHandler(&log, nil))))
+	require.NoError(t, Cleanup(t.Context(), Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
 	return log.String()
 }
 
@@ -156,6 +156,40 @@ func TestChainsOfIPTablesAreRemoved(t *testing.T) {
 	})
 }
 
+// TestChainsInUseAreKept removes what a backend with chains of its own does not use: the other
+// variant, and chains of another mode.
+func TestChainsInUseAreKept(t *testing.T) {
+	requireVariants(t)
+	inNamespace(t, func() {
+		require.NoError(t, os.WriteFile(routeLocalnet, []byte("1"), 0))
+		for _, variant := range variants() {
+			loadKubeProxy(t, variant, false)
+		}
+		before := save(t, "iptables-legacy")
+		require.NoError(t, Cleanup(t.Context(), Config{KeepChain: func(variant, _, chain string) bool {
+			return variant == "legacy" && chain != "KUBE-PROXY-CANARY"
+		}}))
+		require.Equal(t, "1\n", read(t, routeLocalnet), "KUBE-FIREWALL of the kept variant protects loopback addresses")
+		for _, variant := range []string{"iptables-nft", "ip6tables-nft"} {
+			require.NotContains(t, save(t, variant), "KUBE-", variant)
+		}
+		require.Equal(t, 3, strings.Count(before, "KUBE-PROXY-CANARY"))
+		require.Equal(t, regexp.MustCompile(`:KUBE-PROXY-CANARY.*\n`).ReplaceAllString(before, ""), save(t, "iptables-legacy"))
+	})
+}
+
+// TestTablesOfOtherBackends removes tables that the configuration names, and no others.
+func TestTablesOfOtherBackends(t *testing.T) {
+	requireVariants(t)
+	inNamespace(t, func() {
+		for _, table := range []string{"ip mine", "ip6 mine", "ip theirs", "ip6 kube-proxy"} {
+			command(t, "", "nft", append([]string{"add", "table"}, strings.Fields(table)...)...)
+		}
+		require.NoError(t, Cleanup(t.Context(), Config{Tables: []string{"mine"}}))
+		require.Equal(t, "table ip theirs\n", command(t, "", "nft", "list", "tables"))
+	})
+}
+
 // TestNothingIsCreated checks that a removal in an empty namespace creates no tables.
 func TestNothingIsCreated(t *testing.T) {
 	requireVariants(t)
@@ -176,11 +210,9 @@ func TestFirewallChainWithoutKubelet(t *testing.T) {
 		for _, variant := range variants() {
 			loadKubeProxy(t, variant, false)
 		}
-		denied := func(ctx context.Context, logger *slog.Logger) (counts, error) {
-			return removeWith(ctx, logger, func() error { return unix.EROFS })
-		}
 		var log strings.Builder
-		_, err := denied(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
+		cfg := Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		_, err := removeWith(t.Context(), cfg.withDefaults(), func() error { return unix.EROFS })
 		require.NoError(t, err)
 		require.Contains(t, log.String(), "Keeping the iptables chain KUBE-FIREWALL")
 		for _, variant := range []string{"iptables-legacy", "iptables-nft"} {
@@ -272,7 +304,7 @@ func TestFailureOfOneVariant(t *testing.T) {
 		require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		err = Cleanup(ctx, nil)
+		err = Cleanup(ctx, Config{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, "iptables-legacy: table nat: lock /run/xtables.lock: another program holds it")
 		require.ErrorContains(t, err, "ip6tables-legacy: table filter: lock /run/xtables.lock")

@@ -22,7 +22,7 @@ import (
 func TestRunRepeatsUntilNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		takeover := New(slog.New(slog.NewTextHandler(&log, nil)))
+		takeover := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		failed := errors.New("injected")
 		type outcome struct {
 			removed counts
@@ -34,7 +34,7 @@ func TestRunRepeatsUntilNothingIsLeft(t *testing.T) {
 		}
 		var at []time.Duration
 		begin := time.Now()
-		takeover.remove = func(context.Context, *slog.Logger) (counts, error) {
+		takeover.remove = func(context.Context, Config) (counts, error) {
 			o := outcomes[len(at)]
 			at = append(at, time.Since(begin))
 			return o.removed, o.err
@@ -50,9 +50,9 @@ func TestRunRepeatsUntilNothingIsLeft(t *testing.T) {
 
 func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		takeover := New(nil)
+		takeover := New(Config{})
 		calls := 0
-		takeover.remove = func(context.Context, *slog.Logger) (counts, error) {
+		takeover.remove = func(context.Context, Config) (counts, error) {
 			calls++
 			return counts{}, errors.New("injected")
 		}
@@ -94,7 +94,7 @@ func TestChainsOfKubeProxy(t *testing.T) {
 		if c.kubelet {
 			names["mangle"] = []string{"KUBE-IPTABLES-HINT"}
 		}
-		owner := chainOwner{disableRouteLocalnet: func() error { return nil }}
-		require.Equal(t, c.want, owner.owns(c.table, c.chain, names), "%+v", c)
+		owner := chainOwner{keep: Config{}.withDefaults().KeepChain, disableRouteLocalnet: func() error { return nil }}
+		require.Equal(t, c.want, owner.owns("legacy", c.table, c.chain, names), "%+v", c)
 	}
 }

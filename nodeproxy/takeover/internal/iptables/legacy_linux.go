@@ -22,7 +22,7 @@ const maxReplacements = 5
 // removeLegacy removes chains from the tables of iptables-legacy. The kernel has no edits of
 // a table, only its replacement as a whole, which is atomic for packets.
 func (r Remover) removeLegacy(ctx context.Context, isIPv6 bool) (total Result, errs []error) {
-	name := variantName(isIPv6, "legacy")
+	name := variantName(isIPv6, VariantLegacy)
 	present, err := presentTables(isIPv6)
 	if err != nil {
 		return Result{}, []error{fmt.Errorf("%s: %w", name, err)}
@@ -54,10 +54,10 @@ func (r Remover) removeLegacy(ctx context.Context, isIPv6 bool) (total Result, e
 		}
 	}
 	for _, table := range present {
-		if !slices.ContainsFunc(all[table], func(chain string) bool { return r.Owns(table, chain, all) }) {
+		if !slices.ContainsFunc(all[table], func(chain string) bool { return r.Owns(VariantLegacy, table, chain, all) }) {
 			continue
 		}
-		result, err := r.removeFromLegacy(ctx, s, name, table, all)
+		result, err := r.removeFromLegacy(ctx, s, isIPv6, table, all)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: table %s: %w", name, table, err))
 		}
@@ -66,14 +66,14 @@ func (r Remover) removeLegacy(ctx context.Context, isIPv6 bool) (total Result, e
 	return total, errs
 }
 
-func (r Remover) removeFromLegacy(ctx context.Context, s *socket, name, table string, all Names) (result Result, err error) {
+func (r Remover) removeFromLegacy(ctx context.Context, s *socket, isIPv6 bool, table string, all Names) (result Result, err error) {
 	unlock, err := lock(ctx, r.Logger)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	for try := 1; ; try++ {
-		result, err := r.replaceLegacy(s, name, table, all)
+		result, err := r.replaceLegacy(s, isIPv6, table, all)
 		// The kernel answers EAGAIN if the table has changed since it was read.
 		if try == maxReplacements || !errors.Is(err, unix.EAGAIN) {
 			return result, err
@@ -81,12 +81,12 @@ func (r Remover) removeFromLegacy(ctx context.Context, s *socket, name, table st
 	}
 }
 
-func (r Remover) replaceLegacy(s *socket, name, table string, all Names) (Result, error) {
+func (r Remover) replaceLegacy(s *socket, isIPv6 bool, table string, all Names) (Result, error) {
 	chains, b, err := s.read(table)
 	if err != nil {
 		return Result{}, err
 	}
-	return r.removeFrom(name, table, all, chains, func(e edit) (string, error) {
+	return r.removeFrom(isIPv6, VariantLegacy, table, all, chains, func(e edit) (string, error) {
 		changed, err := b.apply(e)
 		if err != nil {
 			return "", err

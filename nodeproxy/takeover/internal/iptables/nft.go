@@ -14,7 +14,7 @@ import (
 // removeNFT removes chains from the tables of iptables-nft. An edit is one transaction, so
 // it needs no lock; it fails if the table has changed since it was read.
 func (r Remover) removeNFT(_ context.Context, isIPv6 bool) (total Result, errs []error) {
-	name := variantName(isIPv6, "nft")
+	name := variantName(isIPv6, VariantNFT)
 	all, read := Names{}, map[string]*nftables.ForeignTable{}
 	for _, table := range tables() {
 		t, err := nftables.ReadForeignTable(isIPv6, table)
@@ -28,7 +28,7 @@ func (r Remover) removeNFT(_ context.Context, isIPv6 bool) (total Result, errs [
 	}
 	for _, table := range tables() {
 		t := read[table]
-		result, err := r.removeFrom(name, table, all, nftChains(t), func(e edit) (string, error) {
+		result, err := r.removeFrom(isIPv6, VariantNFT, table, all, nftChains(t), func(e edit) (string, error) {
 			err := t.Apply(nftEdit(t, e))
 			if inUse := (*nftables.ChainInUseError)(nil); errors.As(err, &inUse) {
 				return inUse.Chain, nil

@@ -21,12 +21,18 @@ import (
 	"slices"
 )
 
+// The variants of iptables.
+const (
+	VariantNFT    = "nft"
+	VariantLegacy = "legacy"
+)
+
 // Remover decides which chains are removed. Its functions receive the name of the table:
 // nat, filter or mangle.
 type Remover struct {
-	// Owns reports whether a chain is to be removed. It also receives the names of all
-	// chains of the three tables of the variant.
-	Owns func(table, chain string, all Names) bool
+	// Owns reports whether a chain is to be removed. It also receives the variant and the
+	// names of all chains of its three tables.
+	Owns func(variant, table, chain string, all Names) bool
 	// KeepsRules reports whether a chain that cannot be removed, because other rules use
 	// it, keeps its own rules. Without it, the chain becomes empty.
 	KeepsRules func(table, chain string) bool
@@ -121,8 +127,8 @@ func newEdit(chains []chain, owns, keepsRules func(name string) bool, inUse map[
 
 // removeFrom removes the owned chains of one table. apply is called with at most one more
 // edit for each chain that turns out to be in use.
-func (r Remover) removeFrom(variant, table string, all Names, chains []chain, apply func(edit) (inUse string, err error)) (Result, error) {
-	owns := func(name string) bool { return r.Owns(table, name, all) }
+func (r Remover) removeFrom(isIPv6 bool, variant, table string, all Names, chains []chain, apply func(edit) (inUse string, err error)) (Result, error) {
+	owns := func(name string) bool { return r.Owns(variant, table, name, all) }
 	keeps := func(name string) bool { return r.KeepsRules(table, name) }
 	inUse := map[string]string{}
 	for {
@@ -132,7 +138,7 @@ func (r Remover) removeFrom(variant, table string, all Names, chains []chain, ap
 			result.Rules += len(rules)
 		}
 		for _, name := range kept {
-			result.Kept = append(result.Kept, fmt.Sprintf("%s table %s chain %s", variant, table, name))
+			result.Kept = append(result.Kept, fmt.Sprintf("%s table %s chain %s", variantName(isIPv6, variant), table, name))
 		}
 		if e.empty() {
 			return result, nil

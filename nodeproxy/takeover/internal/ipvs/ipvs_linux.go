@@ -65,6 +65,15 @@ func Remove(ctx context.Context) (result Result, errs []error) {
 	return result, errs
 }
 
+// RemoveSets removes the IP sets of kube-proxy only.
+func RemoveSets(ctx context.Context) (result Result, errs []error) {
+	var err error
+	if result.Sets, result.Kept, err = destroySets(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("ipvs: %w", err))
+	}
+	return result, errs
+}
+
 // findInterface returns kube-ipvs0 and its addresses, or nil.
 func findInterface() (netlink.Link, map[netip.Addr]bool, error) {
 	link, err := netlink.LinkByName(interfaceName)

@@ -16,3 +16,6 @@ import (
 func Remove(context.Context) (Result, []error) {
 	return Result{}, []error{fmt.Errorf("ipvs: requires Linux, not %s: %w", runtime.GOOS, errors.ErrUnsupported)}
 }
+
+// RemoveSets returns an error: IP sets exist on Linux only.
+func RemoveSets(ctx context.Context) (Result, []error) { return Remove(ctx) }
