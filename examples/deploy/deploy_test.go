@@ -168,7 +168,8 @@ func TestReferencesExist(t *testing.T) {
 		}
 	}
 	for _, b := range ofType[*rbacv1.ClusterRoleBinding](all) {
-		require.Equal(t, ofType[*rbacv1.ClusterRole](all)[0].Name, b.RoleRef.Name)
+		require.Equal(t, b.Name, b.RoleRef.Name)
+		require.Contains(t, permissions(all), b.RoleRef.Name)
 		for _, s := range b.Subjects {
 			require.True(t, accounts[s.Namespace+":"+s.Name], s.Name)
 		}
@@ -182,19 +183,29 @@ func TestReferencesExist(t *testing.T) {
 	}
 }
 
+// permissions returns what each ClusterRole permits.
+func permissions(all []metav1.Object) map[string][]string {
+	permitted := map[string][]string{}
+	for _, role := range ofType[*rbacv1.ClusterRole](all) {
+		for _, r := range role.Rules {
+			for _, resource := range r.Resources {
+				permitted[role.Name] = append(permitted[role.Name], strings.Join(r.Verbs, ",")+" "+resource)
+			}
+		}
+	}
+	return permitted
+}
+
 // TestLeastPrivilege checks that servers read only what they need and have no privileges
 // on their node, and that agents have the network of their node and no access to the API.
 func TestLeastPrivilege(t *testing.T) {
 	all := load(t)
-	var permissions []string
-	for _, r := range ofType[*rbacv1.ClusterRole](all)[0].Rules {
-		for _, resource := range r.Resources {
-			permissions = append(permissions, strings.Join(r.Verbs, ",")+" "+resource)
-		}
-	}
-	require.ElementsMatch(t, []string{
-		"list,watch services", "list,watch nodes", "list,watch endpointslices", "list,watch servicecidrs", "create tokenreviews",
-	}, permissions)
+	require.Equal(t, map[string][]string{
+		"kpng-state-server": {
+			"list,watch services", "list,watch nodes", "list,watch endpointslices", "list,watch servicecidrs", "create tokenreviews",
+		},
+		"kpng-readiness": {"get,patch nodes", "get pods", "patch pods/status"}, // only with its flags
+	}, permissions(all))
 	for _, b := range ofType[*rbacv1.ClusterRoleBinding](all) {
 		for _, s := range b.Subjects {
 			require.Equal(t, "state-server", s.Name)
@@ -225,5 +236,5 @@ func TestLeastPrivilege(t *testing.T) {
 			audience = v.Projected.Sources[0].ServiceAccountToken.Audience
 		}
 	}
-	require.Contains(t, server.Containers[0].Args, "-audiences="+audience)
+	require.Contains(t, server.Containers[0].Args, "--audiences="+audience)
 }

@@ -18,12 +18,11 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"sigs.k8s.io/kpng/backends/nftables"
 	"sigs.k8s.io/kpng/nodeproxy/command"
+	"sigs.k8s.io/kpng/nodeproxy/dataplane"
 	"sigs.k8s.io/kpng/nodeproxy/kubeproxyconfig"
 	"sigs.k8s.io/kpng/nodeproxy/logging"
 	"sigs.k8s.io/kpng/nodeproxy/sysctl"
-	"sigs.k8s.io/kpng/nodeproxy/takeover"
 	"sigs.k8s.io/kpng/nodeproxy/tuning"
 )
 
@@ -50,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if options.Cleanup && options.WriteConfigTo == "" { // whatever the configuration file contains
-		return errors.Join(nftables.Cleanup(""), takeover.Cleanup(ctx, command.NewLogger(stderr, false)))
+		return dataplane.Cleanup(ctx, command.NewLogger(stderr, false))
 	}
 	settings, err := options.Load()
 	if err != nil {
@@ -67,7 +66,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if options.WriteConfigTo != "" {
 		return settings.WriteFile(options.WriteConfigTo)
 	}
-	settings = settings.ForNFTables(logger)
 	kernelErr := settings.Conntrack(sysctl.OnlineCPUs(sysctl.Root)).Apply(sysctl.Root, logger)
 	if options.InitOnly {
 		return kernelErr

@@ -68,7 +68,7 @@ func demonstrate(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	backend, err := nftables.New(nftables.Config{})
+	backend, err := nftables.New(nftables.Config{}) //nolint:contextcheck // Close ends what New starts
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotPermitted, err)
 	}
