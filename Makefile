@@ -11,7 +11,7 @@ TESTFLAGS ?=
 REQUIRE_NETNS = KPNG_REQUIRE_NETNS=$(shell test "$$(id -u)" = 0 && echo 1)
 SOURCECHECK = cd test && $(GO) run ./sourcecheck -root ..
 
-.PHONY: help demo test test-unit bench lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale cross tools
+.PHONY: bpf check-bpf kernels help demo test uml test-unit bench bench-connect compare-dns lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale cross newer tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -22,35 +22,72 @@ demo: ## real connections through a ClusterIP and a NodePort, in a network names
 	@$(GO) run ./examples/quickstart
 
 # Packages in backends/, and nft-script, send packets and measure time, and disturb each other
-# on small machines (DP-41 fails), so they run by themselves and one after the other. `make lint`
-# runs vet.
+# on small machines (DP-41 fails), so they run by themselves and one after the other. The packet
+# tests of the backends run without the race detector, which makes them five times slower; the tests
+# of these packages themselves run with it. `make lint` runs vet.
+PACKET_TESTS := ^Test(Conformance|BrokenBackendsFail|UnalteredBackendPasses)
 test: ## all tests, with the race detector; as root also with real packets; on Debian installs what is missing
 	@./test/tools.sh test
-	@echo "Compiling and testing all packages with the race detector (about 9 minutes on two cores)."
+	@echo "Compiling and testing all packages with the race detector (about 20 minutes on two cores)."
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v -e /backends/ -e /nft-script)
-	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 $(TESTFLAGS) ./backends/... ./examples/nft-script
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -skip '$(PACKET_TESTS)' $(TESTFLAGS) ./backends/... ./examples/nft-script
+	$(REQUIRE_NETNS) $(GO) test -vet=off -timeout 20m -run '$(PACKET_TESTS)' $(TESTFLAGS) ./backends/backendtest
 	cd examples/vendor && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
+	cd examples/kube-proxy/windows && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
+	cd export/dns && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
+	cd export/xds && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
 	cd test && $(GO) test -count=1 -vet=off -timeout 10m $(TESTFLAGS) ./examples
+
+# UPDATE_CONFORMANCE=1 also writes the table in docs/conformance.md.
+uml: ## all packet tests of backends/ipvs, and the mode ipvs with a real API server, on a kernel in user mode; on Debian for amd64 (about 30 minutes)
+	@./test/tools.sh
+	KPNG_REQUIRE_UML=1 KPNG_IPVS_BEHAVIOURS=. UPDATE_CONFORMANCE=$(UPDATE_CONFORMANCE) $(GO) test -count=1 -timeout 60m -v -run ConformanceIPVS $(TESTFLAGS) ./backends/backendtest
+	cd test && KPNG_REQUIRE_UML=1 KPNG_REQUIRE_NETNS=1 $(GO) test -count=1 -timeout 40m -v -run InUserMode $(TESTFLAGS) ./e2e
+
+# Debian's kernels: bullseye 5.10 (refused), bookworm 6.1, trixie 6.12, trixie-backports 7.3.
+# KERNELFLAGS="-packages nftables,backendtest" selects other packages, -all all their tests.
+KERNELS ?= bullseye,bookworm,trixie,trixie-backports
+KERNELFLAGS ?=
+kernels: ## tests of the backends on kernels of Debian, emulated by qemu; on Debian for amd64; KERNELS=bookworm selects
+	@./test/tools.sh kernels
+	PATH="$$PATH:/usr/sbin:/sbin" $(GO) run ./backends/internal/qemutest/kernels -suites $(KERNELS) $(KERNELFLAGS)
 
 test-unit: ## tests that need only Go: no root, no C compiler, no other program; on any system
 	@echo "Tests that need network namespaces or other programs are skipped; make test runs them."
 	$(GO) test -short $(TESTFLAGS) ./...
 	cd examples/vendor && $(GO) test $(TESTFLAGS) ./...
+	cd export/dns && $(GO) test $(TESTFLAGS) ./...
+	cd export/xds && $(GO) test -short $(TESTFLAGS) ./...
 	cd test && $(GO) test $(TESTFLAGS) ./sourcecheck
 	cd test && $(GO) test -count=1 $(TESTFLAGS) ./examples
 
 bench: ## benchmarks; as root also those that use the kernel
 	@./test/tools.sh test
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+	cd export/xds && $(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+bench-connect: ## rate and latency of connections through 1, 1,000 and 10,000 Services, by backend; root only (about 2 minutes)
+	@./test/tools.sh test
+	$(REQUIRE_NETNS) $(GO) test -run '^$$' -bench '^BenchmarkConnect$$' -benchtime 1x -timeout 20m $(TESTFLAGS) ./backends/backendtest
+
+compare-dns: ## memory and queries per second of export/dns and of CoreDNS with 10,000 Services of 10 endpoints (about 5 minutes; compiles CoreDNS, so lint leaves it out)
+	cd export/dns/compare && KPNG_DNS_COMPARE=10000 $(GO) test -count=1 -timeout 20m -v -run Memory $(TESTFLAGS) .
 
 lint: ## formatting, vet, golangci-lint and tidy go.mod files, of all modules; shell scripts if shellcheck is there
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
 	cd examples/vendor && $(GO) vet ./...
+	cd examples/kube-proxy/windows && $(GO) vet ./...
+	cd export/dns && $(GO) vet ./...
+	cd export/xds && $(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) mod tidy -diff
 	cd examples/vendor && $(GO) mod tidy -diff
+	cd backends/hns/hcn && $(GO) mod tidy -diff
+	cd examples/kube-proxy/windows && $(GO) mod tidy -diff
+	cd export/dns && $(GO) mod tidy -diff
+	cd export/xds && $(GO) mod tidy -diff
 	@./test/lint.sh shell
 	@./test/lint.sh run
 
@@ -81,11 +118,25 @@ generate: ## generate Go code from the protocol in api/
 	@./test/tools.sh proto
 	@./test/proto/proto.sh generate
 
+bpf: ## compile the eBPF programs; needs clang 14 and llvm, those of Debian 12
+	@./test/tools.sh bpf
+	@./test/bpf.sh generate
+
+check-bpf: ## whether the committed bytecode is what the eBPF programs compile to
+	@./test/tools.sh bpf
+	@./test/bpf.sh check
+
 # vet also compiles the tests, which CI runs on these systems.
-cross: ## the module builds for other systems, its tests too, and passes with newer Kubernetes libraries
+cross: ## the module builds for other systems, its tests too
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
 	GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	GOOS=windows GOARCH=arm64 $(GO) build ./backends/hns/... ./backends/userspace
+	cd export/xds && GOOS=windows GOARCH=amd64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) build ./...
+	cd backends/hns/hcn && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	cd examples/kube-proxy/windows && GOOS=windows GOARCH=amd64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null . && GOOS=windows GOARCH=arm64 $(GO) build -o /dev/null .
+
+newer: ## the module passes with newer Kubernetes libraries
 	./test/newer.sh
 
 # -count=1: these tests build programs, which the cache of test results does not see. The

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	example.com/plugins v0.0.0
+	github.com/cilium/ebpf v0.22.0
 	github.com/moby/profiles/seccomp v0.3.0
 	github.com/opencontainers/runtime-spec v1.3.0
 	github.com/prometheus/prometheus v0.311.3

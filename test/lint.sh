@@ -23,9 +23,13 @@ golangci() {
 	golangci=$PWD/.tools/bin/golangci-lint
 	"$golangci" config verify # run ignores settings that it does not know
 	status=0
-	for module in . test examples/vendor; do
+	for module in . test examples/vendor export/dns export/xds; do
 		echo "golangci-lint $1, module in $module"
 		(cd "$module" && "$golangci" "$@" ./...) || status=1
+	done
+	for module in backends/hns/hcn examples/kube-proxy/windows; do
+		echo "golangci-lint $1, module in $module, for Windows"
+		(cd "$module" && GOOS=windows "$golangci" "$@" ./...) || status=1
 	done
 	exit $status
 }

@@ -4,7 +4,7 @@
 # Installs the Debian packages that targets of the Makefile need in addition to Go. It
 # first prints their names. Without apt-get or without root it only prints them. Tests also
 # need the nft of other Debian suites, which nft-versions.sh keeps apart from the system.
-# usage: tools.sh [test | proto | e2e]   without an argument: all
+# usage: tools.sh [test | bpf | kernels | proto | e2e]   without an argument: all
 set -eu
 missing=""
 # need COMMAND PACKAGE
@@ -25,6 +25,14 @@ test | test-unit | all)
 	;;
 esac
 case "${1:-all}" in
+test | all)
+	need jq jq # programs of examples/exec
+	need python3 python3
+	need node nodejs
+	need npm npm # a client of export/xds
+	;;
+esac
+case "${1:-all}" in
 test | e2e | all)
 	need nft nftables # tests read the rules with the system's own tools
 	need ip iproute2
@@ -42,9 +50,30 @@ test | all)
 	;;
 esac
 case "${1:-all}" in
+kernels | all)
+	if [ "$(uname -m)" = x86_64 ]; then # kernels of Debian in emulated machines
+		need qemu-system-x86_64 qemu-system-x86
+		need depmod kmod
+		need nft nftables
+		need ip iproute2
+		need iptables iptables
+	fi
+	;;
+esac
+case "${1:-all}" in
 e2e | all)
 	need conntrack conntrack
+	need node nodejs # test/statepage opens pages in a browser
+	need npm npm
+	need chromium chromium
 	need runc runc # containers with the privileges of the manifests
+	;;
+esac
+case "${1:-all}" in
+bpf | all)
+	# The version of Debian 12, on which the committed bytecode depends.
+	[ -e /usr/lib/llvm-14/bin/clang ] || missing="$missing clang-14"
+	[ -e /usr/lib/llvm-14/bin/llvm-strip ] || missing="$missing llvm-14"
 	;;
 esac
 case "${1:-all}" in

@@ -20,11 +20,15 @@ import (
 const (
 	Refused = "refused"
 	Timeout = "timeout"
+	// TooLarge is EMSGSIZE: a datagram exceeds the maximum packet size.
+	TooLarge = "too-large"
+	// Closed means that another program of the node has closed the socket.
+	Closed = "closed"
 )
 
 // An Answer is the outcome of a request.
 type Answer struct {
-	// Server is "name:port" of the server, [Refused], [Timeout], or the text of another
+	// Server is "name:port" of the server, [Refused], [Timeout], [TooLarge], or the text of another
 	// error.
 	Server string
 	// Source is the client's address as the server received it.
@@ -108,13 +112,21 @@ func (c *Conn) ask(payload string, timeout time.Duration) Answer {
 }
 
 func failed(err error, begin time.Time) Answer {
-	a := Answer{Server: err.Error(), Took: time.Since(begin)}
+	return Answer{Server: Outcome(err), Took: time.Since(begin)}
+}
+
+// Outcome returns what Answer.Server is for an error.
+func Outcome(err error) string {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		a.Server = Refused
+		return Refused
+	case errors.Is(err, syscall.EMSGSIZE):
+		return TooLarge
+	case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EDESTADDRREQ), errors.Is(err, syscall.EPIPE):
+		return Closed
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		a.Server = Timeout
+		return Timeout
 	}
-	return a
+	return err.Error()
 }

@@ -26,14 +26,16 @@ const (
 type Binaries struct {
 	dir      string
 	prebuilt bool // programs of other modules are never rebuilt
+	complete bool // no program is built
 }
 
 // OpenBinaries returns the directory $KPNG_TEST_BIN if that is set, and a directory in the
 // user's cache otherwise. Programs of other modules that exist in $KPNG_TEST_BIN are used
-// as they are; all others are rebuilt when they are out of date.
+// as they are; all others are rebuilt when they are out of date. If $KPNG_TEST_BIN_COMPLETE is 1,
+// no program is built: the directory has all of them.
 func OpenBinaries() (*Binaries, error) {
 	if dir := os.Getenv("KPNG_TEST_BIN"); dir != "" {
-		return &Binaries{dir: dir, prebuilt: true}, nil
+		return &Binaries{dir: dir, prebuilt: true, complete: os.Getenv("KPNG_TEST_BIN_COMPLETE") == "1"}, nil
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -51,7 +53,7 @@ func (b *Binaries) Build(ctx context.Context, packages ...string) ([]string, err
 	for i, pkg := range packages {
 		name, own := programName(pkg)
 		paths[i] = filepath.Join(b.dir, name)
-		if _, err := os.Stat(paths[i]); err == nil && b.prebuilt && !own {
+		if _, err := os.Stat(paths[i]); err == nil && (b.complete || b.prebuilt && !own) {
 			continue
 		}
 		if err := b.build(ctx, pkg, paths[i]); err != nil {

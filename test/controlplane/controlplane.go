@@ -244,6 +244,19 @@ func (c *ControlPlane) WriteKubeconfig() (string, error) {
 // Client returns a client of a cluster administrator without a rate limit. It connects from
 // the namespace of the control plane, so it works in any namespace.
 func (c *ControlPlane) Client() (kubernetes.Interface, error) {
+	config, err := c.RESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.ContentConfig = rest.ContentConfig{
+		ContentType:        "application/vnd.kubernetes.protobuf",
+		AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// RESTConfig returns the configuration of other clients, with the properties of Client.
+func (c *ControlPlane) RESTConfig() (*rest.Config, error) {
 	file, err := c.config()
 	if err != nil {
 		return nil, err
@@ -255,12 +268,8 @@ func (c *ControlPlane) Client() (kubernetes.Interface, error) {
 	config.QPS = -1
 	config.Timeout = 30 * time.Second
 	config.WarningHandler = rest.NoWarnings{}
-	config.ContentConfig = rest.ContentConfig{
-		ContentType:        "application/vnd.kubernetes.protobuf",
-		AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
-	}
 	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return c.cfg.Namespace.DialContext(ctx, net.Dialer{}, network, addr)
 	}
-	return kubernetes.NewForConfig(config)
+	return config, nil
 }

@@ -175,5 +175,5 @@ func TestNotes(t *testing.T) {
 	require.NotContains(t, files["NOTES.txt"], "before you label it")
 	files, err = render(serverTierChart, tierValues())
 	require.NoError(t, err)
-	require.Contains(t, files["NOTES.txt"], "kpngctl -server 192.0.2.11:10270 -ca ca.crt -server-name state-server.kpng-system.svc")
+	require.Contains(t, files["NOTES.txt"], "kpng lag --server 192.0.2.11:10270 --ca ca.crt --server-name state-server.kpng-system.svc")
 }

@@ -20,6 +20,8 @@ import (
 
 // An image is one target of the Containerfile.
 type image struct {
+	base       string            // scratch, or the image of a distribution
+	install    string            // the command that installs packages of the distribution
 	copied     map[string]string // destination by path in the build stage
 	user       string
 	entrypoint string // as JSON
@@ -41,12 +43,15 @@ func readContainerfile(t *testing.T) (build string, images map[string]image) {
 		case instruction == "FROM":
 			target = fields[len(fields)-1]
 			if target != "build" {
-				require.Equal(t, []string{"scratch", "AS", target}, fields)
-				images[target] = image{copied: map[string]string{}}
+				require.Equal(t, []string{"AS", target}, fields[1:])
+				images[target] = image{base: fields[0], copied: map[string]string{}}
 			}
 		case target == "build" && instruction == "RUN":
 			require.Empty(t, build, "one command builds all")
 			build = rest
+		case target != "" && instruction == "RUN":
+			current.install = rest
+			images[target] = current
 		case target == "build" && (instruction == "WORKDIR" || rest == ". ."):
 		case instruction == "COPY":
 			require.Equal(t, "--from=build", fields[0])
@@ -76,7 +81,10 @@ func TestContainerfile(t *testing.T) {
 	text, err := command.CombinedOutput()
 	require.NoError(t, err, string(text))
 
-	for name, i := range images {
+	for target, i := range images {
+		name, isLarge := strings.CutSuffix(target, "-iptables")
+		require.Equal(t, isLarge, i.base != "scratch", target)
+		require.Equal(t, isLarge, strings.Contains(i.install, " iptables "), "%s: commands of iptables", target)
 		require.Equal(t, map[string]string{"/out/" + name: "/" + name}, i.copied)
 		require.Equal(t, `["/`+name+`"]`, i.entrypoint)
 		path := filepath.Join(out, name)
@@ -96,9 +104,11 @@ func TestContainerfile(t *testing.T) {
 			program := strings.TrimPrefix(c.Command[0], "/")
 			i, ok := images[program]
 			require.True(t, ok, "%s: no image for %s", name, c.Command)
-			require.Contains(t, c.Image, "/kpng-"+program+":")
-			nonRoot := pod.SecurityContext != nil && pod.SecurityContext.RunAsNonRoot != nil && *pod.SecurityContext.RunAsNonRoot
-			require.Equal(t, nonRoot, i.user == "65532:65532", "%s: user of the image", name)
+			require.Regexp(t, `/(kpng-)?`+program+`:`, c.Image)
+			require.Empty(t, i.user, "%s: user of the image", name)
+			if s := pod.SecurityContext; s != nil && s.RunAsNonRoot != nil && *s.RunAsNonRoot {
+				require.EqualValues(t, 65532, *s.RunAsUser, "%s: the image is for root", name)
+			}
 		}
 	}
 }

@@ -4,6 +4,8 @@
 package deploy
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,36 +90,46 @@ func (fx *fixture) testServerTier(t *testing.T) {
 	require.NoError(t, err)
 	fx.apply(t, objects(t, files), false)
 	fx.checkRights(t)
-	paths, err := fx.binaries.Build(t.Context(),
-		"sigs.k8s.io/kpng/examples/state-server", "sigs.k8s.io/kpng/examples/node-agent", "sigs.k8s.io/kpng/examples/kpngctl")
+	paths, err := fx.binaries.Build(t.Context(), "sigs.k8s.io/kpng/examples/kpng")
 	require.NoError(t, err)
-	serverPath, agentPath, kpngctl := paths[0], paths[1], paths[2]
+	kpng := paths[0]
 
 	deployment, err := fx.client.AppsV1().Deployments(namespace).Get(t.Context(), "state-server", metav1.GetOptions{})
 	require.NoError(t, err)
-	server := fx.start(t, serverPath, deployment.Spec.Template.Spec.Containers[0].Args,
-		"-listen=127.0.0.1:0", "-metrics=127.0.0.1:0", "-cert="+fx.file("apiserver.crt"), "-key="+fx.file("apiserver.key"),
-		"-kubeconfig="+fx.kubeconfig(t, fx.token(t, namespace, "state-server", "", nil)))
-	address := server.wait(`msg="Serving gRPC" address=`)
+	server := fx.start(t, kpng, deployment.Spec.Template.Spec.Containers[0].Args,
+		"--metrics=127.0.0.1:0", "--cert="+fx.file("apiserver.crt"), "--key="+fx.file("apiserver.key"),
+		"--kubeconfig="+fx.kubeconfig(t, fx.token(t, namespace, "state-server", "", nil)))
+	server.wait(`msg="Serving gRPC" address=`)
+	const address = "127.0.0.1:10270"
 
 	daemons, err := fx.client.AppsV1().DaemonSets(namespace).Get(t.Context(), "node-agent", metav1.GetOptions{})
 	require.NoError(t, err)
 	pod := fx.createPod(t, daemons.Spec.Template, namespace, "node-agent-1", "node-1")
 	token := tokenFile(t, fx.token(t, namespace, "node-agent", "kpng", pod))
-	args := []string{"-backend=print", "-server=" + address, "-server-name=127.0.0.1", "-ca=" + fx.file("ca.crt"), "-health=", "-metrics="}
-	agent := fx.start(t, agentPath, daemons.Spec.Template.Spec.Containers[0].Args, append(args, "-node=node-1", "-token-file="+token)...)
+	manifest := slices.Clone(daemons.Spec.Template.Spec.Containers[0].Args)
+	manifest[slices.Index(manifest, "--from=node:$(STATE_SERVERS)")] = "--from=node:" + address
+	t.Cleanup(func() { // after the agents have ended
+		out, err := fx.ns.Output(context.WithoutCancel(t.Context()), kpng, "cleanup")
+		require.NoError(t, err, out)
+	})
+	args := []string{"--to=text", "--upstream-server-name=127.0.0.1", "--upstream-ca=" + fx.file("ca.crt"), "--upstream-token-file=" + token, "--metrics="}
+	agent := fx.start(t, kpng, manifest, append(args, "--node=node-1", "--health=127.0.0.1:10256")...)
 	agent.wait("+ default/web")
 	agent.wait("Any -> 10.244.1.4:8080")
-	other := fx.start(t, agentPath, daemons.Spec.Template.Spec.Containers[0].Args, append(args, "-node=node-2", "-token-file="+token)...)
+	require.Eventually(t, func() bool { return strings.Contains(agent.output(), "Applied first state") }, waitLimit, waitLimit/1000)
+	rules, err := fx.ns.Output(t.Context(), "nft", "list", "ruleset")
+	require.NoError(t, err)
+	require.Contains(t, rules, "10.244.1.4", "the agent programs the kernel")
+	other := fx.start(t, kpng, manifest, append(args, "--node=node-2", "--health=")...)
 	other.wait("code = PermissionDenied")
 
 	ctl := func(token string) (string, error) {
-		return fx.ns.Output(t.Context(), kpngctl, "nodes", "-server="+address, "-server-name=127.0.0.1", "-ca="+fx.file("ca.crt"),
-			"-token-file="+tokenFile(t, token))
+		return fx.ns.Output(t.Context(), kpng, "nodes", "--server="+address, "--server-name=127.0.0.1", "--ca="+fx.file("ca.crt"),
+			"--token-file="+tokenFile(t, token))
 	}
 	out, err := ctl(fx.token(t, namespace, "inspector", "kpng", nil))
 	require.NoError(t, err, out)
-	require.Regexp(t, `(?m)^node-1 .*node-agent`, out)
+	require.Regexp(t, `(?m)^node-1 .*kpng `, out)
 	out, err = ctl(fx.token(t, namespace, "inspector", "another", nil))
 	require.Error(t, err)
 	require.Contains(t, out, "could not authenticate this client")

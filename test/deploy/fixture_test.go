@@ -96,7 +96,7 @@ func (fx *fixture) dial(ctx context.Context, network, addr string) (net.Conn, er
 	return fx.ns.DialContext(ctx, net.Dialer{}, network, addr)
 }
 
-// file returns the path of a file of the control plane. The state-server uses its certificate.
+// file returns the path of a file of the control plane. The state server uses its certificate.
 func (fx *fixture) file(name string) string { return filepath.Join(fx.dir, name) }
 
 // apply applies objects with strict validation; a dry run changes nothing.

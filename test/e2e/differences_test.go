@@ -38,7 +38,7 @@ func withDifference(p probe, differences []difference) probe {
 
 // iptablesDifferences returns the differences of kube-proxy's iptables mode.
 func iptablesDifferences() []difference {
-	return []difference{
+	return append([]difference{
 		{
 			id: "DP-02", want: "timeout",
 			probes: `^undefined port and protocol are refused, |` +
@@ -53,6 +53,31 @@ func iptablesDifferences() []difference {
 			probes: `^(no|unready) endpoints are refused, step 1: node \S+/(external|lb)`,
 			why:    "packets from the node itself do not pass the chain that rejects",
 		},
+	}, nodePortDifferences("")...)
+}
+
+// ipvsDifferences returns the differences of the mode ipvs.
+func ipvsDifferences() []difference {
+	all := nodePortDifferences("")
+	return append(all[:len(all)-1], // without loopback addresses, on which the mode serves no node ports
+		difference{
+			id: "DP-02", want: "refused",
+			probes: `^every address, step 1: client open/external\S+:81/|` +
+				`^should be able to change the type and ports of a TCP or UDP service, step 4: client change-all/lb\S+:80/`,
+			why: "unused ports of external addresses are refused, because the node has these addresses while a Service does",
+		},
+		difference{
+			id: "large-messages", want: "too-large",
+			probes: `^should be able to handle large requests, step 1: node \S+/cluster6\S+/udp`,
+			why:    "IPVS returns EMSGSIZE for the first datagram that exceeds the packet size of the endpoint's interface",
+		})
+}
+
+// nodePortDifferences returns the differences in the addresses that serve node ports by default,
+// between the modes iptables and nftables of either program. loopback is the end of the probes of
+// loopback addresses: kube-proxy serves all protocols on them, this project's proxy TCP only.
+func nodePortDifferences(loopback string) []difference {
+	return []difference{
 		{
 			id: "IN-81", want: "pod1",
 			probes: `^node ports answer on the primary addresses only, step 1: \S+ primary/inner`,
@@ -60,7 +85,7 @@ func iptablesDifferences() []difference {
 		},
 		{
 			id: "DP-60", want: "pod1",
-			probes: `^node ports answer on the primary addresses only, step 1: node primary/loop4`,
+			probes: `^node ports answer on the primary addresses only, step 1: node primary/loop4\S*` + loopback,
 			why:    "node ports answer on IPv4 loopback addresses, because the mode sets route_localnet",
 		},
 	}

@@ -125,17 +125,23 @@ func upstreamTests(t *testing.T, file string) []string {
 }
 
 // TestDifferencesAreDocumented checks that docs/semantics.md has a row for each difference
-// from the iptables mode, and no other rows.
+// of the modes iptables, ipvs and ebpf, and no other rows.
 func TestDifferencesAreDocumented(t *testing.T) {
-	var documented, listed []string
-	for _, cells := range rows(t, "semantics.md", "## Differences from kube-proxy's iptables mode") {
-		id, _, _ := strings.Cut(cells[0], " ")
-		documented = append(documented, id)
+	for heading, differences := range map[string][]difference{
+		"## Differences from kube-proxy's iptables mode": iptablesDifferences(),
+		"## Differences of the mode ebpf":                ebpfDifferences(),
+		"## Differences of the mode ipvs":                append(ipvsDifferences(), difference{id: "DP-41", why: "proxyUnderTest.keepsAffinity"}),
+	} {
+		var documented, listed []string
+		for _, cells := range rows(t, "semantics.md", heading) {
+			id, _, _ := strings.Cut(cells[0], " ")
+			documented = append(documented, id)
+		}
+		for _, d := range differences {
+			listed = append(listed, d.id)
+			require.NotEmpty(t, d.why, d.id)
+		}
+		slices.Sort(listed)
+		require.ElementsMatch(t, documented, slices.Compact(listed), heading)
 	}
-	for _, d := range iptablesDifferences() {
-		listed = append(listed, d.id)
-		require.NotEmpty(t, d.why, d.id)
-	}
-	slices.Sort(listed)
-	require.ElementsMatch(t, documented, slices.Compact(listed))
 }

@@ -51,7 +51,7 @@ func newFixture(t testing.TB) *fixture {
 	programs, err := fx.binaries.Build(t.Context(), controlplane.EtcdPackage, controlplane.APIServerPackage)
 	require.NoError(t, err)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit())
 	defer cancel()
 	fx.Cluster, err = cluster.New(ctx)
 	require.NoError(t, err)
@@ -75,6 +75,23 @@ func newFixture(t testing.TB) *fixture {
 	fx.createNode(t)
 	fx.canary.create(t, fx)
 	return fx
+}
+
+// startLimit is the maximum time for the control plane to start. A kernel in user mode has one
+// processor, which is slower than the host's.
+func startLimit() time.Duration {
+	if os.Getenv(umlEnv) == "1" {
+		return 5 * time.Minute
+	}
+	return time.Minute
+}
+
+// answerLimit is the maximum time until an answer.
+func answerLimit() time.Duration {
+	if os.Getenv(umlEnv) == "1" {
+		return 30 * time.Second
+	}
+	return 4 * time.Second
 }
 
 // createNode creates the Node object of the node on which the proxy runs, in zone a.

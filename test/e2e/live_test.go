@@ -104,11 +104,11 @@ func startLoad(t *testing.T, fx *fixture, addresses addressBook, name, table str
 		require.NoError(t, err)
 		l.group.Go(func() {
 			defer conn.Close()
-			l.repeat(ctx, "established "+p.key(), func() cluster.Answer { return conn.Ask(4 * time.Second) })
+			l.repeat(ctx, "established "+p.key(), func() cluster.Answer { return conn.Ask(answerLimit()) })
 		})
 		l.group.Go(func() {
 			l.repeat(ctx, "new "+p.key(), func() cluster.Answer {
-				return fx.Places[p.from].Probe(context.WithoutCancel(ctx), p.proto, p.at, 4*time.Second)
+				return fx.Places[p.from].Probe(context.WithoutCancel(ctx), p.proto, p.at, answerLimit())
 			})
 		})
 	}
@@ -201,7 +201,7 @@ func testAPIServer(t *testing.T, fx *fixture, p *proxyUnderTest) {
 	defer traffic.stop()
 	require.NoError(t, fx.control.APIServer.Kill())
 	traffic.await(t, 1000)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit())
 	defer cancel()
 	begin := time.Now()
 	require.NoError(t, fx.control.StartAPIServer(ctx))

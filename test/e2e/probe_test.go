@@ -27,7 +27,7 @@ import (
 //	    address) or health (the health check node port, by HTTP).
 //	  - PORT is the port of the Service. Without FAMILY or PROTOCOL, the line is expanded to
 //	    all of them.
-//	  - RESULT is refused, timeout, an HTTP status, or the exact set of servers that must
+//	  - RESULT is refused, timeout, too-large, closed, an HTTP status, or the exact set of servers that must
 //	    answer. With "one" before several servers, always the same one of them must answer.
 //	  - src is the source address that the server must see: the client's or the node's.
 //	  - With ~ the probe reuses the connection of the same probe in an earlier step.
@@ -116,7 +116,7 @@ func (p *probe) expect(words []string) {
 			continue
 		}
 		status := word[0] >= '0' && word[0] <= '9'
-		if word != cluster.Refused && word != cluster.Timeout {
+		if !slices.Contains([]string{cluster.Refused, cluster.Timeout, cluster.TooLarge, cluster.Closed}, word) {
 			if !status && !strings.Contains(word, ":") {
 				word += fmt.Sprintf(":%d", cluster.ServerPort)
 			}
@@ -190,7 +190,7 @@ func (r *prober) run(ctx context.Context, p probe) result {
 func (r *prober) runNew(ctx context.Context, p probe) result {
 	// Linux may report a rejected IPv6 connection only after the first retransmission of the
 	// SYN, one second later.
-	timeout := 4 * time.Second
+	timeout := answerLimit()
 	if slices.Equal(p.want, []string{cluster.Timeout}) {
 		timeout = 400 * time.Millisecond
 		if p.proto == "tcp" && p.family == "6" {
@@ -210,7 +210,7 @@ func (r *prober) runNew(ctx context.Context, p probe) result {
 		if a.Source.IsValid() {
 			sources = insert(sources, r.sourceOf(p, a.Source))
 		}
-		if a.Server == cluster.Timeout || a.Server == cluster.Refused {
+		if a.Server == cluster.Timeout || a.Server == cluster.Refused || a.Server == cluster.TooLarge {
 			break
 		}
 	}
@@ -249,7 +249,7 @@ func (r *prober) runReused(ctx context.Context, p probe) result {
 	if conn == nil {
 		var err error
 		if conn, err = r.Places[p.from].Dial(ctx, p.proto, p.at); err != nil {
-			return p.judge([]string{err.Error()}, nil)
+			return p.judge([]string{cluster.Outcome(err)}, nil)
 		}
 		r.mu.Lock()
 		r.conns[key] = conn

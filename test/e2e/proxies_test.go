@@ -29,19 +29,23 @@ func TestProxies(t *testing.T) {
 	fx := newFixture(t)
 	results := map[string][]result{}
 	for _, p := range proxies() {
-		t.Run(p.name, func(t *testing.T) {
-			p.build(t, fx)
-			p.start(t, fx)
-			fx.barrier(t, syncLimit)
-			t.Run("cases", func(t *testing.T) { results[p.name] = runCases(t, fx, p) })
-			for _, live := range liveTests() {
-				t.Run(live.name, func(t *testing.T) { live.run(t, fx, p) })
-			}
-		})
+		t.Run(p.name, func(t *testing.T) { results[p.name] = runProxy(t, fx, p) })
 	}
 	for _, p := range proxies()[1:] {
 		t.Run("parity with "+p.name, func(t *testing.T) { compare(t, results["kpng"], results[p.name], p.differences) })
 	}
+}
+
+// runProxy runs all cases and live tests with a proxy, and returns the results of the cases.
+func runProxy(t *testing.T, fx *fixture, p *proxyUnderTest) (results []result) {
+	p.build(t, fx)
+	p.start(t, fx)
+	fx.barrier(t, syncLimit)
+	t.Run("cases", func(t *testing.T) { results = runCases(t, fx, p) })
+	for _, live := range liveTests() {
+		t.Run(live.name, func(t *testing.T) { live.run(t, fx, p) })
+	}
+	return results
 }
 
 // A caseRun is the execution of one case.

@@ -9,6 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,8 +32,19 @@ type proxyUnderTest struct {
 	extra []string
 	// restoresRules reports whether it soon restores rules that another program has deleted.
 	restoresRules bool
-	path          string
-	process       *netns.Process
+	// legacyIPTables makes the command iptables that of iptables-legacy; the default of Debian
+	// is iptables-nft.
+	legacyIPTables bool
+	// keepsAffinity reports whether affinity lasts as long as the kernel keeps connections of the
+	// client, even if that exceeds the timeout.
+	keepsAffinity bool
+	// cgroup and pins, if not empty, are what the proxy finds as the root of the cgroup v2
+	// hierarchy and as the BPF file system.
+	cgroup, pins string
+	// started, if not nil, is called when the process has started.
+	started func(t testing.TB)
+	path    string
+	process *netns.Process
 }
 
 func proxies() []*proxyUnderTest {
@@ -38,6 +52,7 @@ func proxies() []*proxyUnderTest {
 		{name: "kpng", pkg: controlplane.KPNGProxyPackage, mode: "nftables", restoresRules: true},
 		{name: "kube-proxy", pkg: controlplane.KubeProxyPackage, mode: "nftables"},
 		{name: "kube-proxy-iptables", pkg: controlplane.KubeProxyPackage, mode: "iptables", differences: iptablesDifferences(), restoresRules: true},
+		{name: "kpng-iptables", pkg: controlplane.KPNGProxyPackage, mode: "iptables", differences: nodePortDifferences("/tcp"), restoresRules: true},
 	}
 }
 
@@ -46,6 +61,29 @@ func (p *proxyUnderTest) build(t testing.TB, fx *fixture) {
 	paths, err := fx.binaries.Build(t.Context(), p.pkg)
 	require.NoError(t, err)
 	p.path = paths[0]
+	if p.legacyIPTables {
+		p.path = withLegacyIPTables(t, p.path)
+	}
+	if p.cgroup != "" {
+		p.path = withOwnCgroup(t, p.path, p.cgroup, p.pins)
+	}
+}
+
+// withLegacyIPTables returns the path of a script that runs a program with iptables-legacy.
+func withLegacyIPTables(t testing.TB, program string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			legacy, err := exec.LookPath(family + "-legacy" + suffix)
+			require.NoError(t, err)
+			require.NoError(t, os.Symlink(legacy, filepath.Join(dir, family+suffix)))
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\nPATH='%s':\"$PATH\" exec '%s' \"$@\"\n", dir, program)
+	path := filepath.Join(dir, filepath.Base(program))
+	require.NoError(t, os.WriteFile(path, []byte(script), 0o700))
+	return path
 }
 
 func (p *proxyUnderTest) args(fx *fixture) []string {
@@ -72,6 +110,9 @@ func (p *proxyUnderTest) start(t testing.TB, fx *fixture) {
 		}
 		require.NoError(t, p.process.Kill())
 	})
+	if p.started != nil {
+		p.started(t)
+	}
 }
 
 // restart starts the proxy again after it has ended. The cleanup of start kills it.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,24 +47,6 @@ func (fx *fixture) removed(t *testing.T) {
 	})
 }
 
-// withLegacyIPTables returns kube-proxy in iptables mode that uses iptables-legacy; the
-// default of Debian is iptables-nft.
-func withLegacyIPTables(t *testing.T, kubeProxy *proxyUnderTest) *proxyUnderTest {
-	t.Helper()
-	dir := t.TempDir()
-	for _, family := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
-			legacy, err := exec.LookPath(family + "-legacy" + suffix)
-			require.NoError(t, err)
-			require.NoError(t, os.Symlink(legacy, filepath.Join(dir, family+suffix)))
-		}
-	}
-	script := fmt.Sprintf("#!/bin/sh\nPATH='%s':\"$PATH\" exec '%s' \"$@\"\n", dir, kubeProxy.path)
-	path := filepath.Join(dir, "kube-proxy")
-	require.NoError(t, os.WriteFile(path, []byte(script), 0o700))
-	return &proxyUnderTest{name: "kube-proxy-iptables-legacy", mode: "iptables", path: path}
-}
-
 // A swap is a sequence of proxies on one node under traffic.
 type swap struct {
 	*fixture
@@ -95,6 +76,73 @@ func (s *swap) to(t *testing.T, p *proxyUnderTest) {
 	}
 }
 
+// after starts a proxy after the one that ran before has ended, whose rules stay, as a restart
+// with another configuration does.
+func (s *swap) after(t *testing.T, p *proxyUnderTest) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, s.running.process.Stop(ctx))
+	s.running = nil
+	s.to(t, p)
+	s.traffic.await(t, 500)
+}
+
+// TestChangeOfModeKeepsConnections changes the mode of this project's proxy under traffic. The
+// chains of the real kube-proxy's iptables mode are taken over in place. No exchange fails, and
+// after each change nothing of the former mode is left.
+func TestChangeOfModeKeepsConnections(t *testing.T) {
+	s := &swap{fixture: newFixture(t)}
+	inNFTables, theirs, inIPTables := proxies()[0], proxies()[2], proxies()[3]
+	for _, p := range []*proxyUnderTest{inNFTables, theirs, inIPTables} {
+		p.build(t, s.fixture)
+	}
+	services := []service{open("swap", "51", nil, "pod1", "pod2")}
+	stale := []service{plain("stale", "pod1")}
+	addresses := addressBook{}
+	for _, o := range s.apply(t, nil, append(services, stale...)) {
+		addresses.add(s.fixture, o)
+	}
+	s.to(t, theirs)
+	s.traffic = startLoad(t, s.fixture, addresses, "swap", fmt.Sprintf(allClientsProbes, "/tcp"))
+	defer s.traffic.stop()
+
+	s.after(t, inIPTables)
+	s.apply(t, stale, nil) // the chains of kube-proxy would still answer
+	s.barrier(t, syncLimit)
+	expect(t, s.fixture, addresses, "stale", "pod3 cluster:80/tcp = timeout")
+	require.Empty(t, s.tables(t))
+
+	s.after(t, inNFTables)
+	s.removed(t)
+	require.NotEmpty(t, s.tables(t))
+
+	s.after(t, inIPTables)
+	eventually(t, syncLimit, "the tables of the mode nftables are removed", func() error {
+		if tables := s.tables(t); tables != "" {
+			return fmt.Errorf("left: %s", tables)
+		}
+		return nil
+	})
+	s.traffic.await(t, 500)
+	s.traffic.end(t)
+	s.apply(t, services, nil)
+	testCleanupWithAnyConfiguration(t, s.fixture, inIPTables)
+}
+
+// tables returns the lines about tables of this project's mode nftables.
+func (fx *fixture) tables(t *testing.T) (lines string) {
+	t.Helper()
+	out, err := fx.Node.Namespace.Output(t.Context(), "nft", "list", "tables")
+	require.NoError(t, err)
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "kpng") {
+			lines += line
+		}
+	}
+	return lines
+}
+
 // TestTakeoverKeepsConnections swaps each mode of the real kube-proxy and the proxy of this
 // project, in both directions, under traffic. No exchange fails, after each takeover nothing
 // of kube-proxy is left, and in the end nothing of either.
@@ -104,7 +152,7 @@ func TestTakeoverKeepsConnections(t *testing.T) {
 	for _, p := range []*proxyUnderTest{ours, inNFTables, inIPTables} {
 		p.build(t, s.fixture)
 	}
-	inLegacy := withLegacyIPTables(t, inIPTables)
+	inLegacy := &proxyUnderTest{name: "kube-proxy-iptables-legacy", mode: "iptables", path: withLegacyIPTables(t, inIPTables.path)}
 	services := []service{open("swap", "51", nil, "pod1", "pod2")}
 	stale := []service{plain("stale", "pod1")}
 	addresses := addressBook{}

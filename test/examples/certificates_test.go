@@ -60,15 +60,23 @@ func (a *authority) sign(name string, template *x509.Certificate) (*x509.Certifi
 	return cert, key
 }
 
-// issue writes a certificate for 127.0.0.1 and returns the flags that use it.
-func (a *authority) issue(file, name string, groups ...string) []string {
+// issue writes a certificate for 127.0.0.1 and returns its files.
+func (a *authority) issue(file, name string, groups ...string) certificate {
 	a.sign(file, &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name, Organization: groups},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	})
-	return []string{"-cert", filepath.Join(a.dir, file+".crt"), "-key", filepath.Join(a.dir, file+".key")}
+	return certificate{filepath.Join(a.dir, file+".crt"), filepath.Join(a.dir, file+".key")}
+}
+
+// A certificate is the files of a certificate and its key.
+type certificate struct{ cert, key string }
+
+// flags returns the flags that use c, whose names begin with prefix.
+func (c certificate) flags(prefix string) []string {
+	return []string{"--" + prefix + "cert", c.cert, "--" + prefix + "key", c.key}
 }
 
 func (a *authority) ca() string { return filepath.Join(a.dir, "ca.crt") }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -35,10 +34,11 @@ func TestManifestsUseExistingFlags(t *testing.T) {
 			require.NoError(t, yaml.Unmarshal(document, &workload))
 			for _, c := range workload.Spec.Template.Spec.Containers {
 				containers++
-				require.Equal(t, []string{"/" + name}, c.Command)
-				out, err := exec.Command(filepath.Join(bin, name), slices.Concat(c.Args, []string{"-h"})...).CombinedOutput()
+				require.Equal(t, []string{"/kpng"}, c.Command)
+				out, err := exec.Command(program, slices.Concat(c.Args, []string{"-h"})...).CombinedOutput()
 				require.NoError(t, err, string(out))
-				out, err = exec.Command(filepath.Join(bin, name), slices.Concat(c.Args, []string{"-no-such-flag", "-h"})...).CombinedOutput()
+				require.Contains(t, string(out), "run --from SOURCE")
+				out, err = exec.Command(program, slices.Concat(c.Args, []string{"--no-such-flag", "-h"})...).CombinedOutput()
 				require.Error(t, err, string(out))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func freePort(t *testing.T) string {
 }
 
 // TestDocumentedTrialWithTLS runs the commands of docs/scaling.md: certificates from
-// openssl, a server, a relay, an agent and kpngctl.
+// openssl, a server, a relay, an agent and a question.
 func TestDocumentedTrialWithTLS(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("openssl is missing; test/tools.sh installs it on Debian")
@@ -55,18 +56,21 @@ func TestDocumentedTrialWithTLS(t *testing.T) {
 	programs = regexp.MustCompile(`\S+\.(crt|key)`).ReplaceAllString(programs, dir+"/$0")
 	ran := map[string]bool{}
 	for line := range strings.Lines(programs) {
-		name, args := strings.TrimPrefix(strings.Fields(line)[0], "./"), strings.Fields(line)[1:]
-		ran[name] = true
-		switch name {
-		case "state-server", "relay":
-			start(t, name, args...).address("Serving gRPC")
-		case "node-agent":
-			start(t, name, args...).stdout.wait(t, `(?m)^\+ default/web\n`)
-		case "kpngctl":
-			stdout, stderr, code := kpngctl(t, args...)
+		words := strings.Fields(line)
+		require.Equal(t, "./kpng", words[0])
+		args := words[1:]
+		switch {
+		case args[0] != "run":
+			stdout, stderr, code := ask(t, args...)
 			require.Zero(t, code, stderr)
 			require.Regexp(t, `(?m)^node-1 +zone-a +yes`, stdout)
+		case slices.Contains(args, "text"):
+			kpng(t, args...).stdout.wait(t, `(?m)^\+ default/web\n`)
+		default:
+			kpng(t, args...).address("Serving gRPC")
 		}
+		source, _, _ := strings.Cut(args[2], ":")
+		ran[args[0]+" "+source] = true
 	}
-	require.Len(t, ran, 4)
+	require.Len(t, ran, 4, "a server, a relay, an agent and a question")
 }

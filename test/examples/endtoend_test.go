@@ -17,24 +17,24 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// The output of kpngctl equals testdata/answers.txtar. KPNG_UPDATE=1 rewrites the file.
-func TestOutputOfKpngctl(t *testing.T) {
+// The answers of a server, as kpng prints them, equal testdata/answers.txtar. KPNG_UPDATE=1 rewrites the file.
+func TestAnswersOfServers(t *testing.T) {
 	_, address, conn := serve(t, "testdata/manifests")
-	start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+	printingAgent(t, "node-1", address)
 	current(t, conn)
 	const path = "testdata/answers.txtar"
 	archive, err := txtar.ParseFile(path)
 	require.NoError(t, err)
 	for i := range archive.Files {
 		f := &archive.Files[i]
-		stdout, stderr, code := kpngctl(t, append([]string{"-server", address}, strings.Fields(f.Name)...)...)
+		stdout, stderr, code := ask(t, append(strings.Fields(f.Name), "--server", address)...)
 		require.Zero(t, code, "%s: %s", f.Name, stderr)
 		got := stable(stdout)
 		if os.Getenv("KPNG_UPDATE") != "" {
 			f.Data = []byte(got)
 		}
 		require.Equal(t, string(f.Data), got, f.Name)
-		again, _, _ := kpngctl(t, append([]string{"-server", address}, strings.Fields(f.Name)...)...)
+		again, _, _ := ask(t, append(strings.Fields(f.Name), "--server", address)...)
 		require.Equal(t, got, stable(again), "the output is deterministic")
 	}
 	if os.Getenv("KPNG_UPDATE") != "" {
@@ -42,27 +42,27 @@ func TestOutputOfKpngctl(t *testing.T) {
 	}
 }
 
-// stable replaces times, addresses and versions in the output of kpngctl.
+// stable replaces times, addresses and versions in the output.
 func stable(s string) string {
 	for pattern, with := range map[string]string{
 		`\d{4}-\d\d-\d\dT[\d:.]+Z`:           "TIME",
 		`127\.0\.0\.1:\d+`:                   "PEER",
 		`"(connected|changed)UnixNs": "\d+"`: `"${1}UnixNs": "N"`,
 		`"applyDurationNs": "\d+"`:           `"applyDurationNs": "N"`,
-		`node-agent \S+?(["\s])`:             "node-agent VERSION$1",
+		`kpng \S+?(["\s])`:                   "kpng VERSION$1",
 	} {
 		s = regexp.MustCompile(pattern).ReplaceAllString(s, with)
 	}
 	return s
 }
 
-// A change reaches kpngctl watch, in both formats, and the agent of the node.
+// A change reaches kpng watch, in both formats, and the agent of the node.
 func TestChangeReachesAllWatchers(t *testing.T) {
 	dir := manifests(t)
-	server, address, conn := serve(t, dir, "-metrics", "127.0.0.1:0")
-	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", address)
-	watch := start(t, "kpngctl", "watch", "node-2", "-server", address)
-	lines := start(t, "kpngctl", "watch", "node-2", "-server", address, "-o", "json")
+	server, address, conn := serve(t, dir, "--metrics", "127.0.0.1:0")
+	agent := printingAgent(t, "node-2", address)
+	watch := kpng(t, "watch", "node-2", "--server", address)
+	lines := kpng(t, "watch", "node-2", "--server", address, "-o", "json")
 	watch.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	lines.stdout.wait(t, `"complete":true`)
 	current(t, conn)
@@ -79,7 +79,7 @@ func TestChangeReachesAllWatchers(t *testing.T) {
 	agent.stdout.wait(t, `(?m)^- kube-system/dns\n`)
 	watch.stdout.wait(t, `(?m)^- kube-system/dns\n`)
 	current(t, conn)
-	out, _, code := kpngctl(t, "progress", "kube-system/dns2", "-server", address)
+	out, _, code := ask(t, "progress", "kube-system/dns2", "--server", address)
 	require.Zero(t, code, out)
 	require.Regexp(t, `^revision \d+ of \S+: applied 1, lagging 0, disconnected 2\n`, out)
 
@@ -108,12 +108,12 @@ func TestAgentResumesAfterServerRestart(t *testing.T) {
 	dir := manifests(t)
 	socket := "unix://" + filepath.Join(t.TempDir(), "kpng.sock")
 	server := func() *process {
-		p := start(t, "state-server", "-manifests", dir, "-node-cidr", "-listen", socket)
+		p := kpng(t, "run", "--from", "file:"+dir, "--node-cidr", everything(socket))
 		p.address("Serving gRPC")
 		return p
 	}
 	first := server()
-	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", "unix:///nowhere,"+socket)
+	agent := printingAgent(t, "node-2", "unix:///nowhere,"+socket)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	first.terminate()
 	agent.stderr.wait(t, "Server connection failed, retrying; programmed Services are kept")
@@ -126,14 +126,14 @@ func TestAgentResumesAfterServerRestart(t *testing.T) {
 	require.NotContains(t, text, "\n- ")
 }
 
-// kpngctl fails for the name of a missing Node, although it prints the state that such a node
+// A question fails for the name of a missing Node, although it prints the state that such a node
 // would get.
 func TestUnknownNodeIsReported(t *testing.T) {
 	dir := manifests(t)
 	_, address, _ := serve(t, dir)
-	const message = `kpngctl: there is no Node "nodd-1" in the cluster state`
+	const message = `kpng: there is no Node "nodd-1" in the cluster state`
 	for _, line := range []string{"state nodd-1", "state nodd-1 shop/web", "explain nodd-1 shop/web", "state nodd-1 -o json", "explain nodd-1 shop/web -o json"} {
-		out, stderr, code := kpngctl(t, append(strings.Fields(line), "-server", address)...)
+		out, stderr, code := ask(t, append(strings.Fields(line), "--server", address)...)
 		require.Equal(t, 1, code, line)
 		require.Contains(t, stderr, message, line)
 		require.Contains(t, out, "10.96.0.10:80", line)
@@ -141,12 +141,12 @@ func TestUnknownNodeIsReported(t *testing.T) {
 			require.Contains(t, out, `"nodeUnknown": true`, line)
 		}
 	}
-	_, stderr, code := kpngctl(t, "state", "nodd-1", "shop/wab", "-server", address)
+	_, stderr, code := ask(t, "state", "nodd-1", "shop/wab", "--server", address)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, message)
 	require.Contains(t, stderr, "not found")
 
-	watch := start(t, "kpngctl", "watch", "nodd-1", "-server", address)
+	watch := kpng(t, "watch", "nodd-1", "--server", address)
 	watch.stderr.wait(t, message)
 	watch.stdout.wait(t, `(?m)^# node nodd-1 \[\] deleting\n`)
 	edit(t, dir, "name: node-1\n", "name: nodd-1\n")
@@ -157,9 +157,9 @@ func TestUnknownNodeIsReported(t *testing.T) {
 // The agent of a node that is marked for deletion, or whose Node is missing, reports it.
 func TestAgentReportsNodeDeletion(t *testing.T) {
 	dir := manifests(t)
-	server, address, _ := serve(t, dir, "-metrics", "127.0.0.1:0")
+	server, address, _ := serve(t, dir, "--metrics", "127.0.0.1:0")
 	metrics := func() string { return get(t, "http://"+server.address("Serving HTTP")+"/metrics") }
-	agent := start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+	agent := printingAgent(t, "node-1", address)
 	agent.stdout.wait(t, `(?m)^# node node-1 \[192\.0\.2\.1 2001:db8::1\]\n`)
 	require.Contains(t, metrics(), "kpng_server_nodes_unknown 0")
 	edit(t, dir, `podCIDRs: [10.244.1.0/24`, `taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]

@@ -48,11 +48,10 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
 func TestAnnotationsAndDetailsPassServers(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(extended), 0o644))
-	for name, flags := range map[string][]string{"requested": {"-copy-keys", "acme.example/*", "-details", "all"}, "not requested": nil} {
+	for name, flags := range map[string][]string{"requested": {"--copy-keys", "acme.example/*", "--details", "all"}, "not requested": nil} {
 		t.Run(name, func(t *testing.T) {
-			_, address, _ := serve(t, dir, append(flags, "-proxy-name", "acme")...)
-			relay := start(t, "relay", "-upstream", address, "-node-cidr", "-proxy-name", "acme", "-listen", "127.0.0.1:0")
-			address = relay.address("Serving gRPC")
+			_, address, _ := serve(t, dir, append(flags, "--proxy-name", "acme")...)
+			address = relay(t, address, "--node-cidr", "--proxy-name", "acme").address("Serving gRPC")
 			conn := dial(t, address)
 			ready(t, conn)
 
@@ -73,7 +72,7 @@ func TestAnnotationsAndDetailsPassServers(t *testing.T) {
 				snap = store.Snapshot()
 			}
 			web, db := watchers.ServiceName{Namespace: "default", Name: "web"}, watchers.ServiceName{Namespace: "default", Name: "db"}
-			agent := start(t, "node-agent", "-backend", "print", "-node", "node-1", "-server", address)
+			agent := printingAgent(t, "node-1", address)
 			if name == "not requested" {
 				require.Nil(t, snap.Service(web).Details)
 				require.Zero(t, snap.Service(web).Extensions.Len())

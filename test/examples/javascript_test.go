@@ -74,10 +74,10 @@ func (o *output) waitLast(t *testing.T, want string) {
 	}
 }
 
-// state returns the desired state of a node, from kpngctl. The Node may be missing.
+// state returns the desired state of a node, from kpng state. The Node may be missing.
 func state(t *testing.T, address, node string) string {
 	t.Helper()
-	out, stderr, code := kpngctl(t, "state", node, "-server", address)
+	out, stderr, code := ask(t, "state", node, "--server", address)
 	if !strings.Contains(stderr, "there is no Node") {
 		require.Zero(t, code, stderr)
 	}
@@ -114,7 +114,7 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 		server.terminate()
 		p.stderr.wait(t, "Server connection failed, retrying")
 		edit(t, dir, "10.244.1.3", "10.244.1.4")
-		server, again, _ := serve(t, dir, "-listen", address)
+		server, again, _ := serveAt(t, address, dir)
 		require.Equal(t, address, again)
 		p.stdout.waitLast(t, state(t, address, "node-1"))
 		p.stderr.wait(t, `revision 1: 1 Services received, 4 held`)
@@ -122,7 +122,7 @@ func TestJavaScriptClientMatchesGo(t *testing.T) {
 		// A server without the Node object uses the addresses that the client sends.
 		server.terminate()
 		edit(t, dir, "\n  name: node-1\n", "\n  name: node-9\n")
-		serve(t, dir, "-listen", address)
+		serveAt(t, address, dir)
 		p.stdout.wait(t, `# node node-1 \[192\.0\.2\.1[^\n]* deleting\n`)
 	})
 	for _, resolver := range []nodelocal.MultiNodeConfig{

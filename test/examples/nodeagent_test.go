@@ -41,10 +41,10 @@ func nodeNamespace(t *testing.T) *netns.Namespace {
 func TestAgentServesOperators(t *testing.T) {
 	ns := nodeNamespace(t)
 	socket := "unix://" + filepath.Join(t.TempDir(), "kpng.sock")
-	start(t, "state-server", "-manifests", "testdata/manifests", "-node-cidr", "-listen", socket).address("Serving gRPC")
+	kpng(t, "run", "--from", "file:testdata/manifests", "--node-cidr", everything(socket)).address("Serving gRPC")
 	log := &strings.Builder{}
-	agent := exec.Command(filepath.Join(bin, "node-agent"), "-server", socket, "-node", "node-1",
-		"-health", "127.0.0.1:10256", "-metrics", "127.0.0.1:10249", "-count-connections", "services")
+	agent := exec.Command(program, "run", "--from", "node:"+socket, "--node", "node-1", "--to", "nftables,conntrack,healthcheck",
+		"--health", "127.0.0.1:10256", "--metrics", "127.0.0.1:10249", "--count-connections", "services")
 	agent.Stderr = log
 	require.NoError(t, ns.Start(agent))
 	defer func() {

@@ -22,29 +22,25 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	kpngv1alpha1 "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 )
 
 // timeout bounds each wait of a test.
 const timeout = time.Minute
 
-// bin is the folder of the built commands.
-var bin string //nolint:gochecknoglobals // set by TestMain
+// program is the path of the built kpng.
+var program string //nolint:gochecknoglobals // set by TestMain
 
 func TestMain(m *testing.M) { os.Exit(build(m)) }
 
 func build(m *testing.M) int {
-	var err error
-	if bin, err = os.MkdirTemp("", "kpng-e2e-"); err != nil {
+	bin, err := os.MkdirTemp("", "kpng-e2e-")
+	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(bin)
-	commands := []string{"state-server", "node-agent", "relay", "kpngctl"}
-	args := []string{"build", "-C", "../..", "-buildvcs=false", "-o", bin + "/"}
-	for _, c := range commands {
-		args = append(args, "./examples/"+c)
-	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	program = filepath.Join(bin, "kpng")
+	if out, err := exec.Command("go", "build", "-C", "../..", "-buildvcs=false", "-o", program, "./examples/kpng").CombinedOutput(); err != nil {
 		panic(err.Error() + "\n" + string(out))
 	}
 	return m.Run()
@@ -58,11 +54,11 @@ type process struct {
 	done           chan error // nil after the test has received its result
 }
 
-// start runs a command of this module, or the program at a path, until the test ends.
+// kpng runs kpng until the test ends.
+func kpng(t *testing.T, args ...string) *process { return start(t, program, args...) }
+
+// start runs the program at a path until the test ends.
 func start(t *testing.T, name string, args ...string) *process {
-	if !strings.Contains(name, "/") {
-		name = filepath.Join(bin, name)
-	}
 	p := &process{t: t, cmd: exec.Command(name, args...), stdout: newOutput(), stderr: newOutput(), done: make(chan error, 1)}
 	stdout, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -83,7 +79,7 @@ func start(t *testing.T, name string, args ...string) *process {
 			err = <-p.done
 		}
 		if t.Failed() {
-			t.Logf("output of %s (%v):\n%s%s", filepath.Base(name), err, p.stdout.text(), p.stderr.text())
+			t.Logf("output of %s (%v):\n%s%s", p.cmd, err, p.stdout.text(), p.stderr.text())
 		}
 	})
 	return p
@@ -158,13 +154,13 @@ func (o *output) wait(t *testing.T, pattern string) []string {
 	}
 }
 
-// kpngctl runs kpngctl until it exits.
-func kpngctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
+// ask runs kpng until it exits.
+func ask(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	var out, errs strings.Builder
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kpngctl"), args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		exit := &exec.ExitError{}
@@ -202,7 +198,7 @@ func current(t *testing.T, conn *grpc.ClientConn) {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	for {
-		lag, err := kpng.NewInspectServiceClient(conn).GetLag(ctx, &kpng.GetLagRequest{}, grpc.WaitForReady(true))
+		lag, err := kpngv1alpha1.NewInspectServiceClient(conn).GetLag(ctx, &kpngv1alpha1.GetLagRequest{}, grpc.WaitForReady(true))
 		require.NoError(t, err)
 		if lag.GetCurrent() == 1 {
 			return
@@ -233,12 +229,35 @@ func edit(t *testing.T, dir, old, new string) {
 	require.NoError(t, os.Rename(temporary, path))
 }
 
+// anyPort is the address of a server at any port.
+const anyPort = "127.0.0.1:0"
+
+// everything returns the flag that serves nodes and the cluster state at an address.
+func everything(address string) string {
+	return "--to=serve-node:" + address + ",serve-cluster:" + address
+}
+
 // serve starts a server for the manifests in dir and waits until it is ready.
 func serve(t *testing.T, dir string, args ...string) (*process, string, *grpc.ClientConn) {
 	t.Helper()
-	p := start(t, "state-server", append([]string{"-manifests", dir, "-node-cidr", "-listen", "127.0.0.1:0"}, args...)...)
-	address := p.address("Serving gRPC")
+	return serveAt(t, anyPort, dir, args...)
+}
+
+func serveAt(t *testing.T, address, dir string, args ...string) (*process, string, *grpc.ClientConn) {
+	t.Helper()
+	p := kpng(t, append([]string{"run", "--from", "file:" + dir, "--node-cidr", everything(address)}, args...)...)
+	address = p.address("Serving gRPC")
 	conn := dial(t, address)
 	ready(t, conn)
 	return p, address, conn
+}
+
+// relay starts a relay.
+func relay(t *testing.T, upstream string, args ...string) *process {
+	return kpng(t, append([]string{"run", "--from", "cluster:" + upstream, everything(anyPort)}, args...)...)
+}
+
+// printingAgent starts an agent that prints the state of a node.
+func printingAgent(t *testing.T, node, servers string, args ...string) *process {
+	return kpng(t, append([]string{"run", "--from", "node:" + servers, "--node", node, "--to", "text"}, args...)...)
 }

@@ -15,15 +15,14 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 	dir := manifests(t)
 	server, address, _ := serve(t, dir)
 	startRelay := func(upstream string) (string, func()) {
-		p := start(t, "relay", "-upstream", upstream, "-node-cidr", "-listen", "127.0.0.1:0")
-		address := p.address("Serving gRPC")
+		address := relay(t, upstream, "--node-cidr").address("Serving gRPC")
 		conn := dial(t, address)
 		ready(t, conn)
 		return address, func() { current(t, conn) }
 	}
 	first, _ := startRelay(address)
 	second, applied := startRelay(first)
-	agent := start(t, "node-agent", "-backend", "print", "-node", "node-2", "-server", second)
+	agent := printingAgent(t, "node-2", second)
 	agent.stdout.wait(t, `(?m)^\+ shop/web\n`)
 	applied()
 	for _, node := range []string{"node-1", "node-2", "node-3"} {
@@ -31,7 +30,7 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 	}
 	server.terminate()
 	edit(t, dir, "10.244.1.3", "10.244.1.4")
-	_, again, _ := serve(t, dir, "-listen", address)
+	_, again, _ := serveAt(t, address, dir)
 	agent.stdout.wait(t, `10\.244\.1\.4:53`)
 	applied()
 	require.Equal(t, state(t, again, "node-2"), state(t, second, "node-2"))
@@ -41,13 +40,13 @@ func TestNodesBehindRelaysGetSameState(t *testing.T) {
 // state.
 func TestRelayStaysReadyWithoutUpstream(t *testing.T) {
 	server, address, _ := serve(t, manifests(t))
-	relay := start(t, "relay", "-upstream", address, "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0")
-	ready(t, dial(t, relay.address("Serving gRPC")))
-	url := "http://" + relay.address("Serving HTTP")
+	p := relay(t, address, "--metrics", "127.0.0.1:0")
+	ready(t, dial(t, p.address("Serving gRPC")))
+	url := "http://" + p.address("Serving HTTP")
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 1$`, get(t, url+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds 0$`, get(t, url+"/metrics"))
 	server.terminate()
-	relay.stderr.wait(t, "Server connection failed, retrying; cluster state is kept")
+	p.stderr.wait(t, "Server connection failed, retrying; cluster state is kept")
 	require.Regexp(t, `(?m)^kpng_relay_upstream_connected 0$`, get(t, url+"/metrics"))
 	require.Regexp(t, `(?m)^kpng_relay_upstream_lost_seconds [\d.e-]*[1-9]`, get(t, url+"/metrics"))
 	require.Equal(t, "ok\n", get(t, url+"/readyz"))

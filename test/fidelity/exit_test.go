@@ -165,7 +165,7 @@ func (m *machine) actions(t *testing.T) map[string][]string {
 		"--cleanup":                               {"--cleanup"},
 		"--cleanup, mode: iptables":               {"--cleanup", file("mode: iptables\n")},
 		"--cleanup, mode: ipvs":                   {"--cleanup", file("mode: ipvs\n")},
-		"--cleanup, an invalid file":              {"--cleanup", file("mode: ebpf\n")},
+		"--cleanup, an invalid file":              {"--cleanup", file("mode: none\n")},
 		"--cleanup, no file":                      {"--cleanup", "--config=/nowhere"},
 		"--init-only":                             {"--init-only", file(m.settings())},
 		"--init-only, no API server":              {"--init-only", "--proxy-mode=nftables", "--conntrack-max-per-core=0"},

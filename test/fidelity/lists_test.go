@@ -5,7 +5,7 @@ package fidelity
 
 // Reasons that several differences share.
 const (
-	whyMode      = "nftables is the only mode, and therefore what an unset `mode` means"
+	whyMode      = "an unset `mode` means nftables, which needs no commands and whose changes cost what has changed"
 	whyMinPeriod = "an update costs what has changed, so it is not delayed by default"
 	whyContent   = "the content is compared: a proxy ends when its configuration is another one"
 )
@@ -34,6 +34,7 @@ func flagDifferences() []difference {
 		{"--iptables-min-sync-period", "duration 1s", "duration", whyMinPeriod},
 		{"--ipvs-min-sync-period", "duration 1s", "duration", whyMinPeriod},
 		{"--count-connections", absent, "string", "new connections are counted by Service"},
+		{"--recent-rewrites", absent, "int", "the mode ebpf can show recent connections"},
 		{"--proxy-name", absent, "string", "a proxy may serve the Services of another name than kube-proxy's"},
 	}
 }
@@ -42,6 +43,7 @@ func validationDifferences() []difference {
 	return []difference{
 		{"--iptables-sync-period=500ms", "refused", "accepted", whyMinPeriod + "; kube-proxy's delay of 1s exceeds this period"},
 		{"featureGates: {AllAlpha: true, DRADerivedAttributes: false}", "refused", "accepted", "gates on which another gate depends are not checked; none of them has an effect on a service proxy"},
+		{"mode: ebpf", "refused", "accepted", "a mode that kube-proxy does not have"},
 	}
 }
 
