@@ -33,6 +33,26 @@ func TestDocumentationIsCompiled(t *testing.T) {
 	require.NotZero(t, n)
 }
 
+// TestOtherSnippetsAreFromFiles checks the snippets in other languages that name a source file.
+func TestOtherSnippetsAreFromFiles(t *testing.T) {
+	snippet := regexp.MustCompile("(?s)<!-- from (\\S+) -->\n```(\\w+)\n(.*?)```")
+	n := 0
+	for _, doc := range documents(t) {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range snippet.FindAllStringSubmatch(string(text), -1) {
+			if m[2] == "go" {
+				continue
+			}
+			n++
+			source, err := os.ReadFile(m[1])
+			require.NoError(t, err, doc)
+			require.Contains(t, string(source), m[3], "%s: snippet differs from %s", doc, m[1])
+		}
+	}
+	require.NotZero(t, n)
+}
+
 // TestLinksHaveTargets checks the files that relative links in the documentation refer to.
 func TestLinksHaveTargets(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)

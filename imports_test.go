@@ -5,6 +5,7 @@ package kpng_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -38,74 +39,135 @@ func allowedImports() map[string][]string {
 	grpcAndProto := append(slices.Clone(grpc), "google.golang.org/protobuf/")
 	const retryInfo = "google.golang.org/genproto/googleapis/rpc/errdetails"
 	remote := slices.Concat(grpcAndProto, []string{"github.com/cespare/xxhash/v2"}, own("api/kpng/v1alpha1", "diffstore", "localsink", "watchers", "remote/transport",
-		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec", "remote/internal/loglimit"))
-	return map[string][]string{
-		"":                                nil,
-		"api/kpng/v1alpha1":               grpcAndProto,
-		"backends/backendtest":            append(own("localsink", "localsink/consistent", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
-		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
-		"backends/healthcheck":            own("localsink"),
-		"backends/localhost":              own("localsink", "localsink/consistent"),
-		"backends/nftables":               append(own("localsink", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
-		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
-		"diffstore":                       {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
-		"localsink":                       nil,
-		"localsink/consistent":            nil,
-		"localsink/reconciler":            own("localsink", "diffstore"),
-		"localsink/sinktest":              own("localsink"),
-		"nodelocal":                       own("localsink", "localsink/reconciler", "nodelocal/nodeports", "nodelocal/overlay", "watchers", "diffstore"),
-		"nodelocal/nodeports":             own("localsink"),
-		"nodelocal/overlay":               own("localsink"),
-		"nodeproxy":                       own("localsink"),
-		"nodeproxy/backendmetrics":        append(own("backends/conntrack", "backends/nftables", "nodeproxy/metrics"), "github.com/prometheus/client_golang/prometheus"),
-		"nodeproxy/clientmetrics":         {"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/tools/metrics"},
-		"nodeproxy/command":               nil,
-		"nodeproxy/events":                slices.Concat(own("localsink"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/kubernetes/scheme", "k8s.io/client-go/tools/events"}),
-		"nodeproxy/health":                own("backends/healthcheck", "localsink", "watchers"),
-		"nodeproxy/httpserver":            nil,
-		"nodeproxy/kubeclient":            append(own("watchers/kube"), "k8s.io/client-go/"),
+		"remote/internal/fanout", "remote/internal/session", "remote/internal/protoconv", "remote/internal/codec", "remote/internal/loglimit", "remote/internal/nodestate"))
+	all := map[string][]string{
+		"":                     nil,
+		"api/kpng/v1alpha1":    grpcAndProto,
+		"diffstore":            {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
+		"localsink":            nil,
+		"localsink/consistent": nil,
+		"localsink/reconciler": own("localsink", "diffstore"),
+		"localsink/sinktest":   own("localsink"),
+		"nodelocal":            own("localsink", "localsink/reconciler", "nodelocal/nodeports", "nodelocal/overlay", "watchers", "diffstore"),
+		"nodelocal/nodeports":  own("localsink"),
+		"nodelocal/vectors": append(own("localsink", "localsink/sinktest", "nodelocal", "watchers", "watchers/kubeapi"), "golang.org/x/tools/txtar", "sigs.k8s.io/yaml",
+			"k8s.io/api/core/v1", "k8s.io/api/discovery/v1", "k8s.io/api/networking/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"),
+		"nodelocal/overlay":        own("localsink"),
+		"nodeproxy":                own("localsink"),
+		"nodeproxy/backendmetrics": append(own("backends/conntrack", "backends/ebpf", "backends/hns", "backends/nftables", "nodeproxy/metrics"), "github.com/prometheus/client_golang/prometheus"),
+		"nodeproxy/clientmetrics":  {"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/tools/metrics"},
+		"nodeproxy/command":        nil,
+		"nodeproxy/dataplane": append(own("backends/conntrack", "backends/ebpf", "backends/hns", "backends/iptables", "backends/ipvs", "backends/nftables", "backends/userspace", "localsink",
+			"nodeproxy/backendmetrics", "nodeproxy/status", "nodeproxy/takeover"), "github.com/prometheus/client_golang/prometheus"),
+		"nodeproxy/events":     slices.Concat(own("localsink"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/kubernetes/scheme", "k8s.io/client-go/tools/events"}),
+		"nodeproxy/health":     own("backends/healthcheck", "localsink", "watchers"),
+		"nodeproxy/httpserver": nil,
+		"nodeproxy/kubeclient": append(own("watchers/kube"), "k8s.io/client-go/"),
 		"nodeproxy/kubeproxy": append(own("localsink", "nodelocal", "nodeproxy/command", "nodeproxy/events", "nodeproxy/health", "nodeproxy/httpserver",
 			"nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeips", "nodeproxy/pipeline", "watchers", "watchers/kube", "watchers/kubeapi"),
 			"k8s.io/client-go/kubernetes", "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/logging": {"k8s.io/klog/v2"},
-		"nodeproxy/kubeproxyconfig": append(own("backends/nftables", "nodelocal", "nodeproxy/kubeclient", "nodeproxy/sysctl", "watchers/kube", "watchers/kubeapi"), "k8s.io/apimachinery/pkg/",
+		"nodeproxy/kubeproxyconfig": append(own("backends/hns", "backends/iptables", "backends/ipvs", "backends/nftables", "nodelocal", "nodeproxy/kubeclient", "nodeproxy/sysctl", "watchers/kube", "watchers/kubeapi"), "k8s.io/apimachinery/pkg/",
 			"k8s.io/kube-proxy/config/v1alpha1", "k8s.io/component-base/cli/flag", "k8s.io/component-base/logs/api/v1", "k8s.io/utils/net",
 			"github.com/spf13/pflag", "github.com/fsnotify/fsnotify"),
 		"nodeproxy/metrics":   append(own("backends/localhost", "localsink", "nodeproxy/httpserver"), "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/go"),
-		"nodeproxy/nodeagent": own("localsink", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "nodeproxy/pipeline"),
+		"nodeproxy/nodeagent": append(own("localsink", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "nodeproxy/pipeline"), "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/nodeips":   own("nodelocal", "watchers"),
-		"nodeproxy/pipeline": append(own("backends/healthcheck", "backends/localhost", "localsink", "nodelocal", "nodeproxy", "nodeproxy/health", "nodeproxy/httpserver", "nodeproxy/metrics",
-			"nodeproxy/problems", "nodeproxy/status"), "github.com/prometheus/client_golang/prometheus"),
-		"nodeproxy/printer":  own("localsink"),
-		"nodeproxy/problems": own("backends/healthcheck", "localsink"),
-		"nodeproxy/remoteflags": slices.Concat(own("localsink", "nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/servertier", "remote/transport", "remote/transport/kubetoken", "watchers", "watchers/kubeapi"), grpc,
+		"nodeproxy/pipeline":  append(own("backends/healthcheck", "backends/localhost", "localsink", "nodelocal", "nodeproxy", "nodeproxy/health", "nodeproxy/httpserver", "nodeproxy/metrics", "nodeproxy/problems", "nodeproxy/status"), "github.com/prometheus/client_golang/prometheus"),
+		"nodeproxy/printer":   own("localsink"),
+		"nodeproxy/problems":  own("backends/healthcheck", "localsink"),
+		"nodeproxy/remoteflags": slices.Concat(own("localsink", "nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/servertier", "remote/node", "remote/transport", "remote/transport/kubetoken", "watchers", "watchers/kubeapi"), grpc,
 			[]string{"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/kubernetes"}),
-		"nodeproxy/servertier": append(own("nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "remote/cluster", "remote/node", "remote/node/nodemetrics", "remote/transport", "watchers"),
-			"github.com/prometheus/client_golang/prometheus", "google.golang.org/grpc/codes"),
-		"nodeproxy/status":           own("localsink", "nodelocal", "nodeproxy/problems"),
-		"nodeproxy/sysctl":           nil,
-		"nodeproxy/takeover":         own("backends/nftables", "nodeproxy/takeover/internal/iptables", "nodeproxy/takeover/internal/ipvs"),
-		"nodeproxy/tuning":           nil,
-		"remote/cluster":             remote,
-		"remote/inspect":             append(own("api/kpng/v1alpha1", "localsink"), grpcAndProto...),
-		"remote/internal/codec":      grpcAndProto,
-		"remote/internal/fanout":     own("diffstore"),
-		"remote/internal/loglimit":   nil,
-		"remote/internal/protoconv":  own("api/kpng/v1alpha1", "localsink"),
-		"remote/internal/session":    append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), append(grpcAndProto, retryInfo)...),
-		"remote/node":                append(own("localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
-		"remote/node/nodemetrics":    append(own("remote/node"), "github.com/prometheus/client_golang/"),
-		"remote/transport":           slices.Concat(own("remote/internal/codec", "remote/internal/loglimit"), grpcAndProto, []string{"golang.org/x/sys/unix", retryInfo}),
-		"remote/transport/kubetoken": slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
-		"watchers":                   own("diffstore", "localsink", "watchers/internal/valid"),
-		"watchers/internal/valid":    own("localsink"),
-		"watchers/file":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"go.yaml.in/yaml/v2", "go.yaml.in/yaml/v3", "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
-		"watchers/kube":              slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"}),
-		"watchers/kubeapi":           append(own("watchers", "watchers/internal/valid", "localsink"), kubernetesAPI...),
-		"watchers/watchertest":       slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),
+		"nodeproxy/statepage":            nil,
+		"nodeproxy/status":               own("localsink", "nodelocal", "nodeproxy/problems", "nodeproxy/statepage"),
+		"nodeproxy/sysctl":               nil,
+		"nodeproxy/takeover":             own("backends/iptables", "backends/nftables", "nodeproxy/takeover/internal/iptables", "nodeproxy/takeover/internal/ipvs"),
+		"nodeproxy/tuning":               nil,
+		"nodeproxy/winservice":           {"golang.org/x/sys/windows/svc", "golang.org/x/sys/windows/svc/eventlog"},
+		"remote/cluster":                 remote,
+		"remote/inspect":                 append(own("api/kpng/v1alpha1", "localsink", "remote/internal/nodestate"), grpcAndProto...),
+		"remote/internal/codec":          grpcAndProto,
+		"remote/internal/fanout":         own("diffstore"),
+		"remote/internal/loglimit":       nil,
+		"remote/internal/protoconv":      own("api/kpng/v1alpha1", "localsink"),
+		"remote/internal/session":        append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), append(grpcAndProto, retryInfo)...),
+		"remote/node":                    append(own("localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
+		"remote/node/nodemetrics":        append(own("remote/node"), "github.com/prometheus/client_golang/"),
+		"remote/transport":               slices.Concat(own("remote/internal/codec", "remote/internal/loglimit"), grpcAndProto, []string{"golang.org/x/sys/unix", retryInfo}),
+		"remote/transport/kubetoken":     slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
+		"backends/internal/umltest/boot": own("backends/internal/umltest"),
 
 		"nodeproxy/takeover/internal/iptables": append(own("backends/nftables"), "golang.org/x/sys/unix"),
 		"nodeproxy/takeover/internal/ipvs":     {"github.com/vishvananda/netlink", "github.com/vishvananda/netlink/nl", "golang.org/x/sys/unix"},
+	}
+	maps.Copy(all, backendImports())
+	maps.Copy(all, watcherImports(kubernetesAPI))
+	maps.Copy(all, commandLineImports(grpcAndProto))
+	return all
+}
+
+// watcherImports is the part of allowedImports for the folder watchers.
+func watcherImports(kubernetesAPI []string) map[string][]string {
+	return map[string][]string{
+		"watchers":                own("diffstore", "localsink", "watchers/internal/valid"),
+		"watchers/internal/valid": own("localsink"),
+		"watchers/gateway": slices.Concat(own("diffstore", "localsink", "watchers", "watchers/internal/reflectors", "watchers/internal/shares"), kubernetesAPI,
+			[]string{"k8s.io/client-go/dynamic"}),
+		"watchers/internal/shares":     nil,
+		"watchers/dnssrv":              append(own("localsink", "watchers", "watchers/internal/shares", "watchers/internal/valid"), "golang.org/x/net/dns/dnsmessage"),
+		"watchers/file":                slices.Concat(own("watchers", "watchers/kubeapi"), kubernetesAPI, []string{"go.yaml.in/yaml/v2", "go.yaml.in/yaml/v3", "sigs.k8s.io/yaml", "sigs.k8s.io/json", "github.com/fsnotify/fsnotify"}),
+		"watchers/internal/reflectors": append(own("watchers"), "k8s.io/apimachinery/", "k8s.io/client-go/tools/cache", "github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"),
+		"watchers/kube":                slices.Concat(own("watchers", "watchers/internal/reflectors", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/"}),
+		"watchers/mcs":                 slices.Concat(own("watchers", "watchers/internal/reflectors", "watchers/kubeapi"), kubernetesAPI, []string{"k8s.io/client-go/dynamic", "k8s.io/client-go/kubernetes"}),
+		"watchers/kubeapi":             append(own("watchers", "watchers/internal/valid", "localsink"), kubernetesAPI...),
+		"watchers/watchertest":         slices.Concat(own("localsink", "watchers", "watchers/kubeapi"), kubernetesAPI, []string{"github.com/stretchr/testify/require", "go.uber.org/goleak"}),
+	}
+}
+
+// commandLineImports is the part of allowedImports for the command line, which assembles everything,
+// and for programs in other languages.
+func commandLineImports(grpcAndProto []string) map[string][]string {
+	return map[string][]string{
+		"remote/execsink":             append(own("localsink", "remote/internal/lineprocess", "remote/internal/nodestate"), grpcAndProto...),
+		"remote/execsource":           own("remote/internal/lineprocess", "watchers", "watchers/file", "watchers/kubeapi"),
+		"remote/execvectors":          own("remote/internal/lineprocess"),
+		"remote/internal/lineprocess": nil,
+		"remote/internal/nodestate":   append(own("api/kpng/v1alpha1", "localsink", "nodelocal/overlay", "remote/internal/protoconv"), grpcAndProto...),
+
+		"nodeproxy/readiness": slices.Concat(own("remote/node", "watchers"), []string{"k8s.io/api/", "k8s.io/apimachinery/"},
+			[]string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/tools/events", "k8s.io/client-go/util/workqueue"}),
+		"nodeproxy/servertier": append(own("api/kpng/v1alpha1", "localsink", "nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "nodeproxy/statepage", "remote/cluster", "remote/node", "remote/node/nodemetrics", "remote/transport", "watchers"),
+			"github.com/prometheus/client_golang/prometheus", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "google.golang.org/protobuf/encoding/protojson"),
+		"nodeproxy/cli": append(own("backends/backendtest", "backends/conntrack", "backends/nftables", "localsink", "localsink/sinktest", "nodelocal", "nodelocal/vectors", "nodeproxy/backendmetrics", "nodeproxy/command",
+			"nodeproxy/dataplane", "nodeproxy/kubeclient", "nodeproxy/nodeagent", "nodeproxy/nodeips", "watchers/dnssrv", "watchers/gateway", "watchers/mcs", "nodeproxy/pipeline", "nodeproxy/printer", "nodeproxy/readiness", "nodeproxy/remoteflags",
+			"nodeproxy/servertier", "nodeproxy/tuning", "remote/cluster", "remote/execsink", "remote/execsource", "remote/execvectors", "remote/inspect", "remote/node",
+			"watchers", "watchers/file", "watchers/kube", "watchers/kubeapi"),
+			"github.com/prometheus/client_golang/prometheus", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "k8s.io/client-go/kubernetes", "sigs.k8s.io/yaml"),
+	}
+}
+
+// backendImports is the part of allowedImports for the folder backends.
+func backendImports() map[string][]string {
+	return map[string][]string{
+		"backends/backendtest":            append(own("localsink", "localsink/consistent", "localsink/sinktest", "backends/internal/netnstest"), "golang.org/x/sys/unix"),
+		"backends/conntrack":              append(own("localsink"), "github.com/vishvananda/netlink", "golang.org/x/sys/unix"),
+		"backends/ebpf":                   append(own("localsink", "localsink/consistent", "backends/ebpf/internal/bytecode", "backends/internal/contract", "backends/internal/drift"), "github.com/cilium/ebpf", "github.com/cilium/ebpf/", "github.com/vishvananda/netlink", "github.com/vishvananda/netlink/nl", "golang.org/x/sys/unix"),
+		"backends/ebpf/internal/bytecode": {"github.com/cilium/ebpf"},
+		"backends/healthcheck":            own("localsink"),
+		"backends/hns":                    own("localsink", "backends/internal/contract", "backends/internal/drift"),
+		"backends/hns/hnstest":            own("backends/hns"),
+		"backends/ipvs":                   append(own("localsink", "backends/internal/contract", "backends/internal/drift"), "github.com/moby/ipvs", "github.com/vishvananda/netlink", "github.com/vishvananda/netlink/nl", "golang.org/x/sys/unix"),
+		"backends/iptables":               append(own("localsink", "backends/internal/bisect", "backends/internal/contract", "backends/internal/drift"), "golang.org/x/sys/unix"),
+		"backends/localhost":              own("backends/userspace", "localsink"),
+		"backends/internal/bisect":        own("localsink"),
+		"backends/internal/contract":      own("localsink"),
+		"backends/internal/drift":         nil,
+		"backends/nftables":               append(own("localsink", "localsink/consistent", "backends/internal/bisect", "backends/internal/contract", "backends/internal/drift", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
+		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
+		"backends/userspace":              append(own("localsink", "localsink/consistent"), "golang.org/x/sys/unix"),
+
+		"backends/internal/guest":            nil,
+		"backends/internal/qemutest/kernels": own("backends/internal/guest", "backends/internal/qemutest"),
 	}
 }
 
@@ -186,15 +248,15 @@ func heavyModules() map[string][]string {
 		"k8s.io/apiserver/":      nil,
 		"k8s.io/component-base/": {"nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig"}, // and with it:
 		"k8s.io/kube-proxy/":     {"nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig"},
-		"github.com/spf13/cobra": {"nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig"},
+		"github.com/spf13/cobra": {"nodeproxy/cli", "nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig"},
 		"go.opentelemetry.io/":   {"nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig"},
-		"github.com/prometheus/": {"remote/node/nodemetrics", "nodeproxy/backendmetrics", "nodeproxy/clientmetrics", "nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeagent", "nodeproxy/pipeline",
+		"github.com/prometheus/": {"remote/node/nodemetrics", "nodeproxy/backendmetrics", "nodeproxy/cli", "nodeproxy/clientmetrics", "nodeproxy/dataplane", "nodeproxy/kubeproxy", "nodeproxy/kubeproxyconfig", "nodeproxy/metrics", "nodeproxy/nodeagent", "nodeproxy/pipeline",
 			"nodeproxy/remoteflags", "nodeproxy/servertier"},
-		"k8s.io/client-go/": {"watchers/kube", "remote/transport/kubetoken", "nodeproxy/clientmetrics", "nodeproxy/events", "nodeproxy/kubeclient", "nodeproxy/kubeproxy",
-			"nodeproxy/kubeproxyconfig", "nodeproxy/remoteflags"},
-		"google.golang.org/grpc\n": {"api/kpng/v1alpha1", "remote/cluster", "remote/inspect", "remote/internal/codec", "remote/internal/protoconv",
+		"k8s.io/client-go/": {"watchers/gateway", "watchers/internal/reflectors", "watchers/kube", "watchers/mcs", "remote/transport/kubetoken", "nodeproxy/cli", "nodeproxy/clientmetrics", "nodeproxy/events", "nodeproxy/kubeclient", "nodeproxy/kubeproxy",
+			"nodeproxy/kubeproxyconfig", "nodeproxy/readiness", "nodeproxy/remoteflags"},
+		"google.golang.org/grpc\n": {"api/kpng/v1alpha1", "remote/cluster", "remote/execsink", "remote/inspect", "remote/internal/codec", "remote/internal/nodestate", "remote/internal/protoconv",
 			"remote/internal/session", "remote/node", "remote/node/nodemetrics", "remote/transport", "remote/transport/kubetoken",
-			"nodeproxy/remoteflags", "nodeproxy/servertier"},
+			"nodeproxy/cli", "nodeproxy/readiness", "nodeproxy/remoteflags", "nodeproxy/servertier"},
 	}
 }
 

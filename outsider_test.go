@@ -54,9 +54,41 @@ func main() {}
 	for _, excluded := range []string{
 		"k8s.io/kube-proxy", "k8s.io/component-base", "github.com/spf13/pflag", "github.com/spf13/cobra", "github.com/fsnotify/fsnotify",
 		"go.opentelemetry.io/otel", "github.com/prometheus/client_golang", "github.com/blang/semver/v4",
+		"github.com/envoyproxy/go-control-plane/envoy",
 	} {
 		require.NotContains(t, vendored, "# "+excluded+" ")
 	}
+}
+
+// TestOtherModulesDownloadNoCommandLine checks which modules the go command downloads for a module
+// that imports sources, sinks and both ends of gRPC: not those of the command line.
+func TestOtherModulesDownloadNoCommandLine(t *testing.T) {
+	m := newOutsideModule(t, map[string]string{"main.go": `package main
+
+import (
+	_ "sigs.k8s.io/kpng/backends/nftables"
+	_ "sigs.k8s.io/kpng/nodelocal"
+	_ "sigs.k8s.io/kpng/remote/cluster"
+	_ "sigs.k8s.io/kpng/remote/execsink"
+	_ "sigs.k8s.io/kpng/remote/execsource"
+	_ "sigs.k8s.io/kpng/remote/node"
+	_ "sigs.k8s.io/kpng/watchers/kube"
+)
+
+func main() {}
+`})
+	cache := t.TempDir()
+	m.env = []string{
+		"GOPROXY=file://" + strings.TrimSpace(m.output("env", "GOMODCACHE")) + "/cache/download", "GOSUMDB=off",
+		"GOMODCACHE=" + cache, "GOFLAGS=-mod=mod -modcacherw",
+	}
+	m.run("list", "-deps", ".")
+	downloaded, err := filepath.Glob(filepath.Join(cache, "*", "*", "*"))
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(downloaded, "\n"), "google.golang.org/grpc")
+	require.DirExists(t, filepath.Join(cache, "k8s.io"))
+	require.NotContains(t, strings.Join(downloaded, "\n"), "spf13/cobra@")
+	require.NotContains(t, strings.Join(downloaded, "\n"), "inconshreveable/mousetrap@")
 }
 
 // TestVendorExampleBuildsElsewhere compiles a copy of examples/vendor and its tests outside of
@@ -77,6 +109,7 @@ func TestVendorExampleBuildsElsewhere(t *testing.T) {
 type outsideModule struct {
 	t   *testing.T
 	dir string
+	env []string // additional variables of the go command
 }
 
 func newOutsideModule(t *testing.T, files map[string]string) *outsideModule {
@@ -106,6 +139,7 @@ func (m *outsideModule) output(args ...string) string {
 	cmd := exec.Command("go", args...)
 	cmd.Dir = m.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
+	cmd.Env = append(cmd.Env, m.env...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(m.t, err, "go %v: %s", args, out)
 	return string(out)
