@@ -66,9 +66,10 @@ bench: ## benchmarks; as root also those that use the kernel
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 	cd export/xds && $(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 
-bench-connect: ## rate and latency of connections through 1, 1,000 and 10,000 Services, by backend; root only (about 2 minutes)
+bench-connect: ## rate and latency of connections through 1, 1,000 and 10,000 Services, by backend and with kube-proxy; root only (about 5 minutes)
 	@./test/tools.sh test
-	$(REQUIRE_NETNS) $(GO) test -run '^$$' -bench '^BenchmarkConnect$$' -benchtime 1x -timeout 20m $(TESTFLAGS) ./backends/backendtest
+	cd test && CGO_ENABLED=0 $(GO) build -o ../.tools/bin/kube-proxy k8s.io/kubernetes/cmd/kube-proxy
+	$(REQUIRE_NETNS) KPNG_KUBE_PROXY=$(CURDIR)/.tools/bin/kube-proxy $(GO) test -run '^$$' -bench '^BenchmarkConnect$$' -benchtime 1x -timeout 20m $(TESTFLAGS) ./backends/backendtest
 
 compare-dns: ## memory and queries per second of export/dns and of CoreDNS with 10,000 Services of 10 endpoints (about 5 minutes; compiles CoreDNS, so lint leaves it out)
 	cd export/dns/compare && KPNG_DNS_COMPARE=10000 $(GO) test -count=1 -timeout 20m -v -run Memory $(TESTFLAGS) .

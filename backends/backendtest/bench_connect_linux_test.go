@@ -32,11 +32,15 @@ const (
 	connectsByRound = 400
 	// endpointsByService is the number of endpoints of each Service.
 	endpointsByService = 10
+	// podsOnNode is the number of endpoints that are pods on the node, as of a busy one; the pod of
+	// the test has all addresses.
+	podsOnNode = 100
 )
 
 // BenchmarkConnect connects from a pod to pods on the node, one connection after the other, through
 // cluster IPs that are selected at random. Rounds of all backends follow each other, so that the
-// noise of the machine is the same for all; rates and percentages of the direct rate are medians of
+// noise of the machine is the same for all. KPNG_KUBE_PROXY is the path of the real kube-proxy, which
+// takes part in modes nftables and iptables if it is set; rates and percentages of the direct rate are medians of
 // rounds.
 func BenchmarkConnect(b *testing.B) {
 	for _, services := range []int{1, 1000, 10000} {
@@ -45,6 +49,12 @@ func BenchmarkConnect(b *testing.B) {
 			all := []*connectBed{newDirect(b, services), newEBPF(b, services), newNFTables(b, services), newIPTables(b, services)}
 			if services <= 1000 { // a socket for each Service
 				all = append(all, newUserspace(b, services))
+			}
+			require.NoError(b, bpftest.Enter(plain)) // the programs of newEBPF are for its cgroup
+			for _, mode := range []string{"nftables", "iptables"} {
+				if bed := newKubeProxy(b, mode, services); bed != nil {
+					all = append(all, bed)
+				}
 			}
 			for b.Loop() {
 				for range connectRounds {
@@ -112,7 +122,7 @@ func newConnectBed(b *testing.B, name string, services int) *connectBed {
 		for e := range endpointsByService {
 			n := i*endpointsByService + e
 			addr := netip.AddrFrom4([4]byte{10, 128 + byte(n>>16), byte(n >> 8), byte(n)})
-			p.Pools[0].Endpoints = append(p.Pools[0].Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 8080), Local: true, Weight: 1})
+			p.Pools[0].Endpoints = append(p.Pools[0].Endpoints, localsink.Endpoint{Addr: netip.AddrPortFrom(addr, 8080), Local: n < podsOnNode, Weight: 1})
 		}
 		vip := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), 80)
 		p.Frontends = []localsink.Frontend{{Kind: localsink.KindClusterIP, Addr: vip, Routes: []localsink.Route{{}}}}
