@@ -30,6 +30,7 @@ type plan struct {
 	store    *watchers.Store
 	clusters []ClusterSink
 	groups   []group
+	many     bool   // a sink serves many clients
 	applied  func() // is called by each group when it has applied its first state
 
 	fromServers bool // servers have read all objects that the sources have
@@ -53,6 +54,7 @@ func (r Registry) plan(ctx context.Context, env *Env, f *runFlags) (*plan, error
 		return nil, err
 	}
 	var lists [][]reference[Sink]
+	endpoints := false // of Services with cluster IPs are needed
 	for _, text := range f.to {
 		sinks, err := r.sinks(text)
 		if err != nil {
@@ -61,9 +63,12 @@ func (r Registry) plan(ctx context.Context, env *Env, f *runFlags) (*plan, error
 		for _, s := range sinks {
 			env.allNodes = env.allNodes || s.what.Cluster != nil
 			env.require(s.what.Requires)
+			endpoints = endpoints || !s.what.Requires.NoClusterIPEndpoints
+			p.many = p.many || s.what.ManyClients
 		}
 		lists = append(lists, sinks)
 	}
+	env.Filter.NoClusterIPEndpoints = !endpoints
 	if err := p.addSources(ctx, r, env, f.from); err != nil {
 		return nil, err
 	}
@@ -228,10 +233,26 @@ func (p *plan) parts(env *Env, f *runFlags) []func(ctx context.Context) error {
 	for _, c := range p.clusters {
 		all = append(all, func(ctx context.Context) error { return c(ctx, p.store) })
 	}
+	if len(p.clusters) > 0 && !p.many {
+		all = append(all, p.returnMemory)
+	}
 	for _, g := range p.groups {
 		all = append(all, func(ctx context.Context) error { return g.run(ctx, p, env, f) })
 	}
 	return all
+}
+
+// returnMemory returns the memory that only the first state needed, once it is complete.
+func (p *plan) returnMemory(ctx context.Context) error {
+	for snapshot := p.store.Snapshot(); !snapshot.Synced(); snapshot = p.store.Snapshot() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-snapshot.Newer():
+		}
+	}
+	tuning.ReturnMemory()
+	return nil
 }
 
 // fill runs a watcher, whose end before the first complete state is an error.
@@ -274,12 +295,10 @@ func afterFirstSync(f func()) localsink.Sink {
 
 // run delivers the state of the node to the sinks of g until ctx is done.
 func (g *group) run(ctx context.Context, p *plan, env *Env, f *runFlags) error {
-	tune := tuning.AfterFirstSync
-	if len(p.clusters) > 0 {
-		tune = func() {} // the process is tuned as a server: it needs all processors
-	}
 	applied := func() {
-		tune()
+		if len(p.clusters) == 0 && !p.many {
+			tuning.AfterFirstSync()
+		}
 		p.applied()
 	}
 	if !g.HealthChecks {

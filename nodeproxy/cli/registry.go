@@ -50,8 +50,12 @@ type Sink struct {
 	// Commas reports whether the argument may contain commas.
 	Commas bool
 	// Requires is what the sink needs of the cluster state beside what a proxy does: Details, and
-	// AllProxies. ProxyName has no effect.
+	// AllProxies; and what it does without: NoClusterIPEndpoints, which has an effect if all sinks
+	// have it. ProxyName has no effect.
 	Requires kubeapi.Filter
+	// ManyClients reports whether the sink serves many clients at once, so that the process uses
+	// more memory to collect garbage less often.
+	ManyClients bool
 	// Node returns a sink for the state of one node.
 	Node func(ctx context.Context, env *Env, argument string) (NodeSink, error)
 	// Cluster returns a consumer of cluster state, such as a server.

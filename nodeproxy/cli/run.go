@@ -202,7 +202,7 @@ func (r Registry) run(ctx context.Context, f *runFlags) (err error) {
 	if p.applied, err = f.readiness.ownTaint(p, env); err != nil {
 		return err
 	}
-	if len(p.clusters) > 0 {
+	if p.many {
 		tuning.ServerGarbageCollection()
 	} else {
 		tuning.BeforeFirstSync()

@@ -36,10 +36,13 @@ func standardSinks() []Sink {
 	return append(all,
 		Sink{Name: "conntrack", Help: "deletes stale connection tracking entries, after the rules (Linux, root)", Node: newConntrack},
 		Sink{Name: "healthcheck", Help: "health checks of Services, and what --health and --metrics serve", Node: newHealthChecks},
-		Sink{Name: "serve-node", Argument: "ADDR", Help: "serves the state of each node, and kpng state, over gRPC", Cluster: serve(servertier.ServicesNodes)},
+		Sink{
+			Name: "serve-node", Argument: "ADDR", Help: "serves the state of each node, and kpng state, over gRPC",
+			Cluster: serve(servertier.ServicesNodes), ManyClients: true,
+		},
 		Sink{
 			Name: "serve-cluster", Argument: "ADDR", Help: "serves the cluster state over gRPC, for relays; ADDR can be that of serve-node",
-			Cluster: serve(servertier.ServicesClusters),
+			Cluster: serve(servertier.ServicesClusters), ManyClients: true,
 		},
 		Sink{Name: "text", Help: "prints the state of the node and its changes", Node: func(_ context.Context, env *Env, _ string) (NodeSink, error) {
 			return NodeSink{Sink: printer.New(env.Stdout)}, nil

@@ -32,8 +32,7 @@ func BeforeFirstSync() {
 
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
 // limits the Go scheduler to one processor, lets the kernel delay timers by up to 1 ms, and
-// returns the memory that the first update needed: it collects garbage once, which takes
-// some 50 ms in a large cluster. Call it once the first state
+// returns memory as [ReturnMemory] does. Call it once the first state
 // is applied, which may use all processors. An operator that sets GOMAXPROCS or GOGC keeps
 // that number of processors or that value.
 //
@@ -44,6 +43,16 @@ func AfterFirstSync() {
 		runtime.GOMAXPROCS(1)
 	}
 	relaxTimers("/proc")
+	ReturnMemory()
+}
+
+// ReturnMemory returns the memory that only the first state needed, and limits the growth of the
+// heap from then on. It collects garbage once, which takes some 50 ms in a large cluster. It is
+// for a process that answers requests, so it needs all processors. An operator that sets GOGC
+// keeps that value.
+//
+// The setting is that of the whole process.
+func ReturnMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
 		debug.FreeOSMemory()

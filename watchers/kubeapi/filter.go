@@ -18,6 +18,10 @@ import (
 // name instead of the default proxy of the cluster.
 const LabelProxyName = "service.kubernetes.io/service-proxy-name"
 
+// endpointSliceController is the value of [discoveryv1.LabelManagedBy] in slices that the EndpointSlice
+// controller made. It sets [corev1.IsHeadlessService] in those of headless Services.
+const endpointSliceController = "endpointslice-controller.k8s.io"
+
 // A Filter selects the Services and EndpointSlices that a proxy, or a server for
 // several proxies, needs, and their properties. The zero Filter is that of the default proxy
 // of a cluster.
@@ -30,6 +34,11 @@ type Filter struct {
 	AllProxies bool
 	// Details selects what consumers other than proxies need beside that; 0 is nothing.
 	Details Details
+	// NoClusterIPEndpoints leaves out the EndpointSlices of Services with cluster IPs, for a
+	// consumer that needs the endpoints of headless Services only, such as a DNS server. They are
+	// those that the controller of Kubernetes made without the label of headless Services; slices
+	// that others made are kept, because nothing in them says what their Service is.
+	NoClusterIPEndpoints bool
 }
 
 // ServiceLabels returns the label selector for Services.
@@ -53,7 +62,8 @@ func (f Filter) ServiceFields() string {
 }
 
 // EndpointSliceLabels returns the label selector for EndpointSlices. It excludes those
-// of headless Services, unless Details has [DetailHeadless].
+// of headless Services, unless Details has [DetailHeadless]. A selector cannot express
+// NoClusterIPEndpoints.
 func (f Filter) EndpointSliceLabels() string {
 	if f.Details.has(DetailHeadless) {
 		return ""
@@ -91,10 +101,12 @@ func (f Filter) Service(s *corev1.Service) bool {
 }
 
 // EndpointSlice reports whether the filter selects a slice. The result is the same as
-// that of the selector for slices.
+// that of the selector for slices, unless NoClusterIPEndpoints is set.
 func (f Filter) EndpointSlice(s *discoveryv1.EndpointSlice) bool {
-	_, headless := s.Labels[corev1.IsHeadlessService]
-	return !headless || f.Details.has(DetailHeadless)
+	if _, headless := s.Labels[corev1.IsHeadlessService]; headless {
+		return f.Details.has(DetailHeadless)
+	}
+	return !f.NoClusterIPEndpoints || s.Labels[discoveryv1.LabelManagedBy] != endpointSliceController
 }
 
 // Object converts a *Service, *EndpointSlice, *Node or *ServiceCIDR of the API, like a

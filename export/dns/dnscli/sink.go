@@ -27,7 +27,7 @@ func Sink() cli.Sink {
 	return cli.Sink{
 		Name: "dns", Argument: "ADDR", Commas: true,
 		Help:     "DNS for the names of the cluster; options: ,listen=ADDR ,domain=cluster.local ,ttl=5s ,ns=IP ,pods ,max-udp=1232",
-		Requires: kubeapi.Filter{AllProxies: true, Details: dns.Details},
+		Requires: kubeapi.Filter{AllProxies: true, Details: dns.Details, NoClusterIPEndpoints: true},
 		Cluster:  start,
 	}
 }

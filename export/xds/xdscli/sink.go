@@ -21,7 +21,7 @@ import (
 // Sink returns the sink xds:ADDR[?domain=NAME][&prefer-local].
 func Sink() cli.Sink {
 	return cli.Sink{
-		Name: "xds", Argument: "ADDR[?domain=NAME&prefer-local]", Help: "serves xDS to gRPC clients and proxies; see docs/xds.md", Node: newSink,
+		Name: "xds", Argument: "ADDR[?domain=NAME&prefer-local]", Help: "serves xDS to gRPC clients and proxies; see docs/xds.md", Node: newSink, ManyClients: true,
 	}
 }
 
