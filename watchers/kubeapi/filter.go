@@ -36,8 +36,8 @@ type Filter struct {
 	Details Details
 	// NoClusterIPEndpoints leaves out the EndpointSlices of Services with cluster IPs, for a
 	// consumer that needs the endpoints of headless Services only, such as a DNS server. They are
-	// those that the controller of Kubernetes made without the label of headless Services; slices
-	// that others made are kept, because nothing in them says what their Service is.
+	// those that the controller of Kubernetes made without the label of headless Services. Slices
+	// of other origin are kept, because they do not have to have that label.
 	NoClusterIPEndpoints bool
 }
 

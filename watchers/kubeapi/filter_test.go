@@ -77,24 +77,6 @@ func TestFilter(t *testing.T) {
 			require.Equal(t, c.want, byLabel.Matches(labels.Set(c.labels)))
 		})
 	}
-	for id, c := range map[string]struct {
-		labels map[string]string
-		want   bool
-	}{
-		"headless, of the controller":             {map[string]string{headless: "", discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}, true},
-		"headless, of another":                    {map[string]string{headless: ""}, true},
-		"not headless, of the controller":         {map[string]string{discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}, false},
-		"of the mirroring controller":             {map[string]string{discoveryv1.LabelManagedBy: "endpointslicemirroring-controller.k8s.io"}, true},
-		"by hand, so its Service may be headless": {nil, true},
-	} {
-		t.Run("no endpoints of cluster IPs: "+id, func(t *testing.T) {
-			slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}
-			f := kubeapi.Filter{Details: kubeapi.DetailHeadless, NoClusterIPEndpoints: true}
-			require.Equal(t, c.want, f.EndpointSlice(slice))
-			f.NoClusterIPEndpoints = false
-			require.True(t, f.EndpointSlice(slice))
-		})
-	}
 	require.NoError(t, kubeapi.Filter{ProxyName: "mine"}.Validate())
 	require.ErrorContains(t, kubeapi.Filter{ProxyName: "not, one"}.Validate(), `"not, one"`)
 	require.NoError(t, kubeapi.Filter{AllProxies: true}.Validate())
@@ -147,4 +129,27 @@ func TestFilterObject(t *testing.T) {
 		})
 	}
 	require.Equal(t, 3, store.Snapshot().Len(), "Set returns the key of the object")
+}
+
+// TestFilterWithoutSlicesOfClusterIPs checks that what may belong to a headless Service is kept.
+func TestFilterWithoutSlicesOfClusterIPs(t *testing.T) {
+	const headless = corev1.IsHeadlessService
+	for id, c := range map[string]struct {
+		labels map[string]string
+		want   bool
+	}{
+		"headless, of the controller":             {map[string]string{headless: "", discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}, true},
+		"headless, of another":                    {map[string]string{headless: ""}, true},
+		"not headless, of the controller":         {map[string]string{discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}, false},
+		"of the mirroring controller":             {map[string]string{discoveryv1.LabelManagedBy: "endpointslicemirroring-controller.k8s.io"}, true},
+		"by hand, so its Service may be headless": {nil, true},
+	} {
+		t.Run(id, func(t *testing.T) {
+			slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}
+			f := kubeapi.Filter{Details: kubeapi.DetailHeadless, NoClusterIPEndpoints: true}
+			require.Equal(t, c.want, f.EndpointSlice(slice))
+			f.NoClusterIPEndpoints = false
+			require.True(t, f.EndpointSlice(slice))
+		})
+	}
 }
