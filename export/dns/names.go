@@ -170,12 +170,14 @@ func (a *answer) services(rest string) {
 		a.nxdomain()
 	case isExternalName(service):
 		a.externalName(service, rest)
-	case service.Details != nil && service.Details.Headless:
+	case isHeadless(service):
 		a.headless(service, rest)
 	default:
 		a.clusterIP(service, rest)
 	}
 }
+
+func isHeadless(s *watchers.Service) bool { return s.Details != nil && s.Details.Headless }
 
 // namespaceExists reports whether a namespace has Services.
 func (a *answer) namespaceExists(namespace string) bool {

@@ -73,7 +73,7 @@ func cutFirst(name string) (rest, label string) {
 // reverse answers the name of an address. Addresses that are not of Services are not of this server,
 // except those in the networks of cluster IPs.
 func (a *answer) reverse(addr netip.Addr) {
-	names := a.server.reverse.names(addr)
+	names := a.namesOf(addr)
 	if len(names) == 0 && !a.isServiceNetwork(addr) {
 		a.code = dnsmessage.RCodeRefused
 		return
@@ -85,12 +85,8 @@ func (a *answer) reverse(addr netip.Addr) {
 	if a.has(dnsmessage.TypePTR) {
 		for _, n := range names {
 			a.writer.record(dnsmessage.TypePTR, func(b []byte) []byte {
-				if n.endpoint {
-					host := n.host
-					if host == "" {
-						host = dashed(addr)
-					}
-					b = appendName(b, host, nil)
+				if n.host != "" {
+					b = appendName(b, n.host, nil)
 				}
 				return a.appendService(b, n.service)
 			})
@@ -112,46 +108,75 @@ func (a *answer) isServiceNetwork(addr netip.Addr) bool {
 	return false
 }
 
-// An ownerName is a name of an address: of a Service, or of an endpoint of a headless one. Its strings
-// are those of the cluster state.
-type ownerName struct {
-	service  localsink.ServiceName
-	host     string
-	endpoint bool
+// A reverseName is a name of an address: of a Service, or of an endpoint of a headless one.
+type reverseName struct {
+	service localsink.ServiceName
+	host    string // "" for a Service
 }
 
-// A reverseIndex has the names of addresses.
+// namesOf returns the names of an address.
+func (a *answer) namesOf(addr netip.Addr) (names []reverseName) {
+	for _, name := range a.server.reverse.services(addr) {
+		s := a.cluster.Service(name)
+		switch {
+		case s == nil || isExternalName(s): // newer than the index
+		case !isHeadless(s):
+			names = append(names, reverseName{service: name})
+		default:
+			if host := a.hostOf(name, addr); host != "" {
+				names = append(names, reverseName{name, host})
+			}
+		}
+	}
+	return names
+}
+
+// hostOf returns the host of a ready endpoint of a headless Service, or "".
+func (a *answer) hostOf(name localsink.ServiceName, addr netip.Addr) (host string) {
+	for slice := range a.cluster.EndpointSlices(name) {
+		for i := range slice.Endpoints {
+			if e := &slice.Endpoints[i]; !e.Ready || e.Addr != addr {
+				continue
+			}
+			if host = dashed(addr); i < len(slice.Details) && slice.Details[i].Hostname != "" {
+				host = slice.Details[i].Hostname
+			}
+		}
+	}
+	return host
+}
+
+// A reverseIndex has the Services of addresses: those of cluster IPs, and the headless ones of
+// endpoints. The hosts of endpoints are in the cluster state alone.
 type reverseIndex struct {
 	reader *diffstore.Reader[watchers.Key, watchers.Object]
 
 	// Owned by update: what the index has of each Service.
-	services map[localsink.ServiceName][]netip.Addr
+	addrs map[localsink.ServiceName][]netip.Addr
 
 	mu sync.RWMutex
-	// one has the name of an address that has a single one, and more the names of others.
-	one  map[netip.Addr]*owner
-	more map[netip.Addr][]*owner
+	// one has the Service of an address that has a single one, and more those of others. The
+	// addresses of a Service share a pointer.
+	one  map[netip.Addr]*localsink.ServiceName
+	more map[netip.Addr][]*localsink.ServiceName
 }
-
-// An owner is the names that an address has from one Service.
-type owner struct{ ownerName }
 
 func newReverseIndex(store *watchers.Store) *reverseIndex {
 	return &reverseIndex{
-		reader: store.Reader(), services: map[localsink.ServiceName][]netip.Addr{},
-		one: map[netip.Addr]*owner{}, more: map[netip.Addr][]*owner{},
+		reader: store.Reader(), addrs: map[localsink.ServiceName][]netip.Addr{},
+		one: map[netip.Addr]*localsink.ServiceName{}, more: map[netip.Addr][]*localsink.ServiceName{},
 	}
 }
 
-// names returns the names of an address.
-func (r *reverseIndex) names(addr netip.Addr) (names []ownerName) {
+// services returns the Services of an address.
+func (r *reverseIndex) services(addr netip.Addr) (names []localsink.ServiceName) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if o := r.one[addr]; o != nil {
-		return []ownerName{o.ownerName}
+	if name := r.one[addr]; name != nil {
+		return []localsink.ServiceName{*name}
 	}
-	for _, o := range r.more[addr] {
-		names = append(names, o.ownerName)
+	for _, name := range r.more[addr] {
+		names = append(names, *name)
 	}
 	return names
 }
@@ -176,63 +201,56 @@ func (r *reverseIndex) update() <-chan struct{} {
 
 // replace replaces what the index has of a Service.
 func (r *reverseIndex) replace(cluster watchers.Snapshot, name localsink.ServiceName) {
-	desired := ownersOf(cluster, name)
+	desired := addrsOf(cluster, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, addr := range r.services[name] {
+	for _, addr := range r.addrs[name] {
 		r.remove(addr, name)
 	}
-	delete(r.services, name)
+	delete(r.addrs, name)
 	if len(desired) == 0 {
 		return
 	}
-	addrs := make([]netip.Addr, 0, len(desired))
-	for addr, o := range desired {
-		addrs = append(addrs, addr)
-		r.add(addr, o)
+	for _, addr := range desired {
+		r.add(addr, &name)
 	}
-	r.services[name] = addrs
+	r.addrs[name] = desired
 }
 
-// ownersOf returns the addresses of a Service with their names.
-func ownersOf(cluster watchers.Snapshot, name localsink.ServiceName) map[netip.Addr]*owner {
+// addrsOf returns the addresses of a Service, each once.
+func addrsOf(cluster watchers.Snapshot, name localsink.ServiceName) (addrs []netip.Addr) {
 	s := cluster.Service(name)
-	if s == nil || isExternalName(s) {
+	switch {
+	case s == nil || isExternalName(s):
 		return nil
-	}
-	out := map[netip.Addr]*owner{}
-	if s.Details == nil || !s.Details.Headless {
-		o := &owner{ownerName{service: s.Name}}
+	case !isHeadless(s):
 		for _, ip := range clusterIPs(s) {
 			if ip.IsValid() {
-				out[ip] = o
+				addrs = append(addrs, ip)
 			}
 		}
-		return out
-	}
-	for slice := range cluster.EndpointSlices(name) {
-		for i := range slice.Endpoints {
-			if e := &slice.Endpoints[i]; e.Ready {
-				o := &owner{ownerName{service: s.Name, endpoint: true}}
-				if i < len(slice.Details) {
-					o.host = slice.Details[i].Hostname
+	default:
+		for slice := range cluster.EndpointSlices(name) {
+			for i := range slice.Endpoints {
+				if e := &slice.Endpoints[i]; e.Ready {
+					addrs = append(addrs, e.Addr)
 				}
-				out[e.Addr] = o
 			}
 		}
 	}
-	return out
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Clip(slices.Compact(addrs))
 }
 
-func (r *reverseIndex) add(addr netip.Addr, o *owner) {
+func (r *reverseIndex) add(addr netip.Addr, name *localsink.ServiceName) {
 	switch first, list := r.one[addr], r.more[addr]; {
 	case first != nil:
 		delete(r.one, addr)
-		r.more[addr] = []*owner{first, o}
+		r.more[addr] = []*localsink.ServiceName{first, name}
 	case list != nil:
-		r.more[addr] = append(list, o)
+		r.more[addr] = append(list, name)
 	default:
-		r.one[addr] = o
+		r.one[addr] = name
 	}
 }
 
@@ -241,7 +259,7 @@ func (r *reverseIndex) remove(addr netip.Addr, name localsink.ServiceName) {
 		delete(r.one, addr)
 		return
 	}
-	list := slices.DeleteFunc(r.more[addr], func(o *owner) bool { return o.service == name })
+	list := slices.DeleteFunc(r.more[addr], func(n *localsink.ServiceName) bool { return *n == name })
 	if len(list) > 1 {
 		r.more[addr] = list
 		return

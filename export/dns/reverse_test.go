@@ -63,11 +63,11 @@ func TestReverseIndexMatchesTheStore(t *testing.T) {
 			fresh.update()
 			for i := range 6 {
 				addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
-				require.ElementsMatch(t, fresh.names(addr), index.names(addr), "seed %d, %v", seed, addr)
+				require.ElementsMatch(t, fresh.services(addr), index.services(addr), "seed %d, %v", seed, addr)
 			}
 			require.Len(t, index.one, len(fresh.one))
 			require.Len(t, index.more, len(fresh.more))
-			require.Len(t, index.services, len(fresh.services))
+			require.Len(t, index.addrs, len(fresh.addrs))
 			fresh.reader.Close()
 		}
 		index.reader.Close()

@@ -104,4 +104,3 @@ func sliceNames(ctx context.Context, store *watchers.Store) (names []string) {
 	slices.Sort(names)
 	return names
 }
-

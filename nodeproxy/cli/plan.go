@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal"
@@ -242,6 +243,9 @@ func (p *plan) parts(env *Env, f *runFlags) []func(ctx context.Context) error {
 	return all
 }
 
+// settleTime is how long after the first state its sources and sinks may still use its memory.
+const settleTime = 5 * time.Second
+
 // returnMemory returns the memory that only the first state needed, once it is complete.
 func (p *plan) returnMemory(ctx context.Context) error {
 	for snapshot := p.store.Snapshot(); !snapshot.Synced(); snapshot = p.store.Snapshot() {
@@ -251,7 +255,11 @@ func (p *plan) returnMemory(ctx context.Context) error {
 		case <-snapshot.Newer():
 		}
 	}
-	tuning.ReturnMemory()
+	select {
+	case <-ctx.Done():
+	case <-time.After(settleTime):
+		tuning.ReturnMemory()
+	}
 	return nil
 }
 
