@@ -56,14 +56,17 @@ func TestRulesAnswer(t *testing.T) {
 	registry := "dnssrv://" + registryAddress + "/web.service.consul=10.96.0.10:80"
 	for _, c := range []struct{ from, sinks string }{
 		{manifests, "nftables,conntrack,healthcheck"}, {manifests, "iptables,conntrack,healthcheck"}, {manifests, "userspace,healthcheck"},
-		{manifests, "nftables"}, {program, "nftables,conntrack,healthcheck"}, {registry, "nftables,conntrack,healthcheck"},
+		{manifests, "ebpf,conntrack,healthcheck"}, {manifests, "nftables"}, {program, "nftables,conntrack,healthcheck"}, {registry, "nftables,conntrack,healthcheck"},
 	} {
 		from, sinks := c.from, c.sinks
 		t.Run(from[:4]+" to "+sinks, func(t *testing.T) {
 			const network = `ip link set lo up && ip addr add 10.244.1.4/32 dev lo && ip route add local 10.96.0.0/24 dev lo && exec "$0" "$@"`
-			args := []string{"--net", "sh", "-c", network, os.Args[0], "run", "--node", "node-1", "--from", from, "--to", sinks}
+			args := []string{"--net", "--mount", "sh", "-c", ownHierarchy(t, sinks) + network, os.Args[0], "run", "--node", "node-1", "--from", from, "--to", sinks}
 			if strings.HasSuffix(sinks, "healthcheck") {
 				args = append(args, "--health", "127.0.0.1:10256", "--metrics", "127.0.0.1:10249")
+			}
+			if strings.HasPrefix(sinks, "ebpf") {
+				args = append(args, "--recent-rewrites", "9")
 			}
 			cmd := exec.CommandContext(t.Context(), "unshare", args...)
 			cmd.Env = append(os.Environ(), asProgram+"="+asNode)
@@ -71,6 +74,28 @@ func TestRulesAnswer(t *testing.T) {
 			require.NoError(t, err, string(out))
 		})
 	}
+}
+
+// ownHierarchy returns a command that gives the sink ebpf a cgroup hierarchy and a BPF file system of the
+// test; "" for other sinks.
+func ownHierarchy(t *testing.T, sinks string) string {
+	if !strings.HasPrefix(sinks, "ebpf") {
+		return ""
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[2] != "cgroup2" {
+			continue
+		}
+		dir, err := os.MkdirTemp(fields[1], "kpng-") //nolint:usetesting // a cgroup, not a directory of files
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, os.Remove(dir)) })
+		return fmt.Sprintf("echo $$ > '%s/cgroup.procs' && mount --bind '%s' '%s' && mount -t bpf bpf /sys/fs/bpf && ", dir, dir, fields[1])
+	}
+	t.Skip("no cgroup v2 hierarchy is mounted")
+	return ""
 }
 
 // registryAddress is that of a DNS server on the node.
@@ -107,20 +132,10 @@ func connect(ctx context.Context, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	want := map[string]string{"http://10.96.0.10": "endpoint"}
-	for _, a := range args {
-		switch a {
-		case "127.0.0.1:10256":
-			want["http://"+a+"/healthz"] = "lastUpdated"
-		case "127.0.0.1:10249":
-			want["http://"+a+"/metrics"] = "kubeproxy_sync_proxy_rules_duration_seconds"
-			want["http://"+a+"/state"] = "default/web"
-		}
-	}
-	for url, text := range want {
-		for body := ""; !strings.Contains(body, text); {
-			if body, err = get(ctx, url); ctx.Err() != nil {
-				return fmt.Errorf("%s: want %s, got %s: %w", url, text, body, err)
+	for _, want := range answers(args) {
+		for body := ""; !strings.Contains(body, want.text); {
+			if body, err = get(ctx, want.url); ctx.Err() != nil {
+				return fmt.Errorf("%s: want %s, got %s: %w", want.url, want.text, body, err)
 			}
 		}
 	}
@@ -128,6 +143,27 @@ func connect(ctx context.Context, args []string) error {
 		return err
 	}
 	return cmd.Wait()
+}
+
+// An answer is a part of the body at a URL.
+type answer struct{ url, text string }
+
+// answers returns what HTTP servers of a node answer in turn. The cluster IP follows /state, which says
+// that all sinks have the Service.
+func answers(args []string) (all []answer) {
+	cluster := answer{"http://10.96.0.10", "endpoint"}
+	for _, a := range args {
+		switch a {
+		case "127.0.0.1:10256":
+			all = append(all, answer{"http://" + a + "/healthz", "lastUpdated"})
+		case "127.0.0.1:10249":
+			all = append(all, answer{"http://" + a + "/metrics", "kubeproxy_sync_proxy_rules_duration_seconds"},
+				answer{"http://" + a + "/state", "default/web"})
+		case "--recent-rewrites":
+			all = append(all, cluster, answer{"http://127.0.0.1:10249/state", "10.96.0.10:80/TCP -> 10.244.1.4:8080"})
+		}
+	}
+	return append(all, cluster)
 }
 
 // get returns the body of an HTTP answer; it waits a little after an error.

@@ -49,7 +49,8 @@ type Env struct {
 	background []func(ctx context.Context) error
 	closers    []func() error
 
-	countConnections                   bool
+	countConnections, usesEBPF         bool
+	recentRewrites                     int
 	usesAPIServer, usesServers, serves bool      // whether flags of clients and servers have an effect
 	progress                           *progress // nil without a terminal
 }

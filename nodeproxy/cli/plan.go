@@ -78,7 +78,7 @@ func (r Registry) plan(ctx context.Context, env *Env, f *runFlags) (*plan, error
 			return nil, err
 		}
 	}
-	if err := errors.Join(p.validate(f), f.readiness.validate(p, env)); err != nil || f.set == nil {
+	if err := errors.Join(p.validate(env, f), f.readiness.validate(p, env)); err != nil || f.set == nil {
 		return p, err
 	}
 	return p, p.unused(env, f.set)
@@ -210,7 +210,7 @@ func (g *group) add(n NodeSink, name string, p *progress) {
 }
 
 // validate returns an error for flags without effect.
-func (p *plan) validate(f *runFlags) error {
+func (p *plan) validate(env *Env, f *runFlags) error {
 	checked := 0
 	for _, g := range p.groups {
 		if g.HealthChecks {
@@ -218,10 +218,11 @@ func (p *plan) validate(f *runFlags) error {
 		}
 	}
 	return command.Conflicts(map[string]bool{
-		"--to: healthcheck occurs several times":                          checked > 1,
-		"--health requires the sink healthcheck":                          f.health != "" && checked == 0,
-		"--count-connections requires the sink healthcheck and --metrics": f.connections != "" && (checked == 0 || f.metricsOf(p) == ""),
-		"--metrics requires the sink healthcheck, or one that serves":     f.server.Metrics() != "" && checked == 0 && len(p.clusters) == 0,
+		"--to: healthcheck occurs several times":                                   checked > 1,
+		"--health requires the sink healthcheck":                                   f.health != "" && checked == 0,
+		"--count-connections requires the sink healthcheck and --metrics":          f.connections != "" && (checked == 0 || f.metricsOf(p) == ""),
+		"--recent-rewrites requires the sinks ebpf and healthcheck, and --metrics": f.rewrites != 0 && (!env.usesEBPF || checked == 0 || f.metricsOf(p) == ""),
+		"--metrics requires the sink healthcheck, or one that serves":              f.server.Metrics() != "" && checked == 0 && len(p.clusters) == 0,
 	})
 }
 

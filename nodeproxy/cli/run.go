@@ -33,6 +33,7 @@ type runFlags struct {
 	copyKeys            []string
 	details             kubeapi.Details
 	health, connections string
+	rewrites            int
 	readiness           readinessFlags
 	server              *remoteflags.Server
 	upstream            *remoteflags.Client
@@ -68,6 +69,8 @@ func (f *runFlags) define(fs *pflag.FlagSet, sinks bool) {
 		f.readiness.define(fs)
 		fs.StringVar(&f.connections, "count-connections", "",
 			"count new connections, for /state, and for /metrics those of `services`, by frontend, or of endpoints too; needs the sinks nftables and healthcheck")
+		fs.IntVar(&f.rewrites, "recent-rewrites", 0,
+			"`number` of recent connections whose destination was replaced at the socket, for /state; needs the sinks ebpf and healthcheck")
 	}
 	resolver := append(resolverFlags(), flagVerbose)
 	goFlags.VisitAll(func(g *flag.Flag) {
@@ -89,7 +92,7 @@ func (f *runFlags) env() (*Env, error) {
 		NodeName: f.node, Filter: kubeapi.Filter{ProxyName: f.server.ProxyName(), Details: f.details},
 		Stdout: f.stdout, Stderr: f.stderr, Logger: command.NewLogger(f.stderr, f.server.Verbose()),
 		client:   kubeclient.Config{Kubeconfig: f.kubeconfig, Context: f.context, UserFiles: true},
-		upstream: f.upstream, server: f.server, readiness: &f.readiness, servers: map[string]*servertier.Services{}, countConnections: f.connections != "",
+		upstream: f.upstream, server: f.server, readiness: &f.readiness, servers: map[string]*servertier.Services{}, countConnections: f.connections != "", recentRewrites: f.rewrites,
 	}
 	if f.readiness.condition != "" {
 		env.Filter.Details |= kubeapi.DetailTarget

@@ -12,7 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigs.k8s.io/kpng/backends/conntrack"
+	"sigs.k8s.io/kpng/backends/ebpf"
 	"sigs.k8s.io/kpng/nodeproxy/backendmetrics"
+	"sigs.k8s.io/kpng/nodeproxy/command"
 	"sigs.k8s.io/kpng/nodeproxy/dataplane"
 	"sigs.k8s.io/kpng/nodeproxy/printer"
 	"sigs.k8s.io/kpng/nodeproxy/remoteflags"
@@ -58,10 +60,13 @@ func standardSinks() []Sink {
 }
 
 func newDataplane(env *Env, mode string) (NodeSink, error) {
-	d, err := dataplane.New(mode, dataplane.Config{NoFlows: true, NFTables: nftablesConfig(env), Logger: env.Logger})
+	d, err := dataplane.New(mode, dataplane.Config{
+		NoFlows: true, NFTables: nftablesConfig(env), EBPF: ebpf.Config{RecentRewrites: env.recentRewrites}, Logger: env.Logger,
+	})
 	if err != nil {
-		return NodeSink{}, err
+		return NodeSink{}, command.ReplaceInError(err, "ebpf: RecentRewrites:", "--recent-rewrites:")
 	}
+	env.usesEBPF = env.usesEBPF || mode == dataplane.ModeEBPF
 	env.OnClose(d.Close)
 	return NodeSink{Sink: d.Rules, Takeover: d.Takeover, NoLoopbackListeners: d.NoLoopbackListeners, Collectors: d.Collectors}, nil
 }
