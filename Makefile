@@ -11,7 +11,7 @@ TESTFLAGS ?=
 REQUIRE_NETNS = KPNG_REQUIRE_NETNS=$(shell test "$$(id -u)" = 0 && echo 1)
 SOURCECHECK = cd test && $(GO) run ./sourcecheck -root ..
 
-.PHONY: bpf check-bpf kernels help demo test uml test-unit bench bench-connect compare-dns lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale cross newer tools
+.PHONY: bpf check-bpf kernels help demo test uml test-unit bench bench-connect compare-dns lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale soak cross newer tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -151,6 +151,15 @@ scale: ## 10,000 Services x 10 endpoints through a real API server, and the same
 	@./test/tools.sh e2e
 	@echo "Compiling the test, and the first time etcd, kube-apiserver and kube-proxy; then about 6 minutes of measurements."
 	cd test && KPNG_REQUIRE_NETNS=1 KPNG_SCALE=10000x10 $(GO) test -count=1 -timeout 60m -v -run Scale $(TESTFLAGS) ./...
+
+# CI sets the variable CI. ROUNDS=n ends after n rounds instead, to replay a failure.
+DURATION ?= $(if $(CI),1m,1h)
+SEED ?=
+ROUNDS ?=
+soak: ## random changes and faults for DURATION=1h (in CI 1m), checked by an oracle; prints its seed; SEED=n replays; root only
+	@./test/tools.sh soak
+	@echo "Compiling the test, and the first time etcd and kube-apiserver; then $(DURATION) of changes."
+	cd test && KPNG_REQUIRE_NETNS=1 KPNG_SOAK_DURATION=$(DURATION) KPNG_SOAK_SEED=$(SEED) KPNG_SOAK_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v $(TESTFLAGS) ./soak/...
 
 tools: ## install all that the targets need; on Debian as root, elsewhere print what is missing
 	@./test/tools.sh

@@ -4,7 +4,7 @@
 # Installs the Debian packages that targets of the Makefile need in addition to Go. It
 # first prints their names. Without apt-get or without root it only prints them. Tests also
 # need the nft of other Debian suites, which nft-versions.sh keeps apart from the system.
-# usage: tools.sh [test | bpf | kernels | proto | e2e]   without an argument: all
+# usage: tools.sh [test | bpf | kernels | proto | e2e | soak]   without an argument: all
 set -eu
 missing=""
 # need COMMAND PACKAGE
@@ -37,6 +37,12 @@ test | e2e | all)
 	need nft nftables # tests read the rules with the system's own tools
 	need ip iproute2
 	need iptables iptables # rules of kube-proxy's iptables mode
+	;;
+esac
+case "${1:-all}" in
+soak)
+	need nft nftables # tests read and change the rules
+	need ip iproute2
 	;;
 esac
 case "${1:-all}" in

@@ -19,6 +19,7 @@ const (
 	APIServerPackage = "k8s.io/kubernetes/cmd/kube-apiserver"
 	KubeProxyPackage = "k8s.io/kubernetes/cmd/kube-proxy"
 	KPNGProxyPackage = "sigs.k8s.io/kpng/examples/kube-proxy"
+	KPNGPackage      = "sigs.k8s.io/kpng/examples/kpng"
 	WatchOnlyPackage = "sigs.k8s.io/kpng/test/watchonly"
 )
 

@@ -96,6 +96,26 @@ func (c *ControlPlane) Addr() netip.AddrPort {
 // AuditLog returns the path of the audit log. The file may not exist before the first request.
 func (c *ControlPlane) AuditLog() string { return c.file("audit.log") }
 
+// CAFile returns the path of the certificate of the authority.
+func (c *ControlPlane) CAFile() string { return c.file("ca.crt") }
+
+// WriteServerCertificate writes a new serving certificate for an address, and its key.
+func (c *ControlPlane) WriteServerCertificate(certFile, keyFile string, addr netip.Addr) error {
+	return c.authority.server(certFile, keyFile, addr)
+}
+
+// WriteClientCertificate writes a new client certificate for a user, and its key.
+func (c *ControlPlane) WriteClientCertificate(certFile, keyFile, user string, groups ...string) error {
+	cert, key, err := c.authority.client(user, groups...)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(certFile, cert, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(keyFile, key, 0o600)
+}
+
 func (c *ControlPlane) file(name string) string { return filepath.Join(c.cfg.Dir, name) }
 
 // prepare chooses ports and writes certificates and keys.

@@ -62,6 +62,7 @@ func TestControlPlaneKeepsObjectsAcrossRestarts(t *testing.T) {
 	again, err := client.CoreV1().Services("default").Get(ctx, "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.Equal(t, service.UID, again.UID)
+	require.NoError(t, c.Compact(ctx))
 }
 
 func TestPrebuiltBinariesAreNotRebuilt(t *testing.T) {

@@ -1,0 +1,77 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sequence returns the texts of the operations of the first rounds.
+func sequence(seed uint64, rounds int) (texts []string) {
+	g := newGenerator(seed)
+	for range rounds {
+		for _, o := range g.round() {
+			texts = append(texts, o.text)
+		}
+	}
+	return texts
+}
+
+func TestSeedDeterminesSequence(t *testing.T) {
+	first := sequence(7, 60)
+	require.Equal(t, first, sequence(7, 60))
+	require.NotEqual(t, first[:20], sequence(8, 60)[:20])
+}
+
+// Each process runs at the end of each round, and all kinds of operations occur.
+func TestSequenceHasAllOperations(t *testing.T) {
+	g := newGenerator(7)
+	var text strings.Builder
+	for range 200 {
+		for _, o := range g.round() {
+			text.WriteString(o.text + "\n")
+		}
+		require.Empty(t, g.down)
+	}
+	all := text.String()
+	for _, want := range []string{
+		"put Service", "delete Service", "put load balancer", "put EndpointSlice", "delete EndpointSlice", "zone of", "first address of",
+		"create Node extra", "delete Node extra", "refused Service", "refused EndpointSlice", "invalid-fqdn", "invalid-orphan",
+		"kill server-a", "start server-a", "kill relay", "kill proxy-1", "kill agent-2", "kill agent-4", "stop server-b", "stop agent-3", "continue agent-3",
+		"flush ruleset", "delete table ip kpng", "delete element", "delete rule", "add rule", "compact etcd", "rotate certificate of relay", "restart kube-apiserver",
+		`"type":"NodePort"`, `"type":"LoadBalancer"`, `"type":"ExternalName"`, `"clusterIP":"None"`, `"externalIPs"`, `"sessionAffinity":"ClientIP"`,
+		`"internalTrafficPolicy":"Local"`, `"externalTrafficPolicy":"Local"`, `"loadBalancerSourceRanges"`, `"protocol":"SCTP"`, `"forZones"`,
+	} {
+		require.Contains(t, all, want)
+	}
+	require.NotContains(t, all, "kill server-b")
+	require.NotContains(t, all, "kill agent-3")
+}
+
+// Connections may fail only while the rules of their node have an external change.
+func TestTrafficFailsOnlyDuringExternalChanges(t *testing.T) {
+	tr := &traffic{drifted: map[int][]interval{}}
+	repaired := tr.drift(1)
+	now := time.Now()
+	repaired()
+	tr.record(connection{node: 1, from: now.Add(-time.Second), to: now.Add(time.Second), text: "during a change"}, true)
+	require.NoError(t, tr.check())
+	tr.record(connection{node: 2, from: now.Add(-time.Second), to: now.Add(time.Second), text: "of another node"}, true)
+	require.ErrorContains(t, tr.check(), "of another node")
+}
+
+func TestGrowthIsNamed(t *testing.T) {
+	r := resources{samples: map[string][]map[string]float64{}}
+	for i := range 8 {
+		r.samples["flat"] = append(r.samples["flat"], map[string]float64{"go_goroutines": 100})
+		r.samples["leaks"] = append(r.samples["leaks"], map[string]float64{"go_goroutines": 100 + 20*float64(i)})
+	}
+	err := r.flat()
+	require.ErrorContains(t, err, "leaks: go_goroutines grew from 160 to 240")
+	require.NotContains(t, err.Error(), "flat")
+}
