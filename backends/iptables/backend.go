@@ -28,8 +28,9 @@ type Backend struct {
 	closed      atomic.Bool
 	warnSize    sync.Once
 
-	mu            sync.Mutex // guards the following field
+	mu            sync.Mutex // guards the following fields
 	notProgrammed map[localsink.ServiceName]error
+	stats         []FamilyStats
 }
 
 var (
@@ -91,10 +92,13 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	return err
 }
 
-// publish makes the failures of all families available to NotProgrammed.
+// publish makes the failures of all families available to NotProgrammed, and their statistics to Stats.
 func (b *Backend) publish() {
 	all := map[localsink.ServiceName]error{}
+	stats := make([]FamilyStats, 0, len(b.families))
 	for _, st := range b.families {
+		st.stats.IPv6 = st.family.v6
+		stats = append(stats, st.stats)
 		for _, failures := range []map[localsink.ServiceName]error{st.problems, st.refused} {
 			for name, err := range failures {
 				if all[name] != nil {
@@ -106,7 +110,7 @@ func (b *Backend) publish() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.notProgrammed = all
+	b.notProgrammed, b.stats = all, stats
 }
 
 // NotProgrammed returns the Services that iptables-restore refuses, and those with parts that

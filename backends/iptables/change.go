@@ -9,6 +9,7 @@ import "slices"
 type change struct {
 	replaced []serviceChain // new, or with other rules
 	removed  []string       // names of chains
+	emptied  int            // number of rules that the chains in replaced and removed have had
 	// Groups of entries that are added, replaced and deleted. Of those replaced, deleted has
 	// the old entries and added the new ones.
 	added, deleted []entry
@@ -25,12 +26,14 @@ func (c *change) add(old, desired *rendering) {
 	for _, chain := range desired.chains {
 		if rules, exists := before[chain.name]; !exists || !slices.Equal(rules, chain.rules) {
 			c.replaced = append(c.replaced, chain)
+			c.emptied += len(rules)
 		}
 		delete(before, chain.name)
 	}
 	for _, chain := range old.chains {
 		if _, remains := before[chain.name]; remains {
 			c.removed = append(c.removed, chain.name)
+			c.emptied += len(chain.rules)
 		}
 	}
 	c.addEntries(old.entries, desired.entries)

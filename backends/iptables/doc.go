@@ -99,6 +99,6 @@
 //     static.go: what is the same without Services. family.go, names.go: names and matches.
 //   - tablestate.go: Sync for one family. rules.go, change.go, load.go, hairpins.go: from renderings
 //     to the input of iptables-restore, restore.go. saved.go: the output of iptables-save.
-//   - probe.go: Services that are refused. watcher_linux.go, counters_linux.go: drift.
+//   - probe.go: Services that are refused. watcher_linux.go, counters_linux.go: drift. stats.go: numbers.
 //   - loopback_linux.go: the sysctl for node ports on loopback addresses.
 package iptables

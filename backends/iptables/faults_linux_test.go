@@ -68,6 +68,9 @@ func TestHeldLock(t *testing.T) {
 	require.Contains(t, savedRules(t, ns, VariantLegacy), "10.0.0.2:80")
 }
 
+// tooLong is more seconds than the option --seconds accepts.
+const tooLong = 200 * 365 * 24 * time.Hour
+
 // iptables-restore refuses one Service: the others are served, and it is named.
 func TestRefusedService(t *testing.T) {
 	forVariants(t, Config{}, func(t *testing.T, b *backendInNamespace, d *sinktest.Driver) {
@@ -84,7 +87,7 @@ func TestRefusedService(t *testing.T) {
 
 		refused := *all[4]
 		refused.Ports = []localsink.Port{refused.Ports[0]}
-		refused.Ports[0].Affinity = 200 * 365 * 24 * time.Hour // more seconds than --seconds accepts
+		refused.Ports[0].Affinity = tooLong
 		all[4] = &refused
 		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(all...)))
 		require.Contains(t, b.NotProgrammed(), refused.Name)

@@ -29,6 +29,7 @@ type familyState struct {
 	problems map[localsink.ServiceName]error // invalid parts of Services
 	refused  map[localsink.ServiceName]error // Services that iptables-restore does not accept
 	retried  time.Time                       // when refused Services were tried last
+	stats    FamilyStats
 }
 
 // refusedRetryInterval is the delay after which refused Services are retried.
@@ -106,9 +107,14 @@ func (st *familyState) change(ctx context.Context, u *localsink.Update, names []
 	if in.Len() == 0 {
 		return nil
 	}
+	st.stats.Changes++
 	err := st.programs.apply(ctx, in.Bytes())
-	st.known = err == nil
-	return err
+	if st.known = err == nil; !st.known {
+		st.stats.ChangeFailures++
+		return err
+	}
+	st.stats.changed(&in, c.emptied)
+	return nil
 }
 
 // note notes that a Service has a rendering; s is nil if it is removed.
@@ -165,7 +171,13 @@ func (st *familyState) tryLoad(ctx context.Context, u *localsink.Update, present
 	l.addHairpins(st.hairpins)
 	var in restoreInput
 	l.write(&in, present)
-	return st.programs.apply(ctx, in.Bytes())
+	st.stats.Loads++
+	if err := st.programs.apply(ctx, in.Bytes()); err != nil {
+		st.stats.LoadFailures++
+		return err
+	}
+	st.stats.loaded(&in, st.static.jumps)
+	return nil
 }
 
 // findRefused returns the Services, of those not refused yet, that are refused by themselves.

@@ -88,6 +88,8 @@ func TestJumpsInOrderRemain(t *testing.T) {
 		}
 	}
 	var in restoreInput
+	in.begin(tableFilter)
+	in.Reset()
 	writeJumps(&in, tableFilter, desired, &savedTable{jumps: append([]jump{kubelet}, filter...)})
 	require.Empty(t, in.String())
 

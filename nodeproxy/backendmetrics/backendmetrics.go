@@ -21,10 +21,14 @@ import (
 func NewNFTables(b *nftables.Backend) []prometheus.Collector {
 	return []prometheus.Collector{
 		metrics.NewTransactions(func() (ipv4, ipv6 metrics.Transactions) { return byFamily(b.Stats().Tables) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "kpng_external_changes_total", Help: "Detected changes of the rules by other programs.",
-		}, func() float64 { return float64(b.Stats().ExternalChanges) }),
+		newExternalChanges(func() uint64 { return b.Stats().ExternalChanges }),
 	}
+}
+
+func newExternalChanges(count func() uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "kpng_external_changes_total", Help: "Detected changes of the rules by other programs.",
+	}, func() float64 { return float64(count()) })
 }
 
 func byFamily(tables []nftables.TableStats) (ipv4, ipv6 metrics.Transactions) {

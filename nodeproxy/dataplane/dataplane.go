@@ -182,7 +182,8 @@ func newIPTables(cfg Config) (*Dataplane, error) {
 		return variant == string(rules.Variant()) && (iptables.OwnsChain(chain) || chain == "KUBE-FIREWALL")
 	}
 	d := &Dataplane{
-		Rules: rules,
+		Rules:      rules,
+		Collectors: backendmetrics.NewIPTables(rules),
 		Takeover: takeover.New(takeover.Config{
 			Tables: []string{nftables.DefaultTable}, KeepChain: keep, Others: cleanupOthers, Logger: cfg.Logger,
 		}),

@@ -48,6 +48,25 @@ func TestObservability(t *testing.T) {
 	})
 }
 
+// TestMetricsOfIPTables compares the metrics in the mode iptables.
+func TestMetricsOfIPTables(t *testing.T) {
+	fx := newFixture(t)
+	var scraped []map[string]metricShape
+	for _, name := range []string{"kpng-iptables", "kube-proxy-iptables"} {
+		all := proxies()
+		p := all[slices.IndexFunc(all, func(p *proxyUnderTest) bool { return p.name == name })]
+		p.build(t, fx)
+		p.start(t, fx)
+		fx.causeChanges(t)
+		for _, path := range []string{"/healthz", "/livez"} {
+			require.Equal(t, 200, fx.ask(t, request{method: "GET", address: healthAddress, path: path}).code)
+		}
+		scraped = append(scraped, fx.scrape(t))
+		p.clean(t, fx)
+	}
+	compareWithDocument(t, "## Metrics of the mode iptables", metricDifferences(scraped[0], scraped[1]))
+}
+
 // causeChanges lets a proxy do what each of its metrics counts: partial syncs of both
 // kinds, changes with a trigger time, and UDP endpoints that disappear.
 func (fx *fixture) causeChanges(t *testing.T) {
