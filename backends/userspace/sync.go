@@ -70,6 +70,9 @@ func (b *Backend) sources() sources {
 func (b *Backend) claimsOf(svc *localsink.Service, from sources) []*claim {
 	owner := b.services[svc.Name]
 	if owner == nil {
+		if !b.maps(svc) {
+			return nil
+		}
 		owner = &service{name: svc.Name, slots: newSlots(b.cfg.MaxConnectionsPerService), ports: map[portID]*port{}, counts: map[frontendID]*atomic.Uint64{}}
 	}
 	var claims []*claim
@@ -94,6 +97,20 @@ func (b *Backend) claimsOf(svc *localsink.Service, from sources) []*claim {
 	}
 	owner.ports, owner.counts = ports, counts
 	return claims
+}
+
+// maps reports whether any frontend of a Service has local addresses. Of thousands of Services,
+// a map usually has a few.
+func (b *Backend) maps(svc *localsink.Service) bool {
+	for i := range svc.Ports {
+		p := &svc.Ports[i]
+		for j := range p.Frontends {
+			if len(b.cfg.Map(Frontend{Node: b.node, NodeAddrs: b.nodeAddrs, Service: svc.Name, Port: p, Frontend: &p.Frontends[j]})) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // claimsOfPort returns the claims of one port; t holds what they have in common. It adds the

@@ -46,10 +46,14 @@ func knownGates() map[string]featureGate {
 // default. AllAlpha and AllBeta are the values of the gates of a stage that are not in
 // values.
 func featureEnabled(values map[string]bool, name string) bool {
+	return gateEnabled(values, name, knownGates()[name])
+}
+
+// gateEnabled is featureEnabled for a line of gateTable.
+func gateEnabled(values map[string]bool, name string, gate featureGate) bool {
 	if v, ok := values[name]; ok {
 		return v
 	}
-	gate := knownGates()[name]
 	switch v, ok := values[map[string]string{"ALPHA": "AllAlpha", "BETA": "AllBeta"}[gate.stage]]; {
 	case ok:
 		return v

@@ -22,7 +22,7 @@ func (c *Config) Features() []Feature {
 	gates := knownGates()
 	var features []Feature
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
-		features = append(features, Feature{Name: name, Stage: gates[name].stage, Enabled: c.FeatureEnabled(name)})
+		features = append(features, Feature{Name: name, Stage: gates[name].stage, Enabled: gateEnabled(c.settings.FeatureGates, name, gates[name])})
 	}
 	return features
 }

@@ -19,17 +19,6 @@ import (
 // collection.
 const heapGrowth = 40
 
-// BeforeFirstSync limits the peak of memory while the first state is received and applied:
-// at 10,000 Services of 10 endpoints from 138 to about 110 MB. Call it when the process
-// starts. An operator that sets GOGC keeps that value.
-//
-// The setting is that of the whole process.
-func BeforeFirstSync() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(heapGrowth)
-	}
-}
-
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
 // limits the Go scheduler to one processor, lets the kernel delay timers by up to 1 ms, and
 // returns memory as [ReturnMemory] does. Call it once the first state

@@ -4,6 +4,7 @@
 package kube
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,7 +25,9 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
 
@@ -43,6 +46,7 @@ type apiServer struct {
 	requests []url.Values  // the queries, with "path", "accept" and "agent" added
 
 	plainListsOnly bool
+	jsonOnly       bool
 	hasFailed      bool                     // failStatus was set before
 	failStatus     int                      // the status of every response, unless 0
 	hold           map[string]chan struct{} // by path: requests wait until the channel is closed
@@ -181,7 +185,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case watching:
 		s.serveWatch(w, r, q, streamed, cut)
 	default:
-		s.serveList(w, q)
+		s.serveList(w, r, q)
 	}
 }
 
@@ -219,40 +223,48 @@ func (s *apiServer) all(q url.Values) (out []runtime.Object) {
 	return out
 }
 
-// raw encodes an object with apiVersion and kind, as watch events contain it.
-func raw(o runtime.Object) json.RawMessage {
+// withKind returns a copy of an object with its apiVersion and kind.
+func withKind(o runtime.Object) runtime.Object {
 	o = o.DeepCopyObject()
-	version, kind := "v1", strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1.")
-	if kind == "EndpointSlice" {
-		version = "discovery.k8s.io/v1"
-	}
-	o.GetObjectKind().SetGroupVersionKind(schemaKind(version, kind))
-	b, err := json.Marshal(o)
+	kinds, _, err := scheme.Scheme.ObjectKinds(o)
 	if err != nil {
 		panic(err)
 	}
-	return b
+	o.GetObjectKind().SetGroupVersionKind(kinds[0])
+	return o
 }
 
-func (s *apiServer) serveList(w http.ResponseWriter, q url.Values) {
+// negotiate returns the first encoding that a request accepts.
+func (s *apiServer) negotiate(r *http.Request) runtime.SerializerInfo {
+	supported := scheme.Codecs.SupportedMediaTypes()
+	for accepted := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
+		if info, ok := runtime.SerializerInfoForMediaType(supported, accepted); ok && (!s.jsonOnly || accepted == runtime.ContentTypeJSON) {
+			return info
+		}
+	}
+	panic("no encoding in " + r.Header.Get("Accept"))
+}
+
+func (s *apiServer) serveList(w http.ResponseWriter, r *http.Request, q url.Values) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kind, version := "ServiceList", "v1"
+	var list runtime.Object = &corev1.ServiceList{}
 	switch {
 	case strings.HasSuffix(q.Get("path"), "nodes"):
-		kind = "NodeList"
+		list = &corev1.NodeList{}
 	case strings.HasSuffix(q.Get("path"), "servicecidrs"):
-		kind, version = "ServiceCIDRList", "networking.k8s.io/v1"
+		list = &networkingv1.ServiceCIDRList{}
 	case strings.HasSuffix(q.Get("path"), "endpointslices"):
-		kind, version = "EndpointSliceList", "discovery.k8s.io/v1"
+		list = &discoveryv1.EndpointSliceList{}
 	}
-	items := []json.RawMessage{}
-	for _, o := range s.all(q) {
-		items = append(items, raw(o))
+	metadata, _ := meta.ListAccessor(list)
+	metadata.SetResourceVersion(strconv.Itoa(s.resourceVersion()))
+	if err := meta.SetList(list, s.all(q)); err != nil {
+		panic(err)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"kind": kind, "apiVersion": version,
-		"metadata": map[string]string{"resourceVersion": strconv.Itoa(s.resourceVersion())}, "items": items})
+	info := s.negotiate(r)
+	w.Header().Set("Content-Type", info.MediaType)
+	_ = info.Serializer.Encode(withKind(list), w)
 }
 
 func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Values, streamed bool, cut chan struct{}) {
@@ -264,15 +276,19 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Val
 		fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	send := func(kind string, object any) {
-		_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": object})
+	info := s.negotiate(r)
+	w.Header().Set("Content-Type", info.MediaType+";stream=watch")
+	events := streaming.NewEncoder(info.StreamSerializer.NewFrameWriter(w), info.StreamSerializer.Serializer)
+	send := func(kind string, object runtime.Object) {
+		var data bytes.Buffer
+		_ = info.Serializer.Encode(withKind(object), &data)
+		_ = events.Encode(&metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: data.Bytes()}})
 	}
 	if streamed {
 		s.mu.Lock()
 		at = s.resourceVersion()
 		for _, o := range s.all(q) {
-			send("ADDED", raw(o))
+			send("ADDED", o)
 		}
 		s.mu.Unlock()
 		send("BOOKMARK", bookmark(q.Get("path"), at))
@@ -287,13 +303,13 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Val
 			}
 			switch before, after := matches(c.old, q), matches(c.new, q); {
 			case before && after:
-				send("MODIFIED", raw(c.new))
+				send("MODIFIED", c.new)
 			case after:
-				send("ADDED", raw(c.new))
+				send("ADDED", c.new)
 			case before:
 				m, _ := meta.Accessor(c.old.DeepCopyObject())
 				m.SetResourceVersion(strconv.Itoa(c.resourceVersion))
-				send("DELETED", raw(m.(runtime.Object)))
+				send("DELETED", m.(runtime.Object))
 			}
 		}
 		s.mu.Unlock()
@@ -308,15 +324,15 @@ func (s *apiServer) serveWatch(w http.ResponseWriter, r *http.Request, q url.Val
 	}
 }
 
-func bookmark(path string, rv int) json.RawMessage {
+func bookmark(path string, rv int) runtime.Object {
 	m := metav1.ObjectMeta{ResourceVersion: strconv.Itoa(rv), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
 	switch {
 	case strings.HasSuffix(path, "nodes"):
-		return raw(&corev1.Node{ObjectMeta: m})
+		return &corev1.Node{ObjectMeta: m}
 	case strings.HasSuffix(path, "services"):
-		return raw(&corev1.Service{ObjectMeta: m})
+		return &corev1.Service{ObjectMeta: m}
 	case strings.HasSuffix(path, "servicecidrs"):
-		return raw(&networkingv1.ServiceCIDR{ObjectMeta: m})
+		return &networkingv1.ServiceCIDR{ObjectMeta: m}
 	}
-	return raw(&discoveryv1.EndpointSlice{ObjectMeta: m})
+	return &discoveryv1.EndpointSlice{ObjectMeta: m}
 }

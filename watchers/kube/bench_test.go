@@ -4,6 +4,7 @@
 package kube
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -12,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/apidecode"
 	"sigs.k8s.io/kpng/watchers/internal/reflectors"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
@@ -44,11 +47,7 @@ func encodedCluster(b *testing.B) (services, endpoints [][]byte) {
 				Hints:     &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "zone-a"}}},
 			})
 		}
-		bs, err := s.Marshal()
-		require.NoError(b, err)
-		be, err := e.Marshal()
-		require.NoError(b, err)
-		services, endpoints = append(services, bs), append(endpoints, be)
+		services, endpoints = append(services, encode(b, s, "v1", "Service")), append(endpoints, encode(b, e, "discovery.k8s.io/v1", "EndpointSlice"))
 	}
 	return services, endpoints
 }
@@ -71,8 +70,8 @@ func benchmarkLoad(b *testing.B, converter kubeapi.Converter) {
 	runtime.ReadMemStats(&before)
 	for b.Loop() {
 		store = watchers.NewStore()
-		load(b, store, converter, watchers.KindService, services, func() unmarshaler { return &corev1.Service{} })
-		load(b, store, converter, watchers.KindEndpointSlice, endpoints, func() unmarshaler { return &discoveryv1.EndpointSlice{} })
+		load(b, store, converter, watchers.KindService, services)
+		load(b, store, converter, watchers.KindEndpointSlice, endpoints)
 	}
 	runtime.GC()
 	runtime.GC()
@@ -85,16 +84,28 @@ func benchmarkLoad(b *testing.B, converter kubeapi.Converter) {
 	b.ReportMetric(retained/(1<<20), "MiB")
 }
 
-type unmarshaler interface{ Unmarshal([]byte) error }
+// encode returns the protobuf encoding of an object.
+func encode(b *testing.B, o apiruntime.Object, version, kind string) []byte {
+	o.GetObjectKind().SetGroupVersionKind(schemaKind(version, kind))
+	var data bytes.Buffer
+	require.NoError(b, protobufSerializer(b).Encode(o, &data))
+	return data.Bytes()
+}
 
-func load(b *testing.B, store *watchers.Store, converter kubeapi.Converter, kind watchers.Kind, objects [][]byte, newObject func() unmarshaler) {
+func protobufSerializer(b *testing.B) apiruntime.Serializer {
+	info, ok := apiruntime.SerializerInfoForMediaType(apidecode.NewSerializer().SupportedMediaTypes(), apiruntime.ContentTypeProtobuf)
+	require.True(b, ok)
+	return info.Serializer
+}
+
+func load(b *testing.B, store *watchers.Store, converter kubeapi.Converter, kind watchers.Kind, objects [][]byte) {
 	r := &reflectors.Resource{Kind: kind, Convert: converter.Object}
 	s := r.Store(store, slog.New(slog.DiscardHandler))
-	convert := s.Transformer()
+	convert, decoder := s.Transformer(), protobufSerializer(b)
 	list := make([]any, 0, len(objects))
 	for _, data := range objects {
-		o := newObject()
-		require.NoError(b, o.Unmarshal(data))
+		o, _, err := decoder.Decode(data, nil, nil)
+		require.NoError(b, err)
 		c, err := convert(o)
 		require.NoError(b, err)
 		list = append(list, c)

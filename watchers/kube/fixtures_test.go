@@ -116,14 +116,16 @@ func leakCheck(t testing.TB) {
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
 
-// withAndWithoutStreamedLists runs fn with a server that supports streamed lists and
-// with one that does not; the store must be the same.
+// withAndWithoutStreamedLists runs fn with a server that supports streamed lists, with one
+// that does not, and with servers that do not support protobuf; the store must be the same.
 func withAndWithoutStreamedLists(t *testing.T, fn func(t *testing.T, s *apiServer)) {
-	for name, plain := range map[string]bool{"streamed lists": false, "plain lists": true} {
+	for name, server := range map[string]struct{ plain, json bool }{
+		"streamed lists": {}, "plain lists": {plain: true}, "JSON": {json: true}, "plain lists, JSON": {plain: true, json: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			leakCheck(t)
-			s := newAPIServer(t)
-			s.plainListsOnly = plain
+			s, plain := newAPIServer(t), server.plain
+			s.plainListsOnly, s.jsonOnly = plain, server.json
 			fn(t, s)
 			streamed, listed := 0, 0
 			for _, q := range s.requestsTo(servicesPath) {

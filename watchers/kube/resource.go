@@ -38,11 +38,11 @@ func newResource[L runtime.Object](w *Watcher, kind watchers.Kind, name string, 
 func (w *Watcher) resources() []*reflectors.Resource {
 	c := &w.cfg
 	services := newResource(w, watchers.KindService, "services", &corev1.Service{},
-		w.client.CoreV1().Services(c.Namespace))
+		w.core.Services(c.Namespace))
 	services.LabelSelector, services.FieldSelector = c.Filter.ServiceLabels(), c.Filter.ServiceFields()
 
 	slices := newResource(w, watchers.KindEndpointSlice, "endpointslices", &discoveryv1.EndpointSlice{},
-		w.client.DiscoveryV1().EndpointSlices(c.Namespace))
+		w.discovery.EndpointSlices(c.Namespace))
 	slices.LabelSelector = c.Filter.EndpointSliceLabels()
 
 	// Servers before Kubernetes 1.33 do not have ServiceCIDRs, and a role may not allow them.
@@ -53,7 +53,7 @@ func (w *Watcher) resources() []*reflectors.Resource {
 	if c.Nodes == NodesNone {
 		return []*reflectors.Resource{services, slices, cidrs}
 	}
-	nodes := newResource(w, watchers.KindNode, "nodes", &corev1.Node{}, w.client.CoreV1().Nodes())
+	nodes := newResource(w, watchers.KindNode, "nodes", &corev1.Node{}, w.core.Nodes())
 	if c.Nodes == NodesOwn {
 		nodes.FieldSelector = kubeapi.NodeFields(c.NodeName)
 	}

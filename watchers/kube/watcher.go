@@ -11,8 +11,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1 "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/apidecode"
 	"sigs.k8s.io/kpng/watchers/internal/reflectors"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
@@ -34,7 +37,8 @@ type Config struct {
 	// Filter selects Services and EndpointSlices, and the properties that are kept.
 	Filter kubeapi.Filter
 	// Extend attaches extensions to Services, EndpointSlices and Nodes; nil attaches none.
-	// It is called once for each object of a list and each event, by several goroutines.
+	// It is called once for each object of a list and each event, by several goroutines, and
+	// gets objects without metadata.managedFields.
 	Extend kubeapi.Extend
 	// Namespace is the only namespace to watch; "" selects all of them.
 	Namespace string
@@ -50,16 +54,22 @@ type Config struct {
 
 // A Watcher writes the objects of an API server into a store.
 type Watcher struct {
-	client  kubernetes.Interface
-	cfg     Config
-	logger  *slog.Logger
-	backoff *wait.Backoff // between attempts; nil selects that of client-go
+	client    kubernetes.Interface
+	core      corev1.CoreV1Interface           // client's, with a decoder of its own
+	discovery discoveryv1.DiscoveryV1Interface // likewise
+	cfg       Config
+	logger    *slog.Logger
+	backoff   *wait.Backoff // between attempts; nil selects that of client-go
 }
 
 var _ watchers.Watcher = (*Watcher)(nil)
 
 // New returns a watcher that sends its requests through client. [Tuned] returns a
 // client configuration with a low cost for the API server.
+//
+// Services, EndpointSlices and Nodes are always requested as protobuf, with the connections,
+// credentials and rate limits of the RESTClients of client, and decoded without
+// metadata.managedFields. A client without them, such as a fake one, is used as it is.
 func New(client kubernetes.Interface, cfg Config) (*Watcher, error) {
 	if client == nil {
 		return nil, errors.New("watchers/kube: New: client: required")
@@ -71,7 +81,15 @@ func New(client kubernetes.Interface, cfg Config) (*Watcher, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{client: client, cfg: cfg, logger: logger}, nil
+	core, err := apidecode.Core(client)
+	if err != nil {
+		return nil, fmt.Errorf("watchers/kube: New: %w", err)
+	}
+	discovery, err := apidecode.Discovery(client)
+	if err != nil {
+		return nil, fmt.Errorf("watchers/kube: New: %w", err)
+	}
+	return &Watcher{client: client, core: core, discovery: discovery, cfg: cfg, logger: logger}, nil
 }
 
 func (c *Config) validate() error {

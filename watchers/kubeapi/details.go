@@ -117,16 +117,17 @@ func (d Details) ofService(s *corev1.Service, protocols []string) *watchers.Serv
 	return &kept
 }
 
-// ofEndpoint returns the properties of an endpoint that are in d.
+// ofEndpoint returns the properties of an endpoint that are in d. It copies strings, which can
+// be parts of the memory of a whole slice.
 func (d Details) ofEndpoint(e *discoveryv1.Endpoint) (out watchers.EndpointDetails) {
 	if d.has(DetailHostname) {
-		out.Hostname = deref(e.Hostname, "")
+		out.Hostname = strings.Clone(deref(e.Hostname, ""))
 	}
 	if d.has(DetailZone) {
 		out.Zone = intern(deref(e.Zone, ""))
 	}
 	if d.has(DetailTarget) && e.TargetRef != nil {
-		out.Target = watchers.ObjectReference{Kind: intern(e.TargetRef.Kind), Namespace: intern(e.TargetRef.Namespace), Name: e.TargetRef.Name}
+		out.Target = watchers.ObjectReference{Kind: intern(e.TargetRef.Kind), Namespace: intern(e.TargetRef.Namespace), Name: strings.Clone(e.TargetRef.Name)}
 	}
 	return out
 }

@@ -15,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/apidecode"
 	"sigs.k8s.io/kpng/watchers/internal/reflectors"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
@@ -41,10 +43,11 @@ type Config struct {
 
 // A Watcher watches the ServiceImports of a cluster.
 type Watcher struct {
-	imports dynamic.Interface
-	slices  kubernetes.Interface
-	cfg     Config
-	backoff *wait.Backoff // between attempts; nil selects that of client-go
+	imports   dynamic.Interface
+	slices    kubernetes.Interface
+	discovery discoveryv1client.DiscoveryV1Interface // that of slices, with a decoder of its own
+	cfg       Config
+	backoff   *wait.Backoff // between attempts; nil selects that of client-go
 }
 
 var _ watchers.Watcher = (*Watcher)(nil)
@@ -61,7 +64,11 @@ func New(imports dynamic.Interface, slices kubernetes.Interface, cfg Config) (*W
 		return nil, fmt.Errorf("watchers/mcs: Config.%w", err)
 	}
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	return &Watcher{imports: imports, slices: slices, cfg: cfg}, nil
+	discovery, err := apidecode.Discovery(slices)
+	if err != nil {
+		return nil, fmt.Errorf("watchers/mcs: New: slices: %w", err)
+	}
+	return &Watcher{imports: imports, slices: slices, discovery: discovery, cfg: cfg}, nil
 }
 
 // Run implements [watchers.Watcher]. It never returns an error: while the API server is
@@ -76,7 +83,7 @@ func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name, Origin: Origin})
 	}
 	endpoints := reflectors.NewResource(watchers.KindEndpointSlice, "endpointslices", &discoveryv1.EndpointSlice{},
-		w.slices.DiscoveryV1().EndpointSlices(w.cfg.Namespace))
+		w.discovery.EndpointSlices(w.cfg.Namespace))
 	endpoints.LabelSelector = LabelServiceName
 	endpoints.Convert = c.endpointSlice
 	endpoints.Delete = func(tx *watchers.Tx, namespace, name string) {

@@ -1,0 +1,65 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package tuning
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+const (
+	// firstHeap is the size of the heap, in bytes, at which garbage is collected during the
+	// first sync. With a growth in proportion to a live heap that grows itself, there would be
+	// 60 collections instead of 10 (docs/performance.md).
+	firstHeap = 48 << 20
+	// smallestHeap is the size of the heap at which the runtime collects garbage for the first
+	// time, if the growth is 100 %.
+	smallestHeap = 4 << 20
+)
+
+// BeforeFirstSync makes the garbage collector run rarely while the first state is received and
+// applied: whenever the heap reaches 48 MB or has grown by 40 %, whichever is more. Call it when
+// the process starts. It ends with [AfterFirstSync] and with any other change of the growth.
+// An operator that sets GOGC keeps that value.
+//
+// The setting is that of the whole process.
+func BeforeFirstSync() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	g := &heapGoal{growth: 100 * firstHeap / smallestHeap, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	debug.SetGCPercent(g.growth)
+	runtime.SetFinalizer(g, (*heapGoal).collected)
+}
+
+// A heapGoal adjusts the growth of the heap after each collection. It is garbage itself, so that
+// its finalizer runs once for each.
+type heapGoal struct {
+	growth int // percentage that was set last
+	live   []metrics.Sample
+}
+
+// collected sets the growth for the next collection, unless the growth has been changed by
+// something else.
+func (g *heapGoal) collected() {
+	metrics.Read(g.live)
+	next := growthTo(firstHeap, g.live[0].Value.Uint64())
+	if current := debug.SetGCPercent(next); current != g.growth {
+		debug.SetGCPercent(current)
+		return
+	}
+	g.growth = next
+	runtime.SetFinalizer(g, (*heapGoal).collected)
+}
+
+// growthTo returns by how many percent a live heap may grow: to a size, and at least by
+// heapGrowth.
+func growthTo(size, live uint64) int {
+	if live == 0 || live >= size {
+		return heapGrowth
+	}
+	return max(heapGrowth, int(100*(size-live)/live))
+}
