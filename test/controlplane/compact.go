@@ -20,7 +20,11 @@ func (c *ControlPlane) Compact(ctx context.Context) error {
 	if err := c.etcd(ctx, "/v3/kv/range", `{"key": "AA==", "limit": "1"}`, &present); err != nil {
 		return err
 	}
-	return c.etcd(ctx, "/v3/kv/compaction", fmt.Sprintf(`{"revision": %q, "physical": true}`, present.Header.Revision), &struct{}{})
+	err := c.etcd(ctx, "/v3/kv/compaction", fmt.Sprintf(`{"revision": %q, "physical": true}`, present.Header.Revision), &struct{}{})
+	if err != nil && strings.Contains(err.Error(), "required revision has been compacted") {
+		return nil // nothing has changed since the last compaction
+	}
+	return err
 }
 
 // etcd calls the JSON API of etcd.

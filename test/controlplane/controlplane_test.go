@@ -63,6 +63,7 @@ func TestControlPlaneKeepsObjectsAcrossRestarts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, service.UID, again.UID)
 	require.NoError(t, c.Compact(ctx))
+	require.NoError(t, c.Compact(ctx))
 }
 
 func TestPrebuiltBinariesAreNotRebuilt(t *testing.T) {

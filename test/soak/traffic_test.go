@@ -14,7 +14,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sigs.k8s.io/kpng/test/netns"
 )
@@ -126,7 +129,7 @@ func (t *traffic) client(ctx context.Context, from *netns.Namespace, node *machi
 		}
 		c := connection{node: node.number, from: begin, to: time.Now()}
 		if err != nil {
-			c.text = fmt.Sprintf("%s through %s: %v%s", addr, node.Name, err, node.unanswered(addr))
+			c.text = fmt.Sprintf("%s through %s: %v%s", addr, node.Name, err, node.tracked(addr))
 		} else {
 			c.text = fmt.Sprintf("%s through %s", addr, node.Name)
 		}
@@ -139,12 +142,24 @@ func (t *traffic) client(ctx context.Context, from *netns.Namespace, node *machi
 	}
 }
 
-// unanswered describes the connections to an address that the kernel tracks without an answer.
-func (m *machine) unanswered(addr string) (text string) {
+// localPort returns the port of a socket, zero if it has none.
+func localPort(socket int) int {
+	addr, _ := unix.Getsockname(socket)
+	switch addr := addr.(type) {
+	case *unix.SockaddrInet4:
+		return addr.Port
+	case *unix.SockaddrInet6:
+		return addr.Port
+	}
+	return 0
+}
+
+// tracked describes the connections to an address that the kernel tracks and that have not ended.
+func (m *machine) tracked(addr string) (text string) {
 	err := m.Do(func() error {
 		data, err := os.ReadFile("/proc/thread-self/net/nf_conntrack")
 		for line := range strings.Lines(string(data)) {
-			if strings.Contains(line, "dst="+netip.MustParseAddr(addr).StringExpanded()+" ") && strings.Contains(line, "UNREPLIED") {
+			if strings.Contains(line, "dst="+netip.MustParseAddr(addr).StringExpanded()+" ") && !strings.Contains(line, "TIME_WAIT") {
 				text += "\n  " + strings.TrimSpace(line)
 			}
 		}
@@ -171,9 +186,14 @@ func (t *traffic) record(f connection, failed bool) {
 func ask(ctx context.Context, from *netns.Namespace, to string) error {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	conn, err := from.DialContext(ctx, net.Dialer{}, "tcp", to)
+	socket := 0
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { socket, _ = unix.Dup(int(fd)) })
+	}}
+	conn, err := from.DialContext(ctx, dialer, "tcp", to)
+	defer func() { _ = unix.Close(socket) }()
 	if err != nil {
-		return err
+		return fmt.Errorf("from port %d: %w", localPort(socket), err)
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
