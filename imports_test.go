@@ -139,7 +139,7 @@ func commandLineImports(grpcAndProto []string) map[string][]string {
 			[]string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/tools/events", "k8s.io/client-go/util/workqueue"}),
 		"nodeproxy/servertier": append(own("api/kpng/v1alpha1", "localsink", "nodelocal", "nodeproxy/command", "nodeproxy/httpserver", "nodeproxy/metrics", "nodeproxy/statepage", "remote/cluster", "remote/node", "remote/node/nodemetrics", "remote/transport", "watchers"),
 			"github.com/prometheus/client_golang/prometheus", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "google.golang.org/protobuf/encoding/protojson"),
-		"nodeproxy/cli": append(own("backends/backendtest", "backends/conntrack", "backends/nftables", "localsink", "localsink/sinktest", "nodelocal", "nodelocal/vectors", "nodeproxy/backendmetrics", "nodeproxy/command",
+		"nodeproxy/cli": append(own("backends/backendtest", "backends/conntrack", "backends/ebpf", "backends/nftables", "localsink", "localsink/sinktest", "nodelocal", "nodelocal/vectors", "nodeproxy/backendmetrics", "nodeproxy/command",
 			"nodeproxy/dataplane", "nodeproxy/kubeclient", "nodeproxy/nodeagent", "nodeproxy/nodeips", "watchers/dnssrv", "watchers/gateway", "watchers/mcs", "nodeproxy/pipeline", "nodeproxy/printer", "nodeproxy/readiness", "nodeproxy/remoteflags",
 			"nodeproxy/servertier", "nodeproxy/tuning", "remote/cluster", "remote/execsink", "remote/execsource", "remote/execvectors", "remote/inspect", "remote/node",
 			"watchers", "watchers/file", "watchers/kube", "watchers/kubeapi"),
