@@ -54,7 +54,7 @@ func allowedImports() map[string][]string {
 			"k8s.io/api/core/v1", "k8s.io/api/discovery/v1", "k8s.io/api/networking/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"),
 		"nodelocal/overlay":        own("localsink"),
 		"nodeproxy":                own("localsink"),
-		"nodeproxy/backendmetrics": append(own("backends/conntrack", "backends/ebpf", "backends/hns", "backends/nftables", "nodeproxy/metrics"), "github.com/prometheus/client_golang/prometheus"),
+		"nodeproxy/backendmetrics": append(own("backends/conntrack", "backends/ebpf", "backends/hns", "backends/iptables", "backends/nftables", "nodeproxy/metrics"), "github.com/prometheus/client_golang/prometheus"),
 		"nodeproxy/clientmetrics":  {"github.com/prometheus/client_golang/prometheus", "k8s.io/client-go/tools/metrics"},
 		"nodeproxy/command":        nil,
 		"nodeproxy/dataplane": append(own("backends/conntrack", "backends/ebpf", "backends/hns", "backends/iptables", "backends/ipvs", "backends/nftables", "backends/userspace", "localsink",
