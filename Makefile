@@ -11,10 +11,10 @@ TESTFLAGS ?=
 REQUIRE_NETNS = KPNG_REQUIRE_NETNS=$(shell test "$$(id -u)" = 0 && echo 1)
 SOURCECHECK = cd test && $(GO) run ./sourcecheck -root ..
 
-.PHONY: bpf check-bpf kernels help demo test uml test-unit bench bench-connect compare-dns lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale soak cross newer tools
+.PHONY: bpf check-bpf kernels help demo test uml test-unit bench bench-connect compare-dns lint fmt check check-headers check-sizes check-words apidiff proto generate e2e scale soak bench-report cross newer tools fuzz fuzz-corpus release release-prepare release-notes
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 demo: ## real connections through a ClusterIP and a NodePort, in a network namespace; needs only Go
 	@echo "Compiling examples/quickstart (the first time also downloads its modules:"
@@ -108,6 +108,27 @@ check-sizes: ## only the sizes of check
 check-words: ## only the words of check
 	$(SOURCECHECK) words
 
+FUZZTIME ?= 30s
+FUZZ ?=
+fuzz: ## all fuzz targets of all modules, one after the other; FUZZTIME=5m is the time of each, FUZZ=dnssrv selects
+	cd test && $(GO) run ./fuzz -root .. -time $(FUZZTIME) -run '$(FUZZ)'
+
+# FUZZTIME=0 selects from what earlier runs have found.
+fuzz-corpus: ## fuzz, then replace the committed corpora by the inputs that cover most code
+	cd test && $(GO) run ./fuzz -root .. -time $(FUZZTIME) -run '$(FUZZ)' -keep 6
+
+# VERSION=v0.1.0 builds what a tag of that version at HEAD would be; without it, a rehearsal. PLATFORMS="linux/amd64" selects.
+VERSION ?=
+PLATFORMS ?=
+release: ## the files of a release in dist/: programs, built twice and compared, checksums, SBOMs, licences, apidiff, notes (about 20 minutes on two cores)
+	@./test/release.sh build -version '$(VERSION)' -platforms '$(PLATFORMS)'
+
+release-prepare: ## set VERSION=vX.Y.Z in the files that have it, for the pull request of a release
+	@./test/release.sh prepare -version '$(VERSION)'
+
+release-notes: ## print the notes of VERSION from CHANGELOG.md; without VERSION, of what is unreleased
+	@./test/release.sh notes -version '$(VERSION)'
+
 apidiff: ## changes of the exported Go API since the last release
 	@./test/apidiff.sh
 
@@ -160,6 +181,16 @@ soak: ## random changes and faults for DURATION=1h (in CI 1m), checked by an ora
 	@./test/tools.sh soak
 	@echo "Compiling the test, and the first time etcd and kube-apiserver; then $(DURATION) of changes."
 	cd test && KPNG_REQUIRE_NETNS=1 KPNG_SOAK_DURATION=$(DURATION) KPNG_SOAK_SEED=$(SEED) KPNG_SOAK_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v $(TESTFLAGS) ./soak/...
+
+# REPORT is the page that gets the table; its directory images gets the plots. Results of earlier runs stay in .tools/bench-report.
+SIZES ?= 1000 10000 44000
+PROGRAMS ?=
+REPORT ?= $(CURDIR)/docs/performance.md
+bench-report: ## kube-proxy, the drop-in in each mode and the agent under the same load: a table and plots in docs/performance.md; SIZES="1000 10000", PROGRAMS=nftables (about an hour)
+	@./test/tools.sh e2e
+	@mkdir -p .tools
+	cd test && KPNG_REQUIRE_NETNS=1 KPNG_REPORT='$(REPORT)' KPNG_REPORT_SIZES='$(SIZES)' KPNG_REPORT_PROGRAMS='$(PROGRAMS)' KPNG_REPORT_RESULTS='$(CURDIR)/.tools/bench-report' \
+		$(GO) test -count=1 -timeout 4h -v -run '^TestReport$$' $(TESTFLAGS) ./e2e
 
 tools: ## install all that the targets need; on Debian as root, elsewhere print what is missing
 	@./test/tools.sh

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Copyright 2026 The Kubernetes Authors.
 # SPDX-License-Identifier: Apache-2.0
-# Compares the exported API of the module with the last release: the last tag vX.Y.Z.
-# After a release, an incompatible change needs an entry [Changed API] under "Unreleased"
-# in CHANGELOG.md. Until there is a release, this compares with a recorded commit and
+# Compares the exported API of the module with the last release: the last tag vX.Y.Z, or the
+# one before if HEAD is a release. After a release, an incompatible change needs an entry
+# [Changed API] above that release in CHANGELOG.md. Until there is a release, this compares with a recorded commit and
 # reports only.
 set -eu
 cd "$(dirname "$0")/.."
@@ -31,7 +31,11 @@ moved() {
 }
 
 git rev-parse --quiet --verify HEAD >/dev/null 2>&1 || skip "this is not a git clone"
-base=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null || true)
+newest=HEAD
+if git diff --quiet HEAD && [ -n "$(git tag --points-at HEAD --list 'v[0-9]*')" ]; then
+	newest=HEAD^
+fi
+base=$(git describe --tags --abbrev=0 --match 'v[0-9]*' "$newest" 2>/dev/null || true)
 released=$base
 if [ -z "$base" ]; then
 	base=$FIRST
@@ -68,7 +72,7 @@ cat "$tmp/all"
 if [ -z "$released" ]; then
 	echo "There is no release yet: this is a report, and no change is an error."
 elif [ -s "$tmp/incompatible" ]; then
-	if sed -n '/^## Unreleased/,/^## v/p' CHANGELOG.md | grep -q '^- \[Changed API\]'; then
+	if awk -v base="$base" '$1 == "##" && $2 == base { exit } { print }' CHANGELOG.md | grep -q '^- \[Changed API\]'; then
 		echo "CHANGELOG.md announces incompatible changes with [Changed API]."
 	else
 		echo "The API has incompatible changes since $base. Add an entry [Changed API] to CHANGELOG.md, or take them back." >&2

@@ -11,6 +11,9 @@
 //	deploy        tests of the Containerfile, the charts and the manifests
 //	examples      tests of the programs of examples as processes; they need no root
 //	sourcecheck   the program of make check
+//	benchreport   results, table and plots of make bench-report
+//	fuzz          the program of make fuzz
+//	release       the program of make release
 //	fidelity      compares the programs kube-proxy: configuration, flags, exit codes
 //	e2e           tests of the proxy of examples/kube-proxy and of the real kube-proxy
 //

@@ -41,6 +41,8 @@ type proxyUnderTest struct {
 	// cgroup and pins, if not empty, are what the proxy finds as the root of the cgroup v2
 	// hierarchy and as the BPF file system.
 	cgroup, pins string
+	// run, if not nil, are the arguments instead of those of kube-proxy, and cleanup those that remove its rules.
+	run, cleanup []string
 	// started, if not nil, is called when the process has started.
 	started func(t testing.TB)
 	path    string
@@ -87,6 +89,9 @@ func withLegacyIPTables(t testing.TB, program string) string {
 }
 
 func (p *proxyUnderTest) args(fx *fixture) []string {
+	if p.run != nil {
+		return p.run
+	}
 	return append([]string{
 		"--kubeconfig=" + fx.kubeconfig, "--hostname-override=" + cluster.NodeName, "--proxy-mode=" + p.mode,
 		"--cluster-cidr=" + cluster.PodCIDR4 + "," + cluster.PodCIDR6, "--detect-local-mode=ClusterCIDR",
@@ -139,7 +144,11 @@ func (p *proxyUnderTest) clean(t testing.TB, fx *fixture) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, p.process.Stop(ctx))
-	out, err := fx.Node.Namespace.Output(ctx, p.path, "--cleanup")
+	cleanup := []string{"--cleanup"}
+	if p.cleanup != nil {
+		cleanup = p.cleanup
+	}
+	out, err := fx.Node.Namespace.Output(ctx, p.path, cleanup...)
 	require.NoError(t, err, out)
 }
 

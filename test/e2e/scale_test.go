@@ -191,23 +191,7 @@ type cost struct{ proxy, watch time.Duration }
 
 func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	f := figures{name: p.name}
-	p.build(t, fx)
-	begin := time.Now()
-	p.start(t, fx)
-	for range 50 {
-		to := clusterIP(rand.IntN(s.services))
-		for {
-			a := fx.Places["pod3"].Probe(t.Context(), "tcp", to, 50*time.Millisecond)
-			if strings.HasPrefix(a.Server, "10.20") {
-				break
-			}
-			p.alive(t)
-			require.Less(t, time.Since(begin), scaleLimit, a.Server)
-			pause(5 * time.Millisecond)
-		}
-	}
-	f.start = time.Since(begin)
-	fx.barrier(t, scaleLimit)
+	s.measureStart(t, fx, p, &f)
 	f.startCPU = cpu(t, p.process)
 	syncs := "kubeproxy_sync_proxy_rules_duration_seconds_sum"
 	if p.pkg == controlplane.KPNGProxyPackage {
@@ -233,6 +217,27 @@ func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	require.NoError(t, err)
 	p.clean(t, fx)
 	return f
+}
+
+// measureStart starts a proxy, and measures until random cluster IPs answer.
+func (s scale) measureStart(t *testing.T, fx *fixture, p *proxyUnderTest, f *figures) {
+	p.build(t, fx)
+	begin := time.Now()
+	p.start(t, fx)
+	for range 50 {
+		to := clusterIP(rand.IntN(s.services))
+		for {
+			a := fx.Places["pod3"].Probe(t.Context(), "tcp", to, 50*time.Millisecond)
+			if strings.HasPrefix(a.Server, "10.20") {
+				break
+			}
+			p.alive(t)
+			require.Less(t, time.Since(begin), scaleLimit, a.Server)
+			pause(5 * time.Millisecond)
+		}
+	}
+	f.start = time.Since(begin)
+	fx.barrier(t, scaleLimit)
 }
 
 // startWatchOnly starts a client that only watches. The end of the test kills it.

@@ -28,7 +28,7 @@ type goFile struct {
 	generated bool
 }
 
-// readFiles reads all files under root. It skips version control, installed tools and
+// readFiles reads all files under root. It skips version control, installed tools, results and
 // installed npm packages.
 func readFiles(root string) (files []file, err error) {
 	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -37,7 +37,7 @@ func readFiles(root string) (files []file, err error) {
 		}
 		if d.IsDir() {
 			switch d.Name() {
-			case ".git", ".tools", "bin", "node_modules":
+			case ".git", ".tools", "bin", "dist", "node_modules":
 				return filepath.SkipDir
 			}
 			return nil
