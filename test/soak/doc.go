@@ -33,6 +33,10 @@
 // them, which must take at most repairLimit. A connection fails if it gets no answer within dialLimit, so a
 // lost packet that TCP repeats is not a failure.
 //
+// The kernel tracks a connection that began in that time without translation for two minutes, and
+// does not translate another one from the same source port. So a failed connection for which the
+// kernel has such an entry counts as one of the time when the entry was made.
+//
 // # Files
 //
 //   - soak_test.go: the test, and its settings.

@@ -65,6 +65,22 @@ func TestTrafficFailsOnlyDuringExternalChanges(t *testing.T) {
 	require.ErrorContains(t, tr.check(), "of another node")
 }
 
+// A connection from a port that the kernel tracks since an external change is not translated.
+func TestUntranslatedConnectionsAreRecognised(t *testing.T) {
+	const tracked = "ipv6     10 tcp      6 64 SYN_SENT src=fd00:0050:0000:0000:0000:0000:0000:0001 " +
+		"dst=fd00:0096:0000:0000:0000:0000:0000:0102 sport=51616 dport=80 [UNREPLIED] " +
+		"src=fd00:0096:0000:0000:0000:0000:0000:0102 dst=fd00:0050:0000:0000:0000:0000:0000:0001 sport=80 dport=51616 mark=0 zone=0 use=2\n"
+	now := time.Now()
+	since, found := untranslatedSince(tracked, "fd00:96::102", 51616, now)
+	require.True(t, found)
+	require.Equal(t, now.Add(-56*time.Second), since)
+	_, found = untranslatedSince(tracked, "fd00:96::102", 51617, now)
+	require.False(t, found)
+	translated := strings.Replace(tracked, "src=fd00:0096:0000:0000:0000:0000:0000:0102", "src=fd00:0244:0002:0000:0000:0000:0000:0011", 1)
+	_, found = untranslatedSince(translated, "fd00:96::102", 51616, now)
+	require.False(t, found)
+}
+
 func TestGrowthIsNamed(t *testing.T) {
 	r := resources{samples: map[string][]map[string]float64{}}
 	for i := range 8 {

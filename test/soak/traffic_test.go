@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -123,15 +124,17 @@ func (t *traffic) client(ctx context.Context, from *netns.Namespace, node *machi
 	for i := 0; ; i++ {
 		addr := addrs[i%len(addrs)]
 		begin := time.Now()
-		err := ask(ctx, from, net.JoinHostPort(addr, "80"))
+		port, err := ask(ctx, from, net.JoinHostPort(addr, "80"))
 		if ctx.Err() != nil {
 			return
 		}
-		c := connection{node: node.number, from: begin, to: time.Now()}
+		c := connection{node: node.number, from: begin, to: time.Now(), text: fmt.Sprintf("%s through %s", addr, node.Name)}
 		if err != nil {
-			c.text = fmt.Sprintf("%s through %s: %v%s", addr, node.Name, err, node.tracked(addr))
-		} else {
-			c.text = fmt.Sprintf("%s through %s", addr, node.Name)
+			tracked, trackErr := node.tracked(addr)
+			c.text += fmt.Sprintf(" from port %d: %v\n%s", port, errors.Join(err, trackErr), tracked)
+			if since, found := untranslatedSince(tracked, addr, port, c.to); found {
+				c.from, c.to = since.Add(-trackedPrecision), since.Add(trackedPrecision)
+			}
 		}
 		t.record(c, err != nil)
 		select {
@@ -154,21 +157,42 @@ func localPort(socket int) int {
 	return 0
 }
 
-// tracked describes the connections to an address that the kernel tracks and that have not ended.
-func (m *machine) tracked(addr string) (text string) {
-	err := m.Do(func() error {
+// tracked returns the lines of connection tracking about an address that have not ended.
+func (m *machine) tracked(addr string) (text string, err error) {
+	err = m.Do(func() error {
 		data, err := os.ReadFile("/proc/thread-self/net/nf_conntrack")
 		for line := range strings.Lines(string(data)) {
 			if strings.Contains(line, "dst="+netip.MustParseAddr(addr).StringExpanded()+" ") && !strings.Contains(line, "TIME_WAIT") {
-				text += "\n  " + strings.TrimSpace(line)
+				text += line
 			}
 		}
 		return err
 	})
-	if err != nil {
-		text += "\n  " + err.Error()
+	return text, err
+}
+
+const (
+	// unansweredLifetime is how long the kernel tracks a TCP connection without an answer. Repeated
+	// packets do not extend it.
+	unansweredLifetime = 120 * time.Second
+	// trackedPrecision is the precision of times of connection tracking.
+	trackedPrecision = 2 * time.Second
+)
+
+// untranslatedSince returns since when the kernel tracks a connection from a port without
+// translation. It does not translate a later connection from that port either.
+func untranslatedSince(tracked, addr string, port int, now time.Time) (time.Time, bool) {
+	untranslated := fmt.Sprintf(" sport=%d dport=80 [UNREPLIED] src=%s ", port, netip.MustParseAddr(addr).StringExpanded())
+	for line := range strings.Lines(tracked) {
+		fields := strings.Fields(line)
+		if !strings.Contains(line, untranslated) || len(fields) < 6 || fields[5] != "SYN_SENT" {
+			continue
+		}
+		if remaining, err := strconv.Atoi(fields[4]); err == nil {
+			return now.Add(time.Duration(remaining)*time.Second - unansweredLifetime), true
+		}
 	}
-	return text
+	return time.Time{}, false
 }
 
 func (t *traffic) record(f connection, failed bool) {
@@ -182,29 +206,32 @@ func (t *traffic) record(f connection, failed bool) {
 	}
 }
 
-// ask connects and reads the answer.
-func ask(ctx context.Context, from *netns.Namespace, to string) error {
+// ask connects and reads the answer. It returns the source port.
+func ask(ctx context.Context, from *netns.Namespace, to string) (port int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	socket := 0
+	socket := -1 // a duplicate, because a failed dial closes the socket
 	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		return raw.Control(func(fd uintptr) { socket, _ = unix.Dup(int(fd)) })
+		var dupErr error
+		err := raw.Control(func(fd uintptr) { socket, dupErr = unix.Dup(int(fd)) })
+		return errors.Join(err, dupErr)
 	}}
 	conn, err := from.DialContext(ctx, dialer, "tcp", to)
-	defer func() { _ = unix.Close(socket) }()
+	port = localPort(socket)
+	err = errors.Join(err, unix.Close(socket))
 	if err != nil {
-		return fmt.Errorf("from port %d: %w", localPort(socket), err)
+		return port, err
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
-		return err
+		return port, err
 	}
 	got, err := io.ReadAll(conn)
 	if err == nil && string(got) != answer {
 		err = fmt.Errorf("answer %q", got)
 	}
-	return err
+	return port, err
 }
 
 // drift begins an interval; the result ends it.
