@@ -92,7 +92,8 @@ func (f *runFlags) env() (*Env, error) {
 		NodeName: f.node, Filter: kubeapi.Filter{ProxyName: f.server.ProxyName(), Details: f.details},
 		Stdout: f.stdout, Stderr: f.stderr, Logger: command.NewLogger(f.stderr, f.server.Verbose()),
 		client:   kubeclient.Config{Kubeconfig: f.kubeconfig, Context: f.context, UserFiles: true},
-		upstream: f.upstream, server: f.server, readiness: &f.readiness, servers: map[string]*servertier.Services{}, countConnections: f.connections != "", recentRewrites: f.rewrites,
+		upstream: f.upstream, server: f.server, readiness: &f.readiness, servers: map[string]*servertier.Services{},
+		countConnections: f.connections != "", recentRewrites: f.rewrites,
 	}
 	if f.readiness.condition != "" {
 		env.Filter.Details |= kubeapi.DetailTarget
