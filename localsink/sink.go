@@ -73,8 +73,10 @@ type DriftReporter interface {
 }
 
 // A ResyncRequester is a [Sink] that detects drift: external changes to its dataplane, such
-// as flushed rules. After a request, the caller of Sync calls it again, with an update
-// whose delta may be empty. Sync must then compare the dataplane with [Update.All].
+// as flushed rules. After a request, the caller of Sync calls it again, and at last with an update
+// whose delta is empty. Sync must then compare the dataplane with [Update.All]. In a [Chain], the
+// other sinks receive that update too: what depends on the dataplane, such as connection tracking,
+// may have suffered from its drift.
 //
 // A sink must not request a resync because of its own writes: each request costs one Sync,
 // limited to ten per second.

@@ -27,6 +27,8 @@ func openNode() *localsink.Node {
 func TestDumpCount(t *testing.T) {
 	full := sinktest.NewState(udp("dns", []string{vip}, []string{one, two}))
 	less := sinktest.NewState(udp("dns", []string{vip}, []string{one}))
+	other := tcpOnly(udp("web", []string{"10.96.0.9:80"}, []string{one}))
+	beside := sinktest.NewState(udp("dns", []string{vip}, []string{one, two}), other)
 	for _, row := range []struct {
 		id          string
 		interrupted int
@@ -39,7 +41,8 @@ func TestDumpCount(t *testing.T) {
 		{"CT-06 the last attempt is complete", maxAttempts - 1, less, maxAttempts, 1000},
 		{"CT-06 five interrupted attempts remove the flows they saw", maxAttempts, less, maxAttempts, 1000},
 		{"CT-06 no more than five attempts", 100, less, maxAttempts, 1000},
-		{"CT-01 no dump for an unchanged Service", 0, full, 0, 2000},
+		{"CT-01 no dump for an unchanged Service", 0, beside, 0, 2000},
+		{"CT-03 one dump after an external change of rules", 0, full, 1, 2000},
 	} {
 		t.Run(row.id, func(t *testing.T) {
 			b, table := newFake()

@@ -4,6 +4,7 @@
 package conntrack
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -32,6 +33,16 @@ type udpFrontend struct {
 // allowsFlow reports whether a flow may remain.
 func (fe *udpFrontend) allowsFlow(f flow) bool {
 	return fe.allows(f.replySource) || fe.passes && f.replySource == f.destination
+}
+
+// or returns a frontend that allows what one of two allows; other may be nil.
+func (fe *udpFrontend) or(other *udpFrontend) *udpFrontend {
+	if other == nil {
+		return fe
+	}
+	both := &udpFrontend{fe.addr, maps.Clone(fe.endpoints), fe.passes || other.passes}
+	maps.Copy(both.endpoints, other.endpoints)
+	return both
 }
 
 func (fe *udpFrontend) allows(endpoint netip.AddrPort) bool {
@@ -76,9 +87,18 @@ type staleFrontends map[netip.AddrPort]*udpFrontend
 
 // stale returns the frontends at which u may leave stale flows: those that are new or
 // removed, those that lost an endpoint, those that got their first endpoint, and those that
-// no longer pass packets. Further endpoints make no flow stale.
+// no longer pass packets. Further endpoints make no flow stale. An update without a delta follows
+// external changes of rules: any flow may have begun while there were none.
 func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 	stale := staleFrontends{}
+	if len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged {
+		for _, all := range applied {
+			for _, fe := range all {
+				stale[fe.addr] = fe.or(stale[fe.addr])
+			}
+		}
+		return stale
+	}
 	for _, svc := range u.Removed {
 		for _, old := range applied[svc.Name] {
 			stale[old.addr] = nil

@@ -58,6 +58,12 @@ const (
 	elsewhere     = "198.51.100.1:30053"
 )
 
+// tcpOnly returns a Service without its UDP port.
+func tcpOnly(svc *localsink.Service) *localsink.Service {
+	svc.Ports = svc.Ports[1:]
+	return svc
+}
+
 // TestStaleFlows moves from one applied state to a desired one and expects which flows
 // become stale. A nil from is a restart.
 func TestStaleFlows(t *testing.T) {
@@ -75,7 +81,12 @@ func TestStaleFlows(t *testing.T) {
 		replySource string
 		stale       bool
 	}{
-		{"CT-01 unchanged Service", both, both, vip, old, false},
+		{"CT-01 unchanged Service", both, s(udp("dns", frontends, []string{one, two}), tcpOnly(udp("web", []string{"10.96.0.9:80"}, nil))), vip, old, false},
+		{"CT-03 no delta, flow began without rules", both, both, vip, vip, true},
+		{"CT-03 no delta, flow to an endpoint", both, both, vip, one, false},
+		{"CT-04 no delta, node port", both, both, onNode, onNode, true},
+		{"no delta, one of two Services with the same address", s(udp("dns", frontends, []string{one}), udp("new", frontends, []string{two})),
+			s(udp("dns", frontends, []string{one}), udp("new", frontends, []string{two})), vip, two, false},
 		{"CT-09 restart keeps allowed flows", nil, both, vip, one, false},
 		{"CT-09 restart removes other flows", nil, both, vip, old, true},
 		{"CT-03 endpoint removed", both, s(udp("dns", frontends, []string{one})), vip, two, true},

@@ -59,6 +59,20 @@ func TestSyncDumpsEachFamilyOnce(t *testing.T) {
 	require.True(t, table.closed)
 }
 
+// TestFlowsThatBeganWithoutRulesAreRemoved: after an external change of the rules, Sync receives an
+// update without a delta.
+func TestFlowsThatBeganWithoutRulesAreRemoved(t *testing.T) {
+	b, table := newFake()
+	d := sinktest.Driver{Sink: b, Node: &localsink.Node{}}
+	state := sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{one}))
+	require.NoError(t, d.Sync(t.Context(), state))
+	table.flows = []flow{{addr(vip), addr(vip)}, {addr(vip), addr(one)}, {addr(elsewhere), addr(elsewhere)}}
+	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state, NodeChanged: true}))
+	require.Len(t, table.flows, 3, "another property of the node")
+	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state}))
+	require.Equal(t, []flow{{addr(vip), addr(one)}, {addr(elsewhere), addr(elsewhere)}}, table.flows)
+}
+
 // TestOP14ErrorsAreRetried: after an error the next Sync examines the same frontends.
 func TestOP14ErrorsAreRetried(t *testing.T) {
 	injected := errors.New("injected")
@@ -85,8 +99,6 @@ func TestOP14ErrorsAreRetried(t *testing.T) {
 	require.Len(t, b.applied, 1)
 	require.NoError(t, d.Sync(t.Context(), sinktest.NewState()))
 	require.Empty(t, b.applied)
-	tcp := udp("web", []string{vip}, []string{one})
-	tcp.Ports = tcp.Ports[1:]
-	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(tcp)))
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(tcpOnly(udp("web", []string{vip}, []string{one})))))
 	require.Empty(t, b.applied, "a Service without UDP has no entry")
 }

@@ -23,7 +23,8 @@
 //	                                                    Sync fails                   backoff of 100 ms
 //	backoff            the last Sync failed             retry succeeds               idle
 //	                                                    retry fails                  backoff, doubled
-//	resync requested   no Sync since the request        Sync succeeds                idle
+//	resync requested   no Sync without a delta since    Sync without a delta         idle
+//	                   the request                      succeeds
 //	                                                    Sync fails                   backoff
 //
 // A retry is due when the backoff is over. If the source has changes, it happens one second
@@ -35,5 +36,5 @@
 //
 // The delta of a failed Sync stays pending even if its changes are reverted. Without a
 // delta, which happens only after a resync request, Sync receives an update with an empty
-// delta.
+// delta. If the source has changes at that moment, this update follows the one with the changes.
 package reconciler

@@ -102,7 +102,7 @@ type loop struct {
 	resyncRequests <-chan struct{}
 
 	newer           <-chan struct{} // of the last Refresh
-	resyncRequested bool            // and no Sync has succeeded since
+	resyncRequested bool            // and no Sync without changes has succeeded since
 	schedule        schedule
 	loggedError     string // text of the last logged error, empty after a success
 }
@@ -111,7 +111,8 @@ type loop struct {
 func (l *loop) sync(ctx context.Context) {
 	l.newer = l.source.Refresh(l.tracker)
 	u := l.tracker.Pending()
-	if u == nil {
+	changes := u != nil
+	if !changes {
 		if !l.resyncRequested && !l.schedule.inBackoff() {
 			l.report(nil, 0)
 			return
@@ -125,7 +126,9 @@ func (l *loop) sync(ctx context.Context) {
 	case err == nil:
 		l.tracker.Acknowledge(u)
 		l.schedule.succeeded(end)
-		l.resyncRequested, l.loggedError = false, ""
+		// Changes do not answer a request, because other sinks than the one that has repaired its
+		// drift must compare too: that of connection tracking has flows without rules.
+		l.resyncRequested, l.loggedError = l.resyncRequested && changes, ""
 	case ctx.Err() != nil:
 		return
 	default:
@@ -155,6 +158,9 @@ func (l *loop) logFailure(ctx context.Context, u *localsink.Update, err error, w
 
 // wait returns true when the next Sync is due, and false when ctx is done.
 func (l *loop) wait(ctx context.Context) bool {
+	if l.resyncRequested && !l.schedule.inBackoff() {
+		return sleepUntil(ctx, l.schedule.next(true))
+	}
 	var retry <-chan time.Time
 	if l.schedule.inBackoff() {
 		timer := time.NewTimer(time.Until(l.schedule.retryAt))

@@ -226,6 +226,33 @@ func TestOP16RequestedResyncIsRetried(t *testing.T) {
 	})
 }
 
+// TestRequestIsAnsweredWithoutDelta checks that a request that meets changes is answered after them, by
+// an update without a delta.
+func TestRequestIsAnsweredWithoutDelta(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink, source := &fakeSink{resync: make(chan struct{}, 1)}, newFakeSource()
+		var changed []int
+		record := localsink.Func(func(_ context.Context, u *localsink.Update) error {
+			changed = append(changed, len(u.Changed))
+			return nil
+		})
+		stop := start(t, source, localsink.Chain(sink, record), reconciler.Config{})
+		synctest.Wait()
+		source.set("a", 1)
+		synctest.Wait()
+		changed = nil
+		sink.resync <- struct{}{}
+		synctest.Wait() // the request waits for the end of the interval
+		source.set("b", 1)
+		time.Sleep(time.Second)
+		require.Equal(t, []int{1, 0}, changed)
+		sink.resync <- struct{}{}
+		time.Sleep(time.Hour)
+		require.Equal(t, []int{1, 0, 0}, changed)
+		stop()
+	})
+}
+
 func TestOnSyncReportsEachRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, source := &fakeSink{}, newFakeSource()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"sigs.k8s.io/kpng/test/cluster"
 	"sigs.k8s.io/kpng/test/controlplane"
 )
 
@@ -94,6 +96,9 @@ func testDeletedRules(t *testing.T, fx *fixture, p *proxyUnderTest) {
 			requireRepair(t, fx, addresses)
 		}
 	}
+	if p.pkg == controlplane.KPNGProxyPackage && p.mode == "nftables" {
+		requireFlowsAfterRepair(t, fx, addresses)
+	}
 	fx.apply(t, services, nil)
 	fx.barrier(t, syncLimit)
 }
@@ -119,6 +124,38 @@ func requireRepair(t *testing.T, fx *fixture, addresses addressBook) {
 			require.Equal(t, http.StatusServiceUnavailable, code, "the rules are absent for %v", absent)
 		}
 		require.Less(t, absent, 2*time.Second, "the rules are still absent")
+	}
+}
+
+// requireFlowsAfterRepair deletes the proxy's tables, and begins UDP flows before the repair. The table
+// of another program tracks them, and their clients do not stop to send, so that connection tracking
+// never forgets them: the proxy must.
+func requireFlowsAfterRepair(t *testing.T, fx *fixture, addresses addressBook) {
+	t.Helper()
+	nft := func(commands string) {
+		out, err := fx.Node.Namespace.Output(t.Context(), "nft", commands)
+		require.NoError(t, err, out)
+	}
+	nft("add table inet tracking; add chain inet tracking c { type filter hook prerouting priority 0; }; add rule inet tracking c ct state new counter")
+	defer nft("delete table inet tracking")
+	nft("delete table ip kpng; delete table ip6 kpng")
+	var flows []*cluster.Conn
+	for _, family := range []string{"4", "6"} {
+		at, found := addresses.find("deleted", "cluster", family, 80, "udp")
+		require.True(t, found)
+		flow, err := fx.Places["pod3"].Dial(t.Context(), "udp", at)
+		require.NoError(t, err)
+		defer flow.Close()
+		flow.Ask(time.Millisecond)
+		flows = append(flows, flow)
+	}
+	for _, flow := range flows {
+		eventually(t, 20*time.Second, "an answer to a UDP flow that began without rules", func() error {
+			if a := flow.Ask(100 * time.Millisecond); !strings.HasPrefix(a.Server, "pod1:") {
+				return fmt.Errorf("%s from %s", a.Server, flow.RemoteAddr())
+			}
+			return nil
+		})
 	}
 }
 
