@@ -23,14 +23,18 @@ demo: ## real connections through a ClusterIP and a NodePort, in a network names
 
 # Packages in backends/, and nft-script, send packets and measure time, and disturb each other
 # on small machines (DP-41 fails), so they run by themselves and one after the other. The packet
-# tests of the backends run without the race detector, which makes them five times slower; the tests
-# of these packages themselves run with it. `make lint` runs vet.
+# tests of the backends run without the race detector, which makes them five times slower, and so do
+# LONG_TESTS of nftables, which make thousands of changes one after the other; the other tests of these
+# packages run with it. `make lint` runs vet.
 PACKET_TESTS := ^Test(Conformance|BrokenBackendsFail|UnalteredBackendPasses)
+LONG_TESTS := ^Test(SinkContract|StateIsIndependentOfHistory|SavedRulesetLoads)$$
 test: ## all tests, with the race detector; as root also with real packets; on Debian installs what is missing
 	@./test/tools.sh test
 	@echo "Compiling and testing all packages with the race detector (about 20 minutes on two cores)."
 	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m $(TESTFLAGS) $$($(GO) list ./... | grep -v -e /backends/ -e /nft-script)
-	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -skip '$(PACKET_TESTS)' $(TESTFLAGS) ./backends/... ./examples/nft-script
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -skip '$(PACKET_TESTS)' $(TESTFLAGS) $$($(GO) list ./backends/... ./examples/nft-script | grep -v /backends/nftables)
+	CGO_ENABLED=1 $(REQUIRE_NETNS) $(GO) test -race -vet=off -timeout 20m -p 1 -skip '$(LONG_TESTS)' $(TESTFLAGS) ./backends/nftables/...
+	$(REQUIRE_NETNS) $(GO) test -vet=off -timeout 20m -run '$(LONG_TESTS)' $(TESTFLAGS) ./backends/nftables
 	$(REQUIRE_NETNS) $(GO) test -vet=off -timeout 20m -run '$(PACKET_TESTS)' $(TESTFLAGS) ./backends/backendtest
 	cd examples/vendor && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
 	cd examples/kube-proxy/windows && CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m $(TESTFLAGS) ./...
