@@ -245,9 +245,11 @@ func TestRequestIsAnsweredWithoutDelta(t *testing.T) {
 		synctest.Wait() // the request waits for the end of the interval
 		source.set("b", 1)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.Equal(t, []int{1, 0}, changed)
 		sink.resync <- struct{}{}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Equal(t, []int{1, 0, 0}, changed)
 		stop()
 	})
