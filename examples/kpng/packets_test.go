@@ -148,8 +148,8 @@ func connect(ctx context.Context, args []string) error {
 // An answer is a part of the body at a URL.
 type answer struct{ url, text string }
 
-// answers returns what HTTP servers of a node answer in turn. The cluster IP follows /state, which says
-// that all sinks have the Service.
+// answers returns the expected responses of the HTTP servers of a node, in order. The cluster IP follows
+// /state, which lists the Service once all sinks have it.
 func answers(args []string) (all []answer) {
 	cluster := answer{"http://10.96.0.10", "endpoint"}
 	for _, a := range args {

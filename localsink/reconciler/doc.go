@@ -36,5 +36,5 @@
 //
 // The delta of a failed Sync stays pending even if its changes are reverted. Without a
 // delta, which happens only after a resync request, Sync receives an update with an empty
-// delta. If the source has changes at that moment, this update follows the one with the changes.
+// delta. If the source has changes at that moment, this update follows the one with the changes at once.
 package reconciler

@@ -107,18 +107,33 @@ type loop struct {
 	loggedError     string // text of the last logged error, empty after a success
 }
 
-// sync refreshes the tracker and calls the sink if it has something to do.
+// sync refreshes the tracker and calls the sink if it has something to do. Changes do not answer a
+// resync request, because other sinks than the one that has repaired its drift must compare too: an
+// update without a delta follows them at once, so that a busy source cannot put it off.
 func (l *loop) sync(ctx context.Context) {
 	l.newer = l.source.Refresh(l.tracker)
-	u := l.tracker.Pending()
-	changes := u != nil
-	if !changes {
-		if !l.resyncRequested && !l.schedule.inBackoff() {
-			l.report(nil, 0)
-			return
+	if u := l.tracker.Pending(); u != nil {
+		if l.deliver(ctx, u) && l.resyncRequested {
+			l.resync(ctx)
 		}
-		u = l.tracker.FullUpdate()
+		return
 	}
+	if !l.resyncRequested && !l.schedule.inBackoff() {
+		l.report(nil, 0)
+		return
+	}
+	l.resync(ctx)
+}
+
+// resync calls the sink with an update without a delta, which answers a request.
+func (l *loop) resync(ctx context.Context) {
+	if l.deliver(ctx, l.tracker.FullUpdate()) {
+		l.resyncRequested = false
+	}
+}
+
+// deliver calls the sink and reports whether it succeeded.
+func (l *loop) deliver(ctx context.Context, u *localsink.Update) bool {
 	start := time.Now()
 	err := l.sink.Sync(ctx, u)
 	end := time.Now()
@@ -126,16 +141,15 @@ func (l *loop) sync(ctx context.Context) {
 	case err == nil:
 		l.tracker.Acknowledge(u)
 		l.schedule.succeeded(end)
-		// Changes do not answer a request, because other sinks than the one that has repaired its
-		// drift must compare too: that of connection tracking has flows without rules.
-		l.resyncRequested, l.loggedError = l.resyncRequested && changes, ""
+		l.loggedError = ""
 	case ctx.Err() != nil:
-		return
+		return false
 	default:
 		wasDue := l.schedule.failed(end)
 		l.logFailure(ctx, u, err, wasDue)
 	}
 	l.report(err, end.Sub(start))
+	return err == nil
 }
 
 func (l *loop) report(err error, duration time.Duration) {
@@ -158,9 +172,6 @@ func (l *loop) logFailure(ctx context.Context, u *localsink.Update, err error, w
 
 // wait returns true when the next Sync is due, and false when ctx is done.
 func (l *loop) wait(ctx context.Context) bool {
-	if l.resyncRequested && !l.schedule.inBackoff() {
-		return sleepUntil(ctx, l.schedule.next(true))
-	}
 	var retry <-chan time.Time
 	if l.schedule.inBackoff() {
 		timer := time.NewTimer(time.Until(l.schedule.retryAt))

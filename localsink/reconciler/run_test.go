@@ -251,6 +251,19 @@ func TestRequestIsAnsweredWithoutDelta(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Equal(t, []int{1, 0, 0}, changed)
+		sink.resync <- struct{}{}
+		for version := range 100 { // a busy source does not put it off
+			source.set("c", version)
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		answers := 0
+		for _, n := range changed[3:] {
+			if n == 0 {
+				answers++
+			}
+		}
+		require.Equal(t, 1, answers)
 		stop()
 	})
 }

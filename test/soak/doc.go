@@ -3,8 +3,8 @@
 
 // Package soak runs proxies, servers, a relay and node agents as processes with a real API server, for
 // as long as KPNG_SOAK_DURATION, while objects change at random and processes, rules, history and
-// certificates are disturbed. `make soak` runs it. It has tests only; package oracle, below it, knows
-// what must be in the kernel.
+// certificates are disturbed. `make soak` runs it. It has tests only; package oracle, below it,
+// computes what must be in the kernel.
 //
 // # Processes
 //

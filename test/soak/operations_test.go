@@ -25,7 +25,7 @@ const (
 	burstSize    = 300
 )
 
-// A generator makes the sequence of operations. It knows what the operations so far have created,
+// A generator makes the sequence of operations. It records what the operations so far have created,
 // not what the cluster has.
 type generator struct {
 	rng      *rand.Rand

@@ -174,7 +174,7 @@ func (p *process) get(ctx context.Context, port int, path string) ([]byte, error
 	return body, err
 }
 
-// healthy returns an error unless the proxy has programmed rules and knows of no external change.
+// healthy returns an error unless the proxy has programmed rules and reports no external change.
 func (p *process) healthy(ctx context.Context) error {
 	_, err := p.get(ctx, p.healthPort, "/healthz")
 	return err
