@@ -89,6 +89,9 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if err == nil {
 		b.monitor.Succeeded(repair)
 	}
+	if slices.ContainsFunc(b.tables, func(t *table) bool { return t.repaired }) {
+		b.monitor.ReportRepaired()
+	}
 	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
 		b.monitor.ScheduleRetry(refusedRetryInterval)
 	}

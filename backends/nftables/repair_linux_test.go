@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sigs.k8s.io/kpng/backends/internal/drift"
 	"sigs.k8s.io/kpng/backends/internal/netnstest"
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
 	"sigs.k8s.io/kpng/localsink"
@@ -119,6 +120,30 @@ func TestFlushedRulesAreAbsentBriefly(t *testing.T) {
 		next := time.NewTimer(time.Second)
 		<-next.C // as in an operator's loop; sooner changes would compete with the repairs
 	}
+}
+
+// An update may find that another program has deleted a table, before the poll does. That counts as
+// a change by another program, and requests a resync, so that other sinks compare everything.
+func TestUpdateThatRepairsRequestsResync(t *testing.T) {
+	ns := netnstest.New(t)
+	b := backendIn(t, ns, Config{})
+	b.monitor.Close() // there are no polls
+	b.monitor = drift.NewMonitor(nil, slog.New(slog.DiscardHandler))
+	all := manyServices(2, 2).serviceList
+	require.NoError(t, b.Sync(t.Context(), firstUpdate(testNode(), all[0])))
+	_, err := ns.Command("nft", "delete", "table", "ip", "kpng")
+	require.NoError(t, err)
+	require.NoError(t, b.Sync(t.Context(), nextUpdate(testNode(), all[:1], all)))
+	require.EqualValues(t, 1, b.Stats().ExternalChanges)
+	<-b.ResyncRequested()
+	elements, err := connIn(t, ns).Elements(nfnl.FamilyIPv4, DefaultTable, mapServiceIPs)
+	require.NoError(t, err)
+	require.Len(t, elements, 2)
+
+	rebuilds := b.Stats().Tables[0].Rebuilds
+	require.NoError(t, b.Sync(t.Context(), nextUpdate(testNode(), all, all)))
+	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds, "the resync writes nothing again")
+	require.EqualValues(t, 1, b.Stats().ExternalChanges)
 }
 
 // changeOtherTable makes batch a change of a table of another program.

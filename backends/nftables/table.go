@@ -50,6 +50,9 @@ type table struct {
 	refused map[localsink.ServiceName]error // by the kernel
 	counts  *connectionCounts               // nil if connections are not counted
 	stats   TableStats
+	// repaired reports whether the last sync found that the kernel's table was not as it was
+	// left, and rebuilt it.
+	repaired bool
 }
 
 func newTable(f *family, cfg Config, kernel transport) *table {
@@ -68,6 +71,7 @@ func newTable(f *family, cfg Config, kernel transport) *table {
 
 // sync applies u; names are the Services that may differ from the last update.
 func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
+	t.repaired = false
 	accepted := t.recheckRefused(u)
 	err := t.reconcile(u, append(slices.Clip(names), accepted...))
 	if err != nil {
@@ -92,7 +96,11 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	err := t.update(u, node, names)
 	if err != nil {
 		t.log.Warn("Update failed; rebuilding the table", "err", err)
-		return t.rebuild(u, node)
+		refused := len(t.refused)
+		if rebuildErr := t.rebuild(u, node); rebuildErr != nil {
+			return rebuildErr
+		}
+		t.repaired = isRefusal(err) && len(t.refused) == refused
 	}
 	return nil
 }

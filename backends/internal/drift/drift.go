@@ -167,6 +167,15 @@ func (m *Monitor) ReportMissed() {
 	m.schedule(delay)
 }
 
+// ReportRepaired notes that a Sync has noticed, and repaired, a change of another program. It
+// requests a resync nonetheless, so that other sinks compare everything: connections may have begun
+// while rules were missing.
+func (m *Monitor) ReportRepaired() {
+	m.count.Add(1)
+	m.log.Warn("Another program changed the rules; an update repaired them")
+	m.ScheduleRetry(settleTime)
+}
+
 // schedule starts the timer of the next request unless it is running. The mutex must be held.
 func (m *Monitor) schedule(delay time.Duration) {
 	if m.timer == nil && !m.closed {

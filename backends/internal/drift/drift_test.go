@@ -268,3 +268,16 @@ func TestSourceFailureIsLogged(t *testing.T) {
 	require.Contains(t, log, "no more")
 	require.Empty(t, withMonitor(t, func(*Monitor, fakeSource) {}))
 }
+
+// A repair before any notification counts, and requests a resync, but there is no drift any more.
+func TestReportRepaired(t *testing.T) {
+	log := withMonitor(t, func(m *Monitor, _ fakeSource) {
+		m.ReportRepaired()
+		require.EqualValues(t, 1, m.Count())
+		require.True(t, m.DriftedSince().IsZero())
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(m))
+		require.False(t, m.Begin().NeedsRepair, "the next Sync need not write everything again")
+	})
+	require.Contains(t, log, "an update repaired them")
+}
