@@ -26,7 +26,7 @@ import (
 func main() {
 	suites := flag.String("suites", "bookworm", "Debian suites (comma-separated) whose kernels to boot")
 	all := flag.Bool("all", false, "run all tests of the packages, instead of some of each")
-	only := flag.String("packages", "ebpf", "packages (comma-separated) to test, of "+strings.Join(names(), ", "))
+	only := flag.String("packages", strings.Join(names(), ","), "packages (comma-separated) to test")
 	limit := flag.Duration("timeout", time.Hour, "time limit for one kernel")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -146,6 +146,13 @@ func (r *runner) writeImage(ctx context.Context, v version, path, modules string
 		}
 		script.WriteString(commands)
 	}
+	if strings.Contains(","+r.only+",", ","+quickstart+",") {
+		commands, err := r.addQuickstart(ctx, image, v)
+		if err != nil {
+			return err
+		}
+		script.WriteString(commands)
+	}
 	script.WriteString("exit $failed\n")
 	image.AddData(scriptPath, 0o755, []byte(script.String()))
 	xtables, err := filepath.Glob("/usr/lib/x86_64-linux-gnu/xtables/*.so")
@@ -178,13 +185,9 @@ func addIfPresent(image *qemutest.Image, path string) error {
 
 // addPackage compiles the tests of a package, once, and returns the commands that run them.
 func (r *runner) addPackage(ctx context.Context, image *qemutest.Image, p testPackage, v version) (string, error) {
-	binary := filepath.Join(r.dir, p.name+".test")
-	if _, err := os.Stat(binary); err != nil {
-		build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary, "./backends/"+p.name)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go test -c ./backends/%s: %w: %s", p.name, err, out)
-		}
+	binary, err := r.build(ctx, p.name+".test", "test", "-c", "-vet=off", "./backends/"+p.name)
+	if err != nil {
+		return "", err
 	}
 	dir := "/kpng/backends/" + p.name
 	if err := image.AddFile(dir+"/package.test", binary); err != nil {
@@ -202,6 +205,39 @@ func (r *runner) addPackage(ctx context.Context, image *qemutest.Image, p testPa
 		fmt.Fprintf(&commands, "%s ./package.test -test.v -test.parallel=1 -test.timeout=%v -test.run=%s || failed=1\n", run.env, r.limit, guest.Quote(run.pattern))
 	}
 	return commands.String(), nil
+}
+
+// addQuickstart compiles examples/quickstart, once, and returns the commands that run it. On a
+// kernel that the nftables backend refuses, its output must have the required version.
+func (r *runner) addQuickstart(ctx context.Context, image *qemutest.Image, v version) (string, error) {
+	binary, err := r.build(ctx, quickstart, "build", "./examples/quickstart")
+	if err != nil {
+		return "", err
+	}
+	if err := image.AddFile("/kpng/quickstart", binary); err != nil {
+		return "", err
+	}
+	commands := "echo === quickstart\n/kpng/quickstart || failed=1\n"
+	if v.before(nftablesMinimum()) {
+		commands = fmt.Sprintf("echo === quickstart is refused\n/kpng/quickstart 2>&1 | tee /quickstart.txt\ngrep -q 'at least %d.%d is required' /quickstart.txt || failed=1\n",
+			nftablesMinimum().major, nftablesMinimum().minor)
+	}
+	return commands, nil
+}
+
+// build runs go with arguments that compile a program, unless that has been done, and returns its path.
+func (r *runner) build(ctx context.Context, name string, args ...string) (string, error) {
+	binary := filepath.Join(r.dir, name)
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	args = append([]string{args[0], "-ldflags=-s -w", "-o", binary}, args[1:]...)
+	build := exec.CommandContext(ctx, "go", args...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return binary, nil
 }
 
 func isDir(path string) bool {

@@ -16,6 +16,16 @@ type testPackage struct {
 // A version is major and minor, as in 6.1.
 type version struct{ major, minor int }
 
+func (v version) before(w version) bool {
+	return v.major < w.major || v.major == w.major && v.minor < w.minor
+}
+
+// quickstart selects examples/quickstart, which runs after the tests of packages.
+const quickstart = "quickstart"
+
+// nftablesMinimum returns the Linux version that backends/nftables needs.
+func nftablesMinimum() version { return version{5, 13} }
+
 // A testRun is one run of its test binary.
 type testRun struct {
 	pattern string // of tests, as of -run
@@ -23,7 +33,7 @@ type testRun struct {
 }
 
 func (p testPackage) runs(v version, all bool) []testRun {
-	if v.major < p.minimum.major || v.major == p.minimum.major && v.minor < p.minimum.minor {
+	if v.before(p.minimum) {
 		return p.refused()
 	}
 	if all {
@@ -49,7 +59,7 @@ func packages() []testPackage {
 			every: []testRun{{pattern: "."}},
 		},
 		{
-			name: "nftables", minimum: version{5, 13},
+			name: "nftables", minimum: nftablesMinimum(),
 			quick: []testRun{{pattern: "^Test(KernelVersion|ClusterIPReachesEndpoint|HairpinIsMasqueraded|AffinityKeepsEndpoint|" +
 				"ConsistentSelectionIsAsPredicted|ExternalChangesAreRepaired|ConnectionsAreCounted|NftListsTable)$"}},
 			every: []testRun{{pattern: "."}},
@@ -83,5 +93,5 @@ func names() []string {
 	for _, p := range packages() {
 		all = append(all, p.name)
 	}
-	return all
+	return append(all, quickstart)
 }
