@@ -160,8 +160,7 @@ func (r *runner) writeImage(ctx context.Context, v version, path, modules string
 		return err
 	}
 	if err := errors.Join(
-		image.AddPrograms(ctx, "nft", "iptables-legacy", "iptables-legacy-save", "iptables-legacy-restore", "ip6tables-legacy", "ip6tables-legacy-save",
-			"ip6tables-legacy-restore", "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"),
+		image.AddPrograms(ctx, append(iptablesPrograms(), "nft")...),
 		image.AddLibraries(ctx, xtables...),
 		image.AddModules(modules),
 		image.AddFile("/kpng/docs/conformance.md", "docs/conformance.md"),
@@ -174,6 +173,17 @@ func (r *runner) writeImage(ctx context.Context, v version, path, modules string
 		return err
 	}
 	return errors.Join(image.Write(f), f.Close())
+}
+
+// iptablesPrograms returns the programs of both variants, and those of the default one.
+func iptablesPrograms() []string {
+	var all []string
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, variant := range []string{"", "-legacy", "-nft"} {
+			all = append(all, family+variant, family+variant+"-save", family+variant+"-restore")
+		}
+	}
+	return all
 }
 
 func addIfPresent(image *qemutest.Image, path string) error {
@@ -219,8 +229,8 @@ func (r *runner) addQuickstart(ctx context.Context, image *qemutest.Image, v ver
 	}
 	commands := "echo === quickstart\n/kpng/quickstart || failed=1\n"
 	if v.before(nftablesMinimum()) {
-		commands = fmt.Sprintf("echo === quickstart is refused\n/kpng/quickstart 2>&1 | tee /quickstart.txt\ngrep -q 'at least %d.%d is required' /quickstart.txt || failed=1\n",
-			nftablesMinimum().major, nftablesMinimum().minor)
+		commands = fmt.Sprintf("echo === quickstart is refused\noutput=$(/kpng/quickstart 2>&1); echo \"$output\"\n"+
+			"case \"$output\" in *'at least %d.%d is required'*) ;; *) failed=1 ;; esac\n", nftablesMinimum().major, nftablesMinimum().minor)
 	}
 	return commands, nil
 }
