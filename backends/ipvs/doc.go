@@ -89,7 +89,14 @@
 //
 // The verdict Pass and a share of refused connections are not supported. Node ports do not answer on
 // loopback addresses. A process of the node that dials a Service without choosing a source
-// address is masqueraded. Without CAP_NET_ADMIN in the namespace, New fails. The rules need iptables
+// address is masqueraded.
+//
+// IPVS finds the connection of a reply by client and endpoint alone. If a client uses one source
+// port at the same time for connections to two Services that lead to the same endpoint, the replies
+// of both seem to come from one of them, and the other stalls. Clients that bind a port of their
+// own for each connection avoid that; kube-proxy's ipvs mode has the same limit.
+//
+// Without CAP_NET_ADMIN in the namespace, New fails. The rules need iptables
 // with xt_set, xt_ipvs and xt_bpf. They ran with the legacy variant only.
 //
 // # Files

@@ -65,6 +65,9 @@ type Place struct {
 	Node string
 	// Aliases are further source addresses of its packets.
 	Aliases []netip.Addr
+	// OwnSourcePorts gives each TCP connection a source port that no other connection of the
+	// namespace has, also not one to another address.
+	OwnSourcePorts bool
 	// sharesNamespace reports whether other places have the same namespace, so that the
 	// source address of a connection must be chosen.
 	sharesNamespace bool

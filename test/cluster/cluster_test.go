@@ -6,6 +6,7 @@ package cluster_test
 import (
 	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,4 +50,28 @@ func TestAllPlacesReachEachOther(t *testing.T) {
 	require.Equal(t, cluster.Timeout, unknown.Server)
 	many := c.Node.Probe(t.Context(), "tcp", netip.MustParseAddrPort("10.201.7.9:8082"), 2*time.Second)
 	require.Equal(t, "10.201.7.9:8082", many.Server)
+}
+
+// With one port for all connections, a second one to another address shares it, unless each has its own.
+func TestOwnSourcePorts(t *testing.T) {
+	if os.Getuid() != 0 && os.Getenv("KPNG_REQUIRE_NETNS") != "1" {
+		t.Skip("needs root")
+	}
+	c, err := cluster.New(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	out, err := c.Client.Namespace.Output(t.Context(), "sh", "-c", "echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range")
+	require.NoError(t, err, out)
+	dial := func(to string) (*cluster.Conn, error) {
+		return c.Client.Dial(t.Context(), "tcp", netip.AddrPortFrom(c.Places[to].Addrs[0], cluster.ServerPort))
+	}
+	first, err := dial("pod1")
+	require.NoError(t, err)
+	defer first.Close()
+	shared, err := dial("pod2")
+	require.NoError(t, err)
+	require.NoError(t, shared.Close())
+	c.Client.OwnSourcePorts = true
+	_, err = dial("pod3")
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
 }

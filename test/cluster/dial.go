@@ -65,6 +65,9 @@ type Conn struct {
 // Dial connects from a place.
 func (p *Place) Dial(ctx context.Context, network string, to netip.AddrPort) (*Conn, error) {
 	var dialer net.Dialer
+	if p.OwnSourcePorts && network == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{} // to bind reserves a port, to connect shares one
+	}
 	if p.sharesNamespace {
 		addr := p.Addrs[0]
 		if to.Addr().Is6() {

@@ -24,6 +24,11 @@ const umlEnv = "KPNG_INSIDE_UML"
 func TestIPVSInUserMode(t *testing.T) {
 	if os.Getenv(umlEnv) == "1" {
 		fx := newFixture(t)
+		// IPVS cannot tell apart connections from one port of a client to two Services with the same
+		// endpoint (backends/ipvs, "Limits").
+		for _, place := range fx.Places {
+			place.OwnSourcePorts = true
+		}
 		runProxy(t, fx, ipvsProxy())
 		return
 	}
