@@ -49,10 +49,7 @@ func (g *generator) fault() fault {
 			return []operation{{"compact etcd", func(ctx context.Context, f *fixture) error { return f.control.Compact(ctx) }}}
 		}, none}
 	case n < 98:
-		name := choose(g, "server-a", "server-b", "relay")
-		return fault{func() []operation {
-			return []operation{{"rotate certificate of " + name, func(_ context.Context, f *fixture) error { return f.process(name).writeCertificate(f) }}}
-		}, none}
+		return g.rotateCertificate()
 	}
 	// The API server that starts has no history in its cache, so watches that continue must list again.
 	return fault{func() []operation {
@@ -60,6 +57,19 @@ func (g *generator) fault() fault {
 			return errors.Join(f.control.APIServer.Kill(), f.control.Compact(ctx), f.control.StartAPIServer(ctx))
 		}}}
 	}, none}
+}
+
+// rotateCertificate replaces the certificate of a server, or that of a client of one.
+func (g *generator) rotateCertificate() fault {
+	var o operation
+	switch name := choose(g, "server-a", "server-b", "relay", "client relay", "client node-2", "client node-3", "client node-4"); name {
+	case "server-a", "server-b", "relay":
+		o = operation{"rotate certificate of " + name, func(_ context.Context, f *fixture) error { return f.process(name).writeCertificate(f) }}
+	default:
+		client := strings.TrimPrefix(name, "client ")
+		o = operation{"rotate client certificate of " + client, func(_ context.Context, f *fixture) error { return f.writeClientCertificate(client) }}
+	}
+	return fault{func() []operation { return []operation{o} }, none}
 }
 
 // killing kills a process, and starts it again at the end.

@@ -98,9 +98,9 @@ func (f *fixture) upstreamFlags(client string) []string {
 
 // writeCertificates writes the certificates of all servers and clients.
 func (f *fixture) writeCertificates() error {
-	errs := []error{f.control.WriteClientCertificate(f.file("relay-client.crt"), f.file("relay-client.key"), "relay")}
+	errs := []error{f.writeClientCertificate("relay")}
 	for _, m := range f.machines {
-		errs = append(errs, f.control.WriteClientCertificate(f.file(m.Name+"-client.crt"), f.file(m.Name+"-client.key"), "system:node:"+m.Name, "system:nodes"))
+		errs = append(errs, f.writeClientCertificate(m.Name))
 	}
 	for _, p := range f.processes {
 		if p.grpcPort != 0 {
@@ -108,6 +108,18 @@ func (f *fixture) writeCertificates() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// writeClientCertificate replaces the certificate and the key of the relay or of the agent of a
+// node, one after the other. A client reads them when it connects, at the latest after 20 seconds.
+func (f *fixture) writeClientCertificate(client string) error {
+	cert, key := f.file(client+"-client.crt"), f.file(client+"-client.key")
+	identity := []string{"system:node:" + client, "system:nodes"}
+	if client == "relay" {
+		identity = []string{"relay"}
+	}
+	err := f.control.WriteClientCertificate(cert+".new", key+".new", identity[0], identity[1:]...)
+	return errors.Join(err, os.Rename(cert+".new", cert), os.Rename(key+".new", key))
 }
 
 // writeCertificate replaces the certificate and the key of a server, one after the other.
