@@ -55,7 +55,8 @@
 //	affinity   LRU hash    namespace, port -> endpoint, time
 //	flows      LRU hash    UDP socket, frontend -> endpoint
 //	reverse    LRU hash    UDP socket, endpoint -> frontend
-//	peers      storage     connected socket -> frontend, endpoint
+//	connected  array       connected socket -> frontend, endpoint; at its cookie modulo the size
+//	peers      storage     the same, for a socket whose element of connected is in use
 //	namespaces hash        excluded network namespaces
 //
 // A change writes new slots and a new record to unused elements, and then the word of the

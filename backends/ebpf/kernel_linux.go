@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
 )
 
-// hooks returns the programs in the order in which they are attached: those for answers come
-// first.
+// hooks returns the programs in the order in which they are attached: those for answers and for the
+// end of a socket come first.
 func hooks() []string {
-	return []string{"getpeername4", "getpeername6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6", "connect4", "connect6"}
+	return []string{"released", "getpeername4", "getpeername6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6", "connect4", "connect6"}
 }
 
 // sharedMaps returns the maps with the state of connections, which all versions of the programs
@@ -29,7 +29,7 @@ func hooks() []string {
 func sharedMaps() []string {
 	return []string{
 		bytecode.ServicesMapNamespaces, bytecode.ServicesMapAffinity, bytecode.ServicesMapFlows,
-		bytecode.ServicesMapReverse, bytecode.ServicesMapPeers,
+		bytecode.ServicesMapReverse, bytecode.ServicesMapConnected, bytecode.ServicesMapPeers,
 	}
 }
 
@@ -219,6 +219,7 @@ func (k *linuxKernel) setLink(name string, l link.Link) error {
 
 func attachType(hook string) ebpf.AttachType {
 	return map[string]ebpf.AttachType{
+		"released":     ebpf.AttachCgroupInetSockRelease,
 		"getpeername4": ebpf.AttachCgroupInet4GetPeername, "getpeername6": ebpf.AttachCgroupInet6GetPeername,
 		"recvmsg4": ebpf.AttachCGroupUDP4Recvmsg, "recvmsg6": ebpf.AttachCGroupUDP6Recvmsg,
 		"sendmsg4": ebpf.AttachCGroupUDP4Sendmsg, "sendmsg6": ebpf.AttachCGroupUDP6Sendmsg,

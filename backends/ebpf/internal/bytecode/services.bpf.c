@@ -86,6 +86,11 @@ struct peer {
 	struct frontend frontend;
 };
 
+struct connected {
+	u64 socket; // 0 if the element is free
+	struct peer peer;
+};
+
 struct rewrite {
 	u64 at, netns; // nanoseconds since boot, without sleep
 	struct frontend frontend;
@@ -127,7 +132,8 @@ MAP(namespaces, MAP_HASH, u64, u8, 1024, NO_PREALLOC);  // 0: leave alone, 1: tr
 MAP(affinity, MAP_LRU_HASH, struct client, struct choice, 65536, 0);
 MAP(flows, MAP_LRU_HASH, struct flow, struct choice, 65536, 0);    // of unconnected UDP sockets, by frontend
 MAP(reverse, MAP_LRU_HASH, struct flow, struct origin, 65536, 0);  // of UDP sockets, by endpoint
-MAP(peers, MAP_SK_STORAGE, int, struct peer, 0, NO_PREALLOC);      // of connected sockets
+MAP(connected, MAP_ARRAY, u32, struct connected, 16384, 0);        // peers of sockets, at their cookies modulo the size
+MAP(peers, MAP_SK_STORAGE, int, struct peer, 0, NO_PREALLOC);      // of sockets whose element is in use
 
 static inline int same_addr(const struct addr *a, const struct addr *b)
 {
@@ -325,13 +331,27 @@ static inline int select_new(struct record *r, struct request *q, u64 netns)
 	return verdict;
 }
 
+// connected_at returns the element of connected for a socket. Its allocation costs nothing, unlike
+// that of socket storage.
+static inline struct connected *connected_at(u64 socket)
+{
+	u32 index = socket % 16384;
+	return map_lookup(&connected, &index);
+}
+
 static inline void remember(struct bpf_sock_addr *ctx, struct request *q, u64 netns)
 {
-	struct peer *p = q->connect ? sk_storage_get(&peers, ctx->sk, 0, SK_STORAGE_CREATE) : 0;
+	u64 socket = socket_cookie(ctx);
+	struct connected *c = q->connect ? connected_at(socket) : 0;
+	struct peer *p = 0;
+	if (c && (c->socket == socket || !__sync_val_compare_and_swap(&c->socket, 0, socket)))
+		p = &c->peer;
+	else if (q->connect)
+		p = sk_storage_get(&peers, ctx->sk, 0, SK_STORAGE_CREATE);
 	if (p)
 		*p = (struct peer){q->endpoint, q->to};
 	if (q->to.protocol == UDP) {
-		struct flow by_endpoint = {.socket = socket_cookie(ctx), .endpoint = q->endpoint};
+		struct flow by_endpoint = {.socket = socket, .endpoint = q->endpoint};
 		struct origin o = {.frontend = q->to, .connected = q->connect, .netns = netns};
 		map_update(&reverse, &by_endpoint, &o, 0);
 	}
@@ -477,7 +497,9 @@ static inline int peername(struct bpf_sock_addr *ctx, int v6)
 {
 	struct endpoint e = {};
 	get_destination(ctx, &e.addr, &e.port, v6);
-	struct peer *p = sk_storage_get(&peers, ctx->sk, 0, 0);
+	u64 socket = socket_cookie(ctx);
+	struct connected *c = connected_at(socket);
+	struct peer *p = c && c->socket == socket ? &c->peer : sk_storage_get(&peers, ctx->sk, 0, 0);
 	if (p && same_addr(&p->endpoint.addr, &e.addr) && p->endpoint.port == e.port)
 		set_destination(ctx, &p->frontend.addr, p->frontend.port, v6);
 	return 1;
@@ -485,3 +507,13 @@ static inline int peername(struct bpf_sock_addr *ctx, int v6)
 
 SEC("cgroup/getpeername4") int getpeername4(struct bpf_sock_addr *ctx) { return peername(ctx, 0); }
 SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx) { return peername(ctx, 1); }
+
+// released frees the element of a socket that is closed.
+SEC("cgroup/sock_release") int released(struct bpf_sock *sk)
+{
+	u64 socket = socket_cookie(sk);
+	struct connected *c = connected_at(socket);
+	if (c && c->socket == socket)
+		c->socket = 0;
+	return 1;
+}
