@@ -28,6 +28,7 @@ bpf2go() {
 		-cflags "-O2 -mcpu=v3 -g -Wall -Werror -fdebug-prefix-map=$PWD=." -output-dir "$out" "$1" "$2") >/dev/null
 }
 bpf2go Services services.bpf.c
+bpf2go Packets packets.bpf.c
 bpf2go Closer closer.bpf.c
 for f in "$out"/*.go; do
 	{

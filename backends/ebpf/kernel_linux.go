@@ -36,21 +36,25 @@ func sharedMaps() []string {
 // A linuxKernel attaches programs to a cgroup. Sync and Close of the Backend call its methods,
 // and goroutines of the Backend closeSockets and readRewrites.
 type linuxKernel struct {
-	cfg       Config
-	cgroupID  uint64
-	hostNetns uint64   // cookie
-	hostFile  *os.File // the network namespace
-	shared    map[string]*ebpf.Map
-	links     map[string]link.Link
-	programs  map[string]ebpf.ProgramID // attached
-	destroyer destroyer
-	rewrites  *ringbuf.Reader // nil if rewrites are not recorded
+	cfg        Config
+	cgroupID   uint64
+	hostNetns  uint64   // cookie
+	hostFile   *os.File // the network namespace
+	shared     map[string]*ebpf.Map
+	links      map[string]link.Link
+	programs   map[string]ebpf.ProgramID // attached
+	outside    *ebpf.Program             // for packets from outside; nil without devices
+	devices    map[int]*device           // that have it, by index
+	cleaned    bool                      // devices of former processes are detached
+	withoutTCX bool                      // the kernel is older than Linux 6.6
+	destroyer  destroyer
+	rewrites   *ringbuf.Reader // nil if rewrites are not recorded
 }
 
 // newLinuxKernel opens or creates what is shared with other processes, and checks whether the
 // programs can be loaded.
 func newLinuxKernel(cfg Config) (*linuxKernel, error) {
-	k := &linuxKernel{cfg: cfg, shared: map[string]*ebpf.Map{}, links: map[string]link.Link{}, programs: map[string]ebpf.ProgramID{}}
+	k := &linuxKernel{cfg: cfg, shared: map[string]*ebpf.Map{}, links: map[string]link.Link{}, programs: map[string]ebpf.ProgramID{}, devices: map[int]*device{}}
 	if err := k.open(); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
@@ -158,7 +162,14 @@ func (k *linuxKernel) load(s sizes) (maps, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLinuxMaps(c)
+	m, err := newLinuxMaps(c)
+	if err != nil || len(k.cfg.Devices) == 0 {
+		return m, err
+	}
+	if err := m.loadOutside(k.cfg.CountConnections); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
 }
 
 // attach implements kernel.
@@ -175,6 +186,7 @@ func (k *linuxKernel) attach(m maps) error {
 		}
 		k.programs[name], _ = info.ID()
 	}
+	k.outside = m.(*linuxMaps).outside //nolint:forcetypeassert // see above
 	return nil
 }
 
@@ -264,6 +276,9 @@ func (k *linuxKernel) close() error {
 	}
 	for _, l := range k.links {
 		errs = append(errs, l.Close())
+	}
+	for _, d := range k.devices {
+		errs = append(errs, d.close())
 	}
 	for _, m := range k.shared {
 		errs = append(errs, m.Close())

@@ -18,7 +18,7 @@ func inUse(t *testing.T, b *bed) int {
 	n := 0
 	m := b.backend.kernel.(*linuxKernel).shared[bytecode.ServicesMapConnected]
 	var index uint32
-	var element bytecode.ServicesConnected
+	var element bytecode.ServicesPeer
 	for all := m.Iterate(); all.Next(&index, &element); {
 		if element.Socket != 0 {
 			n++
@@ -55,7 +55,7 @@ func TestPeersWithoutFreeElement(t *testing.T) {
 	b := newBed(t, Config{})
 	m := b.backend.kernel.(*linuxKernel).shared[bytecode.ServicesMapConnected]
 	for i := range m.MaxEntries() {
-		require.NoError(t, m.Put(i, bytecode.ServicesConnected{Socket: 1<<62 + uint64(i)}))
+		require.NoError(t, m.Put(i, bytecode.ServicesPeer{Socket: 1<<62 + uint64(i)}))
 	}
 	eachFamily(t, func(t *testing.T, vip string, endpoints []string) {
 		b.sync(web(localsink.ProtocolTCP, nil, endpoints...))

@@ -40,12 +40,6 @@ type ServicesClient struct {
 	Affinity uint64
 }
 
-type ServicesConnected struct {
-	_      structs.HostLayout
-	Socket uint64
-	Peer   ServicesPeer
-}
-
 type ServicesFlow struct {
 	_        structs.HostLayout
 	Socket   uint64
@@ -75,6 +69,7 @@ type ServicesOrigin struct {
 
 type ServicesPeer struct {
 	_        structs.HostLayout
+	Socket   uint64
 	Endpoint struct {
 		_    structs.HostLayout
 		Addr ServicesAddr
