@@ -154,14 +154,14 @@ func newEBPF(cfg Config) (*Dataplane, error) {
 	cfg.EBPF.Logger = cmp.Or(cfg.EBPF.Logger, cfg.Logger)
 	cfg.EBPF.Combined = true
 	cfg.EBPF.CountConnections = cfg.NFTables.CountConnections
-	sockets, err := ebpf.New(cfg.EBPF)
+	cfg.NFTables.Logger = cmp.Or(cfg.NFTables.Logger, cfg.Logger)
+	rules, err := nftables.New(cfg.NFTables) // also loads the modules of netfilter that the programs need
 	if err != nil {
 		return nil, err
 	}
-	cfg.NFTables.Logger = cmp.Or(cfg.NFTables.Logger, cfg.Logger)
-	rules, err := nftables.New(cfg.NFTables)
+	sockets, err := ebpf.New(cfg.EBPF)
 	if err != nil {
-		return nil, errors.Join(err, sockets.Close())
+		return nil, errors.Join(err, rules.Close())
 	}
 	d := &Dataplane{
 		Rules:      ebpfChain{countedChain{localsink.Chain(rules, sockets), [2]localsink.ConnectionCounter{rules, sockets}}, sockets},
