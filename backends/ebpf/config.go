@@ -45,7 +45,8 @@ type Config struct {
 	// "eth*". Connections that arrive through them from outside are decided at tc instead of in the
 	// packet path, which still translates their packets; see the package documentation. Devices
 	// may appear and disappear at any time. The loopback device and devices that identify
-	// pods are left out. Empty means none. It requires Combined and Linux 6.1.
+	// pods are left out. Empty means none, and costs nothing. It requires Combined, Linux 6.1, and the
+	// modules nf_conntrack and nf_nat, which nftables.New loads.
 	Devices []string
 	// InterfaceAddrs lists the addresses of the node; nil means [net.InterfaceAddrs].
 	InterfaceAddrs func() ([]net.Addr, error)

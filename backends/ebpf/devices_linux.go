@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -109,7 +110,7 @@ func (k *linuxKernel) attachDevices(pods *localsink.PodSources) error {
 	if k.outside == nil && k.cleaned {
 		return nil
 	}
-	return inNamespace(k.hostFile, func() error {
+	return k.inNodeNamespace(func() error {
 		all, err := netlink.LinkList()
 		if err != nil {
 			return fmt.Errorf("list network devices: %w", err)
@@ -139,6 +140,18 @@ func (k *linuxKernel) attachDevices(pods *localsink.PodSources) error {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// inNodeNamespace runs f on a thread in the network namespace of the node. That of the process
+// usually is it, and then no privilege is needed.
+func (k *linuxKernel) inNodeNamespace(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var node, own unix.Stat_t
+	if unix.Fstat(int(k.hostFile.Fd()), &node) == nil && unix.Stat("/proc/thread-self/ns/net", &own) == nil && node.Dev == own.Dev && node.Ino == own.Ino {
+		return f()
+	}
+	return inNamespace(k.hostFile, f)
 }
 
 // selects reports whether the configuration selects a device.

@@ -153,7 +153,7 @@ func (r *runner) writeImage(ctx context.Context, v version, path, modules string
 		return err
 	}
 	if err := errors.Join(
-		image.AddPrograms(ctx, "nft", "iptables-legacy", "iptables-legacy-save", "iptables-legacy-restore", "ip6tables-legacy", "ip6tables-legacy-save",
+		image.AddPrograms(ctx, "nft", "tc", "iptables-legacy", "iptables-legacy-save", "iptables-legacy-restore", "ip6tables-legacy", "ip6tables-legacy-save",
 			"ip6tables-legacy-restore", "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"),
 		image.AddLibraries(ctx, xtables...),
 		image.AddModules(modules),
