@@ -51,9 +51,6 @@ var (
 	_ localsink.DriftReporter   = (*Backend)(nil)
 )
 
-// recordsPerFrontend is the number of records of a frontend: for the node, its pods and outside.
-const recordsPerFrontend = 3
-
 // frontendChecks is how many checks of the programs there are for one of all frontends.
 const frontendChecks = 10
 
@@ -299,12 +296,16 @@ func (b *Backend) closeRemoved() {
 // need returns how many elements the maps need for u.
 func (b *Backend) need(u *localsink.Update) sizes {
 	need := sizes{addrs: uint32(len(b.allAddrs)), ranges: uint32(len(u.Node.LocalPods.Networks) + 1)}
+	records := uint32(2) // of a frontend: for the node, for its pods
+	if len(b.cfg.Devices) > 0 {
+		records++ // for clients outside
+	}
 	for svc := range u.All.All() {
 		for i := range svc.Ports {
 			p := &svc.Ports[i]
 			frontends := uint32(len(p.Frontends))
 			need.frontends += frontends + uint32(len(u.Node.LoopbackNodePorts))
-			need.records += recordsPerFrontend * (frontends + uint32(len(u.Node.LoopbackNodePorts)))
+			need.records += records * (frontends + uint32(len(u.Node.LoopbackNodePorts)))
 			for _, fe := range p.Frontends {
 				need.ranges += uint32(len(fe.SourceRanges))
 			}

@@ -93,16 +93,21 @@ func (m *linuxMaps) loadOutside(counting bool) error {
 		return fmt.Errorf("variable %s: %w", bytecode.PacketsVarCounting, err)
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
-	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("Devices: needs Linux %s with the connection tracking and address translation of netfilter (modules nf_conntrack, nf_nat): %w: %w",
-			minimumLinuxDevices, errors.ErrUnsupported, err)
-	}
 	if err != nil {
-		return fmt.Errorf("Devices: load program: %w", err)
+		return explainDevices(err)
 	}
 	defer c.Close()
 	m.outside = c.DetachProgram(bytecode.PacketsProgOutside)
 	return nil
+}
+
+// explainDevices adds to an error what the kernel lacks.
+func explainDevices(err error) error {
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("Devices: needs Linux %s with the connection tracking and address translation of netfilter (modules nf_conntrack, nf_nat): %w: %w",
+			minimumLinuxDevices, errors.ErrUnsupported, err)
+	}
+	return fmt.Errorf("Devices: load program: %w", err)
 }
 
 // attachDevices implements kernel.

@@ -4,12 +4,14 @@
 package ebpf
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -443,6 +445,23 @@ func TestDevices(t *testing.T) {
 			attached()
 		})
 	}
+}
+
+func TestDevicesAreValidated(t *testing.T) {
+	_, err := New(Config{Devices: []string{"eth0"}})
+	require.EqualError(t, err, "ebpf: Devices: requires Combined, because the packet path translates the packets")
+	for _, pattern := range []string{"", "eth[0"} {
+		_, err := New(Config{Combined: true, Devices: []string{"eth0", pattern}})
+		require.EqualError(t, err, fmt.Sprintf("ebpf: Devices: %q is not a pattern of names", pattern))
+	}
+}
+
+// TestDevicesNeedKernel: the error names what is missing.
+func TestDevicesNeedKernel(t *testing.T) {
+	err := explain(explainDevices(fmt.Errorf("kfunc %q: %w", "bpf_skb_ct_alloc", ebpf.ErrNotSupported)))
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, "ebpf: load programs: Devices: needs Linux 6.1 with the connection tracking and address translation of netfilter")
+	require.NotErrorIs(t, explainDevices(unix.EPERM), errors.ErrUnsupported)
 }
 
 func indexOf(t testing.TB, ns *netnstest.Namespace, name string) (index int) {
