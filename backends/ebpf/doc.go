@@ -42,8 +42,11 @@
 //	TCP with SYN alone, UDP; an entry exists        left alone
 //	route without masquerading                      at tc
 //	masqueraded route, client that is the endpoint  at tc, with the source address of the route to
-//	                                                the endpoint; packet path before Linux 6.7, and
-//	                                                if the endpoint is an address of the node
+//	                                                the endpoint; packet path if the kernel finds
+//	                                                none (before Linux 6.7 and older stable
+//	                                                releases with BPF_FIB_LOOKUP_SRC, such as 6.1
+//	                                                of Debian 12), or if the endpoint has an address
+//	                                                of the node
 //	masqueraded route with Node.NoMasquerade        packet path
 //	selection at random or by hash, weights         at tc
 //	session affinity, refused share                 packet path, which has the state
@@ -101,5 +104,5 @@
 // # Cost
 //
 // The programs at sockets have less than 600 lines, with the headers and the program that closes
-// sockets; packets.bpf.c has 160 more. What they cost is in docs/performance.md.
+// sockets; packets.bpf.c has 150 more. What they cost is in docs/performance.md.
 package ebpf

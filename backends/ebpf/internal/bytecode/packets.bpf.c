@@ -24,13 +24,8 @@ struct bpf_sock_tuple {
 struct bpf_ct_opts { int netns_id, error; u8 protocol, dir, reserved[2]; };
 union nf_inet_addr { u32 w[4]; };
 
-struct bpf_fib_lookup {
-	u8 family, protocol;
-	u16 from_port, to_port, length;
-	u32 ifindex, flow;
-	struct addr from, to; // IPv4 in the first word
-	u32 rest[4];
-};
+// IPv4 addresses are in the first word.
+struct bpf_fib_lookup { u8 family, protocol; u16 from_port, to_port, length; u32 ifindex, flow; struct addr from, to; u32 rest[4]; };
 
 struct nf_conn { unsigned long status; };
 struct nf_conn___init { struct nf_conn ct; };
@@ -47,7 +42,7 @@ KERNEL void bpf_ct_release(struct nf_conn *ct);
 static long (*load)(struct __sk_buff *skb, u32 offset, void *to, u32 size, u32 start) = (void *)68;
 static long (*fib_lookup)(struct __sk_buff *skb, struct bpf_fib_lookup *f, int size, u32 flags) = (void *)69;
 
-enum { NETWORK_HEADER = 1 };                 // start of load
+enum { NETWORK_HEADER = 1 };                   // start of load
 enum { SKIP_NEIGHBOUR = 4, WITH_SOURCE = 16 }; // flags of fib_lookup: Linux 6.3, 6.7
 enum { THIS_HOST = 0, IPV4 = 0x0800, IPV6 = 0x86dd, INET = 2, INET6 = 10, FIN_SYN_RST_ACK = 0x17, SYN = 2 };
 
@@ -82,8 +77,8 @@ static inline int parse(struct __sk_buff *skb, struct request *q)
 	return 1;
 }
 
-// find_source replaces the address of a client by that of the node towards the endpoint. Before Linux
-// 6.7 it finds none.
+// find_source replaces the address of a client by that of the node towards the endpoint. Kernels
+// without WITH_SOURCE find none.
 static inline int find_source(struct __sk_buff *skb, struct request *q, int v6)
 {
 	struct bpf_fib_lookup f = {.family = v6 ? INET6 : INET, .protocol = q->to.protocol, .ifindex = skb->ingress_ifindex};
@@ -140,11 +135,11 @@ static inline void decide(struct __sk_buff *skb, struct request *q)
 	if (translate(ct, &q->endpoint.addr, be16(q->endpoint.port), v6, DESTINATION) || translate(ct, &q->from, 0, v6, SOURCE))
 		bpf_ct_set_timeout(ct, 0);
 	present = bpf_ct_insert_entry(ct);
-	if (!present)
-		return; // another packet was faster
-	bpf_ct_release(present);
-	count(s->counter);
-	count(r->counter);
+	if (present) { // otherwise another packet was faster
+		bpf_ct_release(present);
+		count(s->counter);
+		count(r->counter);
+	}
 }
 
 SEC("tc") int outside(struct __sk_buff *skb)
