@@ -116,9 +116,9 @@ func (k *linuxKernel) attachDevices(pods *localsink.PodSources) error {
 		return nil
 	}
 	return k.inNodeNamespace(func() error {
-		all, err := netlink.LinkList()
+		all, err := listDevices()
 		if err != nil {
-			return fmt.Errorf("list network devices: %w", err)
+			return err
 		}
 		var errs []error
 		selected := map[int]bool{}
@@ -145,6 +145,17 @@ func (k *linuxKernel) attachDevices(pods *localsink.PodSources) error {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// listDevices returns the network devices of the thread's namespace. The kernel interrupts a list
+// while devices change.
+func listDevices() (all []netlink.Link, err error) {
+	for range 10 {
+		if all, err = netlink.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, wrap("list network devices", err)
 }
 
 // inNodeNamespace runs f on a thread in the network namespace of the node. That of the process
@@ -295,13 +306,16 @@ func removeDevices(pins string, keep map[int]bool) error {
 		}
 		errs = append(errs, err)
 	}
-	all, err := netlink.LinkList()
+	all, err := listDevices()
 	errs = append(errs, err)
 	for _, l := range all {
 		if keep[l.Attrs().Index] {
 			continue
 		}
-		errs = append(errs, detachFilter(l))
+		err := detachFilter(l)
+		if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EOPNOTSUPP) { // the device is gone; the kernel has no filters
+			errs = append(errs, err)
+		}
 	}
 	return wrap("detach from network devices", errors.Join(errs...))
 }
