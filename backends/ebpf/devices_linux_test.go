@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
 	"sigs.k8s.io/kpng/backends/internal/netnstest"
 	"sigs.k8s.io/kpng/localsink"
 )
@@ -56,6 +58,7 @@ func newOutsideBed(t testing.TB, cfg Config) *outsideBed {
 	}
 	cfg.CheckInterval = 50 * time.Millisecond
 	addChains(t, netnstest.New(t)) // loads the modules that the program needs
+	skipWithoutCommonTypes(t)
 	b := &outsideBed{newBed(t, cfg), netnstest.New(t)}
 	require.NoError(t, b.backend.ExcludeNamespace(b.path(b.client))) // it is another machine
 	netnstest.Link(b.node, "out0", b.client, "eth0")
@@ -76,6 +79,20 @@ func newOutsideBed(t testing.TB, cfg Config) *outsideBed {
 		b.driver.Node.NodePortAddresses = append(b.driver.Node.NodePortAddresses, netip.PrefixFrom(addr, addr.BitLen()))
 	}
 	return b
+}
+
+// skipWithoutCommonTypes skips a test if the modules nf_conntrack and nf_nat of the kernel have
+// different types of an entry, as those of Debian's Linux 7.3: its verifier refuses the program.
+func skipWithoutCommonTypes(t testing.TB) {
+	t.Helper()
+	spec, err := bytecode.LoadPackets()
+	require.NoError(t, err)
+	c, err := ebpf.NewCollection(spec)
+	if err == nil {
+		c.Close()
+	} else if strings.Contains(err.Error(), "R1 expected pointer to STRUCT nf_conn___init but R1 has a pointer to STRUCT nf_conn___init") {
+		t.Skip("nf_conntrack and nf_nat have different types of an entry")
+	}
 }
 
 // addChains adds chains of type nat without rules for Services.

@@ -63,7 +63,9 @@
 // The devices are compared with the configuration every [Config.CheckInterval]: new ones get the
 // program, and one that another program has detached is attached again. Links of tcx are pinned
 // beside those of the sockets. The loopback device is left out, and so are the devices that identify
-// pods (Node.LocalPods). If a device cannot be served, the packet path serves its connections.
+// pods (Node.LocalPods). If a device cannot be served, the packet path serves its connections. New
+// returns errors.ErrUnsupported if the kernel does not accept the program, such as Debian's Linux 7.3,
+// whose modules nf_conntrack and nf_nat have different types of an entry.
 //
 // # What applications see
 //
