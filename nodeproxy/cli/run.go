@@ -73,7 +73,7 @@ func (f *runFlags) define(fs *pflag.FlagSet, sinks bool) {
 		fs.IntVar(&f.rewrites, "recent-rewrites", 0,
 			"`number` of recent connections whose destination was replaced at the socket, for /state; needs the sinks ebpf and healthcheck")
 		fs.StringSliceVar(&f.devices, "ebpf-devices", nil,
-			"`names` (comma-separated) of network devices, or patterns such as eth*, on which connections from outside are decided at tc; needs the sink ebpf and Linux 6.1")
+			"`names` (comma-separated) of devices, or patterns such as eth*, on which connections from outside are decided at tc; needs the sink ebpf")
 	}
 	resolver := append(resolverFlags(), flagVerbose)
 	goFlags.VisitAll(func(g *flag.Flag) {
