@@ -25,9 +25,10 @@ trap 'rm -rf "$out"' EXIT
 # bpf2go IDENT SOURCE; its version is that of the library in go.mod
 bpf2go() {
 	(cd "$dir" && go run github.com/cilium/ebpf/cmd/bpf2go -go-package bytecode -cc "$CC" -strip "$STRIP" -target bpfel,bpfeb \
-		-cflags "-O2 -g -Wall -Werror -fdebug-prefix-map=$PWD=." -output-dir "$out" "$1" "$2") >/dev/null
+		-cflags "-O2 -mcpu=v3 -g -Wall -Werror -fdebug-prefix-map=$PWD=." -output-dir "$out" "$1" "$2") >/dev/null
 }
 bpf2go Services services.bpf.c
+bpf2go Packets packets.bpf.c
 bpf2go Closer closer.bpf.c
 for f in "$out"/*.go; do
 	{

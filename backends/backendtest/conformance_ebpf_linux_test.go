@@ -22,16 +22,24 @@ import (
 
 // TestConformanceEBPF checks ebpf with nftables, conntrack and localhost. All namespaces of the
 // testbed belong to one process, so the programs are limited to the node and its pods.
-func TestConformanceEBPF(t *testing.T) {
+func TestConformanceEBPF(t *testing.T) { checkEBPF(t, "ebpf, nftables, conntrack and localhost", nil) }
+
+// TestConformanceEBPFDevices checks the same with connections from outside decided at tc.
+func TestConformanceEBPFDevices(t *testing.T) {
+	checkEBPF(t, "ebpf with devices, nftables, conntrack and localhost", []string{"outside", "remote", "far"})
+}
+
+func checkEBPF(t *testing.T, name string, devices []string) {
+	t.Helper()
 	cgroup, pins := bpftest.JoinCgroup(t), bpftest.MountBPF(t)
 	checkBackend(t, "ebpf", backendtest.Backend{
-		Name: "ebpf, nftables, conntrack and localhost",
+		Name: name,
 		New: func(ctx context.Context, node backendtest.Namespace) (localsink.Sink, error) {
 			rules, err := nftables.New(nftables.Config{})
 			if err != nil {
 				return nil, err
 			}
-			sockets, err := newSockets(ctx, t, ebpf.Config{Combined: true, Cgroup: cgroup}, pins, node.(backendtest.NodeNamespace))
+			sockets, err := newSockets(ctx, t, ebpf.Config{Combined: true, Cgroup: cgroup, Devices: devices}, pins, node.(backendtest.NodeNamespace))
 			if err != nil {
 				return nil, err
 			}

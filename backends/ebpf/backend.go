@@ -38,6 +38,7 @@ type Backend struct {
 	version  uint64     // of the last pool
 	drifted  bool       // the maps must be loaded again
 	checks   int        // number of calls of check
+	devices  string     // the last error of attachDevices
 	node     *localsink.Node
 	allAddrs []netip.Addr // of the node
 }
@@ -176,6 +177,19 @@ func (b *Backend) apply(ctx context.Context, u *localsink.Update) error {
 	return b.state.commit()
 }
 
+// attachDevices attaches the program for packets from outside. After an error the packet path serves
+// the connections that arrive through the device.
+func (b *Backend) attachDevices() {
+	message := ""
+	if err := b.kernel.attachDevices(&b.node.LocalPods); err != nil {
+		message = err.Error()
+	}
+	if message != "" && message != b.devices {
+		b.cfg.Logger.Warn("Connections from outside are left to the packet path", "err", message)
+	}
+	b.devices = message
+}
+
 // load writes the whole state into new maps, and then replaces the programs by ones that use
 // these. Until then the previous ones are unchanged.
 func (b *Backend) load(ctx context.Context, u *localsink.Update) error {
@@ -186,7 +200,7 @@ func (b *Backend) load(ctx context.Context, u *localsink.Update) error {
 		return fmt.Errorf("ebpf: load programs and maps: %w", err)
 	}
 	old := b.state
-	next := newState(m, size, &compiler{node: u.Node, combined: b.cfg.Combined}, b.cfg.CountConnections, &b.version, b.now)
+	next := newState(m, size, &compiler{node: u.Node, combined: b.cfg.Combined, packets: len(b.cfg.Devices) > 0}, b.cfg.CountConnections, &b.version, b.now)
 	if old != nil {
 		next.counters = old.counters.carry(b.counts(old), size.counters)
 	} else {
@@ -207,6 +221,7 @@ func (b *Backend) load(ctx context.Context, u *localsink.Update) error {
 		return errors.Join(fmt.Errorf("ebpf: attach programs: %w", err), m.close(), old.close())
 	}
 	b.drifted = false
+	b.attachDevices()
 	if old != nil {
 		next.removed = append(next.removed, old.removedIn(next)...)
 	}
@@ -281,12 +296,16 @@ func (b *Backend) closeRemoved() {
 // need returns how many elements the maps need for u.
 func (b *Backend) need(u *localsink.Update) sizes {
 	need := sizes{addrs: uint32(len(b.allAddrs)), ranges: uint32(len(u.Node.LocalPods.Networks) + 1)}
+	records := uint32(2) // of a frontend: for the node, for its pods
+	if len(b.cfg.Devices) > 0 {
+		records++ // for clients outside
+	}
 	for svc := range u.All.All() {
 		for i := range svc.Ports {
 			p := &svc.Ports[i]
 			frontends := uint32(len(p.Frontends))
 			need.frontends += frontends + uint32(len(u.Node.LoopbackNodePorts))
-			need.records += 2 * (frontends + uint32(len(u.Node.LoopbackNodePorts)))
+			need.records += records * (frontends + uint32(len(u.Node.LoopbackNodePorts)))
 			for _, fe := range p.Frontends {
 				need.ranges += uint32(len(fe.SourceRanges))
 			}
@@ -348,6 +367,7 @@ func (b *Backend) check(context.Context) (bool, error) {
 	if !slices.Equal(addrs, b.allAddrs) {
 		return true, nil
 	}
+	b.attachDevices()
 	intact, err := b.kernel.intact()
 	if b.checks++; err == nil && intact && b.checks%frontendChecks == 0 {
 		intact, err = b.state.intact()

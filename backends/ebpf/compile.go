@@ -16,6 +16,7 @@ import (
 type compiler struct {
 	node     *localsink.Node
 	combined bool
+	packets  bool // decides about clients outside
 }
 
 // A frontend is one frontend of a port with its targets by kind of client.
@@ -23,6 +24,7 @@ type frontend struct {
 	key          frontendKey
 	source       *localsink.Frontend
 	host, pod    target
+	outside      target
 	withoutPods  bool // the address is a loopback address of the node
 	sourceRanges []netip.Prefix
 }
@@ -49,7 +51,7 @@ func (c *compiler) frontends(p *localsink.Port) (all []frontend, violation strin
 		}
 		f := frontend{
 			key: newFrontendKey(fe.Addr, p.Protocol), source: fe, sourceRanges: fe.SourceRanges,
-			host: c.target(p, fe, false), pod: c.target(p, fe, true),
+			host: c.target(p, fe, false), pod: c.target(p, fe, true), outside: c.outsideTarget(p, fe),
 		}
 		all = append(all, f)
 		if fe.Kind == localsink.KindNodePort && p.Protocol == localsink.ProtocolTCP {
@@ -68,7 +70,7 @@ func (c *compiler) loopbackFrontends(p *localsink.Port, f frontend) []frontend {
 		}
 		own := f
 		own.key = newFrontendKey(netip.AddrPortFrom(a, f.source.Addr.Port()), p.Protocol)
-		own.host.empty, own.withoutPods = verdictRefuse, true
+		own.host.empty, own.withoutPods, own.outside = verdictRefuse, true, target{}
 		if own.host.verdict != verdictBalance {
 			own.host.verdict = verdictRefuse
 		}
@@ -113,6 +115,23 @@ func (c *compiler) target(p *localsink.Port, fe *localsink.Frontend, inPod bool)
 		t.verdict = verdictPass
 	}
 	return t
+}
+
+// outsideTarget returns what happens to clients outside of the node. What needs state of the packet
+// path, or an answer to the client, is left to it.
+func (c *compiler) outsideTarget(p *localsink.Port, fe *localsink.Frontend) target {
+	at := slices.IndexFunc(fe.Routes, func(r localsink.Route) bool { return r.From == localsink.FromAny })
+	if !c.packets || at < 0 || p.Affinity > 0 || p.RefusedPerMille > 0 || (fe.SourceRanges != nil && len(fe.SourceRanges) == 0) {
+		return target{}
+	}
+	r := &fe.Routes[at]
+	switch {
+	case len(p.Pools[r.Pool].Endpoints) == 0, r.Masquerade && len(c.node.NoMasquerade) > 0:
+		return target{}
+	case r.Masquerade:
+		return target{verdict: verdictMasquerade, pool: r.Pool}
+	}
+	return target{verdict: verdictBalance, pool: r.Pool}
 }
 
 // drop returns the verdict for connections that must be dropped. In the packet path, TCP clients

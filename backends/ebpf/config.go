@@ -5,9 +5,11 @@ package ebpf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
 	"path/filepath"
 	"time"
 )
@@ -39,6 +41,13 @@ type Config struct {
 	// ExcludedNamespaces lists paths of network namespaces whose sockets are left alone, for
 	// service meshes and virtual machines. See also Backend.ExcludeNamespace.
 	ExcludedNamespaces []string
+	// Devices lists names of network devices of the node, or patterns of [path.Match] such as
+	// "eth*". Connections that arrive through them from outside are decided at tc instead of in the
+	// packet path, which still translates their packets; see the package documentation. Devices
+	// may appear and disappear at any time. The loopback device and devices that identify
+	// pods are left out. Empty means none, and costs nothing. It requires Combined, Linux 6.1, and the
+	// modules nf_conntrack and nf_nat, which nftables.New loads.
+	Devices []string
 	// InterfaceAddrs lists the addresses of the node; nil means [net.InterfaceAddrs].
 	InterfaceAddrs func() ([]net.Addr, error)
 	// FindNamespaces lists paths of the network namespaces of the machine, in which UDP sockets
@@ -67,6 +76,14 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.RecentRewrites < 0 || cfg.RecentRewrites > maxRecentRewrites {
 		return cfg, fmt.Errorf("ebpf: RecentRewrites: %d is out of range 0-%d", cfg.RecentRewrites, maxRecentRewrites)
+	}
+	if len(cfg.Devices) > 0 && !cfg.Combined {
+		return cfg, errors.New("ebpf: Devices: requires Combined, because the packet path translates the packets")
+	}
+	for _, pattern := range cfg.Devices {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return cfg, fmt.Errorf("ebpf: Devices: %q is not a pattern of names", pattern)
+		}
 	}
 	cfg.CheckInterval = cmp.Or(cfg.CheckInterval, defaultCheckInterval)
 	if cfg.InterfaceAddrs == nil {

@@ -16,6 +16,9 @@ type kernel interface {
 	load(s sizes) (maps, error)
 	// attach replaces the attached programs by those of m, each at once.
 	attach(m maps) error
+	// attachDevices attaches the program of the last attach for packets from outside to the devices
+	// of the configuration that do not have it, and detaches it from others.
+	attachDevices(pods *localsink.PodSources) error
 	// intact reports whether the programs of the last attach are still attached.
 	intact() (bool, error)
 	// closeSockets closes connected UDP sockets whose endpoint has been removed.

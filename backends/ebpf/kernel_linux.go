@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
 )
 
-// hooks returns the programs in the order in which they are attached: those for answers come
-// first.
+// hooks returns the programs in the order in which they are attached: those for answers and for the
+// end of a socket come first.
 func hooks() []string {
-	return []string{"getpeername4", "getpeername6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6", "connect4", "connect6"}
+	return []string{"released", "getpeername4", "getpeername6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6", "connect4", "connect6"}
 }
 
 // sharedMaps returns the maps with the state of connections, which all versions of the programs
@@ -29,28 +29,32 @@ func hooks() []string {
 func sharedMaps() []string {
 	return []string{
 		bytecode.ServicesMapNamespaces, bytecode.ServicesMapAffinity, bytecode.ServicesMapFlows,
-		bytecode.ServicesMapReverse, bytecode.ServicesMapPeers,
+		bytecode.ServicesMapReverse, bytecode.ServicesMapConnected, bytecode.ServicesMapPeers,
 	}
 }
 
 // A linuxKernel attaches programs to a cgroup. Sync and Close of the Backend call its methods,
 // and goroutines of the Backend closeSockets and readRewrites.
 type linuxKernel struct {
-	cfg       Config
-	cgroupID  uint64
-	hostNetns uint64   // cookie
-	hostFile  *os.File // the network namespace
-	shared    map[string]*ebpf.Map
-	links     map[string]link.Link
-	programs  map[string]ebpf.ProgramID // attached
-	destroyer destroyer
-	rewrites  *ringbuf.Reader // nil if rewrites are not recorded
+	cfg        Config
+	cgroupID   uint64
+	hostNetns  uint64   // cookie
+	hostFile   *os.File // the network namespace
+	shared     map[string]*ebpf.Map
+	links      map[string]link.Link
+	programs   map[string]ebpf.ProgramID // attached
+	outside    *ebpf.Program             // for packets from outside; nil without devices
+	devices    map[int]*device           // that have it, by index
+	cleaned    bool                      // devices of former processes are detached
+	withoutTCX bool                      // the kernel is older than Linux 6.6
+	destroyer  destroyer
+	rewrites   *ringbuf.Reader // nil if rewrites are not recorded
 }
 
 // newLinuxKernel opens or creates what is shared with other processes, and checks whether the
 // programs can be loaded.
 func newLinuxKernel(cfg Config) (*linuxKernel, error) {
-	k := &linuxKernel{cfg: cfg, shared: map[string]*ebpf.Map{}, links: map[string]link.Link{}, programs: map[string]ebpf.ProgramID{}}
+	k := &linuxKernel{cfg: cfg, shared: map[string]*ebpf.Map{}, links: map[string]link.Link{}, programs: map[string]ebpf.ProgramID{}, devices: map[int]*device{}}
 	if err := k.open(); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
@@ -158,7 +162,14 @@ func (k *linuxKernel) load(s sizes) (maps, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLinuxMaps(c)
+	m, err := newLinuxMaps(c)
+	if err != nil || len(k.cfg.Devices) == 0 {
+		return m, err
+	}
+	if err := m.loadOutside(k.cfg.CountConnections); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
 }
 
 // attach implements kernel.
@@ -175,6 +186,7 @@ func (k *linuxKernel) attach(m maps) error {
 		}
 		k.programs[name], _ = info.ID()
 	}
+	k.outside = m.(*linuxMaps).outside //nolint:forcetypeassert // see above
 	return nil
 }
 
@@ -219,6 +231,7 @@ func (k *linuxKernel) setLink(name string, l link.Link) error {
 
 func attachType(hook string) ebpf.AttachType {
 	return map[string]ebpf.AttachType{
+		"released":     ebpf.AttachCgroupInetSockRelease,
 		"getpeername4": ebpf.AttachCgroupInet4GetPeername, "getpeername6": ebpf.AttachCgroupInet6GetPeername,
 		"recvmsg4": ebpf.AttachCGroupUDP4Recvmsg, "recvmsg6": ebpf.AttachCGroupUDP6Recvmsg,
 		"sendmsg4": ebpf.AttachCGroupUDP4Sendmsg, "sendmsg6": ebpf.AttachCGroupUDP6Sendmsg,
@@ -263,6 +276,9 @@ func (k *linuxKernel) close() error {
 	}
 	for _, l := range k.links {
 		errs = append(errs, l.Close())
+	}
+	for _, d := range k.devices {
+		errs = append(errs, d.close())
 	}
 	for _, m := range k.shared {
 		errs = append(errs, m.Close())

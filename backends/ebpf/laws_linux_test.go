@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
+	"sigs.k8s.io/kpng/backends/internal/netnstest"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
@@ -25,6 +26,19 @@ func TestSinkContract(t *testing.T) {
 		Unsupported: localsink.FeatureSCTP | localsink.FeatureSelectionLeastConnections | localsink.FeatureNoMasquerade,
 		New: func(t *testing.T) (localsink.Sink, func() string) {
 			b := newBed(t, Config{}).backend
+			return b, func() string { return describe(t, b) }
+		},
+	})
+}
+
+// TestSinkContractWithDevices is the same with records for clients outside.
+func TestSinkContractWithDevices(t *testing.T) {
+	addChains(t, netnstest.New(t))
+	skipWithoutCommonTypes(t)
+	sinktest.TestSink(t, sinktest.Harness{
+		Unsupported: localsink.FeatureSCTP | localsink.FeatureSelectionLeastConnections | localsink.FeaturePass | localsink.FeatureNoMasquerade,
+		New: func(t *testing.T) (localsink.Sink, func() string) {
+			b := newBed(t, Config{Combined: true, Devices: []string{"out*"}}).backend
 			return b, func() string { return describe(t, b) }
 		},
 	})
@@ -44,7 +58,11 @@ func describe(t testing.TB, b *Backend) string {
 	require.NoError(t, err)
 	var lines []string
 	for k, value := range frontends {
-		lines = append(lines, fmt.Sprintln(k.addrPort(), k[18], describeRecord(t, m, uint32(value>>32)), describeRecord(t, m, uint32(value))))
+		host, outside := uint32(value>>32), uint32(0)
+		if b.state.compiler.packets && host != 0 {
+			outside = host + 1
+		}
+		lines = append(lines, fmt.Sprintln(k.addrPort(), k[18], describeRecord(t, m, host), describeRecord(t, m, uint32(value)), describeRecord(t, m, outside)))
 	}
 	var addr bytecode.ServicesAddr
 	var one uint8

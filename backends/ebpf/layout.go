@@ -64,6 +64,7 @@ const (
 	verdictRefuse
 	verdictDrop
 	verdictBalance
+	verdictMasquerade // like verdictBalance, for clients outside
 )
 
 // A hashing is how a slot is selected.
@@ -75,6 +76,9 @@ const (
 	hashingClient
 	hashingFlow
 )
+
+// balances reports whether connections go to an endpoint.
+func (v verdict) balances() bool { return v == verdictBalance || v == verdictMasquerade }
 
 // A record is what happens to one kind of client of a frontend. Records are comparable.
 type record struct {

@@ -21,6 +21,7 @@ const batch = 4096
 type linuxMaps struct {
 	collection *ebpf.Collection
 	arrays     [3]*ebpf.Memory
+	outside    *ebpf.Program // for packets from outside; nil without devices
 }
 
 func newLinuxMaps(c *ebpf.Collection) (*linuxMaps, error) {
@@ -147,7 +148,7 @@ func (m *linuxMaps) readCounter(index uint32) (uint64, error) {
 
 func (m *linuxMaps) close() error {
 	m.collection.Close()
-	return nil
+	return m.outside.Close() // of nil too
 }
 
 // addrWords returns an address in the form of the program.

@@ -62,6 +62,7 @@ func Cleanup(cfg Config) error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, removeDevices(dir, nil))
 	if err := os.Remove(dir); !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}

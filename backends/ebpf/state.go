@@ -51,6 +51,7 @@ type programmed struct {
 	owner     localsink.ServiceName
 	port      portID
 	host, pod record
+	outside   record // follows host in the array; unused without packets
 	value     uint64 // the indices of the records
 	ranges    []netip.Prefix
 }
@@ -153,7 +154,7 @@ func (s *state) addPort(id portID, p *localsink.Port, old, next *service) error 
 		for _, side := range []struct {
 			target *target
 			record *record
-		}{{&f.host, &rec.host}, {&f.pod, &rec.pod}} {
+		}{{&f.host, &rec.host}, {&f.pod, &rec.pod}, {&f.outside, &rec.outside}} {
 			pool, err := s.poolFor(id, p, side.target, old, next)
 			if err != nil {
 				return err
@@ -176,7 +177,7 @@ func (s *state) addPort(id portID, p *localsink.Port, old, next *service) error 
 
 // poolFor returns the pool of a target, nil if it needs none.
 func (s *state) poolFor(id portID, p *localsink.Port, t *target, old, next *service) (*pool, error) {
-	if t.verdict != verdictBalance {
+	if !t.verdict.balances() {
 		return nil, nil //nolint:nilnil // no pool and no error
 	}
 	pid := poolID{id, t.pool}
@@ -221,7 +222,7 @@ func (s *state) putFrontend(k frontendKey, next programmed) error {
 	switch {
 	case len(next.ranges) == 0:
 	case sameRanges:
-		next.setRanges(old.host.ranges | old.pod.ranges)
+		next.setRanges(old.rangesID())
 	default:
 		s.nextRanges++
 		next.setRanges(s.nextRanges)
@@ -232,7 +233,7 @@ func (s *state) putFrontend(k frontendKey, next programmed) error {
 			return err
 		}
 	}
-	if present && old.host == next.host && old.pod == next.pod {
+	if present && old.host == next.host && old.pod == next.pod && old.outside == next.outside {
 		next.value = old.value
 		s.frontends[k] = next
 		return nil
@@ -240,7 +241,13 @@ func (s *state) putFrontend(k frontendKey, next programmed) error {
 	if !present && len(s.frontends) >= int(s.sizes.frontends) {
 		return fmt.Errorf("frontends: %w", errFull)
 	}
-	host, err := s.addRecord(&next.host)
+	var host uint32
+	var err error
+	if s.compiler.packets {
+		host, err = s.addRecord(&next.host, &next.outside)
+	} else {
+		host, err = s.addRecord(&next.host)
+	}
 	if err != nil {
 		return err
 	}
@@ -260,37 +267,47 @@ func (s *state) putFrontend(k frontendKey, next programmed) error {
 }
 
 func (p *programmed) setRanges(id uint32) {
-	for _, r := range []*record{&p.host, &p.pod} {
-		if r.verdict == verdictBalance {
+	for _, r := range []*record{&p.host, &p.pod, &p.outside} {
+		if r.verdict.balances() {
 			r.ranges = id
 		}
 	}
 }
 
-// addRecord writes a record and returns its index, 0 for the empty record.
-func (s *state) addRecord(r *record) (uint32, error) {
-	if *r == (record{}) {
+// rangesID returns the identifier of the source ranges, 0 without.
+func (p *programmed) rangesID() uint32 { return p.host.ranges | p.pod.ranges | p.outside.ranges }
+
+// addRecord writes records, one after the other, and returns the index of the first, 0 if that is
+// the empty record.
+func (s *state) addRecord(all ...*record) (uint32, error) {
+	if *all[0] == (record{}) {
 		return 0, nil
 	}
-	index, err := s.records.alloc(1)
+	index, err := s.records.alloc(uint32(len(all)))
 	if err != nil {
 		return 0, err
 	}
-	var data [recordSize]byte
-	r.encode(data[:])
-	return index, s.maps.write(arrayRecords, index, data[:])
+	var data [2 * recordSize]byte
+	for i, r := range all {
+		r.encode(data[i*recordSize:])
+	}
+	return index, s.maps.write(arrayRecords, index, data[:len(all)*recordSize])
 }
 
 // releaseRecords frees the records of a frontend that is replaced or deleted by the next commit.
 func (s *state) releaseRecords(p programmed, withRanges bool) {
 	host, pod := uint32(p.value>>32), uint32(p.value)
-	if host != 0 {
+	switch {
+	case host == 0:
+	case s.compiler.packets:
+		s.records.release(host, 2)
+	default:
 		s.records.release(host, 1)
 	}
 	if pod != host && pod != 0 {
 		s.records.release(pod, 1)
 	}
-	if id := p.host.ranges | p.pod.ranges; withRanges && id != 0 {
+	if id := p.rangesID(); withRanges && id != 0 {
 		s.rangesInUse -= uint32(len(p.ranges))
 		s.staleRanges = append(s.staleRanges, staleRanges{id, p.ranges})
 	}

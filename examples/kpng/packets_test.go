@@ -66,7 +66,7 @@ func TestRulesAnswer(t *testing.T) {
 				args = append(args, "--health", "127.0.0.1:10256", "--metrics", "127.0.0.1:10249")
 			}
 			if strings.HasPrefix(sinks, "ebpf") {
-				args = append(args, "--recent-rewrites", "9")
+				args = append(args, "--recent-rewrites", "9", "--ebpf-devices", "eth*")
 			}
 			cmd := exec.CommandContext(t.Context(), "unshare", args...)
 			cmd.Env = append(os.Environ(), asProgram+"="+asNode)

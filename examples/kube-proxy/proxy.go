@@ -25,7 +25,7 @@ import (
 func newBackend(settings *kubeproxyconfig.Config, logger *slog.Logger) (*dataplane.Dataplane, error) {
 	cfg := dataplane.Config{
 		NFTables: settings.NFTables(logger), IPTables: settings.IPTables(logger), IPVS: settings.IPVS(logger),
-		EBPF: ebpf.Config{RecentRewrites: settings.RecentRewrites()}, Logger: logger,
+		EBPF: ebpf.Config{RecentRewrites: settings.RecentRewrites(), Devices: settings.EBPFDevices()}, Logger: logger,
 	}
 	backend, err := dataplane.New(settings.Mode(), cfg)
 	if errors.Is(err, dataplane.ErrUnavailable) && settings.Mode() != dataplane.ModeNFTables {

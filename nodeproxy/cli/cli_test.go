@@ -74,6 +74,7 @@ func TestInvalidCommandLine(t *testing.T) {
 		"run --from node:x:1 --node n --to text --health :1":                              "--health requires the sink healthcheck",
 		"run --from node:x:1 --node n --to text --metrics :1":                             "--metrics requires the sink healthcheck",
 		"run --from node:x:1 --node n --to text,healthcheck --recent-rewrites 9":          "--recent-rewrites requires the sinks ebpf and healthcheck, and --metrics",
+		"run --from node:x:1 --node n --to text --ebpf-devices eth0":                      "--ebpf-devices requires the sink ebpf",
 		"run --from node:x:1 --node n --to text,healthcheck --count-connections services": "--count-connections requires the sink healthcheck and --metrics",
 		"run --from node:x:1 --node n --to text --upstream-cert a":                        "one of --upstream-cert and --upstream-key without the other",
 		"run --from node:x:1 --node n --to text --upstream-insecure --upstream-ca a":      "--upstream-insecure and --upstream-ca",

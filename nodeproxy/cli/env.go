@@ -51,6 +51,7 @@ type Env struct {
 
 	countConnections, usesEBPF         bool
 	recentRewrites                     int
+	devices                            []string  // of the sink ebpf
 	usesAPIServer, usesServers, serves bool      // whether flags of clients and servers have an effect
 	progress                           *progress // nil without a terminal
 }

@@ -222,6 +222,7 @@ func (p *plan) validate(env *Env, f *runFlags) error {
 		"--health requires the sink healthcheck":                                   f.health != "" && checked == 0,
 		"--count-connections requires the sink healthcheck and --metrics":          f.connections != "" && (checked == 0 || f.metricsOf(p) == ""),
 		"--recent-rewrites requires the sinks ebpf and healthcheck, and --metrics": f.rewrites != 0 && (!env.usesEBPF || checked == 0 || f.metricsOf(p) == ""),
+		"--ebpf-devices requires the sink ebpf":                                    len(f.devices) > 0 && !env.usesEBPF,
 		"--metrics requires the sink healthcheck, or one that serves":              f.server.Metrics() != "" && checked == 0 && len(p.clusters) == 0,
 	})
 }

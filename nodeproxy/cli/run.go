@@ -34,6 +34,7 @@ type runFlags struct {
 	details             kubeapi.Details
 	health, connections string
 	rewrites            int
+	devices             []string
 	readiness           readinessFlags
 	server              *remoteflags.Server
 	upstream            *remoteflags.Client
@@ -71,6 +72,8 @@ func (f *runFlags) define(fs *pflag.FlagSet, sinks bool) {
 			"count new connections, for /state, and for /metrics those of `services`, by frontend, or of endpoints too; needs the sinks nftables and healthcheck")
 		fs.IntVar(&f.rewrites, "recent-rewrites", 0,
 			"`number` of recent connections whose destination was replaced at the socket, for /state; needs the sinks ebpf and healthcheck")
+		fs.StringSliceVar(&f.devices, "ebpf-devices", nil,
+			"`names` (comma-separated) of devices, or patterns such as eth*, on which connections from outside are decided at tc; needs the sink ebpf")
 	}
 	resolver := append(resolverFlags(), flagVerbose)
 	goFlags.VisitAll(func(g *flag.Flag) {
@@ -93,7 +96,7 @@ func (f *runFlags) env() (*Env, error) {
 		Stdout: f.stdout, Stderr: f.stderr, Logger: command.NewLogger(f.stderr, f.server.Verbose()),
 		client:   kubeclient.Config{Kubeconfig: f.kubeconfig, Context: f.context, UserFiles: true},
 		upstream: f.upstream, server: f.server, readiness: &f.readiness, servers: map[string]*servertier.Services{},
-		countConnections: f.connections != "", recentRewrites: f.rewrites,
+		countConnections: f.connections != "", recentRewrites: f.rewrites, devices: f.devices,
 	}
 	if f.readiness.condition != "" {
 		env.Filter.Details |= kubeapi.DetailTarget

@@ -61,10 +61,10 @@ func standardSinks() []Sink {
 
 func newDataplane(env *Env, mode string) (NodeSink, error) {
 	d, err := dataplane.New(mode, dataplane.Config{
-		NoFlows: true, NFTables: nftablesConfig(env), EBPF: ebpf.Config{RecentRewrites: env.recentRewrites}, Logger: env.Logger,
+		NoFlows: true, NFTables: nftablesConfig(env), EBPF: ebpf.Config{RecentRewrites: env.recentRewrites, Devices: env.devices}, Logger: env.Logger,
 	})
 	if err != nil {
-		return NodeSink{}, command.ReplaceInError(err, "ebpf: RecentRewrites:", "--recent-rewrites:")
+		return NodeSink{}, command.ReplaceInError(err, "ebpf: RecentRewrites:", "--recent-rewrites:", "ebpf: Devices:", "--ebpf-devices:")
 	}
 	env.usesEBPF = env.usesEBPF || mode == dataplane.ModeEBPF
 	env.OnClose(d.Close)

@@ -154,14 +154,14 @@ func newEBPF(cfg Config) (*Dataplane, error) {
 	cfg.EBPF.Logger = cmp.Or(cfg.EBPF.Logger, cfg.Logger)
 	cfg.EBPF.Combined = true
 	cfg.EBPF.CountConnections = cfg.NFTables.CountConnections
-	sockets, err := ebpf.New(cfg.EBPF)
+	cfg.NFTables.Logger = cmp.Or(cfg.NFTables.Logger, cfg.Logger)
+	rules, err := nftables.New(cfg.NFTables) // also loads the modules of netfilter that the programs need
 	if err != nil {
 		return nil, err
 	}
-	cfg.NFTables.Logger = cmp.Or(cfg.NFTables.Logger, cfg.Logger)
-	rules, err := nftables.New(cfg.NFTables)
+	sockets, err := newSockets(cfg.EBPF, ebpf.New)
 	if err != nil {
-		return nil, errors.Join(err, sockets.Close())
+		return nil, errors.Join(err, rules.Close())
 	}
 	d := &Dataplane{
 		Rules:      ebpfChain{countedChain{localsink.Chain(rules, sockets), [2]localsink.ConnectionCounter{rules, sockets}}, sockets},
@@ -170,6 +170,21 @@ func newEBPF(cfg Config) (*Dataplane, error) {
 		closers:    []func() error{rules.Close, sockets.Close},
 	}
 	return d.addFlows(cfg)
+}
+
+// newSockets creates the backend for sockets. On a kernel that has no program for devices it serves
+// sockets nonetheless, because the rules serve connections from outside.
+func newSockets(cfg ebpf.Config, create func(ebpf.Config) (*ebpf.Backend, error)) (*ebpf.Backend, error) {
+	sockets, err := create(cfg)
+	if len(cfg.Devices) == 0 || !errors.Is(err, errors.ErrUnsupported) {
+		return sockets, err
+	}
+	reason := err
+	cfg.Devices = nil
+	if sockets, err = create(cfg); err == nil && cfg.Logger != nil {
+		cfg.Logger.Warn("Connections from outside are not decided at devices", "err", reason)
+	}
+	return sockets, err
 }
 
 func newIPTables(cfg Config) (*Dataplane, error) {

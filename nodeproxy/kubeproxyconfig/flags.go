@@ -33,6 +33,7 @@ type Options struct {
 	master, hostnameOverride string
 	proxyName, counts        string
 	rewrites                 int
+	devices                  []string
 	healthzPort, metricsPort int32
 
 	// Values of flags that belong to no single field.
@@ -108,6 +109,8 @@ func (o *Options) define(fs *pflag.FlagSet) {
 	fs.StringVar(&o.counts, "count-connections", "",
 		"count new connections by frontend and endpoint, for /state, and for /metrics those of services (by frontend) or of endpoints too; empty counts none")
 	fs.IntVar(&o.rewrites, "recent-rewrites", 0, "recent connections whose destination was replaced at the socket, for /state, in the mode ebpf; 0 records none")
+	fs.StringSliceVar(&o.devices, "ebpf-devices", nil,
+		"network devices, or patterns such as eth*, on which connections from outside are decided at tc, in the mode ebpf (Linux 6.1); empty means none")
 	ip := func(to *string, name, usage string) {
 		fs.Var(&stringValue{to: to, typ: "ip", check: checkIP, keepIfEmpty: true}, name, usage+fileWins)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -35,7 +36,12 @@ func (o *Options) Load() (*Config, error) {
 	if o.rewrites < 0 || o.rewrites > maxRewrites {
 		return nil, fmt.Errorf("--recent-rewrites: %d is out of range 0-%d", o.rewrites, maxRewrites)
 	}
-	cfg := &Config{master: o.master, proxyName: o.proxyName, counts: o.counts, rewrites: o.rewrites, flags: o.Flags()}
+	for _, pattern := range o.devices {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return nil, fmt.Errorf("--ebpf-devices: %q is not a pattern of names", pattern)
+		}
+	}
+	cfg := &Config{master: o.master, proxyName: o.proxyName, counts: o.counts, rewrites: o.rewrites, devices: o.devices, flags: o.Flags()}
 	s := &settings{KubeProxyConfiguration: *o.config.DeepCopy()}
 	if o.ConfigFile != "" {
 		c, content, lenient, err := readFile(o.ConfigFile)
@@ -92,7 +98,7 @@ func (o *Options) flagsWithoutEffect() (names []string) {
 	o.set.Visit(func(f *pflag.Flag) {
 		switch f.Name {
 		case "config", "write-config-to", "cleanup", "init-only", "master", "hostname-override", "proxy-name", "count-connections", "recent-rewrites",
-			"version", "help":
+			"ebpf-devices", "version", "help":
 		default:
 			if !isLogFlag(f.Name) {
 				names = append(names, "--"+f.Name)

@@ -29,6 +29,7 @@ type Config struct {
 	proxyName string
 	counts    string // "", services or endpoints
 	rewrites  int
+	devices   []string
 	nodeName  string
 	bindIP    netip.Addr
 	networks  []netip.Prefix // of clusterCIDR
@@ -136,6 +137,10 @@ func (c *Config) CountConnections() string { return c.counts }
 
 // RecentRewrites returns how many recent rewrites /state shows in the mode ebpf; 0 for none.
 func (c *Config) RecentRewrites() int { return c.rewrites }
+
+// EBPFDevices returns the network devices on which the mode ebpf decides connections from outside; nil
+// for none.
+func (c *Config) EBPFDevices() []string { return c.devices }
 
 // Nodelocal returns how Services are resolved for the node.
 func (c *Config) Nodelocal(logger *slog.Logger) nodelocal.Config {

@@ -35,6 +35,7 @@ func flagDifferences() []difference {
 		{"--ipvs-min-sync-period", "duration 1s", "duration", whyMinPeriod},
 		{"--count-connections", absent, "string", "new connections are counted by Service"},
 		{"--recent-rewrites", absent, "int", "the mode ebpf can show recent connections"},
+		{"--ebpf-devices", absent, "strings", "the mode ebpf can decide connections from outside at tc"},
 		{"--proxy-name", absent, "string", "a proxy may serve the Services of another name than kube-proxy's"},
 	}
 }

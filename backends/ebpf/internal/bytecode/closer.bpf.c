@@ -9,33 +9,17 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-struct sock_common {
-	u16 skc_family;
-};
-struct udp_sock {
-	int pending;
-};
+struct sock_common { u16 skc_family; };
+struct udp_sock { int pending; };
 
 struct bpf_iter__udp {
-	union {
-		void *meta;
-		u64 : 64;
-	} __attribute__((aligned(8)));
-	union {
-		struct udp_sock *udp_sk;
-		u64 : 64;
-	} __attribute__((aligned(8)));
+	POINTER(void, meta);
+	POINTER(struct udp_sock, udp_sk);
 } __attribute__((preserve_access_index));
 
 extern int bpf_sock_destroy(struct sock_common *sk) __attribute__((section(".ksyms")));
 
-struct {
-	UINT(type, MAP_HASH);
-	TYPE(key, u64); // cookie of the socket
-	TYPE(value, u8);
-	UINT(max_entries, 65536);
-	UINT(map_flags, NO_PREALLOC);
-} victims SEC(".maps");
+MAP(victims, MAP_HASH, u64, u8, 65536, NO_PREALLOC); // cookies of sockets
 
 SEC("iter/udp") int close_udp(struct bpf_iter__udp *ctx)
 {

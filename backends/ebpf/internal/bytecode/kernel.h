@@ -1,8 +1,8 @@
 // Copyright 2026 The Kubernetes Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The parts of the kernel's interface that services.bpf.c uses: a small replacement for
-// linux/bpf.h, vmlinux.h and the headers of libbpf, so that clang alone compiles the program.
+// The parts of the kernel's interface that the programs use: a small replacement for linux/bpf.h,
+// vmlinux.h and the headers of libbpf, so that clang alone compiles them.
 #pragma once
 
 typedef unsigned char u8;
@@ -14,6 +14,10 @@ typedef unsigned long long u64;
 #define inline inline __attribute__((always_inline))
 #define UINT(name, value) int(*name)[value]
 #define TYPE(name, value) typeof(value) *name
+#define MAP(name, kind, k, v, n, f) \
+	struct { UINT(type, kind); TYPE(key, k); TYPE(value, v); UINT(max_entries, n); UINT(map_flags, f); } name SEC(".maps")
+#define POINTER(type, name) union { type *name; u64 : 64; } __attribute__((aligned(8)))
+#define COPY(to, from) ((to)[0] = (from)[0], (to)[1] = (from)[1], (to)[2] = (from)[2], (to)[3] = (from)[3])
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define le32(x) (x)
@@ -41,10 +45,7 @@ struct bpf_sock {
 struct bpf_sock_addr {
 	u32 user_family, user_ip4, user_ip6[4], user_port; // in network byte order
 	u32 family, type, protocol, msg_src_ip4, msg_src_ip6[4];
-	union {
-		struct bpf_sock *sk;
-		u64 : 64;
-	} __attribute__((aligned(8)));
+	POINTER(struct bpf_sock, sk);
 };
 
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;

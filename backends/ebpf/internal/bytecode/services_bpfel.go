@@ -69,6 +69,7 @@ type ServicesOrigin struct {
 
 type ServicesPeer struct {
 	_        structs.HostLayout
+	Socket   uint64
 	Endpoint struct {
 		_    structs.HostLayout
 		Addr ServicesAddr
@@ -123,6 +124,7 @@ type ServicesSlot struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ServicesMapAffinity      = "affinity"
+	ServicesMapConnected     = "connected"
 	ServicesMapCounters      = "counters"
 	ServicesMapFlows         = "flows"
 	ServicesMapFrontends     = "frontends"
@@ -141,6 +143,7 @@ const (
 	ServicesProgGetpeername6 = "getpeername6"
 	ServicesProgRecvmsg4     = "recvmsg4"
 	ServicesProgRecvmsg6     = "recvmsg6"
+	ServicesProgReleased     = "released"
 	ServicesProgSendmsg4     = "sendmsg4"
 	ServicesProgSendmsg6     = "sendmsg6"
 	ServicesVarCounting      = "counting"
@@ -198,6 +201,7 @@ type ServicesProgramSpecs struct {
 	Getpeername6 *ebpf.ProgramSpec `ebpf:"getpeername6"`
 	Recvmsg4     *ebpf.ProgramSpec `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
+	Released     *ebpf.ProgramSpec `ebpf:"released"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
 }
@@ -207,6 +211,7 @@ type ServicesProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ServicesMapSpecs struct {
 	Affinity   *ebpf.MapSpec `ebpf:"affinity"`
+	Connected  *ebpf.MapSpec `ebpf:"connected"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Flows      *ebpf.MapSpec `ebpf:"flows"`
 	Frontends  *ebpf.MapSpec `ebpf:"frontends"`
@@ -253,6 +258,7 @@ func (o *ServicesObjects) Close() error {
 // It can be passed to LoadServicesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ServicesMaps struct {
 	Affinity   *ebpf.Map `ebpf:"affinity"`
+	Connected  *ebpf.Map `ebpf:"connected"`
 	Counters   *ebpf.Map `ebpf:"counters"`
 	Flows      *ebpf.Map `ebpf:"flows"`
 	Frontends  *ebpf.Map `ebpf:"frontends"`
@@ -270,6 +276,7 @@ type ServicesMaps struct {
 func (m *ServicesMaps) Close() error {
 	return _ServicesClose(
 		m.Affinity,
+		m.Connected,
 		m.Counters,
 		m.Flows,
 		m.Frontends,
@@ -306,6 +313,7 @@ type ServicesPrograms struct {
 	Getpeername6 *ebpf.Program `ebpf:"getpeername6"`
 	Recvmsg4     *ebpf.Program `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
+	Released     *ebpf.Program `ebpf:"released"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
 }
@@ -318,6 +326,7 @@ func (p *ServicesPrograms) Close() error {
 		p.Getpeername6,
 		p.Recvmsg4,
 		p.Recvmsg6,
+		p.Released,
 		p.Sendmsg4,
 		p.Sendmsg6,
 	)

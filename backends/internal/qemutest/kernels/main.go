@@ -160,7 +160,7 @@ func (r *runner) writeImage(ctx context.Context, v version, path, modules string
 		return err
 	}
 	if err := errors.Join(
-		image.AddPrograms(ctx, append(iptablesPrograms(), "nft")...),
+		image.AddPrograms(ctx, append(iptablesPrograms(), "nft", "tc")...),
 		image.AddLibraries(ctx, xtables...),
 		image.AddModules(modules),
 		image.AddFile("/kpng/docs/conformance.md", "docs/conformance.md"),

@@ -60,7 +60,8 @@ func packages() []testPackage {
 		{
 			name: "ebpf", minimum: version{5, 18},
 			quick: []testRun{{pattern: "^Test(KernelVersion|Connections|UnconnectedUDP|Refused|Restart|SocketsOfRemovedEndpoints|Drift|ExcludedNamespace|" +
-				"SourceRanges|Affinity|NodePorts|MapUsage|RewritesAreNotRecordedByDefault|Cleanup)$"}},
+				"SourceRanges|Affinity|NodePorts|MapUsage|RewritesAreNotRecordedByDefault|Cleanup|PeersOfClosedSocketsAreFreed)$"},
+				{pattern: "^Test(Outside|OutsideLeft|OutsideRemovedEndpoint|OutsideOddPackets|OutsideRestart|Devices)$"}},
 			every: []testRun{{pattern: "."}},
 		},
 		{
