@@ -64,7 +64,11 @@ func TestDevices(t *testing.T) {
 				_, err := b.node.Command("tc", "qdisc", "del", "dev", "out0", "clsact")
 				require.NoError(t, err)
 			} else {
-				require.NoError(t, k.devices[indexOf(t, b.node, "out0")].link.Detach())
+				index := indexOf(t, b.node, "out0")
+				b.backend.mu.Lock()
+				err := k.devices[index].link.Detach()
+				b.backend.mu.Unlock()
+				require.NoError(t, err)
 			}
 			attached("out0")
 			pods := *b.driver.Node
