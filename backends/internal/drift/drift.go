@@ -167,7 +167,7 @@ func (m *Monitor) ReportMissed() {
 	m.schedule(delay)
 }
 
-// ReportRepaired notes that a Sync has noticed, and repaired, a change of another program. It
+// ReportRepaired notes that a Sync has found and repaired a change of another program. It
 // requests a resync nonetheless, so that other sinks compare everything: connections may have begun
 // while rules were missing.
 func (m *Monitor) ReportRepaired() {
