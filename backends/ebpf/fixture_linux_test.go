@@ -139,7 +139,7 @@ func serve(t testing.TB, ns *netnstest.Namespace, protocol localsink.Protocol, a
 	t.Helper()
 	for _, a := range addrs {
 		if protocol == localsink.ProtocolUDP {
-			serveUDP(t, ns, a)
+			serveUDP(t, ns, a, func(net.Addr) string { return a })
 		} else {
 			serveTCP(t, ns, a, func(net.Conn) string { return a })
 		}
@@ -176,7 +176,8 @@ func serveTCP(t testing.TB, ns *netnstest.Namespace, addr string, answer func(ne
 	}()
 }
 
-func serveUDP(t testing.TB, ns *netnstest.Namespace, addr string) {
+// serveUDP answers each datagram with the result of answer for its sender.
+func serveUDP(t testing.TB, ns *netnstest.Namespace, addr string, answer func(from net.Addr) string) {
 	t.Helper()
 	c := listenUDP(t, ns, addr)
 	go func() {
@@ -186,7 +187,7 @@ func serveUDP(t testing.TB, ns *netnstest.Namespace, addr string) {
 			if err != nil {
 				return
 			}
-			_, _ = c.WriteTo([]byte(addr), from)
+			_, _ = c.WriteTo([]byte(answer(from)), from)
 		}
 	}()
 }

@@ -162,17 +162,7 @@ func serveSource(t testing.TB, ns *netnstest.Namespace, protocol localsink.Proto
 			serveTCP(t, ns, a, func(c net.Conn) string { return a + " " + c.RemoteAddr().(*net.TCPAddr).IP.String() })
 			continue
 		}
-		c := listenUDP(t, ns, a)
-		go func() {
-			var buf [100]byte
-			for {
-				_, from, err := c.ReadFrom(buf[:])
-				if err != nil {
-					return
-				}
-				_, _ = c.WriteTo([]byte(a+" "+from.(*net.UDPAddr).IP.String()), from)
-			}
-		}()
+		serveUDP(t, ns, a, func(from net.Addr) string { return a + " " + from.(*net.UDPAddr).IP.String() })
 	}
 }
 

@@ -89,7 +89,7 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if err == nil {
 		b.monitor.Succeeded(repair)
 	}
-	if slices.ContainsFunc(b.tables, func(t *table) bool { return t.repaired }) {
+	if b.takeRepaired() {
 		b.monitor.ReportRepaired()
 	}
 	if slices.ContainsFunc(b.tables, func(t *table) bool { return len(t.refused) > 0 }) {
@@ -97,6 +97,15 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	}
 	b.publish(err)
 	return err
+}
+
+// takeRepaired reports whether an update has repaired a table since the last call.
+func (b *Backend) takeRepaired() (repaired bool) {
+	for _, t := range b.tables {
+		repaired = repaired || t.repaired
+		t.repaired = false
+	}
+	return repaired
 }
 
 // ResyncRequested returns a channel that receives after another program has changed the

@@ -143,6 +143,9 @@ func TestUpdateThatRepairsRequestsResync(t *testing.T) {
 	rebuilds := b.Stats().Tables[0].Rebuilds
 	require.NoError(t, b.Sync(t.Context(), nextUpdate(testNode(), all, all)))
 	require.Equal(t, rebuilds, b.Stats().Tables[0].Rebuilds, "the resync writes nothing again")
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, b.Sync(canceled, nextUpdate(testNode(), all, all)))
 	require.EqualValues(t, 1, b.Stats().ExternalChanges)
 }
 

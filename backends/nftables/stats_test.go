@@ -39,4 +39,5 @@ func TestFailedTransactionsAreCounted(t *testing.T) {
 	a.mustStep("the second transaction fails", a.service([]localsink.Pool{a.pool(1)}, a.frontend(localsink.KindExternalIP, 10)))
 	require.EqualValues(t, 2, a.table.stats.SyncFailures)
 	require.EqualValues(t, 1, a.table.stats.CleanupFailures)
+	require.False(t, a.table.repaired, "an error of another kind is no change by another program")
 }

@@ -50,8 +50,8 @@ type table struct {
 	refused map[localsink.ServiceName]error // by the kernel
 	counts  *connectionCounts               // nil if connections are not counted
 	stats   TableStats
-	// repaired reports whether the last sync found that the kernel's table was not as it was
-	// left, and rebuilt it.
+	// repaired reports whether an update failed because another program had changed the table,
+	// which was then rebuilt.
 	repaired bool
 }
 
@@ -71,7 +71,6 @@ func newTable(f *family, cfg Config, kernel transport) *table {
 
 // sync applies u; names are the Services that may differ from the last update.
 func (t *table) sync(u *localsink.Update, names []localsink.ServiceName) error {
-	t.repaired = false
 	accepted := t.recheckRefused(u)
 	err := t.reconcile(u, append(slices.Clip(names), accepted...))
 	if err != nil {
@@ -96,13 +95,18 @@ func (t *table) reconcile(u *localsink.Update, names []localsink.ServiceName) er
 	err := t.update(u, node, names)
 	if err != nil {
 		t.log.Warn("Update failed; rebuilding the table", "err", err)
-		refused := len(t.refused)
 		if rebuildErr := t.rebuild(u, node); rebuildErr != nil {
 			return rebuildErr
 		}
-		t.repaired = isRefusal(err) && len(t.refused) == refused
+		t.repaired = isExternalChange(err)
 	}
 	return nil
+}
+
+// isExternalChange reports whether the kernel refused a transaction because an object does not exist,
+// or exists already. The table's own state excludes both, so another program has changed it.
+func isExternalChange(err error) bool {
+	return isRefusal(err) && (errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EEXIST))
 }
 
 // update commits the two transactions of a change. After an error the state is wrong.

@@ -24,8 +24,8 @@ const umlEnv = "KPNG_INSIDE_UML"
 func TestIPVSInUserMode(t *testing.T) {
 	if os.Getenv(umlEnv) == "1" {
 		fx := newFixture(t)
-		// IPVS cannot tell apart connections from one port of a client to two Services with the same
-		// endpoint (backends/ipvs, "Limits").
+		// IPVS confuses connections from one port of a client to two Services with the same endpoint
+		// (backends/ipvs, "Limits").
 		for _, place := range fx.Places {
 			place.OwnSourcePorts = true
 		}

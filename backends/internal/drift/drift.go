@@ -10,6 +10,7 @@
 //
 //	state      event                                       next state
 //	intact     notification                                drifted, the request is scheduled
+//	intact     Sync repairs a change before that           intact, a request is scheduled
 //	drifted    Sync succeeds, no notification since begin  intact
 //	drifted    Sync succeeds, a notification since begin   drifted, the next request is scheduled
 //	drifted    Sync fails                                  drifted; the caller of Sync repeats it
