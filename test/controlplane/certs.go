@@ -17,14 +17,15 @@ import (
 	"time"
 )
 
-// An authority is the certificate authority of one control plane.
-type authority struct {
+// An Authority is a certificate authority: that of a control plane, or another one.
+type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
 }
 
-func newAuthority() (*authority, error) {
+// NewAuthority creates an authority with a key of its own.
+func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -37,11 +38,14 @@ func newAuthority() (*authority, error) {
 		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
-	return &authority{cert: cert, key: key, pem: encode("CERTIFICATE", der)}, err
+	return &Authority{cert: cert, key: key, pem: encode("CERTIFICATE", der)}, err
 }
 
-// server writes a serving certificate for addr, and its key.
-func (a *authority) server(certFile, keyFile string, addr netip.Addr) error {
+// PEM returns the certificate of the authority. The caller must not change it.
+func (a *Authority) PEM() []byte { return a.pem }
+
+// WriteServerCertificate writes a new serving certificate for an address, and its key.
+func (a *Authority) WriteServerCertificate(certFile, keyFile string, addr netip.Addr) error {
 	template := certificate("kube-apiserver")
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.IPAddresses = []net.IP{addr.AsSlice()}
@@ -49,6 +53,19 @@ func (a *authority) server(certFile, keyFile string, addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
+	return writePair(certFile, cert, keyFile, key)
+}
+
+// WriteClientCertificate writes a new client certificate for a user, and its key.
+func (a *Authority) WriteClientCertificate(certFile, keyFile, user string, groups ...string) error {
+	cert, key, err := a.client(user, groups...)
+	if err != nil {
+		return err
+	}
+	return writePair(certFile, cert, keyFile, key)
+}
+
+func writePair(certFile string, cert []byte, keyFile string, key []byte) error {
 	if err := os.WriteFile(certFile, cert, 0o600); err != nil {
 		return err
 	}
@@ -56,14 +73,14 @@ func (a *authority) server(certFile, keyFile string, addr netip.Addr) error {
 }
 
 // client returns a client certificate for a user, and its key.
-func (a *authority) client(user string, groups ...string) (cert, key []byte, err error) {
+func (a *Authority) client(user string, groups ...string) (cert, key []byte, err error) {
 	template := certificate(user)
 	template.Subject.Organization = groups
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	return a.sign(template)
 }
 
-func (a *authority) sign(template *x509.Certificate) (cert, key []byte, err error) {
+func (a *Authority) sign(template *x509.Certificate) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err

@@ -52,7 +52,7 @@ type Config struct {
 // A ControlPlane is an etcd process and an API server that uses it.
 type ControlPlane struct {
 	cfg       Config
-	authority *authority
+	authority *Authority
 	etcdPort  int
 	peerPort  int
 	apiPort   int
@@ -96,26 +96,6 @@ func (c *ControlPlane) Addr() netip.AddrPort {
 // AuditLog returns the path of the audit log. The file may not exist before the first request.
 func (c *ControlPlane) AuditLog() string { return c.file("audit.log") }
 
-// CAFile returns the path of the certificate of the authority.
-func (c *ControlPlane) CAFile() string { return c.file("ca.crt") }
-
-// WriteServerCertificate writes a new serving certificate for an address, and its key.
-func (c *ControlPlane) WriteServerCertificate(certFile, keyFile string, addr netip.Addr) error {
-	return c.authority.server(certFile, keyFile, addr)
-}
-
-// WriteClientCertificate writes a new client certificate for a user, and its key.
-func (c *ControlPlane) WriteClientCertificate(certFile, keyFile, user string, groups ...string) error {
-	cert, key, err := c.authority.client(user, groups...)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(certFile, cert, 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(keyFile, key, 0o600)
-}
-
 func (c *ControlPlane) file(name string) string { return filepath.Join(c.cfg.Dir, name) }
 
 // prepare chooses ports and writes certificates and keys.
@@ -126,7 +106,7 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 		return err
 	}
 	c.etcdPort, c.peerPort, c.apiPort = ports[0], ports[1], ports[2]
-	if c.authority, err = newAuthority(); err != nil {
+	if c.authority, err = NewAuthority(); err != nil {
 		return err
 	}
 	if err := os.WriteFile(c.file("ca.crt"), c.authority.pem, 0o600); err != nil {
@@ -143,7 +123,7 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 	if err := os.WriteFile(c.file("audit-policy.yaml"), []byte(auditPolicy), 0o600); err != nil {
 		return err
 	}
-	return c.authority.server(c.file("apiserver.crt"), c.file("apiserver.key"), c.cfg.Addr)
+	return c.authority.WriteServerCertificate(c.file("apiserver.crt"), c.file("apiserver.key"), c.cfg.Addr)
 }
 
 // freePorts returns one free TCP port for each address. It opens all of them at the same

@@ -42,7 +42,8 @@
 //   - soak_test.go: the test, and its settings.
 //   - operations_test.go: the sequence of operations; services_test.go, slices_test.go: the objects
 //     in it; faults_test.go: faults.
-//   - network_test.go: the namespaces. processes_test.go: the processes and certificates.
+//   - network_test.go: the namespaces. processes_test.go: the processes. certificates_test.go: their
+//     certificates.
 //   - quiet_test.go: quiet points. traffic_test.go: traffic. resources_test.go: memory,
 //     goroutines and descriptors.
 package soak

@@ -59,10 +59,15 @@ func (g *generator) fault() fault {
 	}, none}
 }
 
-// rotateCertificate replaces the certificate of a server, or that of a client of one.
+// rotateCertificate replaces the certificate of a server, that of a client of one, or, in steps, the
+// authority of all.
 func (g *generator) rotateCertificate() fault {
+	const authority = "authority"
 	var o operation
-	switch name := choose(g, "server-a", "server-b", "relay", "client relay", "client node-2", "client node-3", "client node-4"); name {
+	switch name := choose(g, "server-a", "server-b", "relay", "client relay", "client node-2", "client node-3", "client node-4",
+		authority, authority, authority); name {
+	case authority:
+		o = operation{"replace the authority, if the next step is due", func(_ context.Context, f *fixture) error { return f.rotateAuthority() }}
 	case "server-a", "server-b", "relay":
 		o = operation{"rotate certificate of " + name, func(_ context.Context, f *fixture) error { return f.process(name).writeCertificate(f) }}
 	default:

@@ -5,16 +5,10 @@ package soak
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -61,7 +55,7 @@ func newProcesses(f *fixture) (all []*process) {
 			from = append([]string{"--from=cluster:" + upstreams("server-a", "server-b")}, f.upstreamFlags("relay")...)
 		}
 		p.args = append([]string{"run", "--node-cidr", "--to=serve-node:" + address + ",serve-cluster:" + address,
-			"--cert=" + f.file(name+".crt"), "--key=" + f.file(name+".key"), "--client-ca=" + f.control.CAFile(),
+			"--cert=" + f.file(name+".crt"), "--key=" + f.file(name+".key"), "--client-ca=" + f.caFile(),
 			"--relays=relay", "--max-connection-age=20s", fmt.Sprintf("--metrics=127.0.0.1:%d", p.metricsPort)}, from...)
 		all = append(all, p)
 	}
@@ -93,67 +87,7 @@ func upstreams(names ...string) string {
 }
 
 func (f *fixture) upstreamFlags(client string) []string {
-	return []string{"--upstream-ca=" + f.control.CAFile(), "--upstream-cert=" + f.file(client+"-client.crt"), "--upstream-key=" + f.file(client+"-client.key")}
-}
-
-// writeCertificates writes the certificates of all servers and clients.
-func (f *fixture) writeCertificates() error {
-	errs := []error{f.writeClientCertificate("relay")}
-	for _, m := range f.machines {
-		errs = append(errs, f.writeClientCertificate(m.Name))
-	}
-	for _, p := range f.processes {
-		if p.grpcPort != 0 {
-			errs = append(errs, p.writeCertificate(f))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// writeClientCertificate replaces the certificate and the key of the relay or of the agent of a
-// node, one after the other. A client reads them when it connects, at the latest after 20 seconds.
-func (f *fixture) writeClientCertificate(client string) error {
-	cert, key := f.file(client+"-client.crt"), f.file(client+"-client.key")
-	identity := []string{"system:node:" + client, "system:nodes"}
-	if client == "relay" {
-		identity = []string{"relay"}
-	}
-	err := f.control.WriteClientCertificate(cert+".new", key+".new", identity[0], identity[1:]...)
-	return errors.Join(err, os.Rename(cert+".new", cert), os.Rename(key+".new", key))
-}
-
-// writeCertificate replaces the certificate and the key of a server, one after the other.
-func (p *process) writeCertificate(f *fixture) error {
-	cert, key := f.file(p.name+".crt"), f.file(p.name+".key")
-	p.certified = time.Now()
-	err := f.control.WriteServerCertificate(cert+".new", key+".new", netip.MustParseAddr(hubAddr))
-	return errors.Join(err, os.Rename(cert+".new", cert), os.Rename(key+".new", key))
-}
-
-// servesNewestCertificate returns an error if a server has another certificate than its file.
-func (p *process) servesNewestCertificate(ctx context.Context, f *fixture) error {
-	data, err := os.ReadFile(f.file(p.name + ".crt"))
-	if err != nil {
-		return err
-	}
-	block, _ := pem.Decode(data)
-	want, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return err
-	}
-	conn, err := p.in.DialContext(ctx, net.Dialer{}, "tcp", fmt.Sprintf("%s:%d", hubAddr, p.grpcPort))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-	if err := client.HandshakeContext(ctx); err != nil {
-		return err
-	}
-	if got := client.ConnectionState().PeerCertificates[0]; !got.Equal(want) {
-		return fmt.Errorf("%s serves certificate %v, the file has %v", p.name, got.SerialNumber, want.SerialNumber)
-	}
-	return nil
+	return []string{"--upstream-ca=" + f.caFile(), "--upstream-cert=" + f.file(client+"-client.crt"), "--upstream-key=" + f.file(client+"-client.key")}
 }
 
 // start starts the process.

@@ -20,10 +20,6 @@ import (
 // quietLimit is the maximum time from the last operation until all is equal.
 const quietLimit = 90 * time.Second
 
-// certificateLimit is the maximum time until a server uses a new certificate. It reads the file each
-// minute.
-const certificateLimit = 75 * time.Second
-
 // maxDifferences is the number of differences that a report has.
 const maxDifferences = 20
 

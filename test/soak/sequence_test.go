@@ -4,11 +4,14 @@
 package soak
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"sigs.k8s.io/kpng/test/controlplane"
 )
 
 // sequence returns the texts of the operations of the first rounds.
@@ -44,7 +47,7 @@ func TestSequenceHasAllOperations(t *testing.T) {
 		"create Node extra", "delete Node extra", "refused Service", "refused EndpointSlice", "invalid-fqdn", "invalid-orphan",
 		"kill server-a", "start server-a", "kill relay", "kill proxy-1", "kill agent-2", "kill agent-4", "stop server-b", "stop agent-3", "continue agent-3",
 		"flush ruleset", "delete table ip kpng", "delete element", "delete rule", "add rule", "compact etcd", "rotate certificate of relay",
-		"rotate client certificate of relay", "rotate client certificate of node-4", "restart kube-apiserver",
+		"rotate client certificate of relay", "rotate client certificate of node-4", "replace the authority", "restart kube-apiserver",
 		`"type":"NodePort"`, `"type":"LoadBalancer"`, `"type":"ExternalName"`, `"clusterIP":"None"`, `"externalIPs"`, `"sessionAffinity":"ClientIP"`,
 		`"internalTrafficPolicy":"Local"`, `"externalTrafficPolicy":"Local"`, `"loadBalancerSourceRanges"`, `"protocol":"SCTP"`, `"forZones"`,
 	} {
@@ -54,6 +57,36 @@ func TestSequenceHasAllOperations(t *testing.T) {
 	}
 	require.NotContains(t, all, "kill server-b")
 	require.NotContains(t, all, "kill agent-3")
+}
+
+// Each step waits until all have read the files of the one before it.
+func TestAuthorityIsReplacedInSteps(t *testing.T) {
+	first, err := controlplane.NewAuthority()
+	require.NoError(t, err)
+	a, now := authorities{signs: first}, time.Now()
+	step := func() (write bool) {
+		t.Helper()
+		write, err := a.step(now)
+		require.NoError(t, err)
+		trusted := a.trusted()
+		again, err := a.step(now.Add(certificateLimit - time.Second))
+		require.NoError(t, err)
+		require.False(t, again)
+		require.Equal(t, trusted, a.trusted(), "the next step is not due")
+		now = now.Add(certificateLimit + connectionLimit)
+		return write
+	}
+	require.False(t, step())
+	second := a.next
+	require.Equal(t, slices.Concat(first.PEM(), second.PEM()), a.trusted())
+	require.True(t, step())
+	require.Equal(t, second, a.signs)
+	require.Equal(t, slices.Concat(second.PEM(), first.PEM()), a.trusted())
+	require.False(t, step())
+	require.Equal(t, second.PEM(), a.trusted())
+	require.Equal(t, 1, a.rotations)
+	require.False(t, step())
+	require.NotEqual(t, second, a.next)
 }
 
 // Connections may fail only while the rules of their node have an external change.

@@ -46,6 +46,7 @@ type fixture struct {
 	kubeconfig, dir string
 	kpng, kubeProxy string // programs
 	processes       []*process
+	authorities     authorities
 	traffic         *traffic
 	resources       resources
 	repairs         []time.Duration
@@ -81,7 +82,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	f.traffic.Close()
-	t.Logf("%d rounds; %s; repairs took %v", g.rounds, f.traffic.summary(), f.repairs)
+	t.Logf("%d rounds; %s; authority replaced %d times; repairs took %v", g.rounds, f.traffic.summary(), f.authorities.rotations, f.repairs)
 	t.Log(f.resources.String())
 	require.NoError(t, f.resources.flat(), "seed %d", seed)
 }
@@ -160,6 +161,8 @@ func newFixture(t *testing.T) *fixture {
 		}
 		require.NoError(t, os.RemoveAll(f.dir))
 	})
+	f.authorities.signs, err = controlplane.NewAuthority()
+	require.NoError(t, err)
 	f.network, err = newNetwork(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
@@ -191,6 +194,7 @@ func (f *fixture) start(t *testing.T) {
 		require.NoError(t, f.createStable(ctx, m.number))
 	}
 	f.processes = newProcesses(f)
+	require.NoError(t, f.writeTrusted())
 	require.NoError(t, f.writeCertificates())
 	for _, p := range f.processes {
 		require.NoError(t, p.start(f))
