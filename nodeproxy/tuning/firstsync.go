@@ -21,8 +21,9 @@ const (
 )
 
 // BeforeFirstSync makes the garbage collector run rarely while the first state is received and
-// applied: whenever the heap reaches 48 MB or has grown by 40 %, whichever is more. Call it when
-// the process starts. It ends with [AfterFirstSync] and with any other change of the growth.
+// applied: whenever the heap reaches 48 MB or has grown by 40 %, whichever is more. It also unmaps
+// the pages of the program's file as [ReturnMemory] does: most were used by the start of the
+// process alone. Call it when the process starts. It ends with [AfterFirstSync] and with any other change of the growth.
 // An operator that sets GOGC keeps that value.
 //
 // The setting is that of the whole process.
@@ -30,29 +31,50 @@ func BeforeFirstSync() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	g := &heapGoal{growth: 100 * firstHeap / smallestHeap, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	g := newHeapGoal(100 * firstHeap / smallestHeap)
 	debug.SetGCPercent(g.growth)
-	runtime.SetFinalizer(g, (*heapGoal).collected)
+	releaseProgram()
+	afterEachCollection(g.collected)
 }
 
-// A heapGoal adjusts the growth of the heap after each collection. It is garbage itself, so that
-// its finalizer runs once for each.
+// A heapGoal adjusts the growth of the heap after each collection.
 type heapGoal struct {
 	growth int // percentage that was set last
 	live   []metrics.Sample
 }
 
-// collected sets the growth for the next collection, unless the growth has been changed by
-// something else.
-func (g *heapGoal) collected() {
+func newHeapGoal(growth int) *heapGoal {
+	return &heapGoal{growth: growth, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+}
+
+// collected sets the growth for the next collection and unmaps the program's file, unless the
+// growth has been changed by something else.
+func (g *heapGoal) collected() bool {
 	metrics.Read(g.live)
 	next := growthTo(firstHeap, g.live[0].Value.Uint64())
 	if current := debug.SetGCPercent(next); current != g.growth {
 		debug.SetGCPercent(current)
-		return
+		return false
 	}
 	g.growth = next
-	runtime.SetFinalizer(g, (*heapGoal).collected)
+	releaseProgram()
+	return true
+}
+
+// afterEachCollection calls f after each garbage collection, until f returns false. f must not
+// block: it runs where the runtime calls all finalizers.
+func afterEachCollection(f func() bool) {
+	runtime.SetFinalizer(&sentinel{f}, (*sentinel).collected)
+}
+
+// A sentinel is garbage, so that its finalizer runs after the next collection. The runtime has no
+// other call after a collection.
+type sentinel struct{ f func() bool }
+
+func (s *sentinel) collected() {
+	if s.f() {
+		runtime.SetFinalizer(s, (*sentinel).collected)
+	}
 }
 
 // growthTo returns by how many percent a live heap may grow: to a size, and at least by

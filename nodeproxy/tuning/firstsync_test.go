@@ -28,13 +28,12 @@ func TestGrowthIsAdjustedUntilSomethingElseChangesIt(t *testing.T) {
 	t.Cleanup(func() { debug.SetGCPercent(before) })
 	kept := make([]byte, 12<<20)
 	runtime.GC()
-	g := &heapGoal{growth: 1000, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
-	g.collected()
-	runtime.SetFinalizer(g, nil)
+	g := newHeapGoal(1000)
+	require.True(t, g.collected())
 	require.Equal(t, growthTo(firstHeap, g.live[0].Value.Uint64()), g.growth)
 	require.Equal(t, g.growth, debug.SetGCPercent(77))
 	require.Less(t, g.growth, 300)
-	g.collected()
+	require.False(t, g.collected())
 	require.Equal(t, 77, debug.SetGCPercent(77))
 	runtime.KeepAlive(kept)
 }

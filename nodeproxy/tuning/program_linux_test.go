@@ -7,16 +7,19 @@ package tuning
 
 import (
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // fileMemory returns the resident pages of files of this process, in bytes.
-func fileMemory(t *testing.T) int {
+func fileMemory(t testing.TB) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
 	require.NoError(t, err)
@@ -27,7 +30,9 @@ func fileMemory(t *testing.T) int {
 	return kilobytes << 10
 }
 
-func TestPagesOfTheProgramAreReleased(t *testing.T) {
+// mapProgram maps all pages of the program's file, and returns the resident pages of files.
+func mapProgram(t testing.TB) int {
+	t.Helper()
 	program, err := os.Readlink("/proc/self/exe")
 	require.NoError(t, err)
 	smaps, err := os.ReadFile("/proc/self/smaps")
@@ -40,9 +45,32 @@ func TestPagesOfTheProgramAreReleased(t *testing.T) {
 			t.Skip("Linux before 5.14 cannot map all pages at once")
 		}
 	}
-	all := fileMemory(t)
+	return fileMemory(t)
+}
+
+func TestPagesOfTheProgramAreReleased(t *testing.T) {
+	all := mapProgram(t)
 	releaseProgram()
 	require.Less(t, fileMemory(t), all, "a part is mapped again meanwhile")
+}
+
+// TestPagesOfTheProgramAreReleasedAfterEachCollection waits for the runtime, which calls finalizers
+// some time after a collection.
+func TestPagesOfTheProgramAreReleasedAfterEachCollection(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	ReturnMemory()
+	for range 3 {
+		all := mapProgram(t)
+		runtime.GC()
+		require.Eventually(t, func() bool { return fileMemory(t) < all }, 20*time.Second, time.Millisecond)
+	}
+}
+
+func BenchmarkReleaseProgram(b *testing.B) {
+	for b.Loop() {
+		releaseProgram()
+	}
 }
 
 func TestOnlyUnchangedPagesOfTheFileAreReleased(t *testing.T) {

@@ -36,10 +36,11 @@ func AfterFirstSync() {
 }
 
 // ReturnMemory returns the memory that only the first state needed, and limits the growth of the
-// heap from then on. It collects garbage once, which takes some 50 ms in a large cluster, and on
-// Linux unmaps the pages of the program's file, of which many are used by the start alone. It is
+// heap from then on. It collects garbage once, which takes some 50 ms in a large cluster. On
+// Linux it unmaps the pages of the program's file, then and after each collection: many are used
+// by the start alone, and a collection reads tables of all functions that have been called. It is
 // for a process that answers requests, so it needs all processors. An operator that sets GOGC
-// keeps that value.
+// keeps that value. Call it once: each call adds to the work after a collection.
 //
 // The setting is that of the whole process.
 func ReturnMemory() {
@@ -48,6 +49,7 @@ func ReturnMemory() {
 		debug.FreeOSMemory()
 	}
 	releaseProgram()
+	afterEachCollection(func() bool { releaseProgram(); return true })
 }
 
 // timerSlack is the maximum delay of a timer beyond its time, in nanoseconds.
