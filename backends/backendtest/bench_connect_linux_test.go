@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	connectRounds   = 75
-	connectsByRound = 400
+	connectRounds   = 21
+	connectsByRound = 4000
 	// endpointsByService is the number of endpoints of each Service.
 	endpointsByService = 10
 	// podsOnNode is the number of endpoints that are pods on the node, as of a busy one; the pod of

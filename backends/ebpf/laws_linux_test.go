@@ -83,8 +83,8 @@ func describeRecord(t testing.TB, m *linuxMaps, index uint32) string {
 	_, err := m.arrays[arrayRecords].ReadAt(data[:], int64(index)*recordSize)
 	require.NoError(t, err)
 	number := func(at int) uint32 { return binary.NativeEndian.Uint32(data[at:]) }
-	base, total, table, cells, ranges := number(24), number(32), number(36), number(40), number(44)
-	text := fmt.Sprint(hex.EncodeToString(data[:24]), number(28), " refused ", number(48), " affinity ", hex.EncodeToString(data[64:80]))
+	base, total, table, cells, ranges := number(24), number(32), number(72), number(76), number(36)
+	text := fmt.Sprint(hex.EncodeToString(data[:24]), number(28), " refused ", number(40), " affinity ", hex.EncodeToString(data[56:72]))
 	for i := range total {
 		var s [slotSize]byte
 		_, err := m.arrays[arraySlots].ReadAt(s[:], int64(base+i)*slotSize)

@@ -12,7 +12,7 @@ import (
 
 // Sizes of the elements of arrays, as in services.bpf.c. A test compares them with the bytecode.
 const (
-	recordSize = 80
+	recordSize = 128
 	slotSize   = 32
 	cellSize   = 8 // 4 bytes are used: elements of arrays begin at multiples of 8
 )
@@ -97,12 +97,14 @@ type record struct {
 func (r *record) encode(b []byte) {
 	copy(b, r.frontend[:])
 	b[20], b[21], b[22], b[23] = byte(r.verdict), byte(r.hashing), byte(r.denied), byte(r.empty)
-	for i, v := range []uint32{r.base, r.count, r.total, r.table, r.cells, r.ranges, r.refused, r.counter} {
+	for i, v := range []uint32{r.base, r.count, r.total, r.ranges, r.refused, r.counter} {
 		binary.NativeEndian.PutUint32(b[24+4*i:], v)
 	}
 	for i, v := range []uint64{r.version, r.affinity, r.tmo} {
-		binary.NativeEndian.PutUint64(b[56+8*i:], v)
+		binary.NativeEndian.PutUint64(b[48+8*i:], v)
 	}
+	binary.NativeEndian.PutUint32(b[72:], r.table)
+	binary.NativeEndian.PutUint32(b[76:], r.cells)
 }
 
 // A slot is an endpoint of a pool, with its share as newShares computes it.

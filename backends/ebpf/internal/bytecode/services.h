@@ -20,20 +20,20 @@ enum verdict { PASS, REFUSE, DROP, BALANCE, MASQUERADE }; // MASQUERADE is BALAN
 enum hashing { RANDOM, BY_CLIENT, BY_FLOW };
 
 // A record is what happens to one kind of client of a frontend. It does not change until no
-// program can still read it.
+// program can still read it. What most connections need is in its first cache line.
 struct record {
 	struct frontend frontend;
 	u8 verdict, hashing;
 	u8 denied, empty;       // verdicts for clients outside of the ranges, and without endpoints
 	u32 base, count, total; // slots of the pool; those after count are draining
-	u32 table, cells;       // consistent selection: index of the first cell
 	u32 ranges;             // source ranges, 0 if any client is permitted
 	u32 refused;            // share of refused connections, of 2^32
 	u32 counter;
-	u64 version;  // of the pool, unique
-	u64 affinity; // identifies the entries of session affinity, 0 without
-	u64 timeout;  // of session affinity, in nanoseconds
-};
+	u64 version;      // of the pool, unique
+	u64 affinity;     // identifies the entries of session affinity, 0 without
+	u64 timeout;      // of session affinity, in nanoseconds
+	u32 table, cells; // consistent selection: index of the first cell
+} __attribute__((aligned(128)));
 
 struct endpoint {
 	struct addr addr;

@@ -96,14 +96,15 @@ type ServicesRecord struct {
 	Base     uint32
 	Count    uint32
 	Total    uint32
-	Table    uint32
-	Cells    uint32
 	Ranges   uint32
 	Refused  uint32
 	Counter  uint32
 	Version  uint64
 	Affinity uint64
 	Timeout  uint64
+	Table    uint32
+	Cells    uint32
+	_        [48]byte
 }
 
 type ServicesSlot struct {
