@@ -44,7 +44,7 @@ const (
 	PodCIDR6   = "fd00:244::/32"
 	// ManyCIDR4 is a network of the remote node. Each of its addresses answers on TCP port
 	// [ServerPort]+2.
-	ManyCIDR4 = "10.200.0.0/14"
+	ManyCIDR4 = "10.200.0.0/13"
 
 	lan4, lan6       = "192.168.50.", "fd00:50::"
 	local4, local6   = "10.244.1.", "fd00:244:1::"

@@ -60,7 +60,7 @@ func TestScale(t *testing.T) {
 		require.NoError(t, err, "KPNG_SCALE_CHANGES")
 	}
 	s.parallel = min(s.parallel, 2*s.services)
-	require.LessOrEqual(t, s.services*s.endpoints, 1<<17, "too many endpoints for half of %s", cluster.ManyCIDR4)
+	require.LessOrEqual(t, s.services*s.endpoints, 1<<18, "too many endpoints for half of %s", cluster.ManyCIDR4)
 	fx := newFixture(t)
 	begin := time.Now()
 	s.load(t, fx)
@@ -102,7 +102,7 @@ func clusterIP(i int) netip.AddrPort {
 func endpointAddr(i int, second bool) string {
 	high := byte(200 + i>>16)
 	if second {
-		high += 2
+		high += 4
 	}
 	return netip.AddrFrom4([4]byte{10, high, byte(i >> 8), byte(i)}).String()
 }
