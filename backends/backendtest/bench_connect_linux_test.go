@@ -28,7 +28,9 @@ import (
 )
 
 const (
-	connectRounds   = 21
+	connectRounds = 21
+	// connectsByRound is so large that a round shows a constant rate: with 400, the caches were those
+	// that other backends had left, and servers had accepted few of the connections.
 	connectsByRound = 4000
 	// endpointsByService is the number of endpoints of each Service.
 	endpointsByService = 10
