@@ -152,20 +152,13 @@ func (f *fixture) changeRules(ctx context.Context, number int, what string, whic
 	if err := poll(ctx, func() error { return p.healthy(ctx) }); err != nil {
 		return fmt.Errorf("wait for the proxy before an external change: %w", err)
 	}
-	before, err := m.listing(ctx)
-	if err != nil {
-		return err
-	}
-	command, err := nftCommand(before, what, which)
-	if err != nil {
-		return err
-	}
 	repaired := f.traffic.drift(number)
 	defer repaired()
-	begin := time.Now()
-	if _, err := m.Output(ctx, "nft", command); err != nil {
+	before, command, err := m.change(ctx, what, which)
+	if err != nil {
 		return err
 	}
+	begin := time.Now()
 	limit, cancel := context.WithTimeout(ctx, repairLimit)
 	defer cancel()
 	err = poll(limit, func() error { return f.repaired(limit, m, before, command) })
@@ -174,6 +167,23 @@ func (f *fixture) changeRules(ctx context.Context, number int, what string, whic
 		return fmt.Errorf("nft %s: not repaired within %v: %w", command, repairLimit, err)
 	}
 	return nil
+}
+
+// change changes rules, and returns a listing from before, and the command. The proxy may still apply
+// earlier changes of objects, and so remove what the command names before it runs.
+func (m *machine) change(ctx context.Context, what string, which int) (before []byte, command string, err error) {
+	for {
+		if before, err = m.listing(ctx); err != nil {
+			return nil, "", err
+		}
+		if command, err = nftCommand(before, what, which); err != nil {
+			return nil, "", err
+		}
+		_, err = m.Output(ctx, "nft", command)
+		if err == nil || !strings.Contains(err.Error(), "No such file or directory") {
+			return before, command, err
+		}
+	}
 }
 
 // repaired returns an error unless the proxy has replaced the tables that a command has changed, and
