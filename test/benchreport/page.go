@@ -66,7 +66,8 @@ func Machine() string {
 		model = valueOf(string(data), "model name", model)
 	}
 	if data, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		kernel = "Linux " + strings.TrimSpace(string(data))
+		version, _, _ := strings.Cut(strings.TrimSpace(string(data)), "-") // without what a distribution adds
+		kernel = "Linux " + version
 	}
 	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
 		var kilobytes float64
