@@ -30,7 +30,7 @@ import (
 const (
 	connectRounds = 21
 	// connectsByRound is so large that a round shows a constant rate: with 400, the caches were those
-	// that other backends had left, and servers had accepted few of the connections.
+	// that other backends had left, and servers had not accepted all of the connections.
 	connectsByRound = 4000
 	// endpointsByService is the number of endpoints of each Service.
 	endpointsByService = 10

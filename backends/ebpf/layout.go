@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/kpng/localsink"
 )
 
-// Sizes of the elements of arrays, as in services.bpf.c. A test compares them with the bytecode.
+// Sizes of the elements of arrays, as in services.h. A test compares them with the bytecode.
 const (
 	recordSize = 128
 	slotSize   = 32

@@ -152,13 +152,11 @@ func (f *fixture) changeRules(ctx context.Context, number int, what string, whic
 	if err := poll(ctx, func() error { return p.healthy(ctx) }); err != nil {
 		return fmt.Errorf("wait for the proxy before an external change: %w", err)
 	}
-	repaired := f.traffic.drift(number)
-	defer repaired()
-	before, command, err := m.change(ctx, what, which)
+	before, command, begin, repaired, err := f.changeNow(ctx, m, what, which)
 	if err != nil {
 		return err
 	}
-	begin := time.Now()
+	defer repaired()
 	limit, cancel := context.WithTimeout(ctx, repairLimit)
 	defer cancel()
 	err = poll(limit, func() error { return f.repaired(limit, m, before, command) })
@@ -169,19 +167,24 @@ func (f *fixture) changeRules(ctx context.Context, number int, what string, whic
 	return nil
 }
 
-// change changes rules, and returns a listing from before, and the command. The proxy may still apply
-// earlier changes of objects, and so remove what the command names before it runs.
-func (m *machine) change(ctx context.Context, what string, which int) (before []byte, command string, err error) {
+// changeNow changes rules, and returns a listing from before, the command, when it began, and what to
+// call after the repair. The proxy may still apply earlier changes of objects, and so remove what the
+// command names before it runs; then nothing has changed, and other rules are chosen.
+func (f *fixture) changeNow(ctx context.Context, m *machine, what string, which int) (before []byte, command string, begin time.Time, repaired func(), err error) {
 	for {
 		if before, err = m.listing(ctx); err != nil {
-			return nil, "", err
+			return nil, "", begin, nil, err
 		}
 		if command, err = nftCommand(before, what, which); err != nil {
-			return nil, "", err
+			return nil, "", begin, nil, err
 		}
-		_, err = m.Output(ctx, "nft", command)
-		if err == nil || !strings.Contains(err.Error(), "No such file or directory") {
-			return before, command, err
+		begin, repaired = time.Now(), f.traffic.drift(m.number)
+		if _, err = m.Output(ctx, "nft", command); err == nil {
+			return before, command, begin, repaired, nil
+		}
+		repaired()
+		if !strings.Contains(err.Error(), "No such file or directory") {
+			return nil, "", begin, nil, err
 		}
 	}
 }
