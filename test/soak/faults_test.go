@@ -152,39 +152,46 @@ func (f *fixture) changeRules(ctx context.Context, number int, what string, whic
 	if err := poll(ctx, func() error { return p.healthy(ctx) }); err != nil {
 		return fmt.Errorf("wait for the proxy before an external change: %w", err)
 	}
-	before, command, begin, repaired, err := f.changeNow(ctx, m, what, which)
+	c, err := f.changeNow(ctx, m, what, which)
 	if err != nil {
 		return err
 	}
-	defer repaired()
+	defer c.repaired()
 	limit, cancel := context.WithTimeout(ctx, repairLimit)
 	defer cancel()
-	err = poll(limit, func() error { return f.repaired(limit, m, before, command) })
-	f.repairs = append(f.repairs, time.Since(begin))
+	err = poll(limit, func() error { return f.repaired(limit, m, c.before, c.command) })
+	f.repairs = append(f.repairs, time.Since(c.begin))
 	if err != nil {
-		return fmt.Errorf("nft %s: not repaired within %v: %w", command, repairLimit, err)
+		return fmt.Errorf("nft %s: not repaired within %v: %w", c.command, repairLimit, err)
 	}
 	return nil
 }
 
-// changeNow changes rules, and returns a listing from before, the command, when it began, and what to
-// call after the repair. The proxy may still apply earlier changes of objects, and so remove what the
+// A ruleChange is an external change of rules.
+type ruleChange struct {
+	before   []byte // listing from before it
+	command  string // of nft
+	begin    time.Time
+	repaired func() // to call after the repair
+}
+
+// changeNow changes rules. The proxy may still apply earlier changes of objects, and so remove what the
 // command names before it runs; then nothing has changed, and other rules are chosen.
-func (f *fixture) changeNow(ctx context.Context, m *machine, what string, which int) (before []byte, command string, begin time.Time, repaired func(), err error) {
+func (f *fixture) changeNow(ctx context.Context, m *machine, what string, which int) (c ruleChange, err error) {
 	for {
-		if before, err = m.listing(ctx); err != nil {
-			return nil, "", begin, nil, err
+		if c.before, err = m.listing(ctx); err != nil {
+			return c, err
 		}
-		if command, err = nftCommand(before, what, which); err != nil {
-			return nil, "", begin, nil, err
+		if c.command, err = nftCommand(c.before, what, which); err != nil {
+			return c, err
 		}
-		begin, repaired = time.Now(), f.traffic.drift(m.number)
-		if _, err = m.Output(ctx, "nft", command); err == nil {
-			return before, command, begin, repaired, nil
+		c.begin, c.repaired = time.Now(), f.traffic.drift(m.number)
+		if _, err = m.Output(ctx, "nft", c.command); err == nil {
+			return c, nil
 		}
-		repaired()
+		c.repaired()
 		if !strings.Contains(err.Error(), "No such file or directory") {
-			return nil, "", begin, nil, err
+			return c, err
 		}
 	}
 }
