@@ -34,7 +34,8 @@ type Update struct {
 	ObservedTime time.Time
 }
 
-// A State is an immutable set of Services. All methods may be called concurrently.
+// A State is an immutable set of Services, which must not be modified. All methods may be called
+// concurrently. Two calls may return different values for the same Service, with equal content.
 type State interface {
 	// Len returns the number of Services.
 	Len() int

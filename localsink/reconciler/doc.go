@@ -12,6 +12,7 @@
 //   - schedule.go: the earliest time of the next Sync after a success, an error or a
 //     resync request.
 //   - resync.go: the resync requests of all sinks inside the sink.
+//   - packed.go: the compact form in which a tracker holds Services.
 //   - hash.go: the content hash of a Service.
 //
 // # States of a sink

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sigs.k8s.io/kpng/diffstore"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -33,16 +32,12 @@ func TestHashCoversEveryField(t *testing.T) {
 	n := 0
 	mutate(reflect.ValueOf(svc()), func(path []int) {
 		n++
-		store := diffstore.New(localsink.ServiceName.Compare, hashService)
-		changed := svc()
-		before := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
-			tx.Set(localsink.ServiceName{}, svc())
-		})
+		tracker, changed := NewTracker(nil), svc()
 		name := change(reflect.ValueOf(changed), path)
-		after := store.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) {
-			tx.Set(localsink.ServiceName{}, changed)
-		})
-		require.NotEqual(t, before.Revision(), after.Revision(), "%s is not hashed", name)
+		for _, s := range []*localsink.Service{svc(), changed} {
+			tracker.Update(func(tx *Tx) { tx.Set(s) })
+		}
+		require.EqualValues(t, 2, tracker.services.Snapshot().Revision(), "%s is not hashed", name)
 	}, nil)
 	require.GreaterOrEqual(t, n, 20)
 }

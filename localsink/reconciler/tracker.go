@@ -16,9 +16,9 @@ import (
 const maxTriggerTimes = 4096
 
 type (
-	store    = diffstore.Store[localsink.ServiceName, *localsink.Service]
-	reader   = diffstore.Reader[localsink.ServiceName, *localsink.Service]
-	snapshot = diffstore.Snapshot[localsink.ServiceName, *localsink.Service]
+	store    = diffstore.Store[localsink.ServiceName, packed]
+	reader   = diffstore.Reader[localsink.ServiceName, packed]
+	snapshot = diffstore.Snapshot[localsink.ServiceName, packed]
 )
 
 // A Tracker holds the desired state of a node and the state that its sink has acknowledged.
@@ -26,12 +26,16 @@ type (
 type Tracker struct {
 	node         *localsink.Node
 	services     *store
+	buffer       []byte // for pack
 	triggerTimes []time.Time
 	observedTime time.Time // of the oldest change that is not acknowledged, or zero
 
 	acknowledged     *reader         // Services
 	acknowledgedNode *localsink.Node // nil at first
 
+	// recent holds the desired Services that Update has set since the last Acknowledge, which
+	// Pending so needs not unpack.
+	recent map[localsink.ServiceName]*localsink.Service
 	// unacknowledged holds the Services that Pending has listed since the last Acknowledge,
 	// as listed last: the sink may have programmed them without acknowledging them.
 	unacknowledged     map[localsink.ServiceName]*localsink.Service
@@ -42,7 +46,8 @@ type Tracker struct {
 func NewTracker(node *localsink.Node) *Tracker {
 	t := &Tracker{
 		node:           node,
-		services:       diffstore.New(localsink.ServiceName.Compare, hashService),
+		services:       diffstore.New(localsink.ServiceName.Compare, hashPacked),
+		recent:         map[localsink.ServiceName]*localsink.Service{},
 		unacknowledged: map[localsink.ServiceName]*localsink.Service{},
 	}
 	t.acknowledged = t.services.Reader()
@@ -55,20 +60,29 @@ func (t *Tracker) SetNode(node *localsink.Node) { t.node = node }
 
 // Update runs fn, which changes the desired Services.
 func (t *Tracker) Update(fn func(tx *Tx)) {
-	t.services.Update(func(tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]) { fn(&Tx{tx}) })
+	t.services.Update(func(tx *diffstore.Tx[localsink.ServiceName, packed]) { fn(&Tx{t, tx}) })
 }
 
 // A Tx changes the desired Services of a tracker within [Tracker.Update].
 type Tx struct {
-	tx *diffstore.Tx[localsink.ServiceName, *localsink.Service]
+	tracker *Tracker
+	tx      *diffstore.Tx[localsink.ServiceName, packed]
 }
 
 // Set adds or replaces a Service, which must not be modified afterwards. A Service with the
 // same content as the current one is not a change.
-func (tx *Tx) Set(s *localsink.Service) { tx.tx.Set(s.Name, s) }
+func (tx *Tx) Set(s *localsink.Service) {
+	var p packed
+	if p, tx.tracker.buffer = pack(s, tx.tracker.buffer); tx.tx.Set(s.Name, p) {
+		tx.tracker.recent[s.Name] = s
+	}
+}
 
 // Delete removes a Service. It has no effect if there is no such Service.
-func (tx *Tx) Delete(name localsink.ServiceName) { tx.tx.Delete(name) }
+func (tx *Tx) Delete(name localsink.ServiceName) {
+	tx.tx.Delete(name)
+	delete(tx.tracker.recent, name)
+}
 
 // AddTriggerTime adds the time at which a change was written to the API server to the next
 // update. Times above a bound of 4096 are ignored.
@@ -107,6 +121,7 @@ func (t *Tracker) Pending() *localsink.Update {
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
 		t.triggerTimes, t.observedTime = nil, time.Time{} // the changes did not affect this node
+		clear(t.recent)
 		return nil
 	}
 	t.unacknowledgedNode = u.NodeChanged
@@ -121,9 +136,11 @@ func (t *Tracker) Pending() *localsink.Update {
 
 // list adds a Service to the delta of u.
 func (t *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
-	if svc := u.All.Get(name); svc != nil {
+	if svc := t.recent[name]; svc != nil {
 		u.Changed = append(u.Changed, svc)
-	} else if old, ok := t.acknowledged.Acknowledged().Get(name); ok {
+	} else if svc := u.All.Get(name); svc != nil {
+		u.Changed = append(u.Changed, svc)
+	} else if old := (state{t.acknowledged.Acknowledged()}).Get(name); old != nil {
 		u.Removed = append(u.Removed, old)
 	} else if old := t.unacknowledged[name]; old != nil {
 		u.Removed = append(u.Removed, old)
@@ -138,7 +155,9 @@ func (t *Tracker) Acknowledge(u *localsink.Update) {
 	}
 	t.acknowledgedNode, t.unacknowledgedNode, t.observedTime = u.Node, false, time.Time{}
 	t.triggerTimes = t.triggerTimes[min(len(u.TriggerTimes), len(t.triggerTimes)):]
-	clear(t.unacknowledged)
+	// A map that is cleared keeps the memory of the first state, and takes its time to read.
+	t.unacknowledged = map[localsink.ServiceName]*localsink.Service{}
+	t.recent = map[localsink.ServiceName]*localsink.Service{}
 }
 
 // FullUpdate returns the desired state as an update with an empty delta, for a sink that
@@ -147,18 +166,20 @@ func (t *Tracker) FullUpdate() *localsink.Update {
 	return &localsink.Update{Node: t.node, All: state{t.services.Snapshot()}}
 }
 
-// state implements localsink.State.
+// state implements localsink.State. Each call returns new Services.
 type state struct{ *snapshot }
 
 func (s state) Get(name localsink.ServiceName) *localsink.Service {
-	svc, _ := s.snapshot.Get(name)
-	return svc
+	if p, ok := s.snapshot.Get(name); ok {
+		return p.unpack(name)
+	}
+	return nil
 }
 
 func (s state) All() iter.Seq[*localsink.Service] {
 	return func(yield func(*localsink.Service) bool) {
-		for _, svc := range s.snapshot.All() {
-			if !yield(svc) {
+		for name, p := range s.snapshot.All() {
+			if !yield(p.unpack(name)) {
 				return
 			}
 		}

@@ -110,7 +110,7 @@ func (r *Recorder) checkAll(u *localsink.Update, want map[localsink.ServiceName]
 		if !equalServices(want[svc.Name], svc) {
 			r.addViolationf("Service %s differs from the acknowledged state with Changed and Removed applied", svc.Name)
 		}
-		if got := u.All.Get(svc.Name); got != svc {
+		if got := u.All.Get(svc.Name); !equalServices(got, svc) {
 			r.addViolationf("Service %s: Get returns %v", svc.Name, got)
 		}
 	}

@@ -392,7 +392,8 @@ func (s *clientState) Refresh(t *reconciler.Tracker) <-chan struct{} {
 				tx.Set(svc.WithUnsupported(s.unsupported, s.committed.node))
 			}
 		})
-		clear(s.changed)
+		// A map that is cleared keeps the memory of the first state, and takes its time to read.
+		s.changed = map[localsink.ServiceName]struct{}{}
 	}
 	if s.acking {
 		s.refreshed = s.committed.revision
