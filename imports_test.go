@@ -19,7 +19,7 @@ const module = "sigs.k8s.io/kpng"
 // folders lists the top-level folders in dependency order: a package imports only
 // packages of its own folder and of folders before it.
 func folders() []string {
-	return []string{"api", "diffstore", "localsink", "watchers", "nodelocal", "backends", "remote", "nodeproxy", "examples"}
+	return []string{"api", "diffstore", "internal", "localsink", "watchers", "nodelocal", "backends", "remote", "nodeproxy", "examples"}
 }
 
 // own returns the import paths of packages of this module.
@@ -44,11 +44,12 @@ func allowedImports() map[string][]string {
 		"":                     nil,
 		"api/kpng/v1alpha1":    grpcAndProto,
 		"diffstore":            {"github.com/google/btree", "github.com/cespare/xxhash/v2"},
+		"internal/pointermap":  nil,
 		"localsink":            nil,
 		"localsink/consistent": nil,
 		"localsink/reconciler": own("localsink", "diffstore"),
 		"localsink/sinktest":   own("localsink"),
-		"nodelocal":            own("localsink", "localsink/reconciler", "nodelocal/nodeports", "nodelocal/overlay", "watchers", "diffstore"),
+		"nodelocal":            own("internal/pointermap", "localsink", "localsink/reconciler", "nodelocal/nodeports", "nodelocal/overlay", "watchers", "diffstore"),
 		"nodelocal/nodeports":  own("localsink"),
 		"nodelocal/vectors": append(own("localsink", "localsink/sinktest", "nodelocal", "watchers", "watchers/kubeapi"), "golang.org/x/tools/txtar", "sigs.k8s.io/yaml",
 			"k8s.io/api/core/v1", "k8s.io/api/discovery/v1", "k8s.io/api/networking/v1", "k8s.io/apimachinery/pkg/apis/meta/v1"),
@@ -91,7 +92,7 @@ func allowedImports() map[string][]string {
 		"remote/internal/loglimit":       nil,
 		"remote/internal/protoconv":      own("api/kpng/v1alpha1", "localsink"),
 		"remote/internal/session":        append(own("api/kpng/v1alpha1", "remote/internal/fanout", "remote/internal/codec"), append(grpcAndProto, retryInfo)...),
-		"remote/node":                    append(own("localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
+		"remote/node":                    append(own("internal/pointermap", "localsink/reconciler", "nodelocal", "nodelocal/overlay"), remote...),
 		"remote/node/nodemetrics":        append(own("remote/node"), "github.com/prometheus/client_golang/"),
 		"remote/transport":               slices.Concat(own("remote/internal/codec", "remote/internal/loglimit"), grpcAndProto, []string{"golang.org/x/sys/unix", retryInfo}),
 		"remote/transport/kubetoken":     slices.Concat(own("remote/transport"), kubernetesAPI, []string{"k8s.io/client-go/kubernetes/typed/authentication/v1"}),
@@ -109,7 +110,7 @@ func allowedImports() map[string][]string {
 // watcherImports is the part of allowedImports for the folder watchers.
 func watcherImports(kubernetesAPI []string) map[string][]string {
 	return map[string][]string{
-		"watchers":                own("diffstore", "localsink", "watchers/internal/valid"),
+		"watchers":                own("diffstore", "internal/pointermap", "localsink", "watchers/internal/valid"),
 		"watchers/internal/valid": own("localsink"),
 		"watchers/gateway": slices.Concat(own("diffstore", "localsink", "watchers", "watchers/internal/reflectors", "watchers/internal/shares"), kubernetesAPI,
 			[]string{"k8s.io/client-go/dynamic"}),
@@ -163,7 +164,7 @@ func backendImports() map[string][]string {
 		"backends/internal/bisect":        own("localsink"),
 		"backends/internal/contract":      own("localsink"),
 		"backends/internal/drift":         nil,
-		"backends/nftables":               append(own("localsink", "localsink/consistent", "backends/internal/bisect", "backends/internal/contract", "backends/internal/drift", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
+		"backends/nftables":               append(own("internal/pointermap", "localsink", "localsink/consistent", "backends/internal/bisect", "backends/internal/contract", "backends/internal/drift", "backends/nftables/internal/nfnl"), "golang.org/x/sys/unix"),
 		"backends/nftables/internal/nfnl": {"golang.org/x/sys/unix"},
 		"backends/userspace":              append(own("localsink", "localsink/consistent"), "golang.org/x/sys/unix"),
 

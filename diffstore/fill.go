@@ -23,7 +23,7 @@ type Fill[K, V any] struct {
 	tx         Tx[K, V] // of a store that only this Fill writes
 	reader     *Reader[K, V]
 	desired    *Snapshot[K, V] // as of the last Changes
-	round      uint64          // number of the current round, stored in each entry it sets
+	round      uint32          // number of the current round, stored in each entry it sets; not 0
 	setInRound int             // number of entries of the current round
 }
 
@@ -37,7 +37,7 @@ func NewFill[K, V any](compare func(a, b K) int, hash func(*Hash, V)) *Fill[K, V
 
 // Clear removes all keys from the desired state, in constant time.
 func (f *Fill[K, V]) Clear() {
-	f.round++
+	f.round = max(1, f.round+1)
 	f.setInRound = 0
 }
 
@@ -78,7 +78,7 @@ func (f *Fill[K, V]) Commit() { f.reader.Acknowledge(f.desired) }
 func (f *Fill[K, V]) Desired() *Snapshot[K, V] { return f.desired }
 
 // deleteOtherRounds deletes the keys that were not set in the given round.
-func (tx *Tx[K, V]) deleteOtherRounds(round uint64) {
+func (tx *Tx[K, V]) deleteOtherRounds(round uint32) {
 	var stale []*entry[K, V]
 	tx.s.items.Ascend(func(e *entry[K, V]) bool {
 		if e.round != round {

@@ -28,7 +28,7 @@ type entry[K, V any] struct {
 	hash    uint64 // of value
 	rev     Revision
 	deleted bool   // the entry is a tombstone
-	round   uint64 // the Fill round that set the key last; snapshots do not read it
+	round   uint32 // the Fill round that set the key last; snapshots do not read it
 }
 
 type tree[K, V any] = btree.BTreeG[*entry[K, V]]

@@ -10,21 +10,41 @@ import (
 	"slices"
 	"time"
 
+	"sigs.k8s.io/kpng/internal/pointermap"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 )
 
 // An address is what only one Service of a node can use. Node ports and health checks use
-// the unspecified address of each family.
+// the unspecified address of each family. It takes half the memory of a [netip.AddrPort] with a
+// protocol.
 type address struct {
-	addr     netip.AddrPort
+	ip       [16]byte
+	port     uint16
 	protocol localsink.Protocol
+	bits     uint8 // of the IP address
+}
+
+func newAddress(a netip.AddrPort, protocol localsink.Protocol) address {
+	return address{a.Addr().As16(), a.Port(), protocol, uint8(a.Addr().BitLen())}
 }
 
 // A request is an address that a Service requests.
 type request struct {
 	address
 	clusterIP bool // the API server allocated the address to this Service
+}
+
+// serviceRequests are the requests of one Service. They are immutable.
+type serviceRequests struct {
+	service  localsink.ServiceName
+	created  time.Time
+	requests []request // not empty
+}
+
+// isClusterIP reports whether an address is a cluster IP of the Service.
+func (s *serviceRequests) isClusterIP(a address) bool {
+	return slices.Contains(s.requests, request{a, true})
 }
 
 // requestsOf returns the requests of a Service before conflicts are removed, each address
@@ -44,30 +64,24 @@ func requestsOf(svc *ResolvedService) (out []request) {
 	return out
 }
 
-// A requester is a Service that requests one address.
-type requester struct {
-	service   localsink.ServiceName
-	created   time.Time
-	clusterIP bool
-}
-
-// compare orders requesters of one address, the owner first. A cluster IP precedes all
+// compareFor orders the requesters of an address, the owner first. A cluster IP precedes all
 // other uses, so that no Service takes it over by listing it elsewhere; then the older
 // Service wins, then the smaller name. The order does not depend on the order of events.
-func (r requester) compare(o requester) int {
-	if r.clusterIP != o.clusterIP {
-		if r.clusterIP {
+func (s *serviceRequests) compareFor(a address, o *serviceRequests) int {
+	mine, theirs := s.isClusterIP(a), o.isClusterIP(a)
+	if mine != theirs {
+		if mine {
 			return -1
 		}
 		return 1
 	}
-	return cmp.Or(r.created.Compare(o.created), r.service.Compare(o.service))
+	return cmp.Or(s.created.Compare(o.created), s.service.Compare(o.service))
 }
 
 // withoutService returns a copy of requesters without the named Service. The capacity
 // allows to add one requester.
-func withoutService(requesters []requester, name localsink.ServiceName) []requester {
-	out := make([]requester, 0, len(requesters)+1)
+func withoutService(requesters []*serviceRequests, name localsink.ServiceName) []*serviceRequests {
+	out := make([]*serviceRequests, 0, len(requesters)+1)
 	for _, r := range requesters {
 		if r.service != name {
 			out = append(out, r)
@@ -79,7 +93,7 @@ func withoutService(requesters []requester, name localsink.ServiceName) []reques
 // competitorsOf returns the Services other than name that are affected when the requesters
 // of an address change from before to after: all of them when the address passes from one
 // owner to another, because the problem of each other requester names the owner.
-func competitorsOf(before, after []requester, name localsink.ServiceName) (out []localsink.ServiceName) {
+func competitorsOf(before, after []*serviceRequests, name localsink.ServiceName) (out []localsink.ServiceName) {
 	if len(before) == 0 || len(after) == 0 || before[0].service == after[0].service {
 		return nil
 	}
@@ -93,53 +107,64 @@ func competitorsOf(before, after []requester, name localsink.ServiceName) (out [
 
 // An addressTable records which Services request which addresses.
 type addressTable struct {
-	requesters map[address][]requester // ordered, never empty; the first is the owner
-	requests   map[localsink.ServiceName][]request
+	services *pointermap.Map[localsink.ServiceName, serviceRequests]
+	owners   map[address]*serviceRequests
+	// shared has the requesters of the addresses with several, ordered; the first is the owner.
+	shared map[address][]*serviceRequests
 }
 
 func newAddressTable() *addressTable {
 	return &addressTable{
-		requesters: map[address][]requester{},
-		requests:   map[localsink.ServiceName][]request{},
+		services: pointermap.New(func(s *serviceRequests) localsink.ServiceName { return s.service }),
+		owners:   map[address]*serviceRequests{},
+		shared:   map[address][]*serviceRequests{},
 	}
 }
 
 // owner returns the Service that owns an address, or the zero name if no Service requests it.
 func (t *addressTable) owner(a address) localsink.ServiceName {
-	if requesters := t.requesters[a]; len(requesters) > 0 {
-		return requesters[0].service
+	if owner := t.owners[a]; owner != nil {
+		return owner.service
 	}
 	return localsink.ServiceName{}
+}
+
+// requesters returns the Services that request an address, the owner first.
+func (t *addressTable) requesters(a address) []*serviceRequests {
+	if all := t.shared[a]; all != nil {
+		return all
+	}
+	if owner := t.owners[a]; owner != nil {
+		return []*serviceRequests{owner}
+	}
+	return nil
 }
 
 // update replaces the requests of one Service, created at the given time, and returns the
 // other Services that gain or lose an address, or whose problem names another owner,
 // because of it.
-func (t *addressTable) update(name localsink.ServiceName, created time.Time, after []request) (competitors []localsink.ServiceName) {
-	before := t.requests[name]
-	if slices.Equal(before, after) && (len(after) == 0 || t.has(after[0], name, created)) {
+func (t *addressTable) update(name localsink.ServiceName, created time.Time, requests []request) (competitors []localsink.ServiceName) {
+	before, after := t.services.Get(name), &serviceRequests{name, created, requests}
+	if before == nil {
+		before = &serviceRequests{service: name}
+	}
+	if slices.Equal(before.requests, requests) && (len(requests) == 0 || before.created.Equal(created)) {
 		return nil
 	}
-	for _, r := range after {
-		next := append(withoutService(t.requesters[r.address], name), requester{name, created, r.clusterIP})
-		slices.SortFunc(next, requester.compare)
+	for _, r := range requests {
+		next := append(withoutService(t.requesters(r.address), name), after)
+		slices.SortFunc(next, func(a, b *serviceRequests) int { return a.compareFor(r.address, b) })
 		competitors = append(competitors, t.replace(r.address, next, name)...)
 	}
-	for _, address := range withdrawn(before, after) {
-		competitors = append(competitors, t.replace(address, withoutService(t.requesters[address], name), name)...)
+	for _, address := range withdrawn(before.requests, requests) {
+		competitors = append(competitors, t.replace(address, withoutService(t.requesters(address), name), name)...)
 	}
-	if len(after) == 0 {
-		delete(t.requests, name)
+	if len(requests) == 0 {
+		t.services.Delete(name)
 	} else {
-		t.requests[name] = after
+		t.services.Set(after)
 	}
 	return competitors
-}
-
-// has reports whether a request of a Service is recorded. As all requests of a Service have
-// its creation time, one of them shows whether that has changed.
-func (t *addressTable) has(r request, name localsink.ServiceName, created time.Time) bool {
-	return slices.Contains(t.requesters[r.address], requester{name, created, r.clusterIP})
 }
 
 // withdrawn returns the addresses of before that after does not have.
@@ -161,12 +186,17 @@ func withdrawn(before, after []request) (out []address) {
 
 // replace replaces the requesters of an address because of a change of the named Service,
 // and returns the other Services that are affected.
-func (t *addressTable) replace(a address, after []requester, name localsink.ServiceName) []localsink.ServiceName {
-	before := t.requesters[a]
-	if len(after) == 0 {
-		delete(t.requesters, a)
-	} else {
-		t.requesters[a] = after
+func (t *addressTable) replace(a address, after []*serviceRequests, name localsink.ServiceName) []localsink.ServiceName {
+	before := t.requesters(a)
+	switch len(after) {
+	case 0:
+		delete(t.owners, a)
+		delete(t.shared, a)
+	case 1:
+		t.owners[a] = after[0]
+		delete(t.shared, a)
+	default:
+		t.owners[a], t.shared[a] = after[0], after
 	}
 	return competitorsOf(before, after, name)
 }
@@ -177,7 +207,7 @@ func (svc *ResolvedService) removeConflicts(owner func(address) localsink.Servic
 	for i := range svc.ports {
 		p := &svc.ports[i]
 		p.Frontends = slices.DeleteFunc(p.Frontends, func(fe overlay.Frontend) bool {
-			holder := owner(address{fe.Addr, p.Protocol})
+			holder := owner(newAddress(fe.Addr, p.Protocol))
 			if holder == svc.name {
 				return false
 			}
@@ -218,7 +248,7 @@ func healthCheckAddresses(port uint16) []address {
 		return nil
 	}
 	return []address{
-		{netip.AddrPortFrom(netip.IPv4Unspecified(), port), localsink.ProtocolTCP},
-		{netip.AddrPortFrom(netip.IPv6Unspecified(), port), localsink.ProtocolTCP},
+		newAddress(netip.AddrPortFrom(netip.IPv4Unspecified(), port), localsink.ProtocolTCP),
+		newAddress(netip.AddrPortFrom(netip.IPv6Unspecified(), port), localsink.ProtocolTCP),
 	}
 }

@@ -22,13 +22,12 @@ func TestIN51DeletedServicesLeaveNoRequests(t *testing.T) {
 	for range 500 {
 		store.Update(g.step())
 		resolver.Refresh()
-		for _, requesters := range resolver.services.addresses.requesters {
-			conflicts += len(requesters) - 1
-		}
+		conflicts += len(resolver.services.addresses.shared)
 	}
 	require.NotZero(t, conflicts, "no two Services requested one address")
 	store.Update(func(tx *watchers.Tx) { tx.RetainAll(func(watchers.Key) bool { return false }) })
 	resolver.Refresh()
-	require.Empty(t, resolver.services.addresses.requesters)
-	require.Empty(t, resolver.services.addresses.requests)
+	require.Empty(t, resolver.services.addresses.owners)
+	require.Empty(t, resolver.services.addresses.shared)
+	require.Zero(t, resolver.services.addresses.services.Len())
 }

@@ -265,7 +265,7 @@ func TestDP12NoTwoServicesShareAnAddress(t *testing.T) {
 			conflicts += strings.Count(svc.Text(), "belongs to Service")
 			for _, p := range svc.Ports {
 				for _, fe := range p.Frontends {
-					key := address{fe.Addr, p.Protocol}
+					key := newAddress(fe.Addr, p.Protocol)
 					other, taken := owner[key]
 					require.False(t, taken, "%v: %s and %s", key, other, svc.Name)
 					owner[key] = svc.Name

@@ -117,7 +117,7 @@ func headless(object *watchers.Service) bool {
 // Service uses. portNames are the names of the earlier ports; those of port are added.
 func (svc *ResolvedService) removeDuplicates(port *overlay.Port, portNames map[address]string) {
 	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe overlay.Frontend) bool {
-		a := address{fe.Addr, port.Protocol}
+		a := newAddress(fe.Addr, port.Protocol)
 		if first, used := portNames[a]; used {
 			svc.addProblemf(fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
 			return true

@@ -53,7 +53,7 @@ func (svc *ResolvedService) frontends() iter.Seq2[address, *overlay.Frontend] {
 		for i := range svc.ports {
 			p := &svc.ports[i]
 			for j := range p.Frontends {
-				if !yield(address{p.Frontends[j].Addr, p.Protocol}, &p.Frontends[j]) {
+				if !yield(newAddress(p.Frontends[j].Addr, p.Protocol), &p.Frontends[j]) {
 					return
 				}
 			}

@@ -6,6 +6,8 @@ package watchers
 import (
 	"cmp"
 	"strings"
+
+	"sigs.k8s.io/kpng/internal/pointermap"
 )
 
 // A Kind is the kind of an object.
@@ -58,6 +60,12 @@ func serviceCIDRKey(name string) Key { return Key{Kind: KindServiceCIDR, Name: n
 // A sliceID identifies an EndpointSlice: its namespace and name, and the origin of its Service,
 // so that slices of different origins coexist like their Services.
 type sliceID struct{ namespace, name, origin string }
+
+// A sliceMap holds EndpointSlices by their identity.
+type sliceMap = pointermap.Map[sliceID, EndpointSlice]
+
+// id returns the identity of s.
+func (s *EndpointSlice) id() sliceID { return sliceID{s.Namespace, s.Name, s.Service.Origin} }
 
 // key returns the key of the slice while it belongs to the given Service.
 func (id sliceID) key(service string) Key {

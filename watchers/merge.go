@@ -73,8 +73,10 @@ func identity(k Key) Key {
 // keyOf returns the key in the store of the object with the given [identity].
 func (tx *Tx) keyOf(id Key) (Key, bool) {
 	if id.Kind == KindEndpointSlice {
-		service, ok := tx.serviceOf[id.slice()]
-		return id.slice().key(service), ok
+		if s := tx.slices.Get(id.slice()); s != nil {
+			return id.slice().key(s.Service.Name), true
+		}
+		return Key{}, false
 	}
 	_, ok := tx.tx.Get(id)
 	return id, ok
@@ -82,11 +84,9 @@ func (tx *Tx) keyOf(id Key) (Key, bool) {
 
 // setValid sets an object that another store has validated, and has under the given key.
 func (tx *Tx) setValid(key Key, object Object) {
-	if key.Kind == KindEndpointSlice {
-		if old, ok := tx.keyOf(key); ok && old != key {
-			tx.Delete(old)
-		}
-		tx.serviceOf[key.slice()] = key.Name
+	if slice, ok := object.(*EndpointSlice); ok {
+		tx.setSlice(key, slice)
+		return
 	}
 	tx.tx.Set(key, object)
 }

@@ -3,15 +3,18 @@
 
 package watchers
 
-import "sigs.k8s.io/kpng/diffstore"
+import (
+	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/internal/pointermap"
+)
 
 // A Store holds the versioned state of one cluster. All its methods may be called
 // concurrently.
 type Store struct {
 	objects *diffstore.Store[Key, Object]
-	// serviceOf holds the name of the Service that each EndpointSlice in the store belongs
-	// to, which is part of its key. Only transactions use it.
-	serviceOf map[sliceID]string
+	// slices holds the EndpointSlices of the store by their identity, because their keys also
+	// have the Service that they belong to. Only transactions use it.
+	slices *sliceMap
 	// updated is called after each Update, without a lock. It is nil except in the stores
 	// of joined sources.
 	updated func()
@@ -20,8 +23,8 @@ type Store struct {
 // NewStore returns an empty store, which is not synced.
 func NewStore() *Store {
 	return &Store{
-		objects:   diffstore.New(Key.Compare, func(h *diffstore.Hash, o Object) { o.hash(h) }),
-		serviceOf: map[sliceID]string{},
+		objects: diffstore.New(Key.Compare, func(h *diffstore.Hash, o Object) { o.hash(h) }),
+		slices:  pointermap.New((*EndpointSlice).id),
 	}
 }
 
@@ -29,7 +32,7 @@ func NewStore() *Store {
 // fn changes nothing, Update returns the current snapshot. Objects that fn sets must not be
 // modified afterwards. fn must not call Update of the same store.
 func (s *Store) Update(fn func(tx *Tx)) Snapshot {
-	snapshot := Snapshot{s.objects.Update(func(tx *diffstore.Tx[Key, Object]) { fn(&Tx{tx, s.serviceOf}) })}
+	snapshot := Snapshot{s.objects.Update(func(tx *diffstore.Tx[Key, Object]) { fn(&Tx{tx, s.slices}) })}
 	if s.updated != nil {
 		s.updated()
 	}
@@ -45,8 +48,8 @@ func (s *Store) Reader() *diffstore.Reader[Key, Object] { return s.objects.Reade
 // A Tx changes a store within [Store.Update]. Deleting an object that does not exist has no
 // effect.
 type Tx struct {
-	tx        *diffstore.Tx[Key, Object]
-	serviceOf map[sliceID]string
+	tx     *diffstore.Tx[Key, Object]
+	slices *sliceMap
 }
 
 // SetSynced marks the store as synced. A store stays synced.
@@ -68,12 +71,17 @@ func (tx *Tx) SetEndpointSlice(s *EndpointSlice) {
 	if s == nil {
 		return
 	}
-	id := sliceID{s.Namespace, s.Name, s.Service.Origin}
-	if service, ok := tx.serviceOf[id]; ok && service != s.Service.Name {
-		tx.deleteSlice(id)
+	tx.setSlice(s.id().key(s.Service.Name), s.valid())
+}
+
+// setSlice adds or replaces an EndpointSlice that is valid, under its key.
+func (tx *Tx) setSlice(key Key, s *EndpointSlice) {
+	if old := tx.slices.Get(key.slice()); old != nil && old.Service.Name != key.Name {
+		tx.deleteSlice(key.slice())
 	}
-	tx.serviceOf[id] = s.Service.Name
-	tx.tx.Set(id.key(s.Service.Name), s.valid())
+	if tx.tx.Set(key, s) {
+		tx.slices.Set(s)
+	}
 }
 
 // DeleteEndpointSlice deletes an EndpointSlice of a Service. [Tx.Delete] also deletes those of
@@ -83,9 +91,9 @@ func (tx *Tx) DeleteEndpointSlice(namespace, name string) {
 }
 
 func (tx *Tx) deleteSlice(id sliceID) {
-	if service, ok := tx.serviceOf[id]; ok {
-		tx.tx.Delete(id.key(service))
-		delete(tx.serviceOf, id)
+	if s := tx.slices.Get(id); s != nil {
+		tx.tx.Delete(id.key(s.Service.Name))
+		tx.slices.Delete(id)
 	}
 }
 
@@ -121,7 +129,7 @@ func (tx *Tx) Set(object Object) Key {
 	case *EndpointSlice:
 		if o != nil {
 			tx.SetEndpointSlice(o)
-			return sliceID{o.Namespace, o.Name, o.Service.Origin}.key(o.Service.Name)
+			return o.id().key(o.Service.Name)
 		}
 	case *Node:
 		if o != nil {
@@ -173,7 +181,7 @@ func (tx *Tx) Retain(kind Kind, keep func(Key) bool) {
 	for _, k := range stale {
 		tx.tx.Delete(k)
 		if kind == KindEndpointSlice {
-			delete(tx.serviceOf, k.slice())
+			tx.slices.Delete(k.slice())
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDeletedSlicesLeaveNoServiceOf checks that the index of slices does not grow.
-func TestDeletedSlicesLeaveNoServiceOf(t *testing.T) {
+// TestDeletedSlicesLeaveTheMap checks that the index of slices does not grow.
+func TestDeletedSlicesLeaveTheMap(t *testing.T) {
 	s := NewStore()
 	for _, deleteAll := range []func(tx *Tx){
 		func(tx *Tx) { tx.Retain(KindEndpointSlice, func(Key) bool { return false }) },
@@ -27,8 +27,8 @@ func TestDeletedSlicesLeaveNoServiceOf(t *testing.T) {
 				tx.SetEndpointSlice(&EndpointSlice{Namespace: "default", Name: fmt.Sprint(i), Service: name})
 			}
 		})
-		require.Len(t, s.serviceOf, 10)
+		require.Equal(t, 10, s.slices.Len())
 		s.Update(deleteAll)
-		require.Empty(t, s.serviceOf)
+		require.Zero(t, s.slices.Len())
 	}
 }
