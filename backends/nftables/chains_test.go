@@ -77,15 +77,15 @@ func TestFrontendsShareDispatchChains(t *testing.T) {
 
 	// A deleted chain is created again for the next frontend that needs it.
 	var gone []serviceChange
-	for name := range st.records {
-		gone = append(gone, serviceChange{name: name})
+	for r := range st.records.All() {
+		gone = append(gone, serviceChange{name: r.name})
 	}
 	st.apply(gone, nil)
 	k.commit(st)
 	st.deleteUnusedChains()
 	k.commit(st)
 	require.Equal(t, before, st.chainCount)
-	require.Empty(t, st.records)
+	require.Zero(t, st.records.Len())
 	require.Empty(t, st.hairpinRefs)
 	fe := newFrontend(localsink.KindExternalIP, "198.51.100.1:80", localsink.Route{From: localsink.FromLocalPods}, localsink.Route{Masquerade: true})
 	fe.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}

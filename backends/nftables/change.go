@@ -70,7 +70,7 @@ func (st *tableState) withConflicts(changes []serviceChange, get func(localsink.
 // release frees the frontends that a Service no longer has, so that other Services of the
 // same change can claim them.
 func (st *tableState) release(c *serviceChange) {
-	r := st.records[c.name]
+	r := st.records.Get(c.name)
 	if r == nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (st *tableState) release(c *serviceChange) {
 		return true
 	})
 	if len(r.frontends) == 0 {
-		delete(st.records, c.name)
+		st.records.Delete(c.name)
 	}
 }
 
@@ -94,10 +94,10 @@ func (st *tableState) claim(c *serviceChange) {
 	if len(c.frontends) == 0 {
 		return
 	}
-	r := st.records[c.name]
+	r := st.records.Get(c.name)
 	if r == nil {
 		r = &serviceRecord{name: c.name}
-		st.records[c.name] = r
+		st.records.Set(r)
 	}
 	frontends := make([]programmedFrontend, 0, len(c.frontends))
 	for i := range c.frontends {
@@ -121,7 +121,7 @@ func (st *tableState) claim(c *serviceChange) {
 	}
 	r.frontends = frontends
 	if len(frontends) == 0 {
-		delete(st.records, c.name)
+		st.records.Delete(c.name)
 	}
 }
 
@@ -163,11 +163,11 @@ func (st *tableState) newFrontend(
 		if isConsistent(desired.selection) && len(desired.portPools[pool].Endpoints) > 1 {
 			continue // in a table
 		}
-		if shared := findSharedSlots(desired, i, earlier, frontends); shared != nil {
+		if shared := findSharedSlots(desired, i, earlier, frontends); shared != "" {
 			f.slots[i] = shared
 			continue
 		}
-		var held []localsink.Endpoint
+		var held slotList
 		if old != nil {
 			held = old.slots[i]
 		}
@@ -178,8 +178,8 @@ func (st *tableState) newFrontend(
 }
 
 // findSharedSlots returns the slots of an earlier frontend of the same port that has the same
-// pool at index i, or nil. Frontends that share slots share memory.
-func findSharedSlots(desired *desiredFrontend, i int, earlier []desiredFrontend, frontends []programmedFrontend) []localsink.Endpoint {
+// pool at index i, or none. Frontends that share slots share memory.
+func findSharedSlots(desired *desiredFrontend, i int, earlier []desiredFrontend, frontends []programmedFrontend) slotList {
 	for j := len(earlier) - 1; j >= 0 && earlier[j].port == desired.port; j-- {
 		if earlier[j].pools[i] == desired.pools[i] {
 			if at := indexOfFrontend(frontends, earlier[j].key, j); at >= 0 {
@@ -187,7 +187,7 @@ func findSharedSlots(desired *desiredFrontend, i int, earlier []desiredFrontend,
 			}
 		}
 	}
-	return nil
+	return ""
 }
 
 // indexOfFrontend returns the index of the frontend with the key, or -1. It looks at guess
@@ -245,33 +245,31 @@ func (st *tableState) replaceChain(s *set, k frontendKey, old, desired *chain) {
 
 // replaceSlots changes only the slots that differ, unless the new slots belong in another
 // endpoint map.
-func (st *tableState) replaceSlots(k frontendKey, pool uint8, old, desired []localsink.Endpoint) {
-	if len(old) == len(desired) && (len(old) == 0 || &old[0] == &desired[0]) {
+func (st *tableState) replaceSlots(k frontendKey, pool uint8, old, desired slotList) {
+	if old == desired {
 		return
 	}
-	from, to := st.endpointMapOf(k, pool, old), st.endpointMapOf(k, pool, desired)
-	for i := range max(len(old), len(desired)) {
-		if from == to && i < len(old) && i < len(desired) && sameEndpoint(&old[i], &desired[i]) {
+	before, after := old.len(), desired.len()
+	from, to := st.endpointMapOf(k, pool, before), st.endpointMapOf(k, pool, after)
+	for i := range max(before, after) {
+		if from == to && i < before && i < after && old.slot(i) == desired.slot(i) {
 			continue
 		}
-		if i < len(old) {
-			st.removeSlot(from, k, i, old[i], from == to && i < len(desired))
+		if i < before {
+			st.removeSlot(from, k, i, old.at(i), from == to && i < after)
 		}
-		if i < len(desired) {
-			st.addSlot(to, k, i, desired[i])
+		if i < after {
+			st.addSlot(to, k, i, desired.at(i))
 		}
 	}
 }
 
-// sameEndpoint reports whether elements for both are the same; weights are in the number of slots.
-func sameEndpoint(a, b *localsink.Endpoint) bool { return a.Addr == b.Addr && a.Local == b.Local }
-
-// endpointMapOf returns the map for the slots of a pool, or nil if there are none.
-func (st *tableState) endpointMapOf(k frontendKey, pool uint8, slots []localsink.Endpoint) *set {
-	if len(slots) == 0 {
+// endpointMapOf returns the map for a pool with a number of slots, or nil if there are none.
+func (st *tableState) endpointMapOf(k frontendKey, pool uint8, slots int) *set {
+	if slots == 0 {
 		return nil
 	}
-	return st.ensureEndpointMap(endpointMap{k.matchKind(), pool, endpointMapLimit(len(slots))})
+	return st.ensureEndpointMap(endpointMap{k.matchKind(), pool, endpointMapLimit(slots)})
 }
 
 func (st *tableState) addSlot(s *set, k frontendKey, slot int, e localsink.Endpoint) {

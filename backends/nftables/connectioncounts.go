@@ -153,7 +153,7 @@ func (c *connectionCounts) add(removed []countedElement, st *tableState) {
 		touched[e.owner]++
 	}
 	for id, service := range c.ports {
-		if st.records[service] == nil {
+		if st.records.Get(service) == nil {
 			touched[countOwner{portID: id}]++
 		}
 	}
@@ -241,12 +241,14 @@ func (st *tableState) endpointsOf(owner countOwner) (present map[netip.AddrPort]
 				add(t.endpoints)
 			}
 		}
-		return present, st.records[service] != nil
+		return present, st.records.Get(service) != nil
 	}
 	f := st.programmedFrontend(owner.frontend)
 	if f != nil {
 		for _, slots := range f.slots {
-			add(slots)
+			for _, e := range slots.all() {
+				present[e.Addr] = true
+			}
 		}
 	}
 	return present, f != nil

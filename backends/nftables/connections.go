@@ -204,8 +204,8 @@ func (t *table) endpointConnections(s *localsink.Service) (all []localsink.Endpo
 // requestEndpoints requests the elements of a frontend in endpoint maps.
 func (r *countReader) requestEndpoints(f *programmedFrontend) {
 	for i, slots := range f.slots {
-		s := r.table.state.endpointMapOf(f.key, uint8(i+1), slots)
-		for slot := range slots {
+		s := r.table.state.endpointMapOf(f.key, uint8(i+1), slots.len())
+		for slot := range slots.len() {
 			r.request(s, element{key: f.key, slot: uint32(slot)})
 		}
 	}

@@ -26,7 +26,7 @@ func Describe(cfg Config, u *localsink.Update) (string, error) {
 		for s := range u.All.All() {
 			st.load(s)
 		}
-		if len(st.records) > 0 {
+		if st.records.Len() > 0 {
 			fmt.Fprintf(&b, "table %s %s {\n%s}\n", f.name, cfg.Table, d.text(st))
 		}
 	}

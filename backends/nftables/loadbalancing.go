@@ -5,12 +5,9 @@ package nftables
 
 import (
 	"math/bits"
-	"net/netip"
-	"slices"
 	"strconv"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
-	"sigs.k8s.io/kpng/localsink"
 )
 
 // An endpointMap identifies one of the maps that hold endpoints. To add an element costs the
@@ -77,40 +74,4 @@ func loadKey(f *family, k matchKind) (loads rule, next int) {
 		loads, next = rule{loadDaddr(f, word(0))}, f.addrLen/4
 	}
 	return loads.then(loadMeta(nfnl.MetaL4proto, word(next)), loadDport(word(next+1))), next + 2
-}
-
-// assignSlots distributes the endpoints of a pool, which must be sorted and may have repetitions,
-// to slots. Endpoints that held has in a slot below the new number of slots keep it; the others
-// fill the free slots. The result may share memory with pool and must not be modified.
-func assignSlots(held, pool []localsink.Endpoint) []localsink.Endpoint {
-	if len(held) == 0 || slices.Equal(held, pool) {
-		return pool
-	}
-	slots := make([]localsink.Endpoint, len(pool))
-	placed := make([]bool, len(pool))
-	taken := make([]bool, len(pool))
-	for i, e := range held[:min(len(held), len(pool))] {
-		at, found := slices.BinarySearchFunc(pool, e.Addr, func(e localsink.Endpoint, a netip.AddrPort) int { return e.Addr.Compare(a) })
-		for found && placed[at] { // a repetition
-			at++
-			found = at < len(pool) && pool[at].Addr == e.Addr
-		}
-		if found {
-			slots[i], placed[at], taken[i] = pool[at], true, true
-		}
-	}
-	free := 0
-	for at, done := range placed {
-		if done {
-			continue
-		}
-		for taken[free] {
-			free++
-		}
-		slots[free], taken[free] = pool[at], true
-	}
-	if slices.Equal(slots, pool) {
-		return pool
-	}
-	return slots
 }

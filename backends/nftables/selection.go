@@ -222,7 +222,7 @@ func (st *tableState) reuseTable(free []*selectionTable, portID string, endpoint
 // tablesOf yields the tables of a Service, once for each branch that leads to one.
 func (st *tableState) tablesOf(name localsink.ServiceName) func(func(*selectionTable) bool) {
 	return func(yield func(*selectionTable) bool) {
-		r := st.records[name]
+		r := st.records.Get(name)
 		if r == nil {
 			return
 		}

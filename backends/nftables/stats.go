@@ -104,7 +104,7 @@ func (t *table) report() TableStats {
 	if t.state == nil {
 		return s
 	}
-	s.Services, s.Elements, s.Chains = len(t.state.records), t.state.elementCount, t.state.chainCount
+	s.Services, s.Elements, s.Chains = t.state.records.Len(), t.state.elementCount, t.state.chainCount
 	s.Problems = slices.Concat(slices.Collect(maps.Values(t.state.problems))...)
 	slices.SortFunc(s.Problems, compareProblems)
 	for _, p := range s.Problems {

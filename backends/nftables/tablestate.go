@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sigs.k8s.io/kpng/backends/nftables/internal/nfnl"
+	"sigs.k8s.io/kpng/internal/pointermap"
 	"sigs.k8s.io/kpng/localsink"
 )
 
@@ -66,7 +67,7 @@ type sharedChains struct {
 
 // programmed is the content of the maps, by Service.
 type programmed struct {
-	records       map[localsink.ServiceName]*serviceRecord
+	records       *pointermap.Map[localsink.ServiceName, serviceRecord]
 	owners        map[frontendKey]*serviceRecord
 	clusterIPRefs map[netip.Addr]int // frontends by address in the set of ClusterIPs
 	hairpinRefs   map[netip.Addr]int // slots by address in the set of hairpin connections
@@ -98,7 +99,7 @@ type programmedFrontend struct {
 	clusterIP bool
 	chain     *chain
 	firewall  *chain // nil without source ranges
-	slots     [maxPools][]localsink.Endpoint
+	slots     [maxPools]slotList
 }
 
 // A chain is a chain that exists while something refers to it, and some time longer.
@@ -132,7 +133,7 @@ func newTableState(f *family, node *nodeMatches, cfg Config, out txWriter) *tabl
 			unused:         map[*chain]bool{},
 		},
 		programmed: programmed{
-			records:       map[localsink.ServiceName]*serviceRecord{},
+			records:       pointermap.New(func(r *serviceRecord) localsink.ServiceName { return r.name }),
 			owners:        map[frontendKey]*serviceRecord{},
 			clusterIPRefs: map[netip.Addr]int{},
 			hairpinRefs:   map[netip.Addr]int{},
