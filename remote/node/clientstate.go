@@ -11,6 +11,7 @@ import (
 	"time"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/internal/pointermap"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/reconciler"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
@@ -33,20 +34,22 @@ type clientState struct {
 
 	mu           sync.Mutex // guards the fields below
 	committed    committedState
-	known        *kpng.Node                         // the last one with addresses; nil for none
-	invalid      bool                               // the next stream must start with a full sync
-	changed      map[localsink.ServiceName]struct{} // Services that Refresh must update
-	triggerTimes []time.Time                        // of the changes, at most maxTriggers
-	observed     time.Time                          // of the first of the changes; zero for none
-	newer        chan struct{}                      // closed by the next Commit
-	acking       bool                               // the current stream has had a Commit
-	refreshed    uint64                             // revision of the last Refresh; 0 for none in this stream
-	acked        uint64                             // last revision acknowledged as applied
+	known        *kpng.Node    // the last one with addresses; nil for none
+	invalid      bool          // the next stream must start with a full sync
+	triggerTimes []time.Time   // of the changes, at most maxTriggers
+	observed     time.Time     // of the first of the changes; zero for none
+	newer        chan struct{} // closed by the next Commit
+	acking       bool          // the current stream has had a Commit
+	refreshed    uint64        // revision of the last Refresh; 0 for none in this stream
+	acked        uint64        // last revision acknowledged as applied
+	// changed has the Services that Refresh must update: with their committed base, or with nil
+	// if Refresh must decode it.
+	changed map[localsink.ServiceName]*overlay.Base
 }
 
 // A pendingUpdate is what a stream has received since its last Commit.
 type pendingUpdate struct {
-	services     map[localsink.ServiceName]*heldBase        // nil for removed ones
+	services     map[localsink.ServiceName]*receivedBase    // nil for removed ones
 	overlays     map[localsink.ServiceName]*overlay.Overlay // nil for removed ones
 	node         *localsink.Node                            // nil if unchanged
 	received     *kpng.Node                                 // from which node was decoded
@@ -57,17 +60,11 @@ type pendingUpdate struct {
 // committedState is the state of the last Commit.
 type committedState struct {
 	node     *localsink.Node
-	services map[localsink.ServiceName]*heldBase
+	services *pointermap.Map[localsink.ServiceName, heldBase]
 	overlays map[localsink.ServiceName]*overlay.Overlay
 	byDigest map[uint64]*heldBase
 	xor      uint64 // of the digests of services
 	revision uint64
-}
-
-// A heldBase is a shared base with its digest.
-type heldBase struct {
-	base   *overlay.Base
-	digest uint64
 }
 
 var (
@@ -78,7 +75,7 @@ var (
 func newClientState(node string) *clientState {
 	s := &clientState{
 		complete: make(chan struct{}),
-		changed:  map[localsink.ServiceName]struct{}{},
+		changed:  map[localsink.ServiceName]*overlay.Base{},
 		newer:    make(chan struct{}),
 		acks:     session.NewAckQueue(),
 	}
@@ -90,24 +87,24 @@ func newClientState(node string) *clientState {
 
 // clearServices removes all Services, with room for the given number of new ones.
 func (c *committedState) clearServices(size int) {
-	c.services = make(map[localsink.ServiceName]*heldBase, size)
+	c.services = pointermap.New(func(h *heldBase) localsink.ServiceName { return h.name })
 	c.byDigest = make(map[uint64]*heldBase, size)
 	c.xor = 0
 }
 
 // set replaces the shared base of a Service; nil removes it.
 func (c *committedState) set(name localsink.ServiceName, base *heldBase) {
-	if old := c.services[name]; old != nil {
+	if old := c.services.Get(name); old != nil {
 		c.xor ^= old.digest
 		if c.byDigest[old.digest] == old {
 			delete(c.byDigest, old.digest)
 		}
 	}
 	if base == nil {
-		delete(c.services, name)
+		c.services.Delete(name)
 		return
 	}
-	c.services[name] = base
+	c.services.Set(base)
 	c.xor ^= base.digest
 	c.byDigest[base.digest] = base
 }
@@ -117,10 +114,10 @@ func (c *committedState) set(name localsink.ServiceName, base *heldBase) {
 func (s *clientState) HeldXor() (xor uint64, count uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.invalid || len(s.committed.byDigest) != len(s.committed.services) {
+	if s.invalid || len(s.committed.byDigest) != s.committed.services.Len() {
 		return 0, 0
 	}
-	return s.committed.xor, uint32(len(s.committed.services))
+	return s.committed.xor, uint32(s.committed.services.Len())
 }
 
 // HeldDigests implements session.ClientState.
@@ -188,7 +185,7 @@ func (s *clientState) StartStream(fullSync bool) {
 
 func (s *clientState) resetPending() {
 	s.pending = pendingUpdate{
-		services: map[localsink.ServiceName]*heldBase{},
+		services: map[localsink.ServiceName]*receivedBase{},
 		overlays: map[localsink.ServiceName]*overlay.Overlay{},
 	}
 }
@@ -249,7 +246,7 @@ func (s *clientState) Apply(in *kpng.WatchNodeResponse) error {
 func (s *clientState) size() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.committed.services)
+	return s.committed.services.Len()
 }
 
 func (s *clientState) applyService(c *kpng.ServiceChange) error {
@@ -258,11 +255,11 @@ func (s *clientState) applyService(c *kpng.ServiceChange) error {
 	case !localsink.ValidOrigin(name.Origin):
 		return fmt.Errorf("%s: origin: %q is too long, or has control characters, slashes or colons", name.Object(), name.Origin)
 	case c.GetService() != nil:
-		base, err := fromService(name, c.GetService())
+		base, err := newReceivedBase(name, c.GetService(), c.GetDigest())
 		if err != nil {
-			return fmt.Errorf("%s: %w", name.Object(), err)
+			return err
 		}
-		s.pending.services[name] = &heldBase{base, c.GetDigest()}
+		s.pending.services[name] = base
 	case c.GetDelta() != nil:
 		delta, err := fromDelta(c.GetDelta())
 		if err != nil {
@@ -272,11 +269,11 @@ func (s *clientState) applyService(c *kpng.ServiceChange) error {
 		if old == nil {
 			return fmt.Errorf("delta for unknown %s", name.Object())
 		}
-		base, err := old.base.Apply(delta)
+		base, err := old.apply(delta, c.GetDigest())
 		if err != nil {
 			return err
 		}
-		s.pending.services[name] = &heldBase{base, c.GetDigest()}
+		s.pending.services[name] = base
 	default:
 		s.pending.services[name] = nil
 	}
@@ -285,12 +282,14 @@ func (s *clientState) applyService(c *kpng.ServiceChange) error {
 
 // latest returns the last received shared base of a Service, pending or committed.
 func (s *clientState) latest(name localsink.ServiceName) *heldBase {
-	if base, ok := s.pending.services[name]; ok || s.fullSync {
-		return base
+	if received, ok := s.pending.services[name]; received != nil {
+		return received.heldBase
+	} else if ok || s.fullSync {
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.committed.services[name]
+	return s.committed.services.Get(name)
 }
 
 // commit moves the pending update into the committed state.
@@ -298,22 +297,26 @@ func (s *clientState) commit(revision uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fullSync {
-		for name := range s.committed.services {
-			s.changed[name] = struct{}{}
+		for held := range s.committed.services.All() {
+			s.changed[held.name] = nil
 		}
 		s.committed.clearServices(len(s.pending.services))
 		s.fullSync, s.invalid = false, false
 	}
 	for _, d := range s.pending.removed {
 		if held, ok := s.committed.byDigest[d]; ok {
-			name := held.base.Name
-			s.committed.set(name, nil)
-			s.changed[name] = struct{}{}
+			s.committed.set(held.name, nil)
+			s.changed[held.name] = nil
 		}
 	}
-	for name, base := range s.pending.services {
-		s.committed.set(name, base)
-		s.changed[name] = struct{}{}
+	for name, received := range s.pending.services {
+		if received == nil {
+			s.committed.set(name, nil)
+			s.changed[name] = nil
+			continue
+		}
+		s.committed.set(name, received.heldBase)
+		s.changed[name] = received.base
 	}
 	s.commitOverlays()
 	s.commitNode()
@@ -336,7 +339,7 @@ func (s *clientState) commitOverlays() {
 		if s.committed.overlays[name].Equal(o) {
 			continue
 		}
-		if s.changed[name] = struct{}{}; o == nil {
+		if s.reassemble(name); o == nil {
 			delete(s.committed.overlays, name)
 		} else {
 			s.committed.overlays[name] = o
@@ -353,8 +356,15 @@ func (s *clientState) commitNode() {
 		return
 	}
 	s.committed.node = s.pending.node
-	for name := range s.committed.services {
-		s.changed[name] = struct{}{}
+	for held := range s.committed.services.All() {
+		s.reassemble(held.name)
+	}
+}
+
+// reassemble makes Refresh update a Service whose base may be unchanged.
+func (s *clientState) reassemble(name localsink.ServiceName) {
+	if _, ok := s.changed[name]; !ok {
+		s.changed[name] = nil
 	}
 }
 
@@ -383,17 +393,20 @@ func (s *clientState) Refresh(t *reconciler.Tracker) <-chan struct{} {
 		t.Update(func(tx *reconciler.Tx) {
 			// Sorted keys make consecutive insertions touch neighbouring tree nodes.
 			for _, name := range slices.SortedFunc(maps.Keys(s.changed), localsink.ServiceName.Compare) {
-				base := s.committed.services[name]
-				if base == nil {
+				held, base := s.committed.services.Get(name), s.changed[name]
+				if held == nil {
 					tx.Delete(name)
 					continue
 				}
-				svc := overlay.Assemble(base.base, s.committed.overlays[name], s.committed.node)
+				if base == nil {
+					base = held.decode()
+				}
+				svc := overlay.Assemble(base, s.committed.overlays[name], s.committed.node)
 				tx.Set(svc.WithUnsupported(s.unsupported, s.committed.node))
 			}
 		})
 		// A map that is cleared keeps the memory of the first state, and takes its time to read.
-		s.changed = map[localsink.ServiceName]struct{}{}
+		s.changed = map[localsink.ServiceName]*overlay.Base{}
 	}
 	if s.acking {
 		s.refreshed = s.committed.revision

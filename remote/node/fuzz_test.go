@@ -218,11 +218,11 @@ func FuzzServer(f *testing.F) {
 				tracker.Acknowledge(u)
 			}
 			m.synced(nil, 0)
-			require.Equal(t, len(m.committed.services), tracker.FullUpdate().All.Len())
+			require.Equal(t, m.committed.services.Len(), tracker.FullUpdate().All.Len())
 			xor := uint64(0)
-			for name, k := range m.committed.services {
+			for k := range m.committed.services.All() {
 				xor ^= k.digest
-				require.Contains(t, m.committed.services, m.committed.byDigest[k.digest].base.Name, name)
+				require.NotNil(t, m.committed.services.Get(m.committed.byDigest[k.digest].name), k.name)
 			}
 			require.Equal(t, xor, m.committed.xor)
 		}
