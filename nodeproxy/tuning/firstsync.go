@@ -18,6 +18,9 @@ const (
 	// smallestHeap is the size of the heap at which the runtime collects garbage for the first
 	// time, if the growth is 100 %.
 	smallestHeap = 4 << 20
+	// firstGrowth is the smallest growth during the first sync. It differs from heapGrowth, which
+	// so ends the adjustment in any case.
+	firstGrowth = heapGrowth + 1
 )
 
 // BeforeFirstSync makes the garbage collector run rarely while the first state is received and
@@ -78,10 +81,10 @@ func (s *sentinel) collected() {
 }
 
 // growthTo returns by how many percent a live heap may grow: to a size, and at least by
-// heapGrowth.
+// firstGrowth.
 func growthTo(size, live uint64) int {
 	if live == 0 || live >= size {
-		return heapGrowth
+		return firstGrowth
 	}
-	return max(heapGrowth, int(100*(size-live)/live))
+	return max(firstGrowth, int(100*(size-live)/live))
 }

@@ -15,7 +15,7 @@ import (
 
 func TestHeapGrowsToASizeAndAtLeastInProportion(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: heapGrowth, 1 << 20: 4700, 12 << 20: 300, 24 << 20: 100, 40 << 20: heapGrowth, 48 << 20: heapGrowth, 1 << 40: heapGrowth,
+		0: firstGrowth, 1 << 20: 4700, 12 << 20: 300, 24 << 20: 100, 40 << 20: firstGrowth, 48 << 20: firstGrowth, 1 << 40: firstGrowth,
 	} {
 		require.Equal(t, want, growthTo(48<<20, live), live)
 	}
@@ -50,10 +50,28 @@ func TestRuntimeAdjustsGrowth(t *testing.T) {
 		return int(gogc[0].Value.Uint64())
 	}
 	BeforeFirstSync()
-	for size, largest := range map[int]int{16 << 20: 300, 64 << 20: heapGrowth} {
+	for size, largest := range map[int]int{16 << 20: 300, 64 << 20: firstGrowth} {
 		kept := make([]byte, size)
 		require.Eventually(t, func() bool { runtime.GC(); return current() <= largest }, 20*time.Second, time.Millisecond)
 		runtime.KeepAlive(kept)
 	}
 	debug.SetGCPercent(100)
+}
+
+// TestFirstSyncEnds checks that the growth after the first sync stays, also with a live heap that
+// has led to the smallest growth before and is smaller now.
+func TestFirstSyncEnds(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	kept := make([]byte, firstHeap)
+	runtime.GC()
+	g := newHeapGoal(debug.SetGCPercent(100))
+	debug.SetGCPercent(g.growth)
+	require.True(t, g.collected())
+	require.Equal(t, firstGrowth, g.growth)
+	runtime.KeepAlive(kept)
+	debug.SetGCPercent(heapGrowth)
+	runtime.GC()
+	require.False(t, g.collected())
+	require.Equal(t, heapGrowth, debug.SetGCPercent(100))
 }
