@@ -6,6 +6,7 @@ package reconciler
 import (
 	"iter"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/kpng/diffstore"
@@ -105,10 +106,11 @@ func (t *Tracker) SetObservedTime(at time.Time) {
 // acknowledged state and whatever Pending has listed since the last Acknowledge.
 func (t *Tracker) Pending() *localsink.Update {
 	current, changes := t.acknowledged.Pending()
+	all := newState(current)
 	u := &localsink.Update{
 		Node:         t.node,
 		NodeChanged:  t.unacknowledgedNode || t.acknowledgedNode == nil || !t.acknowledgedNode.Equal(t.node),
-		All:          state{current},
+		All:          all,
 		TriggerTimes: slices.Clone(t.triggerTimes),
 		ObservedTime: t.observedTime,
 	}
@@ -131,6 +133,9 @@ func (t *Tracker) Pending() *localsink.Update {
 			t.unacknowledged[svc.Name] = svc
 		}
 	}
+	if changed := u.Changed; len(changed) == all.Len() {
+		all.unpacked.Store(&changed)
+	}
 	return u
 }
 
@@ -140,7 +145,7 @@ func (t *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
 		u.Changed = append(u.Changed, svc)
 	} else if svc := u.All.Get(name); svc != nil {
 		u.Changed = append(u.Changed, svc)
-	} else if old := (state{t.acknowledged.Acknowledged()}).Get(name); old != nil {
+	} else if old := newState(t.acknowledged.Acknowledged()).Get(name); old != nil {
 		u.Removed = append(u.Removed, old)
 	} else if old := t.unacknowledged[name]; old != nil {
 		u.Removed = append(u.Removed, old)
@@ -152,6 +157,7 @@ func (t *Tracker) list(u *localsink.Update, name localsink.ServiceName) {
 func (t *Tracker) Acknowledge(u *localsink.Update) {
 	if s, ok := u.All.(state); ok {
 		t.acknowledged.Acknowledge(s.snapshot)
+		s.unpacked.Store(nil)
 	}
 	t.acknowledgedNode, t.unacknowledgedNode, t.observedTime = u.Node, false, time.Time{}
 	t.triggerTimes = t.triggerTimes[min(len(u.TriggerTimes), len(t.triggerTimes)):]
@@ -163,20 +169,38 @@ func (t *Tracker) Acknowledge(u *localsink.Update) {
 // FullUpdate returns the desired state as an update with an empty delta, for a sink that
 // must compare its dataplane with the whole state.
 func (t *Tracker) FullUpdate() *localsink.Update {
-	return &localsink.Update{Node: t.node, All: state{t.services.Snapshot()}}
+	return &localsink.Update{Node: t.node, All: newState(t.services.Snapshot())}
 }
 
-// state implements localsink.State. Each call returns new Services.
-type state struct{ *snapshot }
+// state implements localsink.State. Each call returns new Services, unless it has them unpacked.
+type state struct {
+	*snapshot
+	// unpacked has all Services of the snapshot in name order, or is empty: for an update that
+	// lists them all anyway, until it is acknowledged.
+	unpacked *atomic.Pointer[[]*localsink.Service]
+}
+
+func newState(s *snapshot) state { return state{s, &atomic.Pointer[[]*localsink.Service]{}} }
 
 func (s state) Get(name localsink.ServiceName) *localsink.Service {
+	if all := s.unpacked.Load(); all != nil {
+		if i, found := slices.BinarySearchFunc(*all, name, byName); found {
+			return (*all)[i]
+		}
+		return nil
+	}
 	if p, ok := s.snapshot.Get(name); ok {
 		return p.unpack(name)
 	}
 	return nil
 }
 
+func byName(svc *localsink.Service, name localsink.ServiceName) int { return svc.Name.Compare(name) }
+
 func (s state) All() iter.Seq[*localsink.Service] {
+	if all := s.unpacked.Load(); all != nil {
+		return slices.Values(*all)
+	}
 	return func(yield func(*localsink.Service) bool) {
 		for name, p := range s.snapshot.All() {
 			if !yield(p.unpack(name)) {

@@ -48,9 +48,9 @@ type Sink struct {
 	verifying atomic.Bool
 
 	mu            sync.Mutex
-	queued        bool              // an update is not applied yet
-	current       changeCounts      // of the update in the running Sync
-	applied       *localsink.Update // the last one; nil before the first
+	queued        bool            // an update is not applied yet
+	current       changeCounts    // of the update in the running Sync
+	applied       localsink.State // the last one; nil before the first
 	withProblems  map[localsink.ServiceName]struct{}
 	withoutLocals map[localsink.ServiceName][families]trafficPolicies
 
@@ -207,7 +207,7 @@ func (s *Sink) end(start time.Time, u *localsink.Update, err error) {
 	}
 	s.serviceChanges.Add(float64(s.current.services))
 	s.endpointChanges.Add(float64(s.current.endpoints))
-	s.queued, s.applied = false, u
+	s.queued, s.applied = false, u.All // u may list all Services
 	for _, g := range s.lastApplied {
 		g.Set(timestamp(now))
 	}
@@ -283,7 +283,7 @@ func (s *Sink) count(u *localsink.Update) changeCounts {
 	for _, svc := range u.Changed {
 		var before *localsink.Service
 		if s.applied != nil {
-			before = s.applied.All.Get(svc.Name)
+			before = s.applied.Get(svc.Name)
 		}
 		if before != nil && sameFrontends(before, svc) {
 			n.endpoints++

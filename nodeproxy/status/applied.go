@@ -32,12 +32,12 @@ func (s *AppliedSink) Sync(ctx context.Context, u *localsink.Update) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lastErr = err; err == nil {
-		s.applied = u
+		s.applied = &localsink.Update{Node: u.Node, All: u.All} // the delta may be all Services
 	}
 	return err
 }
 
-// Applied returns the update that was applied last, nil before the first, and the error
+// Applied returns the state that was applied last, without a delta, nil before the first, and the error
 // of the last Sync. It may be called from any goroutine.
 func (s *AppliedSink) Applied() (*localsink.Update, error) {
 	s.mu.Lock()

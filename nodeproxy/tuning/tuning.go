@@ -13,11 +13,16 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"time"
 )
 
 // heapGrowth is the percentage of the live heap by which it may grow until the next garbage
 // collection.
 const heapGrowth = 40
+
+// returnDelay is the time after which memory is returned. A sink is called before the state is
+// acknowledged, and some of the state is released then.
+const returnDelay = 500 * time.Millisecond
 
 // AfterFirstSync reduces what the process costs its node while it waits for changes: it
 // limits the Go scheduler to one processor, lets the kernel delay timers by up to 1 ms, and
@@ -36,7 +41,8 @@ func AfterFirstSync() {
 }
 
 // ReturnMemory returns the memory that only the first state needed, and limits the growth of the
-// heap from then on. It collects garbage once, which takes some 50 ms in a large cluster. On
+// heap from then on. It collects garbage once, which takes some 50 ms in a large cluster, after
+// half a second: its caller may hold the first state until then. On
 // Linux it unmaps the pages of the program's file, then and after each collection: many are used
 // by the start alone, and a collection reads tables of all functions that have been called. It is
 // for a process that answers requests, so it needs all processors. An operator that sets GOGC
@@ -46,7 +52,7 @@ func AfterFirstSync() {
 func ReturnMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
-		debug.FreeOSMemory()
+		time.AfterFunc(returnDelay, debug.FreeOSMemory)
 	}
 	releaseProgram()
 	afterEachCollection(func() bool { releaseProgram(); return true })

@@ -192,6 +192,7 @@ type cost struct{ proxy, watch time.Duration }
 func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	f := figures{name: p.name}
 	s.measureStart(t, fx, p, &f)
+	pause(2 * time.Second) // garbage is collected after the start
 	f.startCPU = cpu(t, p.process)
 	syncs := "kubeproxy_sync_proxy_rules_duration_seconds_sum"
 	if p.pkg == controlplane.KPNGProxyPackage {
