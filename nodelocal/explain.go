@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -87,7 +88,7 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 	}
 	node, endpointSlices := cfg.nodeState(snapshot), slices.Collect(snapshot.EndpointSlices(name))
 	options := cfg.options()
-	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, options)).Text()}
+	x := &Explanation{Service: node.assemble(resolve(svc, endpointSlices, options), new([]overlay.Endpoint)).Text()}
 	if len(endpointSlices) == 0 {
 		x.Unmatched = append(x.Unmatched, "there is no EndpointSlice for it")
 	}

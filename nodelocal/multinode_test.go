@@ -59,7 +59,8 @@ func TestCachedResultsEqualSingleResults(t *testing.T) {
 				compared++
 			}
 			for _, zone := range []string{"", "zone-0", "zone-1", "elsewhere"} {
-				require.Equal(t, svc.newBase(zone), svc.Base(zone), "seed %d: a zone without hints has the base of nodes without a zone", seed)
+				base, _ := svc.newBase(zone, nil)
+				require.Equal(t, base, svc.Base(zone), "seed %d: a zone without hints has the base of nodes without a zone", seed)
 				require.Same(t, svc.Base(zone), svc.Base(zone))
 			}
 			require.Same(t, svc.Base(""), svc.Base("elsewhere"))

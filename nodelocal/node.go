@@ -43,8 +43,10 @@ func (cfg *Config) nodeState(snapshot watchers.Snapshot) *nodeState {
 func (n *nodeState) equal(o *nodeState) bool { return n.zone == o.zone && n.node.Equal(o.node) }
 
 // assemble returns the desired state of a Service on the node.
-func (n *nodeState) assemble(svc *ResolvedService) *localsink.Service {
-	return overlay.Assemble(svc.newBase(svc.baseZone(n.zone)), svc.newOverlay(n.node.Name), n.node)
+func (n *nodeState) assemble(svc *ResolvedService, buffer *[]overlay.Endpoint) *localsink.Service {
+	base, used := svc.newBase(svc.baseZone(n.zone), (*buffer)[:0])
+	*buffer = used
+	return overlay.Assemble(base, svc.newOverlay(n.node.Name), n.node)
 }
 
 // nodeIPs returns the addresses of a node: at most one per family, the primary one first. A

@@ -70,7 +70,7 @@ func (svc *ResolvedService) Base(zone string) *overlay.Base {
 	defer svc.mu.Unlock()
 	base := svc.bases[zone]
 	if base == nil {
-		base = svc.newBase(zone)
+		base, _ = svc.newBase(zone, nil)
 		if svc.bases == nil {
 			svc.bases = map[string]*overlay.Base{}
 		}
@@ -91,25 +91,34 @@ func (svc *ResolvedService) baseZone(zone string) string {
 	return ""
 }
 
-func (svc *ResolvedService) newBase(zone string) *overlay.Base {
+// newBase returns the base of a zone. Its endpoints are in buffer, as far as they have room, which
+// is returned.
+func (svc *ResolvedService) newBase(zone string, buffer []overlay.Endpoint) (*overlay.Base, []overlay.Endpoint) {
 	base := &overlay.Base{Name: svc.name, HealthCheckPort: svc.healthCheckPort, Problems: svc.problems, Extensions: svc.extensions}
 	if len(svc.ports) > 0 {
 		base.Ports = make([]overlay.Port, len(svc.ports))
 	}
+	buffer = slices.Grow(buffer, svc.countEndpoints())
 	for i := range svc.ports {
 		p := &svc.ports[i]
 		base.Ports[i] = p.Port
-		n := 0
+		begin := len(buffer)
 		for j := range p.endpointSets {
-			n += len(p.endpointSets[j].endpoints)
+			buffer = p.endpointSets[j].appendBaseEndpoints(buffer, zone)
 		}
-		endpoints := make([]overlay.Endpoint, 0, n)
-		for j := range p.endpointSets {
-			endpoints = p.endpointSets[j].appendBaseEndpoints(endpoints, zone)
-		}
-		base.Ports[i].Endpoints = endpoints
+		base.Ports[i].Endpoints = slices.Clip(buffer[begin:])
 	}
-	return base
+	return base, buffer
+}
+
+// countEndpoints returns the number of endpoints of all ports.
+func (svc *ResolvedService) countEndpoints() (n int) {
+	for i := range svc.ports {
+		for j := range svc.ports[i].endpointSets {
+			n += len(svc.ports[i].endpointSets[j].endpoints)
+		}
+	}
+	return n
 }
 
 // appendBaseEndpoints appends the endpoints that nodes of a zone use or drain.

@@ -8,6 +8,7 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/reconciler"
+	"sigs.k8s.io/kpng/nodelocal/overlay"
 	"sigs.k8s.io/kpng/watchers"
 )
 
@@ -20,6 +21,8 @@ type Resolver struct {
 	created  time.Time // trigger times before it are ignored
 	tracker  *reconciler.Tracker
 	matches  matchLog
+	// endpoints is a buffer for those of one Service.
+	endpoints []overlay.Endpoint
 }
 
 // NewResolver returns a Resolver that reads store. The error names each invalid field of
@@ -92,7 +95,7 @@ func (r *Resolver) track(resolved map[localsink.ServiceName]*ResolvedService) {
 				tx.Delete(name)
 				continue
 			}
-			tx.Set(r.node.assemble(svc).WithUnsupported(r.cfg.Unsupported, r.node.node))
+			tx.Set(r.node.assemble(svc, &r.endpoints).WithUnsupported(r.cfg.Unsupported, r.node.node))
 		}
 	})
 }

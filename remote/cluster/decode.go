@@ -95,7 +95,7 @@ func (d *decoder) content(key objectKey, c *kpng.ObjectChange) (watchers.Object,
 
 func (d *decoder) service(key objectKey, in *kpng.ServiceObject) (*watchers.Service, error) {
 	out := &watchers.Service{
-		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: intern(key.name), Origin: key.origin},
+		Name:                   watchers.ServiceName{Namespace: key.namespace, Name: key.name, Origin: key.origin},
 		HasSourceRanges:        in.GetHasSourceRanges(),
 		HasInvalidSourceRanges: in.GetHasInvalidSourceRanges(),
 		InternalPolicy:         policy(in.GetInternalTrafficPolicyLocal()),
@@ -206,7 +206,7 @@ func (d *decoder) protocol(p kpng.Protocol, index int) (watchers.Protocol, bool)
 
 func (d *decoder) node(key objectKey, in *kpng.NodeObject) (*watchers.Node, error) {
 	out := &watchers.Node{
-		Name: intern(key.name), Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
+		Name: key.name, Zone: intern(in.GetZone()), Deleting: in.GetDeleting(), Problems: protoconv.FromProblems(in.GetProblems()),
 	}
 	var err error
 	if out.Extensions, err = extensionReader().Read(in.GetExtensions()); err != nil {

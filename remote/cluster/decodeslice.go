@@ -20,7 +20,7 @@ func (d *decoder) slice(key objectKey, in *kpng.EndpointSliceObject) (*watchers.
 	}
 	out := &watchers.EndpointSlice{
 		Namespace: key.namespace, Name: key.name,
-		Service: watchers.ServiceName{Namespace: key.namespace, Name: intern(in.GetService()), Origin: key.origin},
+		Service: watchers.ServiceName{Namespace: key.namespace, Name: in.GetService(), Origin: key.origin},
 		Family:  family(in.GetFamily()),
 	}
 	d.problems = protoconv.FromProblems(in.GetProblems())

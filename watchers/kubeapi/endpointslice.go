@@ -37,7 +37,7 @@ func convertEndpointSlice(s *discoveryv1.EndpointSlice, details Details) (*watch
 	out := &watchers.EndpointSlice{
 		Namespace:   intern(s.Namespace),
 		Name:        s.Name,
-		Service:     watchers.ServiceName{Namespace: intern(s.Namespace), Name: intern(service)},
+		Service:     watchers.ServiceName{Namespace: intern(s.Namespace), Name: service},
 		Family:      p.addressType(s.AddressType),
 		TriggerTime: parseTriggerTime(s.Annotations[corev1.EndpointsLastChangeTriggerTime]),
 	}

@@ -135,7 +135,7 @@ func (p *fieldParser) protocol(protocol corev1.Protocol, field string, index int
 }
 
 // intern returns s in memory shared with equal strings: thousands of objects repeat
-// the same few names of namespaces, Services, nodes, ports and zones.
+// the same few names of namespaces, nodes, ports and zones. Names of Services do not repeat enough.
 func intern(s string) string {
 	if s == "" {
 		return ""

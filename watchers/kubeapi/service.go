@@ -22,7 +22,7 @@ func convertService(s *corev1.Service, details Details) *watchers.Service {
 	p := &fieldParser{object: "Service " + s.Namespace + "/" + s.Name}
 	spec := &s.Spec
 	out := &watchers.Service{
-		Name:    watchers.ServiceName{Namespace: intern(s.Namespace), Name: intern(s.Name)},
+		Name:    watchers.ServiceName{Namespace: intern(s.Namespace), Name: s.Name},
 		Created: s.CreationTimestamp.Time,
 		Type:    p.serviceType(spec.Type),
 
