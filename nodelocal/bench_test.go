@@ -31,6 +31,7 @@ func benchSlice(i, generation int) *watchers.EndpointSlice {
 	s := &watchers.EndpointSlice{
 		Namespace: "bench", Name: name + "-a", Service: watchers.ServiceName{Namespace: "bench", Name: name},
 		Family: watchers.FamilyIPv4, Ports: []watchers.EndpointPort{{Name: "http", Protocol: localsink.ProtocolTCP, Port: 8080}},
+		Endpoints: make([]watchers.Endpoint, 0, benchEndpoints),
 	}
 	for j := range benchEndpoints {
 		n := i*benchEndpoints + j

@@ -123,7 +123,7 @@ func (t *Tracker) Pending() *localsink.Update {
 	}
 	if !u.NodeChanged && len(u.Changed) == 0 && len(u.Removed) == 0 {
 		t.triggerTimes, t.observedTime = nil, time.Time{} // the changes did not affect this node
-		clear(t.recent)
+		t.forgetRecent()
 		return nil
 	}
 	t.unacknowledgedNode = u.NodeChanged
@@ -163,7 +163,13 @@ func (t *Tracker) Acknowledge(u *localsink.Update) {
 	t.triggerTimes = t.triggerTimes[min(len(u.TriggerTimes), len(t.triggerTimes)):]
 	// A map that is cleared keeps the memory of the first state, and takes its time to read.
 	t.unacknowledged = map[localsink.ServiceName]*localsink.Service{}
-	t.recent = map[localsink.ServiceName]*localsink.Service{}
+	t.forgetRecent()
+}
+
+func (t *Tracker) forgetRecent() {
+	if len(t.recent) > 0 {
+		t.recent = map[localsink.ServiceName]*localsink.Service{}
+	}
 }
 
 // FullUpdate returns the desired state as an update with an empty delta, for a sink that
