@@ -27,7 +27,7 @@ type rareFields struct {
 }
 
 // pack returns s in packed form. It keeps all but the difference between nil and an empty list,
-// except in SourceRanges, where it has a meaning. buffer is overwritten, and returned to be
+// except in SourceRanges: nil permits all clients, an empty list none. buffer is overwritten, and returned to be
 // reused.
 func pack(s *localsink.Service, buffer []byte) (packed, []byte) {
 	w := packer{buffer[:0]}
