@@ -51,7 +51,7 @@ func tools() []string {
 }
 
 // Run runs the tests of the package of the calling test in a guest, prints their output, and
-// fails t if they fail. It skips t if the kernel is not installed, and with -short.
+// fails t if they fail. It skips t if the kernel is not installed or not [Supported], and with -short.
 func Run(t *testing.T, g Guest) {
 	t.Helper()
 	if testing.Short() {
@@ -64,6 +64,12 @@ func Run(t *testing.T, g Guest) {
 			}
 			t.Skipf("needs %s, which test/tools.sh installs on Debian for amd64: %v", tool, err)
 		}
+	}
+	if err := Supported(); err != nil {
+		if os.Getenv(RequireEnv) == "1" {
+			t.Fatalf("%v (%s is set)", err, RequireEnv)
+		}
+		t.Skip(err)
 	}
 	limit := cmp.Or(g.TimeLimit, 3*time.Minute)
 	dir, temporary := workingDirectory(t), t.TempDir()
