@@ -144,8 +144,11 @@ func (c *client) apply(typeURL, nonce string, resources []*discoveryv3.Resource,
 			require.Equal(c.t, name, r.GetName())
 			c.versions[typeURL][name] = r.GetVersion()
 		}
-		next[name] = m
 		names = append(names, name)
+		if c.dependents && (typeURL == endpointType || typeURL == routeType) && !slices.Contains(c.names[typeURL], name) {
+			continue // the client has unsubscribed while the response was under way
+		}
+		next[name] = m
 	}
 	c.sizes = append(c.sizes, len(resources)+len(removed))
 	reason := ""

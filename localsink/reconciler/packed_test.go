@@ -62,8 +62,8 @@ func randomize(r *rand.Rand, v reflect.Value) {
 			randomize(r, v.Index(i))
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			randomize(r, v.Field(i))
+		for _, field := range v.Fields() {
+			randomize(r, field)
 		}
 	case reflect.String:
 		v.SetString(fmt.Sprint(r.Uint64() >> r.IntN(64)))
