@@ -3,6 +3,8 @@
 
 package diffstore
 
+import "math"
+
 // MinTombstones exports minTombstones.
 const MinTombstones = minTombstones
 
@@ -19,6 +21,9 @@ func (s *Store[K, V]) Tombstones() int {
 
 // Tombstones returns the number of tombstones in the store of f.
 func (f *Fill[K, V]) Tombstones() int { return f.tx.s.Tombstones() }
+
+// SkipToLastRound makes the current round of f the last before the numbers begin again.
+func (f *Fill[K, V]) SkipToLastRound() { f.round = math.MaxUint32 }
 
 // HasLogSince exports hasLogSince.
 func (s *Snapshot[K, V]) HasLogSince(old *Snapshot[K, V]) bool { return s.hasLogSince(old) }

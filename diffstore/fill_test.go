@@ -48,6 +48,7 @@ func TestFillChangesAreNet(t *testing.T) {
 		{"a key deleted and set", func(f *fill) { f.Clear(); f.Delete(1); f.Set(1, 10); f.Set(2, 20) }, nil, map[int]int{1: 10, 2: 20}},
 		{"a new key set and deleted", func(f *fill) { setAll(f, 1, 10, 2, 20, 3, 30); f.Delete(3) }, nil, map[int]int{1: 10, 2: 20}},
 		{"cleared twice", func(f *fill) { setAll(f, 3, 30); setAll(f, 1, 10, 2, 20) }, nil, map[int]int{1: 10, 2: 20}},
+		{"the numbers of rounds begin again", func(f *fill) { f.SkipToLastRound(); setAll(f, 1, 10, 3, 30) }, []change{added(3, 30), deleted(2)}, map[int]int{1: 10, 3: 30}},
 		{"not cleared, a changed value", func(f *fill) { f.Set(1, 11) }, []change{added(1, 11)}, map[int]int{1: 11, 2: 20}},
 		{"not cleared, a deletion", func(f *fill) { f.Delete(1); f.Delete(9) }, []change{deleted(1)}, map[int]int{2: 20}},
 		{"not cleared, no change", func(*fill) {}, nil, map[int]int{1: 10, 2: 20}},

@@ -123,9 +123,10 @@ func TestChangeWritesOnlyDifferences(t *testing.T) {
 func TestAssignSlotsKeepsEndpointsInPlace(t *testing.T) {
 	g := newGenerator(t)
 	for range 3000 {
-		held, pool := g.equalEndpoints(false), g.equalEndpoints(false)
+		v6 := g.IntN(2) == 0
+		held, pool := g.equalEndpoints(v6), g.equalEndpoints(v6)
 		if g.IntN(2) == 0 {
-			pool = sortEndpoints(append(slices.Clone(held), g.endpoint(false)))
+			pool = sortEndpoints(append(slices.Clone(held), g.endpoint(v6)))
 		}
 		g.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
 		list := assignSlots(newSlotList(held), pool)

@@ -24,7 +24,7 @@ const (
 )
 
 // BeforeFirstSync makes the garbage collector run rarely while the first state is received and
-// applied: whenever the heap reaches 48 MB or has grown by 40 %, whichever is more. It also unmaps
+// applied: whenever the heap reaches 48 MB or has grown by some 40 %, whichever is more. It also unmaps
 // the pages of the program's file as [ReturnMemory] does: most were used by the start of the
 // process alone. Call it when the process starts. It ends with [AfterFirstSync] and with any other change of the growth.
 // An operator that sets GOGC keeps that value.

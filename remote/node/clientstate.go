@@ -85,7 +85,8 @@ func newClientState(node string) *clientState {
 	return s
 }
 
-// clearServices removes all Services, with room for the given number of new ones.
+// clearServices removes all Services. size is the number of new ones, for which the index of
+// digests gets room.
 func (c *committedState) clearServices(size int) {
 	c.services = pointermap.New(func(h *heldBase) localsink.ServiceName { return h.name })
 	c.byDigest = make(map[uint64]*heldBase, size)

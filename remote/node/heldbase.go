@@ -15,8 +15,7 @@ import (
 )
 
 // A heldBase is a shared base with its digest. A client holds tens of thousands, and reads one
-// again only for a change, so they are held as messages, in a quarter of the memory. It is
-// immutable.
+// again only for a change, so they are held as messages, which are smaller. It is immutable.
 type heldBase struct {
 	name    localsink.ServiceName
 	digest  uint64

@@ -29,8 +29,8 @@ type Machine struct {
 	Dir string
 }
 
-// Supported returns an error on a processor with AMX: its registers are larger than those that
-// Linux 6.1 in user mode saves, so that this kernel cannot start a process (mended in Linux 6.13).
+// Supported returns an error on a processor with AMX: Linux 6.1 in user mode fails there to set the
+// registers of its first process (ptrace returns EFAULT), and panics.
 func Supported() error {
 	processor, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
