@@ -91,10 +91,16 @@ func (r *runner) boot(ctx context.Context, suite, dir string) error {
 		Kernel: kernel, Initramfs: initramfs, Script: scriptPath, Memory: 2048,
 		Modules: []string{"ipv6", "veth", "nf_tables", "nf_conntrack", "nf_conntrack_netlink"},
 	}
-	cpu, err := m.Boot(ctx, func(line string) { fmt.Fprintf(os.Stdout, "%s | %s\n", suite, line) })
+	var failed failures
+	show := func(line string) { fmt.Fprintf(os.Stdout, "%s | %s\n", suite, line) }
+	cpu, err := m.Boot(ctx, func(line string) { show(line); failed.add(line) })
 	result := "passed"
 	if err != nil {
 		result = "FAILED"
+		show("once more, what failed:")
+		for _, line := range failed.lines() {
+			show(line)
+		}
 	}
 	fmt.Fprintf(os.Stdout, "%s | %s on %s after %v (%v of CPU)\n", suite, result, kernel, time.Since(start).Round(time.Second), cpu.Round(time.Second))
 	return err
