@@ -44,7 +44,8 @@ type scale struct {
 // TestScale measures each proxy with many Services. It runs only if KPNG_SCALE is set, to
 // "SERVICESxENDPOINTS", or "1" for 10000x10. KPNG_SCALE_CHANGES is the number of endpoint
 // changes at ten per second, default 500. With KPNG_SCALE_MODE=iptables both proxies run in that
-// mode, with iptables-legacy, and with iptables-nft that is used, which needs hours at 10000x10.
+// mode, with iptables-legacy, and with iptables-nft that is used, which needs hours at 10000x10. With
+// KPNG_SCALE_MODE=agent only a node agent is measured, without the server that it is a client of.
 func TestScale(t *testing.T) {
 	size := os.Getenv("KPNG_SCALE")
 	if size == "" {
@@ -66,7 +67,7 @@ func TestScale(t *testing.T) {
 	s.load(t, fx)
 	t.Logf("%d Services with %d endpoints each written in %v", s.services, s.endpoints, time.Since(begin).Round(time.Millisecond))
 	var measured []figures
-	for _, p := range scaleProxies(t) {
+	for _, p := range scaleProxies(t, fx) {
 		t.Run(p.name, func(t *testing.T) {
 			measured = append(measured, s.measure(t, fx, p))
 			t.Logf("results of the proxies measured so far\n%s", show(measured))
@@ -75,8 +76,8 @@ func TestScale(t *testing.T) {
 	t.Logf("%d Services x %d endpoints, %d changes\n%s", s.services, s.endpoints, s.paced, show(measured))
 }
 
-// scaleProxies returns the two proxies to measure, this project's first.
-func scaleProxies(t *testing.T) []*proxyUnderTest {
+// scaleProxies returns the proxies to measure, this project's first.
+func scaleProxies(t *testing.T, fx *fixture) []*proxyUnderTest {
 	t.Helper()
 	all := proxies()
 	switch mode := os.Getenv("KPNG_SCALE_MODE"); mode {
@@ -86,8 +87,10 @@ func scaleProxies(t *testing.T) []*proxyUnderTest {
 		ours, theirs := all[3], all[2]
 		ours.legacyIPTables, theirs.legacyIPTables = mode == "iptables", mode == "iptables"
 		return []*proxyUnderTest{ours, theirs}
+	case "agent":
+		return []*proxyUnderTest{newAgent(t, fx)}
 	default:
-		t.Fatalf("KPNG_SCALE_MODE: %q is not nftables, iptables or iptables-nft", mode)
+		t.Fatalf("KPNG_SCALE_MODE: %q is not nftables, iptables, iptables-nft or agent", mode)
 		return nil
 	}
 }
