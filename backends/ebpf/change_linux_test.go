@@ -203,7 +203,7 @@ func testRemovedSockets(t *testing.T, b *bed) {
 			requireClosed(t, c)
 		}
 		t.Logf("closed after %v", time.Since(start))
-		require.Less(t, time.Since(start), 500*time.Millisecond) // 50 ms on an idle machine
+		require.Less(t, time.Since(start), 2*time.Second) // 50 ms on an idle machine
 		require.Equal(t, endpoints[0], exchange(t, direct))
 		require.Equal(t, endpoints[1], exchangeFrom(t, unconnected, to))
 	})
