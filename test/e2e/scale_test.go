@@ -19,7 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"sigs.k8s.io/kpng/test/cluster"
 	"sigs.k8s.io/kpng/test/controlplane"
@@ -129,27 +131,50 @@ func (s scale) slice(i, endpoints int, second bool) *discoveryv1.EndpointSlice {
 	return o
 }
 
-// load creates all objects, and one more Service with a single endpoint.
+// load creates all objects, and one more Service with a single endpoint. The API server creates the
+// first Service, whose copies are stored without it.
 func (s scale) load(t *testing.T, fx *fixture) {
+	first, firstAddress := s.createFirst(t, fx)
+	store := fx.control.OpenStore()
+	defer store.Close()
 	s.write(t, s.services+1, func(ctx context.Context, i int) error {
-		policy := corev1.IPFamilyPolicySingleStack
-		_, err := fx.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d", i)},
-			Spec: corev1.ServiceSpec{
-				ClusterIP: clusterIP(i).Addr().String(), IPFamilyPolicy: &policy,
-				Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
-			},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			return err
+		if i > 0 {
+			service, address := first.DeepCopy(), firstAddress.DeepCopy()
+			address.Name = clusterIP(i).Addr().String()
+			service.Name, service.Spec.ClusterIP, service.Spec.ClusterIPs = fmt.Sprintf("s%d", i), address.Name, []string{address.Name}
+			address.Spec.ParentRef.Name = service.Name
+			for _, o := range []metav1.Object{service, address} {
+				o.SetUID(uuid.NewUUID())
+				o.SetResourceVersion("")
+				o.SetCreationTimestamp(metav1.Now())
+			}
+			if err := store.Put(ctx, address, service); err != nil {
+				return err
+			}
 		}
 		endpoints := s.endpoints
 		if i == s.services {
 			endpoints = 1
 		}
-		_, err = fx.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
+		_, err := fx.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s.slice(i, endpoints, false), metav1.CreateOptions{})
 		return err
 	})
+}
+
+// createFirst creates Service 0, and returns it and its address.
+func (s scale) createFirst(t *testing.T, fx *fixture) (*corev1.Service, *networkingv1.IPAddress) {
+	policy := corev1.IPFamilyPolicySingleStack
+	service, err := fx.client.CoreV1().Services(namespace).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "s0"},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: clusterIP(0).Addr().String(), IPFamilyPolicy: &policy,
+			Ports: []corev1.ServicePort{{Name: "web", Port: 80}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	address, err := fx.client.NetworkingV1().IPAddresses().Get(t.Context(), service.Spec.ClusterIP, metav1.GetOptions{})
+	require.NoError(t, err)
+	return service, address
 }
 
 // write calls one for the numbers below n, from many goroutines.
