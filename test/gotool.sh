@@ -12,7 +12,7 @@ go_tool() {
 		"$GO" version -m "$tool" | grep -Eq "^[[:space:]]+mod[[:space:]]+[^[:space:]]+[[:space:]]+$3([[:space:]]|\$)"; then
 		return 0
 	fi
-	echo "Installing $1 $3 into .tools/bin"
+	echo "Installing $1 $3 into .tools/bin" >&2 # the output of callers may be kept
 	mkdir -p .tools/bin
 	GOOS='' GOARCH='' GOFLAGS='' GOBIN="$PWD/.tools/bin" "$GO" install "$2@$3"
 }

@@ -6,6 +6,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,6 +82,16 @@ func TestNotesOfThisRepository(t *testing.T) {
 	require.FileExists(t, "../../docs/compatibility.md")
 }
 
+// TestImagesAreInListedFiles: a release would not set the version in others.
+func TestImagesAreInListedFiles(t *testing.T) {
+	out, err := output(t.Context(), "../..", nil, "git", "grep", "-lE", `registry\.example/kpng[a-z-]*:v[0-9]`, "--", ":!test/release", ":!*/testdata/*")
+	require.NoError(t, err)
+	for name := range strings.FieldsSeq(string(out)) {
+		rendered := strings.HasPrefix(name, "examples/deploy/") && strings.HasSuffix(name, ".yaml")
+		require.True(t, rendered || slices.Contains(filesWithImages(), name), name)
+	}
+}
+
 func TestPrepare(t *testing.T) {
 	root := t.TempDir()
 	files := map[string]string{
@@ -87,7 +99,10 @@ func TestPrepare(t *testing.T) {
 		"examples/deploy/charts/one/Chart.yaml":   "name: one\nversion: 0.1.9\nappVersion: v0.1.0\n",
 		"examples/deploy/charts/none/Chart.yaml":  "name: none\nversion: 0.1.0\nappVersion: v0\n",
 		"examples/deploy/kube-proxy/windows.yaml": "  - image: \"registry.example/kpng-kube-proxy-windows:v0\" # replace\n",
-		"go.mod": "module sigs.k8s.io/kpng\n\nrequire example.com/other v0.0.0\n",
+		"Containerfile":                           "#   docker build -t registry.example/kpng-kube-proxy:v0 .\n",
+		"docs/migrating-from-kube-proxy.md":       "kind load docker-image registry.example/kpng-kube-proxy:v0.2.0-rc.1\n",
+		"examples/deploy/README.md":               "docker build -t registry.example/kpng:v0 . && docker build -t registry.example/kpng-kube-proxy:v0 .\n",
+		"go.mod":                                  "module sigs.k8s.io/kpng\n\nrequire example.com/other v0.0.0\n",
 		"export/xds/go.mod": "module sigs.k8s.io/kpng/export/xds\n\nrequire (\n\texample.com/other v0.0.0\n\tsigs.k8s.io/kpng v0.0.0\n" +
 			"\tsigs.k8s.io/kpng/backends/hns/hcn v0.1.0 // indirect\n)\n\nreplace sigs.k8s.io/kpng => ../..\n",
 	}
@@ -105,6 +120,9 @@ func TestPrepare(t *testing.T) {
 	require.Equal(t, "name: one\nversion: 0.1.10\nappVersion: v0.2.0\n", read("examples/deploy/charts/one/Chart.yaml"))
 	require.Equal(t, "name: none\nversion: 0.1.0\nappVersion: v0.2.0\n", read("examples/deploy/charts/none/Chart.yaml"))
 	require.Equal(t, "  - image: \"registry.example/kpng-kube-proxy-windows:v0.2.0\" # replace\n", read("examples/deploy/kube-proxy/windows.yaml"))
+	require.Equal(t, "#   docker build -t registry.example/kpng-kube-proxy:v0.2.0 .\n", read("Containerfile"))
+	require.Equal(t, "kind load docker-image registry.example/kpng-kube-proxy:v0.2.0\n", read("docs/migrating-from-kube-proxy.md"))
+	require.Equal(t, "docker build -t registry.example/kpng:v0.2.0 . && docker build -t registry.example/kpng-kube-proxy:v0.2.0 .\n", read("examples/deploy/README.md"))
 	require.Equal(t, files["go.mod"], read("go.mod"))
 	require.Equal(t, "module sigs.k8s.io/kpng/export/xds\n\nrequire (\n\texample.com/other v0.0.0\n\tsigs.k8s.io/kpng v0.2.0\n"+
 		"\tsigs.k8s.io/kpng/backends/hns/hcn v0.2.0 // indirect\n)\n\nreplace sigs.k8s.io/kpng => ../..\n", read("export/xds/go.mod"))

@@ -22,7 +22,7 @@ func isOwn(module string) bool {
 	return module == libraryModule || strings.HasPrefix(module, libraryModule+"/")
 }
 
-// prepare sets version in the changelog, the charts, the manifest for Windows and the go.mod files.
+// prepare sets version in the changelog, the charts, the go.mod files, and where images are built or named.
 func prepare(root, version, date string) error {
 	if version == "" {
 		return errors.New("-version is required")
@@ -30,10 +30,10 @@ func prepare(root, version, date string) error {
 	if err := edit(filepath.Join(root, "CHANGELOG.md"), func(text string) (string, error) { return releaseChangelog(text, version, date) }); err != nil {
 		return err
 	}
-	// Other manifests are rendered from the charts.
-	manifest := filepath.Join(root, "examples/deploy/kube-proxy/windows.yaml")
-	if err := edit(manifest, func(text string) (string, error) { return releaseManifest(text, version) }); err != nil {
-		return err
+	for _, name := range filesWithImages() {
+		if err := edit(filepath.Join(root, name), func(text string) (string, error) { return releaseImages(text, version) }); err != nil {
+			return err
+		}
 	}
 	charts, err := filepath.Glob(filepath.Join(root, "examples/deploy/charts/*/Chart.yaml"))
 	if err != nil {
@@ -113,13 +113,19 @@ func releaseChart(text, version string) (string, error) {
 	return chartVersion.ReplaceAllLiteralString(text, "version: "+chart[1]+strconv.Itoa(patch+1)), nil
 }
 
-// releaseManifest sets the tags of the images of this repository.
-func releaseManifest(text, version string) (string, error) {
-	image := regexp.MustCompile(`(image: "registry\.example/[^":]+):v[^"]+"`)
+// filesWithImages returns the files that name images of this repository, or have commands that build
+// them. Other manifests are rendered from the charts.
+func filesWithImages() []string {
+	return []string{"Containerfile", "docs/migrating-from-kube-proxy.md", "examples/deploy/README.md", "examples/deploy/kube-proxy/windows.yaml"}
+}
+
+// releaseImages sets the tags of the images of this repository.
+func releaseImages(text, version string) (string, error) {
+	image := regexp.MustCompile(`(registry\.example/kpng[a-z-]*):v[0-9][0-9A-Za-z.-]*`)
 	if !image.MatchString(text) {
 		return "", errors.New("has no image of registry.example")
 	}
-	return image.ReplaceAllString(text, "${1}:"+version+`"`), nil
+	return image.ReplaceAllString(text, "${1}:"+version), nil
 }
 
 // releaseModule sets the version of each required module of this repository. Lines that replace them
