@@ -31,7 +31,8 @@
 // A retry is due when the backoff is over. If the source has changes, it happens one second
 // after the failed attempt at the latest.
 //
-// MinInterval applies between any two calls of Sync, and 100 ms before a Sync that was
+// MinInterval applies between two calls of Sync, apart from the answer to a request that meets
+// changes, and 100 ms before a Sync that was
 // requested by the sink. The backoff doubles from 100 ms up to MaxBackoff with each failed
 // attempt that was due; attempts that came early, because of changes, do not extend it.
 //

@@ -28,7 +28,8 @@ type Source interface {
 // A Config determines how a sink is called. The zero value is valid.
 type Config struct {
 	// MinInterval is the minimum time between the end of a Sync and the start of the next.
-	// Changes in between are combined. Zero means no minimum.
+	// Changes in between are combined. Zero means no minimum. The answer to a resync request
+	// that meets changes follows them at once.
 	MinInterval time.Duration
 	// MaxBackoff bounds the time between attempts of a Sync that fails, which doubles from
 	// 100 ms. Changes during a backoff cause an attempt after one second at most. Zero means
@@ -36,8 +37,8 @@ type Config struct {
 	MaxBackoff time.Duration
 	// Logger receives the errors of Sync. nil discards them.
 	Logger *slog.Logger
-	// OnSync, if not nil, is called after each refresh: with the error and duration of the
-	// Sync, or with nil and 0 if the sink had nothing to do. It is not called if ctx ended
+	// OnSync, if not nil, is called after each Sync, with its error and duration, and with nil and
+	// 0 after a refresh of the tracker that left the sink nothing to do. It is not called if ctx ended
 	// during the Sync. Calls do not overlap.
 	OnSync func(err error, duration time.Duration)
 }
@@ -67,7 +68,14 @@ func Run(ctx context.Context, t *Tracker, source Source, sink localsink.Sink, cf
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	resyncRequests, stop := mergeResyncRequests(ctx, sink)
-	defer stop()
+	defer func() {
+		stop()
+		select {
+		case <-resyncRequests:
+			t.resyncRequested = true // for the next call
+		default:
+		}
+	}()
 	l := &loop{
 		tracker: t, source: source, sink: sink, logger: cfg.Logger, onSync: cfg.OnSync,
 		resyncRequests: resyncRequests,
@@ -101,10 +109,9 @@ type loop struct {
 	onSync         func(err error, duration time.Duration)
 	resyncRequests <-chan struct{}
 
-	newer           <-chan struct{} // of the last Refresh
-	resyncRequested bool            // and no Sync without changes has succeeded since
-	schedule        schedule
-	loggedError     string // text of the last logged error, empty after a success
+	newer       <-chan struct{} // of the last Refresh
+	schedule    schedule
+	loggedError string // text of the last logged error, empty after a success
 }
 
 // sync refreshes the tracker and calls the sink if it has something to do. Changes do not answer a
@@ -113,12 +120,12 @@ type loop struct {
 func (l *loop) sync(ctx context.Context) {
 	l.newer = l.source.Refresh(l.tracker)
 	if u := l.tracker.Pending(); u != nil {
-		if l.deliver(ctx, u) && l.resyncRequested {
+		if l.deliver(ctx, u) && l.tracker.resyncRequested {
 			l.resync(ctx)
 		}
 		return
 	}
-	if !l.resyncRequested && !l.schedule.inBackoff() {
+	if !l.tracker.resyncRequested && !l.schedule.inBackoff() {
 		l.report(nil, 0)
 		return
 	}
@@ -128,7 +135,7 @@ func (l *loop) sync(ctx context.Context) {
 // resync calls the sink with an update without a delta, which answers a request.
 func (l *loop) resync(ctx context.Context) {
 	if l.deliver(ctx, l.tracker.FullUpdate()) {
-		l.resyncRequested = false
+		l.tracker.resyncRequested = false
 	}
 }
 
@@ -183,10 +190,10 @@ func (l *loop) wait(ctx context.Context) bool {
 		return false
 	case <-l.newer:
 	case <-l.resyncRequests:
-		l.resyncRequested = true
+		l.tracker.resyncRequested = true
 	case <-retry:
 	}
-	return sleepUntil(ctx, l.schedule.next(l.resyncRequested))
+	return sleepUntil(ctx, l.schedule.next(l.tracker.resyncRequested))
 }
 
 // sleepUntil returns true at the given time, and false if ctx is done before.

@@ -226,6 +226,50 @@ func TestOP16RequestedResyncIsRetried(t *testing.T) {
 	})
 }
 
+// TestRequestOutlivesRun checks that a request which Run has not answered when it ends is answered by the
+// next call: one that Sync was answering, and one that waited.
+func TestRequestOutlivesRun(t *testing.T) {
+	for name, block := range map[string]bool{"in Sync": true, "waiting": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				requester, source := &fakeSink{resync: make(chan struct{}, 1)}, newFakeSource()
+				blocked := false
+				var updates []int
+				sink := localsink.Chain(requester, localsink.Func(func(ctx context.Context, u *localsink.Update) error {
+					if blocked {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					updates = append(updates, len(u.Changed))
+					return nil
+				}))
+				source.set("a", 1)
+				tracker := reconciler.NewTracker(source.node)
+				run := func() (stop func()) {
+					ctx, cancel := context.WithCancel(t.Context())
+					done := make(chan error, 1)
+					go func() { done <- reconciler.Run(ctx, tracker, source, sink, reconciler.Config{}) }()
+					synctest.Wait()
+					return func() { cancel(); require.NoError(t, <-done) }
+				}
+				stop := run()
+				blocked = block
+				requester.resync <- struct{}{}
+				synctest.Wait() // the request waits for 100 ms
+				if block {
+					time.Sleep(time.Second)
+				}
+				stop()
+				blocked = false
+				stop = run()
+				time.Sleep(time.Second)
+				stop()
+				require.Equal(t, []int{1, 0}, updates)
+			})
+		})
+	}
+}
+
 // TestRequestIsAnsweredWithoutDelta checks that a request that meets changes is answered after them, by
 // an update without a delta.
 func TestRequestIsAnsweredWithoutDelta(t *testing.T) {

@@ -41,6 +41,8 @@ type Tracker struct {
 	// as listed last: the sink may have programmed them without acknowledging them.
 	unacknowledged     map[localsink.ServiceName]*localsink.Service
 	unacknowledgedNode bool // Pending has listed the node since
+
+	resyncRequested bool // by the sink of Run, and no Sync without changes has succeeded since
 }
 
 // NewTracker returns a tracker of a node without Services. Nothing is acknowledged.
