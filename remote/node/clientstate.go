@@ -209,7 +209,10 @@ func (s *clientState) Apply(in *kpng.WatchNodeResponse) error {
 		}
 	}
 	for _, c := range in.GetOverlays() {
-		name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName(), Origin: c.GetOrigin()}
+		name, err := fromName(c)
+		if err != nil {
+			return fmt.Errorf("overlay: %w", err)
+		}
 		o, err := fromOverlay(c)
 		if err != nil {
 			return fmt.Errorf("overlay of %s: %w", name.Object(), err)
@@ -251,10 +254,11 @@ func (s *clientState) size() int {
 }
 
 func (s *clientState) applyService(c *kpng.ServiceChange) error {
-	name := localsink.ServiceName{Namespace: c.GetNamespace(), Name: c.GetName(), Origin: c.GetOrigin()}
+	name, err := fromName(c)
+	if err != nil {
+		return err
+	}
 	switch {
-	case !localsink.ValidOrigin(name.Origin):
-		return fmt.Errorf("%s: origin: %q is too long, or has control characters, slashes or colons", name.Object(), name.Origin)
 	case c.GetService() != nil:
 		base, err := newReceivedBase(name, c.GetService(), c.GetDigest())
 		if err != nil {

@@ -61,9 +61,30 @@ func fromService(name localsink.ServiceName, in *kpng.Service) (*overlay.Base, e
 	return out, nil
 }
 
+// fromName returns the name of the Service that a message is about.
+func fromName(in interface {
+	GetNamespace() string
+	GetName() string
+	GetOrigin() string
+}) (name localsink.ServiceName, err error) {
+	name = localsink.ServiceName{Namespace: in.GetNamespace(), Name: in.GetName(), Origin: in.GetOrigin()}
+	switch {
+	case !localsink.ValidName(name.Namespace):
+		return name, fmt.Errorf("namespace: %q is not the name of an object", name.Namespace)
+	case !localsink.ValidName(name.Name):
+		return name, fmt.Errorf("name: %q is not the name of an object", name.Name)
+	case !localsink.ValidOrigin(name.Origin):
+		return name, fmt.Errorf("%s: origin: %q is too long, or has control characters, slashes or colons", name.Object(), name.Origin)
+	}
+	return name, nil
+}
+
 // fromPort parses a port. unsupported describes the parts that are left out.
 func fromPort(in *kpng.Port, extensions *protoconv.ExtensionReader) (out overlay.Port, unsupported []string, err error) {
 	out = overlay.Port{Name: in.GetName(), Affinity: time.Duration(min(in.GetAffinityNs(), math.MaxInt64))}
+	if out.Name != "" && !localsink.ValidName(out.Name) {
+		return out, nil, fmt.Errorf("name: %q is not the name of a port", out.Name)
+	}
 	if out.Endpoints, err = fromEndpoints(in.GetEndpoints()); err != nil {
 		return out, nil, fmt.Errorf("endpoints: %w", err)
 	}

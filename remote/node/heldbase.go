@@ -37,8 +37,8 @@ func newReceivedBase(name localsink.ServiceName, in *kpng.Service, digest uint64
 	return encoded(base, in, digest)
 }
 
-// apply returns h with the changes of a delta. What the message has and base has not, because
-// this version of the client does not support it, stays.
+// apply returns h with the changes of a delta. What the message has besides endpoints and base has not,
+// because this version of the client does not support it, stays.
 func (h *heldBase) apply(delta *overlay.Delta, digest uint64) (*receivedBase, error) {
 	in, base, err := h.message()
 	if err != nil {
@@ -47,10 +47,17 @@ func (h *heldBase) apply(delta *overlay.Delta, digest uint64) (*receivedBase, er
 	if base, err = base.Apply(delta); err != nil {
 		return nil, err
 	}
+	extended := false
 	for i := range delta.Ports {
 		n := delta.Ports[i].Port
+		extended = extended || len(delta.Ports[i].Extensions) > 0
 		from, to := &base.Ports[n], in.GetPorts()[n]
 		to.Endpoints, to.EndpointExtensions = toEndpoints(from.Endpoints), nodestate.EndpointExtensions(from.EndpointExtensions, false)
+	}
+	if extended { // the limit is that of all extensions of a Service, not of those of each message
+		if _, err = fromService(h.name, in); err != nil {
+			return nil, fmt.Errorf("%s: with a delta: %w", h.name.Object(), err)
+		}
 	}
 	return encoded(base, in, digest)
 }
@@ -81,6 +88,6 @@ func (h *heldBase) decode() *overlay.Base {
 		return base
 	}
 	return &overlay.Base{Name: h.name, Problems: []localsink.Problem{{
-		Object: h.name.Object(), Message: "internal error: the received state is not readable: " + err.Error(),
+		Object: h.name.Object(), Field: "ports", Message: "internal error: the received state is not readable: " + err.Error(),
 	}}}
 }

@@ -4,12 +4,15 @@
 package node
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/nodelocal/overlay"
 )
 
@@ -32,6 +35,29 @@ func TestHeldBasesKeepContent(t *testing.T) {
 	require.True(t, next.Equal(changed.decode()))
 	require.Equal(t, uint64(2), changed.digest)
 	require.Equal(t, sampleBase(), received.decode())
+}
+
+// TestExtensionsOfADeltaCountWithOthers: a base that is held must be readable again, so the limit is that of
+// the base and all of its deltas together.
+func TestExtensionsOfADeltaCountWithOthers(t *testing.T) {
+	large := func(text string) localsink.Extensions {
+		return ext("key", strings.Repeat(text, overlay.MaxExtensionsSize*3/4))
+	}
+	base := sampleBase()
+	addrs := []netip.AddrPort{base.Ports[0].Endpoints[0].Addr, base.Ports[0].Endpoints[1].Addr}
+	base.Ports[0].EndpointExtensions[addrs[0]] = large("a")
+	received, err := newReceivedBase(base.Name, toService(base), 1)
+	require.NoError(t, err)
+	change := func(extensions map[netip.AddrPort]localsink.Extensions) *overlay.Delta {
+		return &overlay.Delta{Ports: []overlay.PortDelta{{Extensions: extensions}}}
+	}
+	_, err = received.apply(change(map[netip.AddrPort]localsink.Extensions{addrs[1]: large("b")}), 2)
+	require.ErrorContains(t, err, "TCPRoute ns/svc: with a delta")
+	require.ErrorContains(t, err, "larger than 2097152 bytes")
+	moved, err := received.apply(change(map[netip.AddrPort]localsink.Extensions{addrs[0]: {}, addrs[1]: large("b")}), 2)
+	require.NoError(t, err)
+	require.True(t, moved.base.Equal(moved.decode()))
+	require.Equal(t, large("b"), moved.base.Ports[0].EndpointExtensions[addrs[1]])
 }
 
 // TestHeldBasesKeepWhatIsUnsupported applies a delta to a Service with values of a newer server.

@@ -266,12 +266,26 @@ func hostileDeltas() []hostileCase {
 	}
 }
 
+func hostileNames() []hostileCase {
+	change := func(namespace, name, origin string) []any {
+		return []any{&response{Services: []*kpng.ServiceChange{{Namespace: namespace, Name: name, Origin: origin}}}}
+	}
+	return []hostileCase{
+		{"a name with a slash", change("ns", "a/b", ""), `name: \"a/b\" is not the name of an object`, false},
+		{"a namespace with a line break", change("a\nb", "svc-1", ""), `namespace: \"a\\nb\" is not the name of an object`, false},
+		{"no namespace", change("", "svc-1", ""), `namespace: \"\" is not the name of an object`, false},
+		{"an origin with a colon", change("ns", "svc-1", "a:b"), `ns/svc-1: origin: \"a:b\"`, false},
+		{"an overlay without a name", []any{&response{Overlays: []*kpng.OverlayChange{{Namespace: "ns"}}}}, `overlay: name: \"\" is not the name of an object`, false},
+	}
+}
+
 func hostileEndpoints() []hostileCase {
 	return []hostileCase{
 		{"an address of three bytes", []any{portMessage(&kpng.Port{Endpoints: []*kpng.Endpoint{{Address: []byte{1, 2, 3}}}})}, "Service ns/svc-1: ports[1].endpoints: address", false},
 		{"an endpoint without fields", []any{portMessage(&kpng.Port{Endpoints: []*kpng.Endpoint{nil}})}, "Service ns/svc-1: ports[1].endpoints: address", false},
 		{"port 65536", []any{portMessage(&kpng.Port{Endpoints: []*kpng.Endpoint{endpoint(1, 65536)}})}, "Service ns/svc-1: ports[1].endpoints: port", false},
 		{"a duplicate endpoint", []any{portMessage(&kpng.Port{Endpoints: []*kpng.Endpoint{endpoint(1, 1), endpoint(1, 1)}})}, "ports[1].endpoints: 10.0.0.1:1 is out of order", false},
+		{"a port name with a line break", []any{portMessage(&kpng.Port{Name: "a\nb"})}, `Service ns/svc-1: ports[1].name: \"a\\nb\" is not the name of a port`, false},
 		{"a health check on port 65536", []any{serviceMessage(&kpng.Service{HealthCheckPort: 65536})}, "Service ns/svc-1: health_check_port", false},
 	}
 }
@@ -311,7 +325,7 @@ func TestHostileServersDoNotChangeState(t *testing.T) {
 	sink := p.newClient()
 	desired := func() string { return resolve(t, store, nodelocal.MultiNodeConfig{}, "node-1") }
 	sink.wait(t, desired())
-	for _, test := range slices.Concat(hostileStreams(), hostileDeltas(), hostileEndpoints(), hostileFrontends(), hostileNodes()) {
+	for _, test := range slices.Concat(hostileStreams(), hostileNames(), hostileDeltas(), hostileEndpoints(), hostileFrontends(), hostileNodes()) {
 		t.Run(test.name, func(t *testing.T) {
 			_, before := sink.count()
 			logged := len(p.log())
