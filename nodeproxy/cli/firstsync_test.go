@@ -29,6 +29,15 @@ func update() *localsink.Update {
 	return sinktest.NewUpdate(&localsink.Node{Name: "node-1"}, nil, state)
 }
 
+func TestAfterAllCallsOnce(t *testing.T) {
+	calls := 0
+	applied := afterAll(3, func() { calls++ })
+	for _, want := range []int{0, 0, 1, 1} {
+		applied()
+		require.Equal(t, want, calls)
+	}
+}
+
 // A slow source and two sinks, of which the second one fails at first.
 func TestProgressOfFirstSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

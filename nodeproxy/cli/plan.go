@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/kpng/localsink"
@@ -32,7 +33,7 @@ type plan struct {
 	clusters []ClusterSink
 	groups   []group
 	many     bool   // a sink serves many clients
-	applied  func() // is called by each group when it has applied its first state
+	applied  func() // is called by each group when it has applied its first state; see afterAll
 
 	fromServers bool // servers have read all objects that the sources have
 }
@@ -303,21 +304,26 @@ func afterFirstSync(f func()) localsink.Sink {
 	})
 }
 
+// afterAll returns a function that calls f when it is called for the nth time.
+func afterAll(n int, f func()) func() {
+	missing := atomic.Int64{}
+	missing.Store(int64(n))
+	return func() {
+		if missing.Add(-1) == 0 {
+			f()
+		}
+	}
+}
+
 // run delivers the state of the node to the sinks of g until ctx is done.
 func (g *group) run(ctx context.Context, p *plan, env *Env, f *runFlags) error {
-	applied := func() {
-		if len(p.clusters) == 0 && !p.many {
-			tuning.AfterFirstSync()
-		}
-		p.applied()
-	}
 	if !g.HealthChecks {
-		return g.source.Run(ctx, localsink.Chain(g.sink(), afterFirstSync(applied)))
+		return g.source.Run(ctx, localsink.Chain(g.sink(), afterFirstSync(p.applied)))
 	}
 	cfg := nodeagent.Config{
 		Client: g.source, Rules: localsink.Chain(g.sinks...), NoLoopbackListeners: g.NoLoopbackListeners,
 		Collectors: append(env.collectors(), g.Collectors...), HealthAddress: f.health, OperatorAddress: f.metricsOf(p),
-		CountConnections: f.connections, Takeover: g.Takeover, AfterFirstSync: applied,
+		CountConnections: f.connections, Takeover: g.Takeover, AfterFirstSync: p.applied,
 		Logger: env.Logger,
 	}
 	if len(g.flows) > 0 {

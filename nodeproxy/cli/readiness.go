@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/spf13/pflag"
 
@@ -90,9 +89,9 @@ func (f *readinessFlags) beside(env *Env) func(nodes *node.Server) (func(ctx con
 	return func(nodes *node.Server) (func(ctx context.Context) error, error) { return f.controller(env, nodes) }
 }
 
-// ownTaint returns a function to be called when a group of sinks has applied its first state. If no
-// NodeService server does it, the startup taint of the node is removed when all groups have.
-func (f *readinessFlags) ownTaint(p *plan, env *Env) (applied func(), err error) {
+// ownTaint returns a function to be called when all groups of sinks have applied their first state. If no
+// NodeService server does it, the startup taint of the node is removed then.
+func (f *readinessFlags) ownTaint(env *Env) (applied func(), err error) {
 	if f.taint == "" || env.nodeServers() > 0 {
 		return func() {}, nil
 	}
@@ -105,11 +104,5 @@ func (f *readinessFlags) ownTaint(p *plan, env *Env) (applied func(), err error)
 		return nil, usageOf("--startup-taint", err)
 	}
 	env.Go(taint.Run)
-	missing := atomic.Int64{}
-	missing.Store(int64(len(p.groups)))
-	return func() {
-		if missing.Add(-1) == 0 {
-			taint.Applied()
-		}
-	}, nil
+	return taint.Applied, nil
 }

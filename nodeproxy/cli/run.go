@@ -206,9 +206,16 @@ func (r Registry) run(ctx context.Context, f *runFlags) (err error) {
 		}
 		env.Go(shown.run)
 	}
-	if p.applied, err = f.readiness.ownTaint(p, env); err != nil {
+	untaint, err := f.readiness.ownTaint(env)
+	if err != nil {
 		return err
 	}
+	p.applied = afterAll(len(p.groups), func() {
+		if len(p.clusters) == 0 && !p.many {
+			tuning.AfterFirstSync()
+		}
+		untaint()
+	})
 	if p.many {
 		tuning.ServerGarbageCollection()
 	} else {

@@ -33,23 +33,30 @@ type mapping struct{ begin, size uintptr }
 
 // mappingsOf returns the mappings of a file in the text of /proc/self/smaps that are not writable
 // and have no page that differs from the file, such as one that a dynamic linker or a debugger has
-// written: that would be lost.
+// written: that would be lost. Such a page is in memory (Anonymous) or in swap.
 func mappingsOf(file, smaps string) (all []mapping) {
-	var current *mapping
+	var current mapping
+	ofFile, unchanged := false, false
+	end := func() {
+		if ofFile && unchanged {
+			all = append(all, current)
+		}
+		ofFile, unchanged = false, false
+	}
 	for line := range strings.Lines(smaps) {
 		f := strings.Fields(line)
 		switch {
-		case len(f) == 6 && !strings.HasSuffix(f[0], ":"):
-			current = nil
-			if begin, size, ok := addresses(f[0]); ok && f[5] == file && strings.HasPrefix(f[1], "r-") {
-				current = &mapping{begin, size}
-			}
-		case len(f) >= 5 && !strings.HasSuffix(f[0], ":"):
-			current = nil
-		case len(f) == 3 && f[0] == "Anonymous:" && f[1] == "0" && current != nil:
-			all = append(all, *current)
+		case len(f) >= 5 && !strings.HasSuffix(f[0], ":"): // the first line of a mapping
+			end()
+			begin, size, ok := addresses(f[0])
+			current, ofFile = mapping{begin, size}, ok && len(f) == 6 && f[5] == file && strings.HasPrefix(f[1], "r-")
+		case len(f) == 3 && f[0] == "Anonymous:":
+			unchanged = f[1] == "0"
+		case len(f) == 3 && f[0] == "Swap:": // absent if the kernel has no swap; follows Anonymous
+			unchanged = unchanged && f[1] == "0"
 		}
 	}
+	end()
 	return all
 }
 

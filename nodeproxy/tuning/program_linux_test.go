@@ -91,6 +91,11 @@ VmFlags: rd ex mr mw me
 Size:                  4 kB
 Anonymous:             4 kB
 VmFlags: rd mr mw me
+00402000-00403000 r--p 00002000 08:01 11 /bin/kpng
+Size:                  4 kB
+Anonymous:             0 kB
+Swap:                  4 kB
+VmFlags: rd mr mw me
 00403000-00404000 rw-p 00003000 08:01 11 /bin/kpng
 Anonymous:             0 kB
 00404000-00406000 rw-p 00000000 00:00 0
@@ -100,6 +105,8 @@ Anonymous:             0 kB
 00407000-0040a000 r--p 00004000 08:01 11 /bin/kpng
 Size:                 12 kB
 Anonymous:             0 kB
+Swap:                  0 kB
+SwapPss:               0 kB
 00500000-00501000 r--p 00000000 00:00 0
 Anonymous:             0 kB
 `
