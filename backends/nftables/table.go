@@ -237,7 +237,12 @@ func (t *table) readElements(set string) []nfnl.Element {
 // installReplacementHooks prepares the present table for its replacement. The kernel refuses
 // that if there is no table, or one that this package did not create.
 func (t *table) installReplacementHooks() {
-	tx := transaction{family: t.family, table: t.cfg.Table, chains: replacementHooks()}
+	chains := replacementHooks()
+	for i := range chains {
+		chains[i].rules = nil
+	}
+	// Chains of an earlier attempt exist, with rules, which must not accumulate.
+	tx := transaction{family: t.family, table: t.cfg.Table, chains: chains, replacedRules: replacementHooks()}
 	if err := t.send(tx.encode()); err != nil {
 		t.log.Debug("No table to replace", "err", err)
 	}

@@ -151,7 +151,7 @@ func (r *renderer) localities(p *localsink.Port, pool []localsink.Endpoint, b ba
 		switch {
 		case r.preferLocal && e.Local:
 			key.subZone = node.Name
-		case nodeZone != "" && key.zone != nodeZone && !e.Local:
+		case nodeZone != "" && key.zone != "" && key.zone != nodeZone && !e.Local:
 			key.rank = 2
 		default:
 			key.rank = 1

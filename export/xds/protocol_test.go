@@ -260,6 +260,18 @@ func TestTooManyNames(t *testing.T) {
 	})
 }
 
+// TestLongNames checks the limit of the size of a name, which a subscription keeps.
+func TestLongNames(t *testing.T) {
+	protocols(t, func(t *testing.T, incremental bool) {
+		f := newFixture(t, xds.Config{})
+		f.set()
+		c := f.newClient(incremental, nil)
+		c.subscribe(endpointType, nil, strings.Repeat("x", 1025))
+		<-c.ended
+		require.Equal(t, codes.InvalidArgument, status.Code(c.err), c.err)
+	})
+}
+
 // TestClientsConverge compares what clients have after many changes and reconnects with what a new
 // client receives.
 func TestClientsConverge(t *testing.T) {

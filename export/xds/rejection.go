@@ -13,17 +13,17 @@ import (
 const (
 	maxRejected   = 100  // rejected resources of one kind that a stream keeps
 	maxReason     = 1024 // bytes of a reason
-	maxAttributed = 16   // resources of a response whose rejection names none
+	maxAttributed = 16   // resources that one rejection is attributed to
 )
 
 // reject records that a client has rejected resources of its last response.
 func (s *Sink) reject(ctx context.Context, st *stream, k kind, reason string) {
 	sub := &st.subscriptions[k]
 	s.stats.Rejections[k]++
-	ids := s.namedIn(sub, reason)
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "")
 	}
+	ids := s.namedIn(sub, reason)
 	if len(ids) == 0 {
 		s.cfg.Logger.WarnContext(ctx, "Client rejected a response", "type", k.String(), "client", st.client, "reason", reason)
 	}
@@ -51,7 +51,7 @@ func (s *Sink) namedIn(sub *subscription, reason string) []uint32 {
 	var ids []uint32
 	for _, word := range strings.FieldsFunc(reason, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"'`()[]{}<>,;=", r) }) {
 		id, found := s.table.ids[strings.TrimRight(word, ":.")]
-		if found && !slices.Contains(ids, id) && (sub.content == nil || slices.Contains(sub.content, id)) {
+		if found && len(ids) < maxAttributed && !slices.Contains(ids, id) && (sub.content == nil || slices.Contains(sub.content, id)) {
 			ids = append(ids, id)
 		}
 	}

@@ -25,6 +25,9 @@ func (s *Sink) completeRequest(ctx context.Context, st *stream, req *discoveryv3
 		return nil // a client waits for types that a server does not have
 	}
 	names := req.GetResourceNames()
+	if err := validNames(k, names); err != nil {
+		return err
+	}
 	hash := s.hashOf(names)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,6 +79,9 @@ func (s *Sink) incrementalRequest(ctx context.Context, st *stream, req *discover
 	if !known {
 		return nil
 	}
+	if err := validNames(k, req.GetResourceNamesSubscribe()); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st.ended {
@@ -115,6 +121,17 @@ func (s *Sink) incrementalRequest(ctx context.Context, st *stream, req *discover
 		}
 	}
 	st.notify()
+	return nil
+}
+
+// validNames returns an error for a name that no resource can have: a subscription keeps its names, so
+// their size is bounded beside their number.
+func validNames(k kind, names []string) error {
+	for _, name := range names {
+		if len(name) > maxName {
+			return status.Errorf(codes.InvalidArgument, "a name of %s has %d bytes: the limit is %d", k, len(name), maxName)
+		}
+	}
 	return nil
 }
 

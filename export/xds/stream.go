@@ -108,6 +108,8 @@ func (a *ads) serve(s grpc.ServerStream, st *stream, receive func(ctx context.Co
 		}
 		select {
 		case <-st.wake:
+		case <-ctx.Done(): // also when the token of the client expires, which Recv does not notice
+			return context.Cause(ctx)
 		case err := <-received:
 			if errors.Is(err, io.EOF) {
 				return nil

@@ -39,6 +39,7 @@ const (
 	maxChunk   = 128 << 10 // bytes of a response that may be a part, exceeded by at most one resource
 	maxUnknown = 10_000    // names in a subscription beside those that exist
 	maxListed  = 1000      // names of resources that do not exist in a response
+	maxName    = 1 << 10   // bytes of a name; names of Services have at most 600
 )
 
 // next returns the next response of a stream, or nil if there is none for now. The response before it

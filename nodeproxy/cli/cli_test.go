@@ -136,6 +136,8 @@ func TestConfigFile(t *testing.T) {
 		"colour: red\n": "colour: not a flag of this command",
 		"from: {a: b}":  "from: map[a:b] is not a text",
 		"from: [":       "--config " + file,
+		"from: node:x:1\nnode: n\nto: [text, text]\n":                   "all sinks must be in one --to, separated by commas",
+		"from: node:x:1\nnode: n\nto: text\nmax-connections: 1000000\n": "--max-connections without a sink that serves",
 	} {
 		write(text)
 		_, err := run(t.Context(), cli.Standard(), "run --config "+file)

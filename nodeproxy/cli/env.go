@@ -45,6 +45,7 @@ type Env struct {
 	server     *remoteflags.Server
 	readiness  *readinessFlags
 	servers    map[string]*servertier.Services // by address
+	addresses  []string                        // the keys of servers in the order of --to
 	upstreams  []func() cluster.Status         // of the sources that are clients of ClusterService
 	background []func(ctx context.Context) error
 	closers    []func() error

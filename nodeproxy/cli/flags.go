@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -79,8 +80,10 @@ func setFlag(fs *pflag.FlagSet, f *pflag.Flag, file string, value any) error {
 	}
 	var texts []string
 	for _, v := range list {
-		switch v.(type) {
-		case string, bool, float64, int64:
+		switch v := v.(type) {
+		case float64: // as a flag has it: fmt prints 1e+06
+			texts = append(texts, strconv.FormatFloat(v, 'f', -1, 64))
+		case string, bool, int64:
 			texts = append(texts, fmt.Sprint(v))
 		default:
 			return usagef("--config %s: %s: %v is not a text, a number or a boolean", file, f.Name, v)

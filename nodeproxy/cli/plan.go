@@ -173,6 +173,10 @@ func (p *plan) addSinks(ctx context.Context, env *Env, sinks []reference[Sink]) 
 	if len(g.sinks)+len(g.flows) == 0 && !g.HealthChecks {
 		return nil
 	}
+	if p.node != nil && len(p.groups) > 0 {
+		return usagef("--to %s: with a source of the state of one node, all sinks must be in one --to, separated by commas: "+
+			"the server would take what one list has applied for what the node has", sinks[0].text)
+	}
 	var err error
 	if p.node == nil {
 		g.source = follower{p.store, env.resolver(ctx)}
@@ -221,10 +225,10 @@ func (p *plan) validate(env *Env, f *runFlags) error {
 	return command.Conflicts(map[string]bool{
 		"--to: healthcheck occurs several times":                                   checked > 1,
 		"--health requires the sink healthcheck":                                   f.health != "" && checked == 0,
-		"--count-connections requires the sink healthcheck and --metrics":          f.connections != "" && (checked == 0 || f.metricsOf(p) == ""),
-		"--recent-rewrites requires the sinks ebpf and healthcheck, and --metrics": f.rewrites != 0 && (!env.usesEBPF || checked == 0 || f.metricsOf(p) == ""),
+		"--count-connections requires the sink healthcheck and --metrics":          f.connections != "" && (checked == 0 || f.metricsOf(env) == ""),
+		"--recent-rewrites requires the sinks ebpf and healthcheck, and --metrics": f.rewrites != 0 && (!env.usesEBPF || checked == 0 || f.metricsOf(env) == ""),
 		"--ebpf-devices requires the sink ebpf":                                    len(f.devices) > 0 && !env.usesEBPF,
-		"--metrics requires the sink healthcheck, or one that serves":              f.server.Metrics() != "" && checked == 0 && len(p.clusters) == 0,
+		"--metrics requires the sink healthcheck, or one that serves":              f.server.Metrics() != "" && checked == 0 && len(env.servers) == 0,
 	})
 }
 
@@ -322,7 +326,7 @@ func (g *group) run(ctx context.Context, p *plan, env *Env, f *runFlags) error {
 	}
 	cfg := nodeagent.Config{
 		Client: g.source, Rules: localsink.Chain(g.sinks...), NoLoopbackListeners: g.NoLoopbackListeners,
-		Collectors: append(env.collectors(), g.Collectors...), HealthAddress: f.health, OperatorAddress: f.metricsOf(p),
+		Collectors: append(env.collectors(), g.Collectors...), HealthAddress: f.health, OperatorAddress: f.metricsOf(env),
 		CountConnections: f.connections, Takeover: g.Takeover, AfterFirstSync: p.applied,
 		Logger: env.Logger,
 	}

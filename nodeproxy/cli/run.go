@@ -239,8 +239,8 @@ func (f *runFlags) showProgress() *progress {
 }
 
 // metricsOf returns the address of --metrics for a group; servers have it otherwise.
-func (f *runFlags) metricsOf(p *plan) string {
-	if len(p.clusters) > 0 {
+func (f *runFlags) metricsOf(env *Env) string {
+	if len(env.servers) > 0 {
 		return ""
 	}
 	return f.server.Metrics()

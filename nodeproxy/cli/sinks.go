@@ -114,15 +114,15 @@ func serve(services servertier.Services) func(ctx context.Context, env *Env, add
 			}, nil
 		}
 		all := services
-		first := len(env.servers) == 0
 		env.servers[address] = &all
+		env.addresses = append(env.addresses, address)
 		client, err := env.reviewer()
 		if err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context, store *watchers.Store) error {
 			cfg := remoteflags.ServerConfig{
-				Name: clientName(), Store: store, Listen: address, NoMetrics: !first, Services: all, Client: client,
+				Name: clientName(), Store: store, Listen: address, NoMetrics: address != env.observed(), Services: all, Client: client,
 				Collectors: env.collectors(), Logger: env.Logger,
 			}
 			if all&servertier.ServicesNodes != 0 {
@@ -135,6 +135,17 @@ func serve(services servertier.Services) func(ctx context.Context, env *Env, add
 			return nil
 		}, nil
 	}
+}
+
+// observed returns the address of the server that --metrics and --state are about: the first one for
+// nodes, or else the first one.
+func (e *Env) observed() string {
+	for _, address := range e.addresses {
+		if *e.servers[address]&servertier.ServicesNodes != 0 {
+			return address
+		}
+	}
+	return e.addresses[0]
 }
 
 // errNoNode means that a sink needs cluster state.

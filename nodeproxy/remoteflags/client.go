@@ -130,7 +130,7 @@ func (c *Client) validate() error {
 
 func (c *Client) credentials(address string, certificates *transport.Certificates) credentials.TransportCredentials {
 	switch {
-	case strings.HasPrefix(address, "unix:"):
+	case strings.HasPrefix(address, "unix:") && c.ca == "" && c.cert == "" && c.serverName == "":
 		return transport.SocketCredentials()
 	case c.insecure, c.ca == "" && c.cert == "" && c.tokenFile == "" && c.serverName == "" && isLoopback(address):
 		return insecure.NewCredentials()

@@ -64,6 +64,7 @@ func TestClientFlagsAreNeverIgnored(t *testing.T) {
 		conns, err := c.Dial()
 		require.NoError(t, err)
 		require.Equal(t, want, c.credentials("localhost:1", conns.certificates).Info().SecurityProtocol)
+		require.Equal(t, map[string]string{"insecure": "unix", "tls": "tls"}[want], c.credentials("unix:///run/a.sock", conns.certificates).Info().SecurityProtocol)
 		require.Len(t, conns.Interfaces(), 1)
 		require.NoError(t, conns.Close())
 	}

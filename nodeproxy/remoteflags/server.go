@@ -107,6 +107,13 @@ func (s *Server) Run(ctx context.Context, cfg ServerConfig) (err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	metrics, state := s.metrics, s.state
+	if cfg.NoMetrics {
+		metrics, state = "", ""
+	}
+	if state != "" && cfg.Services != 0 && cfg.Services&servertier.ServicesNodes == 0 {
+		return fmt.Errorf("%w: -state: the server does not serve nodes", command.ErrUsage)
+	}
 	tier, err := servertier.New(servertier.Config{
 		Name: cfg.Name, Resolver: resolver, Store: cfg.Store, Services: cfg.Services, Limits: s.listener.serverLimits(), Logger: cfg.Logger,
 	})
@@ -127,10 +134,6 @@ func (s *Server) Run(ctx context.Context, cfg ServerConfig) (err error) {
 	handler, err := tier.Handler(append(cfg.Collectors, servertier.NewListener(listener.socket.Stats))...)
 	if err != nil {
 		return errors.Join(err, listener.socket.Close())
-	}
-	metrics, state := s.metrics, s.state
-	if cfg.NoMetrics {
-		metrics, state = "", ""
 	}
 	return command.RunAll(ctx,
 		listener.followFiles, beside,

@@ -97,17 +97,22 @@ func (t *Tier) Close() error {
 func (t *Tier) Nodes() *node.Server { return t.nodes }
 
 // Handler returns a handler of /metrics, /livez and /readyz. /metrics has the given
-// collectors beside those of the server; /readyz is 200 when the cluster state is
-// complete.
+// collectors beside those of the server, which are about nodes; /readyz is 200 when the cluster
+// state is complete.
 func (t *Tier) Handler(collectors ...prometheus.Collector) (http.Handler, error) {
-	metricsHandler, err := metrics.Handler(append(collectors, t.latencies, nodemetrics.NewNodes(t.nodes))...)
+	ready := t.clusters.Ready()
+	if t.cfg.Services&ServicesNodes != 0 {
+		ready = t.nodes.Ready()
+		collectors = append(collectors, t.latencies, nodemetrics.NewNodes(t.nodes))
+	}
+	metricsHandler, err := metrics.Handler(collectors...)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", metricsHandler)
 	mux.Handle("/livez", httpserver.Text("ok\n"))
-	mux.Handle("/readyz", httpserver.Ready("the cluster state is not complete yet", t.nodes.Ready()))
+	mux.Handle("/readyz", httpserver.Ready("the cluster state is not complete yet", ready))
 	return mux, nil
 }
 

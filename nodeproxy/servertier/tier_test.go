@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -75,6 +76,34 @@ func TestTierServesWhenTheStateIsComplete(t *testing.T) {
 	require.Contains(t, body, "\nextra 0\n")
 	require.Contains(t, body, "kpng_server_nodes")
 	require.NoError(t, conn.Close())
+	cancel()
+	require.NoError(t, <-done)
+	require.NoError(t, tier.Close())
+}
+
+// TestReadyWithoutNodes: a server of cluster state alone is ready, and reports nothing about nodes.
+func TestReadyWithoutNodes(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	tier, err := New(Config{Services: ServicesClusters})
+	require.NoError(t, err)
+	handler, err := tier.Handler()
+	require.NoError(t, err)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+	listener, err := transport.Listen(t.Context(), "127.0.0.1:0", transport.ListenConfig{})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	watcher, done := make(stepWatcher), make(chan error, 1)
+	go func() { done <- tier.Run(ctx, watcher, listener, transport.Guard{}) }()
+	code, _ := get("/readyz")
+	require.Equal(t, 503, code)
+	close(watcher)
+	require.Eventually(t, func() bool { code, _ := get("/readyz"); return code == 200 }, 10*time.Second, time.Millisecond)
+	_, body := get("/metrics")
+	require.NotContains(t, body, "kpng_server_nodes")
 	cancel()
 	require.NoError(t, <-done)
 	require.NoError(t, tier.Close())

@@ -48,7 +48,7 @@ const (
 // FormatOf returns the format of a request: that of the parameter output, or HTML for a client that
 // prefers it to text, as browsers do, or text. An error is for the client.
 func FormatOf(r *http.Request) (Format, error) {
-	switch f := Format(r.FormValue("output")); f {
+	switch f := Format(r.URL.Query().Get("output")); f { // FormValue would read the body, into memory and files
 	case FormatText, FormatJSON, FormatHTML, FormatEvents, FormatDetail:
 		return f, nil
 	case "":

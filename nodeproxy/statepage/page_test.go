@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +31,14 @@ func request(query, accept string) *http.Request {
 		r.Header.Set("Accept", accept)
 	}
 	return r
+}
+
+// unreadable is a body that must not be read: a client determines its size.
+type unreadable struct{ t *testing.T }
+
+func (u unreadable) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
 }
 
 func TestFormatOf(t *testing.T) {
@@ -54,7 +63,12 @@ func TestFormatOf(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, test.want, got, "%s %s", test.query, test.accept)
 	}
-	_, err := statepage.FormatOf(request("?output=xml", ""))
+	post := httptest.NewRequest(http.MethodPost, "/state", unreadable{t})
+	post.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	got, err := statepage.FormatOf(post)
+	require.NoError(t, err)
+	require.Equal(t, statepage.FormatText, got)
+	_, err = statepage.FormatOf(request("?output=xml", ""))
 	require.EqualError(t, err, `output "xml": want text, json or html`)
 }
 

@@ -264,7 +264,9 @@ func (n *nodeStream) Acknowledged(a fanout.Ack, sent time.Time) {
 		return
 	}
 	out := Acknowledgement{Node: n.name, Error: a.Error, SentTime: sent, AppliedTime: time.Now().Add(-a.Age), Duration: a.Duration}
-	if times := n.server.revisions.between(a.Revision-1, a.Revision); len(times) > 0 {
+	times := n.server.revisions.between(a.Revision-1, a.Revision)
+	// A revision from before the stream may have been applied long ago: the client has resumed with it.
+	if len(times) > 0 && !times[0].published.Before(n.connected) {
 		out.PublishedTime, out.TriggerTimes = times[0].published, slices.Clone(times[0].triggers)
 	}
 	n.server.cfg.OnAcknowledge(out)

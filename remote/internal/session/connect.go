@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 )
 
@@ -60,16 +61,33 @@ const (
 	reconnectRound = 1500 * time.Millisecond
 )
 
+// connectNow ends the pause of a channel whose last connection failed, and reports whether there was one.
+//
+// ResetConnectBackoff reads the connections of the channel without a lock (grpc-go v1.82.1), and a
+// channel without calls closes them after a while, which would end the process. So a call comes
+// first, which is not sent: a channel does not become idle soon after one.
+func connectNow(ctx context.Context, server grpc.ClientConnInterface) (conn channel, paused bool) {
+	conn, ok := server.(channel)
+	if !ok || conn.GetState() != connectivity.TransientFailure {
+		return nil, false
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, _ = healthpb.NewHealthClient(server).Check(ended, &healthpb.HealthCheckRequest{})
+	if conn.GetState() != connectivity.TransientFailure {
+		return nil, false // it has become idle just before, and the next call connects
+	}
+	conn.ResetConnectBackoff()
+	return conn, true
+}
+
 // open opens a stream. A channel whose last connection failed pauses by itself, up to
 // minutes, and fails all calls meanwhile; open makes it connect now.
 func (c *Client[Q, R]) open(ctx context.Context, server grpc.ClientConnInterface) (Stream[Q, R], error) {
-	if conn, ok := server.(channel); ok {
-		if state := conn.GetState(); state == connectivity.TransientFailure {
-			conn.ResetConnectBackoff()
-			wait, cancel := context.WithTimeout(ctx, min(reconnectTimeout, reconnectRound/time.Duration(len(c.Servers))))
-			conn.WaitForStateChange(wait, state)
-			cancel()
-		}
+	if conn, connecting := connectNow(ctx, server); connecting {
+		wait, cancel := context.WithTimeout(ctx, min(reconnectTimeout, reconnectRound/time.Duration(len(c.Servers))))
+		conn.WaitForStateChange(wait, connectivity.TransientFailure)
+		cancel()
 	}
 	if len(c.Servers) == 1 {
 		return c.Open(ctx, server)

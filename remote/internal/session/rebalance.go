@@ -70,9 +70,7 @@ func (c *Client[Q, R]) rebalance(ctx context.Context, end context.CancelCauseFun
 func (c *Client[Q, R]) available(ctx context.Context, server int) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if conn, ok := c.Servers[server].(channel); ok {
-		conn.ResetConnectBackoff()
-	}
+	connectNow(ctx, c.Servers[server])
 	answer, err := healthpb.NewHealthClient(c.Servers[server]).Check(ctx, &healthpb.HealthCheckRequest{})
 	switch status.Code(err) {
 	case codes.OK:
