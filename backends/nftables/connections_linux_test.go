@@ -48,11 +48,15 @@ func counts(t *testing.T, b *Backend, s *localsink.Service, protocol localsink.P
 	return strings.Join(lines, "\n")
 }
 
-// connect makes n connections to an address.
+// connect makes n connections to an address. They stay open until the test ends, so that no two have
+// the same source port: a UDP packet from the port of an earlier one begins no connection.
 func (w *testbed) connect(network, addr string, n int) {
 	w.t.Helper()
 	for range n {
-		_, err := w.request(w.client, network, "", addr)
+		c, err := w.dial(w.client, network, "", addr)
+		require.NoError(w.t, err)
+		w.t.Cleanup(func() { _ = c.Close() })
+		_, err = readResponse(c, network, w.timeout())
 		require.NoError(w.t, err)
 	}
 }
