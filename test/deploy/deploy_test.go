@@ -112,7 +112,9 @@ func (fx *fixture) testServerTier(t *testing.T) {
 		out, err := fx.ns.Output(context.WithoutCancel(t.Context()), kpng, "cleanup")
 		require.NoError(t, err, out)
 	})
-	args := []string{"--to=text", "--upstream-server-name=127.0.0.1", "--upstream-ca=" + fx.file("ca.crt"), "--upstream-token-file=" + token, "--metrics="}
+	const sinks = "--to=nftables,conntrack,healthcheck"
+	manifest[slices.Index(manifest, sinks)] = sinks + ",text"
+	args := []string{"--upstream-server-name=127.0.0.1", "--upstream-ca=" + fx.file("ca.crt"), "--upstream-token-file=" + token, "--metrics="}
 	agent := fx.start(t, kpng, manifest, append(args, "--node=node-1", "--health=127.0.0.1:10256")...)
 	agent.wait("+ default/web")
 	agent.wait("Any -> 10.244.1.4:8080")
