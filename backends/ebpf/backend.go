@@ -142,7 +142,7 @@ func (b *Backend) sync(ctx context.Context, u *localsink.Update) error {
 	}
 	if errors.Is(err, errFull) {
 		b.cfg.Logger.Info("Loading the state into larger maps", "reason", err)
-		if err = b.load(ctx, u); err != nil {
+		if err = b.load(ctx, u); err != nil && b.state != nil {
 			b.drop() // a part of u is in the state, and would not be applied again
 		}
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sigs.k8s.io/kpng/localsink"
+	"sigs.k8s.io/kpng/localsink/sinktest"
 )
 
 // TestRestart: established connections, affinity and new connections are unaffected while the
@@ -310,4 +311,54 @@ func TestExcludedNamespace(t *testing.T) {
 	ask(t, b.node, "tcp", "10.96.0.1:80")
 	require.NoError(t, b.backend.IncludeNamespace(b.path(b.pod)))
 	ask(t, b.pod, "tcp", "10.96.0.1:80")
+}
+
+// A failingKernel fails to load or to attach while an error is set.
+type failingKernel struct {
+	kernel
+	loadErr, attachErr error
+}
+
+func (k *failingKernel) load(s sizes) (maps, error) {
+	if k.loadErr != nil {
+		return nil, k.loadErr
+	}
+	return k.kernel.load(s)
+}
+
+func (k *failingKernel) attach(m maps) error {
+	if k.attachErr != nil {
+		return k.attachErr
+	}
+	return k.kernel.attach(m)
+}
+
+// TestFailedGrowth: a change of the node and of Services that needs larger maps, which cannot be loaded or
+// attached, is applied as a whole by the next attempt.
+func TestFailedGrowth(t *testing.T) {
+	for name, fail := range map[string]func(k *failingKernel, err error){
+		"load":   func(k *failingKernel, err error) { k.loadErr = err },
+		"attach": func(k *failingKernel, err error) { k.attachErr = err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, Config{})
+			serve(t, b.node, localsink.ProtocolTCP, "10.1.0.1:8080", "10.1.0.2:8080")
+			b.sync(web(localsink.ProtocolTCP, nil, "10.1.0.1:8080"))
+			k := &failingKernel{kernel: b.backend.kernel}
+			b.backend.kernel = k
+			fail(k, syscall.ENOMEM)
+			changed := *b.driver.Node
+			changed.NoMasquerade = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+			b.driver.Node = &changed
+			state := sinktest.NewState(append(many(5000, 2), web(localsink.ProtocolTCP, nil, "10.1.0.2:8080"))...)
+			for range 2 {
+				require.ErrorIs(t, b.driver.Sync(t.Context(), state), syscall.ENOMEM)
+				require.Nil(t, b.backend.state, "the next attempt begins anew")
+			}
+			fail(k, nil)
+			require.NoError(t, b.driver.Sync(t.Context(), state))
+			require.True(t, b.backend.node.Equal(&changed))
+			require.Equal(t, "10.1.0.2:8080", ask(t, b.pod, "tcp", "10.96.0.1:80"))
+		})
+	}
 }

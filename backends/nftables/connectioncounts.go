@@ -197,14 +197,17 @@ func (o *ownerCounts) keepShown() {
 // prune removes the counts of an owner that no longer exists, and those of endpoints that were
 // removed long ago. removed is the number of its elements that were removed just now.
 func (c *connectionCounts) prune(owner countOwner, removed int, st *tableState) {
+	o := c.owners[owner]
+	if o == nil { // it has no counts, but may have a port
+		if st.records.Get(c.ports[owner.portID]) == nil {
+			delete(c.ports, owner.portID)
+		}
+		return
+	}
 	present, exists := st.endpointsOf(owner)
 	if !exists {
 		delete(c.owners, owner)
 		delete(c.ports, owner.portID)
-		return
-	}
-	o := c.owners[owner]
-	if o == nil {
 		return
 	}
 	o.most = max(o.most, len(present)+removed)

@@ -35,17 +35,22 @@ func (w stepWatcher) Run(ctx context.Context, store *watchers.Store) error {
 	return nil
 }
 
+// getter returns a function that sends a request to a handler, and returns the status and the body.
+func getter(handler http.Handler) func(path string) (int, string) {
+	return func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+}
+
 func TestTierServesWhenTheStateIsComplete(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	tier, err := New(Config{Name: "test"})
 	require.NoError(t, err)
 	handler, err := tier.Handler(prometheus.NewGauge(prometheus.GaugeOpts{Name: "extra", Help: "extra"}))
 	require.NoError(t, err)
-	get := func(path string) (int, string) {
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code, w.Body.String()
-	}
+	get := getter(handler)
 	listener, err := transport.Listen(t.Context(), "127.0.0.1:0", transport.ListenConfig{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -88,11 +93,7 @@ func TestReadyWithoutNodes(t *testing.T) {
 	require.NoError(t, err)
 	handler, err := tier.Handler()
 	require.NoError(t, err)
-	get := func(path string) (int, string) {
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code, w.Body.String()
-	}
+	get := getter(handler)
 	listener, err := transport.Listen(t.Context(), "127.0.0.1:0", transport.ListenConfig{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
