@@ -72,6 +72,8 @@ type Acknowledgement struct {
 	TriggerTimes []time.Time
 	// PublishedTime is when the server published the change, SentTime when it sent the
 	// update, and AppliedTime when the node had applied it, by the clock of the server.
+	// PublishedTime is zero, and TriggerTimes is empty, if that was before the node connected:
+	// the node may have applied the change long ago.
 	PublishedTime, SentTime, AppliedTime time.Time
 	// Duration is how long the node took to apply the update, by its own clock.
 	Duration time.Duration

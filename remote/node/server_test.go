@@ -60,6 +60,25 @@ func TestInvalidTextIsReplaced(t *testing.T) {
 	require.LessOrEqual(t, len(lastError()), 1024)
 }
 
+// The time from a change to its acknowledgement is known of changes that are published while a node is
+// connected. A node that connects later may have applied them long ago.
+func TestAcknowledgementsHaveTimesOfChangesDuringTheStream(t *testing.T) {
+	store, acks := newStore(3), make(chan node.Acknowledgement, 10)
+	f := newFixture(t, store, node.ServerConfig{OnAcknowledge: func(a node.Acknowledgement) { acks <- a }})
+	eventually(t, func() bool { return f.list("") != nil }) // the first revision is published
+	c, err := node.NewClient(node.ClientConfig{NodeName: "node-1"}, f.dial())
+	require.NoError(t, err)
+	run(t, c, newRecordingSink())
+	first := <-acks
+	require.Empty(t, first.Error)
+	require.False(t, first.SentTime.IsZero())
+	require.True(t, first.PublishedTime.IsZero())
+	require.Empty(t, first.TriggerTimes)
+	before := time.Now()
+	store.Update(func(tx *watchers.Tx) { tx.DeleteService(newService(1, "svc-1").Name) })
+	require.False(t, (<-acks).PublishedTime.Before(before))
+}
+
 // A Service that nodes do not program, such as one of type ExternalName, does not cause a
 // revision, and nor does its removal.
 func TestEmptyServiceCausesNoRevision(t *testing.T) {
