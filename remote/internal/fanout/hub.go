@@ -88,17 +88,20 @@ func (h *Hub[K, X]) Snapshot() *Snapshot[K, X] { return h.snapshot.Load() }
 // Update calls modify, which changes the items, and publishes the result as a new snapshot.
 // Calls must not overlap.
 func (h *Hub[K, X]) Update(extra X, modify func(tx *diffstore.Tx[K, Item])) {
-	old := h.snapshot.Load()
 	h.expireInitials()
+	items := h.items.Update(modify)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// A stream that becomes idle from here on is at the new snapshot, and all that are idle are not:
+	// one that is queued has something to be sent.
+	old := h.snapshot.Load()
 	h.snapshot.Store(&Snapshot[K, X]{
 		Revision: old.Revision + 1,
-		Items:    h.items.Update(modify),
+		Items:    items,
 		Extra:    extra,
 		newer:    make(chan struct{}),
 	})
 	close(old.newer)
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.queueIdle()
 	h.startWorkers()
 }
