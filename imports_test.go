@@ -112,7 +112,7 @@ func watcherImports(kubernetesAPI []string) map[string][]string {
 	return map[string][]string{
 		"watchers":                own("diffstore", "internal/pointermap", "localsink", "watchers/internal/valid"),
 		"watchers/internal/valid": own("localsink"),
-		"watchers/gateway": slices.Concat(own("diffstore", "localsink", "watchers", "watchers/internal/reflectors", "watchers/internal/shares"), kubernetesAPI,
+		"watchers/gateway": slices.Concat(own("diffstore", "localsink", "watchers", "watchers/internal/reflectors", "watchers/internal/shares", "watchers/internal/valid", "watchers/kubeapi"), kubernetesAPI,
 			[]string{"k8s.io/client-go/dynamic"}),
 		"watchers/internal/shares":     nil,
 		"watchers/dnssrv":              append(own("localsink", "watchers", "watchers/internal/shares", "watchers/internal/valid"), "golang.org/x/net/dns/dnsmessage"),

@@ -39,22 +39,32 @@ type request struct {
 type serviceRequests struct {
 	service  localsink.ServiceName
 	created  time.Time
-	requests []request // not empty
+	requests []request // not empty; cluster IPs are first
 }
 
-// isClusterIP reports whether an address is a cluster IP of the Service.
+// isClusterIP reports whether an address that the Service requests is a cluster IP of it. Other
+// addresses may be thousands, so it does not visit them.
 func (s *serviceRequests) isClusterIP(a address) bool {
-	return slices.Contains(s.requests, request{a, true})
+	for i := 0; i < len(s.requests) && s.requests[i].clusterIP; i++ {
+		if s.requests[i].address == a {
+			return true
+		}
+	}
+	return false
 }
 
 // requestsOf returns the requests of a Service before conflicts are removed, each address
-// once: those of its frontends and of its health check. A nil Service has none.
+// once, cluster IPs first: those of its frontends and of its health check. A nil Service has none.
 func requestsOf(svc *ResolvedService) (out []request) {
 	if svc == nil {
 		return nil
 	}
-	for address, fe := range svc.frontends() {
-		out = append(out, request{address, fe.Kind == localsink.KindClusterIP})
+	for _, clusterIP := range [...]bool{true, false} {
+		for address, fe := range svc.frontends() {
+			if clusterIP == (fe.Kind == localsink.KindClusterIP) {
+				out = append(out, request{address, clusterIP})
+			}
+		}
 	}
 	for _, address := range healthCheckAddresses(svc.healthCheckPort) {
 		if !slices.ContainsFunc(out, func(r request) bool { return r.address == address }) {
@@ -211,7 +221,7 @@ func (svc *ResolvedService) removeConflicts(owner func(address) localsink.Servic
 			if holder == svc.name {
 				return false
 			}
-			svc.addProblemf(fieldOf(&fe, &p.Port), "%s %s %s belongs to %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder.Object())
+			svc.addProblemf(svc.fieldOf(&fe, &p.Port), "%s %s %s belongs to %s; ignored", fe.Kind, fe.Addr, p.Protocol, holder.Object())
 			return true
 		})
 	}

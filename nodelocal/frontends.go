@@ -13,12 +13,13 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
-// A serviceFamily holds the addresses of a Service in one address family. A Service has a
-// family when it has a cluster IP of it; without one its other addresses of that family are
-// ignored.
+// A serviceFamily holds the addresses of a Service in one address family, each once.
 type serviceFamily struct {
-	version       watchers.IPFamily
-	clusterIP     netip.Addr // the zero Addr if the Service does not have the family
+	version watchers.IPFamily
+	// served reports whether the Service has the family: it has a cluster IP of it. One with an
+	// origin needs none beside other addresses, because the API server gave it none.
+	served        bool
+	clusterIP     netip.Addr // the zero Addr if there is none
 	loadBalancers []netip.Addr
 	externalIPs   []netip.Addr
 	// sourceRanges are the clients that load balancer addresses permit; nil permits all.
@@ -34,8 +35,7 @@ type serviceFamily struct {
 // usesLocal reports whether some traffic must stay on the node.
 func (f *serviceFamily) usesLocal() bool { return f.internalLocal || f.externalLocal }
 
-// newServiceFamilies returns both families of a Service. One that is not served has no cluster
-// IP.
+// newServiceFamilies returns both families of a Service.
 func newServiceFamilies(svc *watchers.Service, options resolveOptions) (families [2]serviceFamily) {
 	for i, version := range [...]watchers.IPFamily{watchers.FamilyIPv4, watchers.FamilyIPv6} {
 		if options.omitted.family(version) {
@@ -55,20 +55,12 @@ func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masquera
 		externalLocal: externalLocal(svc),
 		masqueradeAll: masqueradeAll,
 	}
-	if !f.clusterIP.IsValid() {
+	f.served = f.clusterIP.IsValid() || svc.Name.Origin != "" && hasOtherAddress(svc, version)
+	if !f.served {
 		f.reportIgnored(svc)
 		return f
 	}
-	for _, in := range svc.Ingress {
-		if !in.Proxy && watchers.FamilyOf(in.IP) == version {
-			f.loadBalancers = append(f.loadBalancers, in.IP)
-		}
-	}
-	for _, ip := range svc.ExternalIPs {
-		if watchers.FamilyOf(ip) == version {
-			f.externalIPs = append(f.externalIPs, ip)
-		}
-	}
+	f.addAddresses(svc)
 	f.sourceRanges = sourceRanges(svc, version)
 	if len(f.sourceRanges) > 0 {
 		// A connection from a permitted node to a load balancer address that is bound on
@@ -78,6 +70,36 @@ func newServiceFamily(svc *watchers.Service, version watchers.IPFamily, masquera
 		}
 	}
 	return f
+}
+
+// hasOtherAddress reports whether a Service has an address of a family beside cluster IPs.
+func hasOtherAddress(svc *watchers.Service, version watchers.IPFamily) bool {
+	return slices.ContainsFunc(svc.ExternalIPs, func(ip netip.Addr) bool { return watchers.FamilyOf(ip) == version }) ||
+		slices.ContainsFunc(svc.Ingress, func(in watchers.Ingress) bool { return !in.Proxy && watchers.FamilyOf(in.IP) == version })
+}
+
+// addAddresses adds the addresses of load balancers and the external IPs. An address that is
+// several of these counts as the cluster IP, or else as that of a load balancer, with its source
+// ranges.
+func (f *serviceFamily) addAddresses(svc *watchers.Service) {
+	if len(svc.Ingress) == 0 && len(svc.ExternalIPs) == 0 {
+		return
+	}
+	seen := map[netip.Addr]struct{}{f.clusterIP: {}}
+	add := func(list *[]netip.Addr, ip netip.Addr) {
+		if _, known := seen[ip]; !known && watchers.FamilyOf(ip) == f.version {
+			seen[ip] = struct{}{}
+			*list = append(*list, ip)
+		}
+	}
+	for _, in := range svc.Ingress {
+		if !in.Proxy {
+			add(&f.loadBalancers, in.IP)
+		}
+	}
+	for _, ip := range svc.ExternalIPs {
+		add(&f.externalIPs, ip)
+	}
 }
 
 // reportIgnored adds a problem for each address of a family that the Service does not have.
@@ -137,16 +159,11 @@ func sourceRanges(svc *watchers.Service, version watchers.IPFamily) []netip.Pref
 	return slices.Compact(ranges)
 }
 
-// addFrontends adds the family's frontends of one port. An address that is both a load
-// balancer address and an external IP becomes a load balancer frontend, with its source
-// ranges.
+// addFrontends adds the family's frontends of one port.
 func (f *serviceFamily) addFrontends(port *resolvedPort, p *watchers.ServicePort, set *endpointSet) {
 	internal, external, passing := f.internalRoutes(set), []overlay.Route(nil), []overlay.Route(nil)
 	add := func(kind localsink.FrontendKind, ip netip.Addr, number uint16) {
 		fe := overlay.Frontend{Kind: kind, Addr: netip.AddrPortFrom(ip, number), Routes: internal}
-		if slices.ContainsFunc(port.Frontends, func(o overlay.Frontend) bool { return o.Addr == fe.Addr }) {
-			return
-		}
 		if kind != localsink.KindClusterIP {
 			if external == nil {
 				external = f.externalRoutes(set)
@@ -164,7 +181,9 @@ func (f *serviceFamily) addFrontends(port *resolvedPort, p *watchers.ServicePort
 		}
 		port.Frontends = append(port.Frontends, fe)
 	}
-	add(localsink.KindClusterIP, f.clusterIP, p.Port)
+	if f.clusterIP.IsValid() {
+		add(localsink.KindClusterIP, f.clusterIP, p.Port)
+	}
 	for _, ip := range f.loadBalancers {
 		add(localsink.KindLoadBalancer, ip, p.Port)
 	}

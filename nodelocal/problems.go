@@ -9,6 +9,18 @@ import (
 	"sigs.k8s.io/kpng/watchers"
 )
 
+// maxProblems bounds the problems of one Service: all of them are stored, sent and logged, and
+// its slices and addresses may be thousands.
+const maxProblems = 100
+
+// limitProblems replaces the problems beyond maxProblems by one that counts them.
+func (svc *ResolvedService) limitProblems() {
+	if further := len(svc.problems) - maxProblems; further > 0 {
+		svc.problems = svc.problems[:maxProblems:maxProblems]
+		svc.addProblemf(svc.problems[maxProblems-1].Field, "%d further problems of the Service and its slices", further)
+	}
+}
+
 // logProblems logs the problems of an object that no Service reports: those of a node that
 // isRelevant accepts, of a ServiceCIDR, of an EndpointSlice without a Service,
 // or of a Service without a name.

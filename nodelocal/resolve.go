@@ -16,6 +16,7 @@ import (
 
 // Fields that problems name.
 const (
+	addressesField   = "addresses" // of Services with an origin
 	clusterIPsField  = "spec.clusterIPs"
 	externalIPsField = "spec.externalIPs"
 	ingressField     = "status.loadBalancer.ingress"
@@ -36,7 +37,7 @@ func resolve(object *watchers.Service, endpointSlices []*watchers.EndpointSlice,
 	for _, slice := range endpointSlices {
 		svc.problems = append(svc.problems, slice.Problems...)
 	}
-	if object.Type == watchers.TypeExternalName || headless(object) {
+	if object.Type == watchers.TypeExternalName || object.Name.Origin == "" && headless(object) {
 		return svc
 	}
 	if options.ignoreExternalIPs && len(object.ExternalIPs) > 0 {
@@ -80,7 +81,7 @@ func (svc *ResolvedService) resolvePort(
 		Name: p.Name, Protocol: p.Protocol, Affinity: object.Affinity, Selection: p.Selection, RefusedPerMille: p.RefusedPerMille,
 	}}
 	for i := range families {
-		if p.Port != 0 && families[i].clusterIP.IsValid() {
+		if p.Port != 0 && families[i].served {
 			set := endpointSetOf(endpointSlices, families[i].version, p)
 			port.endpointSets = append(port.endpointSets, set)
 		}
@@ -119,7 +120,7 @@ func (svc *ResolvedService) removeDuplicates(port *overlay.Port, portNames map[a
 	port.Frontends = slices.DeleteFunc(port.Frontends, func(fe overlay.Frontend) bool {
 		a := newAddress(fe.Addr, port.Protocol)
 		if first, used := portNames[a]; used {
-			svc.addProblemf(fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
+			svc.addProblemf(svc.fieldOf(&fe, port), "port %q already has %s %s %s; ignored", first, fe.Kind, fe.Addr, port.Protocol)
 			return true
 		}
 		portNames[a] = port.Name
@@ -148,13 +149,15 @@ func problem(name localsink.ServiceName, field, format string, args ...any) loca
 }
 
 // fieldOf returns the field of the Service that requests a frontend.
-func fieldOf(fe *overlay.Frontend, p *overlay.Port) string {
-	switch fe.Kind {
-	case localsink.KindNodePort:
+func (svc *ResolvedService) fieldOf(fe *overlay.Frontend, p *overlay.Port) string {
+	switch {
+	case fe.Kind == localsink.KindNodePort:
 		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
-	case localsink.KindExternalIP:
+	case svc.name.Origin != "": // fields of another kind of object, which its source knows
+		return addressesField
+	case fe.Kind == localsink.KindExternalIP:
 		return externalIPsField
-	case localsink.KindLoadBalancer:
+	case fe.Kind == localsink.KindLoadBalancer:
 		return ingressField
 	default:
 		return clusterIPsField

@@ -102,6 +102,7 @@ func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*Resolv
 			continue
 		}
 		svc.removeConflicts(r.addresses.owner)
+		svc.limitProblems()
 		if svc.empty() {
 			resolved[name] = nil
 		}

@@ -4,7 +4,6 @@
 package gateway
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +13,8 @@ import (
 
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
+	"sigs.k8s.io/kpng/watchers/internal/valid"
+	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
 
 // Origin is that of the Services of Gateways; see [watchers.ServiceName].
@@ -135,17 +136,16 @@ func (e *engine) resolveGateway(parent objectID) []watchers.Object {
 			e.attach(parent, r, a)
 		}
 	}
-	service := &watchers.Service{Name: parent.service(), Created: g.CreationTimestamp.Time, Problems: state.problems}
+	service := &watchers.Service{
+		Name: parent.service(), Created: g.CreationTimestamp.Time, Type: watchers.TypeLoadBalancer, Problems: state.problems,
+	}
 	var families []watchers.IPFamily
 	for _, a := range state.addresses {
-		if family := watchers.FamilyOf(a); slices.Contains(families, family) {
-			service.ExternalIPs = append(service.ExternalIPs, a)
-		} else {
+		service.Ingress = append(service.Ingress, watchers.Ingress{IP: a})
+		if family := watchers.FamilyOf(a); !slices.Contains(families, family) {
 			families = append(families, family)
-			service.ClusterIP, service.ClusterIPs = cmp.Or(service.ClusterIP, a), append(service.ClusterIPs, a)
 		}
 	}
-	service.IPFamilies = families
 	objects := []watchers.Object{service}
 	for _, l := range state.listeners {
 		if l.winner == nil {
@@ -169,22 +169,35 @@ func (g *gateway) state() *gatewayState {
 			Object: fmt.Sprintf("%s %s/%s", kindGateway, g.Namespace, g.Name), Field: field, Message: fmt.Sprintf(format, args...),
 		})
 	}
+	s.addAddresses(g, problem)
+	s.addListeners(g, problem)
+	return s
+}
+
+// addAddresses adds the addresses of a Gateway that frontends can have.
+func (s *gatewayState) addAddresses(g *gateway, problem func(field, format string, args ...any)) {
 	addresses, list := g.Status.Addresses, "status.addresses"
 	if len(addresses) == 0 {
 		addresses, list = g.Spec.Addresses, "spec.addresses"
 	}
 	for i, a := range addresses {
-		ip, err := netip.ParseAddr(a.Value)
+		ip, ok := kubeapi.ParseAddr(a.Value)
 		switch kind := valueOr(a.Type, "IPAddress"); {
 		case kind != "IPAddress":
 			problem(fmt.Sprintf("%s[%d].type", list, i), "%s is not IPAddress; the address is ignored", kind)
-		case err != nil && a.Value == "": // any address of the family is requested, and none is assigned
-		case err != nil:
+		case a.Value == "": // any address of the family is requested, and none is assigned
+		case !ok:
 			problem(fmt.Sprintf("%s[%d].value", list, i), "%q is not an IP address; ignored", a.Value)
+		case valid.ServiceAddr(ip) != "":
+			problem(fmt.Sprintf("%s[%d].value", list, i), "%s %s; ignored", ip, valid.ServiceAddr(ip))
 		case !slices.Contains(s.addresses, ip):
 			s.addresses = append(s.addresses, ip)
 		}
 	}
+}
+
+// addListeners adds the listeners of a Gateway, also the invalid ones.
+func (s *gatewayState) addListeners(g *gateway, problem func(field, format string, args ...any)) {
 	for i := range g.Spec.Listeners {
 		l := listenerState{listener: &g.Spec.Listeners[i], index: i}
 		field := "protocol"
@@ -215,7 +228,6 @@ func (g *gateway) state() *gatewayState {
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	return s
 }
 
 // conflictsWith reports whether two listeners have the same port or name.

@@ -108,8 +108,8 @@ func (f *fixture) text() string {
 		for _, ip := range service.ClusterIPs {
 			fmt.Fprint(&b, " ", ip)
 		}
-		for _, ip := range service.ExternalIPs {
-			fmt.Fprint(&b, " external ", ip)
+		for _, in := range service.Ingress {
+			fmt.Fprint(&b, " load balancer ", in.IP)
 		}
 		fmt.Fprintln(&b)
 		for _, p := range service.Problems {
