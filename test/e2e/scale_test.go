@@ -205,6 +205,7 @@ type figures struct {
 	name                        string
 	start, syncs                time.Duration
 	startCPU                    time.Duration
+	watchStart, watchStartCPU   time.Duration // of a client that only watches, until all lists are received
 	memory, peak                int64         // bytes
 	toPacket50, toPacket90      time.Duration // API write to packet at the new endpoint
 	toPacketMax                 time.Duration
@@ -233,7 +234,7 @@ func (s scale) measure(t *testing.T, fx *fixture, p *proxyUnderTest) figures {
 	if p.mode == "nftables" { // the kernel notifies of changes in nf_tables only
 		s.measureToRules(t, fx, p, &f)
 	}
-	watchOnly := s.startWatchOnly(t, fx)
+	watchOnly := s.startWatchOnly(t, fx, &f)
 	f.paced = s.cost(t, p.process, watchOnly, s.paced, func() { s.changePaced(t, fx, &f) })
 	f.sequential = s.cost(t, p.process, watchOnly, s.sequential, func() { s.changeSequentially(t, fx) })
 	f.parallel = s.cost(t, p.process, watchOnly, s.parallel, func() { s.changeInParallel(t, fx) })
@@ -270,18 +271,19 @@ func (s scale) measureStart(t *testing.T, fx *fixture, p *proxyUnderTest, f *fig
 }
 
 // startWatchOnly starts a client that only watches. The end of the test kills it.
-func (s scale) startWatchOnly(t *testing.T, fx *fixture) *netns.Process {
+func (s scale) startWatchOnly(t *testing.T, fx *fixture, f *figures) *netns.Process {
 	paths, err := fx.binaries.Build(t.Context(), controlplane.WatchOnlyPackage)
 	require.NoError(t, err)
+	begin := time.Now()
 	process, err := fx.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{fx.kubeconfig}, Dir: fx.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, process.Kill()) })
-	begin := time.Now()
 	for !strings.Contains(process.Tail(100), "all lists received") {
 		require.NoError(t, process.Exited())
 		require.Less(t, time.Since(begin), scaleLimit)
-		pause(100 * time.Millisecond)
+		pause(5 * time.Millisecond)
 	}
+	f.watchStart, f.watchStartCPU = time.Since(begin), cpu(t, process)
 	return process
 }
 
@@ -409,7 +411,9 @@ func show(all []figures) string {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	row("start until 50 random cluster IPs answer, ms", func(f figures) float64 { return ms(f.start) }, "%.0f")
 	row("of this in syncs, by its own metric, ms", func(f figures) float64 { return ms(f.syncs) }, "%.0f")
+	row("the same of a client that only watches, until all lists are received, ms", func(f figures) float64 { return ms(f.watchStart) }, "%.0f")
 	row("CPU time of the start, ms", func(f figures) float64 { return ms(f.startCPU) }, "%.0f")
+	row("the same of a client that only watches, ms", func(f figures) float64 { return ms(f.watchStartCPU) }, "%.0f")
 	row("API write to packet, median, ms", func(f figures) float64 { return ms(f.toPacket50) }, "%.1f")
 	row("API write to packet, 90 %, ms", func(f figures) float64 { return ms(f.toPacket90) }, "%.1f")
 	row("API write to packet, maximum, ms", func(f figures) float64 { return ms(f.toPacketMax) }, "%.1f")
