@@ -38,7 +38,9 @@ type Backend struct {
 	log     *slog.Logger
 	onDone  func(Reconciliation)
 	cutter  *Cutter
-	applied appliedFrontends // owned by Sync
+	// Owned by Sync.
+	applied   appliedFrontends
+	nodePorts []netip.Prefix // the addresses with node ports in the last applied update
 }
 
 // New returns a Backend for the network namespace of the calling thread. It fails on
@@ -78,17 +80,21 @@ func (b *Backend) Stats() Stats { return Stats{b.cutter.dumps.Load(), b.cutter.r
 // the next Sync examines the same frontends again.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	frontends := b.applied.stale(u)
+	if !slices.Equal(b.nodePorts, u.Node.NodePortAddresses) {
+		frontends.addNodePorts(u)
+	}
 	for _, v4 := range []bool{true, false} {
 		if !frontends.hasFamily(v4) {
 			b.onDone(Reconciliation{IPv6: !v4})
 			continue
 		}
 		start := time.Now()
-		isLocal, err := b.nodePortAddresses(v4, u.Node)
+		all, err := b.cutter.table.addresses(v4)
 		if err != nil {
 			return fmt.Errorf("conntrack: list node addresses: %w", err)
 		}
-		isStale := flowFilter{localsink.ProtocolUDP, func(f flow) bool { return frontends.isStale(f, isLocal) }}
+		isLocal, wasLocal := addressesIn(u.Node.NodePortAddresses, all), addressesIn(b.nodePorts, all)
+		isStale := flowFilter{localsink.ProtocolUDP, func(f flow) bool { return frontends.isStale(f, isLocal, wasLocal) }}
 		removed, err := b.cutter.remove(ctx, v4, isStale)
 		b.onDone(Reconciliation{IPv6: !v4, Duration: time.Since(start), Removed: removed})
 		if removed > 0 {
@@ -102,19 +108,16 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 		}
 	}
 	b.applied.update(u)
+	b.nodePorts = slices.Clone(u.Node.NodePortAddresses)
 	return nil
 }
 
-// nodePortAddresses returns a function that reports whether node ports answer on an
-// address of the node.
-func (b *Backend) nodePortAddresses(v4 bool, node *localsink.Node) (func(netip.Addr) bool, error) {
-	all, err := b.cutter.table.addresses(v4)
-	if err != nil {
-		return nil, err
-	}
-	local := localsink.AddressesIn(node.NodePortAddresses, all)
+// addressesIn returns a function that reports whether an address is one of all, and in one of the
+// networks.
+func addressesIn(networks []netip.Prefix, all []netip.Addr) func(netip.Addr) bool {
+	in := localsink.AddressesIn(networks, all)
 	return func(a netip.Addr) bool {
-		_, found := slices.BinarySearchFunc(local, a, netip.Addr.Compare)
+		_, found := slices.BinarySearchFunc(in, a, netip.Addr.Compare)
 		return found
-	}, nil
+	}
 }

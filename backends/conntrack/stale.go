@@ -85,7 +85,8 @@ type appliedFrontends map[localsink.ServiceName][]*udpFrontend
 // the desired frontend, or nil if the frontend was removed.
 type staleFrontends map[netip.AddrPort]*udpFrontend
 
-// stale returns the frontends at which u may leave stale flows: those that are new or
+// stale returns the frontends at which u may leave stale flows, except for changed addresses of
+// node ports: those that are new or
 // removed, those that lost an endpoint, those that got their first endpoint, and those that
 // no longer pass packets. Further endpoints make no flow stale. An update without a delta follows
 // external changes of rules: any flow may have begun while there were none.
@@ -124,6 +125,17 @@ func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 		}
 	}
 	return stale
+}
+
+// addNodePorts adds all node ports: they answer on other addresses of the node than before.
+func (stale staleFrontends) addNodePorts(u *localsink.Update) {
+	for svc := range u.All.All() {
+		for _, fe := range udpFrontends(svc) {
+			if fe.addr.Addr().IsUnspecified() {
+				stale[fe.addr] = fe
+			}
+		}
+	}
 }
 
 func (applied appliedFrontends) find(name localsink.ServiceName, addr netip.AddrPort) *udpFrontend {
@@ -171,8 +183,8 @@ func (stale staleFrontends) hasFamily(v4 bool) bool {
 }
 
 // isStale reports whether f must be removed. isLocal reports whether node ports answer on
-// an address.
-func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool {
+// an address, and wasLocal whether they did in the update before.
+func (stale staleFrontends) isStale(f flow, isLocal, wasLocal func(netip.Addr) bool) bool {
 	if fe, ok := stale[f.destination]; ok {
 		if fe == nil {
 			return f.translated() // the frontend was removed, and the translation with it
@@ -185,8 +197,10 @@ func (stale staleFrontends) isStale(f flow, isLocal func(netip.Addr) bool) bool 
 	}
 	fe, ok := stale[netip.AddrPortFrom(unspecified, f.destination.Port())]
 	switch {
-	case !ok || !isLocal(f.destination.Addr()):
+	case !ok:
 		return false
+	case !isLocal(f.destination.Addr()):
+		return f.translated() && wasLocal(f.destination.Addr())
 	case fe == nil || len(fe.endpoints) == 0:
 		return f.translated() // untranslated flows belong to a process on the node
 	}

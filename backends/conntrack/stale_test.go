@@ -133,7 +133,7 @@ func TestStaleFlows(t *testing.T) {
 			}
 			frontends := applied.stale(sinktest.NewUpdate(node, row.from, row.to))
 			isLocal := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
-			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal))
+			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal, isLocal))
 		})
 	}
 }

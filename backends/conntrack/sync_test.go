@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +72,43 @@ func TestFlowsThatBeganWithoutRulesAreRemoved(t *testing.T) {
 	require.Len(t, table.flows, 3, "another property of the node")
 	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state}))
 	require.Equal(t, []flow{{addr(vip), addr(one)}, {addr(elsewhere), addr(elsewhere)}}, table.flows)
+}
+
+// TestChangedNodePortAddresses: where node ports begin to answer, flows that are not translated
+// end; where they no longer do, those that are.
+func TestChangedNodePortAddresses(t *testing.T) {
+	const other = "203.0.113.1:30053"
+	b, table := newFake()
+	table.local = append(table.local, addr(other).Addr())
+	networks := func(s ...string) *localsink.Node {
+		n := &localsink.Node{}
+		for _, text := range s {
+			n.NodePortAddresses = append(n.NodePortAddresses, netip.MustParsePrefix(text))
+		}
+		return n
+	}
+	d := sinktest.Driver{Sink: b, Node: networks("192.0.2.0/24")}
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{one}))))
+	dumps := len(table.dumps)
+	flows := []flow{
+		{addr(onNode), addr(one)}, {addr(onNode), addr(onNode)}, {addr(other), addr(other)}, {addr(other), addr(two)},
+		{addr(vip), addr(one)}, {addr(elsewhere), addr(one)}, {addr("192.0.2.1:99"), addr("192.0.2.1:99")},
+	}
+	table.flows = slices.Clone(flows)
+
+	// A failed Sync, then one with another endpoint: the flow to it stays.
+	injected := errors.New("injected")
+	d.Node, table.removeErr = networks("203.0.113.0/24"), injected
+	state := sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{one, two}))
+	require.ErrorIs(t, d.Sync(t.Context(), state), injected)
+	table.removeErr = nil
+	require.NoError(t, d.Sync(t.Context(), state))
+	require.Equal(t, []flow{flows[1], flows[3], flows[4], flows[5], flows[6]}, table.flows)
+	require.Equal(t, dumps+2, len(table.dumps))
+
+	table.flows = nil
+	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state, NodeChanged: true}))
+	require.Len(t, table.dumps, dumps+2, "the addresses are the same")
 }
 
 // TestOP14ErrorsAreRetried: after an error the next Sync examines the same frontends.

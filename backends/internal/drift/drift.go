@@ -11,9 +11,14 @@
 //	state      event                                       next state
 //	intact     notification                                drifted, the request is scheduled
 //	intact     Sync repairs a change before that           intact, a request is scheduled
+//	drifted    Sync begins before the request              drifted, the request remains
 //	drifted    Sync succeeds, no notification since begin  intact
 //	drifted    Sync succeeds, a notification since begin   drifted, the next request is scheduled
 //	drifted    Sync fails                                  drifted; the caller of Sync repeats it
+//
+// A request always follows a notification, even if a Sync with a delta has repaired the drift
+// meanwhile: an update without a delta makes other sinks compare everything, because connections
+// may have begun while rules were missing.
 //
 // It repairs at once, however often drift occurs, unless the changes follow the repairs so closely
 // that another program must be reacting to them. Then the delay doubles up to one second, so
@@ -91,6 +96,7 @@ type Monitor struct {
 	missed    time.Time   // when a change may have been missed last
 	timer     *time.Timer // of the next request after drift, or nil
 	retry     *time.Timer // of the next request without drift, or nil
+	retryAt   time.Time   // when retry ends
 	closed    bool
 }
 
@@ -168,9 +174,8 @@ func (m *Monitor) ReportMissed() {
 	m.schedule(delay)
 }
 
-// ReportRepaired notes that a Sync has found and repaired a change of another program. It
-// requests a resync nonetheless, so that other sinks compare everything: connections may have begun
-// while rules were missing.
+// ReportRepaired notes that a Sync has found and repaired a change of another program, of which
+// there was no notification.
 func (m *Monitor) ReportRepaired() {
 	m.count.Add(1)
 	m.log.Warn("Another program changed the rules; an update repaired them")
@@ -188,8 +193,8 @@ func (m *Monitor) requestResync() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timer = nil
-	if m.closed || !m.pending {
-		return // a Sync has begun to repair
+	if m.closed {
+		return
 	}
 	if m.contested <= freeRepairs && !m.since.IsZero() && !m.logged {
 		m.logged = true
@@ -242,20 +247,28 @@ func (m *Monitor) DriftedSince() time.Time {
 }
 
 // ScheduleRetry requests a resync after a delay although there is no drift. It has no effect
-// if such a request is scheduled already.
+// if such a request is scheduled before that.
 func (m *Monitor) ScheduleRetry(delay time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || m.retry != nil {
-		return
+	at := time.Now().Add(delay)
+	switch {
+	case m.closed || m.retry != nil && !at.Before(m.retryAt):
+	case m.retry != nil && m.retry.Stop():
+		m.retry.Reset(delay)
+		m.retryAt = at
+	case m.retry != nil: // it has fired and waits for the mutex: the request comes at once
+	default:
+		m.retry, m.retryAt = time.AfterFunc(delay, m.requestRetry), at
 	}
-	m.retry = time.AfterFunc(delay, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.retry = nil; !m.closed {
-			m.signal()
-		}
-	})
+}
+
+func (m *Monitor) requestRetry() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.retry = nil; !m.closed {
+		m.signal()
+	}
 }
 
 // signal sends a request unless one waits to be received.

@@ -137,6 +137,22 @@ func TestRetryIsRequestedOnce(t *testing.T) {
 	})
 }
 
+// A request because of a repair does not wait for that of a failure, which may be minutes later.
+func TestEarlierRetryReplacesLaterOne(t *testing.T) {
+	withMonitor(t, func(m *Monitor, _ fakeSource) {
+		m.ScheduleRetry(time.Minute)
+		m.ReportRepaired()
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(m))
+		time.Sleep(time.Hour)
+		require.False(t, resyncRequested(m), "the next Sync schedules what it needs")
+		m.ScheduleRetry(time.Second)
+		m.ScheduleRetry(time.Minute)
+		time.Sleep(time.Second)
+		require.True(t, resyncRequested(m))
+	})
+}
+
 func TestMonitorWithoutSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMonitor(nil, slog.New(slog.DiscardHandler))
@@ -179,11 +195,15 @@ func TestPollReportsChangesAndRepeatedErrorsOnce(t *testing.T) {
 	require.Equal(t, 2, strings.Count(buf.String(), "not now"), buf.String())
 }
 
-func TestRepairedDriftRequestsNoResync(t *testing.T) {
+// A Sync with a delta may repair drift. Other sinks compare everything only in one without.
+func TestRepairByDeltaIsFollowedByOneResync(t *testing.T) {
 	withMonitor(t, func(m *Monitor, s fakeSource) {
 		s.deliver(nil)
 		m.Succeeded(m.Begin()) // a Sync for another reason
 		require.True(t, m.DriftedSince().IsZero())
+		time.Sleep(settleTime)
+		require.True(t, resyncRequested(m))
+		require.False(t, m.Begin().NeedsRepair, "the next Sync need not write everything again")
 		time.Sleep(time.Minute)
 		require.False(t, resyncRequested(m))
 	})
