@@ -89,7 +89,7 @@ func (l *lookup) resolveTargets(ctx context.Context) outcome {
 	if err != nil {
 		return outcome{ttl: math.MaxInt64, failures: []string{fmt.Sprintf("SRV %s %v; the last known endpoints are kept", l.port.Records, err)}}
 	}
-	o := outcome{answered: true, ttl: set.ttl}
+	o := outcome{ttl: set.ttl}
 	var valid []record
 	names := map[string]bool{}
 	for _, r := range set.records {
@@ -106,11 +106,19 @@ func (l *lookup) resolveTargets(ctx context.Context) outcome {
 	addresses := l.addresses(ctx, slices.Sorted(maps.Keys(names)), set.glue, &o)
 	for _, family := range l.families {
 		var targets []target
+		unknown := false
 		for _, r := range valid {
 			name := strings.ToLower(r.srv.Target.String())
-			targets = append(targets, target{r.srv.Priority, r.srv.Weight, r.srv.Port, addresses[host{name, family}]})
+			found, known := addresses[host{name, family}]
+			unknown = unknown || !known
+			targets = append(targets, target{r.srv.Priority, r.srv.Weight, r.srv.Port, found})
 		}
-		o.endpoints = append(o.endpoints, endpointsOf(targets)...)
+		endpoints := endpointsOf(targets)
+		if unknown && len(endpoints) == 0 { // with some, these are better than those of earlier answers
+			o.unknown = append(o.unknown, family)
+			continue
+		}
+		o.answered, o.endpoints = true, append(o.endpoints, endpoints...)
 	}
 	slices.Sort(o.invalid)
 	o.invalid = slices.Compact(o.invalid)
