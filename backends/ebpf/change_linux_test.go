@@ -5,6 +5,7 @@ package ebpf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
 	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/localsink/sinktest"
 )
@@ -311,6 +315,59 @@ func TestExcludedNamespace(t *testing.T) {
 	ask(t, b.node, "tcp", "10.96.0.1:80")
 	require.NoError(t, b.backend.IncludeNamespace(b.path(b.pod)))
 	ask(t, b.pod, "tcp", "10.96.0.1:80")
+	require.NoError(t, b.backend.IncludeNamespace(b.path(b.pod)), "it is included already")
+}
+
+// TestIncludeNamespaceRevertsExclusion: a namespace that is not listed in OnlyNamespaces is not served
+// because it is included again.
+func TestIncludeNamespaceRevertsExclusion(t *testing.T) {
+	const own = "/proc/self/ns/net"
+	b := newBed(t, Config{OnlyNamespaces: []string{own}})
+	k, ok := b.backend.kernel.(*linuxKernel)
+	require.True(t, ok)
+	listed := k.shared[bytecode.ServicesMapNamespaces]
+	cookie, err := namespaceCookie(b.path(b.pod))
+	require.NoError(t, err)
+	var value uint8
+	require.NoError(t, b.backend.ExcludeNamespace(b.path(b.pod)))
+	require.NoError(t, listed.Lookup(&cookie, &value))
+	require.Equal(t, namespaceExcluded, value)
+	require.NoError(t, b.backend.IncludeNamespace(b.path(b.pod)))
+	require.ErrorIs(t, listed.Lookup(&cookie, &value), ebpf.ErrKeyNotExist)
+	require.NoError(t, b.backend.ExcludeNamespace(own))
+	require.NoError(t, b.backend.IncludeNamespace(own))
+	require.NoError(t, listed.Lookup(&k.only[0], &value))
+	require.Equal(t, namespaceIncluded, value)
+}
+
+// TestEndedNamespacesAreForgotten: entries of namespaces that have ended do not fill the map.
+func TestEndedNamespacesAreForgotten(t *testing.T) {
+	b := newBed(t, Config{})
+	k, ok := b.backend.kernel.(*linuxKernel)
+	require.True(t, ok)
+	listed := k.shared[bytecode.ServicesMapNamespaces]
+	require.NoError(t, b.backend.ExcludeNamespace(b.path(b.node)))
+	var value uint8
+	full := false
+	for cookie := uint64(1 << 60); !full; cookie++ { // of no namespace
+		err := listed.Put(&cookie, &value)
+		if full = errors.Is(err, unix.E2BIG); !full {
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, b.backend.ExcludeNamespace(b.path(b.pod)))
+	var all []uint64
+	var cookie uint64
+	for entries := listed.Iterate(); entries.Next(&cookie, &value); {
+		all = append(all, cookie)
+	}
+	var want []uint64
+	for _, path := range []string{b.path(b.node), b.path(b.pod)} {
+		cookie, err := namespaceCookie(path)
+		require.NoError(t, err)
+		want = append(want, cookie)
+	}
+	require.ElementsMatch(t, want, all)
 }
 
 // A failingKernel fails to load or to attach while an error is set.

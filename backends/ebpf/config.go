@@ -32,7 +32,7 @@ type Config struct {
 	Cgroup string
 	// PinDirectory is a directory in a BPF file system. The links and the state of connections
 	// are pinned there, so that they outlive the process. Backends with different directories
-	// are independent. The default is DefaultPinDirectory; New mounts the file system
+	// are independent, except that before Linux 6.6 only one of them can use a device of Devices. The default is DefaultPinDirectory; New mounts the file system
 	// /sys/fs/bpf if it is missing.
 	PinDirectory string
 	// OnlyNamespaces lists paths of network namespaces, such as /run/netns/NAME, and limits

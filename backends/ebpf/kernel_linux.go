@@ -41,6 +41,7 @@ type linuxKernel struct {
 	hostNetns  uint64   // cookie
 	hostFile   *os.File // the network namespace
 	shared     map[string]*ebpf.Map
+	only       []uint64 // cookies of Config.OnlyNamespaces
 	links      map[string]link.Link
 	programs   map[string]ebpf.ProgramID // attached
 	outside    *ebpf.Program             // for packets from outside; nil without devices

@@ -17,8 +17,6 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
-
-	"sigs.k8s.io/kpng/backends/ebpf/internal/bytecode"
 )
 
 // minimumLinux is the first version that has all that the programs need.
@@ -144,49 +142,4 @@ func explain(err error) error {
 	}
 	return fmt.Errorf("ebpf: load programs: the backend needs Linux %s; this kernel lacks %s: %w: %w", minimumLinux,
 		strings.Join(missing, ", "), errors.ErrUnsupported, err)
-}
-
-// Values of the map of namespaces.
-const (
-	namespaceExcluded uint8 = iota
-	namespaceIncluded
-)
-
-// listNamespaces writes the namespaces of the configuration.
-func (k *linuxKernel) listNamespaces() error {
-	for value, paths := range [][]string{namespaceExcluded: k.cfg.ExcludedNamespaces, namespaceIncluded: k.cfg.OnlyNamespaces} {
-		for _, path := range paths {
-			if err := k.setNamespace(path, uint8(value)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (k *linuxKernel) setNamespace(path string, value uint8) error {
-	ns, cookie, err := openNamespace(path, map[uint64]bool{})
-	if err != nil {
-		return fmt.Errorf("ebpf: network namespace %s: %w", path, err)
-	}
-	return wrap("ebpf: network namespace "+path, errors.Join(k.shared[bytecode.ServicesMapNamespaces].Put(&cookie, &value), ns.Close()))
-}
-
-// ExcludeNamespace leaves the sockets of a network namespace alone from now on, also those of
-// later processes. path is such as /proc/PID/ns/net. Connections that exist are unaffected.
-func (b *Backend) ExcludeNamespace(path string) error {
-	k, ok := b.kernel.(*linuxKernel)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return k.setNamespace(path, namespaceExcluded)
-}
-
-// IncludeNamespace reverts ExcludeNamespace.
-func (b *Backend) IncludeNamespace(path string) error {
-	k, ok := b.kernel.(*linuxKernel)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return k.setNamespace(path, namespaceIncluded)
 }
