@@ -66,7 +66,11 @@ func (r *MultiNodeResolver) Refresh() Changes {
 	if changes.snapshot.Synced() {
 		r.matches.services(changes, r.cfg.ProxyName)
 	}
-	out.Services = r.services.resolve(changes)
+	resolved := r.services.resolve(changes)
+	out.Services = make(map[localsink.ServiceName]*ResolvedService, len(resolved))
+	for _, one := range resolved {
+		out.Services[one.name] = one.service
+	}
 	return out
 }
 

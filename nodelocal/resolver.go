@@ -86,15 +86,16 @@ func (r *Resolver) updateNode(snapshot watchers.Snapshot) bool {
 }
 
 // track passes the desired state of the resolved Services to the tracker. It removes them
-// from the map, so that the first state of a large cluster is in memory only once.
-func (r *Resolver) track(resolved map[localsink.ServiceName]*ResolvedService) {
+// from the list, so that the first state of a large cluster is in memory only once.
+func (r *Resolver) track(resolved []resolution) {
 	r.tracker.Update(func(tx *reconciler.Tx) {
-		for name, svc := range resolved {
-			delete(resolved, name)
+		for i := range resolved {
+			svc := resolved[i].service
 			if svc == nil {
-				tx.Delete(name)
+				tx.Delete(resolved[i].name)
 				continue
 			}
+			resolved[i].service = nil // its memory may be reused for the next ones
 			tx.Set(r.node.assemble(svc, &r.endpoints).WithUnsupported(r.cfg.Unsupported, r.node.node))
 		}
 	})

@@ -5,6 +5,7 @@ package nodelocal
 
 import (
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -74,40 +75,50 @@ func (r *serviceResolver) pending() changeSet {
 	return newChangeSet(watchers.Snapshot{Snapshot: snapshot}, changes)
 }
 
+// A resolution is the result for one Service. service is nil if it was deleted, belongs to another
+// proxy, or has neither ports nor problems.
+type resolution struct {
+	name    localsink.ServiceName
+	service *ResolvedService
+}
+
 // resolve resolves the Services of c and the Services that gain or lose an address because
-// of them, and acknowledges the snapshot of c. A nil value means that the Service was
-// deleted, belongs to another proxy, or has neither ports nor problems.
+// of them, each once, and acknowledges the snapshot of c.
 //
 // The owner of an address depends on all Services that request it. Conflicts are therefore
-// resolved after the requests of all changed Services are recorded.
-func (r *serviceResolver) resolve(c changeSet) map[localsink.ServiceName]*ResolvedService {
+// resolved after the requests of all changed Services are recorded. The order of names is that of
+// the stores, where neighbours are together in the caches of the processor.
+func (r *serviceResolver) resolve(c changeSet) []resolution {
 	defer r.reader.Acknowledge(c.snapshot.Snapshot)
 	if len(c.services) == 0 {
 		return nil
 	}
-	resolved := make(map[localsink.ServiceName]*ResolvedService, len(c.services))
+	all := make([]resolution, 0, len(c.services))
 	var competitors []localsink.ServiceName
-	for name := range c.services {
+	for _, name := range slices.SortedFunc(maps.Keys(c.services), localsink.ServiceName.Compare) {
 		svc, created := r.resolveAlone(c.snapshot, name)
-		resolved[name] = svc
+		all = append(all, resolution{name, svc})
 		competitors = append(competitors, r.addresses.update(name, created, requestsOf(svc))...)
 	}
 	for _, name := range competitors {
-		if _, done := resolved[name]; !done {
-			resolved[name], _ = r.resolveAlone(c.snapshot, name)
+		if _, done := c.services[name]; !done {
+			c.services[name] = struct{}{}
+			svc, _ := r.resolveAlone(c.snapshot, name)
+			all = append(all, resolution{name, svc})
 		}
 	}
-	for name, svc := range resolved {
+	for i := range all {
+		svc := all[i].service
 		if svc == nil {
 			continue
 		}
 		svc.removeConflicts(r.addresses.owner)
 		svc.limitProblems()
 		if svc.empty() {
-			resolved[name] = nil
+			all[i].service = nil
 		}
 	}
-	return resolved
+	return all
 }
 
 // unnamed reports whether a Service has no valid name. No sink receives it; its Problem is
