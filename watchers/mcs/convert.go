@@ -79,11 +79,14 @@ func (s *serviceImport) asService() *corev1.Service {
 	return out
 }
 
-// endpointSlice converts an EndpointSlice of a ServiceImport.
+// endpointSlice converts an EndpointSlice of a ServiceImport, or returns nil if it is not of one.
 func (c converter) endpointSlice(object any) (watchers.Object, error) {
 	in, ok := object.(*discoveryv1.EndpointSlice)
 	if !ok {
 		return nil, fmt.Errorf("unsupported type %T, want an EndpointSlice", object)
+	}
+	if in.Labels[LabelServiceName] == "" { // the label selector excludes it
+		return nil, nil //nolint:nilnil // not selected
 	}
 	renamed := *in
 	renamed.Labels = maps.Clone(in.Labels)

@@ -127,6 +127,16 @@ func TestOnlyEndpointsOfThisClusterHaveNodes(t *testing.T) {
 	}
 }
 
+func TestSliceOfNoImport(t *testing.T) {
+	for _, labels := range []map[string]string{nil, {}, {discoveryv1.LabelServiceName: "web"}} {
+		slice := sliceOf("web-1", "web", "here")
+		slice.Labels = labels
+		converted, err := converter{}.endpointSlice(slice)
+		require.NoError(t, err)
+		require.Nil(t, converted)
+	}
+}
+
 func TestExtensionsOfImports(t *testing.T) {
 	extend, err := kubeapi.CopyKeys("acme.example/*")
 	require.NoError(t, err)

@@ -72,12 +72,13 @@ func New(imports dynamic.Interface, slices kubernetes.Interface, cfg Config) (*W
 }
 
 // Run implements [watchers.Watcher]. It never returns an error: while the API server is
-// unreachable or has no ServiceImports, the store keeps its contents and Run tries again. The
-// store is synced when both resources have been listed.
+// unreachable or does not have the API, the store keeps its contents and Run tries again. The
+// store is synced when both resources have been listed, or ServiceImports do not exist.
 func (w *Watcher) Run(ctx context.Context, store *watchers.Store) error {
 	c := converter{cluster: w.cfg.Cluster, extend: w.cfg.Extend, details: w.cfg.Details}
 	imports := reflectors.NewResource(watchers.KindService, resource, example(),
 		w.imports.Resource(groupVersionResource()).Namespace(w.cfg.Namespace))
+	imports.MayBeAbsent = true // a cluster without the API has no ServiceImports
 	imports.Convert = c.serviceImport
 	imports.Delete = func(tx *watchers.Tx, namespace, name string) {
 		tx.DeleteService(watchers.ServiceName{Namespace: namespace, Name: name, Origin: Origin})

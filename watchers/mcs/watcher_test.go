@@ -5,18 +5,23 @@ package mcs
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	fakedynamic "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
@@ -113,6 +118,52 @@ func (f fixedSource) Run(ctx context.Context, store *watchers.Store) error {
 
 // A Service and a ServiceImport with equal names, and slices with equal names of both, coexist
 // in a joined store.
+// TestClusterWithoutAPI: the store does not wait for an API that the cluster does not have, and
+// follows it once it exists. Objects remain while it is absent.
+func TestClusterWithoutAPI(t *testing.T) {
+	kinds := map[schema.GroupVersionResource]string{groupVersionResource(): "ServiceImportList"}
+	imports := fakedynamic.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
+	var absent atomic.Bool
+	absent.Store(true)
+	imports.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		if absent.Load() {
+			return true, nil, apierrors.NewGenericServerResponse(404, "list", schema.GroupResource{Group: group, Resource: resource}, "", "404 page not found", 0, true)
+		}
+		return false, nil, nil
+	})
+	w, err := New(imports, fake.NewClientset(), Config{})
+	require.NoError(t, err)
+	w.backoff = &wait.Backoff{Duration: time.Millisecond, Steps: 1}
+	f := &fixture{t: t, imports: imports.Resource(groupVersionResource()), store: watchers.NewStore()}
+	run := func() (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx, f.store) }()
+		return func() {
+			cancel()
+			require.NoError(t, <-done)
+		}
+	}
+	stop := run()
+	f.await(watchers.Snapshot.Synced)
+	_, err = f.imports.Namespace("ns").Create(t.Context(), importOf(t, "{type: ClusterSetIP, ips: [10.42.0.1], ports: [{port: 80}]}"), metav1.CreateOptions{})
+	require.NoError(t, err)
+	absent.Store(false)
+	f.await(func(s watchers.Snapshot) bool { return s.Service(imported()) != nil })
+	stop()
+	absent.Store(true)
+	failed := make(chan struct{})
+	once := sync.OnceFunc(func() { close(failed) })
+	imports.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		defer once()
+		return false, nil, nil
+	})
+	stop = run()
+	<-failed
+	stop()
+	require.NotNil(t, f.store.Snapshot().Service(imported()))
+}
+
 func TestImportsCoexistWithServices(t *testing.T) {
 	both := sliceOf("web-1", "web", "here")
 	both.Labels[discoveryv1.LabelServiceName] = "web"

@@ -27,6 +27,9 @@ type Resource struct {
 	LabelSelector, FieldSelector string
 	// Optional reports whether the store is synced without this resource.
 	Optional bool
+	// MayBeAbsent reports whether the API server may not have the resource: the store is then
+	// synced without it, and keeps the objects that it has. Failed is unused.
+	MayBeAbsent bool
 	// Convert converts an object of the API. It returns nil for an object that is not selected,
 	// and an error for one that is invalid. It may be called concurrently.
 	Convert func(object any) (watchers.Object, error)

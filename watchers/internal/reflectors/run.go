@@ -44,7 +44,11 @@ func Run(ctx context.Context, store *watchers.Store, cfg Config, resources ...*R
 	var inFlight sync.RWMutex
 	var running sync.WaitGroup
 	for _, r := range resources {
-		var target cache.ReflectorStore = &storeWriter{resource: r, store: store, unlisted: unlisted, logger: cfg.Logger}
+		writer := &storeWriter{resource: r, store: store, unlisted: unlisted, logger: cfg.Logger}
+		var target cache.ReflectorStore = writer
+		if r.MayBeAbsent {
+			r.Failed = writer.failed
+		}
 		if r.Handler != nil {
 			target = &handlerStore{resource: r, logger: cfg.Logger}
 		}

@@ -6,6 +6,7 @@ package reflectors
 import (
 	"log/slog"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/cache"
 
@@ -117,12 +118,29 @@ func (s *storeWriter) Replace(list []any, _ string) error {
 			_, ok := listed[k]
 			return ok
 		})
-		delete(s.unlisted, s.resource.Kind)
-		if len(s.unlisted) == 0 {
-			tx.SetSynced()
-		}
+		s.setListed(tx)
 	})
 	return nil
+}
+
+// setListed marks the store as synced, if all other required resources have been listed before.
+func (s *storeWriter) setListed(tx *watchers.Tx) {
+	delete(s.unlisted, s.resource.Kind)
+	if len(s.unlisted) == 0 {
+		tx.SetSynced()
+	}
+}
+
+// failed receives the error of a request for a resource that may be absent.
+func (s *storeWriter) failed(err error) {
+	if !apierrors.IsNotFound(err) {
+		return
+	}
+	s.store.Update(func(tx *watchers.Tx) {
+		if s.unlisted[s.resource.Kind] {
+			s.setListed(tx)
+		}
+	})
 }
 
 // Resync does nothing: the store already holds every object.
