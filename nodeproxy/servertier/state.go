@@ -8,9 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,23 +36,7 @@ func (t *Tier) StateHandler() http.Handler {
 	mux.HandleFunc("/state/services", s.list(s.servicesView, s.servicesJSON))
 	mux.HandleFunc("/state/nodes/{node}", s.serveNode)
 	mux.HandleFunc("/state/services/service/{namespace}/{name}", s.serveService)
-	return onlyLocalNames(mux)
-}
-
-// onlyLocalNames refuses requests for other host names than localhost and addresses. A web page of
-// another host could otherwise read the pages, through a name that it resolves to this address.
-func onlyLocalNames(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
-			http.Error(w, fmt.Sprintf("Host %q: want localhost or an address", r.Host), http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
+	return statepage.OnlyLocalNames(mux)
 }
 
 // statePages has the pages of a server.

@@ -10,6 +10,7 @@
 //
 //   - page.go: the document, and the choice between it, text and JSON.
 //   - events.go: rows as server-sent events, first all and then what has changed.
+//   - hostnames.go: refuses requests through names of other hosts.
 //   - page.html, page.css and page.js are the document.
 package statepage
 

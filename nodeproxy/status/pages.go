@@ -50,7 +50,7 @@ func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/state", p.serveNode)
 	mux.HandleFunc("/state/{namespace}/{name}", p.serveService)
-	return mux
+	return statepage.OnlyLocalNamesAtLoopback(mux)
 }
 
 type pages struct {
