@@ -98,7 +98,8 @@ func (fx *gatewayFixture) shares(t *testing.T, to netip.AddrPort, n int) map[str
 	return servers
 }
 
-// TestGatewayRoutes: packets to the address of a Gateway reach the backends of its routes; a route
+// TestGatewayRoutes: packets to the addresses of a Gateway reach the backends of its routes, also from
+// outside, and other ports of these addresses are those of the node; a route
 // divides the connections to a cluster IP by the weights of its backends, and refuses the share of
 // a backend that does not exist. The proxy starts before the API server has the Gateway API.
 func TestGatewayRoutes(t *testing.T) {
@@ -111,7 +112,9 @@ func TestGatewayRoutes(t *testing.T) {
 	created := fx.apply(t, nil, []service{
 		{name: "stable", ports: []string{"80/tcp", "53/udp"}, slices: endpoints("pod1", "rpod1")},
 		{name: "next", ports: []string{"80/tcp"}, slices: endpoints("pod2")},
+		{name: "far", ports: []string{"80/tcp"}, slices: endpoints("rpod2")},
 	})
+	nodeIP := fx.Node.Addrs[0].String()
 	stable := netip.AddrPortFrom(netip.MustParseAddr(created["stable"].Spec.ClusterIPs[0]), 80)
 	next := netip.AddrPortFrom(netip.MustParseAddr(created["next"].Spec.ClusterIPs[0]), 80)
 	fx.eventuallyReaches(t, "node", "tcp", next, "pod2:8080") // without the Gateway API
@@ -119,16 +122,21 @@ func TestGatewayRoutes(t *testing.T) {
 	fx.define(t)
 	fx.applyRoutes(t,
 		"{kind: GatewayClass, metadata: {name: kpng}, spec: {controllerName: sigs.k8s.io/kpng}}",
-		`{kind: Gateway, metadata: {name: gw}, spec: {gatewayClassName: kpng, addresses: [{value: 192.0.2.1}, {value: "2001:db8::1"}], listeners: [{name: web, port: 8000, protocol: TCP}, {name: dns, port: 53, protocol: UDP}]}}`,
+		fmt.Sprintf(`{kind: Gateway, metadata: {name: gw}, spec: {gatewayClassName: kpng, addresses: [{value: 192.0.2.1}, {value: "2001:db8::1"}, {value: %s}],
+			listeners: [{name: web, port: 8000, protocol: TCP}, {name: dns, port: 53, protocol: UDP}, {name: far, port: 8001, protocol: TCP}]}}`, nodeIP),
+		"{kind: TCPRoute, metadata: {name: far}, spec: {parentRefs: [{name: gw, sectionName: far}], rules: [{backendRefs: [{name: far, port: 80}]}]}}",
 		"{kind: TCPRoute, metadata: {name: web}, spec: {parentRefs: [{name: gw, sectionName: web}], rules: [{backendRefs: [{name: next, port: 80}]}]}}",
 		"{kind: UDPRoute, metadata: {name: dns}, spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: stable, port: 53, weight: 0}]}]}}",
 	)
-	for _, at := range []string{"192.0.2.1", "2001:db8::1"} {
-		for _, from := range []string{"pod1", "node"} {
+	for _, at := range []string{"192.0.2.1", "2001:db8::1", nodeIP} {
+		for _, from := range []string{"pod1", "node", "client"} {
 			fx.eventuallyReaches(t, from, "tcp", netip.AddrPortFrom(netip.MustParseAddr(at), 8000), "pod2:8080")
+			fx.eventuallyReaches(t, from, "tcp", netip.AddrPortFrom(netip.MustParseAddr(at), 8001), "rpod2:8080")  // masqueraded
 			fx.eventuallyReaches(t, from, "udp", netip.AddrPortFrom(netip.MustParseAddr(at), 53), cluster.Refused) // the weight is 0
 		}
 	}
+	own := netip.AddrPortFrom(fx.Node.Addrs[0], cluster.ServerPort)
+	require.Equal(t, fmt.Sprint("node:", cluster.ServerPort), fx.Places["client"].Probe(t.Context(), "tcp", own, time.Second).Server)
 	fx.applyRoutes(t, "{kind: UDPRoute, metadata: {name: dns}, spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: stable, port: 53}]}]}}")
 	eventually(t, syncLimit, "the UDPRoute has a backend", func() error {
 		if got := fx.Places["node"].Probe(t.Context(), "udp", netip.MustParseAddrPort("192.0.2.1:53"), time.Second).Server; got != "pod1:8080" && got != "rpod1:8080" {
@@ -196,7 +204,7 @@ func (fx *gatewayFixture) testStatus(t *testing.T) {
 	}
 	status, _ := w.Status()
 	require.Len(t, status.Gateways, 1)
-	require.Len(t, status.Routes, 2)
+	require.Len(t, status.Routes, 3)
 	withTimes := func(conditions []metav1.Condition) (out []metav1.Condition) {
 		for _, c := range conditions {
 			require.Positive(t, c.ObservedGeneration)
