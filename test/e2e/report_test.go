@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"cmp"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,22 +91,23 @@ func reportPrograms() []reportProgram {
 	}
 }
 
-// newAgent starts a server, and returns an agent that is its client.
+// newAgent starts a server, waits until it is ready, and returns an agent that is its client.
 func newAgent(t *testing.T, fx *fixture) *proxyUnderTest {
 	paths, err := fx.binaries.Build(t.Context(), kpngPackage)
 	require.NoError(t, err)
+	const serverMetrics = "127.0.0.1:10299"
 	sockets, err := os.MkdirTemp("", "kpng") //nolint:usetesting // the path of a socket is short
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(sockets)) })
 	address := "unix://" + filepath.Join(sockets, "server")
 	server, err := fx.Node.Namespace.Run(netns.Program{Name: "kpng-server", Path: paths[0], Dir: fx.dir, Args: []string{
 		"run", "--from", "kube", "--kubeconfig", fx.kubeconfig, "--cluster-cidr", cluster.PodCIDR4 + "," + cluster.PodCIDR6, "--to", "serve-node:" + address,
+		"--metrics", serverMetrics,
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Kill()) })
-	eventually(t, time.Minute, "the server listens", func() error {
-		_, err := os.Stat(filepath.Join(sockets, "server"))
-		return err
+	eventually(t, scaleLimit, "the server has the state of the cluster", func() error {
+		return fx.wantStatus(t, serverMetrics, "/readyz", http.StatusOK)
 	})
 	return &proxyUnderTest{
 		name: "kpng-agent", pkg: kpngPackage, mode: "nftables", cleanup: []string{"cleanup"},
