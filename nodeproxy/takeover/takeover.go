@@ -76,6 +76,9 @@ func (t *Takeover) Failures() uint64 { return t.failures.Load() }
 // looks again, after a minute and up to an hour: kube-proxy may still have been running, and
 // have created its rules again. It returns when there is nothing to remove, or when ctx is
 // done. It may be called again.
+//
+// It acts in the network namespace of the calling thread: if that is not the namespace of the
+// process, the goroutine must be locked to the thread.
 func (t *Takeover) Run(ctx context.Context) {
 	retry, check := minRetry, minCheck
 	for ctx.Err() == nil {

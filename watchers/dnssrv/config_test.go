@@ -106,3 +106,16 @@ func FuzzParse(f *testing.F) {
 		r.follow("web.example.com.", dnsmessage.TypeSRV)
 	})
 }
+
+// TestNamesOfSlicesAreValid: the longest name of a Service leaves room for the rest of the name of a slice.
+func TestNamesOfSlicesAreValid(t *testing.T) {
+	prefixes := map[string]bool{}
+	for _, name := range []string{"a", strings.Repeat("a", 200), strings.Repeat("a", 201), strings.Repeat("a", 253), strings.Repeat("a", 252) + "b"} {
+		s := Service{Namespace: "ns", Name: name, Ports: make([]Port, 100)}
+		slices := s.endpointSlices(99, []endpoint{{addr: netip.MustParseAddrPort("[2001:db8::1]:65535")}})
+		require.True(t, localsink.ValidName(slices[0].Name), "%d bytes: %s", len(name), slices[0].Name)
+		require.True(t, strings.HasPrefix(slices[0].Name, s.slicePrefix(99)))
+		prefixes[s.slicePrefix(99)] = true
+	}
+	require.Len(t, prefixes, 5)
+}

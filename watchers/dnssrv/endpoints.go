@@ -5,6 +5,7 @@ package dnssrv
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -64,7 +65,14 @@ func endpointsOf(targets []target) []endpoint {
 
 // slicePrefix begins the names of the slices of a port of s. A slice has one port and family, so
 // that endpoints with ports of their own, as registries assign them, have slices of their own.
-func (s *Service) slicePrefix(port int) string { return fmt.Sprintf("%s-%d-", s.Name, port) }
+func (s *Service) slicePrefix(port int) string {
+	const maxName = 200 // a name has at most 253 bytes, and more follows
+	name := s.Name
+	if len(name) > maxName {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(name)))
+	}
+	return fmt.Sprintf("%s-%d-", name, port)
+}
 
 // endpointSlices returns the slices of a port of s.
 func (s *Service) endpointSlices(port int, endpoints []endpoint) []*watchers.EndpointSlice {

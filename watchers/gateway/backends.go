@@ -276,7 +276,7 @@ func (f *frontend) sliceName(b *backend, slice string) string {
 	const maxName = 253
 	name := fmt.Sprintf("%s:%s:%d:%s:%s", f.service.Name, f.port, b.number, b.service.Namespace, slice)
 	if len(name) > maxName {
-		return fmt.Sprintf("%s:%x", f.port, sha256.Sum256([]byte(name)))
+		return fmt.Sprintf("%x", sha256.Sum256([]byte(name)))
 	}
 	return name
 }

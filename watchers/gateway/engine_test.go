@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/watchers"
 	"sigs.k8s.io/kpng/watchers/kubeapi"
 )
@@ -204,4 +205,20 @@ func TestStories(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNamesOfSlicesAreValid: the longest names of objects and listeners make valid names of slices,
+// one for each.
+func TestNamesOfSlicesAreValid(t *testing.T) {
+	names := map[string]bool{}
+	long := strings.Repeat("a", 253)
+	for _, port := range []string{"p", long, long[1:] + "b"} {
+		for _, slice := range []string{"s", long} {
+			f := frontend{service: watchers.ServiceName{Namespace: "ns", Name: long, Origin: Origin}, port: port}
+			name := f.sliceName(&backend{service: watchers.ServiceName{Namespace: long, Name: "web"}, number: 65535}, slice)
+			require.True(t, localsink.ValidName(name), name)
+			names[name] = true
+		}
+	}
+	require.Len(t, names, 6)
 }
