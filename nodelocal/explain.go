@@ -108,11 +108,19 @@ func Explain(snapshot watchers.Snapshot, cfg Config, name watchers.ServiceName) 
 				x.addEndpoints(node, endpointSlices, port.Name, &set, fmt.Sprintf("IPv%d is not served", family))
 			default:
 				set := endpointSetOf(endpointSlices, family, &svc.Ports[i])
-				x.addEndpoints(node, endpointSlices, port.Name, &set, fmt.Sprintf("the Service has no IPv%d cluster IP", family))
+				x.addEndpoints(node, endpointSlices, port.Name, &set, withoutFamily(svc, family))
 			}
 		}
 	}
 	return x, nil
+}
+
+// withoutFamily returns why the endpoints of a family are not used.
+func withoutFamily(svc *watchers.Service, family watchers.IPFamily) string {
+	if svc.Name.Origin != "" {
+		return fmt.Sprintf("the Service has no IPv%d address", family)
+	}
+	return fmt.Sprintf("the Service has no IPv%d cluster IP", family)
 }
 
 // addUnmatched adds a sentence when the slice does not have the port.

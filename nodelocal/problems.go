@@ -4,6 +4,7 @@
 package nodelocal
 
 import (
+	"fmt"
 	"log/slog"
 
 	"sigs.k8s.io/kpng/watchers"
@@ -13,12 +14,15 @@ import (
 // its slices and addresses may be thousands.
 const maxProblems = 100
 
-// limitProblems replaces the problems beyond maxProblems by one that counts them.
+// limitProblems removes the problems beyond maxProblems, and adds their number to the last one.
+// svc must not be shared yet.
 func (svc *ResolvedService) limitProblems() {
-	if further := len(svc.problems) - maxProblems; further > 0 {
-		svc.problems = svc.problems[:maxProblems:maxProblems]
-		svc.addProblemf(svc.problems[maxProblems-1].Field, "%d further problems of the Service and its slices", further)
+	if len(svc.problems) <= maxProblems {
+		return
 	}
+	last := &svc.problems[maxProblems-1] // names an object and a field, as each problem does
+	last.Message = fmt.Sprintf("%s; %d further problems of the Service and its slices", last.Message, len(svc.problems)-maxProblems)
+	svc.problems = svc.problems[:maxProblems:maxProblems]
 }
 
 // logProblems logs the problems of an object that no Service reports: those of a node that

@@ -4,7 +4,9 @@
 package nodelocal_test
 
 import (
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -56,4 +58,29 @@ func TestProblemsAreReportedOnce(t *testing.T) {
 	require.Empty(t, logged(), "the Service reports the problems of its EndpointSlices")
 
 	newNode(t, nodelocal.Config{}, orphan()) // without a Logger, which is valid
+}
+
+// TestProblemsAreBounded: a Service has at most 100 problems, of which the last says how many there
+// are further.
+func TestProblemsAreBounded(t *testing.T) {
+	for _, addresses := range []int{100, 101, 1000} {
+		shared := make([]netip.Addr, addresses)
+		for i := range shared {
+			shared[i] = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+		}
+		owner := service(func(s *watchers.Service) { s.ExternalIPs = shared })
+		other := service(func(s *watchers.Service) {
+			s.Name.Name, s.ClusterIP, s.Created, s.ExternalIPs = "other", addrs("10.96.0.2")[0], at(1), shared
+		})
+		n := newNode(t, nodelocal.Config{}, owner, other)
+		require.Empty(t, n.get(owner.Name).Problems)
+		got := n.get(other.Name).Problems
+		require.Len(t, got, 100)
+		last := "Service ns/other: spec.externalIPs: ExternalIP 192.0.0.99:80 TCP belongs to Service ns/w; ignored"
+		last = strings.Replace(last, "ns/w", "ns/"+owner.Name.Name, 1)
+		if addresses > 100 {
+			last += fmt.Sprintf("; %d further problems of the Service and its slices", addresses-100)
+		}
+		require.Equal(t, last, got[99].String())
+	}
 }

@@ -35,12 +35,13 @@ type Reconciliation struct {
 
 // A Backend is a localsink.Sink that removes stale UDP flows. Create it with New.
 type Backend struct {
-	log     *slog.Logger
-	onDone  func(Reconciliation)
-	cutter  *Cutter
+	log    *slog.Logger
+	onDone func(Reconciliation)
+	cutter *Cutter
 	// Owned by Sync.
 	applied   appliedFrontends
 	nodePorts []netip.Prefix // the addresses with node ports in the last applied update
+	failed    failedUpdates
 }
 
 // New returns a Backend for the network namespace of the calling thread. It fails on
@@ -77,38 +78,48 @@ func (b *Backend) Stats() Stats { return Stats{b.cutter.dumps.Load(), b.cutter.r
 
 // Sync implements localsink.Sink. It dumps the flow table once for each address family in
 // which the update may leave stale flows, and not at all if there are none. After an error
-// the next Sync examines the same frontends again.
+// the next Sync examines the same frontends again, whatever its update is.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	frontends := b.applied.stale(u)
 	if !slices.Equal(b.nodePorts, u.Node.NodePortAddresses) {
 		frontends.addNodePorts(u)
 	}
+	frontends.addFailed(b.failed.frontends, u)
 	for _, v4 := range []bool{true, false} {
-		if !frontends.hasFamily(v4) {
-			b.onDone(Reconciliation{IPv6: !v4})
-			continue
-		}
-		start := time.Now()
-		all, err := b.cutter.table.addresses(v4)
-		if err != nil {
-			return fmt.Errorf("conntrack: list node addresses: %w", err)
-		}
-		isLocal, wasLocal := addressesIn(u.Node.NodePortAddresses, all), addressesIn(b.nodePorts, all)
-		isStale := flowFilter{localsink.ProtocolUDP, func(f flow) bool { return frontends.isStale(f, isLocal, wasLocal) }}
-		removed, err := b.cutter.remove(ctx, v4, isStale)
-		b.onDone(Reconciliation{IPv6: !v4, Duration: time.Since(start), Removed: removed})
-		if removed > 0 {
-			b.log.Info("Removed UDP flows", "flows", removed)
-		}
-		switch {
-		case errors.Is(err, ErrIncomplete): // removed what could be seen; a failed Sync would not see more
-			b.log.Warn("Stale UDP flows may remain", "err", err, "ipv6", !v4)
-		case err != nil:
-			return fmt.Errorf("conntrack: remove stale UDP flows: %w", err)
+		if err := b.removeStale(ctx, v4, frontends, u.Node); err != nil {
+			b.failed.add(frontends, u.Node)
+			return err
 		}
 	}
 	b.applied.update(u)
-	b.nodePorts = slices.Clone(u.Node.NodePortAddresses)
+	b.nodePorts, b.failed = slices.Clone(u.Node.NodePortAddresses), failedUpdates{}
+	return nil
+}
+
+// removeStale removes the stale flows of one address family.
+func (b *Backend) removeStale(ctx context.Context, v4 bool, frontends staleFrontends, node *localsink.Node) error {
+	if !frontends.hasFamily(v4) {
+		b.onDone(Reconciliation{IPv6: !v4})
+		return nil
+	}
+	start := time.Now()
+	all, err := b.cutter.table.addresses(v4)
+	if err != nil {
+		return fmt.Errorf("conntrack: list node addresses: %w", err)
+	}
+	isLocal, wasLocal := addressesIn(node.NodePortAddresses, all), addressesIn(slices.Concat(b.nodePorts, b.failed.nodePorts), all)
+	isStale := flowFilter{localsink.ProtocolUDP, func(f flow) bool { return frontends.isStale(f, isLocal, wasLocal) }}
+	removed, err := b.cutter.remove(ctx, v4, isStale)
+	b.onDone(Reconciliation{IPv6: !v4, Duration: time.Since(start), Removed: removed})
+	if removed > 0 {
+		b.log.Info("Removed UDP flows", "flows", removed)
+	}
+	switch {
+	case errors.Is(err, ErrIncomplete): // removed what could be seen; a failed Sync would not see more
+		b.log.Warn("Stale UDP flows may remain", "err", err, "ipv6", !v4)
+	case err != nil:
+		return fmt.Errorf("conntrack: remove stale UDP flows: %w", err)
+	}
 	return nil
 }
 

@@ -85,8 +85,7 @@ type appliedFrontends map[localsink.ServiceName][]*udpFrontend
 // the desired frontend, or nil if the frontend was removed.
 type staleFrontends map[netip.AddrPort]*udpFrontend
 
-// stale returns the frontends at which u may leave stale flows, except for changed addresses of
-// node ports: those that are new or
+// stale returns the frontends whose change in u may leave stale flows: those that are new or
 // removed, those that lost an endpoint, those that got their first endpoint, and those that
 // no longer pass packets. Further endpoints make no flow stale. An update without a delta follows
 // external changes of rules: any flow may have begun while there were none.
@@ -134,6 +133,44 @@ func (stale staleFrontends) addNodePorts(u *localsink.Update) {
 			if fe.addr.Addr().IsUnspecified() {
 				stale[fe.addr] = fe
 			}
+		}
+	}
+}
+
+// failedUpdates are those since the last one that was applied. The sinks before this one have
+// applied them, even if a later update reverts them.
+type failedUpdates struct {
+	frontends map[netip.AddrPort]struct{} // that were examined
+	nodePorts []netip.Prefix              // the addresses with node ports
+}
+
+// add records an update that failed.
+func (f *failedUpdates) add(frontends staleFrontends, node *localsink.Node) {
+	if f.frontends == nil {
+		f.frontends = map[netip.AddrPort]struct{}{}
+	}
+	for addr := range frontends {
+		f.frontends[addr] = struct{}{}
+	}
+	f.nodePorts = append(f.nodePorts, node.NodePortAddresses...)
+}
+
+// addFailed adds the frontends of failed updates that u does not change.
+func (stale staleFrontends) addFailed(failed map[netip.AddrPort]struct{}, u *localsink.Update) {
+	if len(failed) == 0 {
+		return
+	}
+	desired := map[netip.AddrPort]*udpFrontend{}
+	for svc := range u.All.All() {
+		for _, fe := range udpFrontends(svc) {
+			if _, ok := failed[fe.addr]; ok {
+				desired[fe.addr] = fe.or(desired[fe.addr])
+			}
+		}
+	}
+	for addr := range failed {
+		if _, changed := stale[addr]; !changed {
+			stale[addr] = desired[addr] // nil if it is not desired any more
 		}
 	}
 }

@@ -111,6 +111,36 @@ func TestChangedNodePortAddresses(t *testing.T) {
 	require.Len(t, table.dumps, dumps+2, "the addresses are the same")
 }
 
+// TestFailedUpdateIsReverted: the sinks before this one apply an update that fails here. When the
+// next one reverts it, flows that began meanwhile are removed.
+func TestFailedUpdateIsReverted(t *testing.T) {
+	const other, added = "203.0.113.1:30053", "10.96.0.7:53"
+	injected := errors.New("injected")
+	b, table := newFake()
+	table.local = append(table.local, addr(other).Addr())
+	before := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	after := &localsink.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}
+	d := sinktest.Driver{Sink: b, Node: before}
+	state := sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{one}))
+	require.NoError(t, d.Sync(t.Context(), state))
+
+	table.removeErr, d.Node = injected, after
+	changed := sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{two}), udp("added", []string{added}, []string{one}))
+	require.ErrorIs(t, d.Sync(t.Context(), changed), injected)
+	table.flows = []flow{
+		{addr(vip), addr(two)}, {addr(vip), addr(one)}, {addr(added), addr(one)},
+		{addr(onNode), addr(onNode)}, {addr(onNode), addr(one)}, {addr(other), addr(two)}, {addr(other), addr(other)},
+	}
+	flows := slices.Clone(table.flows)
+	table.removeErr, d.Node = nil, before
+	require.NoError(t, d.Sync(t.Context(), state))
+	require.Equal(t, []flow{flows[1], flows[4], flows[6]}, table.flows)
+
+	dumps := len(table.dumps)
+	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: before, All: state, NodeChanged: true}))
+	require.Len(t, table.dumps, dumps, "nothing has failed since")
+}
+
 // TestOP14ErrorsAreRetried: after an error the next Sync examines the same frontends.
 func TestOP14ErrorsAreRetried(t *testing.T) {
 	injected := errors.New("injected")

@@ -207,7 +207,7 @@ func (b *Backend) load(ctx context.Context, u *localsink.Update) error {
 	if old != nil {
 		next.counters = old.counters.carry(b.counts(old), size.counters)
 	} else {
-		next.counters = b.counters.resized(size.counters)
+		next.counters = b.counters.carry(nil, size.counters)
 	}
 	if err := next.fill(ctx, u); err != nil {
 		return errors.Join(fmt.Errorf("ebpf: %w", err), m.close())

@@ -32,8 +32,8 @@ type Config struct {
 	Cgroup string
 	// PinDirectory is a directory in a BPF file system. The links and the state of connections
 	// are pinned there, so that they outlive the process. Backends with different directories
-	// are independent, except that before Linux 6.6 only one of them can use a device of Devices. The default is DefaultPinDirectory; New mounts the file system
-	// /sys/fs/bpf if it is missing.
+	// are independent; before Linux 6.6, only one of them can use a device of Devices. The default
+	// is DefaultPinDirectory; New mounts the file system /sys/fs/bpf if it is missing.
 	PinDirectory string
 	// OnlyNamespaces lists paths of network namespaces, such as /run/netns/NAME, and limits
 	// the backend to sockets in them. nil means all namespaces.
@@ -51,7 +51,8 @@ type Config struct {
 	// InterfaceAddrs lists the addresses of the node; nil means [net.InterfaceAddrs].
 	InterfaceAddrs func() ([]net.Addr, error)
 	// FindNamespaces lists paths of the network namespaces of the machine, in which UDP sockets
-	// of removed endpoints are closed; nil lists those of all processes and /run/netns.
+	// of removed endpoints are closed; nil lists those of all processes and /run/netns. Exclusions
+	// of others may be forgotten; see Backend.ExcludeNamespace.
 	FindNamespaces func() ([]string, error)
 	// KeepSockets leaves connected UDP sockets of removed endpoints open.
 	KeepSockets bool

@@ -34,7 +34,6 @@ func (c *counters) ports(name localsink.ServiceName) map[portID]map[counterID]*c
 type counter struct {
 	index uint32
 	base  uint64
-	used  bool // since the last load
 }
 
 func newCounters(size uint32) counters {
@@ -47,8 +46,21 @@ func (s *state) counterOf(port portID, id counterID) uint32 {
 		return 0
 	}
 	c := &s.counters
-	entry := c.add(port.service, port, id)
-	entry.used = true
+	ports := c.ids[port.service]
+	if ports == nil {
+		ports = map[portID]map[counterID]*counter{}
+		c.ids[port.service] = ports
+	}
+	of := ports[port]
+	if of == nil {
+		of = map[counterID]*counter{}
+		ports[port] = of
+	}
+	entry := of[id]
+	if entry == nil {
+		entry = &counter{}
+		of[id] = entry
+	}
 	switch {
 	case entry.index != 0:
 	case c.next < c.size:
@@ -65,49 +77,19 @@ func (c *counters) remove(name localsink.ServiceName) {
 	delete(c.ids, name)
 }
 
-// carry returns the counters with their present values, for the next load. It leaves out those of
-// removed endpoints and frontends, which nothing has used since the load before.
+// carry returns the counters with their present values, for the next load.
 func (c *counters) carry(values []uint64, size uint32) counters {
-	return c.copyIf(values, size, func(entry *counter) bool { return entry.used })
-}
-
-// resized returns the counters with their counts of earlier loads, for a load that follows none.
-func (c *counters) resized(size uint32) counters {
-	return c.copyIf(nil, size, func(*counter) bool { return true })
-}
-
-func (c *counters) copyIf(values []uint64, size uint32, keep func(*counter) bool) counters {
 	next := newCounters(size)
 	for name, ports := range c.ids {
+		next.ids[name] = map[portID]map[counterID]*counter{}
 		for port, of := range ports {
+			next.ids[name][port] = map[counterID]*counter{}
 			for id, entry := range of {
-				if keep(entry) {
-					next.add(name, port, id).base = entry.value(values)
-				}
+				next.ids[name][port][id] = &counter{base: entry.value(values)}
 			}
 		}
 	}
 	return next
-}
-
-// add returns a counter, which it adds if there is none.
-func (c *counters) add(name localsink.ServiceName, port portID, id counterID) *counter {
-	ports := c.ids[name]
-	if ports == nil {
-		ports = map[portID]map[counterID]*counter{}
-		c.ids[name] = ports
-	}
-	of := ports[port]
-	if of == nil {
-		of = map[counterID]*counter{}
-		ports[port] = of
-	}
-	entry := of[id]
-	if entry == nil {
-		entry = &counter{}
-		of[id] = entry
-	}
-	return entry
 }
 
 func (c *counter) value(values []uint64) uint64 {

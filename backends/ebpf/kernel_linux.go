@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -41,7 +42,9 @@ type linuxKernel struct {
 	hostNetns  uint64   // cookie
 	hostFile   *os.File // the network namespace
 	shared     map[string]*ebpf.Map
-	only       []uint64 // cookies of Config.OnlyNamespaces
+	namespaces sync.Mutex // held while the map of namespaces is written
+	only       []uint64   // cookies of Config.OnlyNamespaces
+	configured []uint64   // these, and those of Config.ExcludedNamespaces
 	links      map[string]link.Link
 	programs   map[string]ebpf.ProgramID // attached
 	outside    *ebpf.Program             // for packets from outside; nil without devices

@@ -6,6 +6,7 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -22,16 +23,18 @@ const (
 // listNamespaces writes the namespaces of the configuration.
 func (k *linuxKernel) listNamespaces() error {
 	for _, path := range k.cfg.ExcludedNamespaces {
-		if _, err := k.setNamespace(path, namespaceExcluded); err != nil {
+		cookie, err := k.setNamespace(path, namespaceExcluded)
+		if err != nil {
 			return err
 		}
+		k.configured = append(k.configured, cookie)
 	}
 	for _, path := range k.cfg.OnlyNamespaces {
 		cookie, err := k.setNamespace(path, namespaceIncluded)
 		if err != nil {
 			return err
 		}
-		k.only = append(k.only, cookie)
+		k.configured, k.only = append(k.configured, cookie), append(k.only, cookie)
 	}
 	return nil
 }
@@ -42,6 +45,8 @@ func (k *linuxKernel) setNamespace(path string, value uint8) (cookie uint64, err
 	if err != nil {
 		return 0, err
 	}
+	k.namespaces.Lock() // no other call forgets the new entry
+	defer k.namespaces.Unlock()
 	listed := k.shared[bytecode.ServicesMapNamespaces]
 	err = listed.Put(&cookie, &value)
 	if errors.Is(err, unix.E2BIG) {
@@ -60,8 +65,9 @@ func namespaceCookie(path string) (uint64, error) {
 	return cookie, wrap("ebpf: network namespace "+path, ns.Close())
 }
 
-// forgetEndedNamespaces deletes the entries of network namespaces that are not found any more. The
-// map is pinned, and without that full once it has had an entry for each of many pods.
+// forgetEndedNamespaces deletes the entries of network namespaces that are not found any more, and
+// not configured. The map is pinned, and without that full once it has had an entry for each of
+// many pods.
 func (k *linuxKernel) forgetEndedNamespaces(listed *ebpf.Map) error {
 	paths, err := k.cfg.FindNamespaces()
 	if err != nil {
@@ -69,7 +75,12 @@ func (k *linuxKernel) forgetEndedNamespaces(listed *ebpf.Map) error {
 	}
 	exist, seen := map[uint64]bool{}, map[uint64]bool{} // cookies, inodes
 	for _, path := range paths {
-		if ns, cookie, err := openNamespace(path, seen); err == nil && ns != nil { // otherwise it has ended, or is known
+		ns, cookie, err := openNamespace(path, seen)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH): // the process or the namespace has ended
+		case err != nil:
+			return err // it may have an entry
+		case ns != nil: // otherwise the namespace is known
 			exist[cookie] = true
 			if err := ns.Close(); err != nil {
 				return err
@@ -81,11 +92,12 @@ func (k *linuxKernel) forgetEndedNamespaces(listed *ebpf.Map) error {
 	var value uint8
 	all := listed.Iterate()
 	for all.Next(&cookie, &value) {
-		if !exist[cookie] {
+		if !exist[cookie] && !slices.Contains(k.configured, cookie) {
 			ended = append(ended, cookie)
 		}
 	}
 	err = all.Err()
+	k.cfg.Logger.Warn("The map of network namespaces is full; entries of those that are not found are forgotten", "forgotten", len(ended))
 	for i := range ended {
 		if e := listed.Delete(&ended[i]); !errors.Is(e, ebpf.ErrKeyNotExist) {
 			err = errors.Join(err, e)
@@ -96,7 +108,11 @@ func (k *linuxKernel) forgetEndedNamespaces(listed *ebpf.Map) error {
 
 // ExcludeNamespace leaves the sockets of a network namespace alone from now on, also those of
 // later processes in it. path is such as /proc/PID/ns/net. Connections that exist are unaffected.
-// The exclusion outlives the process of the backend, until the namespace ends.
+// The exclusion outlives the process of the backend, unless OnlyNamespaces of the next one lists the
+// namespace.
+//
+// The map of namespaces has room for 1024. When it is full, those that Config.FindNamespaces does
+// not find are forgotten.
 func (b *Backend) ExcludeNamespace(path string) error {
 	k, ok := b.kernel.(*linuxKernel)
 	if !ok {
@@ -117,11 +133,9 @@ func (b *Backend) IncludeNamespace(path string) error {
 	if err != nil {
 		return err
 	}
-	for _, only := range k.only {
-		if only == cookie {
-			_, err := k.setNamespace(path, namespaceIncluded)
-			return err
-		}
+	if slices.Contains(k.only, cookie) {
+		_, err := k.setNamespace(path, namespaceIncluded)
+		return err
 	}
 	err = k.shared[bytecode.ServicesMapNamespaces].Delete(&cookie)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -27,8 +27,8 @@ func OnlyLocalNames(h http.Handler) http.Handler {
 	})
 }
 
-// OnlyLocalNamesAtLoopback does so for requests that arrive at a loopback address, where clients
-// of this machine alone are expected. At other addresses, clients may use names of the node, and
+// OnlyLocalNamesAtLoopback refuses requests for other host names than localhost and addresses that
+// arrive at a loopback address, where clients of this machine alone are expected. At other addresses, clients may use names of the node, and
 // the API server passes requests on for its own name.
 func OnlyLocalNamesAtLoopback(h http.Handler) http.Handler {
 	local := OnlyLocalNames(h)

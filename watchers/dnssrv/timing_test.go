@@ -126,6 +126,39 @@ func TestSyncWithTheFirstAnswer(t *testing.T) {
 	})
 }
 
+// A familyQuerier answers queries for AAAA records with none, and those for A records as another
+// querier. A name has an SRV record if it begins with an underscore.
+type familyQuerier struct{ a querier }
+
+func (q familyQuerier) query(ctx context.Context, name string, t dnsmessage.Type) (*response, error) {
+	switch t {
+	case dnsmessage.TypeA:
+		return q.a.query(ctx, name, t)
+	case dnsmessage.TypeSRV:
+		srv := dnsmessage.SRVResource{Port: 80, Target: dnsmessage.MustNewName("a.example.com.")}
+		return &response{negative: -1, answers: []record{{name: name, recordType: t, ttl: time.Second, srv: srv}}}, nil
+	default:
+		return &response{negative: time.Second}, nil
+	}
+}
+
+// A family without endpoints does not stand for the other, of which nothing is known.
+func TestSyncWaitsForEachFamily(t *testing.T) {
+	for _, records := range []string{"web.example.com", "_web._tcp.example.com"} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := webConfig(t)
+			s := &cfg.Services[0]
+			s.Addresses, s.Ports[0].Records = append(s.Addresses, netip.MustParseAddr("fd00::10")), records+"."
+			if records[0] == '_' {
+				s.Ports[0].TargetPort = 0
+			}
+			failing := familyQuerier{&clockedQuerier{err: errors.New("SERVFAIL")}}
+			require.False(t, runFor(t, cfg, failing, DefaultSyncTimeout-time.Nanosecond).Snapshot().Synced(), records)
+			require.True(t, runFor(t, cfg, familyQuerier{&clockedQuerier{ttl: time.Second}}, time.Second).Snapshot().Synced(), records)
+		})
+	}
+}
+
 // An aliasQuerier answers each name with an alias, without its records.
 type aliasQuerier struct{ asked int }
 

@@ -182,7 +182,9 @@ func (p *publisher) publish(service, port int, o outcome) {
 		for _, k := range stale {
 			tx.Delete(k)
 		}
-		delete(p.unanswered, index)
+		if len(o.unknown) == 0 || len(o.endpoints) > 0 { // a family without endpoints does not stand for the other
+			delete(p.unanswered, index)
+		}
 		if len(p.unanswered) == 0 {
 			tx.SetSynced()
 		}

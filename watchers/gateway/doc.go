@@ -9,9 +9,9 @@
 // # Gateways
 //
 // A Gateway whose GatewayClass has Config.ControllerName becomes a Service with the origin
-// [Origin]. Its cluster IPs are the addresses of the Gateway's status, or of its specification
-// while the status has none; further addresses are external IPs. Each TCP or UDP listener that a
-// route is attached to is a port with the listener's name.
+// [Origin]. Its addresses are those of a load balancer: the addresses of the Gateway's status, or of
+// its specification while the status has none. Each TCP or UDP listener that a route is attached
+// to is a port with the listener's name.
 //
 // # Services as parents
 //

@@ -116,8 +116,6 @@ func (f fixedSource) Run(ctx context.Context, store *watchers.Store) error {
 	return nil
 }
 
-// A Service and a ServiceImport with equal names, and slices with equal names of both, coexist
-// in a joined store.
 // TestClusterWithoutAPI: the store does not wait for an API that the cluster does not have, and
 // follows it once it exists. Objects remain while it is absent.
 func TestClusterWithoutAPI(t *testing.T) {
@@ -164,6 +162,8 @@ func TestClusterWithoutAPI(t *testing.T) {
 	require.NotNil(t, f.store.Snapshot().Service(imported()))
 }
 
+// A Service and a ServiceImport with equal names, and slices with equal names of both, coexist
+// in a joined store.
 func TestImportsCoexistWithServices(t *testing.T) {
 	both := sliceOf("web-1", "web", "here")
 	both.Labels[discoveryv1.LabelServiceName] = "web"

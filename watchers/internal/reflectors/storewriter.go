@@ -15,7 +15,7 @@ import (
 
 // A storeWriter is the store of one reflector. It converts API objects, writes the
 // results into a watchers.Store and keeps no objects itself. Only the goroutine of its
-// reflector uses it.
+// reflector uses it, except for failed.
 type storeWriter struct {
 	resource *Resource
 	store    *watchers.Store
@@ -131,7 +131,8 @@ func (s *storeWriter) setListed(tx *watchers.Tx) {
 	}
 }
 
-// failed receives the error of a request for a resource that may be absent.
+// failed receives the error of a request for a resource that may be absent. It may be called at
+// any time: it reads and writes in a transaction only.
 func (s *storeWriter) failed(err error) {
 	if !apierrors.IsNotFound(err) {
 		return
