@@ -6,6 +6,7 @@ package watchers_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -282,6 +283,34 @@ func TestInvalidSliceValues(t *testing.T) {
 	require.Same(t, s, store(t, s), "a valid object is not copied")
 }
 
+// TestRepeatedPorts: the first port of a name and protocol is used, whatever the number of ports.
+func TestRepeatedPorts(t *testing.T) {
+	for _, n := range []int{3, 16, 17, 20_000} {
+		slice := &watchers.EndpointSlice{Namespace: "ns", Name: "s", Service: watchers.ServiceName{Namespace: "ns", Name: "web"}, Family: watchers.FamilyIPv4}
+		for i := range n {
+			slice.Ports = append(slice.Ports, watchers.EndpointPort{Name: fmt.Sprint(i), Protocol: localsink.ProtocolTCP, Port: 80})
+		}
+		require.Empty(t, store(t, slice).Problems, n)
+		changed := *slice
+		changed.Ports = slices.Clone(slice.Ports)
+		changed.Ports[0].Port = 0 // invalid, so that the next one of its name is the first
+		changed.Ports[1].Name = "0"
+		changed.Ports[n-1].Name = "0"
+		changed.Ports = append(changed.Ports, watchers.EndpointPort{Name: "0", Protocol: localsink.ProtocolUDP, Port: 80})
+		got := store(t, &changed)
+		require.Len(t, got.Ports, n-1, n)
+		require.Len(t, got.Problems, 2, n)
+		require.Contains(t, got.Problems[0].String(), "ports[0]")
+		require.Contains(t, got.Problems[1].String(), fmt.Sprintf("ports[%d]", n-1))
+
+		service := &watchers.Service{Name: slice.Service, ClusterIP: ip("10.96.0.1")}
+		for _, p := range changed.Ports {
+			service.Ports = append(service.Ports, watchers.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port})
+		}
+		require.Len(t, store(t, service).Ports, n-1, n)
+	}
+}
+
 func TestInvalidNodeAndServiceCIDRValues(t *testing.T) {
 	n := store(t, &watchers.Node{Name: "n", IPs: ips("192.0.2.1", "", "0.0.0.0", "ff02::1", "fe80::1%1", "::ffff:192.0.2.2", "127.0.0.1"),
 		PodCIDRs: []netip.Prefix{{}, prefix("10.1.2.3/24")}})
@@ -294,6 +323,7 @@ func TestInvalidNodeAndServiceCIDRValues(t *testing.T) {
 	}, fields(t, "Node n", n.Problems))
 	require.Equal(t, []string{"metadata.name: is empty; the Node is ignored"}, fields(t, "Node ", store(t, &watchers.Node{}).Problems))
 
+	require.Equal(t, []string{"metadata.name: is empty; the ServiceCIDR is not passed on"}, fields(t, "ServiceCIDR ", store(t, &watchers.ServiceCIDR{}).Problems))
 	c := store(t, &watchers.ServiceCIDR{Name: "c", Networks: []netip.Prefix{{}, prefix("0.0.0.0/0"), prefix("10.96.0.0/16")}})
 	require.Equal(t, []netip.Prefix{prefix("10.96.0.0/16")}, c.Networks)
 	require.Equal(t, []string{"spec.cidrs[0]: invalid Prefix is not a network; ignored", "spec.cidrs[1]: 0.0.0.0/0 contains all addresses; ignored"},

@@ -76,10 +76,10 @@ func (v *validator) servicePorts(list []ServicePort, details *ServiceDetails) ([
 		details = &ServiceDetails{Headless: details.Headless, ExternalName: details.ExternalName, LoadBalancerClass: details.LoadBalancerClass}
 	}
 	var invalid []int
+	first := firstPorts(list, servicePortKey)
 	ports := filtered(list, func(i int, p ServicePort) (ServicePort, bool) {
-		ok := v.port(p.Name, p.Protocol, p.Port, "spec.ports", i) && !v.duplicate(slices.ContainsFunc(list[:i], func(o ServicePort) bool {
-			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
-		}), p.Name, p.Protocol, "spec.ports", i)
+		ok := v.port(p.Name, p.Protocol, p.Port, "spec.ports", i) &&
+			!v.duplicate(repeatsPort(list, first, i, servicePortKey), p.Name, p.Protocol, "spec.ports", i)
 		if !ok {
 			invalid = append(invalid, i)
 			return p, false
@@ -180,10 +180,10 @@ func (s *EndpointSlice) valid() *EndpointSlice {
 		v.changed = v.changed || family != 0 || len(ports)+len(endpoints) > 0
 		family, ports, endpoints, details = 0, nil, nil, nil
 	}
+	first, all := firstPorts(ports, endpointPortKey), ports
 	ports = filtered(ports, func(i int, p EndpointPort) (EndpointPort, bool) {
-		return p, v.port(p.Name, p.Protocol, p.Port, "ports", i) && !v.duplicate(slices.ContainsFunc(ports[:i], func(o EndpointPort) bool {
-			return o.Name == p.Name && o.Protocol == p.Protocol && o.Port != 0
-		}), p.Name, p.Protocol, "ports", i)
+		return p, v.port(p.Name, p.Protocol, p.Port, "ports", i) &&
+			!v.duplicate(repeatsPort(all, first, i, endpointPortKey), p.Name, p.Protocol, "ports", i)
 	})
 	extensions := v.extensions(s.Extensions, "extensions")
 	endpoints, details = v.endpoints(endpoints, details, family)
@@ -287,6 +287,9 @@ func (n *Node) valid() *Node {
 // valid returns c, or a copy without its invalid values and with a Problem for each.
 func (c *ServiceCIDR) valid() *ServiceCIDR {
 	v := newValidator(c, c.Problems)
+	if failure := valid.Name(c.Name); failure != "" {
+		v.reportRemaining(failure+"; the ServiceCIDR is not passed on", "metadata.name")
+	}
 	networks := v.networks(c.Networks, valid.ServiceNetwork, "spec.cidrs[%d]")
 	if v.valid() {
 		return c

@@ -92,6 +92,9 @@ func setPlatformDefaults(c *v1alpha1.KubeProxyConfiguration, isWindows bool) {
 	if usesNFTables(string(c.Mode)) && len(c.NodePortAddresses) == 0 {
 		c.NodePortAddresses = []string{"primary"}
 	}
+	if isWindows {
+		setDefault(&c.Winkernel.RootHnsEndpointName, defaultRootEndpoint)
+	}
 }
 
 // defaultAddresses completes the two addresses, in the address family of bindAddress.

@@ -10,9 +10,13 @@ import (
 	"strconv"
 
 	"github.com/spf13/pflag"
+	netutils "k8s.io/utils/net"
 
 	"sigs.k8s.io/kpng/backends/hns"
 )
+
+// defaultRootEndpoint is the HNS endpoint of the node that kubenet and the usual scripts create.
+const defaultRootEndpoint = "cbr0"
 
 // defineWindows defines the flags that kube-proxy has on Windows only.
 func (o *Options) defineWindows(fs *pflag.FlagSet) {
@@ -21,7 +25,7 @@ func (o *Options) defineWindows(fs *pflag.FlagSet) {
 	fs.StringVar(&c.NetworkName, "network-name", "", "name of the HNS network of the pods; empty means the environment variable KUBE_NETWORK"+fileWins)
 	fs.StringVar(&c.SourceVip, "source-vip", "", "IP address that replaces that of clients where answers must return through this node"+fileWins)
 	fs.BoolVar(&c.EnableDSR, "enable-dsr", false, "let endpoints answer clients of cluster IPs directly"+fileWins)
-	fs.StringVar(&c.RootHnsEndpointName, "root-hnsendpoint-name", "cbr0", "name of the HNS endpoint of the node, for --forward-healthcheck-vip"+fileWins)
+	fs.StringVar(&c.RootHnsEndpointName, "root-hnsendpoint-name", defaultRootEndpoint, "name of the HNS endpoint of the node, for --forward-healthcheck-vip"+fileWins)
 	fs.BoolVar(&c.ForwardHealthCheckVip, "forward-healthcheck-vip", false, "forward health checks at addresses of load balancers to the node"+fileWins)
 }
 
@@ -32,7 +36,7 @@ func (c *Config) HNS(logger *slog.Logger) hns.Config {
 	cfg := hns.Config{
 		Network: s.NetworkName, EnableDSR: s.EnableDSR, IgnoreSourceRanges: true, PollInterval: c.settings.syncPeriod, Logger: logger,
 	}
-	if vip, err := netip.ParseAddr(s.SourceVip); err == nil {
+	if vip, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(s.SourceVip)); ok { // empty, or valid
 		cfg.SourceVIP = vip.Unmap()
 	}
 	if s.ForwardHealthCheckVip {

@@ -68,6 +68,15 @@ ipvs: {scheduler: rr}
 	require.Equal(t, []string{"ipvs.scheduler=rr"}, c.Ignored())
 }
 
+// The file has the defaults of the flags, and addresses may have leading zeros, as for kube-proxy.
+func TestWindowsFileDefaults(t *testing.T) {
+	c, err := loadWindows("--config=" + writeFile(t, `winkernel: {forwardHealthCheckVip: true, sourceVip: 010.244.0.2}`))
+	require.NoError(t, err)
+	require.Equal(t, "cbr0", c.HNS(nil).HealthCheckEndpoint)
+	require.Equal(t, "10.244.0.2", c.HNS(nil).SourceVIP.String())
+	require.Empty(t, c.Ignored())
+}
+
 // On Linux, the mode and the flags do not exist, and the settings have no effect.
 func TestWindowsSettingsOnLinux(t *testing.T) {
 	_, err := load([]string{"--proxy-mode=kernelspace"}, io.Discard)

@@ -31,7 +31,7 @@ type Controller struct {
 
 	// Owned by Run.
 	cluster watchers.Snapshot // whose changes nodes and pods have
-	nodes   nodes
+	nodes   *nodes
 	pods    pods
 }
 
@@ -55,7 +55,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		return nil
 	case <-c.cfg.Server.Ready():
 	}
-	c.cluster, c.nodes, c.pods = watchers.Snapshot{}, nodes{}, pods{}
+	c.cluster, c.nodes, c.pods = watchers.Snapshot{}, &nodes{}, pods{}
 	c.work.start(ctx, c.process)
 	defer c.work.stop()
 	for {
@@ -99,7 +99,7 @@ func (c *Controller) follow(p node.Progress) {
 		switch key.Kind {
 		case watchers.KindNode:
 			if c.cfg.StartupTaint != "" {
-				c.nodes.set(key.Name, object != nil)
+				c.nodes.set(key.Name, object != nil, time.Now())
 			}
 		case watchers.KindEndpointSlice:
 			if c.cfg.PodCondition != "" {
@@ -128,8 +128,8 @@ func (c *Controller) decide(now time.Time) {
 		return
 	}
 	applied := c.cfg.Server.AppliedRevisions()
-	for _, name := range c.nodes.due(applied) {
-		c.work.add(task{node: name})
+	for _, t := range c.nodes.due(applied, now) {
+		c.work.add(t)
 	}
 	if c.pods.waiting == 0 {
 		return

@@ -155,18 +155,6 @@ func TestQuantile(t *testing.T) {
 	require.False(t, ok, "no node has applied anything if there are no nodes")
 }
 
-func TestNodesAreQueuedOnce(t *testing.T) {
-	var n nodes
-	n.set("a", true)
-	n.set("b", true)
-	require.Equal(t, []string{"a"}, n.due(map[string]uint64{"a": 1, "unknown": 3}))
-	n.set("a", true) // a change of the Node
-	require.Empty(t, n.due(map[string]uint64{"a": 2, "b": 0}))
-	n.set("a", false)
-	n.set("a", true)
-	require.Equal(t, []string{"a"}, n.due(map[string]uint64{"a": 2}), "a Node that was created again")
-}
-
 func TestInvalidConfig(t *testing.T) {
 	store := watchers.NewStore()
 	server, err := node.NewServer(store, node.ServerConfig{})

@@ -27,10 +27,16 @@ const fieldManager = "kpng-readiness"
 // any; a missing Node has none. An error is worth another call: the taints may have changed since they
 // were read.
 func RemoveTaint(ctx context.Context, client kubernetes.Interface, node, key string) (removed bool, err error) {
-	object, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	removed, err = removeTaint(ctx, client, node, key)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
+	return removed, err
+}
+
+// removeTaint is RemoveTaint, except that a missing Node is an error.
+func removeTaint(ctx context.Context, client kubernetes.Interface, node, key string) (removed bool, err error) {
+	object, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	if err != nil {
 		return false, err
 	}
@@ -74,9 +80,10 @@ func withoutTaint(taints []corev1.Taint, key string) (patch []operation) {
 	return patch
 }
 
-// removeAndReport removes the startup taint of a node, with a log line and an event.
+// removeAndReport removes the startup taint of a node, with a log line and an event. A missing Node
+// is an error.
 func removeAndReport(ctx context.Context, cfg *Config, node string, attempt int) error {
-	removed, err := RemoveTaint(ctx, cfg.Client, node, cfg.StartupTaint)
+	removed, err := removeTaint(ctx, cfg.Client, node, cfg.StartupTaint)
 	switch {
 	case err != nil && attempt == 0 && ctx.Err() == nil:
 		cfg.Logger.WarnContext(ctx, "Startup taint not removed, retrying", "node", node, "taint", cfg.StartupTaint, "err", err)
@@ -137,8 +144,8 @@ func NewTaint(cfg TaintConfig) (*Taint, error) {
 // does not block, and may be called again.
 func (t *Taint) Applied() { t.once.Do(func() { close(t.applied) }) }
 
-// Run removes the taint after the first call of Applied, and tries again until that succeeds. It
-// returns nil when the taint is removed or ctx is done.
+// Run removes the taint after the first call of Applied, and tries again until that succeeds: the
+// Node may not exist yet. It returns nil when the Node does not have the taint, or ctx is done.
 func (t *Taint) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

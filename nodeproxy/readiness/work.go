@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -22,8 +23,9 @@ const (
 
 // A task is a node or a pod to be patched.
 type task struct {
-	node string
-	pod  podID
+	node  string
+	queue uint64 // of the node; see nodes
+	pod   podID
 }
 
 // work is the workers of a Run with their queue.
@@ -72,7 +74,14 @@ func (w *work) stop() {
 // process reads and patches a node or a pod. It logs the first error of several in a row.
 func (c *Controller) process(ctx context.Context, t task, attempt int) error {
 	if t.node != "" {
-		return removeAndReport(ctx, &c.cfg, t.node, attempt)
+		if !c.nodes.isQueued(t) {
+			return nil
+		}
+		err := removeAndReport(ctx, &c.cfg, t.node, attempt)
+		if apierrors.IsNotFound(err) {
+			return nil // the source of the cluster state is late
+		}
+		return err
 	}
 	err := c.setCondition(ctx, t.pod)
 	if err != nil && attempt == 0 && ctx.Err() == nil {

@@ -352,6 +352,8 @@ func TestInvalidObjectsAreNotSent(t *testing.T) {
 			tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: name, Service: watchers.ServiceName{Namespace: "ns", Name: "svc"}})
 			tx.SetNode(&watchers.Node{Name: name})
 		}
+		tx.SetService(&watchers.Service{Name: watchers.ServiceName{Namespace: "ns", Name: "svc"}}) // with the slices above
+		tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Service: watchers.ServiceName{Namespace: "ns", Name: "svc"}})
 		tx.SetNode(&watchers.Node{})
 		tx.SetEndpointSlice(&watchers.EndpointSlice{Namespace: "ns", Name: "without-service"})
 		tx.SetEndpointSlice(invalid)
@@ -360,7 +362,7 @@ func TestInvalidObjectsAreNotSent(t *testing.T) {
 	})
 	s := newFixture(t, source, ServerConfig{})
 	snap := await(t, runClient(t, ClientConfig{}, s.dial()), "objects", watchers.Snapshot.Synced)
-	require.Equal(t, 2+1, snap.Len())
+	require.Equal(t, 3+1, snap.Len())
 	require.Equal(t, "invalid \uFFFD UTF-8", snap.Node("n").Zone)
 	for slice := range snap.EndpointSlices(name(1)) {
 		require.Len(t, slice.Endpoints, 1)

@@ -15,6 +15,7 @@ import (
 
 	kpng "sigs.k8s.io/kpng/api/kpng/v1alpha1"
 	"sigs.k8s.io/kpng/diffstore"
+	"sigs.k8s.io/kpng/localsink"
 	"sigs.k8s.io/kpng/remote/internal/codec"
 	"sigs.k8s.io/kpng/remote/internal/fanout"
 	"sigs.k8s.io/kpng/remote/transport"
@@ -156,6 +157,9 @@ func (s *Server) changedObjects(snapshot watchers.Snapshot, changes iter.Seq[dif
 			continue
 		}
 		for slice := range snapshot.EndpointSlices(name) {
+			if !localsink.ValidName(slice.Name) {
+				continue // see hasNames
+			}
 			changed[objectKey{kpng.ObjectKind_OBJECT_KIND_ENDPOINT_SLICE, slice.Namespace, slice.Name, name.Origin}] = slice
 		}
 	}

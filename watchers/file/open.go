@@ -24,8 +24,12 @@ func readRegular(name string) (fs.FileInfo, []byte, error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
 		err = errNotRegular(info)
+	case info.Size() > maxFile:
+		err = errTooLarge
 	}
 	if err != nil {
 		return nil, nil, err
@@ -43,14 +47,21 @@ func appendAll(data []byte, f *os.File) ([]byte, error) {
 		}
 		n, err := f.Read(data[len(data):cap(data)])
 		data = data[:len(data)+n]
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return data, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
+		case len(data) > maxFile: // it has grown
+			return nil, errTooLarge
 		}
 	}
 }
+
+// maxFile bounds a file, in bytes: it is in memory while its objects are decoded.
+const maxFile = 256 << 20
+
+var errTooLarge = fmt.Errorf("larger than %d MiB", maxFile>>20)
 
 func errNotRegular(info fs.FileInfo) error {
 	kind := "a device"
@@ -74,12 +85,14 @@ func readPipe(ctx context.Context, name string) ([]byte, error) {
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	data, err := io.ReadAll(f)
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	switch {
 	case ctx.Err() != nil:
 		return nil, nil
 	case err != nil:
 		return nil, err
+	case len(data) > maxFile:
+		return nil, errTooLarge
 	case len(data) == 0:
 		// Waiting would be endless for a pipe whose writer has ended.
 		return nil, errors.New("the pipe is empty: no program has it open for writing")

@@ -7,6 +7,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,11 +33,15 @@ func TestSpecialFilesDoNotBlock(t *testing.T) {
 	socket, err := net.Listen("unix", filepath.Join(s.dir, "socket.yml"))
 	require.NoError(t, err)
 	defer socket.Close()
+	dump, err := os.Create(filepath.Join(s.dir, "dump.json"))
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(dump.Truncate(1<<40), dump.Close())) // sparse
 	for range 2 {
 		objects, errs := s.scan()
 		require.Equal(t, []string{serviceA}, objects)
 		const failure = "cannot read file, keeping its last known objects: "
 		require.Equal(t, []string{
+			"dump.json: " + failure + "larger than 256 MiB",
 			"fifo.yaml: " + failure + "a pipe, not a regular file",
 			"link.json: " + failure + "a pipe, not a regular file",
 			"socket.yml: " + failure + "a socket, not a regular file",

@@ -93,6 +93,7 @@ func (p *Process) wait() {
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		err = errors.New("exit status 0")
 	}
+	p.Kill() // what the child has left behind in its group; later, the number may be that of another
 	p.err = err
 	close(p.exited)
 	_ = p.stdin.Close()
@@ -159,7 +160,7 @@ func (p *Process) Close(grace time.Duration) {
 	case <-p.exited:
 	case <-timer.C:
 	}
-	p.Kill() // also what the child has left behind
+	p.Kill()
 	<-p.exited
 	_ = p.stdout.Close()
 }
