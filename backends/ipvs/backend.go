@@ -93,7 +93,7 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	if len(b.programmer.draining) > 0 {
 		b.monitor.ScheduleRetry(drainInterval)
 	}
-	if len(b.programmer.refused) > 0 {
+	if len(b.programmer.refused)+len(b.programmer.refusedAddresses) > 0 {
 		b.monitor.ScheduleRetry(refusedRetryInterval)
 	}
 	return nil

@@ -304,6 +304,32 @@ func TestRefusedServiceDoesNotBlockOthers(t *testing.T) {
 	require.Len(t, w.k.servers, 2)
 }
 
+// TestRefusedAddressDoesNotBlockOthers: the kernel refuses some addresses that the API accepts.
+func TestRefusedAddressDoesNotBlockOthers(t *testing.T) {
+	w := newFixture(t, Config{})
+	bad, good := service("bad", "10.96.0.1:80", endpoints("10.244.0.1:80"), nil), service("good", "10.96.0.2:80", endpoints("10.244.0.1:80"), nil)
+	w.k.fail = func(write string) error {
+		if strings.HasPrefix(write, "add address 10.96.0.1") {
+			return errAddressRefused
+		}
+		return nil
+	}
+	w.sync(bad, good)
+	require.ErrorContains(t, w.b.NotProgrammed()[bad.Name], "the kernel refuses the address")
+	require.Len(t, w.b.NotProgrammed(), 1)
+	require.Len(t, w.k.device, 1)
+	require.False(t, w.drifted())
+	w.sync(good)
+	require.Empty(t, w.b.NotProgrammed())
+	w.sync(bad, good)
+	require.Len(t, w.b.NotProgrammed(), 1)
+	w.k.fail = nil
+	w.sync(bad, good) // as the timer requests it
+	require.Empty(t, w.b.NotProgrammed())
+	require.Len(t, w.k.device, 2)
+	require.False(t, w.drifted())
+}
+
 func TestErrorsEndSyncAndAreRepaired(t *testing.T) {
 	for _, failing := range []string{"replace sets", "replace rules", "add address", "delete address", "put element", "delete element", "delete server"} {
 		t.Run(failing, func(t *testing.T) {

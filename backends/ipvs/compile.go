@@ -123,6 +123,9 @@ func (c *compiler) compile(svc *localsink.Service) *record {
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
 		for _, isIPv6 := range []bool{false, true} {
+			if isIPv6 && c.cfg.withoutIPv6 {
+				continue
+			}
 			port := newPortCompiler(c, svc.Name, p, isIPv6)
 			for j := range p.Frontends {
 				if fe := &p.Frontends[j]; fe.Addr.Addr().Is6() == isIPv6 {

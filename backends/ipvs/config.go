@@ -55,6 +55,7 @@ type Config struct {
 	// Logger receives log messages for operators; nil disables logging.
 	Logger *slog.Logger
 
+	withoutIPv6   bool // set if the system has no IPv6
 	withoutMaglev bool // set if the kernel has no scheduler mh
 }
 

@@ -7,12 +7,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"sigs.k8s.io/kpng/localsink"
 )
 
 const (
@@ -249,19 +252,64 @@ func parseSetSize(message []byte) (size setSize) {
 	return size
 }
 
-// parseAttributes returns the netlink attributes in data by type, the last of each, up to an
-// invalid one.
-func parseAttributes(data []byte) map[int][]byte {
-	all := map[int][]byte{}
-	for len(data) >= unix.SizeofRtAttr {
-		size := int(binary.NativeEndian.Uint16(data))
-		if size < unix.SizeofRtAttr || size > len(data) {
-			break
+// parseAttributes yields the netlink attributes in data with their types, up to an invalid one.
+func parseAttributes(data []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for len(data) >= unix.SizeofRtAttr {
+			size := int(binary.NativeEndian.Uint16(data))
+			if size < unix.SizeofRtAttr || size > len(data) ||
+				!yield(int(binary.NativeEndian.Uint16(data[2:])&nl.NLA_TYPE_MASK), data[unix.SizeofRtAttr:size]) {
+				return
+			}
+			data = data[min((size+3)&^3, len(data)):]
 		}
-		all[int(binary.NativeEndian.Uint16(data[2:])&nl.NLA_TYPE_MASK)] = data[unix.SizeofRtAttr:size]
-		data = data[min((size+3)&^3, len(data)):]
 	}
-	return all
+}
+
+// listedServices returns the virtual servers in the sets of Services, which have node ports too.
+func (k *linuxKernel) listedServices() (map[serverKey]bool, error) {
+	listed := map[serverKey]bool{}
+	for _, isIPv6 := range k.families {
+		name := familySet(setServices, isIPv6)
+		messages, err := executeSet(k.setRequest(nl.IPSET_CMD_LIST, unix.NLM_F_DUMP|unix.NLM_F_ACK, name), "list", name)
+		switch {
+		case errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EOPNOTSUPP):
+			continue // there is no set, or the kernel has none
+		case err != nil:
+			return nil, err
+		}
+		for _, message := range messages {
+			for kind, list := range parseAttributes(message[min(nl.SizeofNfgenmsg, len(message)):]) {
+				if kind != nl.IPSET_ATTR_ADT {
+					continue
+				}
+				for _, data := range parseAttributes(list) {
+					listed[parseServer(data)] = true
+				}
+			}
+		}
+	}
+	return listed, nil
+}
+
+// parseServer parses an element of a set of Services.
+func parseServer(data []byte) (key serverKey) {
+	var addr netip.Addr
+	var port uint16
+	for kind, value := range parseAttributes(data) {
+		switch {
+		case kind == nl.IPSET_ATTR_IP:
+			for _, ip := range parseAttributes(value) {
+				addr, _ = netip.AddrFromSlice(ip)
+			}
+		case kind == nl.IPSET_ATTR_PORT && len(value) >= 2:
+			port = binary.BigEndian.Uint16(value)
+		case kind == nl.IPSET_ATTR_PROTO && len(value) >= 1:
+			key.protocol = localsink.Protocol(value[0])
+		}
+	}
+	key.addr = netip.AddrPortFrom(addr, port)
+	return key
 }
 
 // removeSets destroys all sets.

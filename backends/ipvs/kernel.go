@@ -5,6 +5,7 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,13 +37,18 @@ type serverKernel interface {
 	DeleteDestination(key serverKey, addr netip.AddrPort) error
 }
 
+// errAddressRefused is a part of the error of addresses that the kernel does not accept.
+var errAddressRefused = errors.New("the kernel refuses the address")
+
 // An addressKernel has addresses of interfaces.
 type addressKernel interface {
 	// CreateDevice creates the dummy interface if there is none.
 	CreateDevice() error
 	// Addresses lists the addresses of the dummy interface, none if it does not exist, and those
-	// of the other interfaces. It changes nothing: checks of drift call it.
+	// of the other interfaces, without link-local IPv6 addresses. It changes nothing: checks of
+	// drift call it.
 	Addresses() (device, node []netip.Addr, err error)
+	// AddAddress fails with errAddressRefused if the reason is the address.
 	AddAddress(addr netip.Addr) error
 	DeleteAddress(addr netip.Addr) error
 	// AddressesChanged reports whether addresses of the namespace may have changed since the

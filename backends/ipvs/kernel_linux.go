@@ -196,10 +196,10 @@ func (k *linuxKernel) Addresses() (device, node []netip.Addr, err error) {
 	for _, a := range list {
 		addr, ok := netip.AddrFromSlice(a.IP)
 		switch addr = addr.Unmap(); {
-		case !ok:
+		case !ok || addr.Is6() && addr.IsLinkLocalUnicast(): // the kernel's own; each new interface has one
 		case a.LinkIndex != index:
 			node = append(node, addr)
-		case !addr.IsLinkLocalUnicast(): // the kernel's own
+		default:
 			device = append(device, addr)
 		}
 	}
@@ -236,10 +236,16 @@ func deviceAddr(addr netip.Addr) *netlink.Addr {
 }
 
 func (k *linuxKernel) AddAddress(addr netip.Addr) error {
-	if err := k.routes.AddrAdd(k.device, deviceAddr(addr)); err != nil && !errors.Is(err, syscall.EEXIST) {
-		return fmt.Errorf("ipvs: add address %v to %s: %w", addr, k.cfg.Device, err)
+	err := k.routes.AddrAdd(k.device, deviceAddr(addr))
+	if err == nil || errors.Is(err, syscall.EEXIST) {
+		return nil
 	}
-	return nil
+	for _, refusal := range []error{syscall.EADDRNOTAVAIL, syscall.EINVAL, syscall.EACCES, syscall.EOPNOTSUPP, syscall.EAFNOSUPPORT} {
+		if errors.Is(err, refusal) {
+			err = fmt.Errorf("%w: %w", errAddressRefused, err)
+		}
+	}
+	return fmt.Errorf("ipvs: add address %v to %s: %w", addr, k.cfg.Device, err)
 }
 
 func (k *linuxKernel) DeleteAddress(addr netip.Addr) error {

@@ -179,8 +179,11 @@ func TestKernelHasWhatIsProgrammed(t *testing.T) {
 
 	restarted.sync()
 	require.NotContains(t, f.describe(), "10.96.0.1")
+	restarted.sync(fullService())                                  // with node ports
+	f.output("ipvsadm", "-A", "-t", "198.51.100.1:80", "-s", "rr") // of another program
+	f.output("ipvsadm", "-A", "-t", "192.0.2.10:99", "-s", "rr")
 	ns.Do(func() error { return Cleanup(Config{IPTables: "legacy"}) })
-	require.Empty(t, f.output("ipvsadm", "-S", "-n"))
+	require.Equal(t, "-A -t 192.0.2.10:99 -s rr\n-A -t 198.51.100.1:80 -s rr\n", sortedLines(f.output("ipvsadm", "-S", "-n")))
 	require.Empty(t, f.output("ipset", "save"))
 	require.NotContains(t, f.output("iptables-legacy-save")+f.output("ip6tables-legacy-save"), "KPNG")
 	require.NotContains(t, f.output("ip", "link"), DefaultDevice)
@@ -298,4 +301,11 @@ func BenchmarkKernel(b *testing.B) {
 			return errors.Join(err, backend.Close(), Cleanup(Config{IPTables: "legacy"}))
 		})
 	}
+}
+
+// sortedLines returns a text with its lines in order.
+func sortedLines(text string) string {
+	lines := slices.Collect(strings.Lines(text))
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -45,7 +47,7 @@ func New(cfg Config) (*Backend, error) {
 	}
 	b := newBackend(cfg, k, func() error { k.close(); return nil }, pollInterval)
 	k.cfg = &b.cfg
-	if len(k.families) == 1 {
+	if b.cfg.withoutIPv6 = len(k.families) == 1 || ipv6Disabled(); b.cfg.withoutIPv6 {
 		b.unsupported |= localsink.FeatureIPv6
 		cfg.Logger.Warn("IPv6 Services are not supported on this system", "err", "IPv6 is disabled")
 	}
@@ -72,6 +74,12 @@ func families() []bool {
 		return []bool{false}
 	}
 	return []bool{false, true}
+}
+
+// ipv6Disabled reports whether new interfaces have no IPv6 addresses.
+func ipv6Disabled() bool {
+	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+	return err == nil && strings.TrimSpace(string(text)) == "1"
 }
 
 // prepare sets kernel parameters and checks that the kernel has all that the backend needs.
@@ -117,8 +125,10 @@ func (k *linuxKernel) probeScheduler(name string) error {
 }
 
 // Cleanup removes what a backend with this configuration has programmed from the network
-// namespace of the calling thread: virtual servers, the dummy interface, rules and sets.
-// Connections through Services end with them. Cleanup returns nil if there is nothing to remove.
+// namespace of the calling thread: virtual servers, rules, sets and the dummy interface.
+// Connections through Services end with them. Virtual servers of other programs stay. Cleanup
+// returns nil if there is nothing to remove. After an error it may be called again: what shows that
+// there is something, and which virtual servers these are, is removed last.
 func Cleanup(cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -134,10 +144,10 @@ func Cleanup(cfg Config) error {
 		return err
 	}
 	defer k.close()
-	errs := []error{k.removeServers()}
-	if link, err := k.routes.LinkByName(cfg.Device); err == nil && link.Type() == "dummy" {
-		errs = append(errs, k.routes.LinkDel(link))
+	if err := k.removeServers(); err != nil {
+		return err
 	}
+	var errs []error
 	for _, variant := range []string{"", "-legacy"} {
 		k.iptables = iptables{variant}
 		if cfg.IPTables != "" {
@@ -147,7 +157,13 @@ func Cleanup(cfg Config) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, k.removeSets())...)
+	if err := errors.Join(append(errs, k.removeSets())...); err != nil {
+		return err
+	}
+	if link, err := k.routes.LinkByName(cfg.Device); err == nil && link.Type() == "dummy" {
+		return k.routes.LinkDel(link)
+	}
+	return nil
 }
 
 // removeServers removes the virtual servers at addresses of the dummy interface, those for
@@ -157,10 +173,18 @@ func (k *linuxKernel) removeServers() error {
 	if err != nil {
 		return err
 	}
+	device, _, err := k.Addresses()
+	if err != nil {
+		return err
+	}
+	listed, err := k.listedServices()
+	if err != nil {
+		return err
+	}
 	p := programmer{cfg: k.cfg}
 	var errs []error
 	for key := range all {
-		if p.owns(key) {
+		if p.owns(key) && (key.mark != 0 || listed[key] || slices.Contains(device, key.addr.Addr())) {
 			errs = append(errs, k.DeleteServer(key))
 		}
 	}

@@ -27,6 +27,8 @@ type programmer struct {
 	draining map[serverKey]bool
 	// refused are the virtual servers that the kernel refuses, with the reason.
 	refused map[serverKey]error
+	// refusedAddresses are those that the kernel refuses, with the reason.
+	refusedAddresses map[netip.Addr]error
 	// references are the numbers of rules that use each set.
 	references map[setName]int
 }
@@ -70,7 +72,7 @@ func (p *programmer) read() error {
 		}
 		p.servers[key] = s
 	}
-	p.addresses = map[netip.Addr]bool{}
+	p.addresses, p.refusedAddresses = map[netip.Addr]bool{}, map[netip.Addr]error{}
 	for _, a := range device {
 		p.addresses[a] = true
 	}
@@ -128,6 +130,9 @@ func (p *programmer) replace(ctx context.Context, d *desiredState, node *localsi
 func (p *programmer) update(ctx context.Context, d *desiredState) error {
 	for key := range p.refused {
 		d.changedServers[key] = true
+	}
+	for addr := range p.refusedAddresses {
+		d.changedAddresses[addr] = true
 	}
 	if err := p.putServers(ctx, d); err != nil {
 		return err
@@ -309,23 +314,38 @@ func (p *programmer) changeAddresses(ctx context.Context, d *desiredState) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		desired := d.devices[addr] > 0
-		if desired == p.addresses[addr] {
-			continue
-		}
-		change := p.kernel.AddAddress
-		if !desired {
-			change = p.kernel.DeleteAddress
-		}
-		if err := change(addr); err != nil {
+		if err := p.changeAddress(addr, d.devices[addr] > 0); err != nil {
 			return err
 		}
-		if desired {
-			p.addresses[addr] = true
-		} else {
-			delete(p.addresses, addr)
-		}
 	}
+	return nil
+}
+
+// changeAddress adds or removes an address. The others do not depend on one that the kernel refuses.
+func (p *programmer) changeAddress(addr netip.Addr, desired bool) error {
+	delete(p.refusedAddresses, addr)
+	switch {
+	case desired == p.addresses[addr]:
+		return nil
+	case !desired:
+		if err := p.kernel.DeleteAddress(addr); err != nil {
+			return err
+		}
+		delete(p.addresses, addr)
+		return nil
+	}
+	err := p.kernel.AddAddress(addr)
+	switch {
+	case errors.Is(err, errAddressRefused):
+		p.refusedAddresses[addr] = err
+		if len(p.refusedAddresses) > maxRefused {
+			return fmt.Errorf("ipvs: more than %d addresses are refused: %w", maxRefused, err)
+		}
+		return nil
+	case err != nil:
+		return err
+	}
+	p.addresses[addr] = true
 	return nil
 }
 
@@ -334,12 +354,20 @@ func compareServers(a, b serverKey) int {
 	return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.mark, b.mark))
 }
 
-// errRefused joins the reasons of refused virtual servers by Service.
+// errRefused joins the reasons of refused virtual servers and addresses by Service.
 func (p *programmer) errRefused(d *desiredState) map[localsink.ServiceName]error {
 	all := map[localsink.ServiceName]error{}
 	for key, err := range p.refused {
 		if name, ok := d.owner(key); ok {
 			all[name] = errors.Join(all[name], err)
+		}
+	}
+	if len(p.refusedAddresses) == 0 {
+		return all
+	}
+	for key, claims := range d.claims {
+		if err := p.refusedAddresses[key.addr.Addr()]; err != nil && len(claims) > 0 && !errors.Is(all[claims[0].name], err) {
+			all[claims[0].name] = errors.Join(all[claims[0].name], err)
 		}
 	}
 	return all
