@@ -6,6 +6,7 @@ package iptables
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -284,14 +285,76 @@ func TestRefusedServiceIsRetried(t *testing.T) {
 		require.NoError(t, d.Sync(t.Context(), state))
 		st := b.families[0]
 		delete(st.applied, web().Name)
-		st.refused = map[localsink.ServiceName]error{web().Name: errClosed}
+		st.refused, st.retried = map[localsink.ServiceName]error{web().Name: errClosed}, time.Now()
 		require.NoError(t, d.Sync(t.Context(), state))
 		require.NotEmpty(t, b.NotProgrammed(), "it is not time yet")
-		b.ns.Do(func() error { return st.load(t.Context(), sinktest.NewUpdate(goldenNode(), nil, sinktest.NewState())) })
+		b.ns.Do(func() error {
+			return st.load(t.Context(), sinktest.NewUpdate(goldenNode(), nil, sinktest.NewState()), nil)
+		})
 		st.refused, st.retried = map[localsink.ServiceName]error{web().Name: errClosed}, time.Time{}
 		require.NoError(t, d.Sync(t.Context(), state))
 		require.Empty(t, b.NotProgrammed())
 		require.Contains(t, savedRules(t, b.ns, b.Variant()), "10.0.0.1:80")
+	})
+}
+
+// TestRefusedServicesAreTriedTogether: those with the same reason are programmed at once when it ends; of
+// those with several, one is tried at a time, after all changes.
+func TestRefusedServicesAreTriedTogether(t *testing.T) {
+	forVariants(t, Config{}, func(t *testing.T, b *backendInNamespace, d *sinktest.Driver) {
+		one, two, three := web("10.0.0.1:80"), web("10.0.0.2:80"), web("10.0.0.3:80")
+		two.Name.Name, three.Name.Name = "web-2", "web-3"
+		two.Ports[0].Frontends[0].Addr, three.Ports[0].Frontends[0].Addr = netip.MustParseAddrPort("10.96.7.2:80"), netip.MustParseAddrPort("10.96.7.3:80")
+		all := sinktest.NewState(one, two, three)
+		require.NoError(t, d.Sync(t.Context(), all))
+		st := b.families[0]
+		refuse := func(services ...*localsink.Service) {
+			b.ns.Do(func() error {
+				return st.load(t.Context(), sinktest.NewUpdate(goldenNode(), nil, sinktest.NewState()), nil)
+			})
+			for _, s := range services {
+				delete(st.applied, s.Name)
+				st.refused[s.Name] = errClosed
+			}
+			st.retried = time.Time{}
+		}
+		refuse(one, two, three)
+		require.NoError(t, d.Sync(t.Context(), all))
+		require.Empty(t, b.NotProgrammed())
+		rules := savedRules(t, b.ns, b.Variant())
+		for _, endpoint := range []string{"10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"} {
+			require.Contains(t, rules, endpoint)
+		}
+
+		invalid := *two
+		invalid.Ports = slices.Clone(two.Ports)
+		invalid.Ports[0].Affinity = tooLong
+		mixed := sinktest.NewState(one, &invalid, three)
+		require.NoError(t, d.Sync(t.Context(), mixed))
+		require.Len(t, b.NotProgrammed(), 1, "two is refused")
+		refuse(one, &invalid, three)
+		for round := range 3 {
+			require.NoError(t, d.Sync(t.Context(), mixed))
+			require.Len(t, b.NotProgrammed(), []int{2, 2, 1}[round], round)
+			st.retried = time.Time{}
+		}
+		require.Contains(t, b.NotProgrammed(), two.Name)
+	})
+}
+
+// TestLoopbackParameterIsReadOnly: in a container that is not privileged, all but node ports on loopback
+// addresses is programmed.
+func TestLoopbackParameterIsReadOnly(t *testing.T) {
+	forVariants(t, Config{LocalhostNodePorts: true}, func(t *testing.T, b *backendInNamespace, d *sinktest.Driver) {
+		st := b.families[0]
+		calls := 0
+		st.setLoopback = func() error { calls++; return os.ErrPermission }
+		d.Node = goldenNode()
+		d.Node.LoopbackNodePorts = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		require.NoError(t, d.Sync(t.Context(), sinktest.NewState(web("10.0.0.1:80"))))
+		require.Contains(t, savedRules(t, b.ns, b.Variant()), "10.0.0.1:80")
+		require.Positive(t, calls)
+		require.True(t, st.known, "the rules are not loaded again")
 	})
 }
 

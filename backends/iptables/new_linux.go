@@ -72,5 +72,5 @@ func newFamilyState(ctx context.Context, f *family, cfg *Config) (*familyState, 
 	if _, err := run(ctx, nil, p.main, "-w", p.waitSeconds(), "-t", tableNAT, "-S", hookPrerouting); err != nil {
 		return nil, fmt.Errorf("%w: the backend needs CAP_NET_ADMIN, CAP_NET_RAW and the tables nat and filter", err)
 	}
-	return &familyState{family: f, cfg: cfg, programs: p}, nil
+	return &familyState{family: f, cfg: cfg, programs: p, refused: map[localsink.ServiceName]error{}, setLoopback: allowLoopback}, nil
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // prefixProbe replaces the prefix of all chains while Services are probed. No packet reaches such
-// chains.
-const prefixProbe = "KPNG-"
+// chains. Other backends have other prefixes.
+const prefixProbe = "KPROBE-"
 
 // probe returns the error with which iptables-restore refuses some Services. It creates all of
 // their rules in chains of other names, and deletes these again.

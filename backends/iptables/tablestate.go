@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/kpng/backends/internal/bisect"
@@ -21,63 +22,81 @@ type familyState struct {
 	cfg      *Config
 	programs *programs
 
-	known    bool
-	renderer renderer
-	static   *static
-	applied  map[localsink.ServiceName]*localsink.Service
-	hairpins hairpins
-	problems map[localsink.ServiceName]error // invalid parts of Services
-	refused  map[localsink.ServiceName]error // Services that iptables-restore does not accept
-	retried  time.Time                       // when refused Services were tried last
-	stats    FamilyStats
+	known       bool
+	renderer    renderer
+	static      *static
+	applied     map[localsink.ServiceName]*localsink.Service
+	hairpins    hairpins
+	problems    map[localsink.ServiceName]error // invalid parts of Services
+	refused     map[localsink.ServiceName]error // Services that iptables-restore does not accept
+	retried     time.Time                       // when refused Services were tried last
+	triedLast   localsink.ServiceName           // the one of these that was tried last by itself
+	setLoopback func() error                    // sets the kernel parameter for node ports on loopback addresses
+	loopbackErr error                           // of its last call
+	stats       FamilyStats
 }
 
 // refusedRetryInterval is the delay after which refused Services are retried.
 const refusedRetryInterval = 30 * time.Second
 
-// sync brings the tables to the state of u.
+// sync brings the tables to the state of u. Services that were refused, and have not changed, are
+// tried afterwards: no other waits for them.
 func (st *familyState) sync(ctx context.Context, u *localsink.Update, names []localsink.ServiceName) error {
 	if u.NodeChanged || st.static == nil {
 		st.setNode(u.Node)
 	}
+	if err := st.changeOrLoad(ctx, u, names); err != nil {
+		return err
+	}
+	if accepted := st.acceptedAgain(ctx, u); len(accepted) > 0 {
+		return st.changeOrLoad(ctx, u, accepted)
+	}
+	return nil
+}
+
+// changeOrLoad programs the difference to the state of u, which is that of the named Services, or
+// else all rules.
+func (st *familyState) changeOrLoad(ctx context.Context, u *localsink.Update, names []localsink.ServiceName) error {
 	if st.known {
-		names = append(names, st.acceptedAgain(ctx, u)...)
 		err := st.change(ctx, u, names)
 		if err == nil || !isRefusal(err) {
 			return err
 		}
 		st.cfg.Logger.Warn("Change of rules was refused; loading all rules", "family", st.family.name, "err", err)
 	}
-	return st.load(ctx, u)
+	return st.load(ctx, u, names)
 }
 
-// acceptedAgain returns the refused Services that are accepted now, if it is time to try them.
+// acceptedAgain returns the refused Services that are accepted now, if it is time to try them. It
+// tries all together, because they often have the same reason, such as a module of the kernel, and
+// then one of them: with many Services each try takes seconds.
 func (st *familyState) acceptedAgain(ctx context.Context, u *localsink.Update) []localsink.ServiceName {
 	if len(st.refused) == 0 || time.Since(st.retried) < refusedRetryInterval {
 		return nil
 	}
-	st.retried = time.Now()
-	still := st.stillRefused(ctx, u)
-	var accepted []localsink.ServiceName
-	for name := range st.refused {
-		if still[name] == nil {
-			accepted = append(accepted, name)
-		}
+	defer func() { st.retried = time.Now() }()
+	names := slices.SortedFunc(maps.Keys(st.refused), localsink.ServiceName.Compare)
+	services := make([]*localsink.Service, len(names))
+	for i, name := range names {
+		services[i] = u.All.Get(name) // exists: note forgets removed ones
 	}
-	return accepted
-}
-
-// stillRefused returns those of the refused Services that are refused by themselves again.
-func (st *familyState) stillRefused(ctx context.Context, u *localsink.Update) map[localsink.ServiceName]error {
-	still := map[localsink.ServiceName]error{}
-	for name := range st.refused {
-		if s := u.All.Get(name); s != nil {
-			if err := st.probe(ctx, []*localsink.Service{s}); isRefusal(err) {
-				still[name] = err
-			}
-		}
+	err := st.probe(ctx, services)
+	switch {
+	case err == nil:
+		return names
+	case !isRefusal(err) || len(names) == 1:
+		return nil
 	}
-	return still
+	next, found := slices.BinarySearchFunc(names, st.triedLast, localsink.ServiceName.Compare)
+	if found {
+		next++
+	}
+	next %= len(names)
+	st.triedLast = names[next]
+	if err := st.probe(ctx, services[next:next+1]); err != nil {
+		return nil
+	}
+	return names[next : next+1]
 }
 
 // setNode sets the properties of the node. If rules depend on those that have changed, the state
@@ -131,13 +150,17 @@ func (st *familyState) note(name localsink.ServiceName, s *localsink.Service, r 
 	}
 }
 
-// load replaces all rules. Services that are refused by themselves are left out.
-func (st *familyState) load(ctx context.Context, u *localsink.Update) error {
+// load replaces all rules. Services that are refused by themselves are left out; those that were
+// refused before are not tried, except for the changed ones.
+func (st *familyState) load(ctx context.Context, u *localsink.Update, changed []localsink.ServiceName) error {
 	present, err := st.programs.read(ctx)
 	if err != nil {
 		return err
 	}
-	st.known, st.refused, st.retried = false, st.stillRefused(ctx, u), time.Now()
+	st.known = false
+	for _, name := range changed {
+		delete(st.refused, name)
+	}
 	err = st.tryLoad(ctx, u, present)
 	for isRefusal(err) {
 		refused, searchErr := st.findRefused(ctx, u)
@@ -145,13 +168,24 @@ func (st *familyState) load(ctx context.Context, u *localsink.Update) error {
 			return errors.Join(err, searchErr)
 		}
 		maps.Copy(st.refused, refused)
+		st.retried = time.Now()
 		err = st.tryLoad(ctx, u, present)
 	}
 	if err == nil && st.renderer.matches.loopback.IsValid() {
-		err = allowLoopback()
+		st.allowLoopback()
 	}
 	st.known = err == nil
 	return err
+}
+
+// allowLoopback sets the kernel parameter for node ports on loopback addresses. In a container that
+// is not privileged it cannot: then all but these is programmed.
+func (st *familyState) allowLoopback() {
+	err := st.setLoopback()
+	if err != nil && st.loopbackErr == nil {
+		st.cfg.Logger.Error("Node ports do not answer on loopback addresses: set net.ipv4.conf.all.route_localnet=1 on the node", "err", err)
+	}
+	st.loopbackErr = err
 }
 
 // tryLoad replaces all rules by those of the Services that are not refused.

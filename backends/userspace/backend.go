@@ -193,7 +193,8 @@ func (b *Backend) compareAddresses() {
 	b.addressTimer.Reset(addressInterval)
 }
 
-// listAddresses returns the sorted addresses of the node.
+// listAddresses returns the sorted addresses of the node, without link-local IPv6 addresses: without
+// an interface, the kernel does not bind them.
 func (b *Backend) listAddresses() ([]netip.Addr, error) {
 	addrs, err := b.cfg.InterfaceAddrs()
 	if err != nil {
@@ -201,7 +202,7 @@ func (b *Backend) listAddresses() ([]netip.Addr, error) {
 	}
 	var all []netip.Addr
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
 			all = append(all, p.Addr().Unmap())
 		}
 	}

@@ -71,6 +71,7 @@ func runProxy(ctx context.Context, settings *kubeproxyconfig.Config, version str
 		Mode:                backend.Mode,
 		Flows:               backend.Flows,
 		NoLoopbackListeners: backend.NoLoopbackListeners,
+		InterfaceAddrs:      backend.InterfaceAddrs,
 		Takeover:            takeoverOf(backend),
 		AfterFirstSync:      tuning.AfterFirstSync,
 		Collectors:          append(collectors, backend.Collectors...),

@@ -211,6 +211,9 @@ func (g *group) add(n NodeSink, name string, p *progress) {
 	}
 	g.HealthChecks = g.HealthChecks || n.HealthChecks
 	g.NoLoopbackListeners = g.NoLoopbackListeners || n.NoLoopbackListeners
+	if n.InterfaceAddrs != nil {
+		g.InterfaceAddrs = n.InterfaceAddrs
+	}
 	g.Collectors = append(g.Collectors, n.Collectors...)
 }
 
@@ -325,7 +328,7 @@ func (g *group) run(ctx context.Context, p *plan, env *Env, f *runFlags) error {
 		return g.source.Run(ctx, localsink.Chain(g.sink(), afterFirstSync(p.applied)))
 	}
 	cfg := nodeagent.Config{
-		Client: g.source, Rules: localsink.Chain(g.sinks...), NoLoopbackListeners: g.NoLoopbackListeners,
+		Client: g.source, Rules: localsink.Chain(g.sinks...), NoLoopbackListeners: g.NoLoopbackListeners, InterfaceAddrs: g.InterfaceAddrs,
 		Collectors: append(env.collectors(), g.Collectors...), HealthAddress: f.health, OperatorAddress: f.metricsOf(env),
 		CountConnections: f.connections, Takeover: g.Takeover, AfterFirstSync: p.applied,
 		Logger: env.Logger,

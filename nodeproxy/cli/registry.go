@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -75,9 +76,11 @@ type NodeSink struct {
 	// HealthChecks serves the health checks of Services, and --health and --metrics, for the other
 	// sinks of the same --to.
 	HealthChecks bool
-	// Takeover and NoLoopbackListeners are those of pipeline.Config. They need HealthChecks.
+	// Takeover, NoLoopbackListeners and InterfaceAddrs are those of pipeline.Config. They need
+	// HealthChecks.
 	Takeover            pipeline.Takeover
 	NoLoopbackListeners bool
+	InterfaceAddrs      func() ([]net.Addr, error)
 	// Collectors are served at --metrics.
 	Collectors []prometheus.Collector
 }

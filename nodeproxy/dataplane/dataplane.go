@@ -75,6 +75,9 @@ type Dataplane struct {
 	Takeover *takeover.Takeover
 	// NoLoopbackListeners means that node ports on loopback addresses are left to Rules.
 	NoLoopbackListeners bool
+	// InterfaceAddrs lists the addresses of the node's interfaces, without that of the backend,
+	// which has those of Services; nil if the backend has none.
+	InterfaceAddrs func() ([]net.Addr, error)
 
 	closers []func() error
 }
@@ -235,7 +238,28 @@ func newIPVS(cfg Config) (*Dataplane, error) {
 		Takeover: takeover.New(takeover.Config{Tables: []string{nftables.DefaultTable}, KeepIPVS: true, Others: cleanupEBPF, Logger: cfg.Logger}),
 		closers:  []func() error{rules.Close},
 	}
+	device := cmp.Or(cfg.IPVS.Device, ipvs.DefaultDevice)
+	d.InterfaceAddrs = func() ([]net.Addr, error) { return addressesWithout(device) }
 	return d.addFlows(cfg)
+}
+
+// addressesWithout returns the addresses of all interfaces but one.
+func addressesWithout(name string) (all []net.Addr, err error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for i := range interfaces {
+		if interfaces[i].Name == name {
+			continue
+		}
+		addrs, err := interfaces[i].Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("list addresses of interface %s: %w", interfaces[i].Name, err)
+		}
+		all = append(all, addrs...)
+	}
+	return all, nil
 }
 
 // featuresTimeout limits the query of the features of HNS, which is one call.

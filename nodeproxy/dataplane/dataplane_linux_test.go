@@ -189,3 +189,25 @@ func joinCgroup(t *testing.T, dir string) {
 	require.NoError(t, enter(dir))
 	t.Cleanup(func() { require.NoError(t, enter(before)) })
 }
+
+// TestAddressesWithout: health checks must not be served at the addresses of Services, which the mode ipvs
+// adds to an interface.
+func TestAddressesWithout(t *testing.T) {
+	all, err := addressesWithout("no-such-interface")
+	require.NoError(t, err)
+	expected, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	texts := func(addrs []net.Addr) (all []string) {
+		for _, a := range addrs {
+			all = append(all, a.String())
+		}
+		return all
+	}
+	require.ElementsMatch(t, texts(expected), texts(all))
+	without, err := addressesWithout("lo")
+	require.NoError(t, err)
+	for _, a := range without {
+		require.NotContains(t, a.String(), "127.0.0.1/")
+	}
+	require.Less(t, len(without), len(all))
+}

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -58,8 +59,9 @@ type Config struct {
 	Policy       nodelocal.Policy
 	Scope        nodelocal.Scope
 	NoMasquerade []netip.Prefix
-	// NoLoopbackListeners is that of [pipeline.Config].
+	// NoLoopbackListeners and InterfaceAddrs are those of [pipeline.Config].
 	NoLoopbackListeners bool
+	InterfaceAddrs      func() ([]net.Addr, error)
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
@@ -131,8 +133,8 @@ func newProxy(cfg Config, recorder *events.Recorder) (*proxy, error) {
 	}
 	if p.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
-		NoLoopbackListeners: cfg.NoLoopbackListeners,
-		HealthTimeout:       cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
+		NoLoopbackListeners: cfg.NoLoopbackListeners, InterfaceAddrs: cfg.InterfaceAddrs,
+		HealthTimeout: cfg.Settings.HealthTimeout(), Eligible: p.eligible, Event: recorder.ServiceWarning, Explain: p.explain,
 		CountConnections: cfg.Settings.CountConnections(), Limiter: p.cfg.Limiter, Logger: p.logger,
 	}); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -45,8 +46,9 @@ type Config struct {
 	// Takeover removes the rules of another proxy, after all sinks have applied a first
 	// update and beside later ones. It may be nil.
 	Takeover pipeline.Takeover
-	// NoLoopbackListeners is that of [pipeline.Config].
+	// NoLoopbackListeners and InterfaceAddrs are those of [pipeline.Config].
 	NoLoopbackListeners bool
+	InterfaceAddrs      func() ([]net.Addr, error)
 	// Collectors are served at /metrics beside those of the agent.
 	Collectors []prometheus.Collector
 	// HealthAddress serves /healthz and /livez, and OperatorAddress /metrics and /state, over
@@ -93,8 +95,8 @@ func newAgent(cfg Config) (*agent, error) {
 	var err error
 	if a.pipeline, err = pipeline.New(pipeline.Config{
 		Rules: cfg.Rules, Flows: cfg.Flows, AfterFirstSync: cfg.AfterFirstSync, Takeover: cfg.Takeover,
-		NoLoopbackListeners: cfg.NoLoopbackListeners,
-		HealthTimeout:       cfg.HealthTimeout, CountConnections: cfg.CountConnections, Limiter: a.limiter, Logger: cfg.Logger,
+		NoLoopbackListeners: cfg.NoLoopbackListeners, InterfaceAddrs: cfg.InterfaceAddrs,
+		HealthTimeout: cfg.HealthTimeout, CountConnections: cfg.CountConnections, Limiter: a.limiter, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}

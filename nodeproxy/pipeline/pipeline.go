@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -87,6 +88,8 @@ type Config struct {
 	CountConnections string
 	// NoLoopbackListeners leaves node ports on loopback addresses to Rules.
 	NoLoopbackListeners bool
+	// InterfaceAddrs is that of [healthcheck.Config]; nil lists all addresses.
+	InterfaceAddrs func() ([]net.Addr, error)
 	// Limiter bounds the descriptors of listeners. Required.
 	Limiter *httpserver.Limiter
 	// Logger receives what operators need to know; nil is silent.
@@ -136,7 +139,7 @@ func New(cfg Config) (*Pipeline, error) {
 		cfg.Eligible = eligibility.Eligible
 	}
 	if p.checks, err = healthcheck.NewServices(healthcheck.Config{
-		Healthy: healthy.Healthy, Listen: cfg.Limiter.Listen, ErrorLog: httpserver.ErrorLog(cfg.Logger), Logger: cfg.Logger,
+		Healthy: healthy.Healthy, Listen: cfg.Limiter.Listen, InterfaceAddrs: cfg.InterfaceAddrs, ErrorLog: httpserver.ErrorLog(cfg.Logger), Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
