@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -193,9 +194,8 @@ func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterfac
 	}
 	xor, count := c.State.HeldXor()
 	hello := &kpng.Hello{Client: c.ClientName, HeldDigestsXor: xor, HeldCount: count, Capabilities: c.Capabilities}
-	if stream.Send(c.Hello(hello)) != nil {
-		_, err = stream.Recv() // returns the reason; Send returns io.EOF
-		return nil, 0, err
+	if err := stream.Send(c.Hello(hello)); err != nil {
+		return nil, 0, sendError(stream, err)
 	}
 	first, err := stream.Recv()
 	if err != nil {
@@ -206,9 +206,8 @@ func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterfac
 		return nil, 0, errors.New("the first message of the server must be welcome")
 	}
 	if welcome.GetSendDigests() {
-		if c.sendHeldDigests(stream) != nil {
-			_, err = stream.Recv() // returns the reason
-			return nil, 0, err
+		if err := c.sendHeldDigests(stream); err != nil {
+			return nil, 0, sendError(stream, err)
 		}
 	}
 	// A client that holds no items receives a full sync even without the flag.
@@ -218,6 +217,19 @@ func (c *Client[Q, R]) start(ctx context.Context, server grpc.ClientConnInterfac
 		maxDelay = -1
 	}
 	return stream, maxDelay, nil
+}
+
+// sendError returns why Send has failed. It returns io.EOF if the stream has ended, and Recv has the
+// reason, after the messages that the server has sent before.
+func sendError[Q, R any](stream Stream[Q, R], err error) error {
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+	}
 }
 
 // digestsPerMessage keeps a message at 64 KiB.
