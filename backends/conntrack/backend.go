@@ -21,6 +21,10 @@ type Config struct {
 	// time that the removal of stale flows took and the number of flows that were removed;
 	// both are 0 if the update could leave none. Calls do not overlap.
 	OnReconcile func(r Reconciliation)
+	// Repairs returns how often the sinks that program rules have repaired what other programs
+	// changed: flows may have begun while rules were missing, so Sync compares all of them after
+	// each repair. If it is nil, each update without a delta may follow a repair. Sync calls it.
+	Repairs func() uint64
 	// Logger receives the number of removed flows; nil discards it.
 	Logger *slog.Logger
 }
@@ -37,10 +41,12 @@ type Reconciliation struct {
 type Backend struct {
 	log    *slog.Logger
 	onDone func(Reconciliation)
+	counts func() uint64 // of repairs; nil if unknown
 	cutter *Cutter
 	// Owned by Sync.
 	applied   appliedFrontends
 	nodePorts []netip.Prefix // the addresses with node ports in the last applied update
+	repairs   uint64         // before it
 	failed    failedUpdates
 }
 
@@ -58,7 +64,7 @@ func New(cfg Config) (*Backend, error) {
 	if cfg.OnReconcile == nil {
 		cfg.OnReconcile = func(Reconciliation) {}
 	}
-	return &Backend{log: cfg.Logger, onDone: cfg.OnReconcile, cutter: cutter, applied: appliedFrontends{}}, nil
+	return &Backend{log: cfg.Logger, onDone: cfg.OnReconcile, counts: cfg.Repairs, cutter: cutter, applied: appliedFrontends{}}, nil
 }
 
 // Close closes the netlink sockets and always returns nil. Flows stay as they are. Sync
@@ -80,11 +86,11 @@ func (b *Backend) Stats() Stats { return Stats{b.cutter.dumps.Load(), b.cutter.r
 // which the update may leave stale flows, and not at all if there are none. After an error
 // the next Sync examines the same frontends again, whatever its update is.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
-	frontends := b.applied.stale(u)
-	if !slices.Equal(b.nodePorts, u.Node.NodePortAddresses) {
-		frontends.addNodePorts(u)
+	var repairs uint64
+	if b.counts != nil {
+		repairs = b.counts()
 	}
-	frontends.addFailed(b.failed.frontends, u)
+	frontends := b.examined(u, repairs)
 	for _, v4 := range []bool{true, false} {
 		if err := b.removeStale(ctx, v4, frontends, u.Node); err != nil {
 			b.failed.add(frontends, u.Node)
@@ -92,8 +98,25 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 		}
 	}
 	b.applied.update(u)
-	b.nodePorts, b.failed = slices.Clone(u.Node.NodePortAddresses), failedUpdates{}
+	b.nodePorts, b.repairs, b.failed = slices.Clone(u.Node.NodePortAddresses), repairs, failedUpdates{}
 	return nil
+}
+
+// examined returns the frontends whose flows are examined because of u, after a number of repairs.
+func (b *Backend) examined(u *localsink.Update, repairs uint64) staleFrontends {
+	frontends := b.applied.stale(u)
+	mayFollowRepair := repairs != b.repairs
+	if b.counts == nil {
+		mayFollowRepair = len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged
+	}
+	switch {
+	case mayFollowRepair: // any flow may have begun while there were no rules
+		frontends.addDesired(u, func(*udpFrontend) bool { return true })
+	case !slices.Equal(b.nodePorts, u.Node.NodePortAddresses):
+		frontends.addDesired(u, (*udpFrontend).isNodePort)
+	}
+	frontends.addFailed(b.failed.frontends, u)
+	return frontends
 }
 
 // removeStale removes the stale flows of one address family.

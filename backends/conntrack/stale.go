@@ -87,18 +87,9 @@ type staleFrontends map[netip.AddrPort]*udpFrontend
 
 // stale returns the frontends whose change in u may leave stale flows: those that are new or
 // removed, those that lost an endpoint, those that got their first endpoint, and those that
-// no longer pass packets. Further endpoints make no flow stale. An update without a delta follows
-// external changes of rules: any flow may have begun while there were none.
+// no longer pass packets. Further endpoints make no flow stale.
 func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 	stale := staleFrontends{}
-	if len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged {
-		for _, all := range applied {
-			for _, fe := range all {
-				stale[fe.addr] = fe.or(stale[fe.addr])
-			}
-		}
-		return stale
-	}
 	for _, svc := range u.Removed {
 		for _, old := range applied[svc.Name] {
 			stale[old.addr] = nil
@@ -126,13 +117,22 @@ func (applied appliedFrontends) stale(u *localsink.Update) staleFrontends {
 	return stale
 }
 
-// addNodePorts adds all node ports: they answer on other addresses of the node than before.
-func (stale staleFrontends) addNodePorts(u *localsink.Update) {
+// isNodePort reports whether the frontend is a node port.
+func (fe *udpFrontend) isNodePort() bool { return fe.addr.Addr().IsUnspecified() }
+
+// addDesired adds the desired frontends that are selected, unless they are there.
+func (stale staleFrontends) addDesired(u *localsink.Update, selects func(*udpFrontend) bool) {
+	desired := staleFrontends{}
 	for svc := range u.All.All() {
 		for _, fe := range udpFrontends(svc) {
-			if fe.addr.Addr().IsUnspecified() {
-				stale[fe.addr] = fe
+			if selects(fe) {
+				desired[fe.addr] = fe.or(desired[fe.addr])
 			}
+		}
+	}
+	for addr, fe := range desired {
+		if _, ok := stale[addr]; !ok {
+			stale[addr] = fe
 		}
 	}
 }
@@ -155,22 +155,18 @@ func (f *failedUpdates) add(frontends staleFrontends, node *localsink.Node) {
 	f.nodePorts = append(f.nodePorts, node.NodePortAddresses...)
 }
 
-// addFailed adds the frontends of failed updates that u does not change.
+// addFailed adds the frontends of failed updates.
 func (stale staleFrontends) addFailed(failed map[netip.AddrPort]struct{}, u *localsink.Update) {
 	if len(failed) == 0 {
 		return
 	}
-	desired := map[netip.AddrPort]*udpFrontend{}
-	for svc := range u.All.All() {
-		for _, fe := range udpFrontends(svc) {
-			if _, ok := failed[fe.addr]; ok {
-				desired[fe.addr] = fe.or(desired[fe.addr])
-			}
-		}
-	}
+	stale.addDesired(u, func(fe *udpFrontend) bool {
+		_, ok := failed[fe.addr]
+		return ok
+	})
 	for addr := range failed {
-		if _, changed := stale[addr]; !changed {
-			stale[addr] = desired[addr] // nil if it is not desired any more
+		if _, ok := stale[addr]; !ok {
+			stale[addr] = nil // not desired any more
 		}
 	}
 }

@@ -127,11 +127,11 @@ func TestStaleFlows(t *testing.T) {
 		{"unrelated address", both, s(), "10.96.0.2:53", one, false},
 	} {
 		t.Run(row.id, func(t *testing.T) {
-			applied, node := appliedFrontends{}, &localsink.Node{}
+			b, node := &Backend{applied: appliedFrontends{}}, &localsink.Node{}
 			if row.from != nil {
-				applied.update(sinktest.NewUpdate(node, nil, row.from))
+				b.applied.update(sinktest.NewUpdate(node, nil, row.from))
 			}
-			frontends := applied.stale(sinktest.NewUpdate(node, row.from, row.to))
+			frontends := b.examined(sinktest.NewUpdate(node, row.from, row.to), 0)
 			isLocal := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
 			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal, isLocal))
 		})

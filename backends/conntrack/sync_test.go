@@ -74,6 +74,41 @@ func TestFlowsThatBeganWithoutRulesAreRemoved(t *testing.T) {
 	require.Equal(t, []flow{{addr(vip), addr(one)}, {addr(elsewhere), addr(elsewhere)}}, table.flows)
 }
 
+// TestFlowsAreComparedAfterRepairs: with a count of repairs, an update without a delta costs no dump, and
+// one with a delta that follows a repair examines all frontends.
+func TestFlowsAreComparedAfterRepairs(t *testing.T) {
+	b, table := newFake()
+	repairs := uint64(0)
+	b.counts = func() uint64 { return repairs }
+	d := sinktest.Driver{Sink: b, Node: &localsink.Node{}}
+	dns := udp("dns", []string{vip, nodePort}, []string{one})
+	require.NoError(t, d.Sync(t.Context(), sinktest.NewState(dns)))
+	empty := func(state localsink.State) error {
+		return b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state})
+	}
+	dumps := len(table.dumps)
+	require.NoError(t, empty(sinktest.NewState(dns)))
+	require.Len(t, table.dumps, dumps, "no repair")
+
+	flows := []flow{{addr(vip), addr(vip)}, {addr(vip), addr(one)}, {addr(vip), addr(two)}, {addr("10.96.0.8:53"), addr("10.96.0.8:53")}}
+	table.flows = slices.Clone(flows)
+	repairs++
+	withAdded := sinktest.NewState(udp("dns", []string{vip, nodePort}, []string{one, two}), udp("new", []string{"10.96.0.8:53"}, []string{one}))
+	injected := errors.New("injected")
+	table.removeErr = injected
+	require.ErrorIs(t, d.Sync(t.Context(), withAdded), injected)
+	table.removeErr = nil
+	require.NoError(t, d.Sync(t.Context(), withAdded))
+	require.Equal(t, []flow{flows[1], flows[2]}, table.flows, "flows to the added endpoint stay")
+
+	table.flows, repairs = slices.Clone(flows), repairs+5
+	require.NoError(t, empty(withAdded))
+	require.Equal(t, []flow{flows[1], flows[2]}, table.flows)
+	dumps = len(table.dumps)
+	require.NoError(t, empty(withAdded))
+	require.Len(t, table.dumps, dumps)
+}
+
 // TestChangedNodePortAddresses: where node ports begin to answer, flows that are not translated
 // end; where they no longer do, those that are.
 func TestChangedNodePortAddresses(t *testing.T) {

@@ -91,6 +91,10 @@ func (b *Backend) Unsupported() localsink.Features {
 // ResyncRequested implements localsink.ResyncRequester.
 func (b *Backend) ResyncRequested() <-chan struct{} { return b.monitor.Requests() }
 
+// Repairs returns how often a Sync has repaired what other programs have changed, or may have. It may
+// be called at any time, and does not wait for Sync. See conntrack.Config.Repairs.
+func (b *Backend) Repairs() uint64 { return b.monitor.Repairs() }
+
 // DriftedSince implements localsink.DriftReporter.
 func (b *Backend) DriftedSince() time.Time { return b.monitor.DriftedSince() }
 

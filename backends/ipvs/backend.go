@@ -148,6 +148,10 @@ func (b *Backend) noteFailures() {
 	b.notProgrammed = failures
 }
 
+// Repairs returns how often a Sync has repaired what other programs have changed, or may have. It may
+// be called at any time, and does not wait for Sync. See conntrack.Config.Repairs.
+func (b *Backend) Repairs() uint64 { return b.monitor.Repairs() }
+
 // NotProgrammed returns the Services that are not, or not fully, programmed; see
 // [localsink.FailureReporter].
 func (b *Backend) NotProgrammed() map[localsink.ServiceName]error {

@@ -48,6 +48,10 @@ type TableStats struct {
 	Problems []localsink.Problem
 }
 
+// Repairs returns how often a Sync has repaired what other programs have changed, or may have. It may
+// be called at any time, and does not wait for Sync. See conntrack.Config.Repairs.
+func (b *Backend) Repairs() uint64 { return b.monitor.Repairs() }
+
 // Stats returns the statistics as of the last Sync.
 func (b *Backend) Stats() Stats {
 	b.mu.Lock()

@@ -55,6 +55,7 @@ type Env struct {
 	devices                            []string  // of the sink ebpf
 	usesAPIServer, usesServers, serves bool      // whether flags of clients and servers have an effect
 	progress                           *progress // nil without a terminal
+	repairs                            repairs   // of all sinks
 }
 
 // Client returns a client of the API server that the flags select.

@@ -169,6 +169,7 @@ func (p *plan) addSinks(ctx context.Context, env *Env, sinks []reference[Sink]) 
 			return usageOf("--to "+s.text, err)
 		}
 		g.add(n, s.what.Name, env.progress)
+		env.repairs.add(n)
 	}
 	if len(g.sinks)+len(g.flows) == 0 && !g.HealthChecks {
 		return nil

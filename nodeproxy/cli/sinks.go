@@ -47,12 +47,12 @@ func standardSinks() []Sink {
 			Cluster: serve(servertier.ServicesClusters), ManyClients: true,
 		},
 		Sink{Name: "text", Help: "prints the state of the node and its changes", Node: func(_ context.Context, env *Env, _ string) (NodeSink, error) {
-			return NodeSink{Sink: printer.New(env.Stdout)}, nil
+			return NodeSink{Sink: printer.New(env.Stdout), Repairs: noRepairs}, nil
 		}},
 		Sink{
 			Name: "json", Help: "prints lines of JSON: those that the program of an exec: sink receives",
 			Node: func(_ context.Context, env *Env, _ string) (NodeSink, error) {
-				return NodeSink{Sink: execsink.NewPrinter(env.Stdout)}, nil
+				return NodeSink{Sink: execsink.NewPrinter(env.Stdout), Repairs: noRepairs}, nil
 			},
 		},
 		Sink{Name: "exec", Argument: "CMD", Commas: true, Help: "a program that reads lines of JSON; see docs/exec.md", Node: newExecSink},
@@ -68,12 +68,12 @@ func newDataplane(env *Env, mode string) (NodeSink, error) {
 	}
 	env.usesEBPF = env.usesEBPF || mode == dataplane.ModeEBPF
 	env.OnClose(d.Close)
-	return NodeSink{Sink: d.Rules, Takeover: d.Takeover, NoLoopbackListeners: d.NoLoopbackListeners, InterfaceAddrs: d.InterfaceAddrs, Collectors: d.Collectors}, nil
+	return NodeSink{Sink: d.Rules, Takeover: d.Takeover, NoLoopbackListeners: d.NoLoopbackListeners, InterfaceAddrs: d.InterfaceAddrs, Repairs: d.Repairs, Collectors: d.Collectors}, nil
 }
 
 func newConntrack(_ context.Context, env *Env, _ string) (NodeSink, error) {
 	collector, observe := backendmetrics.NewConntrack()
-	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe, Logger: env.Logger})
+	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe, Repairs: env.repairs.count, Logger: env.Logger})
 	if err != nil {
 		return NodeSink{}, err
 	}

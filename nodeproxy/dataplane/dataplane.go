@@ -75,6 +75,8 @@ type Dataplane struct {
 	Takeover *takeover.Takeover
 	// NoLoopbackListeners means that node ports on loopback addresses are left to Rules.
 	NoLoopbackListeners bool
+	// Repairs is that of [conntrack.Config].
+	Repairs func() uint64
 	// InterfaceAddrs lists the addresses of the node's interfaces, without that of the backend,
 	// which has those of Services; nil if the backend has none.
 	InterfaceAddrs func() ([]net.Addr, error)
@@ -97,7 +99,7 @@ func (d *Dataplane) addFlows(cfg Config) (*Dataplane, error) {
 		return d, nil
 	}
 	collector, observe := backendmetrics.NewConntrack()
-	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe, Logger: cfg.Logger})
+	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe, Repairs: d.Repairs, Logger: cfg.Logger})
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -144,6 +146,7 @@ func newNFTables(cfg Config) (*Dataplane, error) {
 	}
 	d := &Dataplane{
 		Rules:      rules,
+		Repairs:    rules.Repairs,
 		Collectors: backendmetrics.NewNFTables(rules),
 		Takeover:   takeover.New(takeover.Config{Others: cleanupOthers, Logger: cfg.Logger}),
 		closers:    []func() error{rules.Close},
@@ -168,6 +171,7 @@ func newEBPF(cfg Config) (*Dataplane, error) {
 	}
 	d := &Dataplane{
 		Rules:      ebpfChain{countedChain{localsink.Chain(rules, sockets), [2]localsink.ConnectionCounter{rules, sockets}}, sockets},
+		Repairs:    func() uint64 { return rules.Repairs() + sockets.Repairs() },
 		Collectors: append(backendmetrics.NewNFTables(rules), backendmetrics.NewEBPF(sockets)),
 		Takeover:   takeover.New(takeover.Config{Others: cleanupIPVS, Logger: cfg.Logger}),
 		closers:    []func() error{rules.Close, sockets.Close},
@@ -201,6 +205,7 @@ func newIPTables(cfg Config) (*Dataplane, error) {
 	}
 	d := &Dataplane{
 		Rules:      rules,
+		Repairs:    rules.Repairs,
 		Collectors: backendmetrics.NewIPTables(rules),
 		Takeover: takeover.New(takeover.Config{
 			Tables: []string{nftables.DefaultTable}, KeepChain: keep, Others: cleanupOthers, Logger: cfg.Logger,
@@ -221,6 +226,7 @@ func newUserspace(cfg Config) (*Dataplane, error) {
 	}
 	return &Dataplane{
 		Rules:               rules,
+		Repairs:             func() uint64 { return 0 }, // its sockets are its own
 		Takeover:            takeover.New(takeover.Config{Tables: []string{nftables.DefaultTable}, Others: cleanupOthers, Logger: cfg.Logger}),
 		NoLoopbackListeners: true,
 		closers:             []func() error{rules.Close},
@@ -235,6 +241,7 @@ func newIPVS(cfg Config) (*Dataplane, error) {
 	}
 	d := &Dataplane{
 		Rules:    rules,
+		Repairs:  rules.Repairs,
 		Takeover: takeover.New(takeover.Config{Tables: []string{nftables.DefaultTable}, KeepIPVS: true, Others: cleanupEBPF, Logger: cfg.Logger}),
 		closers:  []func() error{rules.Close},
 	}

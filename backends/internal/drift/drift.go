@@ -84,7 +84,8 @@ type Monitor struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
 
-	count atomic.Uint64 // notifications
+	count   atomic.Uint64 // notifications
+	repairs atomic.Uint64
 
 	mu        sync.Mutex  // guards the following fields
 	pending   bool        // there may have been changes since the last begin
@@ -125,6 +126,10 @@ func (m *Monitor) Requests() <-chan struct{} { return m.resync }
 
 // Count returns the number of notifications.
 func (m *Monitor) Count() uint64 { return m.count.Load() }
+
+// Repairs returns how often a Sync has repaired what another program has changed, or may have. Sinks
+// behind the backend compare the number with that of their last Sync.
+func (m *Monitor) Repairs() uint64 { return m.repairs.Load() }
 
 // Report notes that another program has changed what the backend programmed.
 func (m *Monitor) Report() {
@@ -178,6 +183,7 @@ func (m *Monitor) ReportMissed() {
 // there was no notification.
 func (m *Monitor) ReportRepaired() {
 	m.count.Add(1)
+	m.repairs.Add(1)
 	m.log.Warn("Another program changed the rules; an update repaired them")
 	m.ScheduleRetry(settleTime)
 }
@@ -224,6 +230,9 @@ func (m *Monitor) Begin() Repair {
 
 // Succeeded ends a Sync that has repaired the drift.
 func (m *Monitor) Succeeded(r Repair) {
+	if r.NeedsRepair || r.drifted {
+		m.repairs.Add(1)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !r.drifted {

@@ -201,6 +201,9 @@ func TestRepairByDeltaIsFollowedByOneResync(t *testing.T) {
 		s.deliver(nil)
 		m.Succeeded(m.Begin()) // a Sync for another reason
 		require.True(t, m.DriftedSince().IsZero())
+		require.EqualValues(t, 1, m.Repairs())
+		m.Succeeded(m.Begin())
+		require.EqualValues(t, 1, m.Repairs())
 		time.Sleep(settleTime)
 		require.True(t, resyncRequested(m))
 		require.False(t, m.Begin().NeedsRepair, "the next Sync need not write everything again")
@@ -294,6 +297,7 @@ func TestReportRepaired(t *testing.T) {
 	log := withMonitor(t, func(m *Monitor, _ fakeSource) {
 		m.ReportRepaired()
 		require.EqualValues(t, 1, m.Count())
+		require.EqualValues(t, 1, m.Repairs())
 		require.True(t, m.DriftedSince().IsZero())
 		time.Sleep(settleTime)
 		require.True(t, resyncRequested(m))

@@ -1,0 +1,39 @@
+// Copyright 2026 The Kubernetes Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import "sync/atomic"
+
+// repairs counts what the sinks of a command repair. Its methods may be called concurrently after all
+// sinks have been added.
+type repairs struct {
+	counts  []func() uint64
+	unknown bool // a sink does not say when it repairs
+	calls   atomic.Uint64
+}
+
+func (r *repairs) add(n NodeSink) {
+	switch {
+	case n.Sink == nil:
+	case n.Repairs == nil:
+		r.unknown = true
+	default:
+		r.counts = append(r.counts, n.Repairs)
+	}
+}
+
+// count is conntrack.Config.Repairs. It is another number each time if a sink may have repaired
+// something at any time.
+func (r *repairs) count() (total uint64) {
+	if r.unknown {
+		return r.calls.Add(1)
+	}
+	for _, count := range r.counts {
+		total += count()
+	}
+	return total
+}
+
+// noRepairs is the count of sinks that program nothing.
+func noRepairs() uint64 { return 0 }
