@@ -139,7 +139,7 @@ func TestChangedNodePortAddresses(t *testing.T) {
 	table.removeErr = nil
 	require.NoError(t, d.Sync(t.Context(), state))
 	require.Equal(t, []flow{flows[1], flows[3], flows[4], flows[5], flows[6]}, table.flows)
-	require.Equal(t, dumps+2, len(table.dumps))
+	require.Len(t, table.dumps, dumps+2)
 
 	table.flows = nil
 	require.NoError(t, b.Sync(t.Context(), &localsink.Update{Node: d.Node, All: state, NodeChanged: true}))

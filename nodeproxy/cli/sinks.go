@@ -68,7 +68,10 @@ func newDataplane(env *Env, mode string) (NodeSink, error) {
 	}
 	env.usesEBPF = env.usesEBPF || mode == dataplane.ModeEBPF
 	env.OnClose(d.Close)
-	return NodeSink{Sink: d.Rules, Takeover: d.Takeover, NoLoopbackListeners: d.NoLoopbackListeners, InterfaceAddrs: d.InterfaceAddrs, Repairs: d.Repairs, Collectors: d.Collectors}, nil
+	return NodeSink{
+		Sink: d.Rules, Takeover: d.Takeover, NoLoopbackListeners: d.NoLoopbackListeners,
+		InterfaceAddrs: d.InterfaceAddrs, Repairs: d.Repairs, Collectors: d.Collectors,
+	}, nil
 }
 
 func newConntrack(_ context.Context, env *Env, _ string) (NodeSink, error) {

@@ -25,7 +25,8 @@ func (o *Options) defineWindows(fs *pflag.FlagSet) {
 	fs.StringVar(&c.NetworkName, "network-name", "", "name of the HNS network of the pods; empty means the environment variable KUBE_NETWORK"+fileWins)
 	fs.StringVar(&c.SourceVip, "source-vip", "", "IP address that replaces that of clients where answers must return through this node"+fileWins)
 	fs.BoolVar(&c.EnableDSR, "enable-dsr", false, "let endpoints answer clients of cluster IPs directly"+fileWins)
-	fs.StringVar(&c.RootHnsEndpointName, "root-hnsendpoint-name", defaultRootEndpoint, "name of the HNS endpoint of the node, for --forward-healthcheck-vip"+fileWins)
+	fs.StringVar(&c.RootHnsEndpointName, "root-hnsendpoint-name", defaultRootEndpoint,
+		"name of the HNS endpoint of the node, for --forward-healthcheck-vip"+fileWins)
 	fs.BoolVar(&c.ForwardHealthCheckVip, "forward-healthcheck-vip", false, "forward health checks at addresses of load balancers to the node"+fileWins)
 }
 

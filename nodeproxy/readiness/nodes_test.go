@@ -89,8 +89,8 @@ func TestTaintOfNodeThatIsRegisteredLater(t *testing.T) {
 		taint.Applied()
 		time.Sleep(10 * time.Second)
 		select {
-		case <-done:
-			t.Fatal("Run has not waited for the Node")
+		case err := <-done:
+			t.Fatal("Run has not waited for the Node", err)
 		default:
 		}
 		_, err = client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{

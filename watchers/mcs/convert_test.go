@@ -31,12 +31,12 @@ func importOf(t testing.TB, spec string) *unstructured.Unstructured {
 	return u
 }
 
-// sliceOf returns an EndpointSlice of another cluster, with an endpoint on a node.
-func sliceOf(name, service, cluster string) *discoveryv1.EndpointSlice {
+// sliceOf returns the EndpointSlice web-1 of the ServiceImport web, of a cluster, with an endpoint on a node.
+func sliceOf(cluster string) *discoveryv1.EndpointSlice {
 	node, port, number := "node-1", "web", int32(8080)
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: map[string]string{
-			LabelServiceName: service, LabelSourceCluster: cluster,
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-1", Labels: map[string]string{
+			LabelServiceName: "web", LabelSourceCluster: cluster,
 		}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: &port, Port: &number}},
@@ -115,7 +115,7 @@ func TestOnlyEndpointsOfThisClusterHaveNodes(t *testing.T) {
 	for _, test := range []struct{ own, source, want string }{
 		{"here", "here", "node-1"}, {"here", "there", ""}, {"", "there", ""}, {"", "", ""}, {"here", "", ""},
 	} {
-		slice := sliceOf("web-1", "web", test.source)
+		slice := sliceOf(test.source)
 		converted, err := converter{cluster: test.own}.endpointSlice(slice)
 		require.NoError(t, err)
 		s := converted.(*watchers.EndpointSlice)
@@ -129,7 +129,7 @@ func TestOnlyEndpointsOfThisClusterHaveNodes(t *testing.T) {
 
 func TestSliceOfNoImport(t *testing.T) {
 	for _, labels := range []map[string]string{nil, {}, {discoveryv1.LabelServiceName: "web"}} {
-		slice := sliceOf("web-1", "web", "here")
+		slice := sliceOf("here")
 		slice.Labels = labels
 		converted, err := converter{}.endpointSlice(slice)
 		require.NoError(t, err)

@@ -78,7 +78,7 @@ func TestStoreFollowsImports(t *testing.T) {
 	const spec = "{type: ClusterSetIP, ips: [10.42.0.1], ports: [{port: 80}]}"
 	_, err := f.imports.Namespace("ns").Create(ctx, importOf(t, spec), metav1.CreateOptions{})
 	require.NoError(t, err)
-	_, err = f.client.DiscoveryV1().EndpointSlices("ns").Create(ctx, sliceOf("web-1", "web", "there"), metav1.CreateOptions{})
+	_, err = f.client.DiscoveryV1().EndpointSlices("ns").Create(ctx, sliceOf("there"), metav1.CreateOptions{})
 	require.NoError(t, err)
 	slices := func(s watchers.Snapshot) (n int) {
 		for range s.EndpointSlices(imported()) {
@@ -165,7 +165,7 @@ func TestClusterWithoutAPI(t *testing.T) {
 // A Service and a ServiceImport with equal names, and slices with equal names of both, coexist
 // in a joined store.
 func TestImportsCoexistWithServices(t *testing.T) {
-	both := sliceOf("web-1", "web", "here")
+	both := sliceOf("here")
 	both.Labels[discoveryv1.LabelServiceName] = "web"
 	local, err := kubeapi.EndpointSlice(both)
 	require.NoError(t, err)
