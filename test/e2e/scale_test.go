@@ -275,7 +275,7 @@ func (s scale) startWatchOnly(t *testing.T, fx *fixture, f *figures) *netns.Proc
 	paths, err := fx.binaries.Build(t.Context(), controlplane.WatchOnlyPackage)
 	require.NoError(t, err)
 	begin := time.Now()
-	process, err := fx.Node.Namespace.Run(netns.Program{Name: "watch-only", Path: paths[0], Args: []string{fx.kubeconfig}, Dir: fx.dir})
+	process, err := fx.Node.Namespace.Run(netns.Program{Name: "watch-only-" + f.name, Path: paths[0], Args: []string{fx.kubeconfig}, Dir: fx.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, process.Kill()) })
 	for !strings.Contains(process.Tail(100), "all lists received") {
