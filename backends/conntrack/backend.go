@@ -23,8 +23,9 @@ type Config struct {
 	OnReconcile func(r Reconciliation)
 	// Repairs returns how often the sinks that program rules have repaired what other programs
 	// changed: flows may have begun while rules were missing, so Sync compares all of them after
-	// each repair. If it is nil, each update without a delta may follow a repair. Sync calls it.
-	Repairs func() uint64
+	// each repair. If it is nil, or the number is not known, each update without a delta may follow
+	// a repair. Sync calls it.
+	Repairs func() (n uint64, known bool)
 	// Logger receives the number of removed flows; nil discards it.
 	Logger *slog.Logger
 }
@@ -41,7 +42,7 @@ type Reconciliation struct {
 type Backend struct {
 	log    *slog.Logger
 	onDone func(Reconciliation)
-	counts func() uint64 // of repairs; nil if unknown
+	counts func() (repairs uint64, known bool)
 	cutter *Cutter
 	// Owned by Sync.
 	applied   appliedFrontends
@@ -60,6 +61,9 @@ func New(cfg Config) (*Backend, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Repairs == nil {
+		cfg.Repairs = func() (uint64, bool) { return 0, false }
 	}
 	if cfg.OnReconcile == nil {
 		cfg.OnReconcile = func(Reconciliation) {}
@@ -86,11 +90,12 @@ func (b *Backend) Stats() Stats { return Stats{b.cutter.dumps.Load(), b.cutter.r
 // which the update may leave stale flows, and not at all if there are none. After an error
 // the next Sync examines the same frontends again, whatever its update is.
 func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
-	var repairs uint64
-	if b.counts != nil {
-		repairs = b.counts()
+	repairs, known := b.counts()
+	mayFollowRepair := repairs != b.repairs
+	if !known {
+		mayFollowRepair = len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged
 	}
-	frontends := b.examined(u, repairs)
+	frontends := b.examined(u, mayFollowRepair)
 	for _, v4 := range []bool{true, false} {
 		if err := b.removeStale(ctx, v4, frontends, u.Node); err != nil {
 			b.failed.add(frontends, u.Node)
@@ -102,13 +107,9 @@ func (b *Backend) Sync(ctx context.Context, u *localsink.Update) error {
 	return nil
 }
 
-// examined returns the frontends whose flows are examined because of u, after a number of repairs.
-func (b *Backend) examined(u *localsink.Update, repairs uint64) staleFrontends {
+// examined returns the frontends whose flows are examined because of u.
+func (b *Backend) examined(u *localsink.Update, mayFollowRepair bool) staleFrontends {
 	frontends := b.applied.stale(u)
-	mayFollowRepair := repairs != b.repairs
-	if b.counts == nil {
-		mayFollowRepair = len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged
-	}
 	switch {
 	case mayFollowRepair: // any flow may have begun while there were no rules
 		frontends.addDesired(u, func(*udpFrontend) bool { return true })

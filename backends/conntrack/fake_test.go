@@ -30,6 +30,7 @@ func newFake() (*Backend, *fakeTable) {
 	f := &fakeTable{local: []netip.Addr{addr(onNode).Addr()}}
 	return &Backend{
 		log: slog.New(slog.NewTextHandler(&f.log, nil)), cutter: &Cutter{table: f}, applied: appliedFrontends{},
+		counts: func() (uint64, bool) { return 0, false },
 		onDone: func(r Reconciliation) { f.done = append(f.done, r) },
 	}, f
 }

@@ -131,7 +131,8 @@ func TestStaleFlows(t *testing.T) {
 			if row.from != nil {
 				b.applied.update(sinktest.NewUpdate(node, nil, row.from))
 			}
-			frontends := b.examined(sinktest.NewUpdate(node, row.from, row.to), 0)
+			u := sinktest.NewUpdate(node, row.from, row.to)
+			frontends := b.examined(u, len(u.Changed)+len(u.Removed) == 0 && !u.NodeChanged)
 			isLocal := func(a netip.Addr) bool { return a == addr(onNode).Addr() }
 			require.Equal(t, row.stale, frontends.isStale(flow{addr(row.destination), addr(row.replySource)}, isLocal, isLocal))
 		})

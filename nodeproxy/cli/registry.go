@@ -81,8 +81,8 @@ type NodeSink struct {
 	Takeover            pipeline.Takeover
 	NoLoopbackListeners bool
 	InterfaceAddrs      func() ([]net.Addr, error)
-	// Repairs is that of conntrack.Config, for the sink conntrack. nil means that it is unknown when
-	// Sink repairs what other programs change.
+	// Repairs is the number of conntrack.Config, for the sink conntrack. nil means that it is not
+	// known when Sink repairs what other programs change.
 	Repairs func() uint64
 	// Collectors are served at --metrics.
 	Collectors []prometheus.Collector

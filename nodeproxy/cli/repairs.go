@@ -3,14 +3,11 @@
 
 package cli
 
-import "sync/atomic"
-
 // repairs counts what the sinks of a command repair. Its methods may be called concurrently after all
 // sinks have been added.
 type repairs struct {
 	counts  []func() uint64
 	unknown bool // a sink does not say when it repairs
-	calls   atomic.Uint64
 }
 
 func (r *repairs) add(n NodeSink) {
@@ -23,16 +20,12 @@ func (r *repairs) add(n NodeSink) {
 	}
 }
 
-// count is conntrack.Config.Repairs. It is another number each time if a sink may have repaired
-// something at any time.
-func (r *repairs) count() (total uint64) {
-	if r.unknown {
-		return r.calls.Add(1)
-	}
+// count is conntrack.Config.Repairs.
+func (r *repairs) count() (total uint64, known bool) {
 	for _, count := range r.counts {
 		total += count()
 	}
-	return total
+	return total, !r.unknown
 }
 
 // noRepairs is the count of sinks that program nothing.

@@ -75,7 +75,7 @@ type Dataplane struct {
 	Takeover *takeover.Takeover
 	// NoLoopbackListeners means that node ports on loopback addresses are left to Rules.
 	NoLoopbackListeners bool
-	// Repairs is that of [conntrack.Config].
+	// Repairs is the number of [conntrack.Config]; nil if it is not known.
 	Repairs func() uint64
 	// InterfaceAddrs lists the addresses of the node's interfaces, without that of the backend,
 	// which has those of Services; nil if the backend has none.
@@ -99,7 +99,9 @@ func (d *Dataplane) addFlows(cfg Config) (*Dataplane, error) {
 		return d, nil
 	}
 	collector, observe := backendmetrics.NewConntrack()
-	flows, err := conntrack.New(conntrack.Config{OnReconcile: observe, Repairs: d.Repairs, Logger: cfg.Logger})
+	flows, err := conntrack.New(conntrack.Config{
+		OnReconcile: observe, Repairs: func() (uint64, bool) { return d.Repairs(), true }, Logger: cfg.Logger,
+	})
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
