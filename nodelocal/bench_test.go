@@ -109,6 +109,35 @@ func BenchmarkFirstState(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchServices, "ns/Service")
 }
 
+// BenchmarkSharedExternalIPs measures the first update of two Services that share external IPs on 20 ports.
+// The time for an address does not depend on the number of addresses.
+func BenchmarkSharedExternalIPs(b *testing.B) {
+	for _, n := range []int{50, 500} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			store := watchers.NewStore()
+			store.Update(func(tx *watchers.Tx) {
+				for i := range 2 {
+					svc := benchService(i)
+					for port := range uint16(19) {
+						svc.Ports = append(svc.Ports, watchers.ServicePort{Name: fmt.Sprint(port), Protocol: localsink.ProtocolTCP, Port: 1000 + port})
+					}
+					for j := range n {
+						svc.ExternalIPs = append(svc.ExternalIPs, netip.AddrFrom4([4]byte{192, 0, byte(j >> 8), byte(j)}))
+					}
+					tx.SetService(svc)
+				}
+			})
+			for b.Loop() {
+				resolver, err := NewResolver(store, config())
+				require.NoError(b, err)
+				resolver.Refresh()
+				require.NoError(b, resolver.Close())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(2*20*n), "ns/address")
+		})
+	}
+}
+
 // BenchmarkMemory reports the memory of cluster state and desired state per endpoint.
 func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {

@@ -60,8 +60,8 @@ func TestProblemsAreReportedOnce(t *testing.T) {
 	newNode(t, nodelocal.Config{}, orphan()) // without a Logger, which is valid
 }
 
-// TestProblemsAreBounded: a Service has at most 100 problems, of which the last says how many there
-// are further.
+// TestProblemsAreBounded: a Service has at most 100 problems. The message of the last one has the
+// number of the others.
 func TestProblemsAreBounded(t *testing.T) {
 	for _, addresses := range []int{100, 101, 1000} {
 		shared := make([]netip.Addr, addresses)

@@ -153,7 +153,7 @@ func (svc *ResolvedService) fieldOf(fe *overlay.Frontend, p *overlay.Port) strin
 	switch {
 	case fe.Kind == localsink.KindNodePort:
 		return fmt.Sprintf("spec.ports[name=%q].nodePort", p.Name)
-	case svc.name.Origin != "": // fields of another kind of object, which its source knows
+	case svc.name.Origin != "": // the fields are those of another kind of object
 		return addressesField
 	case fe.Kind == localsink.KindExternalIP:
 		return externalIPsField

@@ -10,6 +10,9 @@
 // translated. Flows to a draining endpoint stay. TCP and SCTP connections end by
 // themselves; the sink never removes them.
 //
+// Flows may begin while another program has removed rules. With Config.Repairs, all flows are compared
+// after each repair; without it, after each update that has no delta.
+//
 // Place the sink behind the sink that programs the rules, in a localsink.Chain: a client
 // that sends again before the rules are in place creates another stale flow.
 //

@@ -51,7 +51,8 @@ const maxServicesNFT = 1000
 // Each table changes in one step, which the kernel applies completely or not at all. Sync writes
 // the rules of the Services that have changed, or all of them if the present rules are unknown. If
 // iptables-restore refuses a Service by itself, Sync leaves it out and programs the others;
-// [Backend.NotProgrammed] names it. It is retried by itself after 30 seconds, and when it changes.
+// [Backend.NotProgrammed] names it. It is tried again when it changes, and every 30 seconds after all
+// changes: all refused Services together, and if they are refused, one of them in turn.
 //
 // If another program holds the lock of iptables for longer than [Config.LockTimeout], Sync returns
 // an error that names the lock, and the next Sync writes all rules.

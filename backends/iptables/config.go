@@ -39,8 +39,8 @@ type Config struct {
 	MasqueradeMark uint32
 	// LocalhostNodePorts makes TCP node ports answer on the IPv4 address in
 	// localsink.Node.LoopbackNodePorts. The backend sets the sysctl
-	// net.ipv4.conf.all.route_localnet for it, and a rule that protects loopback addresses
-	// from other hosts. Package localhost serves node ports on loopback addresses without
+	// net.ipv4.conf.all.route_localnet for it, unless it is set, and a rule that protects loopback
+	// addresses from other hosts. If it cannot, it logs an error and programs all else. Package localhost serves node ports on loopback addresses without
 	// either.
 	LocalhostNodePorts bool
 	// KeepInvalidPackets leaves packets that connection tracking considers invalid alone. By

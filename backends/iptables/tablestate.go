@@ -71,6 +71,7 @@ func (st *familyState) changeOrLoad(ctx context.Context, u *localsink.Update, na
 // tries all together, because they often have the same reason, such as a module of the kernel, and
 // then one of them: with many Services each try takes seconds.
 func (st *familyState) acceptedAgain(ctx context.Context, u *localsink.Update) []localsink.ServiceName {
+	maps.DeleteFunc(st.refused, func(name localsink.ServiceName, _ error) bool { return u.All.Get(name) == nil })
 	if len(st.refused) == 0 || time.Since(st.retried) < refusedRetryInterval {
 		return nil
 	}
@@ -78,7 +79,7 @@ func (st *familyState) acceptedAgain(ctx context.Context, u *localsink.Update) [
 	names := slices.SortedFunc(maps.Keys(st.refused), localsink.ServiceName.Compare)
 	services := make([]*localsink.Service, len(names))
 	for i, name := range names {
-		services[i] = u.All.Get(name) // exists: note forgets removed ones
+		services[i] = u.All.Get(name)
 	}
 	err := st.probe(ctx, services)
 	switch {

@@ -284,49 +284,45 @@ func TestExternalChangesAreRepaired(t *testing.T) {
 	}
 }
 
-func TestRefusedServiceDoesNotBlockOthers(t *testing.T) {
-	w := newFixture(t, Config{})
-	bad, good := service("bad", "10.96.0.1:80", endpoints("10.244.0.1:80"), nil), service("good", "10.96.0.2:80", endpoints("10.244.0.1:80"), nil)
-	w.k.fail = func(write string) error {
-		if strings.HasPrefix(write, "add server TCP 10.96.0.1:80") {
-			return errors.New("refused")
+// TestRefusalDoesNotBlockOthers: the kernel refuses a virtual server, or an address that the API accepts.
+func TestRefusalDoesNotBlockOthers(t *testing.T) {
+	for refused, err := range map[string]error{
+		"add server TCP 10.96.0.1:80": errors.New("refused"),
+		"add address 10.96.0.1":       errAddressRefused,
+	} {
+		w := newFixture(t, Config{})
+		bad, good := service("bad", "10.96.0.1:80", endpoints("10.244.0.1:80"), nil), service("good", "10.96.0.2:80", endpoints("10.244.0.1:80"), nil)
+		w.k.fail = func(write string) error {
+			if strings.HasPrefix(write, refused) {
+				return err
+			}
+			return nil
 		}
-		return nil
+		w.sync(bad, good)
+		require.ErrorIs(t, w.b.NotProgrammed()[bad.Name], err)
+		require.Len(t, w.b.NotProgrammed(), 1)
+		require.Equal(t, 3, len(w.k.servers)+len(w.k.device), "all but one of two each")
+		require.False(t, w.drifted())
+		w.sync(good)
+		require.Empty(t, w.b.NotProgrammed())
+		w.sync(bad, good)
+		require.Len(t, w.b.NotProgrammed(), 1)
+		w.k.fail = nil
+		w.sync(bad, good) // as the timer requests it
+		require.Empty(t, w.b.NotProgrammed())
+		require.Len(t, w.k.servers, 2)
+		require.Len(t, w.k.device, 2)
+		require.False(t, w.drifted())
 	}
-	w.sync(bad, good)
-	require.ErrorContains(t, w.b.NotProgrammed()[bad.Name], "refused")
-	require.Len(t, w.b.NotProgrammed(), 1)
-	require.Len(t, w.k.servers, 1)
-	require.False(t, w.drifted())
-	w.k.fail = nil
-	w.sync(bad, good)
-	require.Empty(t, w.b.NotProgrammed())
-	require.Len(t, w.k.servers, 2)
 }
 
-// TestRefusedAddressDoesNotBlockOthers: the kernel refuses some addresses that the API accepts.
-func TestRefusedAddressDoesNotBlockOthers(t *testing.T) {
-	w := newFixture(t, Config{})
-	bad, good := service("bad", "10.96.0.1:80", endpoints("10.244.0.1:80"), nil), service("good", "10.96.0.2:80", endpoints("10.244.0.1:80"), nil)
-	w.k.fail = func(write string) error {
-		if strings.HasPrefix(write, "add address 10.96.0.1") {
-			return errAddressRefused
-		}
-		return nil
-	}
-	w.sync(bad, good)
-	require.ErrorContains(t, w.b.NotProgrammed()[bad.Name], "the kernel refuses the address")
-	require.Len(t, w.b.NotProgrammed(), 1)
+// TestSystemWithoutIPv6: IPv6 frontends are left out, and the others are programmed.
+func TestSystemWithoutIPv6(t *testing.T) {
+	w := newFixture(t, Config{withoutIPv6: true})
+	w.sync(service("four", "10.96.0.1:80", endpoints("10.244.0.1:80"), nil), service("six", "[fd00:96::1]:80", endpoints("[fd00:244::1]:80"), nil))
+	require.Empty(t, w.b.NotProgrammed())
+	require.Len(t, w.k.servers, 1)
 	require.Len(t, w.k.device, 1)
-	require.False(t, w.drifted())
-	w.sync(good)
-	require.Empty(t, w.b.NotProgrammed())
-	w.sync(bad, good)
-	require.Len(t, w.b.NotProgrammed(), 1)
-	w.k.fail = nil
-	w.sync(bad, good) // as the timer requests it
-	require.Empty(t, w.b.NotProgrammed())
-	require.Len(t, w.k.device, 2)
 	require.False(t, w.drifted())
 }
 

@@ -247,6 +247,33 @@ func TestKernelFollowsNodeAddresses(t *testing.T) {
 	require.Contains(t, f.output("ipvsadm", "-S", "-n"), "-A -t 192.0.2.77:30080")
 }
 
+// TestKernelRefusesAddress: an address that the API accepts and the kernel does not affects no other,
+// also not one that is link-local in IPv4, nor does it look like a change by another program.
+func TestKernelRefusesAddress(t *testing.T) {
+	ns := inUserMode(t)
+	f := newKernelFixture(t, ns, Config{})
+	multicast := service("multicast", "[ff0e::1]:80", endpoints("[fd00:244::1]:80"), nil)
+	linkLocal := service("link-local", "169.254.10.1:80", endpoints("10.244.0.1:80"), nil)
+	f.sync(multicast, linkLocal, fullService())
+	require.ErrorIs(t, f.b.NotProgrammed()[multicast.Name], errAddressRefused)
+	require.ErrorContains(t, f.b.NotProgrammed()[multicast.Name], "add address ff0e::1 to "+DefaultDevice)
+	require.Len(t, f.b.NotProgrammed(), 1)
+	addresses := f.output("ip", "address", "show", "dev", DefaultDevice)
+	require.Contains(t, addresses, "169.254.10.1/32")
+	require.Contains(t, addresses, "10.96.0.1/32")
+	f.output("ip", "link", "add", "pod0", "type", "dummy")
+	f.output("ip", "link", "set", "pod0", "up") // has a link-local address
+	dumps := f.describe()
+	f.ns.Do(func() error {
+		device, node, err := f.b.kernel.Addresses()
+		require.NotContains(t, fmt.Sprint(device, node), "fe80")
+		return err
+	})
+	f.sync(multicast, linkLocal, fullService())
+	require.Equal(t, dumps, f.describe())
+	require.True(t, f.b.DriftedSince().IsZero())
+}
+
 // TestKernelRefusalsNameTheRemedy: a missing command and a device of another type are explained.
 func TestKernelRefusalsNameTheRemedy(t *testing.T) {
 	ns := inUserMode(t)

@@ -82,7 +82,7 @@ type NodeSink struct {
 	NoLoopbackListeners bool
 	InterfaceAddrs      func() ([]net.Addr, error)
 	// Repairs is the number of conntrack.Config, for the sink conntrack. nil means that it is not
-	// known when Sink repairs what other programs change.
+	// known when Sink repairs what other programs have changed.
 	Repairs func() uint64
 	// Collectors are served at --metrics.
 	Collectors []prometheus.Collector

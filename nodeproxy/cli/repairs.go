@@ -7,7 +7,7 @@ package cli
 // sinks have been added.
 type repairs struct {
 	counts  []func() uint64
-	unknown bool // a sink does not say when it repairs
+	unknown bool // a sink does not report its repairs
 }
 
 func (r *repairs) add(n NodeSink) {

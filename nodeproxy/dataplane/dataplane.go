@@ -99,9 +99,11 @@ func (d *Dataplane) addFlows(cfg Config) (*Dataplane, error) {
 		return d, nil
 	}
 	collector, observe := backendmetrics.NewConntrack()
-	flows, err := conntrack.New(conntrack.Config{
-		OnReconcile: observe, Repairs: func() (uint64, bool) { return d.Repairs(), true }, Logger: cfg.Logger,
-	})
+	flowsConfig := conntrack.Config{OnReconcile: observe, Logger: cfg.Logger}
+	if d.Repairs != nil {
+		flowsConfig.Repairs = func() (uint64, bool) { return d.Repairs(), true }
+	}
+	flows, err := conntrack.New(flowsConfig)
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

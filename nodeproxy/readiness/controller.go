@@ -124,6 +124,7 @@ func (c *Controller) follow(p node.Progress) {
 // decide queues the nodes and pods that are due. It costs nothing unless some wait.
 func (c *Controller) decide(now time.Time) {
 	c.pods.expire(now)
+	c.nodes.expire(now)
 	if len(c.nodes.waiting)+c.pods.waiting == 0 {
 		return
 	}

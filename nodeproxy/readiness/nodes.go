@@ -40,11 +40,6 @@ func (n *nodes) set(name string, exists bool, now time.Time) {
 	n.mu.Lock()
 	delete(n.queued, name)
 	n.mu.Unlock()
-	for other, at := range n.deleted {
-		if now.Sub(at) > formerLife {
-			delete(n.deleted, other)
-		}
-	}
 	if !exists {
 		delete(n.waiting, name)
 		n.deleted[name] = now
@@ -58,6 +53,15 @@ func (n *nodes) set(name string, exists bool, now time.Time) {
 		f.until = at.Add(formerLife)
 	}
 	n.waiting[name] = f
+}
+
+// expire forgets the names of Nodes that were deleted some time ago.
+func (n *nodes) expire(now time.Time) {
+	for name, at := range n.deleted {
+		if now.Sub(at) > formerLife {
+			delete(n.deleted, name)
+		}
+	}
 }
 
 // due moves the nodes that have applied something from waiting to queued, and returns their tasks.

@@ -4,7 +4,6 @@
 package readiness
 
 import (
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,28 +14,20 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 )
 
-func nodeNames(tasks []task) (names []string) {
-	for _, t := range tasks {
-		names = append(names, t.node)
-	}
-	slices.Sort(names)
-	return names
-}
-
 func TestNodesAreQueuedOnce(t *testing.T) {
 	var n nodes
 	now := time.Unix(1, 0)
 	n.set("a", true, now)
 	n.set("b", true, now)
 	first := n.due(map[string]uint64{"a": 1, "unknown": 3}, now)
-	require.Equal(t, []string{"a"}, nodeNames(first))
+	require.Equal(t, []string{"a"}, names(first))
 	require.True(t, n.isQueued(first[0]))
 	require.Empty(t, n.due(map[string]uint64{"a": 2, "b": 0}, now))
 
 	n.set("a", true, now) // another Node, if the source has missed that the first was deleted
 	require.False(t, n.isQueued(first[0]))
 	second := n.due(map[string]uint64{"a": 2}, now)
-	require.Equal(t, []string{"a"}, nodeNames(second))
+	require.Equal(t, []string{"a"}, names(second))
 	require.True(t, n.isQueued(second[0]))
 	require.False(t, n.isQueued(first[0]))
 }
@@ -59,22 +50,22 @@ func TestRecreatedNodeWaits(t *testing.T) {
 		now = now.Add(10 * time.Second)
 	}
 	require.Empty(t, n.due(map[string]uint64{"a": 0}, now), "the new machine has applied nothing")
-	require.Equal(t, []string{"a"}, nodeNames(n.due(map[string]uint64{"a": 8}, now)))
+	require.Equal(t, []string{"a"}, names(n.due(map[string]uint64{"a": 8}, now)))
 
 	// The new machine has applied the same revision as the former: that is known when the stream of
 	// the former has certainly ended.
 	n.set("a", false, now)
 	n.set("a", true, now)
 	require.Empty(t, n.due(applied, now))
-	require.Equal(t, []string{"a"}, nodeNames(n.due(applied, now.Add(formerLife+1))))
+	require.Equal(t, []string{"a"}, names(n.due(applied, now.Add(formerLife+1))))
 
 	// A former machine without a stream.
 	n.set("a", false, now)
 	n.set("a", true, now)
 	require.Empty(t, n.due(nil, now))
-	require.Equal(t, []string{"a"}, nodeNames(n.due(applied, now)))
+	require.Equal(t, []string{"a"}, names(n.due(applied, now)))
 
-	n.set("b", true, now.Add(2*formerLife))
+	n.expire(now.Add(2 * formerLife))
 	require.Empty(t, n.deleted, "names of deleted Nodes are forgotten")
 }
 

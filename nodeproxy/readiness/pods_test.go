@@ -36,9 +36,15 @@ func sliceOf(pods []string, serving ...string) *watchers.EndpointSlice {
 
 func addrOf(name string) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, 0, name[len(name)-1]}) }
 
-func names(ids []podID) (out []string) {
-	for _, id := range ids {
-		out = append(out, id.name)
+// names returns the sorted names of pods, or of the nodes of tasks.
+func names[T podID | task](list []T) (out []string) {
+	for _, element := range list {
+		switch e := any(element).(type) {
+		case podID:
+			out = append(out, e.name)
+		case task:
+			out = append(out, e.node)
+		}
 	}
 	slices.Sort(out)
 	return out

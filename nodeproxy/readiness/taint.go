@@ -81,10 +81,11 @@ func withoutTaint(taints []corev1.Taint, key string) (patch []operation) {
 }
 
 // removeAndReport removes the startup taint of a node, with a log line and an event. A missing Node
-// is an error.
+// is an error, which is not logged.
 func removeAndReport(ctx context.Context, cfg *Config, node string, attempt int) error {
 	removed, err := removeTaint(ctx, cfg.Client, node, cfg.StartupTaint)
 	switch {
+	case apierrors.IsNotFound(err):
 	case err != nil && attempt == 0 && ctx.Err() == nil:
 		cfg.Logger.WarnContext(ctx, "Startup taint not removed, retrying", "node", node, "taint", cfg.StartupTaint, "err", err)
 	case removed:
@@ -157,8 +158,11 @@ func (t *Taint) Run(ctx context.Context) error {
 		requestCtx, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := removeAndReport(requestCtx, &t.cfg, t.node, attempt)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case attempt == 0 && apierrors.IsNotFound(err):
+			t.cfg.Logger.InfoContext(ctx, "Node does not exist yet, waiting to remove its startup taint", "node", t.node, "taint", t.cfg.StartupTaint)
 		}
 		timer := time.NewTimer(backoff)
 		select {

@@ -28,8 +28,8 @@ func OnlyLocalNames(h http.Handler) http.Handler {
 }
 
 // OnlyLocalNamesAtLoopback refuses requests for other host names than localhost and addresses that
-// arrive at a loopback address, where clients of this machine alone are expected. At other addresses, clients may use names of the node, and
-// the API server passes requests on for its own name.
+// arrive at a loopback address, where only clients of this machine connect. At other addresses,
+// clients may use names of the node, and the API server forwards requests with its own name.
 func OnlyLocalNamesAtLoopback(h http.Handler) http.Handler {
 	local := OnlyLocalNames(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
